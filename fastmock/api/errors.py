@@ -1,0 +1,176 @@
+"""Every error the API answers with, as data; one class carries them and one function writes them.
+
+Texts are OpenAI's own where one is known.
+"""
+
+from typing import Any
+
+import orjson
+
+from fastmock.wire import Headers
+
+_DOCS = "https://platform.openai.com/docs/api-reference"
+
+
+class ApiError(Exception):
+    """An answer in the error envelope.
+
+    Attributes:
+        status: HTTP status.
+        message, kind, param, code: the envelope's ``message``, ``type``, ``param`` and ``code``.
+        headers: more headers for the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        kind: str = "invalid_request_error",
+        headers: Headers = (),
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.kind = kind
+        self.param = param
+        self.code = code
+        self.headers = headers
+
+    def body(self) -> bytes:
+        """Return the envelope; all four keys are always there."""
+        inner = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        return orjson.dumps({"error": inner})
+
+
+def bad_json() -> ApiError:
+    """400: the body is not JSON, or not UTF-8."""
+    return ApiError(
+        400,
+        "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
+        "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)",
+    )
+
+
+def no_model() -> ApiError:
+    """400: no model is named."""
+    return ApiError(400, "you must provide a model parameter")
+
+
+def missing(param: str) -> ApiError:
+    """400: a required parameter is not there."""
+    return ApiError(400, f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
+
+
+def wrong_type(param: str, expected: str, value: Any) -> ApiError:
+    """400: a parameter has the wrong type; ``expected`` with its article, as in ``a string``."""
+    message = f"Invalid type for '{param}': expected {expected}, but got {json_type(value)} instead."
+    return ApiError(400, message, param, "invalid_type")
+
+
+def json_type(value: Any) -> str:
+    """Name a JSON value's type as OpenAI's messages do, with its article."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    names = {str: "a string", int: "an integer", float: "a decimal number", list: "an array", dict: "an object"}
+    return names.get(type(value), "an unknown type")
+
+
+def empty_array(param: str) -> ApiError:
+    """400: an array must not be empty."""
+    return ApiError(
+        400,
+        f"Invalid '{param}': empty array. Expected an array with minimum length 1, but got an empty array instead.",
+        param,
+        "empty_array",
+    )
+
+
+def too_long(param: str, most: int, length: int) -> ApiError:
+    """400: an array has too many elements."""
+    return ApiError(
+        400,
+        f"Invalid '{param}': array too long. Expected an array with maximum length {most}, but got an array with length "
+        f"{length} instead.",
+        param,
+        "array_above_max_length",
+    )
+
+
+def out_of_range(param: str, value: int, least: int, most: int) -> ApiError:
+    """400: an integer is below its minimum or above its maximum."""
+    low = value < least
+    return ApiError(
+        400,
+        f"Invalid '{param}': integer {'below minimum' if low else 'above maximum'} value. Expected a value "
+        f"{'>=' if low else '<='} {least if low else most}, but got {value} instead.",
+        param,
+        "integer_below_min_value" if low else "integer_above_max_value",
+    )
+
+
+def not_among(param: str, value: Any, supported: str) -> ApiError:
+    """400: a value is none of the supported ones."""
+    message = f"Invalid value: '{value}'. Supported values are: {supported}."
+    return ApiError(400, message, param, "invalid_value")
+
+
+def bad_embeddings_input() -> ApiError:
+    """400: the input of an embeddings request has none of its four forms."""
+    return ApiError(400, f"'$.input' is invalid. Please check the API reference: {_DOCS}.")
+
+
+def streaming_off() -> ApiError:
+    """400: a stream is asked for and ``streaming.enabled`` is off."""
+    message = "Streaming is turned off on this server ('streaming.enabled' is false); send 'stream': false."
+    return ApiError(400, message, "stream", "unsupported_value")
+
+
+def no_key() -> ApiError:
+    """401: no bearer token."""
+    return ApiError(
+        401,
+        "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
+        "(i.e. Authorization: Bearer YOUR_KEY), or as the password field (with blank username) if you're accessing the "
+        "API from your browser and are prompted for a username and password. You can obtain an API key from "
+        "https://platform.openai.com/account/api-keys.",
+    )
+
+
+def no_such_model(model: str) -> ApiError:
+    """404: the model is not listed, and only listed models are served."""
+    message = f"The model `{model}` does not exist or you do not have access to it."
+    return ApiError(404, message, None, "model_not_found")
+
+
+def no_such_url(method: str, path: str) -> ApiError:
+    """404: nothing is served there."""
+    if path == "/v1" or path.startswith("/v1/"):
+        return ApiError(404, f"Invalid URL ({method} {path})")
+    return ApiError(
+        404,
+        f"Unknown request URL: {method} {path}. Please check the URL for typos, or see the docs at {_DOCS}/.",
+        None,
+        "unknown_url",
+    )
+
+
+def wrong_method(method: str, path: str, allowed: str) -> ApiError:
+    """405: something else is served there; ``allowed`` is the header's value."""
+    message = f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)"
+    return ApiError(405, message, None, "method_not_supported", headers=(("allow", allowed),))
+
+
+def too_large(limit: int) -> ApiError:
+    """413: the body is longer than ``server.max_body_bytes``."""
+    return ApiError(413, f"Maximum request body size of {limit} bytes exceeded ('server.max_body_bytes').")
+
+
+def server_error() -> ApiError:
+    """500: a defect of the mock."""
+    return ApiError(
+        500, "The server had an error while processing your request. Sorry about that!", kind="server_error"
+    )

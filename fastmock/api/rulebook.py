@@ -1,0 +1,144 @@
+"""The rules of one endpoint, compiled: which answer a request gets, and that answer made ready."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastmock.api import errors, heads
+from fastmock.api.script import Document, DocumentFault, Script, Shape
+from fastmock.config.documents import DocumentError, read_document
+from fastmock.config.load import Config, SettingPath
+from fastmock.config.model import Answers, Source
+from fastmock.config.problems import Problem, dotted
+from fastmock.content.template import TemplateError
+from fastmock.rules.index import Index
+from fastmock.rules.regex import PatternError, readable
+from fastmock.timing.pace import spaced
+from fastmock.wire import Ask, Reply, Stream
+
+
+class Findings:
+    """What compiling turned up: errors, all of them, and warnings."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.problems: list[Problem] = []
+        self.warnings: list[str] = list(config.warnings)
+
+    def error(self, path: SettingPath, message: str, file: str = "") -> None:
+        """Note an error at ``path`` of the configuration, or of ``file``."""
+        self.problems.append(Problem(file or self._config.where(path), dotted(path), message))
+
+    def warn(self, path: SettingPath, message: str) -> None:
+        """Note something that works, but maybe not as meant."""
+        self.warnings.append(str(Problem(self._config.where(path), dotted(path), message)))
+
+
+def read_source(config: Config, source: Source, path: SettingPath, findings: Findings) -> tuple[Any, str, SettingPath]:
+    """Return the document a source holds, the file it stands in and its path there; the document is None on an error."""
+    if source.response_file is None:
+        return source.response, "", (*path, "response")
+    file = config.find(source.response_file)
+    try:
+        return read_document(file), str(file), ()
+    except DocumentError as error:
+        findings.error((*path, "response_file"), f"{file} {error}")
+        return None, "", path
+
+
+class Rulebook:
+    """What one kind of completions says to whom.
+
+    Attributes:
+        rules: how many patterns there are.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        section: str,
+        shape: Shape,
+        document_of: Callable[[str], Document],
+        made: heads.Heads,
+        fingerprint: str,
+        findings: Findings,
+    ) -> None:
+        """Compile the patterns and the default of ``responses.<section>``; what is wrong goes to ``findings``."""
+        settings = config.settings
+        answers: Answers = getattr(settings.responses, section)
+        self._config, self._shape, self._document_of = config, shape, document_of
+        self._fingerprint, self._findings = fingerprint, findings
+        self._compiled: dict[str, Script | None] = {}
+        at: SettingPath = ("responses", section)
+        order = sorted(range(len(answers.patterns)), key=lambda place: -answers.patterns[place].priority)
+        matches = []
+        scripts = []
+        for place in order:
+            pattern, path = answers.patterns[place], (*at, "patterns", place)
+            matches.append(pattern.match)
+            scripts.append(self._script(pattern, path))
+            self._check_regex(pattern.match.content_regex, (*path, "match", "content_regex"))
+        scripts.append(self._script(answers.default, (*at, "default")))  # index.DEFAULT, -1, is the last
+        if not findings.problems:
+            self._index = Index(matches)
+            self._scripts = [script for script in scripts if script]
+        self.rules = len(matches)
+        self._listed = frozenset(card.id for card in settings.models.available) if settings.models.strict else None
+        self._json, self._events = made.get(200), made.get(200, heads.EVENTS, (("cache-control", "no-cache"),))
+        self._streaming = settings.streaming.enabled
+        self._gap = settings.streaming.chunk_delay_ms / 1000
+
+    def _check_regex(self, pattern: str | None, path: SettingPath) -> None:
+        if pattern is not None:
+            try:
+                _, slow = readable(pattern)
+            except PatternError as error:
+                self._findings.error(path, str(error))
+            else:
+                if slow:
+                    self._findings.warn(path, "needs what RE2 lacks, and is searched for by Python's slower 're'")
+
+    def _script(self, source: Source, path: SettingPath) -> Script | None:
+        """Compile a source; equal ones, of which there may be thousands, once."""
+        key = source.model_dump_json(include={"response_file", "content", "response"})
+        if key not in self._compiled:
+            self._compiled[key] = self._compile(source, path)
+        return self._compiled[key]
+
+    def _compile(self, source: Source, path: SettingPath) -> Script | None:
+        document: Any
+        if source.content is not None:
+            document, file, inside = self._document_of(source.content), "", (*path, "content")
+        else:
+            document, file, inside = read_source(self._config, source, path, self._findings)
+        if document is None and (file or source.response is None):
+            if file:
+                self._findings.error((), "is empty", file)
+            return None
+        try:
+            if not isinstance(document, dict):
+                raise DocumentFault((), "must hold an object")
+            whole = self._shape.whole(document, self._fingerprint)
+            return Script(whole, self._shape, self._config.settings.streaming.tokens_per_chunk)
+        except DocumentFault as fault:
+            self._findings.error((*inside, *fault.path), str(fault), file)
+        except TemplateError as error:
+            for place, message in error.faults:
+                self._findings.error(inside if source.content is not None else (*inside, *place), message, file)
+        return None
+
+    def script(self, ask: Ask) -> Script:
+        """Return what is said to ``ask``."""
+        if self._listed is not None and ask.model not in self._listed:
+            raise errors.no_such_model(ask.model)
+        script = self._scripts[self._index.pick(ask)]
+        return script if ask.choices == 1 else script.for_choices(ask.choices)
+
+    def send(self, ask: Ask, script: Script, choices: list[Document] | None = None) -> Reply | Stream:
+        """Render what is said: whole, or as the stream that was asked for."""
+        if not ask.stream:
+            return Reply(self._json, ask.request_id, script.whole(ask, choices))
+        if not self._streaming:
+            raise errors.streaming_off()
+        if not self._gap:
+            return Reply(self._events, ask.request_id, script.events(ask, choices))
+        return Stream(self._events, ask.request_id, spaced(script.steps(ask, choices), self._gap))

@@ -1,0 +1,1 @@
+"""Configuration: one table of settings, and the layers that fill it."""

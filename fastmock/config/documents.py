@@ -1,0 +1,58 @@
+"""Read JSON and YAML files in which a template variable may stand unquoted: ``"created": $timestamp``."""
+
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import orjson
+import yaml
+
+VARIABLE = r"\$(?:[A-Za-z_]\w*|\{\w+\})"
+MARK = "\0fastmock\0"
+"""Put before the name of a variable that stood unquoted, so that it is told from the same text in quotes."""
+
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|' + VARIABLE, re.S)
+
+
+class DocumentError(Exception):
+    """A file that cannot be read or parsed; the message is one line and does not name the file."""
+
+
+class _YamlLoader(yaml.SafeLoader):
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {
+        key: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for key, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_YamlLoader.add_implicit_resolver("!variable", re.compile(rf"^{VARIABLE}$"), ["$"])
+_YamlLoader.add_constructor("!variable", lambda _, node: MARK + node.value.strip("${}"))
+
+
+def _marked(token: re.Match[str]) -> str:
+    text = token.group()
+    return text if text[0] == '"' else orjson.dumps(MARK + text.strip("${}")).decode()
+
+
+def read_document(path: Path) -> Any:
+    """Parse the file by its suffix: ``.yaml`` and ``.yml`` as YAML, anything else as JSON.
+
+    Raises:
+        DocumentError: the file cannot be read, is not UTF-8, or does not parse.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise DocumentError(f"cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"is not UTF-8 (byte {error.start})") from None
+    try:
+        if path.suffix in (".yaml", ".yml"):
+            return yaml.load(text, _YamlLoader)  # noqa: S506 - derived from SafeLoader
+        return orjson.loads(_JSON_TOKEN.sub(_marked, text))
+    except orjson.JSONDecodeError as error:
+        raise DocumentError(f"is not valid JSON: {error}") from None
+    except yaml.YAMLError as error:
+        raise DocumentError(f"is not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise DocumentError("is nested too deeply") from None

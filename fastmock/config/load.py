@@ -1,0 +1,201 @@
+"""The layers: flag over environment over file over default, and every error of them at once."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from fastmock.config.documents import DocumentError, read_document
+from fastmock.config.model import Section, Settings
+from fastmock.config.problems import Problem, did_you_mean, dotted
+
+SettingPath = tuple[str | int, ...]
+"""Where a setting stands in the table: ``("server", "port")``."""
+
+DEFAULT_FILES = ("config.json", "config.yaml", "config.yml")
+_FILE_VARIABLES = ("FASTMOCK_CONFIG", "MOCK_OPENAI_CONFIG")
+_STUB_PATTERN = {"match": {}, "content": ""}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings and where they came from.
+
+    ``file`` is None when nothing but defaults, environment and flags was used; ``origins`` maps a path to the flag
+    or variable that set it.
+    """
+
+    settings: Settings
+    file: Path | None = None
+    origins: Mapping[SettingPath, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def where(self, path: SettingPath) -> str:
+        """Name the flag, variable or file in which the setting at ``path`` was written."""
+        return self.origins.get(path) or (str(self.file) if self.file else "")
+
+    def find(self, name: str) -> Path:
+        """Resolve a file named in the configuration: beside the configuration file, else in the working directory."""
+        beside = self.file.parent / name if self.file else Path(name)
+        return beside if beside.exists() else Path(name)
+
+
+def load(
+    file: str | Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[SettingPath, Any],
+    directory: Path = Path(),
+) -> tuple[Config, list[Problem]]:
+    """Lay the layers over each other and validate them.
+
+    Args:
+        file: the configuration file; None takes ``FASTMOCK_CONFIG``, else one of ``DEFAULT_FILES`` when present.
+        environ: the environment's variables.
+        flags: what the command line gave, by path.
+        directory: where ``DEFAULT_FILES`` are looked for.
+
+    Returns:
+        The configuration and everything wrong with it. Where something is wrong, the configuration lacks the wrong
+        parts and serves to find further errors, not to be served.
+    """
+    problems: list[Problem] = []
+    file = file or next((environ[name] for name in _FILE_VARIABLES if environ.get(name)), None)
+    path = Path(file) if file else next((directory / n for n in DEFAULT_FILES if (directory / n).is_file()), None)
+    data: Any = {}
+    if path:
+        try:
+            data = read_document(path)
+        except DocumentError as error:
+            problems.append(Problem(str(path), "", str(error)))
+        if data is None:
+            data = {}
+        if not isinstance(data, dict):
+            problems.append(Problem(str(path), "", "must hold an object of settings at its top"))
+            data = {}
+    origins: dict[SettingPath, str] = {}
+    warnings = _lay_environment(data, origins, environ)
+    for at, value in flags.items():
+        _put(data, at, value)
+        origins[at] = f"flag --{str(at[-1]).replace('_', '-')}"
+    while True:
+        try:
+            settings = Settings.model_validate(data)
+        except ValidationError as error:
+            details = error.errors()
+            for detail in details:
+                where = origins.get(detail["loc"]) or (str(path) if path else "")
+                problems.append(Problem(where, dotted(detail["loc"]), _describe(detail)))
+            for loc in reversed(dict.fromkeys(detail["loc"] for detail in details)):  # so that indexes stay true
+                data = _prune(data, loc)
+        else:
+            return Config(settings, path, origins, tuple(warnings)), problems
+
+
+def scalars(section: type[BaseModel] = Settings, at: SettingPath = ()) -> Iterator[tuple[SettingPath, list[str]]]:
+    """Yield every setting that a variable can give: its path and the names it obeys, its own name last."""
+    for name, info in section.model_fields.items():
+        path = (*at, name)
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            if path != ("responses",):
+                yield from scalars(info.annotation, path)
+        elif not info.alias and _section(info.annotation) is None:
+            extra = info.json_schema_extra
+            older = extra.get("env") if isinstance(extra, dict) else None
+            own = "FASTMOCK_" + "_".join(str(part) for part in path if part != "server").upper()
+            yield path, [*(str(alias) for alias in older or () if isinstance(older, list)), own]
+
+
+def _lay_environment(
+    data: dict[str, Any], origins: dict[SettingPath, str], environ: Mapping[str, str]
+) -> list[str]:
+    """Lay the variables over ``data``; return warnings about those that have no effect."""
+    warnings = []
+    known = set(_FILE_VARIABLES)
+    for path, names in scalars():
+        known.update(names)
+        for name in names:
+            value = environ.get(name, "")
+            if value.startswith("tcp://"):
+                warnings.append(f"{name}={value} is ignored: Kubernetes writes it for a service of this name")
+            elif value:
+                is_list = get_origin(_leaf(path)) is list
+                _put(data, path, [part.strip() for part in value.split(",")] if is_list else value)
+                origins[path] = f"environment variable {name}"
+    for name in environ:
+        if name.startswith(("FASTMOCK_", "MOCK_OPENAI_")) and name not in known:
+            warnings.append(f"environment variable {name} names no setting{did_you_mean(name, known)}")
+    return warnings
+
+
+def _leaf(path: SettingPath) -> Any:
+    section: type[BaseModel] = Settings
+    for part in path[:-1]:
+        section = section.model_fields[str(part)].annotation  # type: ignore[assignment]
+    return section.model_fields[str(path[-1])].annotation
+
+
+def _put(data: dict[str, Any], path: SettingPath, value: Any) -> None:
+    for part in path[:-1]:
+        inner = data.setdefault(str(part), {})
+        if not isinstance(inner, dict):
+            return  # the file has something else here, which is reported by itself
+        data = inner
+    data[str(path[-1])] = value
+
+
+def _section(annotation: Any) -> type[Section] | None:
+    """Find the section that an annotation holds, through Annotated, lists and unions."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for arg in get_args(annotation) if (found := _section(arg))), None)
+
+
+def _describe(error: Mapping[str, Any]) -> str:
+    """Say one of pydantic's errors in our words, with the nearest right name."""
+    kind, loc, value = error["type"], error["loc"], error.get("input")
+    if kind == "extra_forbidden":
+        section: type[Section] | None = Settings
+        for part in loc[:-1]:
+            if section and isinstance(part, str):
+                section = _section(section.model_fields[part].annotation)
+        known = [info.alias or name for name, info in section.model_fields.items()] if section else []
+        return f"unknown name{did_you_mean(str(loc[-1]), known) or '; known here: ' + ', '.join(known)}"
+    if kind == "missing":
+        return "is required"
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    if kind in ("model_type", "dict_type"):
+        return f"must be an object, not {_short(value)}"
+    message = error["msg"].replace("Input should be", "must be")
+    near = ""
+    if kind == "literal_error":
+        near = did_you_mean(str(value), error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", "))
+    return f"{message}, not {_short(value)}{near}"
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+
+
+def _prune(data: Any, loc: tuple[str | int, ...]) -> Any:
+    """Return ``data`` without the part at ``loc`` (or without what should have held it), so that the rest is checked.
+
+    A pattern is replaced instead of taken out: the indexes of the others stay true.
+    """
+    holder, key, inner = None, None, data
+    for part in loc:
+        try:
+            deeper = inner[part]
+        except (KeyError, IndexError, TypeError):
+            break
+        holder, key, inner = inner, part, deeper
+    if holder is None:
+        return {}
+    if "patterns" in loc and loc.index("patterns") + 2 >= len(loc) and isinstance(holder, list):
+        holder[key] = dict(_STUB_PATTERN)  # type: ignore[index]
+    else:
+        del holder[key]
+    return data

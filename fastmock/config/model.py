@@ -1,0 +1,213 @@
+"""The one table of settings: names, types, bounds, defaults, environment names and what each means.
+
+Everything that speaks of settings reads it: the loader, the error messages, the environment, the reference.
+A scalar setting ``a.b`` is read from ``FASTMOCK_A_B`` (``server.port`` from ``FASTMOCK_PORT``: the section ``server`` is
+left out), and from the names given as ``env`` in its ``json_schema_extra``.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+DEFAULT_TEXT = (
+    "Hello from fastmock! This is a canned answer: nobody has written a pattern for this request yet. "
+    "Add one to your configuration to say something else."
+)
+
+
+def _auto_is_zero(value: Any) -> Any:
+    return 0 if value == "auto" else value
+
+
+def _file_is_source(value: Any) -> Any:
+    return {"response_file": value} if isinstance(value, str) else value
+
+
+def _id_is_card(value: Any) -> Any:
+    return {"id": value} if isinstance(value, str) else value
+
+
+class Section(BaseModel):
+    """A group of settings; a name that is not among them is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Server(Section):
+    """Where and how to listen."""
+
+    host: str = Field(
+        "127.0.0.1",
+        description="Name or address to listen on; `0.0.0.0` or `::` for every interface.",
+        json_schema_extra={"env": ["MOCK_OPENAI_HOST"]},
+    )
+    port: int = Field(
+        8080,
+        ge=0,
+        le=65535,
+        description="TCP port; 0 takes a free one and prints it.",
+        json_schema_extra={"env": ["MOCK_OPENAI_PORT"]},
+    )
+    workers: Annotated[int, BeforeValidator(_auto_is_zero)] = Field(
+        1, ge=0, le=1024, description="Worker processes; `auto` is one per core."
+    )
+    runtime: Literal["auto", "robyn", "granian"] = Field(
+        "auto",
+        description="`robyn` has the highest rate, `granian` the exact timing; `auto` takes what the configuration needs.",
+    )
+    cors_origins: list[str] = Field(
+        ["*"],
+        description="Origins a browser may call from; `*` is any, an empty list none.",
+        json_schema_extra={"env": ["MOCK_OPENAI_CORS_ORIGINS"]},
+    )
+    max_body_bytes: int = Field(
+        32 * 1024 * 1024, ge=1, le=2**31 - 1, description="A longer request body is answered with 413."
+    )
+    shutdown_timeout: float = Field(
+        30.0, ge=0, le=86_400, description="Seconds that streams in flight are given to end after SIGTERM."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="What the server says on standard error."
+    )
+    log_requests: bool = Field(
+        False,
+        description="Accepted for compatibility; requests are not logged yet, and the start says so.",
+        json_schema_extra={"env": ["MOCK_OPENAI_LOG_REQUESTS"]},
+    )
+    simulate_errors: bool = Field(
+        False, description="Accepted for compatibility; no errors are simulated yet, and the start says so."
+    )
+    error_rate: float = Field(0.0, ge=0, le=1, description="Share of requests to fail when `simulate_errors` is on.")
+
+
+class Streaming(Section):
+    """How streams are cut and timed."""
+
+    enabled: bool = Field(
+        True,
+        description="Off: a request for a stream gets a 400 that says so.",
+        json_schema_extra={"env": ["MOCK_OPENAI_STREAMING_ENABLED"]},
+    )
+    chunk_delay_ms: float = Field(
+        0.0,
+        ge=0,
+        le=600_000,
+        description="Milliseconds between content chunks; the first goes out at once. 0 sends everything at once.",
+        json_schema_extra={"env": ["MOCK_OPENAI_CHUNK_DELAY"]},
+    )
+    tokens_per_chunk: int = Field(5, ge=1, le=1_000_000, description="Words, with their leading space, in one chunk.")
+    max_concurrent: int = Field(
+        16_384,
+        ge=1,
+        le=1_000_000,
+        description="Connections that one Granian worker holds open at once; more wait in the backlog.",
+    )
+
+
+class Auth(Section):
+    """Who may call."""
+
+    mode: Literal["bearer", "off"] = Field(
+        "bearer", description="`bearer`: any bearer token, but one must be there. `off`: none is asked for."
+    )
+
+
+class ModelCard(Section):
+    """One entry of `GET /v1/models`."""
+
+    id: str = Field(min_length=1, description="The model's name.")
+    created: int = Field(1_700_000_000, ge=0, description="Unix time, in seconds.")
+    owned_by: str = Field("fastmock", description="The owner shown.")
+
+
+_MODELS = (
+    "gpt-5 gpt-5-mini gpt-4.1 gpt-4.1-mini gpt-4o gpt-4o-mini gpt-4-turbo gpt-4 gpt-3.5-turbo gpt-3.5-turbo-instruct "
+    "o3 o4-mini text-embedding-3-small text-embedding-3-large text-embedding-ada-002"
+).split()
+
+
+class Models(Section):
+    """The models that are listed, and whether others are served."""
+
+    available: list[Annotated[ModelCard, BeforeValidator(_id_is_card)]] = Field(
+        [ModelCard(id=name, created=1_700_000_000, owned_by="fastmock") for name in _MODELS],
+        description="What `GET /v1/models` lists: names, or objects with `id`, `created`, `owned_by`.",
+    )
+    strict: bool = Field(False, description="On: a model that is not listed gets 404 `model_not_found` everywhere.")
+
+
+class Source(Section):
+    """What is said: exactly one of a file, a text, or a whole answer."""
+
+    response_file: str | None = Field(
+        None, description="A JSON or YAML template, relative to the configuration file or the working directory."
+    )
+    content: str | None = Field(None, description="A text template for the assistant's words.")
+    response: dict[str, Any] | None = Field(None, description="A whole answer, written in place.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Source":
+        given = [name for name in ("response_file", "content", "response") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "needs exactly one of 'response_file', 'content' and 'response'"
+                + (f", not {' and '.join(repr(name) for name in given)}" if given else "")
+            )
+        return self
+
+
+class Match(Section):
+    """What a request must look like; every field given must hold, and an empty match holds always."""
+
+    model: str | None = Field(None, description="The model's name, or a glob such as `gpt-4*`.")
+    content: str | None = Field(None, description="The last user message is exactly this.")
+    content_contains: str | None = Field(None, description="The last user message contains this.")
+    content_regex: str | None = Field(None, description="This is found in the last user message (RE2 syntax).")
+    system_prompt: str | None = Field(None, description="The system or developer messages contain this.")
+
+
+class Pattern(Source):
+    """A rule: when `match` holds, and no pattern of higher priority or earlier place does, say this."""
+
+    name: str | None = Field(None, description="What to call it in messages.")
+    match: Match = Field(description="What the request must look like.")
+    priority: int = Field(0, description="The highest wins; equals are tried in file order.")
+
+
+class Answers(Section):
+    """What one endpoint says."""
+
+    patterns: list[Pattern] = Field([], description="The rules, tried by priority, then in order.")
+    default: Annotated[Source, BeforeValidator(_file_is_source)] = Field(
+        Source(content=DEFAULT_TEXT, response_file=None, response=None),
+        description="What is said when no pattern matches: a file's name, or an object as in a pattern.",
+    )
+
+
+class EmbeddingAnswers(Section):
+    """What the embeddings endpoint says."""
+
+    default: Annotated[Source, BeforeValidator(_file_is_source)] | None = Field(
+        None,
+        description="A file whose `data[0].embedding` fixes the vector; without one, or with an empty list, vectors are hashed from the text.",
+    )
+
+
+class Responses(Section):
+    """What is said, by endpoint."""
+
+    chat_completions: Answers = Field(Answers(), description="`POST /v1/chat/completions`.")
+    completions: Answers = Field(Answers(), description="`POST /v1/completions`.")
+    embeddings: EmbeddingAnswers = Field(EmbeddingAnswers(), description="`POST /v1/embeddings`.")
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    schema_url: str | None = Field(None, alias="$schema", description="For editors; not used.")
+    seed: int = Field(0, description="Changes everything that is made up: vectors and fingerprints.")
+    server: Server = Field(Server(), description=Server.__doc__)
+    streaming: Streaming = Field(Streaming(), description=Streaming.__doc__)
+    auth: Auth = Field(Auth(), description=Auth.__doc__)
+    models: Models = Field(Models(), description=Models.__doc__)
+    responses: Responses = Field(Responses(), description=Responses.__doc__)

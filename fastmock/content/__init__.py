@@ -1,0 +1,1 @@
+"""What gets said: templates, pieces of text, token counts, vectors, ids."""

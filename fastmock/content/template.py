@@ -1,0 +1,129 @@
+"""Templates: documents with variables, checked and cut into bytes with slots when they are loaded.
+
+Rendering is one ``%`` on bytes with the values that one ``attrgetter`` fetches: 0.3 µs for five slots in 700 bytes,
+the half of the same on ``str``.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import orjson
+
+from fastmock.config.documents import MARK
+from fastmock.config.problems import did_you_mean
+from fastmock.wire import Ask
+
+Render = Callable[[Ask], bytes]
+"""Fill a template's slots for one request."""
+
+
+class Variable(NamedTuple):
+    """A template variable: the attribute of Ask that gives it for a JSON string, and how it is formatted."""
+
+    attribute: str
+    slot: str
+    meaning: str
+
+
+VARIABLES: Mapping[str, Variable] = MappingProxyType(
+    {
+        "chat_id": Variable("json_chat_id", "%b", "a new `chatcmpl-…` id"),
+        "completion_id": Variable("json_completion_id", "%b", "a new `cmpl-…` id"),
+        "request_id": Variable("json_request_id", "%b", "the id in the header `x-request-id`"),
+        "uuid": Variable("json_uuid", "%b", "a new UUID"),
+        "timestamp": Variable("timestamp", "%d", "Unix time in whole seconds"),
+        "model": Variable("json_model", "%b", "the model asked for"),
+        "user_message": Variable("json_user_message", "%b", "the text of the last user message, or the prompt"),
+        "system_prompt": Variable("json_system_prompt", "%b", "the text of the system and developer messages"),
+        "prompt_tokens": Variable("prompt_tokens", "%d", "tokens in the prompt"),
+        "completion_tokens": Variable("completion_tokens", "%d", "tokens in the answer"),
+        "total_tokens": Variable("total_tokens", "%d", "both together"),
+    }
+)
+
+_PIECE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{(\w*)\})")
+# How a slot travels through the JSON encoder: NUL, kind, name, NUL; the encoder writes NUL as \u0000.
+_SLOT = re.compile(rb'"\\u0000=(\w+)\\u0000"|\\u0000~(\w+)\\u0000')
+
+
+class TemplateError(Exception):
+    """Everything wrong with one template, as (path inside the document, message)."""
+
+    def __init__(self, faults: list[tuple[tuple[str | int, ...], str]]) -> None:
+        super().__init__("; ".join(message for _, message in faults))
+        self.faults = faults
+
+
+class Template:
+    """A JSON document with slots.
+
+    Attributes:
+        render: the document's bytes for one request.
+        names: the variables it uses.
+    """
+
+    __slots__ = ("names", "render")
+
+    def __init__(self, document: Any) -> None:
+        """Compile ``document``; raise TemplateError with all its faults."""
+        faults: list[tuple[tuple[str | int, ...], str]] = []
+        marked = _mark(document, (), faults)
+        if faults:
+            raise TemplateError(faults)
+        try:
+            encoded = orjson.dumps(marked, option=orjson.OPT_NON_STR_KEYS)
+        except TypeError as error:
+            raise TemplateError([((), f"cannot be written as JSON: {error}")]) from None
+        pieces = _SLOT.split(encoded)  # constant, whole-value name or None, in-string name or None, constant, …
+        form = pieces[0].replace(b"%", b"%%")
+        names = []
+        for whole, inside, constant in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
+            name = (whole or inside).decode()
+            slot = VARIABLES[name].slot
+            form += (f'"{slot}"' if whole and slot == "%b" else slot).encode() + constant.replace(b"%", b"%%")
+            names.append(name)
+        self.names = frozenset(names)
+        self.render = _renderer(form, [VARIABLES[name].attribute for name in names])
+
+    @property
+    def constant(self) -> bool:
+        """Whether every request gets the same bytes."""
+        return not self.names
+
+
+def _renderer(form: bytes, attributes: list[str]) -> Render:
+    if not attributes:
+        ready = form % ()
+        return lambda _: ready
+    pick = attrgetter(*attributes)
+    if len(attributes) == 1:
+        return lambda ask: form % (pick(ask),)
+    return lambda ask: form % pick(ask)
+
+
+def _mark(value: Any, path: tuple[str | int, ...], faults: list[tuple[tuple[str | int, ...], str]]) -> Any:
+    """Copy a document with its variables turned into slots."""
+    if isinstance(value, dict):
+        return {key: _mark(inner, (*path, str(key)), faults) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_mark(inner, (*path, index), faults) for index, inner in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def known(name: str) -> bool:
+        if name not in VARIABLES:
+            near = did_you_mean(name, VARIABLES) or f"; there are {', '.join(VARIABLES)}"
+            faults.append((path, f"unknown variable ${name}{near} (for a plain dollar sign write $$)"))
+        return name in VARIABLES
+
+    def slot(found: re.Match[str]) -> str:
+        name = found[2] or found[3] or ""
+        return "$" if found[1] else f"\0~{name}\0" if known(name) else ""
+
+    if value.startswith(MARK):
+        name = value.removeprefix(MARK)
+        return f"\0={name}\0" if known(name) else ""
+    return _PIECE.sub(slot, value)

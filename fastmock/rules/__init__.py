@@ -1,0 +1,1 @@
+"""Which answer a request gets."""

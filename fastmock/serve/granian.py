@@ -1,0 +1,141 @@
+"""The Granian runtime: one event loop a worker, over RSGI.
+
+Granian's own process manager is not used, its worker below it is, which is not public: the version is pinned, and tests
+hold the pin.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from fastmock.api import errors
+from fastmock.app import App
+from fastmock.serve.listen import BACKLOG
+from fastmock.timing.pace import Pacer
+from fastmock.wire import Head, Reply, Request, Stream
+
+_NO_TLS = (False, None, None, None, "tls1.3", None, [], False)
+_BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+
+
+def preload() -> None:
+    """Import Granian before the workers are forked."""
+    import uvloop  # noqa: F401, PLC0415
+    from granian import _futures, _granian, http  # noqa: F401, PLC0415
+
+
+def serve(app: App, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
+    """Serve on ``listener`` until a signal asks to stop and what is in flight has ended.
+
+    Args:
+        app: what answers.
+        listener: the listening socket.
+        ready: called once the worker can answer.
+        timeout: seconds that streams in flight are given to end.
+    """
+    import uvloop  # noqa: PLC0415
+    from granian._futures import _future_watcher_wrapper, _new_cbscheduler  # noqa: PLC0415
+    from granian._granian import RSGIWorker, SocketHolder, WorkerSignal  # noqa: PLC0415
+    from granian.http import HTTP1Settings  # noqa: PLC0415
+
+    logging.getLogger("_granian").setLevel(logging.WARNING)
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    stop = WorkerSignal()
+    ended = asyncio.Event()
+    stop.add_cb(lambda: loop.call_soon_threadsafe(ended.set))
+
+    def begin_stop() -> None:
+        loop.call_later(timeout, ended.set)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        loop.add_signal_handler(number, begin_stop)
+    worker = RSGIWorker(
+        1,
+        (None, SocketHolder(listener.fileno(), False, BACKLOG)),
+        None,
+        1,  # runtime threads
+        1,  # runtime blocking threads
+        1,  # blocking threads
+        30,  # their idle time-out
+        app.config.settings.streaming.max_concurrent,
+        "1",
+        HTTP1Settings(),
+        None,
+        False,
+        None,
+        *_NO_TLS,
+        (None, None),
+    )
+    handler = _future_watcher_wrapper(_Adapter(app).handle)
+    worker.serve_str(_new_cbscheduler(loop, handler, impl_asyncio=True), loop, stop)
+    loop.call_soon(ready)
+    loop.run_until_complete(ended.wait())
+
+
+class _Adapter:
+    """Turns RSGI's requests into ours and our answers into RSGI's."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._limit = app.config.settings.server.max_body_bytes
+        self._heads: dict[Head, list[tuple[str, str]]] = {}
+
+    async def handle(self, scope: Any, proto: Any) -> None:
+        """Answer one request."""
+        try:
+            body = b"" if scope.method in _BODILESS else await self._body(scope, proto)
+        except errors.ApiError as error:
+            answer: Reply | Stream = self._app.refuse(error)
+        except Exception:  # what the body's reader raises for a body cut short or malformed has no public name
+            answer = self._app.refuse(errors.bad_json())
+        else:
+            answer = self._app.handle(Request(scope.method, scope.path, scope.headers, body))
+        headers = [*self._constant(answer.head), ("x-request-id", answer.request_id)]
+        if isinstance(answer, Reply):
+            proto.response_bytes(answer.head.status, headers, answer.body)
+        else:
+            await _send(proto.response_stream(answer.head.status, headers), answer)
+
+    async def _body(self, scope: Any, proto: Any) -> bytes:
+        """Read the body, but not one that is too long."""
+        length = scope.headers.get("content-length")
+        if length is not None:
+            if len(length) > 18 or int(length) > self._limit:
+                raise errors.too_large(self._limit)
+            body: bytes = await proto()
+            return body
+        parts = bytearray()
+        async for part in proto:
+            parts += part
+            if len(parts) > self._limit:
+                raise errors.too_large(self._limit)
+        return bytes(parts)
+
+    def _constant(self, head: Head) -> list[tuple[str, str]]:
+        known = self._heads.get(head)
+        if known is None:
+            if len(self._heads) >= 256:
+                self._heads.clear()
+            known = self._heads[head] = list(head.headers)
+        return known
+
+
+async def _send(transport: Any, stream: Stream) -> None:
+    """Send what is due when it is due, until the end or until the client hangs up."""
+    loop = asyncio.get_running_loop()
+    pacer = Pacer(stream.frames, loop.time())
+    while True:
+        if data := pacer.take(loop.time()):
+            try:
+                await transport.send_bytes(data)
+            except Exception:  # the client hung up; RSGIProtocolClosed, or RuntimeError where it is noticed later
+                return
+        wait = pacer.wait(loop.time())
+        if wait is None:
+            return
+        await asyncio.sleep(wait)

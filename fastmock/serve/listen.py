@@ -1,0 +1,58 @@
+"""The listening socket: ours, checked, and shared by all workers."""
+
+import errno
+import socket
+
+BACKLOG = 16_384
+
+
+class ListenError(Exception):
+    """The socket cannot be had; the message says why and what to do, in one line."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind and listen on a name or an address; port 0 takes a free one.
+
+    A name with several addresses takes the first, IPv4 before IPv6, so that ``localhost`` is 127.0.0.1 where both exist.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        raise ListenError(f"no address is known for the host {host!r} ({error})") from None
+    family, kind, proto, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+    try:
+        listener = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {host}: {error.strerror}") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by what is accepted
+        if family == socket.AF_INET6 and host in ("::", ""):
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ListenError(_advice(host, port, error)) from None
+    listener.setblocking(False)
+    return listener
+
+
+def _advice(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is in use; choose another with --port, or --port 0 for a free one"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"no right to listen on port {port}; ports below 1024 often need one, choose another with --port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is no address of this machine; choose one with --host, or 0.0.0.0 for all"
+    return f"cannot listen on {host} port {port}: {error.strerror}"
+
+
+def url(listener: socket.socket, host: str) -> str:
+    """Return the URL at which ``listener`` is reached from this machine."""
+    port = listener.getsockname()[1]
+    if host in ("0.0.0.0", ""):  # noqa: S104 - compared with, not bound to
+        host = "127.0.0.1"
+    elif host == "::":
+        host = "::1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

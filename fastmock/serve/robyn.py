@@ -1,0 +1,229 @@
+"""The Robyn runtime: translates, writes, and keeps Robyn within what was measured to work.
+
+Robyn's own start is not used; ``Server`` below it is, which is not public: the version is pinned, and tests hold the pin.
+"""
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import socket
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from urllib.parse import unquote
+
+from fastmock.app import App
+from fastmock.timing.pace import Pacer
+from fastmock.wire import Head, Reply, Request, Stream
+
+MOST_STREAMS = 512
+"""Paced streams that one worker holds at a time: the threads of actix's blocking pool, each held by one stream."""
+
+_METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE", "CONNECT")
+_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+_POLL = 0.02  # seconds between looks at what is in flight
+_QUIET_POLLS = 4  # polls in a row without a request or a stream, after which nothing is in flight
+
+
+@contextmanager
+def _one_cpu() -> Iterator[None]:
+    """Show this thread one CPU: Robyn makes four shards a CPU in every header map, and 64 CPUs doubled its cost."""
+    everything = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(everything)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, everything)
+
+
+def preload() -> None:
+    """Import Robyn before the workers are forked. It parses ``sys.argv`` and obeys ``ROBYN_*`` while it is imported."""
+    arguments, sys.argv = sys.argv, sys.argv[:1]
+    for name in [name for name in os.environ if name.startswith("ROBYN_")]:
+        del os.environ[name]
+    try:
+        with _one_cpu():
+            import robyn.robyn  # noqa: F401, PLC0415
+    finally:
+        sys.argv = arguments
+
+
+def serve(app: App, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
+    """Serve on ``listener`` until a signal asks to stop, then end the process.
+
+    Args:
+        app: what answers.
+        listener: the listening socket.
+        ready: called once the worker can answer.
+        timeout: seconds that streams in flight are given to end.
+    """
+    from robyn.robyn import FunctionInfo, Headers, HttpMethod, Server, SocketHeld  # noqa: PLC0415
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)  # actix's own reaction cuts streams; threads inherit the mask
+    logging.getLogger("actix_server").setLevel(logging.WARNING)
+    every_cpu = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(every_cpu)})  # until the first request, see _Adapter._settle
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    before = set(_sockets().values())
+    held = SocketHeld("127.0.0.1", 0)
+    for descriptor, inode in _sockets().items():
+        if inode not in before:
+            os.dup2(listener.fileno(), descriptor)  # ours in place of the one that Robyn opened
+    server = Server()
+    server.apply_response_headers(Headers({}))
+    adapter = _Adapter(app, every_cpu)
+
+    def route(method: str, path: str, handler: Callable[..., Any]) -> None:
+        server.add_route(getattr(HttpMethod, method), path, FunctionInfo(handler, False, 1, {}, {}), False)
+
+    for path, method in app.paths:
+        route(method, path, adapter.at(method, path))
+    for method in _METHODS:
+        route(method, "/", adapter.anywhere)
+        route(method, "/*path", adapter.anywhere)
+    server.add_startup_handler(FunctionInfo(ready, False, 0, {}, {}))
+    threading.Thread(target=_stop_on_signal, args=(adapter, listener, timeout), daemon=True).start()
+    server.start(held, 1)  # one actix thread: more of them fight for the GIL
+
+
+def _sockets() -> dict[int, int]:
+    """Return this process's sockets: descriptor and inode."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - a plain listing, no paths
+        with suppress(OSError):
+            status = os.fstat(int(name))
+            if stat.S_ISSOCK(status.st_mode):
+                found[int(name)] = status.st_ino
+    return found
+
+
+class _Adapter:
+    """Turns Robyn's requests into ours and our answers into Robyn's."""
+
+    def __init__(self, app: App, every_cpu: set[int]) -> None:
+        from robyn.robyn import Headers, Response  # noqa: PLC0415
+
+        self._headers, self._response = Headers, Response
+        self._app = app
+        self._every_cpu = every_cpu
+        self._settled = False
+        self._replies: dict[Head, tuple[Callable[[str, str], None], Any]] = {}
+        self.requests = 0
+        self.streams: set[int] = set()
+
+    def at(self, method: str, path: str) -> Callable[[Any], Any]:
+        """Return the handler of one route."""
+        app, replies, settle = self._app, self._replies, self._settle
+
+        def handle(request: Any) -> Any:
+            if not self._settled:
+                settle()
+            self.requests += 1
+            answer = app.handle(Request(method, path, request.headers, request.body))
+            known = replies.get(answer.head)
+            if known is None or type(answer) is not Reply:
+                return self.translate(answer)
+            # One Response per head, filled anew: Robyn copies it before it lets go of the GIL, and there is one actix
+            # thread. Saves 2 µs of 22 over making a Response and its headers.
+            set_header, response = known
+            set_header("x-request-id", answer.request_id)
+            response.description = answer.body
+            return response
+
+        return handle
+
+    def anywhere(self, request: Any) -> Any:
+        """Handle what no route of a fixed name does."""
+        if not self._settled:
+            self._settle()
+        self.requests += 1
+        path = unquote(request.url.path)
+        return self.translate(self._app.handle(Request(request.method, path, request.headers, request.body)))
+
+    def translate(self, answer: Reply | Stream) -> Any:
+        """Return Robyn's form of an answer, and keep it for the next with the same head."""
+        headers = self._headers(dict(answer.head.headers))
+        headers.set("x-request-id", answer.request_id)
+        if isinstance(answer, Stream):
+            return _Streaming(answer, headers, self.streams)
+        response = self._response(answer.head.status, headers, answer.body)
+        if len(self._replies) >= 256:
+            self._replies.clear()
+        self._replies[answer.head] = headers.set, response
+        return response
+
+    def _settle(self) -> None:
+        """Do, in the first call on the actix thread, what can only be done there.
+
+        Keep the thread's Python state alive: it would be made and freed for every request, and throughput halves. And
+        give all threads every CPU back, now that Robyn has sized itself.
+        """
+        self._settled = True
+        ctypes.pythonapi.PyGILState_Ensure()
+        for thread in os.listdir("/proc/self/task"):  # noqa: PTH208
+            with suppress(OSError):
+                os.sched_setaffinity(int(thread), self._every_cpu)
+
+
+class _Streaming:
+    """A stream in the form that Robyn looks for: these four attributes, ``content`` an iterator."""
+
+    media_type = ""  # "text/event-stream" would replace our own content type
+
+    def __init__(self, stream: Stream, headers: Any, live: set[int]) -> None:
+        self.status_code = stream.head.status
+        self.headers = headers
+        self.content = _Frames(Pacer(stream.frames, time.monotonic()), live)
+
+
+class _Frames:
+    """Yields what is due when it is due. Runs on a blocking thread and holds it while it sleeps."""
+
+    def __init__(self, pacer: Pacer, live: set[int]) -> None:
+        self._pacer = pacer
+        self._live = live
+        live.add(id(self))
+
+    def __iter__(self) -> "_Frames":
+        return self
+
+    def __next__(self) -> bytes:
+        while not (data := self._pacer.take(time.monotonic())):
+            wait = self._pacer.wait(time.monotonic())
+            if wait is None:
+                self._live.discard(id(self))
+                raise StopIteration
+            time.sleep(wait)
+        return data
+
+    def __del__(self) -> None:
+        """End also where the client hung up: Robyn drops the iterator and never calls ``close``."""
+        self._live.discard(id(self))
+
+
+def _stop_on_signal(adapter: _Adapter, listener: socket.socket, timeout: float) -> None:
+    """Wait for a signal; take no more connections, let what is in flight end, end the process."""
+    signal.sigwait(_STOP)
+    _silence(listener)
+    deadline = time.monotonic() + timeout
+    quiet, seen = 0, adapter.requests
+    while quiet < _QUIET_POLLS and time.monotonic() < deadline:
+        time.sleep(_POLL)
+        quiet = 0 if adapter.streams or adapter.requests != seen else quiet + 1
+        seen = adapter.requests
+    os._exit(0)  # an orderly exit under load panics in half of the tries
+
+
+def _silence(listener: socket.socket) -> None:
+    """Point every descriptor of the listener, Robyn's own copies too, at a socket that nobody can reach."""
+    inode = os.fstat(listener.fileno()).st_ino
+    with socket.socket(listener.family, listener.type) as dummy:
+        for descriptor, other in _sockets().items():
+            if other == inode:
+                os.dup2(dummy.fileno(), descriptor)

@@ -1,0 +1,23 @@
+"""Which runtime serves a configuration, and why."""
+
+from types import ModuleType
+
+from fastmock.app import App
+from fastmock.serve import granian, robyn
+
+
+def choose(app: App) -> tuple[ModuleType, str, str]:
+    """Return the runtime's module, its name, and the reason to tell the user.
+
+    ``auto`` takes Granian where anything takes time, for it paces streams by the thousand; else Robyn, for its rate.
+    """
+    wanted = app.config.settings.server.runtime
+    if wanted == "granian" or (wanted == "auto" and app.takes_time):
+        return granian, "granian", "as asked for" if wanted == "granian" else "auto: the configuration paces streams"
+    if wanted == "auto":
+        return robyn, "robyn", "auto: nothing in the configuration takes time"
+    if app.takes_time:
+        return robyn, "robyn", f"as asked for; up to {robyn.MOST_STREAMS} paced streams a worker, more of them wait"
+    return robyn, "robyn", "as asked for"
+
+

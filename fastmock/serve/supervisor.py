@@ -1,0 +1,215 @@
+"""The parent: forks the workers on one listening socket, replaces those that die, and stops them without loss.
+
+It stays single-threaded, for it forks. It is right as PID 1: it reaps whatever ends, and passes signals on.
+"""
+
+import ctypes
+import gc
+import logging
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+_LOG = logging.getLogger("fastmock")
+_STOP = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGQUIT))
+_WATCHED = _STOP | {signal.SIGCHLD, signal.SIGHUP}
+_PR_SET_PDEATHSIG = 1
+
+_EARLY = 1.0  # seconds; a worker that dies younger counts as an early death
+_FREE_EARLY_DEATHS = 20  # early deaths in a row that are replaced at once: one bad client can cause that many
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 5.0  # seconds
+_TRIES = 5  # workers in a row that die before they were ready, after which none can live
+_GRACE = 2.0  # seconds beyond the workers' own deadline before they are killed
+
+Work = Callable[[Callable[[], None]], None]
+"""What a worker does; it is given a function to call when it is ready, and returns when it has stopped."""
+
+
+@dataclass
+class _Worker:
+    number: int
+    pid: int = 0
+    born: float = 0.0
+    ready: int = -1
+    early_deaths: int = 0
+    due: float | None = None
+
+
+class Supervisor:
+    """Keeps ``count`` workers alive until it is told to stop."""
+
+    def __init__(self, work: Work, count: int, listener: socket.socket, timeout: float) -> None:
+        """``timeout``: seconds the workers take at most to stop by themselves."""
+        self._work = work
+        self._listener = listener
+        self._timeout = timeout
+        self._workers = [_Worker(number + 1) for number in range(count)]
+        self._never_ready = 0
+
+    def run(self, announce: Callable[[], None]) -> int:
+        """Serve until told to stop.
+
+        Args:
+            announce: called once, when the first worker is ready.
+
+        Returns:
+            The exit code: 0 after a stop that was asked for, 1 when no worker could live.
+        """
+        raise_open_files()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        gc.collect()
+        gc.freeze()  # what the workers inherit is not walked again, so that it stays shared
+        for worker in self._workers:
+            self._spawn(worker)
+        if self._one_is_ready():
+            announce()
+        while True:
+            waits = [worker.due - time.monotonic() for worker in self._workers if worker.due is not None]
+            info = signal.sigtimedwait(_WATCHED, max(0.0, min(waits))) if waits else signal.sigwaitinfo(_WATCHED)
+            if info is not None and info.si_signo in _STOP:
+                return self._stop()
+            if not self._bury():
+                self._kill_all()
+                return 1
+            for worker in self._workers:
+                if worker.due is not None and worker.due <= time.monotonic():
+                    self._spawn(worker)
+
+    def _spawn(self, worker: _Worker) -> None:
+        """Fork a worker."""
+        receive, send = os.pipe()
+        os.set_blocking(receive, False)
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            os.close(receive)
+            self._be_worker(parent, send)
+        os.close(send)
+        worker.pid, worker.born, worker.ready, worker.due = pid, time.monotonic(), receive, None
+
+    def _be_worker(self, parent: int, send: int) -> None:
+        """Work, in the child; never return."""
+        code = 1
+        try:
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # do not outlive the parent
+            if os.getppid() != parent:
+                os._exit(1)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
+            self._work(lambda: (os.write(send, b"1"), os.close(send), None)[-1])
+            code = 0
+        except BaseException:
+            _LOG.exception("a worker failed")
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _one_is_ready(self) -> bool:
+        """Wait until a worker is ready, or all have died."""
+        waiting = {worker.ready for worker in self._workers}
+        while waiting:
+            readable, _, _ = select.select(list(waiting), [], [], 30)
+            if not readable:
+                return True
+            for descriptor in readable:
+                if os.read(descriptor, 1):
+                    for worker in self._workers:
+                        if worker.ready == descriptor:
+                            self._mark_ready(worker)
+                    return True
+                waiting.discard(descriptor)
+        return False
+
+    def _mark_ready(self, worker: _Worker) -> None:
+        os.close(worker.ready)
+        worker.ready = -1
+        self._never_ready = 0
+
+    def _was_ready(self, worker: _Worker) -> bool:
+        """Whether a worker ever got ready; ask when it is dead."""
+        if worker.ready == -1:
+            return True
+        was = bool(os.read(worker.ready, 1))
+        os.close(worker.ready)
+        worker.ready = -1
+        return was
+
+    def _bury(self) -> bool:
+        """Reap what has died and plan its replacement; return False when none can live."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return True
+            if pid == 0:
+                return True
+            worker = next((worker for worker in self._workers if worker.pid == pid), None)
+            if worker is None:
+                continue  # an orphan that PID 1 inherited
+            ready = self._was_ready(worker)
+            now = time.monotonic()
+            worker.pid = 0
+            worker.early_deaths = worker.early_deaths + 1 if now - worker.born < _EARLY else 0
+            self._never_ready = 0 if ready else self._never_ready + 1
+            if self._never_ready >= _TRIES * len(self._workers):
+                _LOG.error("no worker can start (%s); giving up", _cause(status))
+                return False
+            excess = worker.early_deaths - (_FREE_EARLY_DEATHS if ready else 0)
+            delay = min(_FIRST_BACKOFF * 2.0**excess, _LONGEST_BACKOFF) if excess > 0 else 0.0
+            worker.due = now + delay
+            later = f" in {delay:.1f} s" if delay else ""
+            _LOG.warning("worker %d (process %d) %s; it is replaced%s", worker.number, pid, _cause(status), later)
+
+    def _stop(self) -> int:
+        """Stop the workers: no new connection, what is in flight ends, then they do. A second signal kills them."""
+        self._listener.close()
+        alive = {worker.pid for worker in self._workers if worker.pid}
+        _send(alive, signal.SIGTERM)
+        deadline = time.monotonic() + self._timeout + _GRACE
+        told = False
+        while alive:
+            left = deadline - time.monotonic()
+            info = signal.sigtimedwait(_WATCHED, min(left, 0.5)) if left > 0 else None
+            with suppress(ChildProcessError):
+                while (dead := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+                    alive.discard(dead)
+            if alive and (left <= 0 or (info is not None and info.si_signo in _STOP)):
+                _LOG.warning("%d workers are killed with what they had in flight", len(alive))
+                self._kill_all()
+                return 0
+            if alive and info is None and not told:
+                told = True
+                _LOG.info("waiting up to %g s for what is in flight; signal again to end it now", self._timeout)
+        return 0
+
+    def _kill_all(self) -> None:
+        _send({worker.pid for worker in self._workers if worker.pid}, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            while True:
+                os.waitpid(-1, 0)
+
+
+def _send(pids: set[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _cause(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def raise_open_files() -> None:
+    """Raise the limit of open files to what is allowed: every connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
