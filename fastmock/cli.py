@@ -41,9 +41,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
     arguments = vars(parser().parse_args(argv))
     file = arguments.pop("config")
     flags: dict[SettingPath, str] = {
-        (name,) if name == "seed" else ("server", name): value
-        for name, value in arguments.items()
-        if value is not None
+        (name,) if name == "seed" else ("server", name): value for name, value in arguments.items() if value is not None
     }
     config, problems = load(file, environ, flags)
     try:
@@ -51,7 +49,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
     except ConfigError as error:
         problems += error.problems
     if problems:
-        print(f"fastmock: {len(problems)} {'error' if len(problems) == 1 else 'errors'} in the configuration", file=stderr)
+        print(
+            f"fastmock: {len(problems)} {'error' if len(problems) == 1 else 'errors'} in the configuration", file=stderr
+        )
         for problem in problems:
             print(f"  {problem}", file=stderr)
         return 2
@@ -65,9 +65,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
 
 def serve(app: App, stdout: TextIO, stderr: TextIO) -> int:
     """Listen, say so, and serve until told to stop; return the exit code."""
-    from fastmock.serve.listen import ListenError, listen, url  # noqa: PLC0415 - not needed to find a wrong configuration
-    from fastmock.serve.runtime import choose  # noqa: PLC0415
-    from fastmock.serve.supervisor import Supervisor  # noqa: PLC0415
+    from fastmock.serve.listen import ListenError, listen, url
+    from fastmock.serve.runtime import choose
+    from fastmock.serve.supervisor import Supervisor
 
     settings = app.config.settings.server
     try:

@@ -6,7 +6,7 @@ import orjson
 
 from fastmock.api import checks, errors
 from fastmock.api.rulebook import Rulebook
-from fastmock.api.script import Chunks, Document, DocumentFault, envelope, fragment
+from fastmock.api.script import Chunks, Document, ShapeError, envelope, fragment
 from fastmock.content.pieces import pieces
 from fastmock.content.tokens import count
 from fastmock.wire import Ask, Reply, Request, Stream
@@ -32,7 +32,7 @@ def parse(body: dict[str, Any], unique: str) -> Ask:
         if type(message) is not dict:
             raise errors.wrong_type(f"messages[{index}]", "an object", message)
         role = message.get("role")
-        if role not in _ROLES if type(role) is str else True:
+        if type(role) is not str or role not in _ROLES:
             raise _wrong_role(role, index)
         content = message.get("content")
         if type(content) is str:
@@ -55,14 +55,15 @@ def _wrong_role(role: Any, index: int) -> errors.ApiError:
     param = f"messages[{index}].role"
     if role is None:
         return errors.missing(param)
-    return errors.not_among(param, role, _ROLE_NAMES) if type(role) is str else errors.wrong_type(param, "a string", role)
+    return (
+        errors.not_among(param, role, _ROLE_NAMES) if type(role) is str else errors.wrong_type(param, "a string", role)
+    )
 
 
 def _other_content(message: Document, content: Any, role: str, index: int) -> tuple[str, int]:
     """Return the text and the tokens of a message whose content is not simply a string."""
     tokens = 0
-    if type(message.get("tool_calls")) is list or type(message.get("function_call")) is dict:
-        calls = message.get("tool_calls") or message["function_call"]
+    if calls := message.get("tool_calls") or message.get("function_call"):
         tokens = count(orjson.dumps(calls).decode())
     if content is None:
         if role == "assistant" or role == "function":
@@ -80,11 +81,19 @@ def _other_content(message: Document, content: Any, role: str, index: int) -> tu
             raise errors.wrong_type(param, "an object", part)
         kind = part.get("type")
         if type(kind) is not str:
-            raise errors.missing(f"{param}.type") if kind is None else errors.wrong_type(f"{param}.type", "a string", kind)
+            raise (
+                errors.missing(f"{param}.type")
+                if kind is None
+                else errors.wrong_type(f"{param}.type", "a string", kind)
+            )
         if kind == "text":
             text = part.get("text")
             if type(text) is not str:
-                raise errors.missing(f"{param}.text") if text is None else errors.wrong_type(f"{param}.text", "a string", text)
+                raise (
+                    errors.missing(f"{param}.text")
+                    if text is None
+                    else errors.wrong_type(f"{param}.text", "a string", text)
+                )
             texts.append(text)
             tokens += count(text)
         elif kind == "image_url":
@@ -101,7 +110,7 @@ class ChatShape:
         """See ``script.Shape``."""
         choices = document.get("choices")
         if not isinstance(choices, list) or not choices:
-            raise DocumentFault(("choices",), "must be a list with at least one choice")
+            raise ShapeError(("choices",), "must be a list with at least one choice")
         return envelope(
             document, "chat.completion", "chat_id", [_choice(c, i) for i, c in enumerate(choices)], fingerprint
         )
@@ -149,11 +158,11 @@ def _choice(choice: Any, index: int) -> Document:
     """Fill in what a file's choice lacks."""
     path: tuple[str | int, ...] = ("choices", index)
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
-        raise DocumentFault(path, "must be an object with a 'message' that is one")
+        raise ShapeError(path, "must be an object with a 'message' that is one")
     message = choice["message"]
     for name in ("content", "refusal"):
         if not isinstance(message.get(name), str | None):
-            raise DocumentFault((*path, "message", name), "must be a string or null")
+            raise ShapeError((*path, "message", name), "must be a string or null")
     calls = message.get("tool_calls")
     if calls is not None:
         good = isinstance(calls, list) and all(
@@ -161,7 +170,7 @@ def _choice(choice: Any, index: int) -> Document:
         )
         if not good or not all(isinstance(call["function"].get("arguments", ""), str) for call in calls):
             form = "[{id, type, function: {name, arguments: a string}}, …]"
-            raise DocumentFault((*path, "message", "tool_calls"), f"must have the form {form}")
+            raise ShapeError((*path, "message", "tool_calls"), f"must have the form {form}")
     finish = choice.get("finish_reason") or ("tool_calls" if calls else "stop")
     return {
         "index": index,

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastmock.api import checks, errors
 from fastmock.api.rulebook import Rulebook
-from fastmock.api.script import Chunks, Document, DocumentFault, envelope, fragment
+from fastmock.api.script import Chunks, Document, ShapeError, envelope, fragment
 from fastmock.content.pieces import pieces
 from fastmock.content.tokens import count
 from fastmock.wire import Ask, Reply, Request, Stream
@@ -62,11 +62,11 @@ class CompletionShape:
         """See ``script.Shape``."""
         choices = document.get("choices")
         if not isinstance(choices, list) or not choices:
-            raise DocumentFault(("choices",), "must be a list with at least one choice")
+            raise ShapeError(("choices",), "must be a list with at least one choice")
         filled = []
         for index, choice in enumerate(choices):
             if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
-                raise DocumentFault(("choices", index), "must be an object with a string 'text'")
+                raise ShapeError(("choices", index), "must be an object with a string 'text'")
             standard: Document = {"text": "", "index": index, "logprobs": None, "finish_reason": "stop"}
             filled.append({**standard, **choice, "index": index})
         document = envelope(document, "text_completion", "completion_id", filled, fingerprint)
@@ -105,7 +105,7 @@ class Completions:
         scripts = [self._rulebook.script(ask) for ask in asks]
         if len(asks) == 1 and not body.get("echo"):
             return self._rulebook.send(asks[0], scripts[0])
-        choices = []
+        choices: list[Document] = []
         for ask, script in zip(asks, scripts, strict=True):
             for choice in script.choices(ask):
                 text = ask.user_message + choice["text"] if body.get("echo") else choice["text"]

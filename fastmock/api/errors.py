@@ -93,8 +93,8 @@ def too_long(param: str, most: int, length: int) -> ApiError:
     """400: an array has too many elements."""
     return ApiError(
         400,
-        f"Invalid '{param}': array too long. Expected an array with maximum length {most}, but got an array with length "
-        f"{length} instead.",
+        f"Invalid '{param}': array too long. Expected an array with maximum length {most}, but got an array with "
+        f"length {length} instead.",
         param,
         "array_above_max_length",
     )

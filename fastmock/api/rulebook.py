@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastmock.api import errors, heads
-from fastmock.api.script import Document, DocumentFault, Script, Shape
+from fastmock.api.script import Document, Script, Shape, ShapeError
 from fastmock.config.documents import DocumentError, read_document
 from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import Answers, Source
@@ -34,7 +34,7 @@ class Findings:
 
 
 def read_source(config: Config, source: Source, path: SettingPath, findings: Findings) -> tuple[Any, str, SettingPath]:
-    """Return the document a source holds, the file it stands in and its path there; the document is None on an error."""
+    """Return a source's document, the file it stands in and its path there; the document is None on an error."""
     if source.response_file is None:
         return source.response, "", (*path, "response")
     file = config.find(source.response_file)
@@ -116,10 +116,10 @@ class Rulebook:
             return None
         try:
             if not isinstance(document, dict):
-                raise DocumentFault((), "must hold an object")
+                raise ShapeError((), "must hold an object")
             whole = self._shape.whole(document, self._fingerprint)
             return Script(whole, self._shape, self._config.settings.streaming.tokens_per_chunk)
-        except DocumentFault as fault:
+        except ShapeError as fault:
             self._findings.error((*inside, *fault.path), str(fault), file)
         except TemplateError as error:
             for place, message in error.faults:

@@ -39,7 +39,7 @@ class Shape(Protocol):
     chunk_object: str
 
     def whole(self, document: Document, fingerprint: str) -> Document:
-        """Fill in what a file's document lacks; raise DocumentFault where it has the wrong form."""
+        """Fill in what a file's document lacks; raise ShapeError where it has the wrong form."""
 
     def tokens(self, choice: Document) -> int:
         """Count the tokens that a rendered choice says."""
@@ -48,7 +48,7 @@ class Shape(Protocol):
         """Cut a rendered choice into the steps of its stream, the last with the finish reason."""
 
 
-class DocumentFault(Exception):
+class ShapeError(Exception):
     """A response document that cannot be served: the path inside it and what is wrong there."""
 
     def __init__(self, path: tuple[str | int, ...], message: str) -> None:
@@ -85,8 +85,7 @@ class Script:
         outer = {key: value for key, value in document.items() if key not in ("choices", "usage")}
         outer["object"] = shape.chunk_object
         outer = {key: outer.pop(key) for key in ("id", "object", "created", "model") if key in outer} | outer
-        opening = Template(outer).render
-        self._opening = lambda ask: b"data: " + opening(ask)[:-1] + b","
+        self._outer = Template(outer).render
         self._usage = Template(document.get("usage")).render
         choices = Template(document["choices"])
         self._choices = choices.render
@@ -123,7 +122,7 @@ class Script:
     def events(self, ask: Ask, choices: list[Document] | None = None) -> bytes:
         """Return the whole stream, for one that takes no time."""
         reel = self._reel(ask, choices)
-        opening = self._opening(ask)
+        opening = b"data: %b," % self._outer(ask)[:-1]
         if not ask.include_usage:
             return opening.join(reel.plain)
         ask.completion_tokens = reel.tokens
@@ -132,7 +131,7 @@ class Script:
     def steps(self, ask: Ask, choices: list[Document] | None = None) -> list[bytes]:
         """Return the stream in the pieces that go out one after another."""
         reel = self._reel(ask, choices)
-        opening = self._opening(ask)
+        opening = b"data: %b," % self._outer(ask)[:-1]
         steps = [opening.join((b"", *step)) for step in reel.steps(ask.include_usage)]
         ask.completion_tokens = reel.tokens
         steps[-1] += self._last(ask, opening) if ask.include_usage else DONE
@@ -162,7 +161,7 @@ class _Reel:
         self.with_usage = (b"", *(chunk for step in self.steps(True) for chunk in step))
 
     def steps(self, usage: bool) -> list[list[bytes]]:
-        """Return the ends of the chunks, step by step; ``usage`` adds the null that every earlier chunk carries then."""
+        """Return the ends of the chunks, step by step; ``usage`` adds the null that earlier chunks carry then."""
         end = b',"usage":null}\n\n' if usage else b"}\n\n"
         return [[chunk + end for chunk in step] for step in self._steps]
 

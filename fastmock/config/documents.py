@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
 import yaml
@@ -19,12 +19,14 @@ class DocumentError(Exception):
 
 
 class _YamlLoader(yaml.SafeLoader):
-    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {
-        key: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for key, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    pass
 
 
+# A date stays the text that it is in JSON.
+_YamlLoader.yaml_implicit_resolvers = {
+    key: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for key, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _YamlLoader.add_implicit_resolver("!variable", re.compile(rf"^{VARIABLE}$"), ["$"])
 _YamlLoader.add_constructor("!variable", lambda _, node: MARK + node.value.strip("${}"))
 

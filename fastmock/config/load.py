@@ -100,16 +100,14 @@ def scalars(section: type[BaseModel] = Settings, at: SettingPath = ()) -> Iterat
         if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
             if path != ("responses",):
                 yield from scalars(info.annotation, path)
-        elif not info.alias and _section(info.annotation) is None:
+        elif not info.alias and section_of(info.annotation) is None:
             extra = info.json_schema_extra
-            older = extra.get("env") if isinstance(extra, dict) else None
+            older = extra.get("env", []) if isinstance(extra, dict) else []
             own = "FASTMOCK_" + "_".join(str(part) for part in path if part != "server").upper()
-            yield path, [*(str(alias) for alias in older or () if isinstance(older, list)), own]
+            yield path, [*map(str, older if isinstance(older, list) else ()), own]
 
 
-def _lay_environment(
-    data: dict[str, Any], origins: dict[SettingPath, str], environ: Mapping[str, str]
-) -> list[str]:
+def _lay_environment(data: dict[str, Any], origins: dict[SettingPath, str], environ: Mapping[str, str]) -> list[str]:
     """Lay the variables over ``data``; return warnings about those that have no effect."""
     warnings = []
     known = set(_FILE_VARIABLES)
@@ -145,11 +143,11 @@ def _put(data: dict[str, Any], path: SettingPath, value: Any) -> None:
     data[str(path[-1])] = value
 
 
-def _section(annotation: Any) -> type[Section] | None:
+def section_of(annotation: Any) -> type[Section] | None:
     """Find the section that an annotation holds, through Annotated, lists and unions."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
-    return next((found for arg in get_args(annotation) if (found := _section(arg))), None)
+    return next((found for arg in get_args(annotation) if (found := section_of(arg))), None)
 
 
 def _describe(error: Mapping[str, Any]) -> str:
@@ -159,7 +157,7 @@ def _describe(error: Mapping[str, Any]) -> str:
         section: type[Section] | None = Settings
         for part in loc[:-1]:
             if section and isinstance(part, str):
-                section = _section(section.model_fields[part].annotation)
+                section = section_of(section.model_fields[part].annotation)
         known = [info.alias or name for name, info in section.model_fields.items()] if section else []
         return f"unknown name{did_you_mean(str(loc[-1]), known) or '; known here: ' + ', '.join(known)}"
     if kind == "missing":

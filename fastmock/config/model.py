@@ -1,8 +1,8 @@
 """The one table of settings: names, types, bounds, defaults, environment names and what each means.
 
 Everything that speaks of settings reads it: the loader, the error messages, the environment, the reference.
-A scalar setting ``a.b`` is read from ``FASTMOCK_A_B`` (``server.port`` from ``FASTMOCK_PORT``: the section ``server`` is
-left out), and from the names given as ``env`` in its ``json_schema_extra``.
+A scalar setting ``a.b`` is read from ``FASTMOCK_A_B`` (``server.port`` from ``FASTMOCK_PORT``: ``server`` is left
+out), and from the names given as ``env`` in its ``json_schema_extra``.
 """
 
 from typing import Annotated, Any, Literal
@@ -53,7 +53,7 @@ class Server(Section):
     )
     runtime: Literal["auto", "robyn", "granian"] = Field(
         "auto",
-        description="`robyn` has the highest rate, `granian` the exact timing; `auto` takes what the configuration needs.",
+        description="`robyn` has the highest rate, `granian` exact timing; `auto` takes what is needed.",
     )
     cors_origins: list[str] = Field(
         ["*"],
@@ -121,9 +121,22 @@ class ModelCard(Section):
 
 
 _MODELS = (
-    "gpt-5 gpt-5-mini gpt-4.1 gpt-4.1-mini gpt-4o gpt-4o-mini gpt-4-turbo gpt-4 gpt-3.5-turbo gpt-3.5-turbo-instruct "
-    "o3 o4-mini text-embedding-3-small text-embedding-3-large text-embedding-ada-002"
-).split()
+    "gpt-5",
+    "gpt-5-mini",
+    "gpt-4.1",
+    "gpt-4.1-mini",
+    "gpt-4o",
+    "gpt-4o-mini",
+    "gpt-4-turbo",
+    "gpt-4",
+    "gpt-3.5-turbo",
+    "gpt-3.5-turbo-instruct",
+    "o3",
+    "o4-mini",
+    "text-embedding-3-small",
+    "text-embedding-3-large",
+    "text-embedding-ada-002",
+)
 
 
 class Models(Section):
@@ -189,7 +202,7 @@ class EmbeddingAnswers(Section):
 
     default: Annotated[Source, BeforeValidator(_file_is_source)] | None = Field(
         None,
-        description="A file whose `data[0].embedding` fixes the vector; without one, or with an empty list, vectors are hashed from the text.",
+        description="A file whose `data[0].embedding` fixes the vector. Without one, vectors are hashed from the text.",
     )
 
 

@@ -6,7 +6,7 @@ _WORD = re.compile(r"\s*\S+\s*\Z|\s*\S+|\s+\Z")
 
 
 def words(text: str) -> list[str]:
-    """Cut ``text`` into words, each with the space before it (the last also with the space after); joined they are the text."""
+    """Cut ``text`` into words, each with the space before it, the last also with what follows; joined they are it."""
     return _WORD.findall(text)
 
 

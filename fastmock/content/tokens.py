@@ -1,4 +1,4 @@
-"""How many tokens a text has. Everything that counts goes through ``count``, so that an exact counter can replace it."""
+"""How many tokens a text has. All that counts goes through ``count``, so that an exact counter can replace it."""
 
 
 def count(text: str) -> int:

@@ -66,5 +66,6 @@ def embed(content: str | Sequence[int], size: int, keep: int, seed: int) -> Vect
     kept = total[:keep]
     squares = int((kept * kept).sum())
     if squares == 0:  # every kept value happened to be 0
-        return np.eye(1, keep, dtype=np.float32)[0]
-    return (kept / np.sqrt(np.float64(squares))).astype(np.float32)
+        kept, squares = np.eye(1, keep, dtype=np.int64)[0], 1
+    unit: Vector = (kept / np.sqrt(np.float64(squares))).astype(np.float32)
+    return unit

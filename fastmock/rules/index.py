@@ -29,7 +29,9 @@ class Index:
         self._late: dict[int, re.Pattern[str]] = {}
         self._allowed = []
         for kind, matcher in MATCHERS.items():
-            conditions = {number: text for number, rule in enumerate(rules) if (text := getattr(rule, kind)) is not None}
+            conditions = {
+                number: text for number, rule in enumerate(rules) if (text := getattr(rule, kind)) is not None
+            }
             if kind == "content_regex":
                 conditions = self._set_apart(conditions)
             if conditions:

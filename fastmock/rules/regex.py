@@ -37,9 +37,7 @@ def to_re2(pattern: str) -> str:
             return r"\z"
         if opening and not in_class:
             in_class = True
-        elif closing:
-            in_class = False
-        elif opening and "]" in opening:  # "[]" inside a class ends it
+        elif closing or (opening and "]" in opening):
             in_class = False
         elif dollar and not in_class and not multiline:
             return r"(?:\n?\z)"

@@ -17,14 +17,14 @@ from fastmock.serve.listen import BACKLOG
 from fastmock.timing.pace import Pacer
 from fastmock.wire import Head, Reply, Request, Stream
 
-_NO_TLS = (False, None, None, None, "tls1.3", None, [], False)
+_NO_TLS: tuple[Any, ...] = (False, None, None, None, "tls1.3", None, [], False)
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 
 
 def preload() -> None:
     """Import Granian before the workers are forked."""
-    import uvloop  # noqa: F401, PLC0415
-    from granian import _futures, _granian, http  # noqa: F401, PLC0415
+    import uvloop  # noqa: F401
+    from granian import _futures, _granian, http  # noqa: F401
 
 
 def serve(app: App, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
@@ -36,15 +36,12 @@ def serve(app: App, listener: socket.socket, ready: Callable[[], None], timeout:
         ready: called once the worker can answer.
         timeout: seconds that streams in flight are given to end.
     """
-    import uvloop  # noqa: PLC0415
-    from granian._futures import _future_watcher_wrapper, _new_cbscheduler  # noqa: PLC0415
-    from granian._granian import RSGIWorker, SocketHolder, WorkerSignal  # noqa: PLC0415
-    from granian.http import HTTP1Settings  # noqa: PLC0415
+    import uvloop
 
     logging.getLogger("_granian").setLevel(logging.WARNING)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    stop = WorkerSignal()
+    stop = private.WorkerSignal()
     ended = asyncio.Event()
     stop.add_cb(lambda: loop.call_soon_threadsafe(ended.set))
 
@@ -54,9 +51,9 @@ def serve(app: App, listener: socket.socket, ready: Callable[[], None], timeout:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         loop.add_signal_handler(number, begin_stop)
-    worker = RSGIWorker(
+    worker = private.RSGIWorker(
         1,
-        (None, SocketHolder(listener.fileno(), False, BACKLOG)),
+        (None, private.SocketHolder(listener.fileno(), False, BACKLOG)),
         None,
         1,  # runtime threads
         1,  # runtime blocking threads
@@ -64,15 +61,15 @@ def serve(app: App, listener: socket.socket, ready: Callable[[], None], timeout:
         30,  # their idle time-out
         app.config.settings.streaming.max_concurrent,
         "1",
-        HTTP1Settings(),
+        http.HTTP1Settings(),
         None,
         False,
         None,
         *_NO_TLS,
         (None, None),
     )
-    handler = _future_watcher_wrapper(_Adapter(app).handle)
-    worker.serve_str(_new_cbscheduler(loop, handler, impl_asyncio=True), loop, stop)
+    handler = futures._future_watcher_wrapper(_Adapter(app).handle)
+    worker.serve_str(futures._new_cbscheduler(loop, handler, impl_asyncio=True), loop, stop)
     loop.call_soon(ready)
     loop.run_until_complete(ended.wait())
 

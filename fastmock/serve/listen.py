@@ -13,7 +13,7 @@ class ListenError(Exception):
 def listen(host: str, port: int) -> socket.socket:
     """Bind and listen on a name or an address; port 0 takes a free one.
 
-    A name with several addresses takes the first, IPv4 before IPv6, so that ``localhost`` is 127.0.0.1 where both exist.
+    A name with several addresses takes the first, IPv4 before IPv6: ``localhost`` is 127.0.0.1 where both exist.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

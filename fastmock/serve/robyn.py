@@ -1,6 +1,7 @@
 """The Robyn runtime: translates, writes, and keeps Robyn within what was measured to work.
 
-Robyn's own start is not used; ``Server`` below it is, which is not public: the version is pinned, and tests hold the pin.
+Robyn's own start is not used; ``Server`` below it is, which is not public: the version is pinned, and tests hold the
+pin.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ def preload() -> None:
         del os.environ[name]
     try:
         with _one_cpu():
-            import robyn.robyn  # noqa: F401, PLC0415
+            import robyn.robyn  # noqa: F401
     finally:
         sys.argv = arguments
 
@@ -63,7 +64,7 @@ def serve(app: App, listener: socket.socket, ready: Callable[[], None], timeout:
         ready: called once the worker can answer.
         timeout: seconds that streams in flight are given to end.
     """
-    from robyn.robyn import FunctionInfo, Headers, HttpMethod, Server, SocketHeld  # noqa: PLC0415
+    from robyn.robyn import FunctionInfo, Headers, HttpMethod, Server, SocketHeld
 
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)  # actix's own reaction cuts streams; threads inherit the mask
     logging.getLogger("actix_server").setLevel(logging.WARNING)
@@ -75,7 +76,7 @@ def serve(app: App, listener: socket.socket, ready: Callable[[], None], timeout:
     for descriptor, inode in _sockets().items():
         if inode not in before:
             os.dup2(listener.fileno(), descriptor)  # ours in place of the one that Robyn opened
-    server = Server()
+    server: Any = Server()  # the stub of "start" asks for arguments that there are not
     server.apply_response_headers(Headers({}))
     adapter = _Adapter(app, every_cpu)
 
@@ -107,7 +108,7 @@ class _Adapter:
     """Turns Robyn's requests into ours and our answers into Robyn's."""
 
     def __init__(self, app: App, every_cpu: set[int]) -> None:
-        from robyn.robyn import Headers, Response  # noqa: PLC0415
+        from robyn.robyn import Headers, Response
 
         self._headers, self._response = Headers, Response
         self._app = app

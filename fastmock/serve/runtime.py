@@ -19,5 +19,3 @@ def choose(app: App) -> tuple[ModuleType, str, str]:
     if app.takes_time:
         return robyn, "robyn", f"as asked for; up to {robyn.MOST_STREAMS} paced streams a worker, more of them wait"
     return robyn, "robyn", "as asked for"
-
-

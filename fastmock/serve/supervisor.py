@@ -103,7 +103,12 @@ class Supervisor:
                 os._exit(1)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
-            self._work(lambda: (os.write(send, b"1"), os.close(send), None)[-1])
+
+            def ready() -> None:
+                os.write(send, b"1")
+                os.close(send)
+
+            self._work(ready)
             code = 0
         except BaseException:
             _LOG.exception("a worker failed")

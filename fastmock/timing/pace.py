@@ -1,8 +1,8 @@
 """Absolute due times: a frame that is late makes no later frame late.
 
 Sleeping for each gap would make a stream drift by every late wake-up. Here every frame has a due time counted from the
-start of its stream; on waking, all that is due goes out in one write. Under overload a stream still ends nearly on time,
-in coarser pieces.
+start of its stream; on waking, all that is due goes out in one write. Under overload a stream still ends nearly on
+time, in coarser pieces.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,0 +1,44 @@
+# Every target sets up its own environment; nothing but Python 3.11 or newer and make is assumed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+ARGS ?=
+
+.PHONY: run test unit lint bench clean
+
+run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
+	$(BIN)/fastmock $(ARGS)
+
+test: $(VENV)/.test  ## Run all tests; ARGS="-k name" chooses
+	$(BIN)/python -m pytest $(ARGS)
+
+unit: $(VENV)/.test  ## Run the tests that need no socket
+	$(BIN)/python -m pytest -m unit $(ARGS)
+
+lint: $(VENV)/.dev  ## Check style, types and the layering
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.bench  ## Measure against the baselines and write benchmarks/report.md
+	$(BIN)/python -m benchmarks.ratios $(ARGS)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	$(PIP) -e . && touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(PIP) -e '.[test]' && touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(PIP) -e '.[dev]' && touch $@
+
+$(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
+	$(PIP) -e '.[bench]' && touch $@
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

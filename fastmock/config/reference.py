@@ -1,0 +1,54 @@
+"""The configuration reference, written from the table of settings."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from fastmock.config.load import SettingPath, scalars, section_of
+from fastmock.config.model import Section, Settings
+from fastmock.config.problems import dotted
+
+_TOP = """# Configuration
+
+Written from the table of settings in `fastmock/config/model.py` by `python -m fastmock.config.reference`; a test
+holds it current. A flag wins over a variable, a variable over the file, the file over the default.
+
+| setting | default | variable | meaning |
+|---|---|---|---|
+"""
+
+
+def markdown() -> str:
+    """Return the whole page."""
+    variables = {path: ", ".join(f"`{name}`" for name in reversed(names)) for path, names in scalars()}
+    rows = [
+        f"| `{dotted(path)}` | {_shown(info)} | {variables.get(path, '')} | {info.description} |"
+        for path, info in _settings(Settings, ())
+    ]
+    return _TOP + "\n".join(rows) + "\n"
+
+
+def _settings(section: type[Section], at: SettingPath) -> Iterator[tuple[SettingPath, Any]]:
+    """Yield every setting under ``section``, with ``[]`` after the name of a list."""
+    for name, info in section.model_fields.items():
+        inner = section_of(info.annotation)
+        path: SettingPath = (*at, info.alias or name)
+        if inner is None or not isinstance(info.annotation, type):
+            yield path, info
+        if inner is not None:
+            yield from _settings(inner, path if isinstance(info.annotation, type) else (*at, f"{name}[]"))
+
+
+def _shown(info: Any) -> str:
+    if info.is_required():
+        return "required"
+    default = info.get_default()
+    if default is None or isinstance(default, Section) or default == []:
+        return "none"
+    if isinstance(default, list) and isinstance(default[0], Section):
+        return f"{len(default)} of OpenAI's names"
+    return f"`{json.dumps(default)}`"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")  # noqa: T201

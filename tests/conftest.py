@@ -1,0 +1,138 @@
+"""Servers started the way the README says, and a configured App without any."""
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from fastmock.app import App, build
+from fastmock.config.load import load
+from fastmock.wire import Reply, Request, Stream
+
+ROOT = Path(__file__).parent.parent
+KEY = {"authorization": "Bearer sk-test"}
+
+
+class Server:
+    """A running ``fastmock`` command."""
+
+    def __init__(self, *arguments: str, cwd: Path, env: dict[str, str] | None = None) -> None:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("FASTMOCK_", "MOCK_OPENAI_"))}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "fastmock", "--port", "0", *arguments],
+            cwd=cwd,
+            env=clean | {"PYTHONPATH": str(ROOT)} | (env or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.errors: list[str] = []
+        self.lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+        self._error_reader = threading.Thread(target=self._read_errors, daemon=True)
+        self._error_reader.start()
+        self.greeting = ""
+        while "-d '" not in self.greeting:
+            line = self.lines.get(timeout=20)
+            if line is None:
+                self._error_reader.join(5)
+                raise RuntimeError(f"the server did not start: {self.greeting}{''.join(self.errors)}")
+            self.greeting += line
+        found = re.search(r"listening on +(http\S+)/v1", self.greeting)
+        assert found
+        self.url = found[1]
+        self.port = int(self.url.rpartition(":")[2])
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.put(line)
+        self.lines.put(None)
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr
+        self.errors.extend(iter(self.process.stderr.readline, ""))
+
+    def workers(self) -> list[int]:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(40)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream:
+                self._error_reader.join(5)
+                stream.close()
+        return code
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start servers; they are stopped when the test ends."""
+    servers: list[Server] = []
+
+    def start(config: dict[str, Any] | None = None, *arguments: str, **options: Any) -> Server:
+        if config is not None:
+            file = tmp_path / f"config{len(servers)}.json"
+            file.write_bytes(orjson.dumps(config))
+            arguments = ("--config", str(file), *arguments)
+        servers.append(Server(*arguments, **{"cwd": tmp_path} | options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+Call = Callable[..., Reply | Stream]
+
+
+def make_app(config: dict[str, Any] | None = None, directory: Path | None = None) -> App:
+    """Compile a configuration given as a dictionary."""
+    if config is None:
+        loaded, problems = load(None, {}, {}, directory or Path("/nonexistent"))
+    else:
+        assert directory
+        file = directory / "config.json"
+        file.write_bytes(orjson.dumps(config))
+        loaded, problems = load(file, {}, {})
+    assert problems == []
+    return build(loaded)
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Callable[..., Call]:
+    """Return a function that compiles a configuration into a function that posts to it."""
+
+    def configured(config: dict[str, Any] | None = None) -> Call:
+        app = make_app(config, tmp_path)
+
+        def post(path: str, body: Any = b"", method: str = "POST", headers: dict[str, str] = KEY) -> Reply | Stream:
+            sent = body if isinstance(body, str | bytes) else orjson.dumps(body)
+            return app.handle(Request(method, path, headers, sent))
+
+        return post
+
+    return configured
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> bool:
+    """Poll until something is true."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if true():
+            return True
+        time.sleep(0.01)
+    return true()

@@ -1,0 +1,152 @@
+"""Layers, errors, the command line, and the documents."""
+
+import io
+from pathlib import Path
+
+import orjson
+import pytest
+
+from fastmock.cli import main, parser
+from fastmock.config.load import load
+from fastmock.config.reference import markdown
+from fastmock.timing.pace import Pacer
+
+from .conftest import ROOT, make_app
+
+pytestmark = pytest.mark.unit
+
+
+def test_layers(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("server: {host: file, port: 1, workers: auto}\nstreaming: {chunk_delay_ms: 50}\n")
+    environ = {"FASTMOCK_PORT": "2", "MOCK_OPENAI_PORT": "9", "MOCK_OPENAI_CORS_ORIGINS": "https://a, https://b"}
+    config, problems = load(file, environ, {("server", "host"): "flag"})
+    server = config.settings.server
+    assert problems == []
+    assert (server.host, server.port, server.workers) == ("flag", 2, 0)
+    assert server.cors_origins == ["https://a", "https://b"]
+    assert config.settings.streaming.chunk_delay_ms == 50
+
+
+@pytest.mark.parametrize("name", ["config.json", "config.yaml", None])
+def test_the_file_in_the_working_directory_is_taken(tmp_path, name):
+    if name:
+        (tmp_path / name).write_text('{"seed": 7}')
+    config, _ = load(None, {}, {}, tmp_path)
+    assert config.settings.seed == (7 if name else 0)
+    assert config.file == (tmp_path / name if name else None)
+
+
+def run(tmp_path: Path, text: str, *arguments: str, environ: dict[str, str] | None = None) -> tuple[int, list[str]]:
+    file = tmp_path / "config.json"
+    file.write_text(text)
+    out, err = io.StringIO(), io.StringIO()
+    code = main(["--config", str(file), *arguments], environ or {}, out, err)
+    return code, err.getvalue().replace(f"{tmp_path}/", "").splitlines()
+
+
+def test_every_error_at_once(tmp_path):
+    (tmp_path / "bad.json").write_text('{"choices": [{"message": {"content": "$user_mesage"}}], "x": $nope}')
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "shape.json").write_text("{}")
+    patterns = [
+        {"match": {"modle": "x", "content_regex": "("}, "content": "$modl"},
+        {"match": {}, "response_file": "bad.json"},
+        {"match": {}, "response_file": "broken.json"},
+        {"match": {}, "response_file": "missing.json"},
+        {"match": {}, "response_file": "shape.json"},
+        {"match": {}},
+    ]
+    config = {"serer": {}, "server": {"runtime": "robin"}, "responses": {"chat_completions": {"patterns": patterns}}}
+    code, lines = run(tmp_path, orjson.dumps(config).decode(), "--port", "99999", environ={"FASTMOCK_WORKERS": "x"})
+    assert code == 2
+    at = "responses.chat_completions.patterns"
+    expected = [
+        "flag --port: server.port: must be less than or equal to 65535",
+        "environment variable FASTMOCK_WORKERS: server.workers: must be a valid integer",
+        "config.json: server.runtime: must be 'auto', 'robyn' or 'granian', not 'robin'; did you mean 'robyn'?",
+        "config.json: serer: unknown name; did you mean 'server'?",
+        f"config.json: {at}[0].match.modle: unknown name; did you mean 'model'?",
+        f"config.json: {at}[0].match.content_regex: is not a regular expression",
+        f"config.json: {at}[0].content: unknown variable $modl; did you mean 'model'?",
+        "bad.json: choices[0].message.content: unknown variable $user_mesage; did you mean 'user_message'?",
+        "bad.json: x: unknown variable $nope",
+        f"config.json: {at}[2].response_file: broken.json is not valid JSON",
+        f"config.json: {at}[3].response_file: missing.json cannot be read: no such file",
+        "shape.json: choices: must be a list with at least one choice",
+        f"config.json: {at}[5]: needs exactly one of",
+    ]
+    for line in expected:
+        assert any(line in found for found in lines), (line, lines)
+    assert lines[0] == f"fastmock: {len(expected)} errors in the configuration"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": 1} x', "\udcff"])
+def test_a_file_that_is_no_configuration(tmp_path, text):
+    file = tmp_path / "config.json"
+    file.write_bytes(text.encode(errors="surrogateescape"))
+    err = io.StringIO()
+    assert main(["--config", str(file)], {}, io.StringIO(), err) == 2
+    assert str(file) in err.getvalue()
+
+
+def test_unknown_variables_and_kubernetes_ones_are_warned_of():
+    config, problems = load(
+        None, {"FASTMOCK_PROT": "1", "FASTMOCK_PORT": "tcp://10.0.0.1:80"}, {}, Path("/nonexistent")
+    )
+    assert problems == []
+    assert config.settings.server.port == 8080
+    assert "did you mean 'FASTMOCK_PORT'" in " ".join(config.warnings)
+    assert "Kubernetes" in " ".join(config.warnings)
+
+
+def test_priority_then_order(call):
+    patterns = [
+        {"match": {}, "content": "low"},
+        {"match": {}, "content": "first", "priority": 5},
+        {"match": {}, "content": "second", "priority": 5},
+    ]
+    post = call({"responses": {"chat_completions": {"patterns": patterns}}})
+    assert b'"first"' in post("/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "x"}]}).body
+
+
+def test_what_has_no_effect_yet_is_said():
+    config, _ = load(None, {"FASTMOCK_SIMULATE_ERRORS": "true"}, {}, Path("/nonexistent"))
+    from fastmock.app import build
+
+    assert "no effect yet" in " ".join(build(config).warnings)
+
+
+def test_the_reference_is_current():
+    assert (ROOT / "docs/configuration.md").read_text() == markdown()
+
+
+def test_the_sample_is_instant_and_right():
+    config, problems = load(ROOT / "config.json", {}, {})
+    assert problems == []
+    from fastmock.app import build
+
+    app = build(config)
+    assert not app.takes_time
+    assert app.warnings == []
+
+
+def test_help_is_short():
+    text = parser().format_help()
+    assert len(text.splitlines()) < 30
+    readme = (ROOT / "README.md").read_text()
+    assert all(option in readme for option in ("--config", "--workers", "--shutdown-timeout", "--log-level"))
+
+
+def test_pacer_sends_all_that_is_due():
+    pacer = Pacer(iter([(0.0, b"a"), (1.0, b"b"), (2.0, b"c"), (3.0, b"d")]), start=100.0)
+    assert pacer.take(100.0) == b"a"
+    assert pacer.wait(100.25) == 0.75
+    assert pacer.take(100.5) == b""
+    assert pacer.take(102.5) == b"bc"
+    assert pacer.take(110.0) == b"d"
+    assert pacer.wait(110.0) is None
+
+
+def test_default_app_needs_nothing():
+    assert make_app().rules == 0

@@ -1,0 +1,219 @@
+"""Everything but chat, without a socket: completions, embeddings, models, health, routing, auth, CORS."""
+
+import base64
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastmock.wire import Request
+
+from .conftest import KEY, make_app
+from .test_chat import events
+
+pytestmark = pytest.mark.unit
+
+
+def loads(reply):
+    assert reply.head.status == 200, reply.body
+    return orjson.loads(reply.body)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "choices"), [("a", 1), (["a", "b"], 2), ([1, 2, 3], 1), ([[1, 2], [3]], 2), (None, 1)]
+)
+@pytest.mark.parametrize("n", [1, 2])
+def test_completion_prompts(call, prompt, choices, n):
+    post = call()
+    body = {"model": "gpt-3.5-turbo-instruct", "prompt": prompt, "n": n}
+    answer = loads(post("/v1/completions", body))
+    assert answer["object"] == "text_completion"
+    assert answer["id"].startswith("cmpl-")
+    assert [choice["index"] for choice in answer["choices"]] == list(range(choices * n))
+    usage = answer["usage"]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    chunks = events(post("/v1/completions", body | {"stream": True, "stream_options": {"include_usage": True}}).body)
+    for choice in answer["choices"]:
+        mine = [c["choices"][0] for c in chunks if c["choices"] and c["choices"][0]["index"] == choice["index"]]
+        assert "".join(part["text"] for part in mine) == choice["text"]
+        assert mine[-1]["finish_reason"] == "stop"
+    assert chunks[-1]["usage"] == usage
+
+
+def test_each_prompt_is_matched_by_itself(call):
+    patterns = [{"match": {"content": "a"}, "content": "A"}, {"match": {"content": "b"}, "content": "B $user_message"}]
+    post = call({"responses": {"completions": {"patterns": patterns}}})
+    answer = loads(post("/completions", {"model": "m", "prompt": ["b", "a"], "echo": True}))
+    assert [choice["text"] for choice in answer["choices"]] == ["bB b", "aA"]
+
+
+@pytest.mark.parametrize("prompt", [5, [], [[]], ["a", 1], [["a"]], [True], {"a": 1}, ["x"] * 2049])
+def test_bad_prompts(call, prompt):
+    assert call()("/v1/completions", {"model": "m", "prompt": prompt}).head.status == 400
+
+
+@pytest.mark.parametrize(
+    ("model", "dimensions", "size"),
+    [
+        ("text-embedding-ada-002", None, 1536),
+        ("text-embedding-3-small", None, 1536),
+        ("text-embedding-3-large", None, 3072),
+        ("text-embedding-3-large", 256, 256),
+        ("other", 1, 1),
+    ],
+)
+@pytest.mark.parametrize("content", ["hello world", ["a", "b"], [1, 2], [[1], [2, 3]]])
+def test_embeddings(call, model, dimensions, size, content):
+    post = call()
+    body = {"model": model, "input": content, "dimensions": dimensions}
+    floats = loads(post("/v1/embeddings", body))
+    packed = loads(post("/v1/embeddings", body | {"encoding_format": "base64"}))
+    count = 1 if isinstance(content, str) or isinstance(content[0], int) else len(content)
+    assert len(floats["data"]) == count
+    for index, (a, b) in enumerate(zip(floats["data"], packed["data"], strict=True)):
+        assert a["index"] == index
+        vector = np.frombuffer(base64.b64decode(b["embedding"]), dtype="<f4")
+        assert vector.shape == (size,)
+        assert np.linalg.norm(vector.astype(float)) == pytest.approx(1, abs=1e-5)
+        assert np.array_equal(np.array(a["embedding"], dtype=np.float32), vector)
+    assert floats["usage"]["prompt_tokens"] == floats["usage"]["total_tokens"] > 0
+
+
+def test_vectors_are_the_same_everywhere(call):
+    vector = loads(call()("/v1/embeddings", {"model": "m", "input": "the same everywhere", "dimensions": 4}))
+    golden = vector["data"][0]["embedding"]
+    assert golden == pytest.approx(GOLDEN)
+    other = loads(call({"seed": 1})("/v1/embeddings", {"model": "m", "input": "the same everywhere", "dimensions": 4}))
+    assert other["data"][0]["embedding"] != golden
+
+
+GOLDEN = [0.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("content", ["", [], [""], ["a", 1], [1, "a"], [[]], [["a"]], 5, None, {}, [None]])
+def test_bad_embedding_inputs(call, content):
+    reply = call()("/v1/embeddings", {"model": "m", "input": content})
+    assert reply.head.status == 400
+    assert b"'$.input' is invalid" in reply.body
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{"dimensions": 0}, {"dimensions": 1537}, {"dimensions": "x"}, {"encoding_format": "x"}, {"input": ["a"] * 2049}],
+)
+def test_bad_embedding_options(call, extra):
+    reply = call()("/v1/embeddings", {"model": "m", "input": "a"} | extra)
+    assert reply.head.status == 400
+    assert orjson.loads(reply.body)["error"]["param"] in extra
+
+
+def test_a_file_may_fix_the_vector(call):
+    post = call({"responses": {"embeddings": {"default": {"response": {"data": [{"embedding": [3, 4]}]}}}}})
+    answer = loads(post("/v1/embeddings", {"model": "m", "input": ["a", "b"]}))
+    assert answer["data"][1]["embedding"] == pytest.approx([0.6, 0.8])
+
+
+def test_models(call):
+    post = call({"models": {"available": ["a", {"id": "ft:x:y", "created": 5, "owned_by": "me"}]}})
+    listed = loads(post("/v1/models", method="GET"))
+    assert [card["id"] for card in listed["data"]] == ["a", "ft:x:y"]
+    assert loads(post("/models/ft:x:y", method="GET")) == listed["data"][1]
+    assert loads(post("/v1/models/other", method="HEAD"))["id"] == "other"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}),
+        ("/v1/completions", {"prompt": "x"}),
+        ("/v1/embeddings", {"input": "x"}),
+    ],
+)
+def test_strict_models(call, path, body):
+    post = call({"models": {"available": ["a"], "strict": True}})
+    assert post(path, body | {"model": "a"}).head.status == 200
+    refused = post(path, body | {"model": "b"})
+    assert (refused.head.status, orjson.loads(refused.body)["error"]["code"]) == (404, "model_not_found")
+    assert post("/v1/models/b", method="GET").head.status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/nothing", 404, None),
+        ("POST", "/", 404, "unknown_url"),
+        ("GET", "/favicon.ico", 404, "unknown_url"),
+        ("GET", "/v1/chat/completions", 405, "method_not_supported"),
+        ("DELETE", "/v1/models", 405, "method_not_supported"),
+        ("GET", "/v1/models/", 200, None),
+        ("HEAD", "/health/", 200, None),
+        ("OPTIONS", "/v1/embeddings/", 204, None),
+    ],
+)
+def test_routing(call, method, path, status, code):
+    reply = call()(path, method=method)
+    assert reply.head.status == status
+    if status >= 400:
+        assert orjson.loads(reply.body)["error"]["code"] == code
+    if status == 405:
+        assert "allow" in dict(reply.head.headers)
+
+
+@pytest.mark.parametrize("value", [None, "", "Bearer", "Bearer  ", "Basic abc", "sk-test"])
+def test_a_bearer_token_must_be_there(call, value):
+    headers = {} if value is None else {"authorization": value}
+    reply = call()("/v1/models", method="GET", headers=headers)
+    assert reply.head.status == 401
+    assert "didn't provide an API key" in orjson.loads(reply.body)["error"]["message"]
+    assert call({"auth": {"mode": "off"}})("/v1/models", method="GET", headers=headers).head.status == 200
+    assert call()("/health", method="GET", headers=headers).head.status == 200
+
+
+def test_cors(call):
+    anyone = call()("/v1/models", method="GET")
+    assert dict(anyone.head.headers)["access-control-allow-origin"] == "*"
+    post = call({"server": {"cors_origins": ["https://a.example"]}})
+    for origin, allowed in (("https://a.example", "https://a.example"), ("https://b.example", None)):
+        headers = dict(post("/v1/models", method="GET", headers=KEY | {"origin": origin}).head.headers)
+        assert headers.get("access-control-allow-origin") == allowed
+    wanted = {"origin": "https://a.example", "access-control-request-headers": "x-a, authorization"}
+    preflight = post("/v1/chat/completions", method="OPTIONS", headers=wanted)
+    assert preflight.head.status == 204
+    assert dict(preflight.head.headers)["access-control-allow-headers"] == "x-a, authorization"
+
+
+def test_a_body_too_large(call):
+    post = call({"server": {"max_body_bytes": 100}})
+    assert post("/v1/chat/completions", b" " * 101).head.status == 413
+    assert post("/v1/chat/completions", b" " * 100).head.status == 400
+
+
+def test_a_defect_is_an_envelope(call, monkeypatch):
+    monkeypatch.setattr("fastmock.api.checks.parse", lambda body: 1 / 0)
+    reply = call()("/v1/embeddings", {})
+    assert reply.head.status == 500
+    assert orjson.loads(reply.body)["error"]["type"] == "server_error"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=8,
+)
+FIELDS = ["model", "messages", "prompt", "input", "stream", "n", "dimensions", "role", "content", "type", "text"]
+NEAR = st.dictionaries(st.sampled_from(FIELDS), JSON | st.lists(st.dictionaries(st.sampled_from(FIELDS), JSON)))
+_APP = make_app()
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from(["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]),
+    st.binary(max_size=50) | JSON.map(_dumps := lambda v: __import__("json").dumps(v).encode()) | NEAR.map(_dumps),
+)
+def test_any_body_gets_an_envelope_and_no_500(path, body):
+    reply = _APP.handle(Request("POST", path, KEY, body))
+    assert reply.head.status in (200, 400)
+    if reply.head.status == 400:
+        assert orjson.loads(reply.body)["error"].keys() == {"message", "type", "param", "code"}

@@ -1,0 +1,108 @@
+"""The index picks what an ordered loop would."""
+
+import re
+from fnmatch import fnmatchcase
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fastmock.config.model import Match
+from fastmock.rules.index import DEFAULT, Index
+from fastmock.rules.regex import PatternError, RegexSet, readable, to_re2
+from fastmock.wire import Ask
+
+pytestmark = pytest.mark.unit
+
+
+def ask(model: str, message: str, system: str) -> Ask:
+    made = Ask("0" * 32, {}, model)
+    made.user_message, made.system_prompt = message, system
+    return made
+
+
+def naive(rules: list[Match], asked: Ask) -> int:
+    for number, rule in enumerate(rules):
+        if rule.model is not None and not fnmatchcase(asked.model, rule.model):
+            continue
+        if rule.content is not None and asked.user_message != rule.content:
+            continue
+        if rule.content_contains is not None and rule.content_contains not in asked.user_message:
+            continue
+        if rule.content_regex is not None and not re.search(rule.content_regex, asked.user_message):
+            continue
+        if rule.system_prompt is not None and rule.system_prompt not in asked.system_prompt:
+            continue
+        return number
+    return DEFAULT
+
+
+WORDS = st.text(st.sampled_from("ab \n.$é世"), max_size=6)
+REGEXES = st.sampled_from(
+    [
+        "a",
+        "^a",
+        "b$",
+        "a.b",
+        ".*a",
+        "(?i)A+b?",
+        "[$]",
+        "[^a]$",
+        "a|b$",
+        r"\$$",
+        "(?m)^b$",
+        "(?=a)a",
+        r"(a)\1",
+        r"a\Z",
+        "世",
+    ]
+)
+RULES = st.lists(
+    st.builds(
+        Match,
+        model=st.none() | st.sampled_from(["a", "a*", "?b", "*", "[ab]"]),
+        content=st.none() | st.none() | WORDS,
+        content_contains=st.none() | WORDS,
+        content_regex=st.none() | REGEXES,
+        system_prompt=st.none() | WORDS,
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(RULES, st.sampled_from(["a", "b", "ab", "bb", ""]), WORDS, WORDS)
+@example([Match(content_regex="b$")], "a", "b\n", "")
+def test_index_picks_what_a_loop_picks(rules, model, message, system):
+    asked = ask(model, message, system)
+    index = Index(rules)
+    assert index.pick(asked) == naive(rules, asked)
+    assert index.pick(asked) == naive(rules, asked)  # again, from what was remembered
+
+
+def test_a_thousand_rules():
+    index = Index([Match(content_regex=f"topic{i} .*word{i}$") for i in range(1000)])
+    assert index.pick(ask("m", "topic777 and word777", "")) == 777
+    assert index.pick(ask("m", "topic777 and word778", "")) == DEFAULT
+
+
+def test_a_catastrophic_pattern_is_linear():
+    assert Index([Match(content_regex="(a+)+$")]).pick(ask("m", "a" * 5000 + "b", "")) == DEFAULT
+
+
+@pytest.mark.parametrize("pattern", ["(", "[a", "*", "a{2,1}", "(?P<x"])
+def test_unreadable_patterns(pattern):
+    with pytest.raises(PatternError):
+        readable(pattern)
+
+
+def test_what_re2_lacks_goes_to_re():
+    assert readable("(?!a)b")[1] is not None
+    assert readable("a+b")[1] is None
+    assert to_re2(r"[$\]$]$") == r"[$\]$](?:\n?\z)"
+
+
+def test_out_of_memory_is_not_no_match(monkeypatch):
+    found = RegexSet(["a", "b", "a.*c"])
+    monkeypatch.setattr(found, "_set", type("Full", (), {"Match": lambda self, text: None})())
+    assert found.find(b"a c") == [0, 2]
