@@ -45,7 +45,7 @@ class Server:
         while "-d '" not in self.greeting:
             line = self.lines.get(timeout=20)
             if line is None:
-                self._error_reader.join(5)
+                self.stop()
                 raise RuntimeError(f"the server did not start: {self.greeting}{''.join(self.errors)}")
             self.greeting += line
         found = re.search(r"listening on +(http\S+)/v1", self.greeting)

@@ -108,7 +108,9 @@ def test_async(server):
 def test_completions_embeddings_models(client):
     answer = client.completions.create(model="gpt-3.5-turbo-instruct", prompt=["a", "b"])
     assert len(answer.choices) == 2
-    stream = client.completions.create(model="gpt-3.5-turbo-instruct", prompt="a", stream=True)
+    # Not strict: the SDK's type knows no null finish reason, which the real API sends in every chunk but the last.
+    lenient = client.with_options(_strict_response_validation=False)
+    stream = lenient.completions.create(model="gpt-3.5-turbo-instruct", prompt="a", stream=True)
     assert "".join(chunk.choices[0].text for chunk in stream) == answer.choices[0].text
     packed = client.embeddings.create(model="text-embedding-3-small", input="hello")
     plain = client.embeddings.create(model="text-embedding-3-small", input="hello", encoding_format="float")

@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from fastmock.api import errors
@@ -38,6 +39,9 @@ def serve(app: App, listener: socket.socket, ready: Callable[[], None], timeout:
     """
     import uvloop
 
+    private: Any = import_module("granian._granian")  # its stubs describe less than there is
+    futures: Any = import_module("granian._futures")
+    http: Any = import_module("granian.http")
     logging.getLogger("_granian").setLevel(logging.WARNING)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)

@@ -1,0 +1,1 @@
+"""What fastmock is measured against, in the same run."""
