@@ -112,8 +112,7 @@ class App:
         """Answer a request, whatever it is."""
         name = unique()
         try:
-            body = request.body
-            if len(body) > self._limit:
+            if len(request.body) > self._limit:
                 raise errors.too_large(self._limit)
             methods = self._routes.get(request.path) or self._other(request)
             endpoint = methods.get(request.method)

@@ -128,7 +128,7 @@ class Ask:
     @property
     def json_chat_id(self) -> bytes:
         """The same as bytes."""
-        return b"chatcmpl-" + self.unique[3:].encode()
+        return b"chatcmpl-%b" % self.unique[3:].encode()
 
     @property
     def completion_id(self) -> str:

@@ -24,16 +24,23 @@ def parse(body: str | bytes) -> dict[str, Any]:
 def model_of(body: dict[str, Any]) -> str:
     """Return the model's name."""
     model = body.get("model")
-    if type(model) is str and model:
-        return model
+    if type(model) is not str or not model:
+        raise wrong_model(model)
+    return model
+
+
+def wrong_model(model: Any) -> errors.ApiError:
+    """Return the error for a model that is missing or not a name."""
     if model is None or model == "":
-        raise errors.no_model()
-    raise errors.wrong_type("model", "a string", model)
+        return errors.no_model()
+    return errors.wrong_type("model", "a string", model)
 
 
 def read_options(ask: Ask) -> None:
     """Read the parameters that both kinds of completions share: ``stream``, ``stream_options`` and ``n``."""
     body = ask.body
+    if not ("stream" in body or "n" in body or "stream_options" in body):
+        return
     if (stream := body.get("stream")) is not None:
         if type(stream) is not bool:
             raise errors.wrong_type("stream", "a boolean", stream)

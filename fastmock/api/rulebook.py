@@ -136,9 +136,9 @@ class Rulebook:
     def send(self, ask: Ask, script: Script, choices: list[Document] | None = None) -> Reply | Stream:
         """Render what is said: whole, or as the stream that was asked for."""
         if not ask.stream:
-            return Reply(self._json, ask.request_id, script.whole(ask, choices))
+            return Reply(self._json, f"req_{ask.unique}", script.whole(ask, choices))
         if not self._streaming:
             raise errors.streaming_off()
         if not self._gap:
-            return Reply(self._events, ask.request_id, script.events(ask, choices))
+            return Reply(self._events, f"req_{ask.unique}", script.events(ask, choices))
         return Stream(self._events, ask.request_id, spaced(script.steps(ask, choices), self._gap))

@@ -9,13 +9,13 @@ _count = itertools.count()
 
 def unique() -> str:
     """Return 32 hexadecimal digits that no other call, on any worker, returns: 16 of the process, 16 of a counter."""
-    return f"{_prefix}{next(_count):016x}"
+    return f"{_prefix}{next(_count):x}"
 
 
 def _reseed() -> None:
     global _prefix, _count
     _prefix = os.urandom(8).hex()
-    _count = itertools.count(int.from_bytes(os.urandom(4), "big"))
+    _count = itertools.count(1 << 60)  # sixteen digits without padding them
 
 
 _reseed()

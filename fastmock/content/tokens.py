@@ -7,4 +7,4 @@ def count(text: str) -> int:
     OpenAI's rule of thumb is four characters of English a token; bytes instead of characters keep the estimate near for
     scripts that take more tokens a character. 0 only for the empty text.
     """
-    return (len(text) + 3 if text.isascii() else len(text.encode()) + 3) >> 2
+    return ((len(text) if text.isascii() else len(text.encode())) + 3) >> 2
