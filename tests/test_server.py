@@ -354,6 +354,7 @@ def test_auto_takes_granian_for_pacing(serve):
     assert "granian (auto" in serve(CONFIG | {"streaming": {"chunk_delay_ms": 1}}).greeting
 
 
+@pytest.mark.timeout(400)  # it downloads every dependency
 def test_the_wheel_installs_clean_and_starts(tmp_path):
     def run(*words: str) -> None:
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
