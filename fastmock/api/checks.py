@@ -39,8 +39,6 @@ def wrong_model(model: Any) -> errors.ApiError:
 def read_options(ask: Ask) -> None:
     """Read the parameters that both kinds of completions share: ``stream``, ``stream_options`` and ``n``."""
     body = ask.body
-    if not ("stream" in body or "n" in body or "stream_options" in body):
-        return
     if (stream := body.get("stream")) is not None:
         if type(stream) is not bool:
             raise errors.wrong_type("stream", "a boolean", stream)

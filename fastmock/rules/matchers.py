@@ -84,6 +84,7 @@ class Regex:
         forms = {number: self.form(text) for number, text in conditions.items()}
         distinct = {form: index for index, form in enumerate(dict.fromkeys(forms.values()))}
         self._set = RegexSet(list(distinct))
+        self._match = self._set.match
         self._bits = [0] * (len(distinct) + 1)  # the last is the set's canary
         for number, form in forms.items():
             self._bits[distinct[form]] |= 1 << number
@@ -95,9 +96,13 @@ class Regex:
 
     def find(self, text: str) -> int:
         """Return the set of rules that ``text`` allows."""
+        encoded = text.encode()
+        matched = self._match(encoded)
+        if matched is None:
+            matched = self._set.one_by_one(encoded)
         found = self._free
         bits = self._bits
-        for index in self._set.find(text.encode()):
+        for index in matched:
             found |= bits[index]
         return found
 

@@ -5,7 +5,7 @@ possessive quantifiers) is left to ``re``.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import re2
 
@@ -64,27 +64,27 @@ def readable(pattern: str) -> tuple[str | None, re.Pattern[str] | None]:
 
 
 class RegexSet:
-    """Finds which of many patterns are found in a text, in one pass: 0.8 µs among 10, 0.9 µs among 1,000."""
+    """Finds which of many patterns are found in a text, in one pass: 0.8 µs among 10, 0.9 µs among 1,000.
+
+    Attributes:
+        match: returns the indexes of the patterns found in a UTF-8 text, in no order, and the canary's, which is the
+            last; None where RE2 ran out of memory.
+    """
 
     def __init__(self, forms: Sequence[str]) -> None:
         """Compile patterns in RE2's form, as ``readable`` returns them."""
-        self._set = re2.Set.SearchSet(_options())
+        compiled = re2.Set.SearchSet(_options())
         for form in forms:
-            self._set.Add(form)
+            compiled.Add(form)
         # RE2 running out of memory looks like "nothing matches"; a pattern that always matches tells them apart.
-        self._canary = self._set.Add("")
-        self._set.Compile()
+        compiled.Add("")
+        compiled.Compile()
+        self.match: Callable[[bytes], list[int] | None] = compiled.Match
         self._forms = list(forms)
         self._single: list[re2._Regexp] | None = None
 
-    def find(self, text: bytes) -> list[int]:
-        """Return the indexes of the patterns found in the UTF-8 ``text``, in no order; the last may be the canary's."""
-        found: list[int] | None = self._set.Match(text)
-        if found is None:
-            return self._one_by_one(text)
-        return found
-
-    def _one_by_one(self, text: bytes) -> list[int]:
+    def one_by_one(self, text: bytes) -> list[int]:
+        """Return what ``match`` would, slowly, where it returned None."""
         if self._single is None:
             self._single = [re2.compile(form, _options()) for form in self._forms]
         decoded = text.decode()
