@@ -18,10 +18,7 @@ _IMAGE_TOKENS = 85  # what OpenAI charges for one image of low detail
 
 def parse(body: dict[str, Any], unique: str) -> Ask:
     """Read a request; raise the API's own error where it is wrong."""
-    model = body.get("model")
-    if type(model) is not str or not model:
-        raise checks.wrong_model(model)
-    ask = Ask(unique, body, model)
+    ask = Ask(unique, body, checks.model_of(body))
     messages = body.get("messages")
     if type(messages) is not list:
         if messages is None:

@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 
 from fastmock.api import errors
+from fastmock.config.model import Models
 from fastmock.wire import Ask
 
 _MOST_CHOICES = 128
@@ -25,15 +26,13 @@ def model_of(body: dict[str, Any]) -> str:
     """Return the model's name."""
     model = body.get("model")
     if type(model) is not str or not model:
-        raise wrong_model(model)
+        raise errors.no_model() if model in (None, "") else errors.wrong_type("model", "a string", model)
     return model
 
 
-def wrong_model(model: Any) -> errors.ApiError:
-    """Return the error for a model that is missing or not a name."""
-    if model is None or model == "":
-        return errors.no_model()
-    return errors.wrong_type("model", "a string", model)
+def listed(models: Models) -> frozenset[str] | None:
+    """Return the names of the only models that are served; None where all are."""
+    return frozenset(card.id for card in models.available) if models.strict else None
 
 
 def read_options(ask: Ask) -> None:

@@ -26,8 +26,7 @@ class Embeddings:
 
     def __init__(self, config: Config, made: Heads, findings: Findings) -> None:
         """Read the default file, which may fix the vector; what is wrong goes to ``findings``."""
-        models = config.settings.models
-        self._listed = frozenset(card.id for card in models.available) if models.strict else None
+        self._listed = checks.listed(config.settings.models)
         self._seed = config.settings.seed
         self._json = made.get(200)
         self._fixed = _fixed(config, findings)

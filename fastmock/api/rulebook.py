@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastmock.api import errors, heads
+from fastmock.api import checks, errors, heads
 from fastmock.api.script import Document, Script, Shape, ShapeError
 from fastmock.config.documents import DocumentError, read_document
 from fastmock.config.load import Config, SettingPath
@@ -82,7 +82,7 @@ class Rulebook:
             self._index = Index(matches)
             self._scripts = [script for script in scripts if script]
         self.rules = len(matches)
-        self._listed = frozenset(card.id for card in settings.models.available) if settings.models.strict else None
+        self._listed = checks.listed(settings.models)
         self._json, self._events = made.get(200), made.get(200, heads.EVENTS, (("cache-control", "no-cache"),))
         self._streaming = settings.streaming.enabled
         self._gap = settings.streaming.chunk_delay_ms / 1000
