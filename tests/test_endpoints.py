@@ -172,8 +172,12 @@ def test_a_bearer_token_must_be_there(call, value):
 
 
 def test_cors(call):
-    anyone = call()("/v1/models", method="GET")
+    anyone = call()("/v1/models", method="GET", headers=KEY | {"origin": "https://a.example"})
     assert dict(anyone.head.headers)["access-control-allow-origin"] == "*"
+    no_browser = call()("/v1/models", method="GET")
+    assert "access-control-allow-origin" not in dict(no_browser.head.headers)
+    nobody = call({"server": {"cors_origins": []}})("/v1/models", method="GET", headers=KEY | {"origin": "https://a"})
+    assert "access-control-allow-origin" not in dict(nobody.head.headers)
     post = call({"server": {"cors_origins": ["https://a.example"]}})
     for origin, allowed in (("https://a.example", "https://a.example"), ("https://b.example", None)):
         headers = dict(post("/v1/models", method="GET", headers=KEY | {"origin": origin}).head.headers)

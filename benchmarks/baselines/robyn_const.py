@@ -18,7 +18,7 @@ def main() -> None:
 
     from fastmock.api.heads import Heads
 
-    headers = dict(Heads(any_origin=True).get(200).headers) | {"x-request-id": "req_" + "0" * 32}
+    headers = dict(Heads().get(200).headers) | {"x-request-id": "req_" + "0" * 32}
     asyncio.set_event_loop(asyncio.new_event_loop())
     server: Any = Server()
     server.apply_response_headers(Headers({}))

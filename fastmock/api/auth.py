@@ -1,5 +1,6 @@
 """Who may call."""
 
+import re
 from collections.abc import Callable
 
 from fastmock.api import errors
@@ -15,7 +16,10 @@ def authorizer(settings: Auth) -> Authorize | None:
     return None if settings.mode == "off" else _bearer
 
 
+_token = re.compile(r"bearer +\S", re.IGNORECASE).match
+
+
 def _bearer(headers: RequestHeaders) -> None:
     value = headers.get("authorization")
-    if value is None or value[:7].lower() != "bearer " or not value[7:].strip():
+    if value is None or not _token(value):
         raise errors.no_key()

@@ -8,7 +8,7 @@ from fastmock.api import checks, errors
 from fastmock.api.rulebook import Rulebook
 from fastmock.api.script import Chunks, Document, ShapeError, envelope, fragment
 from fastmock.content.pieces import pieces
-from fastmock.content.tokens import count
+from fastmock.content.tokens import count, count_all
 from fastmock.wire import Ask, Reply, Request, Stream
 
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
@@ -27,7 +27,8 @@ def parse(body: dict[str, Any], unique: str) -> Ask:
     if not messages:
         raise errors.empty_array("messages")
     system = None
-    tokens = 3  # every reply is primed with three tokens, and every message costs three (OpenAI's cookbook)
+    texts = []
+    tokens = 3 + 3 * len(messages)  # what OpenAI's cookbook adds: three a reply, three a message
     for index, message in enumerate(messages):
         if type(message) is not dict:
             raise errors.wrong_type(f"messages[{index}]", "an object", message)
@@ -36,15 +37,15 @@ def parse(body: dict[str, Any], unique: str) -> Ask:
             raise _wrong_role(role, index)
         content = message.get("content")
         if type(content) is str:
-            tokens += 3 + count(content)
+            texts.append(content)
         else:
             content, extra = _other_content(message, content, role, index)
-            tokens += 3 + extra
+            tokens += extra
         if role == "user":
             ask.user_message = content
         elif role == "system" or role == "developer":
             system = content if system is None else f"{system}\n{content}"
-    ask.prompt_tokens = tokens
+    ask.prompt_tokens = tokens + count_all(texts)
     if system is not None:
         ask.system_prompt = system
     checks.read_options(ask)
@@ -194,5 +195,4 @@ class Chat:
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        ask = parse(checks.parse(request.body), unique)
-        return self._rulebook.send(ask, self._rulebook.script(ask))
+        return self._rulebook.answer(parse(checks.parse(request.body), unique))

@@ -9,6 +9,7 @@ from fastmock.config.model import Models
 from fastmock.wire import Ask
 
 _MOST_CHOICES = 128
+_OPTIONS = frozenset(("stream", "stream_options", "n"))
 
 
 def parse(body: str | bytes) -> dict[str, Any]:
@@ -38,6 +39,8 @@ def listed(models: Models) -> frozenset[str] | None:
 def read_options(ask: Ask) -> None:
     """Read the parameters that both kinds of completions share: ``stream``, ``stream_options`` and ``n``."""
     body = ask.body
+    if _OPTIONS.isdisjoint(body):
+        return
     if (stream := body.get("stream")) is not None:
         if type(stream) is not bool:
             raise errors.wrong_type("stream", "a boolean", stream)

@@ -1,28 +1,27 @@
 """The constant headers of answers."""
 
+from collections.abc import Iterable
+
 from fastmock.wire import Head, Headers
 
 JSON = "application/json"
 EVENTS = "text/event-stream; charset=utf-8"
 
 _ORGANIZATION = "org-fastmock"
+_MOST_MADE = 1000
 _EXPOSED = "x-request-id, openai-processing-ms, openai-version, openai-organization, retry-after, retry-after-ms"
 
 
 class Heads:
     """Makes the heads of answers; each is made once."""
 
-    def __init__(self, any_origin: bool) -> None:
-        """``any_origin``: let a browser call from anywhere, without looking at the request."""
+    def __init__(self) -> None:
         # An instant answer takes some 20 µs, which in whole milliseconds is 0.
-        common = [
+        self._common: Headers = (
             ("openai-processing-ms", "0"),
             ("openai-version", "2020-10-01"),
             ("openai-organization", _ORGANIZATION),
-        ]
-        if any_origin:
-            common += [("access-control-allow-origin", "*"), ("access-control-expose-headers", _EXPOSED)]
-        self._common: Headers = tuple(common)
+        )
         self._made: dict[tuple[int, str, Headers], Head] = {}
 
     def get(self, status: int, content_type: str = JSON, more: Headers = ()) -> Head:
@@ -35,14 +34,27 @@ class Heads:
         return head
 
 
-def for_origin(head: Head, origin: str) -> Head:
-    """Return ``head`` with the headers that let a page of ``origin`` read the answer."""
-    more = (
-        ("access-control-allow-origin", origin),
-        ("access-control-expose-headers", _EXPOSED),
-        ("vary", "Origin"),
-    )
-    return Head(head.status, (*head.headers, *more))
+class Origins:
+    """Lets pages of some origins read answers (CORS)."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        """``allowed``: the origins; ``*`` among them is any."""
+        self._allowed = frozenset(allowed)
+        self._made: dict[tuple[Head, str], Head] = {}
+
+    def let_read(self, head: Head, origin: str) -> Head:
+        """Return ``head`` with the headers that let a page of ``origin`` read the answer, where it may."""
+        allowed = "*" if "*" in self._allowed else origin
+        if allowed not in self._allowed:
+            return head
+        found = self._made.get((head, allowed))
+        if found is None:
+            if len(self._made) >= _MOST_MADE:
+                self._made.clear()
+            vary = () if allowed == "*" else (("vary", "Origin"),)
+            more = (("access-control-allow-origin", allowed), ("access-control-expose-headers", _EXPOSED), *vary)
+            found = self._made[head, allowed] = Head(head.status, (*head.headers, *more))
+        return found
 
 
 def preflight(wanted: str | None) -> Headers:

@@ -126,6 +126,10 @@ class Rulebook:
                 self._findings.error(inside if source.content is not None else (*inside, *place), message, file)
         return None
 
+    def answer(self, ask: Ask) -> Reply | Stream:
+        """Choose what is said to ``ask``, and render it."""
+        return self.send(ask, self.script(ask))
+
     def script(self, ask: Ask) -> Script:
         """Return what is said to ``ask``."""
         if self._listed is not None and ask.model not in self._listed:
@@ -141,4 +145,4 @@ class Rulebook:
             raise errors.streaming_off()
         if not self._gap:
             return Reply(self._events, f"req_{ask.unique}", script.events(ask, choices))
-        return Stream(self._events, ask.request_id, spaced(script.steps(ask, choices), self._gap))
+        return Stream(self._events, f"req_{ask.unique}", spaced(script.steps(ask, choices), self._gap))

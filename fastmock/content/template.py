@@ -1,12 +1,11 @@
 """Templates: documents with variables, checked and cut into bytes with slots when they are loaded.
 
-Rendering is one ``%`` on bytes with the values that one ``attrgetter`` fetches: 0.3 µs for five slots in 700 bytes,
-the half of the same on ``str``.
+Rendering is one ``%`` on bytes: 0.3 µs for five slots in 700 bytes, the half of the same on ``str``.
 """
 
 import re
+import time
 from collections.abc import Callable, Mapping
-from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -21,28 +20,40 @@ Render = Callable[[Ask], bytes]
 
 
 class Variable(NamedTuple):
-    """A template variable: the attribute of Ask that gives it for a JSON string, and how it is formatted."""
+    """A template variable: its slot, the Python expression over ``ask`` that fills it, and what it means."""
 
-    attribute: str
     slot: str
+    expression: str
     meaning: str
 
 
+# Text is UTF-8 bytes, escaped for the inside of a JSON string. Expressions instead of functions: a template becomes one
+# function without calls, which saves 1 µs of 6 per reply.
 VARIABLES: Mapping[str, Variable] = MappingProxyType(
     {
-        "chat_id": Variable("json_chat_id", "%b", "a new `chatcmpl-…` id"),
-        "completion_id": Variable("json_completion_id", "%b", "a new `cmpl-…` id"),
-        "request_id": Variable("json_request_id", "%b", "the id in the header `x-request-id`"),
-        "uuid": Variable("json_uuid", "%b", "a new UUID"),
-        "timestamp": Variable("timestamp", "%d", "Unix time in whole seconds"),
-        "model": Variable("json_model", "%b", "the model asked for"),
-        "user_message": Variable("json_user_message", "%b", "the text of the last user message, or the prompt"),
-        "system_prompt": Variable("json_system_prompt", "%b", "the text of the system and developer messages"),
-        "prompt_tokens": Variable("prompt_tokens", "%d", "tokens in the prompt"),
-        "completion_tokens": Variable("completion_tokens", "%d", "tokens in the answer"),
-        "total_tokens": Variable("total_tokens", "%d", "both together"),
+        "chat_id": Variable("%b", "b'chatcmpl-' + ask.unique[3:].encode()", "a new `chatcmpl-…` id"),
+        "completion_id": Variable("%b", "b'cmpl-' + ask.unique[3:].encode()", "a new `cmpl-…` id"),
+        "request_id": Variable("%b", "b'req_' + ask.unique.encode()", "the id in the header `x-request-id`"),
+        "uuid": Variable("%b", "uuid(ask.unique)", "a new UUID"),
+        "timestamp": Variable("%d", "time()", "Unix time in whole seconds"),
+        "model": Variable("%b", "dumps(ask.model)[1:-1]", "the model asked for"),
+        "user_message": Variable(
+            "%b", "dumps(ask.user_message)[1:-1]", "the text of the last user message, or the prompt"
+        ),
+        "system_prompt": Variable(
+            "%b", "dumps(ask.system_prompt)[1:-1]", "the text of the system and developer messages"
+        ),
+        "prompt_tokens": Variable("%d", "ask.prompt_tokens", "tokens in the prompt"),
+        "completion_tokens": Variable("%d", "ask.completion_tokens", "tokens in the answer"),
+        "total_tokens": Variable("%d", "ask.prompt_tokens + ask.completion_tokens", "both together"),
     }
 )
+
+
+def _uuid(u: str) -> bytes:
+    """Return a version 4 UUID in form; unique as ``u`` is."""
+    return f"{u[:8]}-{u[8:12]}-4{u[13:16]}-a{u[17:20]}-{u[20:]}".encode()
+
 
 _PIECE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{(\w*)\})")
 # How a slot travels through the JSON encoder: NUL, kind, name, NUL; the encoder writes NUL as \u0000.
@@ -86,7 +97,7 @@ class Template:
             form += (f'"{slot}"' if whole and slot == "%b" else slot).encode() + constant.replace(b"%", b"%%")
             names.append(name)
         self.names = frozenset(names)
-        self.render = _renderer(form, [VARIABLES[name].attribute for name in names])
+        self.render = _renderer(form, names)
 
     @property
     def constant(self) -> bool:
@@ -94,14 +105,15 @@ class Template:
         return not self.names
 
 
-def _renderer(form: bytes, attributes: list[str]) -> Render:
-    if not attributes:
+def _renderer(form: bytes, names: list[str]) -> Render:
+    """Compile ``form`` and the variables that fill it, in their order, into one function."""
+    if not names:
         ready = form % ()
         return lambda _: ready
-    pick = attrgetter(*attributes)
-    if len(attributes) == 1:
-        return lambda ask: form % (pick(ask),)
-    return lambda ask: form % pick(ask)
+    values = ", ".join(VARIABLES[name].expression for name in names)
+    known = {"form": form, "time": time.time, "dumps": orjson.dumps, "uuid": _uuid}
+    render: Render = eval(f"lambda ask: form % ({values},)", known)  # noqa: S307 - only expressions of the table above
+    return render
 
 
 def _mark(value: Any, path: tuple[str | int, ...], faults: list[tuple[tuple[str | int, ...], str]]) -> Any:

@@ -83,7 +83,7 @@ def serve(app: App, listener: socket.socket, ready: Callable[[], None], timeout:
     def route(method: str, path: str, handler: Callable[..., Any]) -> None:
         server.add_route(getattr(HttpMethod, method), path, FunctionInfo(handler, False, 1, {}, {}), False)
 
-    for path, method in app.paths:
+    for method, path in app.handlers:
         route(method, path, adapter.at(method, path))
     for method in _METHODS:
         route(method, "/", adapter.anywhere)
@@ -120,13 +120,13 @@ class _Adapter:
 
     def at(self, method: str, path: str) -> Callable[[Any], Any]:
         """Return the handler of one route."""
-        app, replies, settle = self._app, self._replies, self._settle
+        answers, replies, settle = self._app.handlers[method, path], self._replies, self._settle
 
         def handle(request: Any) -> Any:
             if not self._settled:
                 settle()
             self.requests += 1
-            answer = app.handle(Request(method, path, request.headers, request.body))
+            answer = answers(Request(method, path, request.headers, request.body))
             known = replies.get(answer.head)
             if known is None or type(answer) is not Reply:
                 return self.translate(answer)
