@@ -2,17 +2,18 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 
 from fastmock import __version__
 from fastmock.api import chat, completions, errors, heads
-from fastmock.api.auth import Authorize, authorizer
+from fastmock.api.auth import Guard, authorizer
 from fastmock.api.embeddings import Embeddings
 from fastmock.api.models import Models
 from fastmock.api.rulebook import Findings, Rulebook
-from fastmock.config.load import Config
+from fastmock.api.simulated import simulator
+from fastmock.config.load import Config, SettingPath, load
 from fastmock.config.problems import ConfigError
 from fastmock.content.ids import unique
 from fastmock.wire import Head, Reply, Request, Stream
@@ -43,9 +44,8 @@ def build(config: Config) -> "App":
     embeddings = Embeddings(config, made, findings)
     if findings.problems:
         raise ConfigError(findings.problems)
-    for name in ("log_requests", "simulate_errors"):
-        if getattr(settings.server, name):
-            findings.warn(("server", name), "is accepted but has no effect yet")
+    if settings.server.simulate_errors and settings.server.error_rate == 0:
+        findings.warn(("server", "simulate_errors"), "has no effect while 'server.error_rate' is 0")
     models = Models(settings.models, made)
     routes: dict[str, dict[str, Endpoint]] = {
         "/chat/completions": {"POST": chat.Chat(chats)},
@@ -54,6 +54,22 @@ def build(config: Config) -> "App":
         "/models": {"GET": models.all},
     }
     return App(config, made, routes, models.one, findings.warnings, rules=chats.rules + texts.rules)
+
+
+def compile_layers(file: str | None, environ: Mapping[str, str], flags: Mapping[SettingPath, object]) -> "App":
+    """Load the layers and compile them.
+
+    Raises:
+        ConfigError: with everything that is wrong in either.
+    """
+    config, problems = load(file, environ, flags)
+    try:
+        app = build(config)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return app
 
 
 class App:
@@ -83,21 +99,22 @@ class App:
         self.takes_time = settings.streaming.enabled and settings.streaming.chunk_delay_ms > 0
         self._heads = made
         self._health = orjson.dumps({"status": "ok", "version": __version__})
-        self._authorize = authorizer(settings.auth)
+        guards = authorizer(settings.auth), simulator(settings.server, settings.seed)
+        self._guards = [guard for guard in guards if guard]
         self._routes = {f"{base}{path}": methods for base in ("", "/v1") for path, methods in routes.items()}
         self._one_model = {"GET": one_model}
         for methods in (self._one_model, *self._routes.values()):
             if "GET" in methods:
                 methods["HEAD"] = methods["GET"]  # the runtime leaves the body out
         self.handlers = {
-            (method, path): self._whole(endpoint, self._authorize)
+            (method, path): self._whole(endpoint, self._guards)
             for path, methods in self._routes.items()
             for method, endpoint in methods.items()
         }
         self._routes["/health"] = {"GET": self._healthy, "HEAD": self._healthy}
         for method in self._routes["/health"]:
-            self.handlers[method, "/health"] = self._whole(self._healthy, None)
-        self.elsewhere = self._whole(self._other, None)
+            self.handlers[method, "/health"] = self._whole(self._healthy, ())
+        self.elsewhere = self._whole(self._other, ())
 
     def handle(self, request: Request) -> Answer:
         """Answer a request, whatever it is."""
@@ -108,8 +125,8 @@ class App:
         head = self._heads.get(error.status, heads.JSON, error.headers)
         return Reply(head, f"req_{name or unique()}", error.body())
 
-    def _whole(self, endpoint: Endpoint, authorize: Authorize | None) -> Handler:
-        """Put around an endpoint what all of them have: limits, who may call, errors, origins."""
+    def _whole(self, endpoint: Endpoint, guards: Sequence[Guard]) -> Handler:
+        """Put around an endpoint what all of them have: a limit, guards, errors, origins."""
         limit = self.config.settings.server.max_body_bytes
         origins = heads.Origins(self.config.settings.server.cors_origins)
         refuse = self.refuse
@@ -119,8 +136,8 @@ class App:
             try:
                 if len(request.body) > limit:
                     raise errors.too_large(limit)
-                if authorize:
-                    authorize(request.headers)
+                for guard in guards:
+                    guard(request)
                 answer = endpoint(request, name)
             except errors.ApiError as error:
                 answer = refuse(error, name)
@@ -146,8 +163,8 @@ class App:
             methods = self._one_model
         endpoint = methods.get(request.method)
         if endpoint is not None:
-            if self._authorize and path != "/health":
-                self._authorize(request.headers)
+            for guard in () if path == "/health" else self._guards:
+                guard(request)
             return endpoint(request, name)
         allowed = ", ".join(sorted((*methods, "OPTIONS")))
         if request.method != "OPTIONS":

@@ -4,13 +4,13 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from fastmock import __version__
-from fastmock.app import App, build
-from fastmock.config.load import Config, SettingPath, load
+from fastmock.app import App, compile_layers
+from fastmock.config.load import Config, SettingPath
 from fastmock.config.problems import ConfigError
 
 _DESCRIPTION = "A mock OpenAI API server: point an OpenAI client at it."
@@ -43,31 +43,30 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
     flags: dict[SettingPath, str] = {
         (name,) if name == "seed" else ("server", name): value for name, value in arguments.items() if value is not None
     }
-    config, problems = load(file, environ, flags)
+
+    def compile_() -> App:
+        return compile_layers(file, environ, flags)
+
     try:
-        app = build(config)
+        app = compile_()
     except ConfigError as error:
-        problems += error.problems
-    if problems:
-        print(
-            f"fastmock: {len(problems)} {'error' if len(problems) == 1 else 'errors'} in the configuration", file=stderr
-        )
-        for problem in problems:
+        count = len(error.problems)
+        print(f"fastmock: {count} {'error' if count == 1 else 'errors'} in the configuration", file=stderr)
+        for problem in error.problems:
             print(f"  {problem}", file=stderr)
         return 2
-    logging.basicConfig(
-        stream=stderr, level=config.settings.server.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
-    )
+    level = app.config.settings.server.log_level.upper()
+    logging.basicConfig(stream=stderr, level=level, format="%(asctime)s %(levelname)s %(message)s")
     for warning in app.warnings:
         print(f"fastmock: warning: {warning}", file=stderr)
-    return serve(app, stdout, stderr)
+    return serve(app, compile_, stdout, stderr)
 
 
-def serve(app: App, stdout: TextIO, stderr: TextIO) -> int:
-    """Listen, say so, and serve until told to stop; return the exit code."""
-    from fastmock.serve.listen import ListenError, listen, url
-    from fastmock.serve.runtime import choose
-    from fastmock.serve.supervisor import Supervisor
+def serve(app: App, compile_: Callable[[], App], stdout: TextIO, stderr: TextIO) -> int:
+    """Listen, say so, and serve until told to stop; ``compile_`` gives what a reload serves. Return the exit code."""
+    from fastmock.server.listen import ListenError, listen, url
+    from fastmock.server.runtime import choose
+    from fastmock.server.supervisor import Supervisor
 
     settings = app.config.settings.server
     try:
@@ -79,20 +78,23 @@ def serve(app: App, stdout: TextIO, stderr: TextIO) -> int:
     runtime.preload()
     workers = settings.workers or len(os.sched_getaffinity(0))
     where = url(listener, settings.host)
+    greet = stderr if settings.log_requests and settings.log_format == "json" else stdout
     supervisor = Supervisor(
-        lambda ready: runtime.serve(app, listener, ready, settings.shutdown_timeout),
+        app,
+        compile_,
+        lambda live, ready: runtime.serve(live, listener, ready, settings.shutdown_timeout),
         workers,
         listener,
         settings.shutdown_timeout,
     )
-    return supervisor.run(lambda: print(_greeting(app, where, f"{name} ({reason})", workers), file=stdout, flush=True))
+    return supervisor.run(lambda: print(_greeting(app, where, f"{name} ({reason})", workers), file=greet, flush=True))
 
 
 def _greeting(app: App, where: str, runtime: str, workers: int) -> str:
     models = len(app.config.settings.models.available)
     key = "" if app.config.settings.auth.mode == "off" else " -H 'Authorization: Bearer sk-test'"
     return f"""fastmock {__version__}
-  configuration  {_origin(app.config)}: {app.rules} patterns, {models} models
+  configuration  {_origin(app.config)}: patterns {app.rules}, models {models}
   runtime        {runtime}
   workers        {workers}
   listening on   {where}/v1

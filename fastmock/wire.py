@@ -49,9 +49,15 @@ class Head:
 
 
 class Reply:
-    """A whole answer: all its bytes are ready."""
+    """A whole answer: all its bytes are ready.
 
-    __slots__ = ("body", "head", "request_id")
+    Attributes:
+        model: the model that was asked for, for the request log; empty where nobody noted it.
+        rule: the name of the rule that won, likewise.
+    """
+
+    model = ""
+    rule = ""
 
     def __init__(self, head: Head, request_id: str, body: bytes) -> None:
         self.head = head
@@ -63,10 +69,11 @@ class Stream:
     """An answer in pieces.
 
     ``frames`` yields (due, bytes): seconds after the start of the stream, never falling, and what goes out then. It is
-    drawn lazily, one step ahead of what is sent.
+    drawn lazily, one step ahead of what is sent. ``model`` and ``rule`` are as in Reply.
     """
 
-    __slots__ = ("frames", "head", "request_id")
+    model = ""
+    rule = ""
 
     def __init__(self, head: Head, request_id: str, frames: Iterator[tuple[float, bytes]]) -> None:
         self.head = head

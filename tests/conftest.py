@@ -42,8 +42,16 @@ class Server:
         self._error_reader = threading.Thread(target=self._read_errors, daemon=True)
         self._error_reader.start()
         self.greeting = ""
+        deadline = time.monotonic() + 20
         while "-d '" not in self.greeting:
-            line = self.lines.get(timeout=20)
+            try:
+                line = self.lines.get(timeout=0.02)
+            except queue.Empty:
+                errors = "".join(self.errors)  # with a request log in JSON the greeting is there
+                self.greeting = errors if "-d '" in errors else self.greeting
+                if time.monotonic() < deadline:
+                    continue
+                line = None
             if line is None:
                 self.stop()
                 raise RuntimeError(f"the server did not start: {self.greeting}{''.join(self.errors)}")

@@ -110,11 +110,26 @@ def test_priority_then_order(call):
     assert b'"first"' in post("/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "x"}]}).body
 
 
-def test_what_has_no_effect_yet_is_said():
+def test_what_has_no_effect_is_said():
     config, _ = load(None, {"FASTMOCK_SIMULATE_ERRORS": "true"}, {}, Path("/nonexistent"))
     from fastmock.app import build
 
-    assert "no effect yet" in " ".join(build(config).warnings)
+    assert "no effect while 'server.error_rate' is 0" in " ".join(build(config).warnings)
+
+
+def test_keys_are_shown_to_nobody(tmp_path):
+    for auth in ({"mode": "keys", "keys": ["sk-secret", {"a": "sk-secret"}]}, {"keys": "sk-secret"}, {"mode": "keys"}):
+        code, errors = run(tmp_path, orjson.dumps({"auth": auth}).decode())
+        assert code == 2
+        assert "auth" in errors[1]
+        assert "secret" not in "".join(errors)
+
+
+def test_error_types_are_named(tmp_path):
+    code, errors = run(tmp_path, '{"server": {"error_types": {"ratelimit": 1, "timeout": -1}}}')
+    assert code == 2
+    assert any("did you mean 'rate_limit'?" in line for line in errors)
+    assert any("server.error_types.timeout" in line for line in errors)
 
 
 def test_the_reference_is_current():

@@ -171,6 +171,37 @@ def test_a_bearer_token_must_be_there(call, value):
     assert call()("/health", method="GET", headers=headers).head.status == 200
 
 
+@pytest.mark.parametrize(
+    ("mode", "key", "said"),
+    [
+        ("sk", "sk-proj-abc_1", None),
+        ("sk", "pk-proj-abcdMxYA", "pk-proj-****MxYA"),
+        ("sk", "sk-", "sk-"),
+        ("keys", "sk-first", None),
+        ("keys", "clé", None),
+        ("keys", "sk-first2", "sk-first2"),
+        ("keys", "sk-proj-12345678MxYA", "sk-proj-********MxYA"),
+    ],
+)
+def test_keys(call, mode, key, said):
+    post = call({"auth": {"mode": mode, "keys": ["sk-first", "clé"]}})
+    reply = post("/v1/models", method="GET", headers={"authorization": f"Bearer {key}"})
+    if said is None:
+        assert reply.head.status == 200
+    else:
+        assert reply.head.status == 401
+        assert orjson.loads(reply.body)["error"] == {
+            "message": f"Incorrect API key provided: {said}. You can find your API key at "
+            "https://platform.openai.com/account/api-keys.",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "invalid_api_key",
+        }
+    missing = post("/v1/models/gpt-4o", method="GET", headers={})
+    assert missing.head.status == 401
+    assert "didn't provide an API key" in orjson.loads(missing.body)["error"]["message"]
+
+
 def test_cors(call):
     anyone = call()("/v1/models", method="GET", headers=KEY | {"origin": "https://a.example"})
     assert dict(anyone.head.headers)["access-control-allow-origin"] == "*"

@@ -2,24 +2,45 @@
 
 import re
 from collections.abc import Callable
+from hmac import compare_digest
 
 from fastmock.api import errors
 from fastmock.config.model import Auth
-from fastmock.wire import RequestHeaders
+from fastmock.wire import Request
 
-Authorize = Callable[[RequestHeaders], None]
-"""Look at a request's headers; return, or raise a 401."""
+Guard = Callable[[Request], None]
+"""Look at a request before it is answered; return, or raise what it is answered with."""
+
+_token = re.compile(r"bearer +(\S.*)", re.IGNORECASE | re.DOTALL).match
+_secret_form = re.compile(r"sk-[\w-]+").fullmatch
 
 
-def authorizer(settings: Auth) -> Authorize | None:
+def authorizer(settings: Auth) -> Guard | None:
     """Return the check that the mode asks for; None where it asks for nothing."""
-    return None if settings.mode == "off" else _bearer
+    keys = [key.encode() for key in settings.keys]
+
+    def bearer(request: Request) -> None:
+        value = request.headers.get("authorization")
+        if value is None or not _token(value):
+            raise errors.no_key()
+
+    def secret(request: Request) -> None:
+        if not _secret_form(key := key_of(request)):
+            raise errors.wrong_key(key)
+
+    def one_of_keys(request: Request) -> None:
+        sent = (key := key_of(request)).encode()
+        # All of them are compared, each in constant time: how long it takes tells nothing of any.
+        if not sum(compare_digest(sent, known) for known in keys):
+            raise errors.wrong_key(key)
+
+    return {"bearer": bearer, "sk": secret, "keys": one_of_keys, "off": None}[settings.mode]
 
 
-_token = re.compile(r"bearer +\S", re.IGNORECASE).match
-
-
-def _bearer(headers: RequestHeaders) -> None:
-    value = headers.get("authorization")
-    if value is None or not _token(value):
+def key_of(request: Request) -> str:
+    """Return the key that was sent; raise a 401 where none was."""
+    value = request.headers.get("authorization")
+    found = _token(value) if value is not None else None
+    if not found:
         raise errors.no_key()
+    return found[1].strip()

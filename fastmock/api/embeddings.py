@@ -55,7 +55,9 @@ class Embeddings:
         tokens = sum(count(content) if isinstance(content, str) else len(content) for content in inputs)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         answer = {"object": "list", "data": data, "model": model, "usage": usage}
-        return Reply(self._json, f"req_{unique}", orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY))
+        reply = Reply(self._json, f"req_{unique}", orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY))
+        reply.model = model
+        return reply
 
     def _vector(self, content: Input, size: int, keep: int) -> Vector:
         return embed(content, size, keep, self._seed) if self._fixed is None else self._fixed

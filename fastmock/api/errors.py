@@ -9,6 +9,7 @@ import orjson
 
 from fastmock.wire import Headers
 
+ORGANIZATION = "org-fastmock"
 _DOCS = "https://platform.openai.com/docs/api-reference"
 
 
@@ -140,6 +141,22 @@ def no_key() -> ApiError:
     )
 
 
+def wrong_key(key: str) -> ApiError:
+    """401: the key is not one that may call; it is shown masked, as OpenAI does."""
+    return ApiError(
+        401,
+        f"Incorrect API key provided: {masked(key)}. You can find your API key at "
+        "https://platform.openai.com/account/api-keys.",
+        None,
+        "invalid_api_key",
+    )
+
+
+def masked(key: str) -> str:
+    """Return the first 8 and the last 4 characters of a key with a star for each one between; a short key whole."""
+    return key if len(key) <= 12 else f"{key[:8]}{'*' * (len(key) - 12)}{key[-4:]}"
+
+
 def no_such_model(model: str) -> ApiError:
     """404: the model is not listed, and only listed models are served."""
     message = f"The model `{model}` does not exist or you do not have access to it."
@@ -174,3 +191,49 @@ def server_error() -> ApiError:
     return ApiError(
         500, "The server had an error while processing your request. Sorry about that!", kind="server_error"
     )
+
+
+def rate_limited(model: str) -> ApiError:
+    """429: too many requests a minute."""
+    return ApiError(
+        429,
+        f"Rate limit reached for {model} in organization {ORGANIZATION} on requests per min (RPM): Limit 500, "
+        "Used 500, Requested 1. Please try again in 1s. Visit https://platform.openai.com/account/rate-limits to learn "
+        "more.",
+        None,
+        "rate_limit_exceeded",
+        "requests",
+        (("retry-after", "1"), ("retry-after-ms", "1000")),
+    )
+
+
+def quota_exceeded() -> ApiError:
+    """429: the money is spent; waiting does not help, so there is no ``retry-after``."""
+    return ApiError(
+        429,
+        "You exceeded your current quota, please check your plan and billing details. For more information on this "
+        "error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.",
+        None,
+        "insufficient_quota",
+        "insufficient_quota",
+    )
+
+
+def bad_gateway() -> ApiError:
+    """502: something before the API failed."""
+    return ApiError(502, "Bad gateway.", kind="server_error")
+
+
+def overloaded() -> ApiError:
+    """503: too much to do."""
+    return ApiError(
+        503,
+        "That model is currently overloaded with other requests. You can retry your request, or contact us through our "
+        "help center at help.openai.com if the error persists.",
+        kind="server_error",
+    )
+
+
+def timed_out() -> ApiError:
+    """408: the request took too long."""
+    return ApiError(408, "Request timed out.", None, "request_timeout", "server_error")

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
+from fastmock.api.errors import ORGANIZATION
 from fastmock.wire import Head, Headers
 
 JSON = "application/json"
 EVENTS = "text/event-stream; charset=utf-8"
 
-_ORGANIZATION = "org-fastmock"
 _MOST_MADE = 1000
 _EXPOSED = "x-request-id, openai-processing-ms, openai-version, openai-organization, retry-after, retry-after-ms"
 
@@ -20,7 +20,7 @@ class Heads:
         self._common: Headers = (
             ("openai-processing-ms", "0"),
             ("openai-version", "2020-10-01"),
-            ("openai-organization", _ORGANIZATION),
+            ("openai-organization", ORGANIZATION),
         )
         self._made: dict[tuple[int, str, Headers], Head] = {}
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastmock.api import checks, errors, heads
 from fastmock.api.script import Document, Script, Shape, ShapeError
-from fastmock.config.documents import DocumentError, read_document
+from fastmock.config.documents import DocumentError
 from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import Answers, Source
 from fastmock.config.problems import Problem, dotted
@@ -37,12 +37,12 @@ def read_source(config: Config, source: Source, path: SettingPath, findings: Fin
     """Return a source's document, the file it stands in and its path there; the document is None on an error."""
     if source.response_file is None:
         return source.response, "", (*path, "response")
-    file = config.find(source.response_file)
     try:
-        return read_document(file), str(file), ()
+        document, file = config.document(source.response_file)
     except DocumentError as error:
-        findings.error((*path, "response_file"), f"{file} {error}")
+        findings.error((*path, "response_file"), f"{config.find(source.response_file)} {error}")
         return None, "", path
+    return document, str(file), ()
 
 
 class Rulebook:
@@ -86,6 +86,11 @@ class Rulebook:
         self._json, self._events = made.get(200), made.get(200, heads.EVENTS, (("cache-control", "no-cache"),))
         self._streaming = settings.streaming.enabled
         self._gap = settings.streaming.chunk_delay_ms / 1000
+        self._names = [answers.patterns[place].name or f"{section}.patterns[{place}]" for place in order] + [
+            f"{section}.default"
+        ]
+        if settings.server.log_requests:
+            self.send = self._send_noted  # type: ignore[method-assign]
 
     def _check_regex(self, pattern: str | None, path: SettingPath) -> None:
         if pattern is not None:
@@ -146,3 +151,9 @@ class Rulebook:
         if not self._gap:
             return Reply(self._events, f"req_{ask.unique}", script.events(ask, choices))
         return Stream(self._events, f"req_{ask.unique}", spaced(script.steps(ask, choices), self._gap))
+
+    def _send_noted(self, ask: Ask, script: Script, choices: list[Document] | None = None) -> Reply | Stream:
+        """Render, and note for the request log what was asked for and which rule won."""
+        answer = Rulebook.send(self, ask, script, choices)
+        answer.model, answer.rule = ask.model, self._names[self._index.pick(ask)]
+        return answer

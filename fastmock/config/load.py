@@ -31,6 +31,7 @@ class Config:
     file: Path | None = None
     origins: Mapping[SettingPath, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    _documents: dict[str, tuple[Any, Path]] = field(default_factory=dict)
 
     def where(self, path: SettingPath) -> str:
         """Name the flag, variable or file in which the setting at ``path`` was written."""
@@ -40,6 +41,19 @@ class Config:
         """Resolve a file named in the configuration: beside the configuration file, else in the working directory."""
         beside = self.file.parent / name if self.file else Path(name)
         return beside if beside.exists() else Path(name)
+
+    def document(self, name: str) -> tuple[Any, Path]:
+        """Return what stands in a file named in the configuration, and the file.
+
+        It is read once: whoever gets this configuration handed on, as a worker does, sees the same.
+
+        Raises:
+            DocumentError: it cannot be read.
+        """
+        if name not in self._documents:
+            file = self.find(name)
+            self._documents[name] = read_document(file), file
+        return self._documents[name]
 
 
 def load(
@@ -100,7 +114,7 @@ def scalars(section: type[BaseModel] = Settings, at: SettingPath = ()) -> Iterat
         if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
             if path != ("responses",):
                 yield from scalars(info.annotation, path)
-        elif not info.alias and section_of(info.annotation) is None:
+        elif not info.alias and get_origin(info.annotation) is not dict and section_of(info.annotation) is None:
             extra = info.json_schema_extra
             older = extra.get("env", []) if isinstance(extra, dict) else []
             own = "FASTMOCK_" + "_".join(str(part) for part in path if part != "server").upper()
@@ -166,7 +180,9 @@ def _describe(error: Mapping[str, Any]) -> str:
         return str(error["ctx"]["error"])
     if kind in ("model_type", "dict_type"):
         return f"must be an object, not {_short(value)}"
-    message = error["msg"].replace("Input should be", "must be")
+    message: str = error["msg"].replace("Input should be", "must be")
+    if "keys" in loc:
+        return message  # a key is shown to nobody
     near = ""
     if kind == "literal_error":
         near = did_you_mean(str(value), error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", "))

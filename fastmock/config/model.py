@@ -5,7 +5,7 @@ A scalar setting ``a.b`` is read from ``FASTMOCK_A_B`` (``server.port`` from ``F
 out), and from the names given as ``env`` in its ``json_schema_extra``.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -31,6 +31,9 @@ class Section(BaseModel):
     """A group of settings; a name that is not among them is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+ErrorType = Literal["rate_limit", "insufficient_quota", "server_error", "bad_gateway", "service_unavailable", "timeout"]
 
 
 class Server(Section):
@@ -71,13 +74,16 @@ class Server(Section):
     )
     log_requests: bool = Field(
         False,
-        description="Accepted for compatibility; requests are not logged yet, and the start says so.",
+        description="A line on standard output for each request.",
         json_schema_extra={"env": ["MOCK_OPENAI_LOG_REQUESTS"]},
     )
-    simulate_errors: bool = Field(
-        False, description="Accepted for compatibility; no errors are simulated yet, and the start says so."
-    )
+    log_format: Literal["text", "json"] = Field("text", description="The form of that line.")
+    simulate_errors: bool = Field(False, description="Whether a share of the requests fails.")
     error_rate: float = Field(0.0, ge=0, le=1, description="Share of requests to fail when `simulate_errors` is on.")
+    error_types: dict[ErrorType, Annotated[float, Field(ge=0)]] = Field(
+        dict.fromkeys(get_args(ErrorType), 1.0),
+        description="What they fail with, and the weight of each; a type that is left out has none.",
+    )
 
 
 class Streaming(Section):
@@ -107,9 +113,20 @@ class Streaming(Section):
 class Auth(Section):
     """Who may call."""
 
-    mode: Literal["bearer", "off"] = Field(
-        "bearer", description="`bearer`: any bearer token, but one must be there. `off`: none is asked for."
+    mode: Literal["bearer", "sk", "keys", "off"] = Field(
+        "bearer",
+        description="`bearer`: any bearer token, but one must be there. `sk`: it must look like `sk-…`. "
+        "`keys`: it must be one of `auth.keys`. `off`: none is asked for.",
     )
+    keys: list[Annotated[str, Field(min_length=1)]] = Field(
+        [], description="The keys that may call, for the mode `keys`.", repr=False
+    )
+
+    @model_validator(mode="after")
+    def _keys_for_keys(self) -> "Auth":
+        if self.mode == "keys" and not self.keys:
+            raise ValueError("needs at least one key in 'auth.keys' where 'auth.mode' is 'keys'")
+        return self
 
 
 class ModelCard(Section):

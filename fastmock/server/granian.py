@@ -13,8 +13,9 @@ from importlib import import_module
 from typing import Any
 
 from fastmock.api import errors
-from fastmock.app import App
-from fastmock.serve.listen import BACKLOG
+from fastmock.server.listen import BACKLOG
+from fastmock.server.live import Live
+from fastmock.state.block import GENERATION
 from fastmock.timing.pace import Pacer
 from fastmock.wire import Head, Reply, Request, Stream
 
@@ -28,11 +29,11 @@ def preload() -> None:
     from granian import _futures, _granian, http  # noqa: F401
 
 
-def serve(app: App, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
+def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
     """Serve on ``listener`` until a signal asks to stop and what is in flight has ended.
 
     Args:
-        app: what answers.
+        live: what answers.
         listener: the listening socket.
         ready: called once the worker can answer.
         timeout: seconds that streams in flight are given to end.
@@ -63,7 +64,7 @@ def serve(app: App, listener: socket.socket, ready: Callable[[], None], timeout:
         1,  # runtime blocking threads
         1,  # blocking threads
         30,  # their idle time-out
-        app.config.settings.streaming.max_concurrent,
+        live.app.config.settings.streaming.max_concurrent,
         "1",
         http.HTTP1Settings(),
         None,
@@ -72,50 +73,39 @@ def serve(app: App, listener: socket.socket, ready: Callable[[], None], timeout:
         *_NO_TLS,
         (None, None),
     )
-    handler = futures._future_watcher_wrapper(_Adapter(app).handle)
+    handler = futures._future_watcher_wrapper(_Adapter(live).handle)
     worker.serve_str(futures._new_cbscheduler(loop, handler, impl_asyncio=True), loop, stop)
     loop.call_soon(ready)
     loop.run_until_complete(ended.wait())
+    live.close()
 
 
 class _Adapter:
     """Turns RSGI's requests into ours and our answers into RSGI's."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._limit = app.config.settings.server.max_body_bytes
+    def __init__(self, live: Live) -> None:
+        self._live = live
         self._heads: dict[Head, list[tuple[str, str]]] = {}
 
     async def handle(self, scope: Any, proto: Any) -> None:
         """Answer one request."""
+        if self._live.numbers[GENERATION] != self._live.generation:
+            self._live.obey()
+        app = self._live.app
         try:
-            body = b"" if scope.method in _BODILESS else await self._body(scope, proto)
+            limit = app.config.settings.server.max_body_bytes
+            body = b"" if scope.method in _BODILESS else await _body(scope, proto, limit)
         except errors.ApiError as error:
-            answer: Reply | Stream = self._app.refuse(error)
+            answer: Reply | Stream = app.refuse(error)
         except Exception:  # what the body's reader raises for a body cut short or malformed has no public name
-            answer = self._app.refuse(errors.bad_json())
+            answer = app.refuse(errors.bad_json())
         else:
-            answer = self._app.handle(Request(scope.method, scope.path, scope.headers, body))
+            answer = app.handle(Request(scope.method, scope.path, scope.headers, body))
         headers = [*self._constant(answer.head), ("x-request-id", answer.request_id)]
         if isinstance(answer, Reply):
             proto.response_bytes(answer.head.status, headers, answer.body)
         else:
             await _send(proto.response_stream(answer.head.status, headers), answer)
-
-    async def _body(self, scope: Any, proto: Any) -> bytes:
-        """Read the body, but not one that is too long."""
-        length = scope.headers.get("content-length")
-        if length is not None:
-            if len(length) > 18 or int(length) > self._limit:
-                raise errors.too_large(self._limit)
-            body: bytes = await proto()
-            return body
-        parts = bytearray()
-        async for part in proto:
-            parts += part
-            if len(parts) > self._limit:
-                raise errors.too_large(self._limit)
-        return bytes(parts)
 
     def _constant(self, head: Head) -> list[tuple[str, str]]:
         known = self._heads.get(head)
@@ -124,6 +114,22 @@ class _Adapter:
                 self._heads.clear()
             known = self._heads[head] = list(head.headers)
         return known
+
+
+async def _body(scope: Any, proto: Any, limit: int) -> bytes:
+    """Read the body, but not one that is longer than ``limit`` bytes."""
+    length = scope.headers.get("content-length")
+    if length is not None:
+        if len(length) > 18 or int(length) > limit:
+            raise errors.too_large(limit)
+        body: bytes = await proto()
+        return body
+    parts = bytearray()
+    async for part in proto:
+        parts += part
+        if len(parts) > limit:
+            raise errors.too_large(limit)
+    return bytes(parts)
 
 
 async def _send(transport: Any, stream: Stream) -> None:

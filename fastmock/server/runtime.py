@@ -3,7 +3,7 @@
 from types import ModuleType
 
 from fastmock.app import App
-from fastmock.serve import granian, robyn
+from fastmock.server import granian, robyn
 
 
 def choose(app: App) -> tuple[ModuleType, str, str]:

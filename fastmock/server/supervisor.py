@@ -1,4 +1,5 @@
-"""The parent: forks the workers on one listening socket, replaces those that die, and stops them without loss.
+"""The parent: forks the workers on one listening socket, replaces those that die, reloads the configuration, and stops
+them without loss.
 
 It stays single-threaded, for it forks. It is right as PID 1: it reaps whatever ends, and passes signals on.
 """
@@ -16,6 +17,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import cast
+
+from fastmock.app import App
+from fastmock.config.load import Config
+from fastmock.config.model import Settings
+from fastmock.config.problems import ConfigError
+from fastmock.server.live import Live
+from fastmock.state.block import GENERATION, shared_numbers
 
 _LOG = logging.getLogger("fastmock")
 _STOP = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGQUIT))
@@ -26,10 +36,14 @@ _EARLY = 1.0  # seconds; a worker that dies younger counts as an early death
 _FREE_EARLY_DEATHS = 20  # early deaths in a row that are replaced at once: one bad client can cause that many
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 5.0  # seconds
 _TRIES = 5  # workers in a row that die before they were ready, after which none can live
+_PREPARING = 60.0  # seconds the workers are given to prepare a new configuration
 _GRACE = 2.0  # seconds beyond the workers' own deadline before they are killed
 
-Work = Callable[[Callable[[], None]], None]
-"""What a worker does; it is given a function to call when it is ready, and returns when it has stopped."""
+Work = Callable[[Live, Callable[[], None]], None]
+"""What a worker does; it is given what to serve and a function to call when it is ready, and returns when it has
+stopped."""
+Compile = Callable[[], App]
+"""Compile the configuration as it stands now; raises ConfigError."""
 
 
 @dataclass
@@ -40,13 +54,29 @@ class _Worker:
     ready: int = -1
     early_deaths: int = 0
     due: float | None = None
+    control: Connection | None = None
 
 
 class Supervisor:
     """Keeps ``count`` workers alive until it is told to stop."""
 
-    def __init__(self, work: Work, count: int, listener: socket.socket, timeout: float) -> None:
-        """``timeout``: seconds the workers take at most to stop by themselves."""
+    def __init__(
+        self, app: App, compile_: Compile, work: Work, count: int, listener: socket.socket, timeout: float
+    ) -> None:
+        """Prepare to serve ``app``.
+
+        Args:
+            app: what is served at first.
+            compile_: gives what is served after a reload.
+            work: what a worker does.
+            count: how many workers.
+            listener: the listening socket.
+            timeout: seconds the workers take at most to stop by themselves.
+        """
+        self._app = app
+        self._compile = compile_
+        self._numbers = shared_numbers(1)
+        self._attempt = 0
         self._work = work
         self._listener = listener
         self._timeout = timeout
@@ -75,6 +105,8 @@ class Supervisor:
             info = signal.sigtimedwait(_WATCHED, max(0.0, min(waits))) if waits else signal.sigwaitinfo(_WATCHED)
             if info is not None and info.si_signo in _STOP:
                 return self._stop()
+            if info is not None and info.si_signo == signal.SIGHUP:
+                self._reload()
             if not self._bury():
                 self._kill_all()
                 return 1
@@ -86,15 +118,21 @@ class Supervisor:
         """Fork a worker."""
         receive, send = os.pipe()
         os.set_blocking(receive, False)
+        ours, theirs = Pipe()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             os.close(receive)
-            self._be_worker(parent, send)
+            for connection in (ours, *(other.control for other in self._workers)):
+                if connection:
+                    connection.close()  # so that each is held by its worker and the parent alone
+            self._be_worker(parent, send, theirs)
         os.close(send)
+        theirs.close()
+        worker.control = ours
         worker.pid, worker.born, worker.ready, worker.due = pid, time.monotonic(), receive, None
 
-    def _be_worker(self, parent: int, send: int) -> None:
+    def _be_worker(self, parent: int, send: int, control: Connection) -> None:
         """Work, in the child; never return."""
         code = 1
         try:
@@ -108,7 +146,7 @@ class Supervisor:
                 os.write(send, b"1")
                 os.close(send)
 
-            self._work(ready)
+            self._work(Live(self._app, self._numbers, control), ready)
             code = 0
         except BaseException:
             _LOG.exception("a worker failed")
@@ -161,6 +199,9 @@ class Supervisor:
             ready = self._was_ready(worker)
             now = time.monotonic()
             worker.pid = 0
+            if worker.control:
+                worker.control.close()
+                worker.control = None
             worker.early_deaths = worker.early_deaths + 1 if now - worker.born < _EARLY else 0
             self._never_ready = 0 if ready else self._never_ready + 1
             if self._never_ready >= _TRIES * len(self._workers):
@@ -171,6 +212,52 @@ class Supervisor:
             worker.due = now + delay
             later = f" in {delay:.1f} s" if delay else ""
             _LOG.warning("worker %d (process %d) %s; it is replaced%s", worker.number, pid, _cause(status), later)
+
+    def _reload(self) -> None:
+        """Put the configuration as it stands now in force on all workers at once, or on none."""
+        try:
+            app = self._compile()
+        except ConfigError as error:
+            for problem in error.problems:
+                _LOG.error("%s", problem)
+            _LOG.error("not reloaded: the configuration is wrong; the old one stays in force")
+            return
+        self._attempt += 1
+        if fault := self._prepare(app.config):
+            _LOG.error("not reloaded: %s; the old configuration stays in force", fault)
+            return
+        for name in _fixed_at_start(self._app.config.settings, app.config.settings):
+            _LOG.warning("%s has changed, which takes a restart", name)
+        self._app = app
+        self._numbers[GENERATION] = self._attempt
+        gc.collect()
+        gc.freeze()
+        for warning in app.warnings:
+            _LOG.warning("%s", warning)
+        _LOG.info("reloaded: the new configuration is in force on every worker (patterns: %d)", app.rules)
+
+    def _prepare(self, config: Config) -> str:
+        """Have every living worker prepare ``config``; return what went wrong, or nothing."""
+        waiting: set[Connection] = set()
+        for worker in self._workers:
+            if worker.control:
+                with suppress(OSError):  # it has died; its successor begins with what is in force then
+                    worker.control.send((self._attempt, config))
+                    waiting.add(worker.control)
+        deadline = time.monotonic() + _PREPARING
+        while waiting:
+            answered = wait(list(waiting), max(0.0, deadline - time.monotonic()))
+            if not answered:
+                return "a worker took too long to prepare"
+            for connection in cast(list[Connection], answered):
+                waiting.discard(connection)
+                with suppress(EOFError, OSError):
+                    attempt, fault = connection.recv()
+                    if attempt != self._attempt:  # of an attempt that was given up
+                        waiting.add(connection)
+                    elif fault:
+                        return f"a worker cannot prepare it ({fault})"
+        return ""
 
     def _stop(self) -> int:
         """Stop the workers: no new connection, what is in flight ends, then they do. A second signal kills them."""
@@ -199,6 +286,15 @@ class Supervisor:
         with suppress(ChildProcessError):
             while True:
                 os.waitpid(-1, 0)
+
+
+def _fixed_at_start(old: Settings, new: Settings) -> list[str]:
+    """Name the settings that differ and are read only at the start."""
+    names = ("host", "port", "workers", "runtime", "shutdown_timeout", "log_level", "log_requests", "log_format")
+    changed = [f"server.{name}" for name in names if getattr(old.server, name) != getattr(new.server, name)]
+    if old.streaming.max_concurrent != new.streaming.max_concurrent:
+        changed.append("streaming.max_concurrent")
+    return changed
 
 
 def _send(pids: set[int], number: signal.Signals) -> None:

@@ -19,7 +19,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import unquote
 
-from fastmock.app import App
+from fastmock.server.live import Live
+from fastmock.state.block import GENERATION
 from fastmock.timing.pace import Pacer
 from fastmock.wire import Head, Reply, Request, Stream
 
@@ -55,11 +56,11 @@ def preload() -> None:
         sys.argv = arguments
 
 
-def serve(app: App, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
+def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
     """Serve on ``listener`` until a signal asks to stop, then end the process.
 
     Args:
-        app: what answers.
+        live: what answers.
         listener: the listening socket.
         ready: called once the worker can answer.
         timeout: seconds that streams in flight are given to end.
@@ -78,18 +79,18 @@ def serve(app: App, listener: socket.socket, ready: Callable[[], None], timeout:
             os.dup2(listener.fileno(), descriptor)  # ours in place of the one that Robyn opened
     server: Any = Server()  # the stub of "start" asks for arguments that there are not
     server.apply_response_headers(Headers({}))
-    adapter = _Adapter(app, every_cpu)
+    adapter = _Adapter(live, every_cpu)
 
     def route(method: str, path: str, handler: Callable[..., Any]) -> None:
         server.add_route(getattr(HttpMethod, method), path, FunctionInfo(handler, False, 1, {}, {}), False)
 
-    for method, path in app.handlers:
+    for method, path in live.app.handlers:
         route(method, path, adapter.at(method, path))
     for method in _METHODS:
         route(method, "/", adapter.anywhere)
         route(method, "/*path", adapter.anywhere)
     server.add_startup_handler(FunctionInfo(ready, False, 0, {}, {}))
-    threading.Thread(target=_stop_on_signal, args=(adapter, listener, timeout), daemon=True).start()
+    threading.Thread(target=_stop_on_signal, args=(adapter, live, listener, timeout), daemon=True).start()
     server.start(held, 1)  # one actix thread: more of them fight for the GIL
 
 
@@ -107,11 +108,11 @@ def _sockets() -> dict[int, int]:
 class _Adapter:
     """Turns Robyn's requests into ours and our answers into Robyn's."""
 
-    def __init__(self, app: App, every_cpu: set[int]) -> None:
+    def __init__(self, live: Live, every_cpu: set[int]) -> None:
         from robyn.robyn import Headers, Response
 
         self._headers, self._response = Headers, Response
-        self._app = app
+        self._live = live
         self._every_cpu = every_cpu
         self._settled = False
         self._replies: dict[Head, tuple[Callable[[str, str], None], Any]] = {}
@@ -120,13 +121,15 @@ class _Adapter:
 
     def at(self, method: str, path: str) -> Callable[[Any], Any]:
         """Return the handler of one route."""
-        answers, replies, settle = self._app.handlers[method, path], self._replies, self._settle
+        live, numbers, replies, route = self._live, self._live.numbers, self._replies, (method, path)
 
         def handle(request: Any) -> Any:
             if not self._settled:
-                settle()
+                self._settle()
+            if numbers[GENERATION] != live.generation:
+                live.obey()
             self.requests += 1
-            answer = answers(Request(method, path, request.headers, request.body))
+            answer = live.app.handlers[route](Request(method, path, request.headers, request.body))
             known = replies.get(answer.head)
             if known is None or type(answer) is not Reply:
                 return self.translate(answer)
@@ -143,9 +146,11 @@ class _Adapter:
         """Handle what no route of a fixed name does."""
         if not self._settled:
             self._settle()
+        if self._live.numbers[GENERATION] != self._live.generation:
+            self._live.obey()
         self.requests += 1
         path = unquote(request.url.path)
-        return self.translate(self._app.handle(Request(request.method, path, request.headers, request.body)))
+        return self.translate(self._live.app.handle(Request(request.method, path, request.headers, request.body)))
 
     def translate(self, answer: Reply | Stream) -> Any:
         """Return Robyn's form of an answer, and keep it for the next with the same head."""
@@ -208,7 +213,7 @@ class _Frames:
         self._live.discard(id(self))
 
 
-def _stop_on_signal(adapter: _Adapter, listener: socket.socket, timeout: float) -> None:
+def _stop_on_signal(adapter: _Adapter, live: Live, listener: socket.socket, timeout: float) -> None:
     """Wait for a signal; take no more connections, let what is in flight end, end the process."""
     signal.sigwait(_STOP)
     _silence(listener)
@@ -218,6 +223,7 @@ def _stop_on_signal(adapter: _Adapter, listener: socket.socket, timeout: float) 
         time.sleep(_POLL)
         quiet = 0 if adapter.streams or adapter.requests != seen else quiet + 1
         seen = adapter.requests
+    live.close()
     os._exit(0)  # an orderly exit under load panics in half of the tries
 
 

@@ -1,0 +1,142 @@
+"""The request log: a line a request, from a buffer that never makes a request wait."""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import orjson
+
+from fastmock.app import Answer, App, Handler
+from fastmock.wire import Reply, Request
+
+_BUFFER = 65_536  # lines a worker keeps while they cannot be written; what comes then is counted and lost
+_PAUSE = 0.1  # seconds between looks at the buffer
+_WHOLE = 4096  # bytes that a pipe takes in one piece, so that the lines of several workers stay whole
+
+
+class Line(NamedTuple):
+    """One request. ``milliseconds`` runs until the answer is made, of a stream until its last frame is."""
+
+    time: float
+    request_id: str
+    method: str
+    path: str
+    model: str
+    status: int
+    bytes: int
+    milliseconds: float
+    rule: str
+
+
+def as_text(line: Line) -> bytes:
+    """Write a line for people; what is empty is left out."""
+    at = datetime.fromtimestamp(line.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    tail = "".join(f" {name}={_plain(value)}" for name in ("model", "rule") if (value := getattr(line, name)))
+    return (
+        f"{at} {line.request_id} {_plain(line.method)} {_plain(line.path)} {line.status} {line.bytes} B "
+        f"{line.milliseconds:.3f} ms{tail}\n"
+    ).encode()
+
+
+def as_json(line: Line) -> bytes:
+    """Write a line as a JSON object; ``time`` is Unix time in seconds."""
+    return orjson.dumps(line._asdict(), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _plain(text: str) -> str:
+    """Return ``text`` with what would break or fake a line escaped."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+class RequestLog:
+    """The log of one worker.
+
+    ``watch`` puts it around an App; ``start`` begins to write, in a thread, and ``close`` writes what is left.
+    """
+
+    def __init__(self, form: Callable[[Line], bytes], descriptor: int) -> None:
+        """``form`` makes bytes of a line, ``descriptor`` is where they go."""
+        self._form = form
+        self._descriptor = descriptor
+        self._lines: deque[Line] = deque()
+        self._lost = 0
+        self._writing = threading.Lock()
+
+    def watch(self, app: App) -> None:
+        """Have every answer of ``app`` noted."""
+        for route, handler in app.handlers.items():
+            app.handlers[route] = self._noted(handler)
+        app.elsewhere = self._noted(app.elsewhere)
+
+    def start(self) -> None:
+        """Begin to write; call it in the worker, not before the fork."""
+        threading.Thread(target=self._run, name="request log", daemon=True).start()
+
+    def close(self) -> None:
+        """Write what is left; call it when nothing is in flight any more."""
+        self._write()
+
+    def _noted(self, handler: Handler) -> Handler:
+        def noted(request: Request) -> Answer:
+            begin = time.perf_counter()
+            answer = handler(request)
+            if isinstance(answer, Reply):
+                self._note(request, answer, len(answer.body), begin)
+            else:
+                answer.frames = counted(request, answer, answer.frames, begin)
+            return answer
+
+        def counted(
+            request: Request, answer: Answer, frames: Iterator[tuple[float, bytes]], begin: float
+        ) -> Iterator[tuple[float, bytes]]:
+            size = 0
+            try:
+                for due, data in frames:
+                    size += len(data)
+                    yield due, data
+            finally:  # also where the client hung up
+                self._note(request, answer, size, begin)
+
+        return noted
+
+    def _note(self, request: Request, answer: Answer, size: int, begin: float) -> None:
+        if len(self._lines) >= _BUFFER:
+            self._lost += 1
+            return
+        spent = (time.perf_counter() - begin) * 1000
+        status = answer.head.status
+        # Everything is copied out of the request, which the runtime may not keep.
+        line = (request.method, request.path, answer.model, status, size, spent, answer.rule)
+        self._lines.append(Line(time.time(), answer.request_id, *line))
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(_PAUSE)
+            self._write()
+
+    def _write(self) -> None:
+        """Write what is in the buffer, a few whole lines at a time."""
+        with self._writing:
+            while self._lines or self._lost:
+                lost, self._lost = self._lost, 0
+                # They came faster than they could be written.
+                batch = b'{"lost": %d}\n' % lost if lost else b""
+                while self._lines:
+                    text = self._form(self._lines[0])
+                    if batch and len(batch) + len(text) > _WHOLE:
+                        break
+                    self._lines.popleft()
+                    batch += text
+                try:
+                    view = memoryview(batch)
+                    while view:
+                        view = view[os.write(self._descriptor, view) :]
+                except BlockingIOError:
+                    time.sleep(_PAUSE)
+                except OSError:  # nobody reads it any more
+                    self._lines.clear()
+                    return

@@ -1,0 +1,86 @@
+"""The request log."""
+
+import http.client
+import os
+import re
+import signal
+
+import orjson
+import pytest
+
+from fastmock.control.request_log import Line, RequestLog, as_json, as_text
+from fastmock.wire import Request, Stream
+
+from .conftest import KEY, make_app
+
+HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
+LINE = Line(1_700_000_000.5, "req_1", "POST", "/v1/x\ny", "a\x1bb", 200, 12, 0.25, "")
+
+
+@pytest.mark.unit
+def test_a_line_is_one_line():
+    assert as_text(LINE) == b"2023-11-14T22:13:20.500Z req_1 POST /v1/x\\ny 200 12 B 0.250 ms model=a\\x1bb\n"
+    assert orjson.loads(as_json(LINE)) == LINE._asdict()
+    assert as_json(LINE).count(b"\n") == 1
+
+
+@pytest.mark.unit
+def test_off_nothing_is_put_around_a_handler(tmp_path):
+    app = make_app()
+    assert app.handlers[("POST", "/v1/chat/completions")].__qualname__.startswith("App.")
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("full", [False, True])
+def test_a_buffer_that_cannot_be_written_loses_lines_and_says_so(tmp_path, monkeypatch, full):
+    app = make_app({"server": {"log_requests": True}, "streaming": {"chunk_delay_ms": 1}}, tmp_path)
+    monkeypatch.setattr("fastmock.control.request_log._BUFFER", 3 if full else 100)
+    receive, send = os.pipe()
+    log = RequestLog(as_json, send)
+    log.watch(app)
+    for _ in range(4):
+        app.handle(Request("POST", "/v1/chat/completions", KEY, orjson.dumps(HELLO)))
+    stream = app.handle(Request("POST", "/v1/chat/completions", KEY, orjson.dumps(HELLO | {"stream": True})))
+    assert isinstance(stream, Stream)
+    size = sum(len(data) for _, data in stream.frames)
+    log.close()
+    os.close(send)
+    with os.fdopen(receive, "rb") as pipe:
+        lines = [orjson.loads(line) for line in pipe]
+    if full:
+        assert lines[0] == {"lost": 2}
+        assert len(lines) == 4
+    else:
+        assert len(lines) == 5
+        assert lines[4]["bytes"] == size
+        assert {line["rule"] for line in lines} == {"chat_completions.default"}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("runtime", ["robyn", "granian"])
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_every_request_is_a_line(serve, runtime, form):
+    patterns = [{"name": "greeting", "match": {"content": "Hello"}, "content": "Hi"}]
+    config = {
+        "server": {"log_requests": True, "log_format": form, "workers": 2, "runtime": runtime},
+        "responses": {"chat_completions": {"patterns": patterns}},
+    }
+    if form == "json":
+        return  # tested below: the greeting then goes to standard error
+    server = serve(config)
+    ids = []
+    for number in range(200):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection.request("POST", "/v1/chat/completions", orjson.dumps(HELLO | {"user": str(number)}), KEY)
+        response = connection.getresponse()
+        response.read()
+        ids.append(response.getheader("x-request-id"))
+        connection.close()
+    assert server.stop(signal.SIGTERM) == 0
+    lines = []
+    while (line := server.lines.get(timeout=5)) is not None:
+        lines.append(line)
+    found = [
+        re.fullmatch(r"\S+Z (req_\w+) POST \S+ 200 (\d+) B [\d.]+ ms model=gpt-4o rule=greeting\n", x) for x in lines
+    ]
+    assert sorted(match[1] for match in found if match) == sorted(ids)
