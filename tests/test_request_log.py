@@ -65,8 +65,6 @@ def test_every_request_is_a_line(serve, runtime, form):
         "server": {"log_requests": True, "log_format": form, "workers": 2, "runtime": runtime},
         "responses": {"chat_completions": {"patterns": patterns}},
     }
-    if form == "json":
-        return  # tested below: the greeting then goes to standard error
     server = serve(config)
     ids = []
     for number in range(200):
@@ -80,7 +78,10 @@ def test_every_request_is_a_line(serve, runtime, form):
     lines = []
     while (line := server.lines.get(timeout=5)) is not None:
         lines.append(line)
-    found = [
-        re.fullmatch(r"\S+Z (req_\w+) POST \S+ 200 (\d+) B [\d.]+ ms model=gpt-4o rule=greeting\n", x) for x in lines
-    ]
-    assert sorted(match[1] for match in found if match) == sorted(ids)
+    if form == "json":
+        found = [orjson.loads(line) for line in lines]  # all of standard output is JSON
+        assert {(line["method"], line["status"], line["rule"]) for line in found} == {("POST", 200, "greeting")}
+        assert sorted(line["request_id"] for line in found) == sorted(ids)
+    else:
+        form_of = r"\S+Z (req_\w+) POST \S+ 200 \d+ B [\d.]+ ms model=gpt-4o rule=greeting\n"
+        assert sorted(match[1] for line in lines if (match := re.fullmatch(form_of, line))) == sorted(ids)
