@@ -24,6 +24,8 @@ Endpoint = Callable[[Request, str], Answer]
 Handler = Callable[[Request], Answer]
 """An endpoint made whole: it answers whatever comes, and raises nothing."""
 
+_MOST_COMPARED = 500  # patterns compared with each other at start, which takes 0.1 s; "fastmock check" compares all
+
 _LOG = logging.getLogger("fastmock")
 
 
@@ -53,7 +55,10 @@ def build(config: Config) -> "App":
         "/embeddings": {"POST": embeddings},
         "/models": {"GET": models.all},
     }
-    return App(config, made, routes, models.one, findings.warnings, rules=chats.rules + texts.rules)
+    for rulebook in (chats, texts):
+        if len(rulebook.rules) <= _MOST_COMPARED:
+            findings.warnings.extend(rulebook.never_win())
+    return App(config, made, routes, models.one, findings.warnings, [chats, texts])
 
 
 def compile_layers(file: str | None, environ: Mapping[str, str], flags: Mapping[SettingPath, object]) -> "App":
@@ -78,7 +83,7 @@ class App:
     Attributes:
         config: what it was compiled from.
         warnings: what worked but maybe not as meant.
-        rules: how many patterns there are in all.
+        rulebooks: the rules of each kind of completions.
         handlers: by method and path, for a runtime that routes by itself; ``elsewhere`` is for all the rest.
         takes_time: whether any answer is spread over time.
     """
@@ -90,12 +95,12 @@ class App:
         routes: dict[str, dict[str, Endpoint]],
         one_model: Endpoint,
         warnings: list[str],
-        rules: int,
+        rulebooks: list[Rulebook],
     ) -> None:
         settings = config.settings
         self.config = config
         self.warnings = warnings
-        self.rules = rules
+        self.rulebooks = rulebooks
         self.takes_time = settings.streaming.enabled and settings.streaming.chunk_delay_ms > 0
         self._heads = made
         self._health = orjson.dumps({"status": "ok", "version": __version__})
@@ -115,6 +120,11 @@ class App:
         for method in self._routes["/health"]:
             self.handlers[method, "/health"] = self._whole(self._healthy, ())
         self.elsewhere = self._whole(self._other, ())
+
+    @property
+    def rules(self) -> int:
+        """How many patterns there are in all."""
+        return sum(len(rulebook.rules) for rulebook in self.rulebooks)
 
     def handle(self, request: Request) -> Answer:
         """Answer a request, whatever it is."""

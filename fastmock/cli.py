@@ -4,16 +4,19 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from fastmock import __version__
 from fastmock.app import App, compile_layers
 from fastmock.config.load import Config, SettingPath
+from fastmock.config.model import Pattern, Source
 from fastmock.config.problems import ConfigError
+from fastmock.config.schema import json_schema
 
 _DESCRIPTION = "A mock OpenAI API server: point an OpenAI client at it."
+_COMMANDS = "say what a configuration loads and what is wrong with it | print its JSON Schema | (neither) serve"
 _EPILOG = (
     "Without --config, ./config.json or ./config.yaml is taken when present. "
     "Every setting has an environment variable, such as FASTMOCK_PORT; a flag wins over it."
@@ -24,12 +27,16 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = argparse.ArgumentParser("fastmock", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False)
     add = made.add_argument
+    commands = ("serve", "check", "schema")
+    add("command", nargs="?", metavar="check|schema", choices=commands, default="serve", help=_COMMANDS)
+    add("file", nargs="?", metavar="FILE", help="for 'check': the same as --config")
     add("--config", metavar="FILE", help="configuration, JSON or YAML")
     add("--host", help="name or address to listen on (127.0.0.1)")
     add("--port", help="TCP port; 0 takes a free one (8080)")
     add("--workers", metavar="N", help="worker processes; 'auto' is one per core (1)")
     add("--runtime", help="robyn, granian or auto (auto)")
-    add("--seed", metavar="N", help="changes what is made up: vectors, fingerprints (0)")
+    add("--seed", metavar="N", help="changes vectors, fingerprints and draws (0)")
+    add("--log-requests", action="store_const", const="true", help="a line on standard output for each request")
     add("--shutdown-timeout", metavar="S", help="seconds that streams are given to end on SIGTERM (30)")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
     add("--version", action="version", version=f"fastmock {__version__}")
@@ -38,14 +45,20 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO) -> int:
     """Run the command and return its exit code: 0 done, 1 could not listen or serve, 2 wrong usage or configuration."""
-    arguments = vars(parser().parse_args(argv))
-    file = arguments.pop("config")
+    parsing = parser()
+    arguments = vars(parsing.parse_args(argv))
+    command, file, positional = (arguments.pop(name) for name in ("command", "config", "file"))
+    if positional and (command != "check" or file):
+        parsing.error(f"unrecognized argument: {positional}")
+    if command == "schema":
+        print(json_schema(), end="", file=stdout)
+        return 0
     flags: dict[SettingPath, str] = {
         (name,) if name == "seed" else ("server", name): value for name, value in arguments.items() if value is not None
     }
 
     def compile_() -> App:
-        return compile_layers(file, environ, flags)
+        return compile_layers(file or positional, environ, flags)
 
     try:
         app = compile_()
@@ -55,11 +68,44 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
         for problem in error.problems:
             print(f"  {problem}", file=stderr)
         return 2
+    if command == "check":
+        for line in listing(app):
+            print(line, file=stdout)
+        return 0
     level = app.config.settings.server.log_level.upper()
     logging.basicConfig(stream=stderr, level=level, format="%(asctime)s %(levelname)s %(message)s")
     for warning in app.warnings:
         print(f"fastmock: warning: {warning}", file=stderr)
     return serve(app, compile_, stdout, stderr)
+
+
+def listing(app: App) -> Iterator[str]:
+    """Say what was loaded: the patterns in the order in which they are tried, and every warning."""
+    from fastmock.server.runtime import choose
+
+    settings = app.config.settings
+    _, runtime, reason = choose(app)
+    yield f"configuration  {_origin(app.config)}"
+    yield f"runtime        {runtime} ({reason})"
+    yield f"models         {', '.join(card.id for card in settings.models.available)}"
+    for rulebook in app.rulebooks:
+        yield f"{rulebook.section}"
+        for rule, name in zip([*rulebook.rules, rulebook.default], rulebook.names, strict=True):
+            match = rule.match.model_dump(exclude_none=True) if isinstance(rule, Pattern) else {}
+            priority = f"{rule.priority:>6}" if isinstance(rule, Pattern) else " " * 6
+            when = ", ".join(f"{key} {value!r}" for key, value in match.items()) or "always"
+            yield f"{priority}  {name}: {when} -> {_said(rule)}"
+    seen = set(app.warnings)
+    for warning in (*app.warnings, *(w for rulebook in app.rulebooks for w in rulebook.never_win() if w not in seen)):
+        yield f"warning: {warning}"
+
+
+def _said(source: Source) -> str:
+    """Name what a source says, in short."""
+    if source.response_file is not None:
+        return source.response_file
+    shown = repr(source.content) if source.content is not None else "an inline response"
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def serve(app: App, compile_: Callable[[], App], stdout: TextIO, stderr: TextIO) -> int:

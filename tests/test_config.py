@@ -3,12 +3,14 @@
 import io
 from pathlib import Path
 
+import jsonschema
 import orjson
 import pytest
 
 from fastmock.cli import main, parser
 from fastmock.config.load import load
 from fastmock.config.reference import markdown
+from fastmock.config.schema import json_schema
 from fastmock.timing.pace import Pacer
 
 from .conftest import ROOT, make_app
@@ -134,6 +136,53 @@ def test_error_types_are_named(tmp_path):
 
 def test_the_reference_is_current():
     assert (ROOT / "docs/configuration.md").read_text() == markdown()
+
+
+def test_the_schema_is_current_and_describes_the_samples():
+    assert (ROOT / "docs/config.schema.json").read_text() == json_schema()
+    validate = jsonschema.Draft202012Validator(orjson.loads(json_schema())).validate
+    sample = orjson.loads((ROOT / "config.json").read_bytes())
+    validate(sample)
+    assert (ROOT / sample["$schema"]).is_file()
+    validate({"server": {"workers": "auto"}, "models": {"available": ["a", {"id": "b"}]}})
+    with pytest.raises(jsonschema.ValidationError):
+        validate({"server": {"prot": 1}})
+    out = io.StringIO()
+    assert main(["schema"], {}, out, io.StringIO()) == 0
+    assert out.getvalue() == json_schema()
+
+
+INLINE = {"choices": [{"message": {}}]}
+
+
+def test_check_lists_patterns_as_they_are_tried_and_warns_of_hidden_ones(tmp_path):
+    patterns = [
+        {"match": {"content": "a"}, "content": "A" * 100},
+        {
+            "name": "first",
+            "match": {"content_contains": "a"},
+            "response": {"choices": [{"message": {}}]},
+            "priority": 5,
+        },
+    ]
+    file = tmp_path / "check.json"
+    file.write_bytes(orjson.dumps({"responses": {"chat_completions": {"patterns": patterns}}}))
+    out = io.StringIO()
+    assert main(["check", str(file)], {}, out, io.StringIO()) == 0
+    lines = out.getvalue().splitlines()
+    at = lines.index("chat_completions")
+    assert lines[at + 1] == "     5  first: content_contains 'a' -> an inline response"
+    assert lines[at + 2].startswith("     0  chat_completions.patterns[0]: content 'a' -> 'AAA")
+    assert lines[-1] == "warning: chat_completions.patterns[0] can never win: first comes before it"
+    file.write_text('{"serer": {}}')
+    assert main(["check", str(file)], {}, out, io.StringIO()) == 2
+
+
+@pytest.mark.parametrize("argv", [["chek"], ["schema", "x"], ["check", "a", "--config", "b"]])
+def test_wrong_usage(argv, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(argv, {}, io.StringIO(), io.StringIO())
+    assert stopped.value.code == 2
 
 
 def test_the_sample_is_instant_and_right():

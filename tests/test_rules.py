@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastmock.config.model import Match
+from fastmock.rules.hidden import hidden
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.regex import PatternError, RegexSet, readable, to_re2
 from fastmock.wire import Ask
@@ -78,6 +79,23 @@ def test_index_picks_what_a_loop_picks(rules, model, message, system):
     index = Index(rules)
     assert index.pick(asked) == naive(rules, asked)
     assert index.pick(asked) == naive(rules, asked)  # again, from what was remembered
+    assert naive(rules, asked) not in {number for number, _ in hidden(rules)}
+
+
+@pytest.mark.parametrize(
+    ("rules", "found"),
+    [
+        ([Match(), Match(content="a")], [(1, 0)]),
+        ([Match(model="gpt*"), Match(model="gpt-4*"), Match(model="gpt-4")], [(2, 0)]),
+        ([Match(content_contains="a"), Match(content="xax"), Match(content_contains="bab")], [(1, 0), (2, 0)]),
+        ([Match(content_regex="^x"), Match(content="xa"), Match(content="ax")], [(1, 0)]),
+        ([Match(content="a", content_contains="b"), Match(content="a", content_regex="^b")], [(0, 0), (1, 1)]),
+        ([Match(system_prompt="help"), Match(system_prompt="helpful", model="m")], [(1, 0)]),
+        ([Match(content_regex="(?=a)a"), Match(content="a")], []),  # only "re" could tell
+    ],
+)
+def test_rules_that_can_never_win(rules, found):
+    assert list(hidden(rules)) == found
 
 
 def test_a_thousand_rules():

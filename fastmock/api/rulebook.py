@@ -1,6 +1,6 @@
 """The rules of one endpoint, compiled: which answer a request gets, and that answer made ready."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastmock.api import checks, errors, heads
@@ -10,6 +10,7 @@ from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import Answers, Source
 from fastmock.config.problems import Problem, dotted
 from fastmock.content.template import TemplateError
+from fastmock.rules.hidden import hidden
 from fastmock.rules.index import Index
 from fastmock.rules.regex import PatternError, readable
 from fastmock.timing.pace import spaced
@@ -49,7 +50,10 @@ class Rulebook:
     """What one kind of completions says to whom.
 
     Attributes:
-        rules: how many patterns there are.
+        section: the name of the kind in the configuration.
+        rules: the patterns, in the order in which they are tried.
+        default: what is said when none of them matches.
+        names: what each is called, and the default last.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Rulebook:
         """Compile the patterns and the default of ``responses.<section>``; what is wrong goes to ``findings``."""
         settings = config.settings
         answers: Answers = getattr(settings.responses, section)
+        self.section = section
         self._config, self._shape, self._document_of = config, shape, document_of
         self._fingerprint, self._findings = fingerprint, findings
         self._compiled: dict[str, Script | None] = {}
@@ -81,16 +86,24 @@ class Rulebook:
         if not findings.problems:
             self._index = Index(matches)
             self._scripts = [script for script in scripts if script]
-        self.rules = len(matches)
+        self.default = answers.default
+        self.rules = [answers.patterns[place] for place in order]
         self._listed = checks.listed(settings.models)
         self._json, self._events = made.get(200), made.get(200, heads.EVENTS, (("cache-control", "no-cache"),))
         self._streaming = settings.streaming.enabled
         self._gap = settings.streaming.chunk_delay_ms / 1000
-        self._names = [answers.patterns[place].name or f"{section}.patterns[{place}]" for place in order] + [
-            f"{section}.default"
+        self.names = [
+            rule.name or f"{section}.patterns[{place}]" for place, rule in zip(order, self.rules, strict=True)
         ]
+        self.names.append(f"{section}.default")
         if settings.server.log_requests:
             self.send = self._send_noted  # type: ignore[method-assign]
+
+    def never_win(self) -> Iterator[str]:
+        """Say which patterns can never win, and why; it takes time with the square of their number."""
+        for number, earlier in hidden([rule.match for rule in self.rules]):
+            why = "its conditions exclude each other" if earlier == number else f"{self.names[earlier]} comes before it"
+            yield f"{self.names[number]} can never win: {why}"
 
     def _check_regex(self, pattern: str | None, path: SettingPath) -> None:
         if pattern is not None:
@@ -155,5 +168,5 @@ class Rulebook:
     def _send_noted(self, ask: Ask, script: Script, choices: list[Document] | None = None) -> Reply | Stream:
         """Render, and note for the request log what was asked for and which rule won."""
         answer = Rulebook.send(self, ask, script, choices)
-        answer.model, answer.rule = ask.model, self._names[self._index.pick(ask)]
+        answer.model, answer.rule = ask.model, self.names[self._index.pick(ask)]
         return answer

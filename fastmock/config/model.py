@@ -51,7 +51,7 @@ class Server(Section):
         description="TCP port; 0 takes a free one and prints it.",
         json_schema_extra={"env": ["MOCK_OPENAI_PORT"]},
     )
-    workers: Annotated[int, BeforeValidator(_auto_is_zero)] = Field(
+    workers: Annotated[int, BeforeValidator(_auto_is_zero, json_schema_input_type=int | Literal["auto"])] = Field(
         1, ge=0, le=1024, description="Worker processes; `auto` is one per core."
     )
     runtime: Literal["auto", "robyn", "granian"] = Field(
@@ -159,7 +159,7 @@ _MODELS = (
 class Models(Section):
     """The models that are listed, and whether others are served."""
 
-    available: list[Annotated[ModelCard, BeforeValidator(_id_is_card)]] = Field(
+    available: list[Annotated[ModelCard, BeforeValidator(_id_is_card, json_schema_input_type=str | ModelCard)]] = Field(
         [ModelCard(id=name, created=1_700_000_000, owned_by="fastmock") for name in _MODELS],
         description="What `GET /v1/models` lists: names, or objects with `id`, `created`, `owned_by`.",
     )
@@ -186,6 +186,9 @@ class Source(Section):
         return self
 
 
+FileOrSource = Annotated[Source, BeforeValidator(_file_is_source, json_schema_input_type=str | Source)]
+
+
 class Match(Section):
     """What a request must look like; every field given must hold, and an empty match holds always."""
 
@@ -208,7 +211,7 @@ class Answers(Section):
     """What one endpoint says."""
 
     patterns: list[Pattern] = Field([], description="The rules, tried by priority, then in order.")
-    default: Annotated[Source, BeforeValidator(_file_is_source)] = Field(
+    default: FileOrSource = Field(
         Source(content=DEFAULT_TEXT, response_file=None, response=None),
         description="What is said when no pattern matches: a file's name, or an object as in a pattern.",
     )
@@ -217,7 +220,7 @@ class Answers(Section):
 class EmbeddingAnswers(Section):
     """What the embeddings endpoint says."""
 
-    default: Annotated[Source, BeforeValidator(_file_is_source)] | None = Field(
+    default: FileOrSource | None = Field(
         None,
         description="A file whose `data[0].embedding` fixes the vector. Without one, vectors are hashed from the text.",
     )
