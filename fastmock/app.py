@@ -2,7 +2,10 @@
 
 import hashlib
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
 
 import orjson
 
@@ -10,12 +13,14 @@ from fastmock import __version__
 from fastmock.api import chat, completions, errors, heads
 from fastmock.api.auth import Guard, authorizer
 from fastmock.api.embeddings import Embeddings
+from fastmock.api.managed import ManagedCompletions, ManagedEmbeddings, compiled
 from fastmock.api.models import Models
 from fastmock.api.rulebook import Findings, Rulebook
 from fastmock.api.simulated import simulator
 from fastmock.config.load import Config, SettingPath, load
-from fastmock.config.problems import ConfigError
+from fastmock.config.problems import ConfigError, did_you_mean
 from fastmock.content.ids import unique
+from fastmock.responses import ResponseManager
 from fastmock.wire import Head, Reply, Request, Stream
 
 Answer = Reply | Stream
@@ -29,8 +34,12 @@ _MOST_COMPARED = 500  # patterns compared with each other at start, which takes 
 _LOG = logging.getLogger("fastmock")
 
 
-def build(config: Config) -> "App":
+def build(config: Config, manager: ResponseManager | None = None) -> "App":
     """Compile a configuration: every file read, every template cut, every pattern in its index.
+
+    Args:
+        config: what to compile.
+        manager: says the answers, instead of the one that the configuration names.
 
     Raises:
         ConfigError: with everything that is wrong.
@@ -44,32 +53,68 @@ def build(config: Config) -> "App":
         config, "completions", completions.CompletionShape(), completions.document_of, made, fingerprint, findings
     )
     embeddings = Embeddings(config, made, findings)
+    named = settings.responses.manager
+    if manager is None and named is not None:
+        manager = _manager(named, findings)
     if findings.problems:
         raise ConfigError(findings.problems)
     if settings.server.simulate_errors and settings.server.error_rate == 0:
         findings.warn(("server", "simulate_errors"), "has no effect while 'server.error_rate' is 0")
     models = Models(settings.models, made)
-    routes: dict[str, dict[str, Endpoint]] = {
-        "/chat/completions": {"POST": chat.Chat(chats)},
-        "/completions": {"POST": completions.Completions(texts)},
-        "/embeddings": {"POST": embeddings},
-        "/models": {"GET": models.all},
-    }
+    made_chat, made_text = chat.Chat(chats), completions.Completions(texts)
+    says: tuple[Endpoint, Endpoint, Endpoint] = (made_chat, made_text, embeddings)
+    if manager is not None:
+        manager.bind(
+            {"chat": compiled(made_chat), "completion": compiled(made_text), "embedding": compiled(embeddings)}
+        )
+        says = (
+            ManagedCompletions(chats, chat.parse, manager.generate_chat_response),
+            ManagedCompletions(texts, completions.parse_one, manager.generate_completion_response),
+            ManagedEmbeddings(embeddings, manager.generate_embedding_response),
+        )
+    names = ("/chat/completions", "/completions", "/embeddings")
+    routes = {name: {"POST": endpoint} for name, endpoint in zip(names, says, strict=True)}
+    routes["/models"] = {"GET": models.all}
     for rulebook in (chats, texts):
         if len(rulebook.rules) <= _MOST_COMPARED:
             findings.warnings.extend(rulebook.never_win())
-    return App(config, made, routes, models.one, findings.warnings, [chats, texts])
+    return App(config, made, routes, models.one, findings.warnings, [chats, texts], manager)
 
 
-def compile_layers(file: str | None, environ: Mapping[str, str], flags: Mapping[SettingPath, object]) -> "App":
-    """Load the layers and compile them.
+def _manager(name: str, findings: Findings) -> ResponseManager | None:
+    """Make the response manager that is named as ``package.module:Class``."""
+    module, _, attribute = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the working directory, as "python -m" has it
+    try:
+        found = getattr(import_module(module), attribute)
+        if isinstance(found, type) and issubclass(found, ResponseManager):
+            return found()
+        fault = f"{name} is not a subclass of fastmock.responses.ResponseManager"
+    except ImportError as error:
+        fault = f"cannot import {module!r}: {error}"
+    except AttributeError as error:
+        fault = f"{error}{did_you_mean(attribute, vars(sys.modules.get(module, sys)))}"
+    except Exception as error:
+        fault = f"{name} cannot be made: {type(error).__name__}: {error}"
+    findings.error(("responses", "manager"), fault)
+    return None
+
+
+def compile_layers(
+    file: str | Path | Mapping[str, object] | None,
+    environ: Mapping[str, str],
+    flags: Mapping[SettingPath, object],
+    manager: ResponseManager | None = None,
+) -> "App":
+    """Load the layers and compile them; see ``config.load.load`` and ``build``.
 
     Raises:
         ConfigError: with everything that is wrong in either.
     """
     config, problems = load(file, environ, flags)
     try:
-        app = build(config)
+        app = build(config, manager)
     except ConfigError as error:
         problems += error.problems
     if problems:
@@ -84,6 +129,7 @@ class App:
         config: what it was compiled from.
         warnings: what worked but maybe not as meant.
         rulebooks: the rules of each kind of completions.
+        manager: the response manager, which may block; None without one.
         handlers: by method and path, for a runtime that routes by itself; ``elsewhere`` is for all the rest.
         takes_time: whether any answer is spread over time.
     """
@@ -96,11 +142,13 @@ class App:
         one_model: Endpoint,
         warnings: list[str],
         rulebooks: list[Rulebook],
+        manager: ResponseManager | None,
     ) -> None:
         settings = config.settings
         self.config = config
         self.warnings = warnings
         self.rulebooks = rulebooks
+        self.manager = manager
         self.takes_time = settings.streaming.enabled and settings.streaming.chunk_delay_ms > 0
         self._heads = made
         self._health = orjson.dumps({"status": "ok", "version": __version__})

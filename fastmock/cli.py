@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from fastmock import __version__
 from fastmock.app import App, compile_layers
@@ -14,6 +14,7 @@ from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import Pattern, Source
 from fastmock.config.problems import ConfigError
 from fastmock.config.schema import json_schema
+from fastmock.responses import ResponseManager
 
 _DESCRIPTION = "A mock OpenAI API server: point an OpenAI client at it."
 _COMMANDS = "say what a configuration loads and what is wrong with it | print its JSON Schema | (neither) serve"
@@ -37,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     add("--runtime", help="robyn, granian or auto (auto)")
     add("--seed", metavar="N", help="changes vectors, fingerprints and draws (0)")
     add("--log-requests", action="store_const", const="true", help="a line on standard output for each request")
+    add("--response-manager", metavar="MODULE:CLASS", help="a class of yours that says the answers")
     add("--shutdown-timeout", metavar="S", help="seconds that streams are given to end on SIGTERM (30)")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
     add("--version", action="version", version=f"fastmock {__version__}")
@@ -53,9 +55,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
     if command == "schema":
         print(json_schema(), end="", file=stdout)
         return 0
-    flags: dict[SettingPath, str] = {
-        (name,) if name == "seed" else ("server", name): value for name, value in arguments.items() if value is not None
-    }
+    flags: dict[SettingPath, str] = {setting(name): value for name, value in arguments.items() if value is not None}
 
     def compile_() -> App:
         return compile_layers(file or positional, environ, flags)
@@ -77,6 +77,26 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
     for warning in app.warnings:
         print(f"fastmock: warning: {warning}", file=stderr)
     return serve(app, compile_, stdout, stderr)
+
+
+def serve_from_python(
+    config: str | Path | Mapping[str, Any] | None, manager: ResponseManager | str | None, settings: Mapping[str, Any]
+) -> int:
+    """Do what ``fastmock.serve`` says."""
+    flags: dict[SettingPath, Any] = {setting(name): value for name, value in settings.items()}
+    if isinstance(manager, str):
+        flags[setting("response_manager")] = manager
+    given = manager if not isinstance(manager, str) else None
+
+    def compile_() -> App:
+        return compile_layers(config, os.environ, flags, given)
+
+    return serve(compile_(), compile_, sys.stdout, sys.stderr)
+
+
+def setting(name: str) -> SettingPath:
+    """Return the path of the setting that a flag, or an argument of ``fastmock.serve``, gives."""
+    return {"seed": ("seed",), "response_manager": ("responses", "manager")}.get(name, ("server", name))
 
 
 def listing(app: App) -> Iterator[str]:

@@ -196,3 +196,8 @@ class Chat:
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
         return self._rulebook.answer(parse(checks.parse(request.body), unique))
+
+    def say(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:
+        """Answer a parsed request, by the rules or by a response file."""
+        ask = parse(body, unique)
+        return self._rulebook.send(ask, self._rulebook.script(ask, file))

@@ -28,6 +28,13 @@ def parse(body: dict[str, Any], unique: str) -> list[Ask]:
     return asks
 
 
+def parse_one(body: dict[str, Any], unique: str) -> Ask:
+    """Read a request as ``parse`` does, into the Ask of its first prompt with the tokens of all."""
+    first, *others = parse(body, unique)
+    first.prompt_tokens += sum(ask.prompt_tokens for ask in others)
+    return first
+
+
 def _prompts(prompt: Any) -> list[tuple[str, int]]:
     """Return the text and the tokens of each prompt."""
     if prompt is None:  # the API then completes from the start of a document
@@ -99,10 +106,16 @@ class Completions:
         self._rulebook = rulebook
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
-        """Answer a request; a list of prompts gets the choices of all, one prompt's after another's."""
-        body = checks.parse(request.body)
+        """Answer a request."""
+        return self.say(checks.parse(request.body), unique)
+
+    def say(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:
+        """Answer a parsed request, by the rules or by a response file.
+
+        A list of prompts gets the choices of all, one prompt's after another's.
+        """
         asks = parse(body, unique)
-        scripts = [self._rulebook.script(ask) for ask in asks]
+        scripts = [self._rulebook.script(ask, file) for ask in asks]
         if len(asks) == 1 and not body.get("echo"):
             return self._rulebook.send(asks[0], scripts[0])
         choices: list[Document] = []

@@ -1,24 +1,30 @@
 """``POST /v1/embeddings``."""
 
-import base64
+import sys
+from binascii import b2a_base64
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from fastmock.api import checks, errors
 from fastmock.api.heads import Heads
 from fastmock.api.rulebook import Findings, read_source
-from fastmock.config.load import Config
+from fastmock.config.load import Config, SettingPath
+from fastmock.config.model import Source
 from fastmock.content.tokens import count
-from fastmock.content.vectors import Vector, embed
+from fastmock.content.vectors import embed
 from fastmock.wire import Reply, Request
 
 _SIZES = {"text-embedding-3-large": 3072}
 _SIZE = 1536  # of text-embedding-3-small, text-embedding-ada-002 and any model that is not known
 _MOST_INPUTS = 2048
 
+_LITTLE = sys.byteorder == "little"
+
 Input = str | list[int]
+Vector = npt.NDArray[np.float32]
 
 
 class Embeddings:
@@ -29,11 +35,16 @@ class Embeddings:
         self._listed = checks.listed(config.settings.models)
         self._seed = config.settings.seed
         self._json = made.get(200)
-        self._fixed = _fixed(config, findings)
+        self._config = config
+        source = config.settings.responses.embeddings.default
+        self._fixed = _fixed(config, source, ("responses", "embeddings", "default"), findings) if source else None
 
     def __call__(self, request: Request, unique: str) -> Reply:
         """Answer a request."""
-        body = checks.parse(request.body)
+        return self.say(checks.parse(request.body), unique)
+
+    def say(self, body: dict[str, Any], unique: str, file: str | None = None) -> Reply:
+        """Answer a parsed request; ``file``, a manager's wish, may fix the vector."""
         model = checks.model_of(body)
         if self._listed is not None and model not in self._listed:
             raise errors.no_such_model(model)
@@ -43,24 +54,35 @@ class Embeddings:
         form = body.get("encoding_format")
         if form not in (None, "float", "base64"):
             raise errors.not_among("encoding_format", form, "'float' and 'base64'")
-        vectors = (self._vector(content, size, keep) for content in inputs)
-        data = [
-            {
-                "object": "embedding",
-                "index": index,
-                "embedding": base64.b64encode(vector.astype("<f4").tobytes()).decode() if form == "base64" else vector,
-            }
+        fixed = self._fixed if file is None else self._from_file(file)
+        vectors = embed(inputs, size, keep, self._seed) if fixed is None else [_cut(fixed, keep)] * len(inputs)
+        write = _base64 if form == "base64" else _floats
+        data = b",".join(
+            b'{"object":"embedding","index":%d,"embedding":%b}' % (index, write(vector))
             for index, vector in enumerate(vectors)
-        ]
+        )
         tokens = sum(count(content) if isinstance(content, str) else len(content) for content in inputs)
-        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        answer = {"object": "list", "data": data, "model": model, "usage": usage}
-        reply = Reply(self._json, f"req_{unique}", orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY))
+        usage = b'{"prompt_tokens":%d,"total_tokens":%d}' % (tokens, tokens)
+        answer = b'{"object":"list","data":[%b],"model":%b,"usage":%b}' % (data, orjson.dumps(model), usage)
+        reply = Reply(self._json, f"req_{unique}", answer)
         reply.model = model
         return reply
 
-    def _vector(self, content: Input, size: int, keep: int) -> Vector:
-        return embed(content, size, keep, self._seed) if self._fixed is None else self._fixed
+    def _from_file(self, file: str) -> Vector | None:
+        findings = Findings(self._config)
+        source = Source(response_file=file, content=None, response=None)
+        vector = _fixed(self._config, source, ("response_file",), findings)
+        if findings.problems:
+            raise errors.manager_failed("; ".join(map(str, findings.problems)))
+        return vector
+
+
+def _base64(vector: Vector) -> bytes:
+    return b'"%b"' % b2a_base64(vector.data if _LITTLE else vector.astype("<f4").data, newline=False)
+
+
+def _floats(vector: Vector) -> bytes:
+    return orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _inputs(value: Any) -> list[Input]:
@@ -93,11 +115,8 @@ def _dimensions(value: Any, model: str, size: int) -> int:
     return value
 
 
-def _fixed(config: Config, findings: Findings) -> Vector | None:
-    """Return the vector that ``responses.embeddings.default`` fixes, normalised; None where it fixes none."""
-    source, path = config.settings.responses.embeddings.default, ("responses", "embeddings", "default")
-    if source is None:
-        return None
+def _fixed(config: Config, source: Source, path: SettingPath, findings: Findings) -> Vector | None:
+    """Return the vector that a source fixes, normalised; None where it fixes none."""
     if source.content is not None:
         findings.error((*path, "content"), "cannot be a text; give a 'response_file' or a 'response'")
         return None
@@ -115,6 +134,14 @@ def _fixed(config: Config, findings: Findings) -> Vector | None:
     if not numbers:
         findings.error((*inside, "data", 0, "embedding"), "must be a list of numbers, not all 0", file)
         return None
-    exact = np.array(vector, dtype=np.float64)
+    return _unit(np.array(vector, dtype=np.float64))
+
+
+def _cut(vector: Vector, keep: int) -> Vector:
+    """Return the first ``keep`` dimensions of a vector, normalised again."""
+    return vector if len(vector) <= keep or not vector[:keep].any() else _unit(vector[:keep].astype(np.float64))
+
+
+def _unit(exact: npt.NDArray[np.float64]) -> Vector:
     unit: Vector = (exact / np.sqrt((exact * exact).sum())).astype(np.float32)
     return unit

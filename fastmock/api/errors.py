@@ -186,6 +186,11 @@ def too_large(limit: int) -> ApiError:
     return ApiError(413, f"Maximum request body size of {limit} bytes exceeded ('server.max_body_bytes').")
 
 
+def manager_failed(why: str) -> ApiError:
+    """500: a response manager raised, or returned what cannot be sent."""
+    return ApiError(500, f"The response manager failed: {why}", kind="server_error")
+
+
 def server_error() -> ApiError:
     """500: a defect of the mock."""
     return ApiError(

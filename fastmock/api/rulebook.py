@@ -46,6 +46,18 @@ def read_source(config: Config, source: Source, path: SettingPath, findings: Fin
     return document, str(file), ()
 
 
+def _check_regex(pattern: str | None, path: SettingPath, findings: Findings) -> None:
+    if pattern is None:
+        return
+    try:
+        _, slow = readable(pattern)
+    except PatternError as error:
+        findings.error(path, str(error))
+    else:
+        if slow:
+            findings.warn(path, "needs what RE2 lacks, and is searched for by Python's slower 're'")
+
+
 class Rulebook:
     """What one kind of completions says to whom.
 
@@ -71,7 +83,7 @@ class Rulebook:
         answers: Answers = getattr(settings.responses, section)
         self.section = section
         self._config, self._shape, self._document_of = config, shape, document_of
-        self._fingerprint, self._findings = fingerprint, findings
+        self._fingerprint = fingerprint
         self._compiled: dict[str, Script | None] = {}
         at: SettingPath = ("responses", section)
         order = sorted(range(len(answers.patterns)), key=lambda place: -answers.patterns[place].priority)
@@ -80,9 +92,9 @@ class Rulebook:
         for place in order:
             pattern, path = answers.patterns[place], (*at, "patterns", place)
             matches.append(pattern.match)
-            scripts.append(self._script(pattern, path))
-            self._check_regex(pattern.match.content_regex, (*path, "match", "content_regex"))
-        scripts.append(self._script(answers.default, (*at, "default")))  # index.DEFAULT, -1, is the last
+            scripts.append(self._script(pattern, path, findings))
+            _check_regex(pattern.match.content_regex, (*path, "match", "content_regex"), findings)
+        scripts.append(self._script(answers.default, (*at, "default"), findings))  # index.DEFAULT, -1, is the last
         if not findings.problems:
             self._index = Index(matches)
             self._scripts = [script for script in scripts if script]
@@ -105,55 +117,63 @@ class Rulebook:
             why = "its conditions exclude each other" if earlier == number else f"{self.names[earlier]} comes before it"
             yield f"{self.names[number]} can never win: {why}"
 
-    def _check_regex(self, pattern: str | None, path: SettingPath) -> None:
-        if pattern is not None:
-            try:
-                _, slow = readable(pattern)
-            except PatternError as error:
-                self._findings.error(path, str(error))
-            else:
-                if slow:
-                    self._findings.warn(path, "needs what RE2 lacks, and is searched for by Python's slower 're'")
-
-    def _script(self, source: Source, path: SettingPath) -> Script | None:
+    def _script(self, source: Source, path: SettingPath, findings: Findings) -> Script | None:
         """Compile a source; equal ones, of which there may be thousands, once."""
         key = source.model_dump_json(include={"response_file", "content", "response"})
         if key not in self._compiled:
-            self._compiled[key] = self._compile(source, path)
+            self._compiled[key] = self._compile(source, path, findings)
         return self._compiled[key]
 
-    def _compile(self, source: Source, path: SettingPath) -> Script | None:
+    def _compile(self, source: Source, path: SettingPath, findings: Findings) -> Script | None:
         document: Any
         if source.content is not None:
             document, file, inside = self._document_of(source.content), "", (*path, "content")
         else:
-            document, file, inside = read_source(self._config, source, path, self._findings)
+            document, file, inside = read_source(self._config, source, path, findings)
         if document is None and (file or source.response is None):
             if file:
-                self._findings.error((), "is empty", file)
+                findings.error((), "is empty", file)
             return None
         try:
-            if not isinstance(document, dict):
-                raise ShapeError((), "must hold an object")
-            whole = self._shape.whole(document, self._fingerprint)
-            return Script(whole, self._shape, self._config.settings.streaming.tokens_per_chunk)
+            return self.script_of(document)
         except ShapeError as fault:
-            self._findings.error((*inside, *fault.path), str(fault), file)
+            findings.error((*inside, *fault.path), str(fault), file)
         except TemplateError as error:
             for place, message in error.faults:
-                self._findings.error(inside if source.content is not None else (*inside, *place), message, file)
+                findings.error(inside if source.content is not None else (*inside, *place), message, file)
         return None
 
     def answer(self, ask: Ask) -> Reply | Stream:
         """Choose what is said to ``ask``, and render it."""
         return self.send(ask, self.script(ask))
 
-    def script(self, ask: Ask) -> Script:
-        """Return what is said to ``ask``."""
+    def script(self, ask: Ask, file: str | None = None) -> Script:
+        """Return what is said to ``ask``: by the rules, or by a response file."""
         if self._listed is not None and ask.model not in self._listed:
             raise errors.no_such_model(ask.model)
-        script = self._scripts[self._index.pick(ask)]
+        script = self._scripts[self._index.pick(ask)] if file is None else self._from_file(file)
         return script if ask.choices == 1 else script.for_choices(ask.choices)
+
+    def file(self, ask: Ask) -> str | None:
+        """Return the response file of the rule that wins for ``ask``, as the configuration names it; None without."""
+        if self._listed is not None and ask.model not in self._listed:
+            raise errors.no_such_model(ask.model)
+        return [*self.rules, self.default][self._index.pick(ask)].response_file
+
+    def script_of(self, document: Any) -> Script:
+        """Compile a document; raise ShapeError or TemplateError where it is wrong."""
+        if not isinstance(document, dict):
+            raise ShapeError((), "must hold an object")
+        whole = self._shape.whole(document, self._fingerprint)
+        return Script(whole, self._shape, self._config.settings.streaming.tokens_per_chunk)
+
+    def _from_file(self, file: str) -> Script:
+        """Compile a response file that a manager names; once, like all others."""
+        findings = Findings(self._config)
+        script = self._script(Source(response_file=file, content=None, response=None), ("response_file",), findings)
+        if script is None:
+            raise errors.manager_failed("; ".join(map(str, findings.problems)) or f"{file} is wrong")
+        return script
 
     def send(self, ask: Ask, script: Script, choices: list[Document] | None = None) -> Reply | Stream:
         """Render what is said: whole, or as the stream that was asked for."""

@@ -1,6 +1,7 @@
 """The layers: flag over environment over file over default, and every error of them at once."""
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -57,7 +58,7 @@ class Config:
 
 
 def load(
-    file: str | Path | None,
+    file: str | Path | Mapping[str, Any] | None,
     environ: Mapping[str, str],
     flags: Mapping[SettingPath, Any],
     directory: Path = Path(),
@@ -65,7 +66,8 @@ def load(
     """Lay the layers over each other and validate them.
 
     Args:
-        file: the configuration file; None takes ``FASTMOCK_CONFIG``, else one of ``DEFAULT_FILES`` when present.
+        file: the configuration file, or what would stand in it; None takes ``FASTMOCK_CONFIG``, else one of
+            ``DEFAULT_FILES`` when present.
         environ: the environment's variables.
         flags: what the command line gave, by path.
         directory: where ``DEFAULT_FILES`` are looked for.
@@ -74,20 +76,7 @@ def load(
         The configuration and everything wrong with it. Where something is wrong, the configuration lacks the wrong
         parts and serves to find further errors, not to be served.
     """
-    problems: list[Problem] = []
-    file = file or next((environ[name] for name in _FILE_VARIABLES if environ.get(name)), None)
-    path = Path(file) if file else next((directory / n for n in DEFAULT_FILES if (directory / n).is_file()), None)
-    data: Any = {}
-    if path:
-        try:
-            data = read_document(path)
-        except DocumentError as error:
-            problems.append(Problem(str(path), "", str(error)))
-        if data is None:
-            data = {}
-        if not isinstance(data, dict):
-            problems.append(Problem(str(path), "", "must hold an object of settings at its top"))
-            data = {}
+    path, data, problems = _read(file, environ, directory)
     origins: dict[SettingPath, str] = {}
     warnings = _lay_environment(data, origins, environ)
     for at, value in flags.items():
@@ -107,12 +96,33 @@ def load(
             return Config(settings, path, origins, tuple(warnings)), problems
 
 
+def _read(
+    file: str | Path | Mapping[str, Any] | None, environ: Mapping[str, str], directory: Path
+) -> tuple[Path | None, dict[str, Any], list[Problem]]:
+    """Return the file that is taken, what stands in it, and what is wrong with that."""
+    if isinstance(file, Mapping):
+        return None, deepcopy(dict(file)), []
+    file = file or next((environ[name] for name in _FILE_VARIABLES if environ.get(name)), None)
+    path = Path(file) if file else next((directory / n for n in DEFAULT_FILES if (directory / n).is_file()), None)
+    if path is None:
+        return None, {}, []
+    try:
+        data = read_document(path)
+    except DocumentError as error:
+        return path, {}, [Problem(str(path), "", str(error))]
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        return path, {}, [Problem(str(path), "", "must hold an object of settings at its top")]
+    return path, data, []
+
+
 def scalars(section: type[BaseModel] = Settings, at: SettingPath = ()) -> Iterator[tuple[SettingPath, list[str]]]:
     """Yield every setting that a variable can give: its path and the names it obeys, its own name last."""
     for name, info in section.model_fields.items():
         path = (*at, name)
         if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
-            if path != ("responses",):
+            if path[:1] != ("responses",):
                 yield from scalars(info.annotation, path)
         elif not info.alias and get_origin(info.annotation) is not dict and section_of(info.annotation) is None:
             extra = info.json_schema_extra

@@ -232,6 +232,9 @@ class Responses(Section):
     chat_completions: Answers = Field(Answers(), description="`POST /v1/chat/completions`.")
     completions: Answers = Field(Answers(), description="`POST /v1/completions`.")
     embeddings: EmbeddingAnswers = Field(EmbeddingAnswers(), description="`POST /v1/embeddings`.")
+    manager: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
+        None, description="A class of yours that says the answers, as `package.module:Class`."
+    )
 
 
 class Settings(Section):

@@ -1,28 +1,122 @@
 """Embeddings: deterministic vectors hashed from the text.
 
 A vector is the sum of its features' vectors: the words, the pairs of neighbouring words, and a small part of the whole
-text, so that texts which share words are close and distinct texts differ. Everything is summed in integers and the norm
-is taken without BLAS, so that the bytes are the same on any machine.
+text, so that texts which share words are close and distinct texts differ. The longer a word, the more it counts, for
+the short ones are in every text. Everything is summed in whole numbers and the norm is taken without BLAS, so that the
+bytes are the same on any machine.
 """
 
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
-Vector = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
 
-_WORD = re.compile(r"\w+")
-_SPREAD = 32  # positions a feature touches
-_WHOLE = 24  # divides the part of the whole text: bytes of ±127 to about ±5, against ±64 a word
-_STEPS = (np.arange(1, _SPREAD + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)).reshape(1, -1)
+# Scripts that do not part words by spaces: each sign is a word, and pairs make up for what is lost.
+_SIGNS = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_WORD = re.compile(rf"[^\W{_SIGNS}]+|[{_SIGNS}]")
+_ASCII_WORD = re.compile(rb"\w+")
+_SPREAD = 16  # positions a word or a pair touches
+_WEIGHTS = np.array([0, 8, 16, 24, 32, 40, 48, 56, 64], np.float64)  # by a word's letters; of more, the last
+_TOKEN_LENGTH = 5  # letters that a token, of which only the id is known, is taken to have
+_PAIR_WEIGHT = 16
+_BATCH = 32  # texts at a time, so that what is worked on stays in the core's cache
+
 _ONE = np.uint64(0xBF58476D1CE4E5B9)
 _TWO = np.uint64(0x94D049BB133111EB)
-_WORD_WEIGHT = 64
-_PAIR_WEIGHT = 24
+_MULTIPLIERS = np.frombuffer(hashlib.shake_128(b"fastmock spread").digest(8 * _SPREAD), "<u8").astype(np.uint64) | 1
+# The part of the whole text: three stretches of one long row of -1, 0 and 1, at places hashed from the text.
+_ROW_BITS = 18
+_ROW_MASK = (1 << _ROW_BITS) - 1
+_LARGEST = 3072
+_ROW = (np.frombuffer(hashlib.shake_128(b"fastmock row").digest((1 << _ROW_BITS) + _LARGEST), np.uint8) % 3).view(
+    np.int8
+) - np.int8(1)
+
+
+def embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: int) -> Vectors:
+    """Return the vectors of texts or token arrays.
+
+    Args:
+        contents: texts, or the ids of their tokens.
+        size: dimensions of the model's own vectors, at most 3,072.
+        keep: dimensions wanted; the vectors are cut to them and normalised again, as OpenAI's are.
+        seed: another seed gives other vectors.
+
+    Returns:
+        A row of ``keep`` float32 values with L2 norm 1.0 for each of ``contents``.
+    """
+    rows = [_embed(contents[i : i + _BATCH], size, keep, seed) for i in range(0, len(contents), _BATCH)]
+    return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+
+def _embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: int) -> Vectors:
+    hashes: list[int] = []
+    weights: list[int] = []
+    ends = []
+    places = []
+    for content in contents:
+        if isinstance(content, str):
+            whole = content.encode()
+            words = _ASCII_WORD.findall(whole.lower()) if content.isascii() else _words(content)
+            hashes += map(crc32, words)
+            weights += map(len, words)
+        else:
+            whole = b",".join(b"%d" % token for token in content)
+            hashes += [crc32(b"%d" % (token % 2**64)) for token in content]
+            weights += [_TOKEN_LENGTH] * len(content)
+        ends.append(len(hashes))
+        digest = int.from_bytes(hashlib.blake2b(b"%d:%b" % (seed, whole), digest_size=8).digest(), "big")
+        places.append((digest & _ROW_MASK, digest >> _ROW_BITS & _ROW_MASK, digest >> 2 * _ROW_BITS & _ROW_MASK))
+    stretches = _stretches(size)
+    first, second, third = (stretches[list(place)] for place in zip(*places, strict=True))
+    part = first + second + third
+    total = part + _words_and_pairs(hashes, weights, ends, size, seed) if hashes else part.astype(np.float64)
+    kept = total[:, :keep]
+    squares = np.einsum("ij,ij->i", kept, kept)  # whole numbers below 2**53: exact in any order
+    if not squares.all():  # every kept value of a text happened to be 0
+        kept[squares == 0, 0] = 1
+        squares[squares == 0] = 1
+    unit: Vectors = (kept / np.sqrt(squares)[:, None]).astype(np.float32)
+    return unit
+
+
+def _words(text: str) -> list[bytes]:
+    return [word.encode() for word in _WORD.findall(text.lower())]
+
+
+@lru_cache
+def _stretches(size: int) -> npt.NDArray[np.int8]:
+    """Return every stretch of ``size`` values of the row; a view, for there are 2**18 of them."""
+    return np.lib.stride_tricks.sliding_window_view(_ROW, size)
+
+
+def _words_and_pairs(
+    hashes: list[int], lengths: list[int], ends: list[int], size: int, seed: int
+) -> npt.NDArray[np.float64]:
+    """Return the sums of the word and pair vectors, a row a text; ``ends`` says where each text's words end."""
+    words = _mix(np.array(hashes, np.uint64) + np.uint64(seed * 0xBF58476D1CE4E5B9 % 2**64))
+    pairs = words[:-1] * np.uint64(3) + words[1:]
+    counts = np.concatenate((_WEIGHTS.take(lengths, mode="clip"), np.full(len(pairs), _PAIR_WEIGHT)))[:, None]
+    # One multiplication a spot: its high bits are the position, scaled without a division, and one more is the sign.
+    spots = np.concatenate((words, pairs))[:, None] * _MULTIPLIERS
+    spots >>= np.uint64(32)
+    signed = np.where(spots & np.uint64(1), counts, -counts)
+    spots >>= np.uint64(1)
+    spots *= np.uint64(size)
+    spots >>= np.uint64(31)
+    where = spots.view(np.int64)
+    if len(ends) > 1:
+        owners = np.repeat(np.arange(len(ends)) * size, np.diff(ends, prepend=0))
+        where += np.concatenate((owners, owners[:-1]))[:, None]
+        signed[len(words) :][owners[:-1] != owners[1:]] = 0  # pairs do not reach from one text into the next
+    sums = np.bincount(where.ravel(), signed.ravel(), len(ends) * size).astype(np.float64, copy=False)
+    return sums.reshape(len(ends), size)
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -30,42 +124,3 @@ def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     x = (x ^ (x >> np.uint64(30))) * _ONE
     x = (x ^ (x >> np.uint64(27))) * _TWO
     return x ^ (x >> np.uint64(31))
-
-
-def embed(content: str | Sequence[int], size: int, keep: int, seed: int) -> Vector:
-    """Return the vector of a text or of a token array.
-
-    Args:
-        content: the text, or the ids of its tokens.
-        size: dimensions of the model's own vectors.
-        keep: dimensions wanted; the vector is cut to them and normalised again, as OpenAI's are.
-        seed: another seed gives other vectors.
-
-    Returns:
-        ``keep`` float32 values with L2 norm 1.0.
-    """
-    if isinstance(content, str):
-        hashes = [crc32(word.encode()) for word in _WORD.findall(content.lower())]
-        whole = content.encode()
-    else:
-        hashes = [crc32(b"%d" % (token % 2**64)) for token in content]
-        whole = b",".join(b"%d" % token for token in content)
-    base = np.frombuffer(hashlib.shake_128(b"%d:%b" % (seed, whole)).digest(size), dtype=np.int8)
-    total = base.astype(np.int64) // _WHOLE
-    if hashes:
-        words = _mix(np.array(hashes, dtype=np.uint64) + np.uint64(seed * 0xBF58476D1CE4E5B9 % 2**64))
-        features, weights = words, np.full(len(words), _WORD_WEIGHT)
-        if len(words) > 1:
-            pairs = _mix(words[:-1] * np.uint64(3) + words[1:])
-            features = np.concatenate((words, pairs))
-            weights = np.concatenate((weights, np.full(len(pairs), _PAIR_WEIGHT)))
-        spots = _mix(features.reshape(-1, 1) + _STEPS)
-        signed = np.where(spots & np.uint64(1), weights.reshape(-1, 1), -weights.reshape(-1, 1))
-        places = (spots >> np.uint64(33)) % np.uint64(size)
-        total += np.bincount(places.ravel().astype(np.int64), signed.ravel(), size).astype(np.int64)
-    kept = total[:keep]
-    squares = int((kept * kept).sum())
-    if squares == 0:  # every kept value happened to be 0
-        kept, squares = np.eye(1, keep, dtype=np.int64)[0], 1
-    unit: Vector = (kept / np.sqrt(np.float64(squares))).astype(np.float32)
-    return unit

@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +21,7 @@ from fastmock.timing.pace import Pacer
 from fastmock.wire import Head, Reply, Request, Stream
 
 _NO_TLS: tuple[Any, ...] = (False, None, None, None, "tls1.3", None, [], False)
+_MANAGER_THREADS = 64  # calls of a response manager at a time
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 
 
@@ -85,6 +87,7 @@ class _Adapter:
 
     def __init__(self, live: Live) -> None:
         self._live = live
+        self._threads = ThreadPoolExecutor(_MANAGER_THREADS, "manager")  # its threads are made when they are needed
         self._heads: dict[Head, list[tuple[str, str]]] = {}
 
     async def handle(self, scope: Any, proto: Any) -> None:
@@ -100,7 +103,11 @@ class _Adapter:
         except Exception:  # what the body's reader raises for a body cut short or malformed has no public name
             answer = app.refuse(errors.bad_json())
         else:
-            answer = app.handle(Request(scope.method, scope.path, scope.headers, body))
+            request = Request(scope.method, scope.path, scope.headers, body)
+            if app.manager is None:
+                answer = app.handle(request)
+            else:  # it may block, which harms no other request here
+                answer = await asyncio.get_running_loop().run_in_executor(self._threads, app.handle, request)
         headers = [*self._constant(answer.head), ("x-request-id", answer.request_id)]
         if isinstance(answer, Reply):
             proto.response_bytes(answer.head.status, headers, answer.body)

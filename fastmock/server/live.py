@@ -47,6 +47,8 @@ class Live:
         self.generation = numbers[GENERATION]
         self._prepared: dict[int, App] = {}
         settings = app.config.settings.server
+        named = app.config.settings.responses.manager is not None
+        self._manager = None if named else app.manager  # one that was given as an object has no name to be made anew by
         self._log: RequestLog | None = None
         if settings.log_requests:
             self._log = RequestLog(as_json if settings.log_format == "json" else as_text, sys.stdout.fileno())
@@ -76,7 +78,7 @@ class Live:
                 return
             fault = ""
             try:
-                app = build(config)
+                app = build(config, self._manager)
                 if self._log:
                     self._log.watch(app)
                 # What is in force stays, for there may not have been a request since it came into force.

@@ -1,0 +1,103 @@
+"""Endpoints whose answers a response manager says, instead of the compiled rules alone."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import orjson
+
+from fastmock.api import checks, errors
+from fastmock.api.rulebook import Rulebook
+from fastmock.api.script import Document, ShapeError
+from fastmock.config.problems import dotted
+from fastmock.content.ids import unique as new_unique
+from fastmock.content.template import TemplateError
+from fastmock.wire import Ask, Reply, Request, Stream
+
+Generate = Callable[[Document, str | None], Document]
+"""A manager's method: the request's body and the file of the rule that won in, a whole answer out."""
+
+_LOG = logging.getLogger("fastmock")
+
+
+class Sayer(Protocol):
+    """An endpoint as the compiled rules answer it."""
+
+    def say(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:
+        """Answer a parsed request, by the rules or by a response file."""
+
+
+def compiled(endpoint: Sayer) -> Generate:
+    """Return what a manager's own method does by default: say what the rules say, as a dictionary."""
+
+    def generate(body: Document, file: str | None) -> Document:
+        answer = endpoint.say({**body, "stream": False}, new_unique(), file)
+        assert isinstance(answer, Reply)  # noqa: S101 - only a stream is anything else
+        document: Document = orjson.loads(answer.body)
+        return document
+
+    return generate
+
+
+def managed(generate: Generate, body: Document, file: str | None) -> Document:
+    """Have a manager say an answer; its own failure becomes a 500 that says so."""
+    try:
+        document = generate(body, file)
+    except errors.ApiError:
+        raise
+    except Exception as error:
+        _LOG.exception("the response manager failed")
+        raise errors.manager_failed(f"{type(error).__name__}: {error}") from None
+    if not isinstance(document, dict):
+        raise errors.manager_failed(f"it returned {type(document).__name__}, not a dictionary")
+    return document
+
+
+class ManagedCompletions:
+    """Chat or legacy completions, said by a manager; what its answer lacks is filled in."""
+
+    def __init__(self, rulebook: Rulebook, parse: Callable[[Document, str], Ask], generate: Generate) -> None:
+        """``parse`` checks a request and returns what it asks for."""
+        self._rulebook = rulebook
+        self._parse = parse
+        self._generate = generate
+
+    def __call__(self, request: Request, unique: str) -> Reply | Stream:
+        """Answer a request."""
+        body = checks.parse(request.body)
+        ask = self._parse(body, unique)
+        document = managed(self._generate, body, self._rulebook.file(ask))
+        try:
+            script = self._rulebook.script_of(_literal(document))
+        except ShapeError as fault:
+            raise errors.manager_failed(f"wrong answer: {dotted(fault.path)} {fault}") from None
+        except (TemplateError, RecursionError) as error:
+            raise errors.manager_failed(f"wrong answer: {error}") from None
+        return self._rulebook.send(ask, script if ask.choices == 1 else script.for_choices(ask.choices))
+
+
+class ManagedEmbeddings:
+    """Embeddings, said by a manager."""
+
+    def __init__(self, endpoint: Callable[[Request, str], Reply], generate: Generate) -> None:
+        self._endpoint = endpoint
+        self._generate = generate
+
+    def __call__(self, request: Request, unique: str) -> Reply:
+        """Answer a request; it is checked as always, and what the manager returns is sent as it is."""
+        reply = self._endpoint(request, unique)
+        document = managed(self._generate, checks.parse(request.body), None)
+        try:
+            reply.body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+        except TypeError as error:
+            raise errors.manager_failed(str(error)) from None
+        return reply
+
+
+def _literal(value: Any) -> Any:
+    """Return ``value`` as a template that says it: every dollar sign doubled."""
+    if isinstance(value, dict):
+        return {key: _literal(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_literal(inner) for inner in value]
+    return value.replace("$", "$$") if isinstance(value, str) else value
