@@ -35,7 +35,7 @@ class Contender:
 
     name: str
     command: list[str]
-    stream: bool = False
+    load: tuple[str, ...] = ("chat.lua",)  # wrk's script and its arguments
     environment: dict[str, str] = field(default_factory=dict)
     micros: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
@@ -101,10 +101,11 @@ def running(command: list[str], cores: str, environment: dict[str, str]) -> Iter
         process.wait()
 
 
-def wrk(port: int, cores: str, seconds: float, stream: bool) -> float:
+def wrk(port: int, cores: str, seconds: float, load: tuple[str, ...] = ("chat.lua",)) -> float:
     """Load for ``seconds``; return the requests answered."""
-    words = ["taskset", "-c", cores, "wrk", "-t1", "-c64", f"-d{seconds}s", "-s", str(HERE / "chat.lua")]
-    words += [f"http://127.0.0.1:{port}", *(["--", "stream"] if stream else [])]
+    script, *arguments = load
+    words = ["taskset", "-c", cores, "wrk", "-t1", "-c64", f"-d{seconds}s", "-s", str(HERE / script)]
+    words += [f"http://127.0.0.1:{port}", "--", *arguments]
     text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in text:
         raise SystemExit(f"wrk saw errors:\n{text}")
@@ -114,9 +115,9 @@ def wrk(port: int, cores: str, seconds: float, stream: bool) -> float:
 
 def measure(contender: Contender, server_core: str, load_core: str, seconds: int) -> None:
     with running(contender.command, server_core, contender.environment) as (pid, port, _):
-        wrk(port, load_core, 1, contender.stream)
+        wrk(port, load_core, 1, contender.load)
         cpu, clock = cpu_seconds(pid), time.perf_counter()
-        requests = wrk(port, load_core, seconds, contender.stream)
+        requests = wrk(port, load_core, seconds, contender.load)
         contender.micros.append((cpu_seconds(pid) - cpu) / requests * 1e6)
         contender.rates.append(requests / (time.perf_counter() - clock))
 
@@ -128,7 +129,7 @@ def start_and_memory(config: Path, core: str) -> tuple[float, float, float]:
     for workers in (1, 3):
         for _ in range(3):
             with running([*command, "--workers", str(workers)], core, {}) as (pid, port, first):
-                wrk(port, core, 1, False)
+                wrk(port, core, 1)
                 starts.append(first)
                 sizes[workers] = pss(processes(pid))
     return median(starts), sizes[1], (sizes[3] - sizes[1]) / 2
@@ -235,7 +236,9 @@ def main() -> None:
             Contender("Robyn const route, same bytes", baseline),
             Contender("fastmock, 10 patterns", ten),
             Contender("fastmock, 1,000 patterns", [*mock, str(configs[1000])]),
-            Contender("fastmock, stream of 20 events without delay", ten, stream=True),
+            Contender("fastmock, stream of 20 events without delay", ten, ("chat.lua", "stream")),
+            Contender("fastmock, embedding of 20 unseen words", ten, ("embeddings.lua", "1")),
+            Contender("fastmock, 100 such texts in a request", ten, ("embeddings.lua", "100")),
             Contender("fastmock on Granian, 10 patterns", [*ten, "--runtime", "granian"]),
             Contender(
                 "FastAPI, pydantic, `re` loop, 10 patterns",
