@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: run test unit lint bench clean
+.PHONY: run test unit lint bench image-test clean
 
 run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
@@ -24,6 +24,9 @@ lint: $(VENV)/.dev  ## Check style, types and the layering
 
 bench: $(VENV)/.bench  ## Measure against the baselines and write benchmarks/report.md
 	$(BIN)/python -m benchmarks.ratios $(ARGS)
+
+image-test: | $(VENV)/bin/python  ## Build the container's image and run it; needs root, buildah and debootstrap
+	$(BIN)/python tests/image.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,37 @@
+# The release of Debian is named because it names mimalloc's package.
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS builder
+WORKDIR /src
+RUN python3 -m venv /opt/fastmock
+COPY pyproject.toml README.md LICENSE ./
+COPY fastmock fastmock
+# pip and setuptools are done then: the server needs neither.
+RUN /opt/fastmock/bin/pip install --no-cache-dir --disable-pip-version-check . \
+    && /opt/fastmock/bin/pip uninstall --yes --no-cache-dir pip setuptools
+
+FROM ${BASE}
+# A number, so that a platform can tell without reading /etc/passwd that it is not root.
+ARG UID=10001
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libmimalloc2.0 \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
+    && useradd --uid "$UID" --no-create-home --home-dir /app --shell /usr/sbin/nologin fastmock
+COPY --from=builder /opt/fastmock /opt/fastmock
+
+# A bare name: the loader finds it on every architecture.
+ENV LD_PRELOAD=libmimalloc.so.2 \
+    PATH=/opt/fastmock/bin:$PATH \
+    FASTMOCK_HOST=0.0.0.0 \
+    FASTMOCK_PORT=8080
+# ./config.json is taken when it is mounted here.
+WORKDIR /app
+USER ${UID}
+EXPOSE 8080
+# http.client, because urllib would send this to the proxy that the environment may name.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["python3", "-c", "\
+import http.client, os; \
+server = http.client.HTTPConnection('127.0.0.1', int(os.environ['FASTMOCK_PORT']), timeout=2); \
+server.request('GET', '/health'); \
+raise SystemExit(server.getresponse().status != 200)"]
+ENTRYPOINT ["fastmock"]
