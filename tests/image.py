@@ -23,7 +23,6 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 UNSHARE = ["unshare", "--pid", "--fork", "--kill-child"]
-DEBIAN = "http://deb.debian.org/debian"
 LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the environment's proxy does not lead here
 
 
@@ -48,12 +47,12 @@ class Buildah:
         return run("buildah", *self._storage, *arguments, env=self._environ)
 
 
-def mirror() -> str:
-    """Return the mirror of Debian that this machine uses, or else Debian's own."""
+def mirror() -> list[str]:
+    """Return the mirror of Debian that this machine uses; without one debootstrap takes its own."""
     apt = Path("/etc/apt")
     files = [*apt.glob("sources.list"), *apt.glob("sources.list.d/*.list"), *apt.glob("sources.list.d/*.sources")]
     found = re.search(r"^(?:deb|URIs:)\s.*?(https?://\S+/debian)/?\s", "\n".join(f.read_text() for f in files), re.M)
-    return found[1] if found else DEBIAN
+    return [found[1]] if found else []
 
 
 def make_base(buildah: Buildah) -> None:
@@ -65,7 +64,7 @@ def make_base(buildah: Buildah) -> None:
     container = buildah("from", "scratch")
     root = Path(buildah("mount", container))
     suite = name.rpartition("-")[2]
-    run("debootstrap", "--variant=minbase", "--include=python3,python3-venv", suite, root, mirror())
+    run("debootstrap", "--variant=minbase", "--include=python3,python3-venv", suite, root, *mirror())
     for left in ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale"):
         shutil.rmtree(root / left)  # every layer is a full copy of it
     buildah("config", "--env", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", container)
