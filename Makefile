@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: run test unit lint bench image-test clean
+.PHONY: run test unit lint bench locust image-test clean
 
 run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
@@ -42,6 +42,15 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
 	$(PIP) -e '.[bench]' && touch $@
+
+# LOAD is a scenario of benchmarks/locustfile.py; LOCUST="-u 100 -t 1m" changes the load, PROCESSES=2 spreads it over a
+# master and two workers.
+LOAD ?= Mixed
+LOCUST ?= -u 20 -r 20 -t 10s
+PROCESSES ?= 0
+
+locust: $(VENV)/.bench  ## Load a server for a while and write benchmarks/locust.html
+	$(BIN)/python -m benchmarks.load $(LOAD) --processes $(PROCESSES) $(LOCUST)
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
