@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: run test unit lint bench locust image-test clean
+.PHONY: run test unit coverage hooks lint bench locust image-test clean
 
 run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
@@ -15,6 +15,15 @@ test: $(VENV)/.test  ## Run all tests; ARGS="-k name" chooses
 
 unit: $(VENV)/.test  ## Run the tests that need no socket
 	$(BIN)/python -m pytest -m unit $(ARGS)
+
+coverage: $(VENV)/.dev  ## Run all tests and say which lines they reach, those in servers' processes too
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+hooks: $(VENV)/.dev  ## Have git run "make lint" before every commit
+	$(BIN)/pre-commit install
 
 lint: $(VENV)/.dev  ## Check style, types and the layering
 	$(BIN)/ruff check .
