@@ -152,6 +152,35 @@ def test_the_schema_is_current_and_describes_the_samples():
     assert out.getvalue() == json_schema()
 
 
+ORIGINAL = """
+{
+  "server": {"host": "0.0.0.0", "port": 8080, "cors_origins": ["*"], "log_requests": true, "simulate_errors": false,
+             "error_rate": 0.0},
+  "streaming": {"enabled": true, "chunk_delay_ms": 50, "words_per_chunk": 3},
+  "models": [{"id": "gpt-4", "object": "model", "created": 1, "owned_by": "openai"}],
+  "responses": {
+    "chat_completions": {
+      "patterns": [{"match": {"model": "gpt-4", "content_regex": ".*test.*",
+                              "system_prompt": "You are a helpful assistant"},
+                    "response_file": "responses/chat/test_response.json", "priority": 10}],
+      "default": "responses/chat/default.json"},
+    "embeddings": {"default": "responses/embeddings/default.json"}}}
+"""
+
+
+def test_a_configuration_of_mock_openai_server_works_as_it_stands(tmp_path):
+    file = tmp_path / "mock_config.json"
+    file.write_text(ORIGINAL)
+    (tmp_path / "responses").symlink_to(ROOT / "responses")
+    config, problems = load(None, {}, {}, tmp_path)
+    assert (problems, config.file) == ([], file)
+    assert config.settings.streaming.tokens_per_chunk == 3
+    assert [card.id for card in config.settings.models.available] == ["gpt-4"]
+    from fastmock.app import build
+
+    assert build(config).warnings == []
+
+
 INLINE = {"choices": [{"message": {}}]}
 
 

@@ -15,7 +15,7 @@ from fastmock.config.problems import Problem, did_you_mean, dotted
 SettingPath = tuple[str | int, ...]
 """Where a setting stands in the table: ``("server", "port")``."""
 
-DEFAULT_FILES = ("config.json", "config.yaml", "config.yml")
+DEFAULT_FILES = ("config.json", "config.yaml", "config.yml", "mock_config.json", "mock_config.yaml")
 _FILE_VARIABLES = ("FASTMOCK_CONFIG", "MOCK_OPENAI_CONFIG")
 _STUB_PATTERN = {"match": {}, "content": ""}
 

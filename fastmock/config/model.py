@@ -23,6 +23,10 @@ def _file_is_source(value: Any) -> Any:
     return {"response_file": value} if isinstance(value, str) else value
 
 
+def _list_is_available(value: Any) -> Any:
+    return {"available": value} if isinstance(value, list) else value
+
+
 def _id_is_card(value: Any) -> Any:
     return {"id": value} if isinstance(value, str) else value
 
@@ -109,6 +113,14 @@ class Streaming(Section):
         description="Connections that one Granian worker holds open at once; more wait in the backlog.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _other_name(cls, data: Any) -> Any:
+        """Take ``words_per_chunk``, which mock-openai-server also knows."""
+        if isinstance(data, dict) and "words_per_chunk" in data and "tokens_per_chunk" not in data:
+            return {"tokens_per_chunk" if key == "words_per_chunk" else key: value for key, value in data.items()}
+        return data
+
 
 class Auth(Section):
     """Who may call."""
@@ -133,6 +145,7 @@ class ModelCard(Section):
     """One entry of `GET /v1/models`."""
 
     id: str = Field(min_length=1, description="The model's name.")
+    object: Literal["model"] = Field("model", description="May be written as OpenAI writes it; not used.")
     created: int = Field(1_700_000_000, ge=0, description="Unix time, in seconds.")
     owned_by: str = Field("fastmock", description="The owner shown.")
 
@@ -160,7 +173,7 @@ class Models(Section):
     """The models that are listed, and whether others are served."""
 
     available: list[Annotated[ModelCard, BeforeValidator(_id_is_card, json_schema_input_type=str | ModelCard)]] = Field(
-        [ModelCard(id=name, created=1_700_000_000, owned_by="fastmock") for name in _MODELS],
+        [ModelCard(id=name, object="model", created=1_700_000_000, owned_by="fastmock") for name in _MODELS],
         description="What `GET /v1/models` lists: names, or objects with `id`, `created`, `owned_by`.",
     )
     strict: bool = Field(False, description="On: a model that is not listed gets 404 `model_not_found` everywhere.")
@@ -245,5 +258,5 @@ class Settings(Section):
     server: Server = Field(Server(), description=Server.__doc__)
     streaming: Streaming = Field(Streaming(), description=Streaming.__doc__)
     auth: Auth = Field(Auth(), description=Auth.__doc__)
-    models: Models = Field(Models(), description=Models.__doc__)
+    models: Annotated[Models, BeforeValidator(_list_is_available)] = Field(Models(), description=Models.__doc__)
     responses: Responses = Field(Responses(), description=Responses.__doc__)
