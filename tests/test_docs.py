@@ -1,0 +1,46 @@
+"""What the documentation shows works."""
+
+import re
+
+import orjson
+import pytest
+import yaml
+
+from fastmock.app import build
+from fastmock.config.load import load
+from fastmock.config.model import Settings
+from fastmock.wire import Request
+
+from .conftest import KEY, ROOT
+
+pytestmark = pytest.mark.unit
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
+
+
+def test_the_configurations_of_the_readme_are_right():
+    shown = [yaml.safe_load(text) for text in blocks("README.md", "(?:json|yaml)")]
+    assert len(shown) >= 4
+    for settings in shown:
+        Settings.model_validate(settings)
+
+
+def test_the_manager_of_the_docs_says_what_it_should():
+    code = next(text for text in blocks("docs/responses.md", "python") if "class Mine" in text)
+    names = {}
+    exec(code, names)
+    config, _ = load({}, {}, {})
+    app = build(config, names["Mine"]())
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    vip = app.handle(Request("POST", "/v1/chat/completions", KEY, orjson.dumps(body | {"user": "vip"})))
+    assert b"Welcome back!" in vip.body
+    assert b"canned answer" in app.handle(Request("POST", "/v1/chat/completions", KEY, orjson.dumps(body))).body
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+        if "://" not in target:
+            assert (ROOT / page).parent.joinpath(target).exists(), target
