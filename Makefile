@@ -10,13 +10,13 @@ ARGS ?=
 run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
 
-test: $(VENV)/.test  ## Run all tests; ARGS="-k name" chooses
+test: $(VENV)/.test $(VENV)/.clients  ## Run all tests; ARGS="-k name" chooses
 	$(BIN)/python -m pytest $(ARGS)
 
 unit: $(VENV)/.test  ## Run the tests that need no socket
 	$(BIN)/python -m pytest -m unit $(ARGS)
 
-coverage: $(VENV)/.dev  ## Run all tests and say which lines they reach, those in servers' processes too
+coverage: $(VENV)/.dev $(VENV)/.clients  ## Run all tests and say which lines they reach, those in servers' processes too
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
@@ -45,6 +45,18 @@ $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(PIP) -e '.[test]' && touch $@
+
+# Clients that do not go with each other, each in an environment of its own; the Node one where npm is.
+CLIENTS := $(VENV)/clients
+$(VENV)/.clients: Makefile | $(VENV)/bin/python
+	$(PYTHON) -m venv $(CLIENTS)/openai-0.28
+	$(CLIENTS)/openai-0.28/bin/pip install --quiet --disable-pip-version-check 'openai==0.28.1' numpy
+	$(PYTHON) -m venv $(CLIENTS)/langchain
+	$(CLIENTS)/langchain/bin/pip install --quiet --disable-pip-version-check 'langchain-openai>=1,<2'
+	mkdir -p $(CLIENTS)/node
+	if command -v npm >/dev/null; then \
+	  npm install --prefix $(CLIENTS)/node --silent --no-audit --no-fund --no-package-lock 'openai@^6'; fi
+	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(PIP) -e '.[dev]' && touch $@
