@@ -49,9 +49,8 @@ def node():
 
 
 def output(url, *command):
-    done = subprocess.run(
-        command, env={"FASTMOCK_URL": f"{url}/v1"}, cwd=cwd, capture_output=True, text=True, timeout=100
-    )
+    environ = {"FASTMOCK_URL": f"{url}/v1"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
