@@ -14,7 +14,7 @@ from fastmock.api.rulebook import Findings, read_source
 from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import Source
 from fastmock.content.tokens import count
-from fastmock.content.vectors import embed
+from fastmock.content.vectors import Vector, embed
 from fastmock.wire import Reply, Request
 
 _SIZES = {"text-embedding-3-large": 3072}
@@ -24,7 +24,6 @@ _MOST_INPUTS = 2048
 _LITTLE = sys.byteorder == "little"
 
 Input = str | list[int]
-Vector = npt.NDArray[np.float32]
 
 
 class Embeddings:
