@@ -27,6 +27,13 @@ def test_the_configurations_of_the_readme_are_right():
         Settings.model_validate(settings)
 
 
+def test_the_readme_shows_the_client_programs_word_for_word():
+    shown = blocks("README.md", "(?:python|js)")
+    programs = [program.read_text() for program in (ROOT / "docs/clients").iterdir()]
+    assert len(programs) >= 4
+    assert sorted(shown) == sorted(programs)
+
+
 def test_the_manager_of_the_docs_says_what_it_should():
     code = next(text for text in blocks("docs/responses.md", "python") if "class Mine" in text)
     names = {}

@@ -15,3 +15,7 @@ console.log(text);
 
 const vectors = await client.embeddings.create({ model: "text-embedding-3-small", input: ["a text", "another"] });
 console.log(vectors.data.length, vectors.data[0].embedding.length);
+
+for await (const model of client.models.list()) {
+  console.log(model.id);
+}
