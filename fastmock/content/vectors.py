@@ -75,9 +75,8 @@ def _embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: 
         digest = int.from_bytes(hashlib.blake2b(b"%d:%b" % (seed, whole), digest_size=8).digest(), "big")
         first, second = digest >> (64 - _ROW_BITS), digest & ((1 << _ROW_BITS) - 1)
         parts.append(_ROW[first : first + size] + _ROW[second : second + size])
-    for total, part in zip(_words_and_pairs(hashes, lengths, counts, size, seed), parts, strict=True):
-        total += part
-        kept = total[:keep]
+    for said, part in zip(_words_and_pairs(hashes, lengths, counts, size, seed), parts, strict=True):
+        kept = (said + part)[:keep]
         squares = float(kept @ kept)  # whole numbers below 2**53: exact in any order
         if squares == 0:  # every kept value happened to be 0
             kept[0] = squares = 1
