@@ -179,4 +179,8 @@ def _origin(config: Config) -> str:
 
 def run() -> None:
     """Run the ``fastmock`` command."""
-    sys.exit(main(sys.argv[1:], os.environ, sys.stdout, sys.stderr))
+    try:
+        sys.exit(main(sys.argv[1:], os.environ, sys.stdout, sys.stderr))
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from fastmock.config.documents import DocumentError, read_document
-from fastmock.config.model import Section, Settings
+from fastmock.config.model import Section, Settings, Source
 from fastmock.config.problems import Problem, did_you_mean, dotted
 
 SettingPath = tuple[str | int, ...]
@@ -121,9 +121,8 @@ def scalars(section: type[BaseModel] = Settings, at: SettingPath = ()) -> Iterat
     """Yield every setting that a variable can give: its path and the names it obeys, its own name last."""
     for name, info in section.model_fields.items():
         path = (*at, name)
-        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
-            if path[:1] != ("responses",):
-                yield from scalars(info.annotation, path)
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section) and info.annotation is not Source:
+            yield from scalars(info.annotation, path)
         elif not info.alias and get_origin(info.annotation) is not dict and section_of(info.annotation) is None:
             extra = info.json_schema_extra
             older = extra.get("env", []) if isinstance(extra, dict) else []

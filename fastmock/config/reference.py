@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastmock.config.load import SettingPath, scalars, section_of
-from fastmock.config.model import Section, Settings
+from fastmock.config.model import Section, Settings, Source
 from fastmock.config.problems import dotted
 
 _TOP = """# Configuration
@@ -32,6 +32,8 @@ def _settings(section: type[Section], at: SettingPath) -> Iterator[tuple[Setting
     """Yield every setting under ``section``, with ``[]`` after the name of a list."""
     for name, info in section.model_fields.items():
         inner = section_of(info.annotation)
+        if inner is Source:  # its parts are those of a pattern
+            inner = None
         path: SettingPath = (*at, info.alias or name)
         if inner is None or not isinstance(info.annotation, type):
             yield path, info

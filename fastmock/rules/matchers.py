@@ -88,7 +88,7 @@ class Regex:
         """See Matcher."""
         encoded = text.encode()
         matched = self._match(encoded)
-        if matched is None:
+        if not matched:
             matched = self._set.one_by_one(encoded)
         found = self._free
         bits = self._bits
