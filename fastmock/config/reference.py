@@ -45,6 +45,8 @@ def _shown(info: Any) -> str:
     if info.is_required():
         return "required"
     default = info.get_default()
+    if isinstance(default, Source):
+        return "a canned text"
     if default is None or isinstance(default, Section) or default == []:
         return "none"
     if isinstance(default, list) and isinstance(default[0], Section):
