@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: run test unit coverage hooks lint bench locust image-test clean
+.PHONY: run test unit coverage hooks lint bench streams locust image-test clean
 
 run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
@@ -63,6 +63,9 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
 	$(PIP) -e '.[bench]' && touch $@
+
+streams: $(VENV)/.bench  ## Measure paced streams; ARGS="--only 'granian 1000'" chooses
+	$(BIN)/python -m benchmarks.streams $(ARGS)
 
 # LOAD is a scenario of benchmarks/locustfile.py; LOCUST="-u 100 -t 1m" changes the load, PROCESSES=2 spreads it over a
 # master and two workers.
