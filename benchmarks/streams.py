@@ -26,8 +26,8 @@ CHUNKS = 40
 GAP = 0.05  # seconds
 IDEAL = (CHUNKS - 1) * GAP
 PATIENCE = 60.0  # seconds, after which a stream is lost
-CASES = (("robyn", 500), ("robyn", 1000), ("robyn", 2000), ("granian", 500), ("granian", 1000), ("granian", 2000))
-CASES += (("granian", 5000),)
+CASES = [("robyn", 500), ("robyn", 1000), ("robyn", 2000)]
+CASES += [("granian", count) for count in (500, 1000, 2000, 5000)]
 
 WORDS = [f"w{number}" for number in range(CHUNKS)]
 BODY = json.dumps({"model": "gpt-4", "stream": True, "messages": [{"role": "user", "content": "go"}]}).encode()
@@ -109,7 +109,8 @@ def client(port: int, count: int, core: str) -> list[Seen | None]:
     import uvloop
 
     os.sched_setaffinity(0, {int(core)})
-    return uvloop.run(load(port, count))
+    seen: list[Seen | None] = uvloop.run(load(port, count))
+    return seen
 
 
 def percentile(values: Sequence[float], share: float) -> float:
