@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -153,7 +154,12 @@ def serve(app: App, compile_: Callable[[], App], stdout: TextIO, stderr: TextIO)
         listener,
         settings.shutdown_timeout,
     )
-    return supervisor.run(lambda: print(_greeting(app, where, f"{name} ({reason})", workers), file=greet, flush=True))
+
+    def announce() -> None:
+        with suppress(OSError, ValueError):  # nobody reads it, which is no reason not to serve
+            print(_greeting(app, where, f"{name} ({reason})", workers), file=greet, flush=True)
+
+    return supervisor.run(announce)
 
 
 def _greeting(app: App, where: str, runtime: str, workers: int) -> str:

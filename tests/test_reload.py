@@ -118,3 +118,18 @@ def test_what_takes_a_restart_is_said(serve, tmp_path):
     file.write_bytes(saying(2, server={"shutdown_timeout": 1}))
     reload(server)
     assert said(server, "server.shutdown_timeout has changed, which takes a restart") == 1
+
+
+def test_a_stop_is_obeyed_while_a_worker_cannot_prepare(serve, tmp_path):
+    file = tmp_path / "live.json"
+    file.write_bytes(saying(1))
+    server = serve(None, "--config", str(file), "--workers", "2", "--shutdown-timeout", "1")
+    stuck = server.workers()[0]
+    os.kill(stuck, signal.SIGSTOP)
+    server.process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert said(server, "reloaded: ") == 0
+    start = time.monotonic()
+    assert server.stop(signal.SIGTERM) == 0  # the stuck worker is killed at the deadline
+    assert time.monotonic() - start < 6
+    assert said(server, "not reloaded: the server is told to stop") == 1

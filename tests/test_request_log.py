@@ -4,6 +4,10 @@ import http.client
 import os
 import re
 import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
 
 import orjson
 import pytest
@@ -11,7 +15,7 @@ import pytest
 from fastmock.control.request_log import Line, RequestLog, as_json, as_text
 from fastmock.wire import Request, Stream
 
-from .conftest import KEY, make_app
+from .conftest import KEY, ROOT, make_app, wait_until
 
 HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
 LINE = Line(1_700_000_000.5, "req_1", "POST", "/v1/x\ny", "a\x1bb", 200, 12, 0.25, "")
@@ -85,3 +89,27 @@ def test_every_request_is_a_line(serve, runtime, form):
     else:
         form_of = r"\S+Z (req_\w+) POST \S+ 200 \d+ B [\d.]+ ms model=gpt-4o rule=greeting\n"
         assert sorted(match[1] for line in lines if (match := re.fullmatch(form_of, line))) == sorted(ids)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("output", ["/dev/full", "closed"])
+def test_an_output_that_takes_nothing_stops_no_server(tmp_path, output):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    redirection = ">&-" if output == "closed" else f"> {output}"
+    shell = f"exec {sys.executable} -m fastmock --log-requests --port {port} {redirection}"
+    process = subprocess.Popen(["bash", "-c", shell], env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path)
+
+    def answers():
+        with suppress(OSError):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", "/health")
+            status = connection.getresponse().status
+            connection.close()
+            return status == 200
+        return False
+
+    assert wait_until(answers, 10)
+    assert wait_until(answers, 1)
+    process.terminate()
+    assert process.wait(10) in (0, 120)  # 120: Python could not flush the output at its end

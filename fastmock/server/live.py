@@ -50,7 +50,7 @@ class Live:
         named = app.config.settings.responses.manager is not None
         self._manager = None if named else app.manager  # one that was given as an object has no name to be made anew by
         self._log: RequestLog | None = None
-        if settings.log_requests:
+        if settings.log_requests and sys.stdout is not None:  # it is None where the shell closed it
             self._log = RequestLog(as_json if settings.log_format == "json" else as_text, sys.stdout.fileno())
             self._log.watch(app)
         with _signals_blocked():  # signals are for the runtime's own threads

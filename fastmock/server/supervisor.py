@@ -37,6 +37,7 @@ _FREE_EARLY_DEATHS = 20  # early deaths in a row that are replaced at once: one 
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 5.0  # seconds
 _TRIES = 5  # workers in a row that die before they were ready, after which none can live
 _PREPARING = 60.0  # seconds the workers are given to prepare a new configuration
+_PREPARING_POLL = 0.1  # seconds between looks at whether the server is to stop
 _GRACE = 2.0  # seconds beyond the workers' own deadline before they are killed
 
 Work = Callable[[Live, Callable[[], None]], None]
@@ -93,7 +94,13 @@ class Supervisor:
             The exit code: 0 after a stop that was asked for, 1 when no worker could live.
         """
         raise_open_files()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        try:
+            return self._run(announce)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _run(self, announce: Callable[[], None]) -> int:
         gc.collect()
         gc.freeze()  # what the workers inherit is not walked again, so that it stays shared
         for worker in self._workers:
@@ -246,8 +253,10 @@ class Supervisor:
                     waiting.add(worker.control)
         deadline = time.monotonic() + _PREPARING
         while waiting:
-            answered = wait(list(waiting), max(0.0, deadline - time.monotonic()))
-            if not answered:
+            if signal.sigpending() & _STOP:
+                return "the server is told to stop"
+            answered = wait(list(waiting), _PREPARING_POLL)
+            if not answered and time.monotonic() > deadline:
                 return "a worker took too long to prepare"
             for connection in cast(list[Connection], answered):
                 waiting.discard(connection)
