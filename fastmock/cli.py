@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -92,7 +93,14 @@ def serve_from_python(
     def compile_() -> App:
         return compile_layers(config, os.environ, flags, given)
 
-    return serve(compile_(), compile_, sys.stdout, sys.stderr)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        return serve(compile_(), compile_, sys.stdout, sys.stderr)
+    finally:  # the supervisor leaves its signals blocked; those that came too late must not end the caller
+        late = signal.sigpending()
+        while late and signal.sigtimedwait(late, 0):
+            late = signal.sigpending()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def setting(name: str) -> SettingPath:

@@ -94,13 +94,7 @@ class Supervisor:
             The exit code: 0 after a stop that was asked for, 1 when no worker could live.
         """
         raise_open_files()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
-        try:
-            return self._run(announce)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    def _run(self, announce: Callable[[], None]) -> int:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)  # also afterwards: one that comes late changes nothing
         gc.collect()
         gc.freeze()  # what the workers inherit is not walked again, so that it stays shared
         for worker in self._workers:
