@@ -131,6 +131,26 @@ class TestManager:
         assert post(Mine(), {"model": "m"}).head.status == 400
         assert post(Mine(), HELLO, models={"strict": True, "available": ["a"]}).head.status == 404
 
+    def test_one_choice_stands_for_all_and_several_for_themselves(self, post):
+        class Mine(ResponseManager):
+            def generate_chat_response(self, request_data, response_file=None):
+                return {"choices": [{"message": {"content": "one"}}]}
+
+        choices = orjson.loads(post(Mine(), HELLO | {"n": 3}).body)["choices"]
+        assert [(choice["index"], choice["message"]["content"]) for choice in choices] == [(n, "one") for n in range(3)]
+        body = {"model": "m", "prompt": ["a", "b"], "n": 2, "echo": True}
+        said = [orjson.loads(post(manager, body, "/v1/completions").body)["choices"] for manager in (None, Mine())]
+        assert len(said[0]) == 4
+        assert said[0] == said[1]
+
+    def test_a_file_that_is_not_there_is_named(self, post):
+        class Mine(ResponseManager):
+            def generate_chat_response(self, request_data, response_file=None):
+                return super().generate_chat_response(request_data, "missing.json")
+
+        error = orjson.loads(post(Mine(), HELLO).body)["error"]["message"]
+        assert error.endswith("response_file: missing.json cannot be read: no such file or directory")
+
     def test_embeddings_are_sent_as_they_are(self, post):
         class Mine(ResponseManager):
             def generate_embedding_response(self, request_data, response_file=None):

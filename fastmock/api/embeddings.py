@@ -74,7 +74,7 @@ class Embeddings:
     def _from_file(self, file: str) -> Vector | None:
         findings = Findings(self._config)
         source = Source(response_file=file, content=None, response=None)
-        vector = _fixed(self._config, source, ("response_file",), findings)
+        vector = _fixed(self._config, source, (), findings)
         if findings.problems:
             raise errors.manager_failed("; ".join(map(str, findings.problems)))
         return vector

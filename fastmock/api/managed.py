@@ -73,7 +73,9 @@ class ManagedCompletions:
             raise errors.manager_failed(f"wrong answer: {dotted(fault.path)} {fault}") from None
         except (TemplateError, RecursionError) as error:
             raise errors.manager_failed(f"wrong answer: {error}") from None
-        return self._rulebook.send(ask, script if ask.choices == 1 else script.for_choices(ask.choices))
+        # One choice stands for as many as were asked for; several are what the manager means.
+        one_for_all = ask.choices > 1 and len(document["choices"]) == 1
+        return self._rulebook.send(ask, script.for_choices(ask.choices) if one_for_all else script)
 
 
 class ManagedEmbeddings:

@@ -170,7 +170,7 @@ class Rulebook:
     def _from_file(self, file: str) -> Script:
         """Compile a response file that a manager names; once, like all others."""
         findings = Findings(self._config)
-        script = self._script(Source(response_file=file, content=None, response=None), ("response_file",), findings)
+        script = self._script(Source(response_file=file, content=None, response=None), (), findings)
         if script is None:
             raise errors.manager_failed("; ".join(map(str, findings.problems)) or f"{file} is wrong")
         return script
