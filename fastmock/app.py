@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import ssl
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -17,10 +18,12 @@ from fastmock.api.managed import ManagedCompletions, ManagedEmbeddings, compiled
 from fastmock.api.models import Models
 from fastmock.api.rulebook import Findings, Rulebook
 from fastmock.api.simulated import simulator
+from fastmock.api.traffic import Traffic
 from fastmock.config.load import Config, SettingPath, load
 from fastmock.config.problems import ConfigError, did_you_mean
 from fastmock.content.ids import unique
 from fastmock.responses import ResponseManager
+from fastmock.state.block import Share
 from fastmock.wire import Head, Reply, Request, Stream
 
 Answer = Reply | Stream
@@ -48,14 +51,16 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     findings = Findings(config)
     made = heads.Heads()
     fingerprint = "fp_" + hashlib.blake2b(b"%d" % settings.seed, digest_size=5).hexdigest()
-    chats = Rulebook(config, "chat_completions", chat.ChatShape(), chat.document_of, made, fingerprint, findings)
-    texts = Rulebook(
-        config, "completions", completions.CompletionShape(), completions.document_of, made, fingerprint, findings
-    )
-    embeddings = Embeddings(config, made, findings)
+    share = Share()
+    traffic = Traffic(config, share, findings.error)
+    common = made, fingerprint, traffic, findings
+    chats = Rulebook(config, "chat_completions", chat.ChatShape(), chat.document_of, *common)
+    texts = Rulebook(config, "completions", completions.CompletionShape(), completions.document_of, *common)
+    embeddings = Embeddings(config, made, traffic, findings)
     named = settings.responses.manager
     if manager is None and named is not None:
         manager = _manager(named, findings)
+    _check_server(config, findings)
     if findings.problems:
         raise ConfigError(findings.problems)
     if settings.server.simulate_errors and settings.server.error_rate == 0:
@@ -78,7 +83,24 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     for rulebook in (chats, texts):
         if len(rulebook.rules) <= _MOST_COMPARED:
             findings.warnings.extend(rulebook.never_win())
-    return App(config, made, routes, models.one, findings.warnings, [chats, texts], manager)
+    return App(config, made, routes, models.one, findings.warnings, [chats, texts], manager, traffic, share)
+
+
+def _check_server(config: Config, findings: Findings) -> None:
+    """Check what only Granian can do, and the certificate, which it would end on."""
+    server = config.settings.server
+    for name in ("tls_cert", "tls_key", "http2"):
+        if getattr(server, name) and server.runtime == "robyn":
+            findings.error(("server", name), "Robyn cannot do this; leave 'server.runtime' at auto, or take granian")
+    if bool(server.tls_cert) != bool(server.tls_key):
+        lacking = "tls_key" if server.tls_cert else "tls_cert"
+        findings.error(("server", lacking), "is required where the other of 'tls_cert' and 'tls_key' is given")
+    elif server.tls_cert:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(server.tls_cert, server.tls_key)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            fault = str(error) or type(error).__name__
+            findings.error(("server", "tls_cert"), f"{server.tls_cert} with {server.tls_key} cannot be used: {fault}")
 
 
 def _manager(name: str, findings: Findings) -> ResponseManager | None:
@@ -131,7 +153,8 @@ class App:
         rulebooks: the rules of each kind of completions.
         manager: the response manager, which may block; None without one.
         handlers: by method and path, for a runtime that routes by itself; ``elsewhere`` is for all the rest.
-        takes_time: whether any answer is spread over time.
+        takes_time: whether any answer is spread over time, and ``delays_whole`` whether whole ones are too.
+        share: the worker's part of the shared block.
     """
 
     def __init__(
@@ -143,15 +166,18 @@ class App:
         warnings: list[str],
         rulebooks: list[Rulebook],
         manager: ResponseManager | None,
+        traffic: Traffic,
+        share: Share,
     ) -> None:
         settings = config.settings
         self.config = config
         self.warnings = warnings
         self.rulebooks = rulebooks
         self.manager = manager
-        self.takes_time = settings.streaming.enabled and settings.streaming.chunk_delay_ms > 0
+        self.takes_time = traffic.takes_time
+        self.delays_whole = traffic.takes_time and traffic.delays_whole
+        self.share = share
         self._heads = made
-        self._health = orjson.dumps({"status": "ok", "version": __version__})
         guards = authorizer(settings.auth), simulator(settings.server, settings.seed)
         self._guards = [guard for guard in guards if guard]
         self._routes = {f"{base}{path}": methods for base in ("", "/v1") for path, methods in routes.items()}
@@ -232,4 +258,9 @@ class App:
         return Reply(Head(204, (*head.headers, *more, ("allow", allowed))), f"req_{name}", b"")
 
     def _healthy(self, request: Request, name: str) -> Reply:
-        return Reply(self._heads.get(200), f"req_{name}", self._health)
+        """Say that it works, and how late the frames of the last minute were."""
+        seen = self.share.lateness()
+        streams = {"in_flight": self.share.in_flight(), "frames": seen.frames}
+        lateness = {"p50": seen.p50, "p99": seen.p99}
+        body = {"status": "ok", "version": __version__, "last_minute": {**streams, "lateness_ms": lateness}}
+        return Reply(self._heads.get(200), f"req_{name}", orjson.dumps(body))

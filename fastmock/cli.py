@@ -38,6 +38,8 @@ def parser() -> argparse.ArgumentParser:
     add("--port", help="TCP port; 0 takes a free one (8080)")
     add("--workers", metavar="N", help="worker processes; 'auto' is one per core (1)")
     add("--runtime", help="robyn, granian or auto (auto)")
+    add("--tls-cert", metavar="FILE", help="serve TLS with this certificate chain (PEM)")
+    add("--tls-key", metavar="FILE", help="and its private key (PEM)")
     add("--seed", metavar="N", help="changes vectors, fingerprints and draws (0)")
     add("--log-requests", action="store_const", const="true", help="a line on standard output for each request")
     add("--response-manager", metavar="MODULE:CLASS", help="a class of yours that says the answers")
@@ -151,12 +153,22 @@ def serve(app: App, compile_: Callable[[], App], stdout: TextIO, stderr: TextIO)
         return 1
     runtime, name, reason = choose(app)
     runtime.preload()
+
+    def recompile() -> App:
+        new = compile_()
+        _, better, why = choose(new)
+        if better != name:
+            new.warnings.append(f"the runtime stays {name} until a restart, which would take {better} ({why})")
+        elif name == "robyn" and new.delays_whole and not app.delays_whole:
+            new.warnings.append("whole answers take their time only after a restart")
+        return new
+
     workers = settings.workers or len(os.sched_getaffinity(0))
-    where = url(listener, settings.host)
+    where = url(listener, settings.host, "https" if settings.tls_cert else "http")
     greet = stderr if settings.log_requests and settings.log_format == "json" else stdout
     supervisor = Supervisor(
         app,
-        compile_,
+        recompile,
         lambda live, ready: runtime.serve(live, listener, ready, settings.shutdown_timeout),
         workers,
         listener,
@@ -172,6 +184,7 @@ def serve(app: App, compile_: Callable[[], App], stdout: TextIO, stderr: TextIO)
 
 def _greeting(app: App, where: str, runtime: str, workers: int) -> str:
     models = len(app.config.settings.models.available)
+    insecure = " --insecure" if app.config.settings.server.tls_cert else ""
     key = "" if app.config.settings.auth.mode == "off" else " -H 'Authorization: Bearer sk-test'"
     return f"""fastmock {__version__}
   configuration  {_origin(app.config)}: patterns {app.rules}, models {models}
@@ -180,7 +193,7 @@ def _greeting(app: App, where: str, runtime: str, workers: int) -> str:
   listening on   {where}/v1
 
 Try it:
-  curl {where}/v1/chat/completions{key} -H 'Content-Type: application/json' \\
+  curl{insecure} {where}/v1/chat/completions{key} -H 'Content-Type: application/json' \\
     -d '{{"model": "gpt-4o", "messages": [{{"role": "user", "content": "Hello"}}]}}'
 """
 

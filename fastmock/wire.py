@@ -54,10 +54,12 @@ class Reply:
     Attributes:
         model: the model that was asked for, for the request log; empty where nobody noted it.
         rule: the name of the rule that won, likewise.
+        frames: None where it is sent at once; else as in Stream, but empty: it is sent when they have run out.
     """
 
     model = ""
     rule = ""
+    frames: Iterator[tuple[float, bytes]] | None = None
 
     def __init__(self, head: Head, request_id: str, body: bytes) -> None:
         self.head = head
@@ -90,8 +92,13 @@ class Ask:
         model: the model's name, as asked for.
         user_message: the text of the last user message, its text parts joined (the prompt, for completions).
         system_prompt: the text of the system and developer messages, joined by newlines.
-        stream: whether a stream is wanted, and ``include_usage`` whether it ends with a usage chunk.
+        stream: whether a stream is wanted, ``include_usage`` whether it ends with a usage chunk, and
+            ``continuous_usage`` whether every chunk has the usage so far.
         choices: how many choices are wanted (``n``).
+        request: the request it came in, while it is being answered; None where it came from a response manager.
+        rule: the number of the rule that won, -1 for the default.
+        output: the text that was made up for it, of ``output_tokens`` tokens; empty where none was needed.
+        finish_reason: why that text ends.
         prompt_tokens: tokens of the whole prompt.
         completion_tokens: tokens of the answer; set once it is known.
     """
@@ -101,7 +108,13 @@ class Ask:
     system_prompt = ""
     stream = False
     include_usage = False
+    continuous_usage = False
     choices = 1
+    request: Request | None = None
+    rule = -1
+    output = ""
+    output_tokens = 0
+    finish_reason = "stop"
     prompt_tokens = 0
     completion_tokens = 0
 

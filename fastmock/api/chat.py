@@ -6,8 +6,8 @@ import orjson
 
 from fastmock.api import checks, errors
 from fastmock.api.rulebook import Rulebook
-from fastmock.api.script import Chunks, Document, ShapeError, envelope, fragment
-from fastmock.content.pieces import pieces
+from fastmock.api.script import FINISH_REASON, OUTPUT, Chunks, Document, ShapeError, envelope, fragment
+from fastmock.content.pieces import sized
 from fastmock.content.tokens import count, count_all
 from fastmock.wire import Ask, Reply, Request, Stream
 
@@ -122,37 +122,42 @@ class ChatShape:
         tokens = count(message.get("content") or "") + count(message.get("refusal") or "")
         return tokens + (count(orjson.dumps(calls).decode()) if (calls := message.get("tool_calls")) else 0)
 
+    def text(self, choice: Document) -> str | None:
+        """See ``script.Shape``."""
+        message = choice["message"]
+        return None if message.get("refusal") or message.get("tool_calls") else message.get("content")
+
     def chunks(self, choice: Document, per_chunk: int) -> Chunks:
         """See ``script.Shape``."""
         message = choice["message"]
         text, refusal, calls = message.get("content"), message.get("refusal"), message.get("tool_calls")
         first: Document = {"role": message["role"], "content": None if text is None else ""}
-        deltas: list[Document] = [{"content": piece} for piece in pieces(text or "", per_chunk)]
+        deltas: list[tuple[int, Document]] = [(n, {"content": piece}) for n, piece in sized(text or "", per_chunk)]
         if refusal is None:
             if text is not None:
                 first["refusal"] = None
         else:
             first["refusal"] = ""
-            deltas += [{"refusal": piece} for piece in pieces(refusal, per_chunk)]
+            deltas += [(n, {"refusal": piece}) for n, piece in sized(refusal, per_chunk)]
         for index, call in enumerate(calls or ()):
             arguments = call["function"].get("arguments") or ""
             opener = {**call, "index": index, "function": {**call["function"], "arguments": ""}}
             if index == 0 and len(calls) == 1 and not deltas:
                 first["tool_calls"] = [opener]
             else:
-                deltas.append({"tool_calls": [opener]})
+                deltas.append((1, {"tool_calls": [opener]}))
             if arguments:
-                deltas.append({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]})
+                said = {"tool_calls": [{"index": index, "function": {"arguments": arguments}}]}
+                deltas.append((count(arguments), said))
         known = ("role", "content", "refusal", "tool_calls", "annotations")
         first.update({key: value for key, value in message.items() if key not in known and value is not None})
 
         def chunk(delta: Document, finish: str | None = None) -> bytes:
             return fragment({"index": choice["index"], "delta": delta, "logprobs": None, "finish_reason": finish})
 
-        steps = [[chunk(delta)] for delta in deltas] or [[]]
-        steps[0].insert(0, chunk(first))
-        steps[-1].append(chunk({}, choice["finish_reason"]))
-        return steps
+        steps = [(tokens, [chunk(delta)]) for tokens, delta in deltas] or [(0, [])]
+        steps[0][1].insert(0, chunk(first))
+        return [*steps, (0, [chunk({}, choice["finish_reason"])])]
 
 
 def _choice(choice: Any, index: int) -> Document:
@@ -172,7 +177,8 @@ def _choice(choice: Any, index: int) -> Document:
         if not good or not all(isinstance(call["function"].get("arguments", ""), str) for call in calls):
             form = "[{id, type, function: {name, arguments: a string}}, …]"
             raise ShapeError((*path, "message", "tool_calls"), f"must have the form {form}")
-    finish = choice.get("finish_reason") or ("tool_calls" if calls else "stop")
+    made = message.get("content") == OUTPUT
+    finish = choice.get("finish_reason") or ("tool_calls" if calls else FINISH_REASON if made else "stop")
     return {
         "index": index,
         "message": {"role": "assistant", "content": None, "refusal": None, "annotations": [], **message},
@@ -195,7 +201,9 @@ class Chat:
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        return self._rulebook.answer(parse(checks.parse(request.body), unique))
+        ask = parse(checks.parse(request.body), unique)
+        ask.request = request
+        return self._rulebook.answer(ask)
 
     def say(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:
         """Answer a parsed request, by the rules or by a response file."""

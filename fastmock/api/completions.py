@@ -4,8 +4,8 @@ from typing import Any
 
 from fastmock.api import checks, errors
 from fastmock.api.rulebook import Rulebook
-from fastmock.api.script import Chunks, Document, ShapeError, envelope, fragment
-from fastmock.content.pieces import pieces
+from fastmock.api.script import FINISH_REASON, OUTPUT, Chunks, Document, ShapeError, envelope, fragment
+from fastmock.content.pieces import sized
 from fastmock.content.tokens import count
 from fastmock.wire import Ask, Reply, Request, Stream
 
@@ -74,7 +74,8 @@ class CompletionShape:
         for index, choice in enumerate(choices):
             if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
                 raise ShapeError(("choices", index), "must be an object with a string 'text'")
-            standard: Document = {"text": "", "index": index, "logprobs": None, "finish_reason": "stop"}
+            finish = FINISH_REASON if choice["text"] == OUTPUT else "stop"
+            standard: Document = {"text": "", "index": index, "logprobs": None, "finish_reason": finish}
             filled.append({**standard, **choice, "index": index})
         document = envelope(document, "text_completion", "completion_id", filled, fingerprint)
         return {key: value for key, value in document.items() if key != "service_tier"}
@@ -83,15 +84,19 @@ class CompletionShape:
         """See ``script.Shape``."""
         return count(choice["text"])
 
+    def text(self, choice: Document) -> str | None:
+        """See ``script.Shape``."""
+        text: str = choice["text"]
+        return text
+
     def chunks(self, choice: Document, per_chunk: int) -> Chunks:
         """See ``script.Shape``."""
 
         def chunk(text: str, finish: str | None) -> bytes:
             return fragment({"text": text, "index": choice["index"], "logprobs": None, "finish_reason": finish})
 
-        steps = [[chunk(piece, None)] for piece in pieces(choice["text"], per_chunk)] or [[]]
-        steps[-1].append(chunk("", choice["finish_reason"]))
-        return steps
+        steps = [(tokens, [chunk(piece, None)]) for tokens, piece in sized(choice["text"], per_chunk)]
+        return [*steps, (0, [chunk("", choice["finish_reason"])])]
 
 
 def document_of(text: str) -> Document:
@@ -107,14 +112,18 @@ class Completions:
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        return self.say(checks.parse(request.body), unique)
+        return self.say(checks.parse(request.body), unique, request=request)
 
-    def say(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:
+    def say(
+        self, body: Document, unique: str, file: str | None = None, request: Request | None = None
+    ) -> Reply | Stream:
         """Answer a parsed request, by the rules or by a response file.
 
         A list of prompts gets the choices of all, one prompt's after another's.
         """
         asks = parse(body, unique)
+        for ask in asks:
+            ask.request = request
         scripts = [self._rulebook.script(ask, file) for ask in asks]
         if len(asks) == 1 and not body.get("echo"):
             return self._rulebook.send(asks[0], scripts[0])

@@ -11,6 +11,7 @@ import orjson
 from fastmock.api import checks, errors
 from fastmock.api.heads import Heads
 from fastmock.api.rulebook import Findings, read_source
+from fastmock.api.traffic import Traffic
 from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import Source
 from fastmock.content.tokens import count
@@ -29,18 +30,25 @@ Input = str | list[int]
 class Embeddings:
     """The endpoint."""
 
-    def __init__(self, config: Config, made: Heads, findings: Findings) -> None:
+    def __init__(self, config: Config, made: Heads, traffic: Traffic, findings: Findings) -> None:
         """Read the default file, which may fix the vector; what is wrong goes to ``findings``."""
         self._listed = checks.listed(config.settings.models)
         self._seed = config.settings.seed
         self._json = made.get(200)
         self._config = config
+        self._traffic = traffic
         source = config.settings.responses.embeddings.default
         self._fixed = _fixed(config, source, ("responses", "embeddings", "default"), findings) if source else None
 
     def __call__(self, request: Request, unique: str) -> Reply:
         """Answer a request."""
-        return self.say(checks.parse(request.body), unique)
+        body = checks.parse(request.body)
+        reply = self.say(body, unique)
+        if self._traffic.delays_whole:  # an embedding is all prefill: it takes the time to first token
+            timing = self._traffic.profile(body["model"], None, request).timing
+            if timing:
+                self._traffic.delay(reply, timing, 1, _tokens(body["input"]), request)
+        return reply
 
     def say(self, body: dict[str, Any], unique: str, file: str | None = None) -> Reply:
         """Answer a parsed request; ``file``, a manager's wish, may fix the vector."""
@@ -63,7 +71,7 @@ class Embeddings:
             pieces.append(b'%b{"object":"embedding","index":%d,"embedding":%b' % (separator, index, quote))
             pieces.append(write(vector))
             separator = quote + b"},"
-        tokens = sum(count(content) if isinstance(content, str) else len(content) for content in inputs)
+        tokens = _tokens(inputs)
         usage = b'{"prompt_tokens":%d,"total_tokens":%d}' % (tokens, tokens)
         pieces.append(b'%b}],"model":%b,"usage":%b}' % (quote, orjson.dumps(model), usage))
         answer = b"".join(pieces)
@@ -73,11 +81,18 @@ class Embeddings:
 
     def _from_file(self, file: str) -> Vector | None:
         findings = Findings(self._config)
-        source = Source(response_file=file, content=None, response=None)
+        source = Source(response_file=file)
         vector = _fixed(self._config, source, (), findings)
         if findings.problems:
             raise errors.manager_failed("; ".join(map(str, findings.problems)))
         return vector
+
+
+def _tokens(inputs: Any) -> int:
+    """Count the tokens of an input that was found right."""
+    if isinstance(inputs, str):
+        return count(inputs)
+    return sum(count(item) if isinstance(item, str) else len(item) if isinstance(item, list) else 1 for item in inputs)
 
 
 def _base64(vector: Vector) -> bytes:
@@ -120,8 +135,8 @@ def _dimensions(value: Any, model: str, size: int) -> int:
 
 def _fixed(config: Config, source: Source, path: SettingPath, findings: Findings) -> Vector | None:
     """Return the vector that a source fixes, normalised; None where it fixes none."""
-    if source.content is not None:
-        findings.error((*path, "content"), "cannot be a text; give a 'response_file' or a 'response'")
+    if source.response_file is None and source.response is None:
+        findings.error(path, "must give a 'response_file' or a 'response'")
         return None
     document, file, inside = read_source(config, source, path, findings)
     if document is None:

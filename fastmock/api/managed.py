@@ -66,6 +66,7 @@ class ManagedCompletions:
         """Answer a request."""
         body = checks.parse(request.body)
         ask = self._parse(body, unique)
+        ask.request = request
         document = managed(self._generate, body, self._rulebook.file(ask))
         try:
             script = self._rulebook.script_of(_literal(document))

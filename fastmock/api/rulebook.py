@@ -4,16 +4,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastmock.api import checks, errors, heads
-from fastmock.api.script import Document, Script, Shape, ShapeError
+from fastmock.api.script import OUTPUT, Document, Script, Shape, ShapeError
+from fastmock.api.traffic import Traffic
 from fastmock.config.documents import DocumentError
 from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import Answers, Source
 from fastmock.config.problems import Problem, dotted
 from fastmock.content.template import TemplateError
 from fastmock.rules.hidden import hidden
-from fastmock.rules.index import Index
+from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.regex import PatternError, readable
-from fastmock.timing.pace import spaced
 from fastmock.wire import Ask, Reply, Stream
 
 
@@ -76,6 +76,7 @@ class Rulebook:
         document_of: Callable[[str], Document],
         made: heads.Heads,
         fingerprint: str,
+        traffic: Traffic,
         findings: Findings,
     ) -> None:
         """Compile the patterns and the default of ``responses.<section>``; what is wrong goes to ``findings``."""
@@ -84,6 +85,7 @@ class Rulebook:
         self.section = section
         self._config, self._shape, self._document_of = config, shape, document_of
         self._fingerprint = fingerprint
+        self._traffic = traffic
         self._compiled: dict[str, Script | None] = {}
         at: SettingPath = ("responses", section)
         order = sorted(range(len(answers.patterns)), key=lambda place: -answers.patterns[place].priority)
@@ -98,12 +100,15 @@ class Rulebook:
         if not findings.problems:
             self._index = Index(matches)
             self._scripts = [script for script in scripts if script]
+            self._made_up = self.script_of(document_of(OUTPUT))
         self.default = answers.default
         self.rules = [answers.patterns[place] for place in order]
+        self._sources = [*self.rules, self.default]
+        self._canned = "default" not in answers.model_fields_set
+        self._shapes = traffic.shapes or any(script is not None and script.makes for script in scripts)
         self._listed = checks.listed(settings.models)
         self._json, self._events = made.get(200), made.get(200, heads.EVENTS, (("cache-control", "no-cache"),))
         self._streaming = settings.streaming.enabled
-        self._gap = settings.streaming.chunk_delay_ms / 1000
         self.names = [
             rule.name or f"{section}.patterns[{place}]" for place, rule in zip(order, self.rules, strict=True)
         ]
@@ -119,15 +124,15 @@ class Rulebook:
 
     def _script(self, source: Source, path: SettingPath, findings: Findings) -> Script | None:
         """Compile a source; equal ones, of which there may be thousands, once."""
-        key = source.model_dump_json(include={"response_file", "content", "response"})
+        key = source.model_dump_json(include={"response_file", "content", "response"}, exclude_none=True)
         if key not in self._compiled:
             self._compiled[key] = self._compile(source, path, findings)
         return self._compiled[key]
 
     def _compile(self, source: Source, path: SettingPath, findings: Findings) -> Script | None:
         document: Any
-        if source.content is not None:
-            document, file, inside = self._document_of(source.content), "", (*path, "content")
+        if source.response_file is None and source.response is None:
+            document, file, inside = self._document_of(source.content or OUTPUT), "", (*path, "content")
         else:
             document, file, inside = read_source(self._config, source, path, findings)
         if document is None and (file or source.response is None):
@@ -151,42 +156,64 @@ class Rulebook:
         """Return what is said to ``ask``: by the rules, or by a response file."""
         if self._listed is not None and ask.model not in self._listed:
             raise errors.no_such_model(ask.model)
-        script = self._scripts[self._index.pick(ask)] if file is None else self._from_file(file)
+        ask.rule = self._index.pick(ask)
+        script = self._scripts[ask.rule] if file is None else self._from_file(file)
+        if self._shapes:
+            script = self._shaped(ask, script)
         return script if ask.choices == 1 else script.for_choices(ask.choices)
+
+    def _shaped(self, ask: Ask, script: Script) -> Script:
+        """Return what is said where output may have to be made up, and make it up."""
+        profile = self._traffic.profile(ask.model, self._sources[ask.rule], ask.request)
+        if profile.tokens is not None or (profile.configured and self._canned and ask.rule == DEFAULT):
+            script = self._made_up
+        if script.makes:
+            self._traffic.make_up(ask, profile)
+        return script
 
     def file(self, ask: Ask) -> str | None:
         """Return the response file of the rule that wins for ``ask``, as the configuration names it; None without."""
         if self._listed is not None and ask.model not in self._listed:
             raise errors.no_such_model(ask.model)
-        return [*self.rules, self.default][self._index.pick(ask)].response_file
+        ask.rule = self._index.pick(ask)
+        return self._sources[ask.rule].response_file
 
     def script_of(self, document: Any) -> Script:
         """Compile a document; raise ShapeError or TemplateError where it is wrong."""
         if not isinstance(document, dict):
             raise ShapeError((), "must hold an object")
         whole = self._shape.whole(document, self._fingerprint)
-        return Script(whole, self._shape, self._config.settings.streaming.tokens_per_chunk)
+        return Script(whole, self._shape, self._traffic.per_chunk)
 
     def _from_file(self, file: str) -> Script:
         """Compile a response file that a manager names; once, like all others."""
         findings = Findings(self._config)
-        script = self._script(Source(response_file=file, content=None, response=None), (), findings)
+        script = self._script(Source(response_file=file), (), findings)
         if script is None:
             raise errors.manager_failed("; ".join(map(str, findings.problems)) or f"{file} is wrong")
         return script
 
     def send(self, ask: Ask, script: Script, choices: list[Document] | None = None) -> Reply | Stream:
         """Render what is said: whole, or as the stream that was asked for."""
+        timing = None
+        if self._shapes:
+            timing = self._traffic.profile(ask.model, self._sources[ask.rule], ask.request).timing
         if not ask.stream:
-            return Reply(self._json, f"req_{ask.unique}", script.whole(ask, choices))
+            reply = Reply(self._json, f"req_{ask.unique}", script.whole(ask, choices))
+            if timing:
+                length = script.length(ask, choices)
+                self._traffic.delay(reply, timing, length, ask.prompt_tokens, ask.request)
+            return reply
         if not self._streaming:
             raise errors.streaming_off()
-        if not self._gap:
+        if not timing:
             return Reply(self._events, f"req_{ask.unique}", script.events(ask, choices))
-        return Stream(self._events, f"req_{ask.unique}", spaced(script.steps(ask, choices), self._gap))
+        steps = script.steps(ask, choices)
+        frames = self._traffic.spread(steps, timing, ask.prompt_tokens, ask.request)
+        return Stream(self._events, f"req_{ask.unique}", frames)
 
     def _send_noted(self, ask: Ask, script: Script, choices: list[Document] | None = None) -> Reply | Stream:
         """Render, and note for the request log what was asked for and which rule won."""
         answer = Rulebook.send(self, ask, script, choices)
-        answer.model, answer.rule = ask.model, self.names[self._index.pick(ask)]
+        answer.model, answer.rule = ask.model, self.names[ask.rule]
         return answer

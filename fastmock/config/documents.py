@@ -36,6 +36,26 @@ def _marked(token: re.Match[str]) -> str:
     return text if text[0] == '"' else orjson.dumps(MARK + text.strip("${}")).decode()
 
 
+def read_samples(path: Path) -> list[float]:
+    """Read recorded samples: a JSON or YAML list by its suffix, in any other file numbers between commas or spaces.
+
+    Raises:
+        DocumentError: it cannot be read, or holds anything but numbers of at least 0, or none.
+    """
+    if path.suffix in (".json", ".yaml", ".yml"):
+        found = read_document(path)
+    else:
+        try:
+            found = [float(word) for word in path.read_text("utf-8-sig").replace(",", " ").split()]
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            fault = error.strerror if isinstance(error, OSError) else str(error)
+            raise DocumentError(f"cannot be read as numbers: {fault}") from None
+    numbers = isinstance(found, list) and all(type(x) in (int, float) and 0 <= x < float("inf") for x in found)
+    if not numbers or not found:
+        raise DocumentError("must hold a list of numbers of at least 0")
+    return [float(number) for number in found]
+
+
 def read_document(path: Path) -> Any:
     """Parse the file by its suffix: ``.yaml`` and ``.yml`` as YAML, anything else as JSON.
 

@@ -8,8 +8,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from fastmock.config.documents import DocumentError, read_document
-from fastmock.config.model import Section, Settings, Source
+from fastmock.config.documents import DocumentError, read_document, read_samples
+from fastmock.config.model import Amount, Section, Settings, Source
 from fastmock.config.problems import Problem, did_you_mean, dotted
 
 SettingPath = tuple[str | int, ...]
@@ -55,6 +55,19 @@ class Config:
             file = self.find(name)
             self._documents[name] = read_document(file), file
         return self._documents[name]
+
+    def samples(self, name: str) -> list[float]:
+        """Return the recorded samples in a file named in the configuration, read once likewise.
+
+        Raises:
+            DocumentError: it cannot be read as such.
+        """
+        key = f"samples {name}"
+        if key not in self._documents:
+            file = self.find(name)
+            self._documents[key] = read_samples(file), file
+        samples: list[float] = self._documents[key][0]
+        return samples
 
 
 def load(
@@ -121,9 +134,10 @@ def scalars(section: type[BaseModel] = Settings, at: SettingPath = ()) -> Iterat
     """Yield every setting that a variable can give: its path and the names it obeys, its own name last."""
     for name, info in section.model_fields.items():
         path = (*at, name)
-        if isinstance(info.annotation, type) and issubclass(info.annotation, Section) and info.annotation is not Source:
-            yield from scalars(info.annotation, path)
-        elif not info.alias and get_origin(info.annotation) is not dict and section_of(info.annotation) is None:
+        inner = section_of(info.annotation)
+        if inner is info.annotation and inner is not None and inner is not Source:
+            yield from scalars(inner, path)
+        elif not info.alias and get_origin(info.annotation) is not dict and inner in (None, Amount):
             extra = info.json_schema_extra
             older = extra.get("env", []) if isinstance(extra, dict) else []
             own = "FASTMOCK_" + "_".join(str(part) for part in path if part != "server").upper()

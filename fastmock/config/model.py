@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from fastmock.config.presets import PresetName
+
 DEFAULT_TEXT = (
     "Hello from fastmock! This is a canned answer: nobody has written a pattern for this request yet. "
     "Add one to your configuration to say something else."
@@ -31,6 +33,16 @@ def _id_is_card(value: Any) -> Any:
     return {"id": value} if isinstance(value, str) else value
 
 
+def _number_is_amount(value: Any) -> Any:
+    """Take a number, also one from a variable of the environment, for a constant amount."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return {"mean": value}
+    return {"mean": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 class Section(BaseModel):
     """A group of settings; a name that is not among them is an error."""
 
@@ -38,6 +50,113 @@ class Section(BaseModel):
 
 
 ErrorType = Literal["rate_limit", "insufficient_quota", "server_error", "bad_gateway", "service_unavailable", "timeout"]
+
+
+class Amount(Section):
+    """An amount that is the same every time, or drawn anew from a distribution each time it is needed."""
+
+    distribution: Literal["constant", "normal", "lognormal", "uniform", "gamma"] = Field(
+        "constant", description="`constant`, `normal` (truncated), `lognormal`, `uniform` or `gamma`."
+    )
+    mean: float | None = Field(None, ge=0, le=1e9, description="The mean; of a constant, the value.")
+    std: float | None = Field(None, ge=0, le=1e9, description="The standard deviation.")
+    min: float | None = Field(
+        None, ge=0, le=1e9, description="The least; of a normal, where it is cut (0.3 times the mean)."
+    )
+    max: float | None = Field(
+        None, ge=0, le=1e9, description="The most; of a normal, where it is cut (1.7 times the mean)."
+    )
+    file: str | None = Field(
+        None, description="A file of recorded samples, one of which is drawn: a JSON or YAML list, or a number a line."
+    )
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> "Amount":
+        given = [name for name in ("mean", "std", "min", "max", "file") if getattr(self, name) is not None]
+        if self.file is not None:
+            if len(given) > 1 or "distribution" in self.model_fields_set:
+                raise ValueError("a 'file' of samples goes with nothing else")
+            return self
+        needs = {"constant": ("mean",), "uniform": ("min", "max")}.get(self.distribution, ("mean", "std"))
+        takes = (*needs, "min", "max") if self.distribution == "normal" else needs
+        missing = [name for name in needs if name not in given]
+        surplus = [name for name in given if name not in takes]
+        if missing:
+            raise ValueError(f"{self.distribution} needs {' and '.join(map(repr, missing))}")
+        if surplus:
+            raise ValueError(f"{self.distribution} does not take {' and '.join(map(repr, surplus))}")
+        if self.distribution in ("lognormal", "gamma") and not (self.mean and self.std):
+            raise ValueError(f"{self.distribution} needs a 'mean' and a 'std' above 0")
+        low, high = self.bounds()
+        if low > high or (self.distribution == "normal" and self.std and not low <= (self.mean or 0) <= high):
+            raise ValueError("needs 'min' <= 'mean' <= 'max'" if "mean" in takes else "needs 'min' <= 'max'")
+        return self
+
+    def bounds(self) -> tuple[float, float]:
+        """Return the least and the most that is drawn, of a uniform or a normal distribution."""
+        mean = self.mean or 0.0
+        return (
+            0.3 * mean if self.min is None else self.min,
+            1.7 * mean if self.max is None else self.max,
+        )
+
+
+NumberOrAmount = Annotated[Amount, BeforeValidator(_number_is_amount, json_schema_input_type=float | Amount)]
+
+
+class Latency(Section):
+    """How long answers take; what is not given comes from the level above."""
+
+    preset: PresetName | None = Field(
+        None, description="A set of values to begin with, illustrative ones named after a class of model."
+    )
+    ttft: NumberOrAmount | None = Field(
+        None, description="Time to first token: milliseconds from the request to the first piece of the answer."
+    )
+    itl: NumberOrAmount | None = Field(
+        None, description="Inter-token latency: milliseconds from token to token, drawn anew for each."
+    )
+    tokens_per_second: NumberOrAmount | None = Field(
+        None, description="Instead of `itl`: the speed of an answer, drawn once for each."
+    )
+    prefill_ms_per_token: float | None = Field(
+        None,
+        ge=0,
+        le=600_000,
+        description="Milliseconds that each token of the prompt adds to the time to first token.",
+    )
+    time_factor_under_load: float | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Everything takes up to this many times as long as answers in flight near `max_concurrent`.",
+    )
+    max_concurrent: int | None = Field(
+        None, ge=1, le=1_000_000, description="Answers in flight, over all workers, at which that factor is reached."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Latency":
+        if self.itl is not None and self.tokens_per_second is not None:
+            raise ValueError("takes 'itl' or 'tokens_per_second', not both")
+        speed = self.tokens_per_second
+        if speed is not None and speed.file is None and not (speed.mean or speed.max):
+            raise ValueError("needs 'tokens_per_second' above 0")
+        return self
+
+
+class Output(Section):
+    """How much is said, and what, where nothing says it: `$output`."""
+
+    kind: Literal["lorem", "echo", "counter"] | None = Field(
+        None,
+        description="`lorem` text, an `echo` of the user's message, or `counter` words (`w1 w2 …`) that make a lost or "
+        "reordered chunk visible.",
+    )
+    tokens: NumberOrAmount | None = Field(
+        None, description="How many tokens; without it 100, and of an echo as many as the message has."
+    )
+    min_tokens: int | None = Field(None, ge=0, le=1_000_000, description="The fewest; a request may say so too.")
 
 
 class Server(Section):
@@ -73,6 +192,15 @@ class Server(Section):
     shutdown_timeout: float = Field(
         30.0, ge=0, le=86_400, description="Seconds that streams in flight are given to end after SIGTERM."
     )
+    control_headers: bool = Field(
+        False,
+        description="Whether a request may set its own latency and output with `x-fastmock-…` headers.",
+    )
+    tls_cert: str | None = Field(None, description="Serve TLS with this certificate chain, a PEM file (Granian only).")
+    tls_key: str | None = Field(None, description="The certificate's private key, a PEM file in PKCS #8.")
+    http2: bool = Field(
+        False, description="HTTP/2 beside HTTP/1.1: over TLS by ALPN, in the clear by prior knowledge (Granian only)."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="What the server says on standard error."
     )
@@ -102,10 +230,16 @@ class Streaming(Section):
         0.0,
         ge=0,
         le=600_000,
-        description="Milliseconds between content chunks; the first goes out at once. 0 sends everything at once.",
+        description="Milliseconds between content chunks; the first goes out at once. 0 sends everything at once. "
+        "`latency.itl` has precedence.",
         json_schema_extra={"env": ["MOCK_OPENAI_CHUNK_DELAY"]},
     )
-    tokens_per_chunk: int = Field(5, ge=1, le=1_000_000, description="Words, with their leading space, in one chunk.")
+    tokens_per_chunk: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Words, with their leading space, in one chunk. Without it 5, or 1 where anything sets a latency.",
+    )
     max_concurrent: int = Field(
         16_384,
         ge=1,
@@ -180,22 +314,22 @@ class Models(Section):
 
 
 class Source(Section):
-    """What is said: exactly one of a file, a text, or a whole answer."""
+    """What is said: a file, a text, or a whole answer; with none of them `$output`."""
 
     response_file: str | None = Field(
         None, description="A JSON or YAML template, relative to the configuration file or the working directory."
     )
     content: str | None = Field(None, description="A text template for the assistant's words.")
     response: dict[str, Any] | None = Field(None, description="A whole answer, written in place.")
+    latency: Latency | None = Field(None, description="As `latency`, for these answers.")
+    output: Output | None = Field(None, description="As `output`, for these answers.")
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> "Source":
+    def _at_most_one(self) -> "Source":
         given = [name for name in ("response_file", "content", "response") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                "needs exactly one of 'response_file', 'content' and 'response'"
-                + (f", not {' and '.join(repr(name) for name in given)}" if given else "")
-            )
+        if len(given) > 1:
+            shown = " and ".join(repr(name) for name in given)
+            raise ValueError(f"takes one of 'response_file', 'content' and 'response', not {shown}")
         return self
 
 
@@ -225,8 +359,9 @@ class Answers(Section):
 
     patterns: list[Pattern] = Field([], description="The rules, tried by priority, then in order.")
     default: FileOrSource = Field(
-        Source(content=DEFAULT_TEXT, response_file=None, response=None),
-        description="What is said when no pattern matches: a file's name, or an object as in a pattern.",
+        Source(content=DEFAULT_TEXT),
+        description="What is said when no pattern matches: a file's name, or an object as in a pattern. Without it a "
+        "canned text, or `$output` where an `output` is configured.",
     )
 
 
@@ -250,6 +385,14 @@ class Responses(Section):
     )
 
 
+class PerModel(Section):
+    """What is different for some models."""
+
+    model: str = Field(min_length=1, description="The model's name, or a glob such as `gpt-4*`; the first that fits.")
+    latency: Latency | None = Field(None, description="As `latency`, for these models.")
+    output: Output | None = Field(None, description="As `output`, for these models.")
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -257,6 +400,9 @@ class Settings(Section):
     seed: int = Field(0, description="Changes everything that is made up: vectors and fingerprints.")
     server: Server = Field(Server(), description=Server.__doc__)
     streaming: Streaming = Field(Streaming(), description=Streaming.__doc__)
+    latency: Latency = Field(Latency(), description=Latency.__doc__)
+    output: Output = Field(Output(), description=Output.__doc__)
+    per_model: list[PerModel] = Field([], description=PerModel.__doc__)
     auth: Auth = Field(Auth(), description=Auth.__doc__)
     models: Annotated[Models, BeforeValidator(_list_is_available)] = Field(Models(), description=Models.__doc__)
     responses: Responses = Field(Responses(), description=Responses.__doc__)

@@ -10,7 +10,8 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
-def pieces(text: str, size: int) -> list[str]:
-    """Cut ``text`` into runs of ``size`` words. Nothing empty comes out: no text, no pieces."""
-    tokens = words(text)
-    return tokens if size == 1 else ["".join(tokens[i : i + size]) for i in range(0, len(tokens), size)]
+def sized(text: str, size: int) -> list[tuple[int, str]]:
+    """Cut ``text`` into runs of ``size`` words, each with how many it has. Nothing empty comes out."""
+    said = words(text)
+    runs = (said[place : place + size] for place in range(0, len(said), size))
+    return [(len(run), "".join(run)) for run in runs]

@@ -40,6 +40,10 @@ VARIABLES: Mapping[str, Variable] = MappingProxyType(
         "user_message": Variable(
             "%b", "dumps(ask.user_message)[1:-1]", "the text of the last user message, or the prompt"
         ),
+        "output": Variable("%b", "dumps(ask.output)[1:-1]", "text made up as the setting `output` says"),
+        "finish_reason": Variable(
+            "%b", "ask.finish_reason.encode()", "why that text ends: `stop`, or `length` where it was cut"
+        ),
         "system_prompt": Variable(
             "%b", "dumps(ask.system_prompt)[1:-1]", "the text of the system and developer messages"
         ),

@@ -19,7 +19,7 @@ _WHOLE = 4096  # bytes that a pipe takes in one piece, so that the lines of seve
 
 
 class Line(NamedTuple):
-    """One request. ``milliseconds`` runs until the answer is made, of a stream until its last frame is."""
+    """One request. ``milliseconds`` runs until the answer is sent, of a stream until its last frame is."""
 
     time: float
     request_id: str
@@ -84,16 +84,16 @@ class RequestLog:
         def noted(request: Request) -> Answer:
             begin = time.perf_counter()
             answer = handler(request)
-            if isinstance(answer, Reply):
-                self._note(request, answer, len(answer.body), begin)
+            size = len(answer.body) if isinstance(answer, Reply) else 0
+            if answer.frames is None:
+                self._note(request, answer, size, begin)
             else:
-                answer.frames = counted(request, answer, answer.frames, begin)
+                answer.frames = counted(request, answer, answer.frames, size, begin)
             return answer
 
         def counted(
-            request: Request, answer: Answer, frames: Iterator[tuple[float, bytes]], begin: float
+            request: Request, answer: Answer, frames: Iterator[tuple[float, bytes]], size: int, begin: float
         ) -> Iterator[tuple[float, bytes]]:
-            size = 0
             try:
                 for due, data in frames:
                     size += len(data)

@@ -23,23 +23,31 @@ def _restart() -> None:
 os.register_at_fork(after_in_child=_restart)
 
 
-def drawer(seed: int, purpose: str) -> Draw:
-    """Return the draw for ``purpose``.
+def keyer(seed: int, purpose: str) -> Callable[[Request | None], int]:
+    """Return what gives the number of 56 bits from which all that ``purpose`` draws for a request follows.
 
     The key of a request is the header ``x-fastmock-key`` when it is sent: the same key draws the same number on every
     worker, machine and run. Without it the key is the body, the number of the retry, and the request's ordinal on its
-    worker, so that equal requests do not share one fate and a retry can succeed.
+    worker, so that equal requests do not share one fate and a retry can succeed. Without a request it is the ordinal.
     """
     base = f"{seed}:{purpose}:".encode()
 
-    def draw(request: Request) -> float:
-        key = request.headers.get(KEY_HEADER)
-        if key is not None:
+    def number(request: Request | None) -> int:
+        key = request.headers.get(KEY_HEADER) if request else None
+        if request is None:
+            hashed = blake2b(b"%b%d" % (base, next(_ordinal)), digest_size=7)
+        elif key is not None:
             hashed = blake2b(base + b"key:" + key.encode(), digest_size=7)
         else:
             body = request.body if isinstance(request.body, bytes) else request.body.encode()
             retry = request.headers.get("x-stainless-retry-count") or "0"
             hashed = blake2b(b"%b%b:%d:%b" % (base, retry.encode(), next(_ordinal), body), digest_size=7)
-        return int.from_bytes(hashed.digest(), "big") / (1 << 56)
+        return int.from_bytes(hashed.digest(), "big")
 
-    return draw
+    return number
+
+
+def drawer(seed: int, purpose: str) -> Draw:
+    """Return the draw for ``purpose``; see ``keyer``."""
+    number = keyer(seed, purpose)
+    return lambda request: number(request) / (1 << 56)

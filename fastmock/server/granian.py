@@ -1,34 +1,49 @@
-"""The Granian runtime: one event loop a worker, over RSGI.
+"""The Granian runtime: Granian's threads do the HTTP, one thread of Python answers, and one paces.
 
-Granian's own process manager is not used, its worker below it is, which is not public: the version is pinned, and tests
-hold the pin.
+Granian's own process manager is not used, nor asyncio: the worker and the scheduler below them are, which are not
+public. The version is pinned, and tests hold the pin.
 """
 
-import asyncio
+import fcntl
 import logging
+import os
 import signal
 import socket
+import sys
+import termios
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from fastmock.api import errors
+from fastmock.app import App
 from fastmock.server.listen import BACKLOG
 from fastmock.server.live import Live
 from fastmock.state.block import GENERATION
 from fastmock.timing.pace import Pacer
+from fastmock.timing.wheel import Wheel
 from fastmock.wire import Head, Reply, Request, Stream
 
-_NO_TLS: tuple[Any, ...] = (False, None, None, None, "tls1.3", None, [], False)
 _MANAGER_THREADS = 64  # calls of a response manager at a time
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+_LONG_WAIT = 1.0  # seconds; a client that hangs up is noticed at the next frame, but at once in a wait longer than this
+_TRUSTED = 65_536  # bytes of a stream, after which its reader is watched: Granian would buffer without bound
+_MOST_UNREAD = 131_072  # bytes in the kernel's buffer, above which a reader is waited for
+_READER_PAUSE = 0.05  # seconds between looks at whether it has read
+_SEARCH_PAUSE = 0.5  # seconds between searches for a connection, which look at all of them
+_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+_LOG = logging.getLogger("fastmock")
 
 
 def preload() -> None:
     """Import Granian before the workers are forked."""
-    import uvloop  # noqa: F401
-    from granian import _futures, _granian, http  # noqa: F401
+    from granian import _granian, http  # noqa: F401
 
 
 def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
@@ -40,79 +55,131 @@ def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeou
         ready: called once the worker can answer.
         timeout: seconds that streams in flight are given to end.
     """
-    import uvloop
-
     private: Any = import_module("granian._granian")  # its stubs describe less than there is
-    futures: Any = import_module("granian._futures")
     http: Any = import_module("granian.http")
     logging.getLogger("_granian").setLevel(logging.WARNING)
-    loop = uvloop.new_event_loop()
-    asyncio.set_event_loop(loop)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)  # threads inherit the mask
+    import os
+
+    if os.environ.get("SB"):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     stop = private.WorkerSignal()
-    ended = asyncio.Event()
-    stop.add_cb(lambda: loop.call_soon_threadsafe(ended.set))
-
-    def begin_stop() -> None:
-        loop.call_later(timeout, ended.set)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        loop.add_signal_handler(number, begin_stop)
+    ended = threading.Event()
+    stop.add_cb(ended.set)
+    settings = live.app.config.settings
+    server = settings.server
+    tls = (True, server.tls_cert, server.tls_key) if server.tls_cert else (False, None, None)
     worker = private.RSGIWorker(
         1,
         (None, private.SocketHolder(listener.fileno(), False, BACKLOG)),
         None,
         1,  # runtime threads
         1,  # runtime blocking threads
-        1,  # blocking threads
+        1,  # threads of Python
         30,  # their idle time-out
-        live.app.config.settings.streaming.max_concurrent,
-        "1",
+        settings.streaming.max_concurrent,
+        "auto" if server.http2 else "1",
         http.HTTP1Settings(),
-        None,
+        http.HTTP2Settings() if server.http2 else None,
         False,
         None,
-        *_NO_TLS,
+        *tls,
+        None,  # the key's password
+        "tls1.2",
+        None,
+        [],
+        False,
         (None, None),
     )
-    handler = futures._future_watcher_wrapper(_Adapter(live).handle)
-    worker.serve_str(futures._new_cbscheduler(loop, handler, impl_asyncio=True), loop, stop)
-    loop.call_soon(ready)
-    loop.run_until_complete(ended.wait())
+    wheel = Wheel()
+    wheel.start()
+    loop = _AtOnce()
+    scheduler = private.CallbackScheduler(loop, None, None, None, None)
+    scheduler._schedule_fn = _Adapter(live, wheel).begin
+    worker.serve_str(scheduler, loop, stop)
+    ready()
+    signal.sigwait(_STOP)
+    stop.set()
+    ended.wait(timeout)
     live.close()
 
 
-class _Adapter:
-    """Turns RSGI's requests into ours and our answers into RSGI's."""
+class _AtOnce:
+    """What Granian takes for an event loop: it runs callbacks at once, in Granian's thread of Python.
 
-    def __init__(self, live: Live) -> None:
+    Granian would hand them to asyncio's thread: two more wake-ups a request.
+    """
+
+    def call_soon(self, callback: Callable[[Any], None], future: Any, context: Any = None) -> None:
+        """Run a callback."""
+        callback(future)
+
+    call_soon_threadsafe = call_soon
+
+
+class _Adapter:
+    """Turns RSGI's requests into ours and our answers into RSGI's.
+
+    Everything here runs in Granian's thread of Python; an exception would be lost in it, so that none may leave.
+    """
+
+    def __init__(self, live: Live, wheel: Wheel) -> None:
         self._live = live
+        self._wheel = wheel
+        self._readers = _Readers()
         self._threads = ThreadPoolExecutor(_MANAGER_THREADS, "manager")  # its threads are made when they are needed
         self._heads: dict[Head, list[tuple[str, str]]] = {}
 
-    async def handle(self, scope: Any, proto: Any) -> None:
-        """Answer one request."""
-        if self._live.numbers[GENERATION] != self._live.generation:
-            self._live.obey()
-        app = self._live.app
+    def begin(self, watcher: Any) -> None:
+        """Take a request; its body is still to come."""
+        start = time.monotonic()
+        self._wheel.begun += 1
+        scope, proto = watcher.scope, watcher.proto
         try:
+            if self._live.numbers[GENERATION] != self._live.generation:
+                self._live.obey()
+            app = self._live.app
+            answer = partial(self._answer, app, scope, proto, start)
+            if scope.method in _BODILESS:
+                answer(b"")
+                return
             limit = app.config.settings.server.max_body_bytes
-            body = b"" if scope.method in _BODILESS else await _body(scope, proto, limit)
-        except errors.ApiError as error:
-            answer: Reply | Stream = app.refuse(error)
-        except Exception:  # what the body's reader raises for a body cut short or malformed has no public name
-            answer = app.refuse(errors.bad_json())
-        else:
-            request = Request(scope.method, scope.path, scope.headers, body)
-            if app.manager is None:
-                answer = app.handle(request)
-            else:  # it may block, which harms no other request here
-                answer = await asyncio.get_running_loop().run_in_executor(self._threads, app.handle, request)
-        headers = [*self._constant(answer.head), ("x-request-id", answer.request_id)]
+            length = scope.headers.get("content-length")
+            if length is None:
+                _Body(proto, limit, answer).read()
+            elif len(length) > 18 or int(length) > limit:
+                answer(errors.too_large(limit))
+            else:
+                proto().add_done_callback(partial(_whole_body, answer))
+        except Exception:
+            _LOG.exception("a request could not be taken; this is a defect of fastmock")
+
+    def _answer(self, app: App, scope: Any, proto: Any, start: float, body: bytes | errors.ApiError) -> None:
+        """Answer a request whose body was read, or could not be."""
+        if isinstance(body, errors.ApiError):
+            self._send(app, scope, proto, start, app.refuse(body))
+            return
+        request = Request(scope.method, scope.path, scope.headers, body)
+        if app.manager is None:
+            self._send(app, scope, proto, start, app.handle(request))
+        else:  # it may block, which harms no other request here
+            self._threads.submit(lambda: self._send(app, scope, proto, start, app.handle(request)))
+
+    def _send(self, app: App, scope: Any, proto: Any, start: float, answer: Reply | Stream) -> None:
+        status, headers = answer.head.status, [*self._constant(answer.head), ("x-request-id", answer.request_id)]
+        if answer.frames is None:
+            proto.response_bytes(status, headers, answer.body)
+            return
+        pacer = Pacer(answer.frames, start, app.share.late)
+        play: _Play
         if isinstance(answer, Reply):
-            proto.response_bytes(answer.head.status, headers, answer.body)
+            play = _Waiting(self._wheel, proto, pacer, partial(proto.response_bytes, status, headers, answer.body))
         else:
-            await _send(proto.response_stream(answer.head.status, headers), answer)
+            transport = proto.response_stream(status, headers)
+            play = _Streaming(self._wheel, proto, pacer, transport, self._readers, scope.client)
+        due = play.step(time.monotonic())
+        if due is not None:
+            self._wheel.add(due, play)
 
     def _constant(self, head: Head) -> list[tuple[str, str]]:
         known = self._heads.get(head)
@@ -123,33 +190,192 @@ class _Adapter:
         return known
 
 
-async def _body(scope: Any, proto: Any, limit: int) -> bytes:
-    """Read the body, but not one that is longer than ``limit`` bytes."""
-    length = scope.headers.get("content-length")
-    if length is not None:
-        if len(length) > 18 or int(length) > limit:
-            raise errors.too_large(limit)
-        body: bytes = await proto()
-        return body
-    parts = bytearray()
-    async for part in proto:
-        parts += part
-        if len(parts) > limit:
-            raise errors.too_large(limit)
-    return bytes(parts)
+Answer = Callable[[bytes | errors.ApiError], None]
+"""Goes on with a body, or with what was wrong with it."""
 
 
-async def _send(transport: Any, stream: Stream) -> None:
-    """Send what is due when it is due, until the end or until the client hangs up."""
-    loop = asyncio.get_running_loop()
-    pacer = Pacer(stream.frames, loop.time())
-    while True:
-        if data := pacer.take(loop.time()):
-            try:
-                await transport.send_bytes(data)
-            except Exception:  # the client hung up; RSGIProtocolClosed, or RuntimeError where it is noticed later
-                return
-        wait = pacer.wait(loop.time())
-        if wait is None:
+def _whole_body(answer: Answer, reading: Any) -> None:
+    try:
+        body: bytes | errors.ApiError = reading.result()
+    except Exception:  # what is raised for a body cut short or malformed has no public name
+        body = errors.bad_json()
+    answer(body)
+
+
+class _Body:
+    """A body of unknown length, read part by part, but not beyond a limit."""
+
+    def __init__(self, proto: Any, limit: int, answer: Answer) -> None:
+        self._parts = aiter(proto)
+        self._limit = limit
+        self._answer = answer
+        self._body = bytearray()
+
+    def read(self) -> None:
+        """Ask for the next part."""
+        try:
+            anext(self._parts).add_done_callback(self._take)
+        except StopAsyncIteration:
+            self._answer(bytes(self._body))
+
+    def _take(self, reading: Any) -> None:
+        try:
+            self._body += reading.result()
+        except Exception:
+            self._answer(errors.bad_json())
             return
-        await asyncio.sleep(wait)
+        if len(self._body) > self._limit:
+            self._answer(errors.too_large(self._limit))
+        else:
+            self.read()
+
+
+class _Play:
+    """An answer that takes its time; see ``wheel.Play``."""
+
+    __slots__ = ("_gone", "_pacer", "_proto", "_watch", "_wheel")
+
+    def __init__(self, wheel: Wheel, proto: Any, pacer: Pacer) -> None:
+        self._wheel = wheel
+        self._proto = proto
+        self._pacer: Pacer | None = pacer
+        self._watch: Any = None
+        self._gone = False
+
+    def step(self, now: float) -> float | None:
+        """Send what is due; return when the next is, or None at the end."""
+        pacer = self._pacer
+        if pacer is None:  # it was left when the client hung up, and this is the step that was planned before
+            return None
+        if not self._gone and self._reads_slowly():
+            return now + _READER_PAUSE
+        if not self._gone and self._send(pacer.take(now)):
+            if pacer.due is None:
+                self._end()
+            elif self._watch is not None or pacer.due - now <= _LONG_WAIT or self._watched():
+                return pacer.due
+        self._leave()
+        return None
+
+    def _watched(self) -> bool:
+        """Watch for a hang-up; return False where there is nobody any more."""
+        watch = self._proto.client_disconnect()
+        if not hasattr(watch, "add_done_callback"):
+            return False
+        watch.add_done_callback(self._hung_up)
+        self._watch = watch
+        return True
+
+    def _hung_up(self, watch: Any) -> None:
+        """Have the answer left now, in the wheel's own thread."""
+        if not watch.cancelled():
+            self._gone = True
+            self._wheel.add(0.0, self)
+
+    def _leave(self) -> None:
+        """Let go of everything; a step that is planned still holds this object."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._pacer = self._proto = self._watch = None
+
+    def _reads_slowly(self) -> bool:
+        return False
+
+    def _send(self, data: bytes) -> bool:
+        """Send a part; return whether there is anyone to read it."""
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        raise NotImplementedError
+
+
+class _Waiting(_Play):
+    """A whole answer, which is sent when its time has passed."""
+
+    __slots__ = ("_respond",)
+
+    def __init__(self, wheel: Wheel, proto: Any, pacer: Pacer, respond: Callable[[], None]) -> None:
+        super().__init__(wheel, proto, pacer)
+        self._respond = respond
+
+    def _send(self, data: bytes) -> bool:
+        return True
+
+    def _end(self) -> None:
+        self._respond()
+
+
+class _Streaming(_Play):
+    """A stream."""
+
+    __slots__ = ("_client", "_readers", "_sent", "_transport")
+
+    def __init__(
+        self, wheel: Wheel, proto: Any, pacer: Pacer, transport: Any, readers: "_Readers", client: str
+    ) -> None:
+        super().__init__(wheel, proto, pacer)
+        self._transport = transport
+        self._readers = readers
+        self._client = client
+        self._sent = 0
+
+    def _reads_slowly(self) -> bool:
+        return self._sent > _TRUSTED and self._readers.unread(self._client) > _MOST_UNREAD
+
+    def _send(self, data: bytes) -> bool:
+        if data:
+            self._sent += len(data)
+            try:
+                # Nothing is waited for: Granian only queues it, and what it returns tells whether the client hung up.
+                for _ in self._transport.send_bytes(data):
+                    pass
+            except Exception:  # RSGIProtocolClosed or RuntimeError
+                return False
+        return True
+
+    def _end(self) -> None:
+        """End the body, by letting go of what it is sent with."""
+
+    def _leave(self) -> None:
+        self._transport = None
+        super()._leave()
+
+
+class _Readers:
+    """Tells how much of what was sent a client has not read; the connections are Granian's, and found by their peer."""
+
+    def __init__(self) -> None:
+        self._descriptors: dict[str, int] = {}
+        self._searched = 0.0
+
+    def unread(self, client: str) -> int:
+        """Return the bytes that wait in the kernel for ``client``, an ``address:port``; 0 where it is not found."""
+        descriptor = self._descriptors.get(client)
+        if descriptor is None or _peer(descriptor) != client:
+            now = time.monotonic()
+            if now < self._searched + _SEARCH_PAUSE:
+                return 0
+            self._searched = now
+            self._descriptors = {_peer(int(name)): int(name) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208
+            descriptor = self._descriptors.get(client)
+        if descriptor is None:
+            return 0
+        waiting = bytearray(4)
+        with suppress(OSError):
+            fcntl.ioctl(descriptor, termios.TIOCOUTQ, waiting)
+        return int.from_bytes(waiting, sys.byteorder)
+
+
+def _peer(descriptor: int) -> str:
+    """Return ``address:port`` of who is connected to a descriptor; empty where nobody is."""
+    try:
+        connection = socket.socket(fileno=descriptor)
+    except OSError:
+        return ""
+    try:
+        address = connection.getpeername()
+        return f"[{address[0]}]:{address[1]}" if len(address) == 4 else f"{address[0]}:{address[1]}"
+    except (OSError, IndexError):
+        return ""
+    finally:
+        connection.detach()

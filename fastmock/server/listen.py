@@ -48,11 +48,11 @@ def _advice(host: str, port: int, error: OSError) -> str:
     return f"cannot listen on {host} port {port}: {error.strerror}"
 
 
-def url(listener: socket.socket, host: str) -> str:
+def url(listener: socket.socket, host: str, scheme: str) -> str:
     """Return the URL at which ``listener`` is reached from this machine."""
     port = listener.getsockname()[1]
     if host in ("0.0.0.0", ""):  # noqa: S104 - compared with, not bound to
         host = "127.0.0.1"
     elif host == "::":
         host = "::1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

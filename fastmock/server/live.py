@@ -40,10 +40,12 @@ class Live:
         numbers: the shared block.
     """
 
-    def __init__(self, app: App, numbers: "memoryview[int]", control: Connection) -> None:
-        """Begin in a worker, just forked, with what the parent had in force then."""
+    def __init__(self, app: App, numbers: "memoryview[int]", worker: int, control: Connection) -> None:
+        """Begin in a worker, just forked and numbered from 0, with what the parent had in force then."""
         self.app = app
         self.numbers = numbers
+        self._worker = worker
+        app.share.join(numbers, worker)
         self.generation = numbers[GENERATION]
         self._prepared: dict[int, App] = {}
         settings = app.config.settings.server
@@ -79,6 +81,7 @@ class Live:
             fault = ""
             try:
                 app = build(config, self._manager)
+                app.share.join(self.numbers, self._worker)
                 if self._log:
                     self._log.watch(app)
                 # What is in force stays, for there may not have been a request since it came into force.

@@ -14,8 +14,9 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from inspect import iscoroutinefunction
 from typing import Any
 from urllib.parse import unquote
 
@@ -82,10 +83,13 @@ def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeou
     adapter = _Adapter(live, every_cpu)
 
     def route(method: str, path: str, handler: Callable[..., Any]) -> None:
-        server.add_route(getattr(HttpMethod, method), path, FunctionInfo(handler, False, 1, {}, {}), False)
+        waits = iscoroutinefunction(handler)
+        server.add_route(getattr(HttpMethod, method), path, FunctionInfo(handler, waits, 1, {}, {}), False)
 
     for method, path in live.app.handlers:
-        route(method, path, adapter.at(method, path))
+        # What is asynchronous costs twice as much a request: only where a whole answer may have to wait.
+        waits = live.app.delays_whole and method == "POST"
+        route(method, path, adapter.waiting_at(method, path) if waits else adapter.at(method, path))
     for method in _METHODS:
         route(method, "/", adapter.anywhere)
         route(method, "/*path", adapter.anywhere)
@@ -142,6 +146,29 @@ class _Adapter:
 
         return handle
 
+    def waiting_at(self, method: str, path: str) -> Callable[[Any], Coroutine[Any, Any, Any]]:
+        """Return the handler of a route whose whole answers may take time; it runs in the event loop's thread."""
+        live, route = self._live, (method, path)
+
+        async def handle(request: Any) -> Any:
+            start = time.monotonic()
+            if live.numbers[GENERATION] != live.generation:
+                live.obey()
+            self.requests += 1
+            answer = live.app.handlers[route](Request(method, path, request.headers, request.body))
+            if isinstance(answer, Reply) and answer.frames is not None:
+                pacer = Pacer(answer.frames, start, live.app.share.late)
+                self.streams.add(id(pacer))
+                try:
+                    while (due := pacer.due) is not None:
+                        await asyncio.sleep(due - time.monotonic())
+                        pacer.take(time.monotonic())
+                finally:
+                    self.streams.discard(id(pacer))
+            return self._made(answer)
+
+        return handle
+
     def anywhere(self, request: Any) -> Any:
         """Handle what no route of a fixed name does."""
         if not self._settled:
@@ -154,15 +181,19 @@ class _Adapter:
 
     def translate(self, answer: Reply | Stream) -> Any:
         """Return Robyn's form of an answer, and keep it for the next with the same head."""
+        response = self._made(answer)
+        if isinstance(answer, Reply):
+            if len(self._replies) >= 256:
+                self._replies.clear()
+            self._replies[answer.head] = response.headers.set, response
+        return response
+
+    def _made(self, answer: Reply | Stream) -> Any:
         headers = self._headers(dict(answer.head.headers))
         headers.set("x-request-id", answer.request_id)
         if isinstance(answer, Stream):
-            return _Streaming(answer, headers, self.streams)
-        response = self._response(answer.head.status, headers, answer.body)
-        if len(self._replies) >= 256:
-            self._replies.clear()
-        self._replies[answer.head] = headers.set, response
-        return response
+            return _Streaming(answer, headers, self.streams, self._live.app.share.late)
+        return self._response(answer.head.status, headers, answer.body)
 
     def _settle(self) -> None:
         """Do, in the first call on the actix thread, what can only be done there.
@@ -182,10 +213,10 @@ class _Streaming:
 
     media_type = ""  # "text/event-stream" would replace our own content type
 
-    def __init__(self, stream: Stream, headers: Any, live: set[int]) -> None:
+    def __init__(self, stream: Stream, headers: Any, live: set[int], late: Callable[[float, float], None]) -> None:
         self.status_code = stream.head.status
         self.headers = headers
-        self.content = _Frames(Pacer(stream.frames, time.monotonic()), live)
+        self.content = _Frames(Pacer(stream.frames, time.monotonic(), late), live)
 
 
 class _Frames:
@@ -201,11 +232,11 @@ class _Frames:
 
     def __next__(self) -> bytes:
         while not (data := self._pacer.take(time.monotonic())):
-            wait = self._pacer.wait(time.monotonic())
-            if wait is None:
+            due = self._pacer.due
+            if due is None:
                 self._live.discard(id(self))
                 raise StopIteration
-            time.sleep(wait)
+            time.sleep(max(0.0, due - time.monotonic()))
         return data
 
     def __del__(self) -> None:

@@ -11,12 +11,19 @@ def choose(app: App) -> tuple[ModuleType, str, str]:
 
     ``auto`` takes Granian where anything takes time, for it paces streams by the thousand; else Robyn, for its rate.
     """
-    wanted = app.config.settings.server.runtime
+    server = app.config.settings.server
+    wanted = server.runtime
     if wanted == "granian":
         return granian, "granian", "as asked for"
-    if wanted == "auto" and (app.takes_time or app.manager):
-        reason = "the configuration paces streams" if app.takes_time else "a response manager may block"
-        return granian, "granian", f"auto: {reason}"
+    if wanted == "auto":
+        if server.tls_cert or server.http2:
+            return granian, "granian", f"auto: {'TLS' if server.tls_cert else 'HTTP/2'} needs it"
+        if server.control_headers:
+            return granian, "granian", "auto: a request may ask for an answer that takes time"
+        if app.takes_time:
+            return granian, "granian", "auto: answers take time"
+        if app.manager:
+            return granian, "granian", "auto: a response manager may block"
     if wanted == "auto":
         return robyn, "robyn", "auto: nothing in the configuration takes time"
     if app.takes_time:

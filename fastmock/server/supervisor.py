@@ -25,7 +25,7 @@ from fastmock.config.load import Config
 from fastmock.config.model import Settings
 from fastmock.config.problems import ConfigError
 from fastmock.server.live import Live
-from fastmock.state.block import GENERATION, shared_numbers
+from fastmock.state.block import GENERATION, clear_gauges, shared_numbers
 
 _LOG = logging.getLogger("fastmock")
 _STOP = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGQUIT))
@@ -76,7 +76,7 @@ class Supervisor:
         """
         self._app = app
         self._compile = compile_
-        self._numbers = shared_numbers(1)
+        self._numbers = shared_numbers(count)
         self._attempt = 0
         self._work = work
         self._listener = listener
@@ -127,13 +127,13 @@ class Supervisor:
             for connection in (ours, *(other.control for other in self._workers)):
                 if connection:
                     connection.close()  # so that each is held by its worker and the parent alone
-            self._be_worker(parent, send, theirs)
+            self._be_worker(worker.number - 1, parent, send, theirs)
         os.close(send)
         theirs.close()
         worker.control = ours
         worker.pid, worker.born, worker.ready, worker.due = pid, time.monotonic(), receive, None
 
-    def _be_worker(self, parent: int, send: int, control: Connection) -> None:
+    def _be_worker(self, number: int, parent: int, send: int, control: Connection) -> None:
         """Work, in the child; never return."""
         code = 1
         try:
@@ -147,7 +147,7 @@ class Supervisor:
                 os.write(send, b"1")
                 os.close(send)
 
-            self._work(Live(self._app, self._numbers, control), ready)
+            self._work(Live(self._app, self._numbers, number, control), ready)
             code = 0
         except BaseException:
             _LOG.exception("a worker failed")
@@ -200,6 +200,7 @@ class Supervisor:
             ready = self._was_ready(worker)
             now = time.monotonic()
             worker.pid = 0
+            clear_gauges(self._numbers, worker.number - 1)
             if worker.control:
                 worker.control.close()
                 worker.control = None
@@ -293,7 +294,17 @@ class Supervisor:
 
 def _fixed_at_start(old: Settings, new: Settings) -> list[str]:
     """Name the settings that differ and are read only at the start."""
-    names = ("host", "port", "workers", "runtime", "shutdown_timeout", "log_level", "log_requests", "log_format")
+    names: tuple[str, ...] = (
+        "host",
+        "port",
+        "workers",
+        "runtime",
+        "shutdown_timeout",
+        "log_level",
+        "log_requests",
+        "log_format",
+    )
+    names += ("tls_cert", "tls_key", "http2")
     changed = [f"server.{name}" for name in names if getattr(old.server, name) != getattr(new.server, name)]
     if old.streaming.max_concurrent != new.streaming.max_concurrent:
         changed.append("streaming.max_concurrent")

@@ -1,11 +1,132 @@
-"""The shared block: numbers in anonymous memory that the parent and all workers see."""
+"""The shared block: numbers in anonymous memory that the parent and all workers see.
 
+First come numbers of the whole server, then a row for each worker, written by that worker alone and summed by anyone.
+"""
+
+import logging
 import mmap
+import time
+from bisect import bisect_left
+from typing import NamedTuple
 
 GENERATION = 0
 """The place of the number of the configuration that is in force; the parent alone writes it."""
+_WARNED = 1  # the place of whether the warning about lateness has been given
+_SHARED = 2  # numbers before the first row
+
+_PERIOD = 5.0  # seconds that one histogram of lateness covers
+_PERIODS = 12  # a minute
+_BOUNDS = [0.00005 * 2 ** (step / 4) for step in range(81)]  # seconds, from 0.05 ms to 52 s, each 19 % above the last
+_HISTOGRAM = 1 + len(_BOUNDS) + 1  # the number of its period, then the counts
+_IN_FLIGHT = 0  # the place in a row of the timed answers that are being sent
+_ROW = 1 + _PERIODS * _HISTOGRAM
+
+_TOO_LATE = 0.05  # seconds; a p99 above it is warned of
+_ENOUGH = 512  # frames between looks at whether to warn, and the fewest that are judged
+
+_LOG = logging.getLogger("fastmock")
 
 
-def shared_numbers(count: int) -> "memoryview[int]":
-    """Return ``count`` unsigned 64-bit numbers, all 0, that stay shared across forks. To read one takes 22 ns."""
-    return memoryview(mmap.mmap(-1, count * 8)).cast("Q")
+def shared_numbers(workers: int) -> "memoryview[int]":
+    """Return the block of a server: unsigned 64-bit numbers, all 0, that stay shared across forks.
+
+    To read one takes 22 ns.
+    """
+    return memoryview(mmap.mmap(-1, (_SHARED + workers * _ROW) * 8)).cast("Q")
+
+
+def clear_gauges(numbers: "memoryview[int]", worker: int) -> None:
+    """Forget what a worker, numbered from 0, had in flight: it has died."""
+    numbers[_SHARED + worker * _ROW + _IN_FLIGHT] = 0
+
+
+class Lateness(NamedTuple):
+    """How late the frames of the last minute were: how many there were, and percentiles in milliseconds."""
+
+    frames: int
+    p50: float
+    p99: float
+
+
+class Share:
+    """One worker's part of the block: it writes its own row and reads all of them."""
+
+    def __init__(self) -> None:
+        """Begin with a block of its own; ``join`` takes that of a server."""
+        self.join(shared_numbers(1), 0)
+
+    def join(self, numbers: "memoryview[int]", worker: int) -> None:
+        """Write from now on into the row of ``worker``, numbered from 0, of a server's block."""
+        self._numbers = numbers
+        self._row = _SHARED + worker * _ROW
+        self._until = 0.0  # when the current histogram ends
+        self._counts = 0  # where its counts begin
+        self._unjudged = 0
+
+    def enter(self) -> None:
+        """Count one more timed answer in flight."""
+        self._numbers[self._row + _IN_FLIGHT] += 1
+
+    def leave(self) -> None:
+        """Count one less."""
+        self._numbers[self._row + _IN_FLIGHT] -= 1
+
+    def in_flight(self) -> int:
+        """Return how many timed answers are in flight, over all workers."""
+        numbers = self._numbers
+        return sum(numbers[place] for place in range(_SHARED + _IN_FLIGHT, len(numbers), _ROW))
+
+    def late(self, due: float, now: float) -> None:
+        """Count a frame that was due at ``due`` and sent at ``now``, readings of ``time.monotonic``."""
+        if now >= self._until:
+            self._turn(now)
+        self._numbers[self._counts + bisect_left(_BOUNDS, now - due)] += 1
+        self._unjudged += 1
+        if self._unjudged >= _ENOUGH:
+            self._judge(now)
+
+    def _turn(self, now: float) -> None:
+        """Begin the histogram of a new period, in the place of the oldest."""
+        period = int(now / _PERIOD)
+        place = self._row + 1 + period % _PERIODS * _HISTOGRAM
+        if self._numbers[place] != period:
+            for inside in range(1, _HISTOGRAM):
+                self._numbers[place + inside] = 0
+            self._numbers[place] = period
+        self._counts = place + 1
+        self._until = (period + 1) * _PERIOD
+
+    def lateness(self, now: float | None = None) -> Lateness:
+        """Return how late the frames of the last minute were, over all workers; ``now`` is a monotonic time."""
+        numbers = self._numbers
+        latest = int((time.monotonic() if now is None else now) / _PERIOD)
+        counts = [0] * (_HISTOGRAM - 1)
+        for row in range(_SHARED, len(numbers), _ROW):
+            for place in range(row + 1, row + _ROW, _HISTOGRAM):
+                if latest - _PERIODS < numbers[place] <= latest:
+                    counts = [ours + theirs for ours, theirs in zip(counts, numbers[place + 1 :], strict=False)]
+        frames = sum(counts)
+        return Lateness(frames, _percentile(counts, frames * 0.5), _percentile(counts, frames * 0.99))
+
+    def _judge(self, now: float) -> None:
+        """Warn, once a server, when the mock is not in time."""
+        self._unjudged = 0
+        if not self._numbers[_WARNED]:
+            seen = self.lateness(now)
+            if seen.p99 > _TOO_LATE * 1000:
+                self._numbers[_WARNED] = 1
+                _LOG.warning(
+                    "falling behind: of the frames of the last minute 1 %% were sent more than %.0f ms late; latencies "
+                    "measured now include the mock's own (GET /health shows it; more workers or a faster machine help)",
+                    seen.p99,
+                )
+
+
+def _percentile(counts: list[int], rank: float) -> float:
+    """Return the upper bound, in milliseconds, of the bucket that holds the frame of this rank; 0 without frames."""
+    passed = 0
+    for count, bound in zip(counts, (*_BOUNDS, float("inf")), strict=True):
+        passed += count
+        if passed and passed >= rank:
+            return round(min(bound, _BOUNDS[-1]) * 1000, 3)
+    return 0.0

@@ -1,0 +1,228 @@
+"""How long an answer takes and how much is made up for it.
+
+What is configured globally, for a model, for a rule and by the request's own headers is laid over each other in this
+order.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import translate
+from random import Random
+from typing import Any, get_args
+
+from fastmock.api import errors
+from fastmock.config.documents import DocumentError
+from fastmock.config.load import Config, SettingPath
+from fastmock.config.model import Amount, Answers, Latency, Output, Section, Source
+from fastmock.config.presets import PRESETS, PresetName
+from fastmock.content import made
+from fastmock.faults.draw import keyer
+from fastmock.state.block import Share
+from fastmock.timing.latency import Timing, sampler
+from fastmock.timing.pace import Frames
+from fastmock.wire import Ask, Reply, Request
+
+_TOKENS = 100  # of made-up text, where nothing says how many
+_MOST_TOKENS = 1_000_000
+_LONGEST = 600_000.0  # milliseconds that a header may ask for
+_MOST_KNOWN = 1024
+
+_PRESET, _TTFT, _ITL, _OUTPUT = (f"x-fastmock-{name}" for name in ("preset", "ttft-ms", "itl-ms", "output-tokens"))
+CONTROL_HEADERS = (_PRESET, _TTFT, _ITL, _OUTPUT)
+"""What a request may say of its own answer where ``server.control_headers`` is on."""
+
+_ErrorAt = Callable[[SettingPath, str], None]
+
+
+@dataclass
+class Profile:
+    """What holds for one answer.
+
+    Attributes:
+        timing: when it is sent; None where it takes no time.
+        output: how its text is made up, where it is.
+        configured: whether anything was said of that.
+        tokens: how many tokens the request's header asks for.
+    """
+
+    timing: Timing | None
+    output: Output
+    configured: bool
+    tokens: int | None = None
+
+
+class Traffic:
+    """Gives each answer its profile, and its due times."""
+
+    def __init__(self, config: Config, share: Share, error: _ErrorAt) -> None:
+        """Compile what is configured; ``error`` is told where a file of samples is wrong."""
+        settings = config.settings
+        self._settings = settings
+        self._config = config
+        self._share = share
+        self._headers = settings.server.control_headers
+        self._gap = settings.streaming.chunk_delay_ms / 1000 if settings.streaming.enabled else 0.0
+        self._globs = [(re.compile(translate(entry.model)).match, entry) for entry in settings.per_model]
+        self._number = keyer(settings.seed, "latency")
+        self._known: dict[tuple[object, ...], Profile] = {}
+        latencies: list[tuple[SettingPath, Latency | None]] = [(("latency",), settings.latency)]
+        outputs: list[tuple[SettingPath, Output | None]] = [(("output",), settings.output)]
+        for place, entry in enumerate(settings.per_model):
+            latencies.append((("per_model", place, "latency"), entry.latency))
+            outputs.append((("per_model", place, "output"), entry.output))
+        for at, source in _sources(config):
+            latencies.append(((*at, "latency"), source.latency))
+            outputs.append(((*at, "output"), source.output))
+        for path, section in (*latencies, *outputs):
+            self._check(path, section, error)
+        given = [latency for _, latency in latencies if latency is not None and latency.model_fields_set]
+        self.shapes = bool(given or self._gap or self._headers or settings.output.model_fields_set)
+        self.shapes = self.shapes or any(output is not None for _, output in outputs[1:])
+        self.takes_time = self._headers or any(
+            profile.timing
+            for entry in (None, *settings.per_model)
+            for profile in [self._laid(None, entry), *(self._laid(source, entry) for _, source in _sources(config))]
+        )
+        self.delays_whole = self._headers or bool(given)
+        self.per_chunk = settings.streaming.tokens_per_chunk or (1 if self._headers or given else 5)
+
+    def _check(self, path: SettingPath, section: Latency | Output | None, error: _ErrorAt) -> None:
+        """Read the files of samples that a section names."""
+        for name in section.model_fields_set if section is not None else ():
+            amount = getattr(section, name)
+            if isinstance(amount, Amount) and amount.file is not None:
+                try:
+                    self._config.samples(amount.file)
+                except DocumentError as fault:
+                    error((*path, name, "file"), f"{self._config.find(amount.file)} {fault}")
+
+    def profile(self, model: str, source: Source | None, request: Request | None) -> Profile:
+        """Return what holds for the answer of ``source`` to a request for ``model``.
+
+        Raises:
+            ApiError: a control header cannot be read.
+        """
+        said: tuple[str | None, ...] = ()
+        if self._headers and request is not None:
+            said = tuple(request.headers.get(name) for name in CONTROL_HEADERS)
+        key = (model, id(source), said)
+        profile = self._known.get(key)
+        if profile is None:
+            entry = next((entry for match, entry in self._globs if match(model)), None)
+            profile = self._laid(source, entry, *_read(said))
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = profile
+        return profile
+
+    def _laid(
+        self, source: Source | None, entry: Any, header: Latency | None = None, tokens: int | None = None
+    ) -> Profile:
+        """Lay the levels over each other."""
+        settings = self._settings
+        levels = [settings.latency, entry and entry.latency, source and source.latency, header]
+        latency: dict[str, Any] = {}
+        for level in filter(None, levels):
+            given = _given(level)
+            if preset := given.pop("preset", None):
+                latency = dict(PRESETS[preset])
+            for one, other in (("itl", "tokens_per_second"), ("tokens_per_second", "itl")):
+                if one in given:
+                    latency.pop(other, None)
+            latency |= given
+        output: dict[str, Any] = {}
+        for level in filter(None, (settings.output, entry and entry.output, source and source.output)):
+            output |= _given(level)
+        timing = Timing(Latency(**latency), self._config.samples, self._gap, self._share.in_flight)
+        return Profile(None if timing.instant else timing, Output(**output), bool(output), tokens)
+
+    def make_up(self, ask: Ask, profile: Profile) -> None:
+        """Make up the text that ``ask`` gets, and count it."""
+        output, body = profile.output, ask.body
+        kind = output.kind or "lorem"
+        wanted: int
+        if profile.tokens is not None:
+            wanted = profile.tokens
+        elif output.tokens is not None:
+            samples = self._config.samples(output.tokens.file) if output.tokens.file else ()
+            wanted = round(sampler(output.tokens, samples)(Random(self._number(ask.request))))
+        else:
+            wanted = len(ask.user_message.split()) if kind == "echo" else _TOKENS
+        cap = body.get("max_completion_tokens")
+        if cap is None:
+            cap = body.get("max_tokens")
+        wanted = max(wanted, output.min_tokens or 0, body.get("min_tokens") or 0, 1)
+        if cap is not None and (body.get("ignore_eos") or wanted >= cap):
+            wanted = cap
+        wanted = min(wanted, _MOST_TOKENS)
+        ask.finish_reason = "length" if wanted == cap else "stop"
+        if kind == "counter":
+            ask.output = made.counter(wanted)
+        elif kind == "echo":
+            ask.output = made.echo(wanted, ask.user_message)
+        else:
+            ask.output = made.lorem(wanted, self._settings.seed, ask.user_message)
+        ask.output_tokens = wanted if ask.output else 0
+
+    def delay(self, reply: Reply, timing: Timing, tokens: int, prompt_tokens: int, request: Request | None) -> None:
+        """Have a whole answer of ``tokens`` tokens take its time."""
+        reply.frames = self._counted(timing.pause(tokens, prompt_tokens, self._random(timing, request)))
+
+    def spread(
+        self, steps: Iterator[tuple[int, bytes]], timing: Timing, prompt_tokens: int, request: Request | None
+    ) -> Frames:
+        """Return the frames of a stream with their due times."""
+        return self._counted(timing.frames(steps, prompt_tokens, self._random(timing, request)))
+
+    def _random(self, timing: Timing, request: Request | None) -> Random | None:
+        return Random(self._number(request)) if timing.draws else None
+
+    def _counted(self, frames: Frames) -> Frames:
+        """Count an answer as in flight from its first frame to its last, or until nobody wants it any more."""
+        self._share.enter()
+        try:
+            yield from frames
+        finally:
+            self._share.leave()
+
+
+def _sources(config: Config) -> Iterator[tuple[SettingPath, Source]]:
+    """Yield everything that can be said, with its path."""
+    for name in ("chat_completions", "completions"):
+        answers: Answers = getattr(config.settings.responses, name)
+        for place, pattern in enumerate(answers.patterns):
+            yield ("responses", name, "patterns", place), pattern
+        yield ("responses", name, "default"), answers.default
+
+
+def _given(level: Section) -> dict[str, Any]:
+    """Return what a level says; what it leaves out, or gives as null, comes from the level above."""
+    values = {name: getattr(level, name) for name in level.model_fields_set}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _read(said: tuple[str | None, ...]) -> tuple[Latency | None, int | None]:
+    """Read the control headers."""
+    if not any(value is not None for value in said):
+        return None, None
+    preset, ttft, itl, tokens = said
+    if preset is not None and preset not in get_args(PresetName):
+        raise errors.not_among(_PRESET, preset, ", ".join(map(repr, get_args(PresetName))))
+    given: dict[str, Any] = {} if preset is None else {"preset": preset}
+    for name, header, text in (("ttft", _TTFT, ttft), ("itl", _ITL, itl)):
+        if text is not None:
+            given[name] = _number(header, text, _LONGEST)
+    return Latency(**given), None if tokens is None else int(_number(_OUTPUT, tokens, _MOST_TOKENS))
+
+
+def _number(header: str, text: str, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= most:
+        raise errors.ApiError(
+            400, f"Invalid '{header}': expected a number from 0 to {most:g}, but got '{text}'.", header
+        )
+    return value
