@@ -3,7 +3,7 @@
 Nothing here knows a server, a dialect or a rule.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 Headers = tuple[tuple[str, str], ...]
@@ -54,12 +54,12 @@ class Reply:
     Attributes:
         model: the model that was asked for, for the request log; empty where nobody noted it.
         rule: the name of the rule that won, likewise.
-        frames: None where it is sent at once; else as in Stream, but empty: it is sent when they have run out.
+        dues: None where it is sent at once; else it is sent at the last of them. As in Stream.
     """
 
     model = ""
     rule = ""
-    frames: Iterator[tuple[float, bytes]] | None = None
+    dues: Iterator[float] | None = None
 
     def __init__(self, head: Head, request_id: str, body: bytes) -> None:
         self.head = head
@@ -68,19 +68,24 @@ class Reply:
 
 
 class Stream:
-    """An answer in pieces.
+    """An answer in steps.
 
-    ``frames`` yields (due, bytes): seconds after the start of the stream, never falling, and what goes out then. It is
-    drawn lazily, one step ahead of what is sent. ``model`` and ``rule`` are as in Reply.
+    Attributes:
+        dues: yields when each step is due: seconds after the request came in, never falling. It is drawn lazily, one
+            step ahead of what is sent, so that what a step waits for may depend on the load.
+        cut: returns the bytes of the steps from one number up to another. What is due together is made and sent in one:
+            under load that saves most of the cost.
+        model, rule: as in Reply.
     """
 
     model = ""
     rule = ""
 
-    def __init__(self, head: Head, request_id: str, frames: Iterator[tuple[float, bytes]]) -> None:
+    def __init__(self, head: Head, request_id: str, dues: Iterator[float], cut: Callable[[int, int], bytes]) -> None:
         self.head = head
         self.request_id = request_id
-        self.frames = frames
+        self.dues = dues
+        self.cut = cut
 
 
 class Ask:

@@ -79,7 +79,7 @@ def test_paced_stream_has_one_delay_fewer_than_chunks(call):
     stream = post(PATH, HELLO | {"stream": True})
     assert isinstance(stream, Stream)
     frames = list(stream.frames)
-    assert [due for due, _ in frames] == pytest.approx([0, 0.05, 0.1, 0.15])
+    assert [due for due, _ in frames] == pytest.approx([0, 0.05, 0.1, 0.15, 0.15])
     chunks = events(b"".join(data for _, data in frames))
     assert said(chunks) == "a b c d"
     assert len(events(frames[0][1] + b"data: [DONE]\n\n")) == 2  # the role goes with the first piece

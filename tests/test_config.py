@@ -57,7 +57,7 @@ def test_every_error_at_once(tmp_path):
         {"match": {}, "response_file": "broken.json"},
         {"match": {}, "response_file": "missing.json"},
         {"match": {}, "response_file": "shape.json"},
-        {"match": {}},
+        {"match": {}, "content": "a", "response": {}},
     ]
     config = {"serer": {}, "server": {"runtime": "robin"}, "responses": {"chat_completions": {"patterns": patterns}}}
     code, lines = run(tmp_path, orjson.dumps(config).decode(), "--port", "99999", environ={"FASTMOCK_WORKERS": "x"})
@@ -76,7 +76,7 @@ def test_every_error_at_once(tmp_path):
         f"config.json: {at}[2].response_file: broken.json is not valid JSON",
         f"config.json: {at}[3].response_file: missing.json cannot be read: no such file",
         "shape.json: choices: must be a list with at least one choice",
-        f"config.json: {at}[5]: needs exactly one of",
+        f"config.json: {at}[5]: takes one of",
     ]
     for line in expected:
         assert any(line in found for found in lines), (line, lines)
@@ -232,13 +232,16 @@ def test_help_is_short():
 
 
 def test_pacer_sends_all_that_is_due():
-    pacer = Pacer(iter([(0.0, b"a"), (1.0, b"b"), (2.0, b"c"), (3.0, b"d")]), start=100.0)
+    late = []
+    frames = iter([(0.0, b"a"), (1.0, b"b"), (2.0, b"c"), (3.0, b"d")])
+    pacer = Pacer(frames, 100.0, lambda due, now: late.append(now - due))
     assert pacer.take(100.0) == b"a"
-    assert pacer.wait(100.25) == 0.75
+    assert pacer.due == 101.0
     assert pacer.take(100.5) == b""
     assert pacer.take(102.5) == b"bc"
     assert pacer.take(110.0) == b"d"
-    assert pacer.wait(110.0) is None
+    assert pacer.due is None
+    assert late == [0.0, 1.5, 0.5, 7.0]
 
 
 def test_default_app_needs_nothing():

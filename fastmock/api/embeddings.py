@@ -46,7 +46,7 @@ class Embeddings:
         reply = self.say(body, unique)
         if self._traffic.delays_whole:  # an embedding is all prefill: it takes the time to first token
             timing = self._traffic.profile(body["model"], None, request).timing
-            if timing:
+            if timing and not timing.instant_whole:
                 self._traffic.delay(reply, timing, 1, _tokens(body["input"]), request)
         return reply
 

@@ -132,7 +132,11 @@ class Rulebook:
     def _compile(self, source: Source, path: SettingPath, findings: Findings) -> Script | None:
         document: Any
         if source.response_file is None and source.response is None:
-            document, file, inside = self._document_of(source.content or OUTPUT), "", (*path, "content")
+            document, file, inside = (
+                self._document_of(OUTPUT if source.content is None else source.content),
+                "",
+                (*path, "content"),
+            )
         else:
             document, file, inside = read_source(self._config, source, path, findings)
         if document is None and (file or source.response is None):
@@ -200,17 +204,17 @@ class Rulebook:
             timing = self._traffic.profile(ask.model, self._sources[ask.rule], ask.request).timing
         if not ask.stream:
             reply = Reply(self._json, f"req_{ask.unique}", script.whole(ask, choices))
-            if timing:
+            if timing and not timing.instant_whole:
                 length = script.length(ask, choices)
                 self._traffic.delay(reply, timing, length, ask.prompt_tokens, ask.request)
             return reply
         if not self._streaming:
             raise errors.streaming_off()
         if not timing:
-            return Reply(self._events, f"req_{ask.unique}", script.events(ask, choices))
-        steps = script.steps(ask, choices)
-        frames = self._traffic.spread(steps, timing, ask.prompt_tokens, ask.request)
-        return Stream(self._events, f"req_{ask.unique}", frames)
+            return Reply(self._events, f"req_{ask.unique}", script.roll(ask, choices).all())
+        roll = script.roll(ask, choices)
+        dues = self._traffic.spread(roll.steps, timing, ask.prompt_tokens, ask.request)
+        return Stream(self._events, f"req_{ask.unique}", dues, roll.cut)
 
     def _send_noted(self, ask: Ask, script: Script, choices: list[Document] | None = None) -> Reply | Stream:
         """Render, and note for the request log what was asked for and which rule won."""

@@ -3,9 +3,8 @@
 Chat and legacy completions have the same outer form and differ in their choices; what differs is a ``Shape``.
 """
 
-from collections.abc import Iterator
 from functools import cached_property
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 from typing import Any, Protocol
 
 import orjson
@@ -139,40 +138,28 @@ class Script:
             ask.completion_tokens = fixed.tokens if fixed else self._tokens(ask, self.choices(ask))
         return self._whole(ask)
 
-    def events(self, ask: Ask, choices: list[Document] | None = None) -> bytes:
-        """Return the whole stream, for one that takes no time."""
-        if ask.continuous_usage:
-            return b"".join(frame for _, frame in self.steps(ask, choices))
+    def roll(self, ask: Ask, choices: list[Document] | None = None) -> "Roll":
+        """Return the stream, of which any stretch can be had; nothing is made before it is."""
         reel = self._reel(ask, choices)
         opening = b"data: %b," % self._outer(ask)[:-1]
+        ask.completion_tokens = reel.tokens
         if not ask.include_usage:
-            return opening.join(reel.plain)
-        ask.completion_tokens = reel.tokens
-        return opening.join(reel.with_usage) + self._last(ask, opening)
+            return Roll(reel, opening, reel.chunks, DONE)
+        last = b'%b"choices":[],"usage":%b}\n\n%b' % (opening, self._usage(ask), DONE)
+        if not ask.continuous_usage:
+            return Roll(reel, opening, reel.chunks_with_null, last)
+        return Roll(reel, opening, self._chunks_with_usage(ask, reel), last)
 
-    def steps(self, ask: Ask, choices: list[Document] | None = None) -> Iterator[tuple[int, bytes]]:
-        """Return the stream in the frames that go out one after another, each with its number of tokens.
-
-        The last frame, of no tokens, says that this was all. Frames are made as they are drawn, so that a stream that
-        waits takes no memory for what is still to come.
-        """
-        reel = self._reel(ask, choices)
-        opening = b"data: %b," % self._outer(ask)[:-1]
-        ask.completion_tokens = reel.tokens
-        last = self._last(ask, opening) if ask.include_usage else DONE
-        if ask.continuous_usage:
-            return self._steps_with_usage(ask, reel, opening, last)
-        return _joined(reel.with_usage_steps if ask.include_usage else reel.steps, opening, last)
-
-    def _steps_with_usage(self, ask: Ask, reel: "_Reel", opening: bytes, last: bytes) -> Iterator[tuple[int, bytes]]:
-        """Return the same with the usage so far in every chunk."""
+    def _chunks_with_usage(self, ask: Ask, reel: "_Reel") -> list[bytes]:
+        """Return the chunks with the usage so far in each."""
+        chunks = []
         said = 0
-        for number, (tokens, step) in enumerate(reel.steps, 1):
+        for number, tokens in enumerate(reel.steps):
             said += tokens
             ask.completion_tokens = reel.tokens * said // (reel.length or 1)
             end = b',"usage":%b}\n\n' % self._usage(ask)
-            frame = opening.join((b"", *(chunk.removesuffix(_END) + end for chunk in step[1:])))
-            yield tokens, frame if number < len(reel.steps) else frame + last
+            chunks += [chunk + end for chunk in reel.bare[reel.starts[number] : reel.starts[number + 1]]]
+        return chunks
 
     def length(self, ask: Ask, choices: list[Document] | None = None) -> int:
         """Return how many tokens are said one after another; of several choices those of the longest."""
@@ -200,60 +187,61 @@ class Script:
             self._made[key] = reel
         return reel
 
-    def _last(self, ask: Ask, opening: bytes) -> bytes:
-        return b'%b"choices":[],"usage":%b}\n\n%b' % (opening, self._usage(ask), DONE)
-
-
-_END = b"}\n\n"
-_END_WITH_USAGE = b',"usage":null}\n\n'
-
 
 class _Reel:
     """The chunks of rendered choices; everything of them but the outer form, which each request fills anew.
 
     Attributes:
         tokens: how many tokens are said in all.
-        length: how many are said one after another.
-        steps: what goes out together, with its number of tokens. Joined by the opening of a chunk its parts, of which
-            the first is empty, are the frame: 0.3 µs for twenty chunks.
-        with_usage_steps: the same with the null that a chunk carries where a usage chunk follows.
-        plain, with_usage: all of them in one.
+        steps: what goes out together: the tokens of each step.
+        length: how many tokens are said one after another.
+        starts: the number of the first chunk of each step, and after the last.
+        bare: the chunks without their ends.
+        chunks: the chunks, and ``chunks_with_null`` with the null that they carry where a usage chunk follows.
     """
 
     def __init__(self, choices: list[Document], shape: Shape, per_chunk: int, tokens: int) -> None:
         self.tokens = tokens
         runs = list(zip_longest(*(shape.chunks(choice, per_chunk) for choice in choices), fillvalue=(0, [])))
-        steps = [(max(tokens for tokens, _ in run), [chunk for _, part in run for chunk in part]) for run in runs]
-        self.length = sum(tokens for tokens, _ in steps)
-        self._steps = steps
-        self.steps = _ended(steps, _END)
+        self.steps = [max(tokens for tokens, _ in run) for run in runs]
+        self.length = sum(self.steps)
+        self.starts = [0, *accumulate(sum(len(part) for _, part in run) for run in runs)]
+        self.bare = [chunk for run in runs for _, part in run for chunk in part]
 
     @cached_property
-    def with_usage_steps(self) -> "Steps":
-        return _ended(self._steps, _END_WITH_USAGE)
+    def chunks(self) -> list[bytes]:
+        return [chunk + b"}\n\n" for chunk in self.bare]
 
     @cached_property
-    def plain(self) -> tuple[bytes, ...]:
-        chunks = [chunk for _, step in self.steps for chunk in step[1:]]
-        return (b"", *chunks[:-1], chunks[-1] + DONE)
-
-    @cached_property
-    def with_usage(self) -> tuple[bytes, ...]:
-        return (b"", *(chunk for _, step in self.with_usage_steps for chunk in step[1:]))
+    def chunks_with_null(self) -> list[bytes]:
+        return [chunk + b',"usage":null}\n\n' for chunk in self.bare]
 
 
-Steps = list[tuple[int, tuple[bytes, ...]]]
+class Roll:
+    """A stream for one request.
 
+    Attributes:
+        steps: what goes out together: the tokens of each step. The last, of none, says that this was all.
+    """
 
-def _ended(steps: list[tuple[int, list[bytes]]], end: bytes) -> Steps:
-    return [(tokens, (b"", *(chunk + end for chunk in step))) for tokens, step in steps]
+    __slots__ = ("_chunks", "_last", "_opening", "_starts", "steps")
 
+    def __init__(self, reel: _Reel, opening: bytes, chunks: list[bytes], last: bytes) -> None:
+        self.steps = reel.steps
+        self._starts = reel.starts
+        self._opening = opening
+        self._chunks = chunks
+        self._last = last
 
-def _joined(steps: Steps, opening: bytes, last: bytes) -> Iterator[tuple[int, bytes]]:
-    for tokens, step in steps[:-1]:
-        yield tokens, opening.join(step)
-    tokens, step = steps[-1]
-    yield tokens, opening.join(step) + last
+    def cut(self, begin: int, end: int) -> bytes:
+        """Return the steps from ``begin`` up to ``end``: one join, however many they are."""
+        opening = self._opening
+        data = opening + opening.join(self._chunks[self._starts[begin] : self._starts[end]])
+        return data + self._last if end == len(self.steps) else data
+
+    def all(self) -> bytes:
+        """Return the whole stream."""
+        return self._opening + self._opening.join(self._chunks) + self._last
 
 
 _NOBODY = Ask("0" * 32, {}, "")

@@ -5,7 +5,7 @@ order.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from random import Random
@@ -20,7 +20,6 @@ from fastmock.content import made
 from fastmock.faults.draw import keyer
 from fastmock.state.block import Share
 from fastmock.timing.latency import Timing, sampler
-from fastmock.timing.pace import Frames
 from fastmock.wire import Ask, Reply, Request
 
 _TOKENS = 100  # of made-up text, where nothing says how many
@@ -134,7 +133,7 @@ class Traffic:
         output: dict[str, Any] = {}
         for level in filter(None, (settings.output, entry and entry.output, source and source.output)):
             output |= _given(level)
-        timing = Timing(Latency(**latency), self._config.samples, self._gap, self._share.in_flight)
+        timing = Timing(Latency(**latency), self._config.samples, self._gap, self._share)
         return Profile(None if timing.instant else timing, Output(**output), bool(output), tokens)
 
     def make_up(self, ask: Ask, profile: Profile) -> None:
@@ -167,24 +166,16 @@ class Traffic:
 
     def delay(self, reply: Reply, timing: Timing, tokens: int, prompt_tokens: int, request: Request | None) -> None:
         """Have a whole answer of ``tokens`` tokens take its time."""
-        reply.frames = self._counted(timing.pause(tokens, prompt_tokens, self._random(timing, request)))
+        reply.dues = timing.pause(tokens, prompt_tokens, self._random(timing, request))
 
     def spread(
-        self, steps: Iterator[tuple[int, bytes]], timing: Timing, prompt_tokens: int, request: Request | None
-    ) -> Frames:
-        """Return the frames of a stream with their due times."""
-        return self._counted(timing.frames(steps, prompt_tokens, self._random(timing, request)))
+        self, steps: Sequence[int], timing: Timing, prompt_tokens: int, request: Request | None
+    ) -> Iterator[float]:
+        """Return when each step of a stream, given by its tokens, is due."""
+        return timing.steps(steps, prompt_tokens, self._random(timing, request))
 
     def _random(self, timing: Timing, request: Request | None) -> Random | None:
         return Random(self._number(request)) if timing.draws else None
-
-    def _counted(self, frames: Frames) -> Frames:
-        """Count an answer as in flight from its first frame to its last, or until nobody wants it any more."""
-        self._share.enter()
-        try:
-            yield from frames
-        finally:
-            self._share.leave()
 
 
 def _sources(config: Config) -> Iterator[tuple[SettingPath, Source]]:

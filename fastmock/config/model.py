@@ -92,6 +92,11 @@ class Amount(Section):
             raise ValueError("needs 'min' <= 'mean' <= 'max'" if "mean" in takes else "needs 'min' <= 'max'")
         return self
 
+    @property
+    def varies(self) -> bool:
+        """Whether it is drawn."""
+        return self.file is not None or self.distribution != "constant"
+
     def bounds(self) -> tuple[float, float]:
         """Return the least and the most that is drawn, of a uniform or a normal distribution."""
         mean = self.mean or 0.0
@@ -197,7 +202,7 @@ class Server(Section):
         description="Whether a request may set its own latency and output with `x-fastmock-…` headers.",
     )
     tls_cert: str | None = Field(None, description="Serve TLS with this certificate chain, a PEM file (Granian only).")
-    tls_key: str | None = Field(None, description="The certificate's private key, a PEM file in PKCS #8.")
+    tls_key: str | None = Field(None, description="The certificate's private key, a PEM file.")
     http2: bool = Field(
         False, description="HTTP/2 beside HTTP/1.1: over TLS by ALPN, in the clear by prior knowledge (Granian only)."
     )

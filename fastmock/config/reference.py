@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastmock.config.load import SettingPath, scalars, section_of
-from fastmock.config.model import Section, Settings, Source
+from fastmock.config.model import Amount, Latency, Output, Section, Settings, Source
 from fastmock.config.problems import dotted
 
 _TOP = """# Configuration
@@ -17,6 +17,17 @@ holds it current. A flag wins over a variable, a variable over the file, the fil
 |---|---|---|---|
 """
 
+_AMOUNTS = """
+
+## Amounts
+
+Latencies and numbers of tokens are amounts: a number, which is the same every time, or an object that says from what
+it is drawn, such as `{"distribution": "lognormal", "mean": 400, "std": 120}` or `{"file": "ttft.txt"}`.
+
+| part | meaning |
+|---|---|
+"""
+
 
 def markdown() -> str:
     """Return the whole page."""
@@ -25,14 +36,17 @@ def markdown() -> str:
         f"| `{dotted(path)}` | {_shown(info)} | {variables.get(path, '')} | {info.description} |"
         for path, info in _settings(Settings, ())
     ]
-    return _TOP + "\n".join(rows) + "\n"
+    parts = [f"| `{name}` | {info.description} |" for name, info in Amount.model_fields.items()]
+    return _TOP + "\n".join(rows) + _AMOUNTS + "\n".join(parts) + "\n"
 
 
 def _settings(section: type[Section], at: SettingPath) -> Iterator[tuple[SettingPath, Any]]:
     """Yield every setting under ``section``, with ``[]`` after the name of a list."""
     for name, info in section.model_fields.items():
         inner = section_of(info.annotation)
-        if inner is Source:  # its parts are those of a pattern
+        # The parts of a source are those of a pattern, those of an amount stand below, and a latency inside another
+        # section has the parts of the one at the top.
+        if inner in (Source, Amount) or (at and inner in (Latency, Output)):
             inner = None
         path: SettingPath = (*at, info.alias or name)
         if inner is None or not isinstance(info.annotation, type):

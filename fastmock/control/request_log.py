@@ -84,24 +84,44 @@ class RequestLog:
         def noted(request: Request) -> Answer:
             begin = time.perf_counter()
             answer = handler(request)
-            size = len(answer.body) if isinstance(answer, Reply) else 0
-            if answer.frames is None:
-                self._note(request, answer, size, begin)
-            else:
-                answer.frames = counted(request, answer, answer.frames, size, begin)
+            if answer.dues is not None:
+                self._note_at_the_end(request, answer, answer.dues, begin)
+            elif isinstance(answer, Reply):
+                self._note(request, answer, len(answer.body), begin)
             return answer
 
-        def counted(
-            request: Request, answer: Answer, frames: Iterator[tuple[float, bytes]], size: int, begin: float
-        ) -> Iterator[tuple[float, bytes]]:
-            try:
-                for due, data in frames:
-                    size += len(data)
-                    yield due, data
-            finally:  # also where the client hung up
-                self._note(request, answer, size, begin)
-
         return noted
+
+    def _note_at_the_end(self, request: Request, answer: Answer, dues: Iterator[float], begin: float) -> None:
+        """Note an answer that takes its time when it has been sent, or when the client has hung up."""
+        size = 0
+        over = False
+
+        def counted() -> Iterator[float]:
+            nonlocal over
+            try:
+                yield from dues
+                over = True
+            finally:  # at the end of a stream its last step is still to be cut
+                if isinstance(answer, Reply):
+                    self._note(request, answer, len(answer.body) if over else 0, begin)
+                elif not over:
+                    self._note(request, answer, size, begin)
+
+        answer.dues = counted()
+        if isinstance(answer, Reply):
+            return
+        cut = answer.cut
+
+        def measured(first: int, last: int) -> bytes:
+            nonlocal size
+            data = cut(first, last)
+            size += len(data)
+            if over:
+                self._note(request, answer, size, begin)
+            return data
+
+        answer.cut = measured
 
     def _note(self, request: Request, answer: Answer, size: int, begin: float) -> None:
         if len(self._lines) >= _BUFFER:

@@ -25,7 +25,7 @@ from fastmock.app import App
 from fastmock.server.listen import BACKLOG
 from fastmock.server.live import Live
 from fastmock.state.block import GENERATION
-from fastmock.timing.pace import Pacer
+from fastmock.timing.pace import Pacer, nothing
 from fastmock.timing.wheel import Wheel
 from fastmock.wire import Head, Reply, Request, Stream
 
@@ -167,15 +167,16 @@ class _Adapter:
 
     def _send(self, app: App, scope: Any, proto: Any, start: float, answer: Reply | Stream) -> None:
         status, headers = answer.head.status, [*self._constant(answer.head), ("x-request-id", answer.request_id)]
-        if answer.frames is None:
-            proto.response_bytes(status, headers, answer.body)
-            return
-        pacer = Pacer(answer.frames, start, app.share.late)
         play: _Play
         if isinstance(answer, Reply):
+            if answer.dues is None:
+                proto.response_bytes(status, headers, answer.body)
+                return
+            pacer = Pacer(answer.dues, nothing, start, app.share)
             play = _Waiting(self._wheel, proto, pacer, partial(proto.response_bytes, status, headers, answer.body))
         else:
             transport = proto.response_stream(status, headers)
+            pacer = Pacer(answer.dues, answer.cut, start, app.share)
             play = _Streaming(self._wheel, proto, pacer, transport, self._readers, scope.client)
         due = play.step(time.monotonic())
         if due is not None:

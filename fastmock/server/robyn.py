@@ -22,7 +22,7 @@ from urllib.parse import unquote
 
 from fastmock.server.live import Live
 from fastmock.state.block import GENERATION
-from fastmock.timing.pace import Pacer
+from fastmock.timing.pace import Lateness, Pacer, nothing
 from fastmock.wire import Head, Reply, Request, Stream
 
 MOST_STREAMS = 512
@@ -156,8 +156,8 @@ class _Adapter:
                 live.obey()
             self.requests += 1
             answer = live.app.handlers[route](Request(method, path, request.headers, request.body))
-            if isinstance(answer, Reply) and answer.frames is not None:
-                pacer = Pacer(answer.frames, start, live.app.share.late)
+            if isinstance(answer, Reply) and answer.dues is not None:
+                pacer = Pacer(answer.dues, nothing, start, live.app.share)
                 self.streams.add(id(pacer))
                 try:
                     while (due := pacer.due) is not None:
@@ -192,7 +192,7 @@ class _Adapter:
         headers = self._headers(dict(answer.head.headers))
         headers.set("x-request-id", answer.request_id)
         if isinstance(answer, Stream):
-            return _Streaming(answer, headers, self.streams, self._live.app.share.late)
+            return _Streaming(answer, headers, self.streams, self._live.app.share)
         return self._response(answer.head.status, headers, answer.body)
 
     def _settle(self) -> None:
@@ -213,10 +213,10 @@ class _Streaming:
 
     media_type = ""  # "text/event-stream" would replace our own content type
 
-    def __init__(self, stream: Stream, headers: Any, live: set[int], late: Callable[[float, float], None]) -> None:
+    def __init__(self, stream: Stream, headers: Any, live: set[int], late: Lateness) -> None:
         self.status_code = stream.head.status
         self.headers = headers
-        self.content = _Frames(Pacer(stream.frames, time.monotonic(), late), live)
+        self.content = _Frames(Pacer(stream.dues, stream.cut, time.monotonic(), late), live)
 
 
 class _Frames:

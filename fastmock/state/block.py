@@ -6,7 +6,7 @@ First come numbers of the whole server, then a row for each worker, written by t
 import logging
 import mmap
 import time
-from bisect import bisect_left
+from collections.abc import Sequence
 from typing import NamedTuple
 
 GENERATION = 0
@@ -22,7 +22,7 @@ _IN_FLIGHT = 0  # the place in a row of the timed answers that are being sent
 _ROW = 1 + _PERIODS * _HISTOGRAM
 
 _TOO_LATE = 0.05  # seconds; a p99 above it is warned of
-_ENOUGH = 512  # frames between looks at whether to warn, and the fewest that are judged
+_RECONSIDER = 0.5  # seconds between looks at whether to warn
 
 _LOG = logging.getLogger("fastmock")
 
@@ -51,6 +51,8 @@ class Lateness(NamedTuple):
 class Share:
     """One worker's part of the block: it writes its own row and reads all of them."""
 
+    bounds: Sequence[float] = _BOUNDS
+
     def __init__(self) -> None:
         """Begin with a block of its own; ``join`` takes that of a server."""
         self.join(shared_numbers(1), 0)
@@ -60,8 +62,8 @@ class Share:
         self._numbers = numbers
         self._row = _SHARED + worker * _ROW
         self._until = 0.0  # when the current histogram ends
-        self._counts = 0  # where its counts begin
-        self._unjudged = 0
+        self._counts = numbers[:0]
+        self._judged = 0.0
 
     def enter(self) -> None:
         """Count one more timed answer in flight."""
@@ -76,14 +78,17 @@ class Share:
         numbers = self._numbers
         return sum(numbers[place] for place in range(_SHARED + _IN_FLIGHT, len(numbers), _ROW))
 
-    def late(self, due: float, now: float) -> None:
-        """Count a frame that was due at ``due`` and sent at ``now``, readings of ``time.monotonic``."""
+    def counts(self, due: float, now: float) -> "memoryview[int]":
+        """Return the counts by lateness, of the buckets that ``bounds`` ends, for steps that are sent at ``now``.
+
+        The first of them was due at ``due``; both are readings of ``time.monotonic``.
+        """
         if now >= self._until:
             self._turn(now)
-        self._numbers[self._counts + bisect_left(_BOUNDS, now - due)] += 1
-        self._unjudged += 1
-        if self._unjudged >= _ENOUGH:
+        if now - due > _TOO_LATE and now >= self._judged + _RECONSIDER:
+            self._judged = now
             self._judge(now)
+        return self._counts
 
     def _turn(self, now: float) -> None:
         """Begin the histogram of a new period, in the place of the oldest."""
@@ -93,7 +98,7 @@ class Share:
             for inside in range(1, _HISTOGRAM):
                 self._numbers[place + inside] = 0
             self._numbers[place] = period
-        self._counts = place + 1
+        self._counts = self._numbers[place + 1 : place + _HISTOGRAM]
         self._until = (period + 1) * _PERIOD
 
     def lateness(self, now: float | None = None) -> Lateness:
@@ -110,16 +115,16 @@ class Share:
 
     def _judge(self, now: float) -> None:
         """Warn, once a server, when the mock is not in time."""
-        self._unjudged = 0
-        if not self._numbers[_WARNED]:
-            seen = self.lateness(now)
-            if seen.p99 > _TOO_LATE * 1000:
-                self._numbers[_WARNED] = 1
-                _LOG.warning(
-                    "falling behind: of the frames of the last minute 1 %% were sent more than %.0f ms late; latencies "
-                    "measured now include the mock's own (GET /health shows it; more workers or a faster machine help)",
-                    seen.p99,
-                )
+        if self._numbers[_WARNED]:
+            return
+        seen = self.lateness(now)
+        if seen.p99 > _TOO_LATE * 1000:
+            self._numbers[_WARNED] = 1
+            _LOG.warning(
+                "falling behind: of the frames of the last minute 1 %% were sent more than %.0f ms late; latencies "
+                "measured now include the mock's own (GET /health shows it; more workers or a faster machine help)",
+                seen.p99,
+            )
 
 
 def _percentile(counts: list[int], rank: float) -> float:

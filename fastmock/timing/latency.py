@@ -7,12 +7,12 @@ formula is llm-d-inference-sim's.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from statistics import NormalDist
+from typing import Protocol
 
 from fastmock.config.model import Amount, Latency
-from fastmock.timing.pace import Frames
 
 Sampler = Callable[[Random], float]
 """Draws an amount."""
@@ -49,11 +49,24 @@ def sampler(amount: Amount, samples: Sequence[float] = ()) -> Sampler:
     return lambda random: random.gammavariate(1 / spread, mean * spread)
 
 
+class Load(Protocol):
+    """Counts the answers in flight."""
+
+    def enter(self) -> None:
+        """Count one more."""
+
+    def leave(self) -> None:
+        """Count one less."""
+
+    def in_flight(self) -> int:
+        """Return how many there are."""
+
+
 class Timing:
     """A compiled latency: gives each token its due time.
 
     Attributes:
-        instant: whether nothing takes any time.
+        instant: whether nothing takes any time, and ``instant_whole`` whether whole answers take none.
         draws: whether anything is drawn, so that ``random`` must be a generator of the request's own.
     """
 
@@ -62,7 +75,7 @@ class Timing:
         latency: Latency,
         samples: Callable[[str], Sequence[float]],
         chunk_gap: float,
-        in_flight: Callable[[], int],
+        share: Load,
     ) -> None:
         """Compile a latency.
 
@@ -70,7 +83,7 @@ class Timing:
             latency: what was given on all levels, laid over each other; its preset is not looked at.
             samples: reads a file of samples.
             chunk_gap: seconds between chunks, where neither an inter-token latency nor a speed is given.
-            in_flight: how many answers are in flight.
+            share: counts the answers in flight.
         """
         zero = Amount(mean=0.0)
 
@@ -78,7 +91,7 @@ class Timing:
             return None if amount is None else sampler(amount, samples(amount.file) if amount.file else ())
 
         amounts = [latency.ttft or zero, latency.itl or zero, latency.tokens_per_second or zero]
-        self.draws = any(amount.file or amount.distribution != "constant" for amount in amounts)
+        self.draws = any(amount.varies for amount in amounts)
         self._ttft = compiled(latency.ttft or zero)
         self._itl = compiled(latency.itl)
         self._speed = compiled(latency.tokens_per_second)
@@ -87,15 +100,17 @@ class Timing:
         self._by_chunk = self._itl is None and self._speed is None
         self._most = (latency.time_factor_under_load or 1.0) - 1
         self._full = (latency.max_concurrent or 1) - 1
-        self._in_flight = in_flight
-        constant = all(amount.file is None and not amount.mean and not amount.max for amount in amounts)
-        self.instant = constant and not self._prefill and not chunk_gap
+        self._share = share
+        self._uneven = bool(self._most) or amounts[1].varies
+        constant = not any(amount.varies or amount.mean for amount in amounts)
+        self.instant_whole = constant and not self._prefill
+        self.instant = self.instant_whole and not (chunk_gap and self._by_chunk)
 
     def _stretch(self) -> float:
         """Return by how much everything takes longer now, in seconds for a millisecond."""
         if not self._most:
             return 0.001
-        share = (self._in_flight() - 1) / self._full if self._full else 1.0
+        share = (self._share.in_flight() - 1) / self._full if self._full else 1.0
         return 0.001 * (1 + self._most * min(1.0, max(0.0, share)))
 
     def _drawer(self, random: Random) -> Sampler:
@@ -107,38 +122,54 @@ class Timing:
             return lambda random: gap
         return lambda random: self._gap
 
-    def frames(self, steps: Iterable[tuple[int, bytes]], prompt_tokens: int, random: Random | None) -> Frames:
-        """Give each step of a stream its due time: that of the first of its tokens.
+    def steps(self, steps: Sequence[int], prompt_tokens: int, random: Random | None) -> Iterator[float]:
+        """Yield when each step of a stream is due, in seconds after its start: with the first of its tokens.
 
         Args:
-            steps: how many tokens a frame holds, and its bytes. One of no tokens, such as the last, which says that
-                this was all, goes out when the token before it is done.
+            steps: the tokens of each. One of no tokens, such as the last, which says that this was all, is due when the
+                token before it is.
             prompt_tokens: tokens of the prompt.
             random: draws for this answer; None where nothing is drawn.
         """
         random = random or _UNDRAWN
-        draw = self._drawer(random)
-        due = self._first(prompt_tokens, random)
-        before = 0  # tokens of the frame before
-        for tokens, data in steps:
-            for _ in range(before if tokens else before - 1):
-                due += draw(random) * self._stretch()
-            yield due, data
-            before = min(tokens, 1) if self._by_chunk else tokens
+        self._share.enter()
+        try:
+            draw = self._drawer(random)
+            due = self._first(prompt_tokens, random)
+            before = 0  # tokens of the step before
+            even = 0.0 if self._uneven else draw(random) * 0.001
+            for tokens in steps:
+                gaps = before if tokens or not before else before - 1
+                if even:
+                    due += gaps * even  # instead of a draw and a look at the load: 0.4 µs a step
+                else:
+                    for _ in range(gaps):
+                        due += draw(random) * self._stretch()
+                yield due
+                before = 1 if self._by_chunk and tokens else tokens
+        finally:  # also where the client hung up
+            self._share.leave()
 
-    def pause(self, tokens: int, prompt_tokens: int, random: Random | None) -> Frames:
-        """Spend the time that a whole answer of so many tokens takes; nothing is sent meanwhile."""
+    def pause(self, tokens: int, prompt_tokens: int, random: Random | None) -> Iterator[float]:
+        """Yield when to look again at a whole answer of so many tokens, and at last when it is due."""
         random = random or _UNDRAWN
-        draw = self._drawer(random)
-        due = self._first(prompt_tokens, random)
-        if not self._by_chunk:
-            glance = due + _GLANCE
-            for _ in range(tokens - 1):
-                due += draw(random) * self._stretch()
-                if self._most and due >= glance:
-                    yield due, b""
-                    glance = due + _GLANCE
-        yield due, b""
+        self._share.enter()
+        try:
+            draw = self._drawer(random)
+            due = self._first(prompt_tokens, random)
+            gaps = 0 if self._by_chunk else max(tokens - 1, 0)
+            if self._uneven:
+                glance = due + _GLANCE
+                for _ in range(gaps):
+                    due += draw(random) * self._stretch()
+                    if self._most and due >= glance:
+                        yield due
+                        glance = due + _GLANCE
+            else:
+                due += gaps * draw(random) * 0.001
+            yield due
+        finally:
+            self._share.leave()
 
     def _first(self, prompt_tokens: int, random: Random) -> float:
         ttft = self._ttft(random) if self._ttft else 0.0

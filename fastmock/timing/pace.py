@@ -5,48 +5,77 @@ start of its answer; on waking, all that is due goes out in one write. Under ove
 time, in coarser pieces.
 """
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
-Frames = Iterator[tuple[float, bytes]]
-"""Seconds after the start of the answer, never falling, and what goes out then; drawn one step ahead."""
+
+class Lateness(Protocol):
+    """Counts how late steps are, in a histogram.
+
+    Attributes:
+        bounds: the upper bounds of its buckets, in seconds; above the last is one more.
+    """
+
+    bounds: Sequence[float]
+
+    def counts(self, due: float, now: float) -> "memoryview[int]":
+        """Return the counts to add to, when the first of the steps that are sent at ``now`` was due at ``due``."""
+
+
+def nothing(begin: int, end: int) -> bytes:
+    """Be the steps of an answer that is only waited for."""
+    return b""
 
 
 class Pacer:
-    """Walks the frames of one answer by the clock: ``take`` what is due, send it, and come again at ``due``.
+    """Walks the steps of one answer by the clock: ``take`` what is due, send it, and come again at ``due``.
 
     Attributes:
-        due: when the next frame is to be sent, in seconds of the caller's monotonic clock; None when there are no more.
+        due: when the next step is to be sent, in seconds of the caller's monotonic clock; None when there are no more.
     """
 
-    __slots__ = ("_frames", "_late", "_next", "_start", "due")
+    __slots__ = ("_cut", "_dues", "_late", "_start", "_taken", "due")
 
-    def __init__(self, frames: Frames, start: float, late: Callable[[float, float], None]) -> None:
+    def __init__(
+        self,
+        dues: Iterator[float],
+        cut: Callable[[int, int], bytes],
+        start: float,
+        late: Lateness,
+    ) -> None:
         """Begin to walk.
 
         Args:
-            frames: the frames.
-            start: the reading of the clock that their due times count from.
-            late: told of each frame when it was due and when it was taken.
+            dues: when each step is due, in seconds after ``start``.
+            cut: returns the bytes of a stretch of steps.
+            start: the reading of the clock when the request came in.
+            late: where the lateness of each step is counted.
         """
-        self._frames = frames
+        self._dues = dues
+        self._cut = cut
         self._start = start
         self._late = late
+        self._taken = 0
         self.due: float | None = None
-        self._draw()
-
-    def _draw(self) -> None:
-        drawn = next(self._frames, None)
-        if drawn is None:
-            self.due = None
-        else:
-            self.due = self._start + drawn[0]
-            self._next = drawn[1]
+        for due in dues:
+            self.due = start + due
+            break
 
     def take(self, now: float) -> bytes:
-        """Return everything due at ``now``, joined; empty when nothing is."""
-        data = b""
-        while (due := self.due) is not None and due <= now:
-            self._late(due, now)
-            data = data + self._next if data else self._next
-            self._draw()
-        return data
+        """Return everything due at ``now`` in one; empty when nothing is."""
+        due = self.due
+        if due is None or due > now:
+            return b""
+        begin = end = self._taken
+        counts, bounds = self._late.counts(due, now), self._late.bounds
+        while due is not None and due <= now:
+            counts[bisect_left(bounds, now - due)] += 1
+            end += 1
+            due = None
+            for after in self._dues:  # one round; half the cost of next() with a default
+                due = self._start + after
+                break
+        self.due = due
+        self._taken = end
+        return self._cut(begin, end)

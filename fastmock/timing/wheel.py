@@ -1,10 +1,10 @@
 """One thread that does many things at their times: whatever is due is done in one waking.
 
-Against a timer for each stream it takes a third of the CPU a frame, and 5,000 streams on one core end 5 % late instead
-of 37 %.
+A timer for each stream takes so much more that 5,000 streams on one core end 37 % late instead of 7 %.
 """
 
 import logging
+import os
 import threading
 import time
 from contextlib import suppress
@@ -13,11 +13,12 @@ from itertools import count
 from typing import Protocol
 
 _TOGETHER = 0.0005  # seconds; what is due within them is done in one waking
-_BATCH = 128  # steps, after which others get a turn
-_YIELD = 0.0001  # seconds of that turn, in which waiting requests get the interpreter
-# ... and of the turn while requests keep coming in and there is more to do than time: an answer that starts late stays
-# late, a frame that is late makes no later one late. Without it 5,000 streams opened in a second start 300 ms late.
-_WELCOME = 0.02
+_BATCH = 512  # steps, after which others get a turn: requests that wait for the interpreter, sockets
+_YIELD = 0.005  # seconds of that turn
+# ... and of the turn while requests keep coming in, with a lower priority in general: an answer that starts late stays
+# late, a step that is late makes no later one late. Without these two 5,000 streams opened in a second end 10 % late.
+_WELCOME = 0.05
+_NICE = 3
 _NEVER = float("inf")
 
 _LOG = logging.getLogger("fastmock")
@@ -61,6 +62,7 @@ class Wheel:
                 self._bell.release()
 
     def _run(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _NICE)
         heap, seen = self._heap, 0
         while True:
             if self._batch():
