@@ -174,8 +174,8 @@ class App:
         self.warnings = warnings
         self.rulebooks = rulebooks
         self.manager = manager
-        self.takes_time = traffic.takes_time
-        self.delays_whole = traffic.takes_time and traffic.delays_whole
+        self.takes_time = traffic.takes_time()
+        self.delays_whole = self.takes_time and traffic.delays_whole
         self.share = share
         self._heads = made
         guards = authorizer(settings.auth), simulator(settings.server, settings.seed)

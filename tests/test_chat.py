@@ -78,12 +78,13 @@ def test_paced_stream_has_one_delay_fewer_than_chunks(call):
     post = call(rules({"match": {}, "content": "a b c d"}, streaming={"tokens_per_chunk": 1, "chunk_delay_ms": 50}))
     stream = post(PATH, HELLO | {"stream": True})
     assert isinstance(stream, Stream)
-    frames = list(stream.frames)
-    assert [due for due, _ in frames] == pytest.approx([0, 0.05, 0.1, 0.15, 0.15])
-    chunks = events(b"".join(data for _, data in frames))
+    dues = list(stream.dues)
+    frames = [stream.cut(number, number + 1) for number in range(len(dues))]
+    assert dues == pytest.approx([0, 0.05, 0.1, 0.15, 0.15])
+    chunks = events(b"".join(frames))
     assert said(chunks) == "a b c d"
-    assert len(events(frames[0][1] + b"data: [DONE]\n\n")) == 2  # the role goes with the first piece
-    assert frames[-1][1].endswith(b'"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n')
+    assert len(events(frames[0] + b"data: [DONE]\n\n")) == 2  # the role goes with the first piece
+    assert frames[-1].endswith(b'"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n')
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -11,6 +11,7 @@ from fastmock.cli import main, parser
 from fastmock.config.load import load
 from fastmock.config.reference import markdown
 from fastmock.config.schema import json_schema
+from fastmock.state.block import Share
 from fastmock.timing.pace import Pacer
 
 from .conftest import ROOT, make_app
@@ -232,16 +233,14 @@ def test_help_is_short():
 
 
 def test_pacer_sends_all_that_is_due():
-    late = []
-    frames = iter([(0.0, b"a"), (1.0, b"b"), (2.0, b"c"), (3.0, b"d")])
-    pacer = Pacer(frames, 100.0, lambda due, now: late.append(now - due))
+    pacer = Pacer(iter([0.0, 1.0, 2.0, 3.0]), lambda begin, end: b"abcd"[begin:end], 100.0, Share())
     assert pacer.take(100.0) == b"a"
     assert pacer.due == 101.0
     assert pacer.take(100.5) == b""
     assert pacer.take(102.5) == b"bc"
     assert pacer.take(110.0) == b"d"
     assert pacer.due is None
-    assert late == [0.0, 1.5, 0.5, 7.0]
+    assert pacer.take(120.0) == b""
 
 
 def test_default_app_needs_nothing():

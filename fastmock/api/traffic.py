@@ -78,13 +78,14 @@ class Traffic:
         given = [latency for _, latency in latencies if latency is not None and latency.model_fields_set]
         self.shapes = bool(given or self._gap or self._headers or settings.output.model_fields_set)
         self.shapes = self.shapes or any(output is not None for _, output in outputs[1:])
-        self.takes_time = self._headers or any(
-            profile.timing
-            for entry in (None, *settings.per_model)
-            for profile in [self._laid(None, entry), *(self._laid(source, entry) for _, source in _sources(config))]
-        )
         self.delays_whole = self._headers or bool(given)
         self.per_chunk = settings.streaming.tokens_per_chunk or (1 if self._headers or given else 5)
+
+    def takes_time(self) -> bool:
+        """Return whether any answer takes time; ask when nothing was found wrong."""
+        entries = (None, *self._settings.per_model)
+        sources = (None, *(source for _, source in _sources(self._config)))
+        return self._headers or any(self._laid(source, entry).timing for entry in entries for source in sources)
 
     def _check(self, path: SettingPath, section: Latency | Output | None, error: _ErrorAt) -> None:
         """Read the files of samples that a section names."""
