@@ -157,10 +157,19 @@ def report(contenders: list[Contender], rounds: int, seconds: int, extra: tuple[
             f"| {micros / median(chat.micros):.2f} | {rate:,.0f} | {rate / median(const.rates):.2f} "
             f"| {rate / median(fastapi.rates):.1f} |"
         )
+    rates = {c.name: median(c.rates) for c in contenders}
+    streams = [
+        f"{rates[ours] / rates[theirs]:.0f} times as many streams of {count} events a second as FastAPI"
+        for count in (20, 40)
+        if (ours := f"fastmock, stream of {count} events without delay") in rates
+        and (theirs := f"FastAPI, stream of {count} events") in rates
+    ]
     first, one, more = extra
     return "\n".join(
         [
             *lines,
+            "",
+            f"Without delay: {', '.join(streams)}." if streams else "",
             "",
             f"First answer {first:.2f} s after the start. Proportional set size: parent and one worker {one:.0f} MiB, "
             f"each further worker {more:.1f} MiB.",
@@ -220,6 +229,8 @@ def main() -> None:
         for count in (10, 1000):
             configs[count] = directory / f"{count}.json"
             configs[count].write_text(json.dumps(patterns(count)))
+        forty = directory / "forty.json"
+        forty.write_text(json.dumps(patterns(10)).replace(WORDS, " ".join(f"w{number}" for number in range(40))))
         mock = [sys.executable, "-m", "fastmock", "--port", "PORT", "--config"]
         ten = [*mock, str(configs[10])]
         body = directory / "body.json"
@@ -237,6 +248,7 @@ def main() -> None:
             Contender("fastmock, 10 patterns", ten),
             Contender("fastmock, 1,000 patterns", [*mock, str(configs[1000])]),
             Contender("fastmock, stream of 20 events without delay", ten, ("chat.lua", "stream")),
+            Contender("fastmock, stream of 40 events without delay", [*mock, str(forty)], ("chat.lua", "stream")),
             Contender("fastmock, embedding of 20 unseen words", ten, ("embeddings.lua", "1")),
             Contender("fastmock, 100 such texts in a request", ten, ("embeddings.lua", "100")),
             Contender("fastmock on Granian, 10 patterns", [*ten, "--runtime", "granian"]),
@@ -245,6 +257,9 @@ def main() -> None:
                 [sys.executable, "-m", "benchmarks.baselines.fastapi_app", "PORT", str(configs[10])],
             ),
         ]
+        base = contenders[-1].command
+        contenders.append(Contender("FastAPI, stream of 20 events", base, ("chat.lua", "stream")))
+        contenders.append(Contender("FastAPI, stream of 40 events", [*base[:-1], str(forty)], ("chat.lua", "stream")))
         if library := fake_cpus(directory):
             fake = {"LD_PRELOAD": str(library)}
             contenders.insert(4, Contender("fastmock, 10 patterns, 64 CPUs shown", ten, environment=fake))

@@ -8,12 +8,14 @@ import re
 import sys
 import time
 import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Header, HTTPException, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 TEMPLATE = Template(
@@ -57,6 +59,8 @@ def make(config: dict[str, Any]) -> FastAPI:
                 continue
             content = pattern["content"]
             break
+        if request.stream:
+            return StreamingResponse(events(request.model, content), media_type="text/event-stream")
         body = TEMPLATE.substitute(
             chat_id=f"chatcmpl-{uuid.uuid4().hex}",
             timestamp=int(time.time()),
@@ -69,6 +73,22 @@ def make(config: dict[str, Any]) -> FastAPI:
         return Response(json.dumps(answer), media_type="application/json", headers=headers)
 
     return app
+
+
+async def events(model: str, content: str) -> AsyncIterator[str]:
+    """Say ``content`` word by word."""
+    common = {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion.chunk",
+        "created": int(time.time()),
+        "model": model,
+    }
+    deltas: list[dict[str, str]] = [{"role": "assistant", "content": ""}]
+    deltas += [{"content": word} for word in re.findall(r"\s*\S+", content)]
+    for delta in (*deltas, {}):
+        choice = {"index": 0, "delta": delta, "finish_reason": None if delta else "stop"}
+        yield f"data: {json.dumps({**common, 'choices': [choice]})}\n\n"
+    yield "data: [DONE]\n\n"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastmock.config.load import SettingPath, scalars, section_of
 from fastmock.config.model import Amount, Latency, Output, Section, Settings, Source
+from fastmock.config.presets import PRESETS
 from fastmock.config.problems import dotted
 
 _TOP = """# Configuration
@@ -28,6 +29,18 @@ it is drawn, such as `{"distribution": "lognormal", "mean": 400, "std": 120}` or
 |---|---|
 """
 
+_PRESETS = """
+
+## Presets
+
+Illustrative, not measured, and named after the class of model that they resemble. Those from `gpt-4` to `claude-haiku`
+are the numbers that llmsim's profiles use, the two of a model's size on a number of H100s those of llm-d-inference-sim's
+examples. Times are in milliseconds, those with a σ normal.
+
+| preset | `ttft` | `itl` | `prefill_ms_per_token` | `time_factor_under_load` | `max_concurrent` |
+|---|---|---|---|---|---|
+"""
+
 
 def markdown() -> str:
     """Return the whole page."""
@@ -37,7 +50,16 @@ def markdown() -> str:
         for path, info in _settings(Settings, ())
     ]
     parts = [f"| `{name}` | {info.description} |" for name, info in Amount.model_fields.items()]
-    return _TOP + "\n".join(rows) + _AMOUNTS + "\n".join(parts) + "\n"
+    presets = [
+        f"| `{name}` | {_time(preset['ttft'])} | {_time(preset['itl'])} | {preset.get('prefill_ms_per_token', '')} "
+        f"| {preset.get('time_factor_under_load', '')} | {preset.get('max_concurrent', '')} |"
+        for name, preset in PRESETS.items()
+    ]
+    return _TOP + "\n".join(rows) + _AMOUNTS + "\n".join(parts) + _PRESETS + "\n".join(presets) + "\n"
+
+
+def _time(amount: Any) -> str:
+    return f"{amount['mean']} (σ {amount['std']})" if isinstance(amount, dict) else str(amount)
 
 
 def _settings(section: type[Section], at: SettingPath) -> Iterator[tuple[SettingPath, Any]]:
