@@ -52,7 +52,7 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     made = heads.Heads()
     fingerprint = "fp_" + hashlib.blake2b(b"%d" % settings.seed, digest_size=5).hexdigest()
     share = Share()
-    traffic = Traffic(config, share, findings.error)
+    traffic = Traffic(config, share, findings.error, findings.warn)
     common = made, fingerprint, traffic, findings
     chats = Rulebook(config, "chat_completions", chat.ChatShape(), chat.document_of, *common)
     texts = Rulebook(config, "completions", completions.CompletionShape(), completions.document_of, *common)

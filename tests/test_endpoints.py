@@ -239,7 +239,7 @@ NEAR = st.dictionaries(st.sampled_from(FIELDS), JSON | st.lists(st.dictionaries(
 _APP = make_app()
 
 
-@settings(max_examples=200, deadline=None)  # test_fuzz.py does the same over sockets
+@settings(max_examples=120, deadline=None)  # test_fuzz.py does the same over sockets
 @given(
     st.sampled_from(["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]),
     st.binary(max_size=50) | JSON.map(_dumps := lambda v: __import__("json").dumps(v).encode()) | NEAR.map(_dumps),

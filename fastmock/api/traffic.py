@@ -19,7 +19,7 @@ from fastmock.config.presets import PRESETS, PresetName
 from fastmock.content import made
 from fastmock.faults.draw import keyer
 from fastmock.state.block import Share
-from fastmock.timing.latency import Timing, sampler
+from fastmock.timing.latency import Sampler, Timing, sampler
 from fastmock.wire import Ask, Reply, Request
 
 _TOKENS = 100  # of made-up text, where nothing says how many
@@ -31,7 +31,7 @@ _PRESET, _TTFT, _ITL, _OUTPUT = (f"x-fastmock-{name}" for name in ("preset", "tt
 CONTROL_HEADERS = (_PRESET, _TTFT, _ITL, _OUTPUT)
 """What a request may say of its own answer where ``server.control_headers`` is on."""
 
-_ErrorAt = Callable[[SettingPath, str], None]
+_Tell = Callable[[SettingPath, str], None]
 
 
 @dataclass
@@ -41,21 +41,23 @@ class Profile:
     Attributes:
         timing: when it is sent; None where it takes no time.
         output: how its text is made up, where it is.
-        configured: whether anything was said of that.
+        length: draws how many tokens that has; None where nothing says it.
+        configured: whether anything was said of the output.
         tokens: how many tokens the request's header asks for.
     """
 
     timing: Timing | None
     output: Output
+    length: Sampler | None
     configured: bool
-    tokens: int | None = None
+    tokens: int | None
 
 
 class Traffic:
     """Gives each answer its profile, and its due times."""
 
-    def __init__(self, config: Config, share: Share, error: _ErrorAt) -> None:
-        """Compile what is configured; ``error`` is told where a file of samples is wrong."""
+    def __init__(self, config: Config, share: Share, error: _Tell, warn: _Tell) -> None:
+        """Compile what is configured; ``error`` and ``warn`` are told what is wrong with it, and where."""
         settings = config.settings
         self._settings = settings
         self._config = config
@@ -75,6 +77,13 @@ class Traffic:
             outputs.append(((*at, "output"), source.output))
         for path, section in (*latencies, *outputs):
             self._check(path, section, error)
+        for path, latency in latencies:
+            if (
+                latency is not None
+                and latency.time_factor_under_load
+                and not any(level.max_concurrent or level.preset for level in (latency, settings.latency))
+            ):
+                warn((*path, "time_factor_under_load"), "has no effect without 'max_concurrent'")
         given = [latency for _, latency in latencies if latency is not None and latency.model_fields_set]
         self.shapes = bool(given or self._gap or self._headers or settings.output.model_fields_set)
         self.shapes = self.shapes or any(output is not None for _, output in outputs[1:])
@@ -84,10 +93,10 @@ class Traffic:
     def takes_time(self) -> bool:
         """Return whether any answer takes time; ask when nothing was found wrong."""
         entries = (None, *self._settings.per_model)
-        sources = (None, *(source for _, source in _sources(self._config)))
+        sources = (None, *(source for _, source in _sources(self._config) if source.latency))
         return self._headers or any(self._laid(source, entry).timing for entry in entries for source in sources)
 
-    def _check(self, path: SettingPath, section: Latency | Output | None, error: _ErrorAt) -> None:
+    def _check(self, path: SettingPath, section: Latency | Output | None, error: _Tell) -> None:
         """Read the files of samples that a section names."""
         for name in section.model_fields_set if section is not None else ():
             amount = getattr(section, name)
@@ -134,8 +143,13 @@ class Traffic:
         output: dict[str, Any] = {}
         for level in filter(None, (settings.output, entry and entry.output, source and source.output)):
             output |= _given(level)
-        timing = Timing(Latency(**latency), self._config.samples, self._gap, self._share)
-        return Profile(None if timing.instant else timing, Output(**output), bool(output), tokens)
+        timing = Timing(Latency(**latency), self._samples, self._gap, self._share)
+        amount: Amount | None = output.get("tokens")
+        length = sampler(amount, self._samples(amount)) if amount is not None else None
+        return Profile(None if timing.instant else timing, Output(**output), length, bool(output), tokens)
+
+    def _samples(self, amount: Amount) -> Sequence[float]:
+        return self._config.samples(amount.file) if amount.file is not None else ()
 
     def make_up(self, ask: Ask, profile: Profile) -> None:
         """Make up the text that ``ask`` gets, and count it."""
@@ -144,9 +158,8 @@ class Traffic:
         wanted: int
         if profile.tokens is not None:
             wanted = profile.tokens
-        elif output.tokens is not None:
-            samples = self._config.samples(output.tokens.file) if output.tokens.file else ()
-            wanted = round(sampler(output.tokens, samples)(Random(self._number(ask.request))))
+        elif profile.length is not None:
+            wanted = round(profile.length(Random(self._number(ask.request))))
         else:
             wanted = len(ask.user_message.split()) if kind == "echo" else _TOKENS
         cap = body.get("max_completion_tokens")

@@ -34,8 +34,8 @@ _PRESETS = """
 ## Presets
 
 Illustrative, not measured, and named after the class of model that they resemble. Those from `gpt-4` to `claude-haiku`
-are the numbers that llmsim's profiles use, the two of a model's size on a number of H100s those of llm-d-inference-sim's
-examples. Times are in milliseconds, those with a σ normal.
+are the numbers that llmsim's profiles use, those with a model's size the numbers of llm-d-inference-sim's examples.
+Times are in milliseconds; those with a standard deviation are normal.
 
 | preset | `ttft` | `itl` | `prefill_ms_per_token` | `time_factor_under_load` | `max_concurrent` |
 |---|---|---|---|---|---|
@@ -59,7 +59,7 @@ def markdown() -> str:
 
 
 def _time(amount: Any) -> str:
-    return f"{amount['mean']} (σ {amount['std']})" if isinstance(amount, dict) else str(amount)
+    return f"{amount['mean']} (std {amount['std']})" if isinstance(amount, dict) else str(amount)
 
 
 def _settings(section: type[Section], at: SettingPath) -> Iterator[tuple[SettingPath, Any]]:

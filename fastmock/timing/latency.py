@@ -73,7 +73,7 @@ class Timing:
     def __init__(
         self,
         latency: Latency,
-        samples: Callable[[str], Sequence[float]],
+        samples: Callable[[Amount], Sequence[float]],
         chunk_gap: float,
         share: Load,
     ) -> None:
@@ -81,14 +81,14 @@ class Timing:
 
         Args:
             latency: what was given on all levels, laid over each other; its preset is not looked at.
-            samples: reads a file of samples.
+            samples: returns the recorded samples of an amount.
             chunk_gap: seconds between chunks, where neither an inter-token latency nor a speed is given.
             share: counts the answers in flight.
         """
         zero = Amount(mean=0.0)
 
         def compiled(amount: Amount | None) -> Sampler | None:
-            return None if amount is None else sampler(amount, samples(amount.file) if amount.file else ())
+            return None if amount is None else sampler(amount, samples(amount))
 
         amounts = [latency.ttft or zero, latency.itl or zero, latency.tokens_per_second or zero]
         self.draws = any(amount.varies for amount in amounts)
@@ -98,7 +98,7 @@ class Timing:
         self._prefill = latency.prefill_ms_per_token or 0.0
         self._gap = chunk_gap * 1000
         self._by_chunk = self._itl is None and self._speed is None
-        self._most = (latency.time_factor_under_load or 1.0) - 1
+        self._most = (latency.time_factor_under_load or 1.0) - 1 if latency.max_concurrent else 0.0
         self._full = (latency.max_concurrent or 1) - 1
         self._share = share
         self._uneven = bool(self._most) or amounts[1].varies
