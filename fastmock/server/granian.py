@@ -156,14 +156,21 @@ class _Adapter:
 
     def _answer(self, app: App, scope: Any, proto: Any, start: float, body: bytes | errors.ApiError) -> None:
         """Answer a request whose body was read, or could not be."""
-        if isinstance(body, errors.ApiError):
-            self._send(app, scope, proto, start, app.refuse(body))
-            return
-        request = Request(scope.method, scope.path, scope.headers, body)
+
+        def respond() -> None:
+            try:
+                if isinstance(body, errors.ApiError):
+                    answer: Reply | Stream = app.refuse(body)
+                else:
+                    answer = app.handle(Request(scope.method, scope.path, scope.headers, body))
+                self._send(app, scope, proto, start, answer)
+            except Exception:
+                _LOG.exception("an answer could not be sent; this is a defect of fastmock")
+
         if app.manager is None:
-            self._send(app, scope, proto, start, app.handle(request))
+            respond()
         else:  # it may block, which harms no other request here
-            self._threads.submit(lambda: self._send(app, scope, proto, start, app.handle(request)))
+            self._threads.submit(respond)
 
     def _send(self, app: App, scope: Any, proto: Any, start: float, answer: Reply | Stream) -> None:
         status, headers = answer.head.status, [*self._constant(answer.head), ("x-request-id", answer.request_id)]
