@@ -145,7 +145,8 @@ class Case:
         with tempfile.TemporaryDirectory() as name:
             config = Path(name) / "config.json"
             output = {"kind": "counter", "tokens": self.chunks}
-            config.write_text(json.dumps({"latency": self.latency, "output": output}))
+            # Equal requests to a new server would draw equal latencies: each round has a seed of its own.
+            config.write_text(json.dumps({"latency": self.latency, "output": output, "seed": len(self.rounds)}))
             command = [sys.executable, "-m", "fastmock", "--port", "PORT", "--config", str(config)]
             command += ["--runtime", self.runtime, "--workers", str(self.workers), "--log-level", "error"]
             cores = SERVER_CORE if self.workers == 1 else ",".join(map(str, CORES))
