@@ -23,7 +23,7 @@ from fastmock.timing.latency import Sampler, Timing, sampler
 from fastmock.wire import Ask, Reply, Request
 
 _TOKENS = 100  # of made-up text, where nothing says how many
-_MOST_TOKENS = 1_000_000
+_MOST_TOKENS = 200_000
 _LONGEST = 600_000.0  # milliseconds that a header may ask for
 _MOST_KNOWN = 1024
 
@@ -65,7 +65,7 @@ class Traffic:
         self._headers = settings.server.control_headers
         self._gap = settings.streaming.chunk_delay_ms / 1000 if settings.streaming.enabled else 0.0
         self._globs = [(re.compile(translate(entry.model)).match, entry) for entry in settings.per_model]
-        self._number = keyer(settings.seed, "latency")
+        self._number, self._length_number = keyer(settings.seed, "latency"), keyer(settings.seed, "output")
         self._known: dict[tuple[object, ...], Profile] = {}
         latencies: list[tuple[SettingPath, Latency | None]] = [(("latency",), settings.latency)]
         outputs: list[tuple[SettingPath, Output | None]] = [(("output",), settings.output)]
@@ -159,7 +159,7 @@ class Traffic:
         if profile.tokens is not None:
             wanted = profile.tokens
         elif profile.length is not None:
-            wanted = round(profile.length(Random(self._number(ask.request))))
+            wanted = round(profile.length(Random(self._length_number(ask.request))))
         else:
             wanted = len(ask.user_message.split()) if kind == "echo" else _TOKENS
         cap = body.get("max_completion_tokens")
@@ -228,6 +228,6 @@ def _number(header: str, text: str, most: float) -> float:
         value = -1.0
     if not 0 <= value <= most:
         raise errors.ApiError(
-            400, f"Invalid '{header}': expected a number from 0 to {most:g}, but got '{text}'.", header
+            400, f"Invalid '{header}': expected a number from 0 to {most:.0f}, but got '{text}'.", header
         )
     return value
