@@ -487,6 +487,24 @@ def test_lateness_is_counted_by_worker_and_forgotten_after_a_minute():
     assert first.lateness(1060.0).frames == 1
 
 
+def test_who_is_behind_goes_on_in_coarser_pieces_of_which_the_last_is_on_time():
+    share = Share()
+    dues = [number * 0.05 for number in range(10)]
+    pacer = Pacer(iter(dues), lambda begin, end: bytes(range(begin, end)), 0.0, share)
+    assert pacer.take(0.01) == bytes([0])
+    assert pacer.due == pytest.approx(0.05)  # on time: one step after another
+    assert pacer.take(0.12) == bytes([1, 2])
+    assert pacer.due == pytest.approx(0.25)  # behind: the next 0.15 s in one, at the last of them
+    assert pacer.take(0.2) == b""
+    assert pacer.take(0.255) == bytes([3, 4, 5])
+    assert pacer.due == pytest.approx(0.3)  # and on time again
+    assert pacer.take(0.4) == bytes([6, 7, 8])
+    assert pacer.due == pytest.approx(0.45)
+    assert pacer.take(0.45) == bytes([9])
+    assert pacer.due is None
+    assert share.lateness(0.5).frames == 10
+
+
 def test_a_dead_worker_has_nothing_in_flight():
     numbers = shared_numbers(2)
     first, second = Share(), Share()

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 
 import orjson
@@ -52,6 +53,49 @@ def _plain(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
+_About = tuple[str, str, str, str, int, str]
+
+
+def _about(request: Request, answer: Answer) -> _About:
+    """Copy what is noted of a request, which the runtime may not keep, and of its answer."""
+    return (
+        answer.request_id,
+        request.method,
+        request.path,
+        answer.model,
+        answer.head.status,
+        answer.rule,
+    )
+
+
+class _Tally:
+    """Counts the bytes of a stream, and notes them when nobody holds the stream any more: it ended, or was left."""
+
+    def __init__(self, cut: Callable[[int, int], bytes], note: Callable[[int], None]) -> None:
+        self._cut = cut
+        self._note = note
+        self._size = 0
+
+    def cut(self, begin: int, end: int) -> bytes:
+        """See ``Stream.cut``."""
+        data = self._cut(begin, end)
+        self._size += len(data)
+        return data
+
+    def __del__(self) -> None:
+        self._note(self._size)
+
+
+def _waited(dues: Iterator[float], size: int, note: Callable[[int], None]) -> Iterator[float]:
+    """Note a whole answer when its time has passed, or, as one of no bytes, when the client has hung up before."""
+    sent = 0
+    try:
+        yield from dues
+        sent = size
+    finally:
+        note(sent)
+
+
 class RequestLog:
     """The log of one worker.
 
@@ -84,54 +128,24 @@ class RequestLog:
         def noted(request: Request) -> Answer:
             begin = time.perf_counter()
             answer = handler(request)
-            if answer.dues is not None:
-                self._note_at_the_end(request, answer, answer.dues, begin)
-            elif isinstance(answer, Reply):
-                self._note(request, answer, len(answer.body), begin)
+            note = partial(self._note, _about(request, answer), begin)
+            if not isinstance(answer, Reply):
+                answer.cut = _Tally(answer.cut, note).cut
+            elif answer.dues is None:
+                note(len(answer.body))
+            else:
+                answer.dues = _waited(answer.dues, len(answer.body), note)
             return answer
 
         return noted
 
-    def _note_at_the_end(self, request: Request, answer: Answer, dues: Iterator[float], begin: float) -> None:
-        """Note an answer that takes its time when it has been sent, or when the client has hung up."""
-        size = 0
-        over = False
-
-        def counted() -> Iterator[float]:
-            nonlocal over
-            try:
-                yield from dues
-                over = True
-            finally:  # at the end of a stream its last step is still to be cut
-                if isinstance(answer, Reply):
-                    self._note(request, answer, len(answer.body) if over else 0, begin)
-                elif not over:
-                    self._note(request, answer, size, begin)
-
-        answer.dues = counted()
-        if isinstance(answer, Reply):
-            return
-        cut = answer.cut
-
-        def measured(first: int, last: int) -> bytes:
-            nonlocal size
-            data = cut(first, last)
-            size += len(data)
-            if over:
-                self._note(request, answer, size, begin)
-            return data
-
-        answer.cut = measured
-
-    def _note(self, request: Request, answer: Answer, size: int, begin: float) -> None:
+    def _note(self, about: "_About", begin: float, size: int) -> None:
         if len(self._lines) >= _BUFFER:
             self._lost += 1
             return
+        request_id, method, path, model, status, rule = about
         spent = (time.perf_counter() - begin) * 1000
-        status = answer.head.status
-        # Everything is copied out of the request, which the runtime may not keep.
-        line = (request.method, request.path, answer.model, status, size, spent, answer.rule)
-        self._lines.append(Line(time.time(), answer.request_id, *line))
+        self._lines.append(Line(time.time(), request_id, method, path, model, status, size, spent, rule))
 
     def _run(self) -> None:
         while True:
