@@ -1,6 +1,6 @@
 """One thread that does many things at their times: whatever is due is done in one waking.
 
-A timer for each stream takes so much more that 5,000 streams on one core end 37 % late instead of 7 %.
+With a timer and a task of asyncio for each stream 5,000 of them on one core ended 51 % late instead of 11 %.
 """
 
 import logging
