@@ -144,3 +144,16 @@ def wait_until(true: Callable[[], bool], seconds: float) -> bool:
             return True
         time.sleep(0.01)
     return true()
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``fastmock`` until it ends."""
+    return subprocess.run(
+        [sys.executable, "-m", "fastmock", *arguments],
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )

@@ -6,7 +6,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -18,7 +17,7 @@ import pytest
 import trustme
 from openai import OpenAI
 
-from .conftest import ROOT, wait_until
+from .conftest import command, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -265,14 +264,6 @@ def test_http2_in_the_clear(serve):
 def test_wrong_tls_is_an_error_at_start(certificate, tmp_path, arguments, said):
     cert, key, _ = certificate
     words = [{"CERT": cert, "KEY": key}.get(word, word) for word in arguments]
-    done = subprocess.run(
-        [sys.executable, "-m", "fastmock", *words],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    done = command(*words, cwd=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr

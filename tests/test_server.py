@@ -18,7 +18,7 @@ import orjson
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from .conftest import ROOT, Server, wait_until
+from .conftest import ROOT, Server, command, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -305,18 +305,6 @@ def test_hosts(serve, runtime, host):
         assert orjson.loads(answer.read())["status"] == "ok"
 
 
-def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fastmock", *arguments],
-        cwd=cwd,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-
-
 def test_a_busy_port_is_one_clear_line(server, tmp_path):
     done = command("--port", str(server.port), cwd=tmp_path)
     assert done.returncode == 1
@@ -348,6 +336,13 @@ def test_the_curl_line_works(serve):
     if done.returncode == 127:
         pytest.skip("curl is not installed")
     assert orjson.loads(done.stdout)["object"] == "chat.completion"
+
+
+def test_threads_of_a_worker_do_not_throw_each_other_off_the_cpu(server):
+    """Without it 5,000 streams on Granian end more than 10 % late instead of 5 %."""
+    for pid in server.workers():
+        policies = [os.sched_getscheduler(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir()]
+        assert sum(policy != os.SCHED_BATCH for policy in policies) <= 1  # the control thread began before
 
 
 def test_auto_takes_granian_for_pacing(serve):

@@ -13,6 +13,7 @@ import sys
 import termios
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -59,10 +60,8 @@ def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeou
     http: Any = import_module("granian.http")
     logging.getLogger("_granian").setLevel(logging.WARNING)
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)  # threads inherit the mask
-    import os
-
-    if os.environ.get("SB"):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    # Threads that wake each other, here for every frame, shall not throw each other off the CPU.
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     stop = private.WorkerSignal()
     ended = threading.Event()
     stop.add_cb(ended.set)
@@ -205,7 +204,7 @@ Answer = Callable[[bytes | errors.ApiError], None]
 def _whole_body(answer: Answer, reading: Any) -> None:
     try:
         body: bytes | errors.ApiError = reading.result()
-    except Exception:  # what is raised for a body cut short or malformed has no public name
+    except RuntimeError:  # as which Granian's own errors come: the body was cut short, or malformed
         body = errors.bad_json()
     answer(body)
 
@@ -229,7 +228,7 @@ class _Body:
     def _take(self, reading: Any) -> None:
         try:
             self._body += reading.result()
-        except Exception:
+        except RuntimeError:
             self._answer(errors.bad_json())
             return
         if len(self._body) > self._limit:
@@ -238,7 +237,7 @@ class _Body:
             self.read()
 
 
-class _Play:
+class _Play(ABC):
     """An answer that takes its time; see ``wheel.Play``."""
 
     __slots__ = ("_gone", "_pacer", "_proto", "_watch", "_wheel")
@@ -289,12 +288,13 @@ class _Play:
     def _reads_slowly(self) -> bool:
         return False
 
+    @abstractmethod
     def _send(self, data: bytes) -> bool:
         """Send a part; return whether there is anyone to read it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _end(self) -> None:
-        raise NotImplementedError
+        """Do what is left to do when everything has been sent."""
 
 
 class _Waiting(_Play):
@@ -337,7 +337,7 @@ class _Streaming(_Play):
                 # Nothing is waited for: Granian only queues it, and what it returns tells whether the client hung up.
                 for _ in self._transport.send_bytes(data):
                     pass
-            except Exception:  # RSGIProtocolClosed or RuntimeError
+            except RuntimeError:  # as which RSGIProtocolClosed comes
                 return False
         return True
 
