@@ -2,29 +2,35 @@
 
 import hashlib
 import logging
+import re
 import ssl
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from fastmock import __version__
-from fastmock.api import chat, completions, errors, heads
+from fastmock.api import chat, checks, completions, errors, heads
 from fastmock.api.auth import Guard, authorizer
 from fastmock.api.embeddings import Embeddings
 from fastmock.api.managed import ManagedCompletions, ManagedEmbeddings, compiled
 from fastmock.api.models import Models
 from fastmock.api.rulebook import Findings, Rulebook
 from fastmock.api.simulated import simulator
+from fastmock.api.stored import StoredCompletions
 from fastmock.api.traffic import Traffic
 from fastmock.config.load import Config, SettingPath, load
 from fastmock.config.problems import ConfigError, did_you_mean
+from fastmock.content import tokens
 from fastmock.content.ids import unique
 from fastmock.responses import ResponseManager
+from fastmock.rules.explain import Verdict
 from fastmock.state.block import Share
-from fastmock.wire import Head, Reply, Request, Stream
+from fastmock.state.store import Store
+from fastmock.wire import Ask, Head, Reply, Request, Stream
 
 Answer = Reply | Stream
 Endpoint = Callable[[Request, str], Answer]
@@ -54,9 +60,10 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     share = Share()
     traffic = Traffic(config, share, findings.error, findings.warn)
     common = made, fingerprint, traffic, findings
-    chats = Rulebook(config, "chat_completions", chat.ChatShape(), chat.document_of, *common)
-    texts = Rulebook(config, "completions", completions.CompletionShape(), completions.document_of, *common)
-    embeddings = Embeddings(config, made, traffic, findings)
+    vocabularies = _vocabularies(config, findings)
+    chats = Rulebook(config, "chat_completions", chat.ChatShape(), *common)
+    texts = Rulebook(config, "completions", completions.CompletionShape(), *common)
+    embeddings = Embeddings(config, made, traffic, vocabularies, findings)
     named = settings.responses.manager
     if manager is None and named is not None:
         manager = _manager(named, findings)
@@ -66,24 +73,43 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     if settings.server.simulate_errors and settings.server.error_rate == 0:
         findings.warn(("server", "simulate_errors"), "has no effect while 'server.error_rate' is 0")
     models = Models(settings.models, made)
-    made_chat, made_text = chat.Chat(chats), completions.Completions(texts)
+    store = Store(settings.stored.max_entries)
+    stored = StoredCompletions(store, made, settings.stored.strict_ids)
+    made_chat, made_text = chat.Chat(chats, vocabularies, stored), completions.Completions(texts, vocabularies)
     says: tuple[Endpoint, Endpoint, Endpoint] = (made_chat, made_text, embeddings)
     if manager is not None:
         manager.bind(
             {"chat": compiled(made_chat), "completion": compiled(made_text), "embedding": compiled(embeddings)}
         )
         says = (
-            ManagedCompletions(chats, chat.parse, manager.generate_chat_response),
-            ManagedCompletions(texts, completions.parse_one, manager.generate_completion_response),
+            ManagedCompletions(chats, made_chat.parse, manager.generate_chat_response),
+            ManagedCompletions(texts, made_text.parse, manager.generate_completion_response),
             ManagedEmbeddings(embeddings, manager.generate_embedding_response),
         )
     names = ("/chat/completions", "/completions", "/embeddings")
     routes = {name: {"POST": endpoint} for name, endpoint in zip(names, says, strict=True)}
     routes["/models"] = {"GET": models.all}
+    routes["/chat/completions"]["GET"] = stored.all
+    below: list[tuple[str, dict[str, Endpoint]]] = [
+        (r"/models/.+", {"GET": models.one}),
+        (r"/chat/completions/[^/]+", {"GET": stored.one, "POST": stored.update, "DELETE": stored.delete}),
+        (r"/chat/completions/[^/]+/messages", {"GET": stored.messages}),
+    ]
     for rulebook in (chats, texts):
         if len(rulebook.rules) <= _MOST_COMPARED:
             findings.warnings.extend(rulebook.never_win())
-    return App(config, made, routes, models.one, findings.warnings, [chats, texts], manager, traffic, share)
+    app = App(config, made, routes, below, findings.warnings, [chats, texts], manager, traffic, share, store)
+    app.reads = {"messages": (made_chat.parse, chats), "prompt": (made_text.parse, texts)}
+    return app
+
+
+def _vocabularies(config: Config, findings: Findings) -> tokens.OfModel:
+    """Return what counts tokens."""
+    wanted = config.settings.usage.tokenizer
+    if wanted == "exact" and not tokens.available():
+        findings.error(("usage", "tokenizer"), "exact counts need the extra: pip install 'fastmock[tokens]'")
+        return tokens.estimated
+    return tokens.estimated if wanted == "estimate" or not tokens.available() else tokens.exact()
 
 
 def _check_server(config: Config, findings: Findings) -> None:
@@ -155,19 +181,24 @@ class App:
         handlers: by method and path, for a runtime that routes by itself; ``elsewhere`` is for all the rest.
         takes_time: whether any answer is spread over time, and ``delays_whole`` whether whole ones are too.
         share: the worker's part of the shared block.
+        store: keeps answers, for all workers.
+        reads: for the parameter by which a kind of completions is known, what reads a request, and its rules.
     """
+
+    reads: Mapping[str, tuple[Callable[[dict[str, Any], str], Ask], Rulebook]]
 
     def __init__(
         self,
         config: Config,
         made: heads.Heads,
         routes: dict[str, dict[str, Endpoint]],
-        one_model: Endpoint,
+        below: Sequence[tuple[str, dict[str, Endpoint]]],
         warnings: list[str],
         rulebooks: list[Rulebook],
         manager: ResponseManager | None,
         traffic: Traffic,
         share: Share,
+        store: Store,
     ) -> None:
         settings = config.settings
         self.config = config
@@ -177,12 +208,13 @@ class App:
         self.takes_time = traffic.takes_time()
         self.delays_whole = self.takes_time and traffic.delays_whole
         self.share = share
+        self.store = store
         self._heads = made
         guards = authorizer(settings.auth), simulator(settings.server, settings.seed)
         self._guards = [guard for guard in guards if guard]
         self._routes = {f"{base}{path}": methods for base in ("", "/v1") for path, methods in routes.items()}
-        self._one_model = {"GET": one_model}
-        for methods in (self._one_model, *self._routes.values()):
+        self._below = [(re.compile(f"(?:/v1)?{pattern}").fullmatch, methods) for pattern, methods in below]
+        for methods in (*self._routes.values(), *(methods for _, methods in self._below)):
             if "GET" in methods:
                 methods["HEAD"] = methods["GET"]  # the runtime leaves the body out
         self.handlers = {
@@ -203,6 +235,18 @@ class App:
     def handle(self, request: Request) -> Answer:
         """Answer a request, whatever it is."""
         return self.handlers.get((request.method, request.path), self.elsewhere)(request)
+
+    def explain(self, body: str | bytes, headers: Mapping[str, str]) -> Verdict:
+        """Say which rule answers a request for completions, and which came nearest.
+
+        Raises:
+            ApiError: the request is wrong.
+        """
+        parsed = checks.parse(body)
+        read, rulebook = self.reads["prompt" if "prompt" in parsed else "messages"]
+        ask = read(parsed, unique())
+        ask.request = Request("POST", "", headers, body)
+        return rulebook.explain(ask)
 
     def refuse(self, error: errors.ApiError, name: str = "") -> Reply:
         """Return an error as an answer; for a runtime, also one that it found by itself."""
@@ -236,15 +280,15 @@ class App:
         return handler
 
     def _other(self, request: Request, name: str) -> Answer:
-        """Answer what is not found by method and path: a trailing slash, a model by its name, a preflight, nothing."""
+        """Answer what is not found by method and path: a trailing slash, what has an id, a preflight, nothing."""
         path = request.path
         if path.endswith("/") and path != "/":
             path = path[:-1]
         methods = self._routes.get(path)
         if methods is None:
-            if not path.startswith(("/v1/models/", "/models/")):
+            methods = next((methods for match, methods in self._below if match(path)), None)
+            if methods is None:
                 raise errors.no_such_url(request.method, path)
-            methods = self._one_model
         endpoint = methods.get(request.method)
         if endpoint is not None:
             for guard in () if path == "/health" else self._guards:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fastmock import __version__
+from fastmock.api.errors import ApiError
 from fastmock.app import App, compile_layers
 from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import Pattern, Source
@@ -19,7 +20,10 @@ from fastmock.config.schema import json_schema
 from fastmock.responses import ResponseManager
 
 _DESCRIPTION = "A mock OpenAI API server: point an OpenAI client at it."
-_COMMANDS = "say what a configuration loads and what is wrong with it | print its JSON Schema | (neither) serve"
+_COMMANDS = (
+    "say what a configuration loads and what is wrong with it | which pattern answers a request, and which came nearest | "
+    "print the configuration's JSON Schema | (none of them) serve"
+)
 _EPILOG = (
     "Without --config, ./config.json or ./config.yaml is taken when present. "
     "Every setting has an environment variable, such as FASTMOCK_PORT; a flag wins over it."
@@ -30,9 +34,9 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = argparse.ArgumentParser("fastmock", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False)
     add = made.add_argument
-    commands = ("serve", "check", "schema")
-    add("command", nargs="?", metavar="check|schema", choices=commands, default="serve", help=_COMMANDS)
-    add("file", nargs="?", metavar="FILE", help="for 'check': the same as --config")
+    commands = ("serve", "check", "explain", "schema")
+    add("command", nargs="?", metavar="check|explain|schema", choices=commands, default="serve", help=_COMMANDS)
+    add("file", nargs="?", metavar="FILE", help="for 'check': the same as --config; for 'explain': the request's body")
     add("--config", metavar="FILE", help="configuration, JSON or YAML")
     add("--host", help="name or address to listen on (127.0.0.1)")
     add("--port", help="TCP port; 0 takes a free one (8080)")
@@ -45,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--response-manager", metavar="MODULE:CLASS", help="a class of yours that says the answers")
     add("--shutdown-timeout", metavar="S", help="seconds that streams are given to end on SIGTERM (30)")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
+    add("--header", metavar="'NAME: VALUE'", action="append", help="for 'explain': a header of the request")
     add("--version", action="version", version=f"fastmock {__version__}")
     return made
 
@@ -53,16 +58,18 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
     """Run the command and return its exit code: 0 done, 1 could not listen or serve, 2 wrong usage or configuration."""
     parsing = parser()
     arguments = vars(parsing.parse_args(argv))
-    command, file, positional = (arguments.pop(name) for name in ("command", "config", "file"))
-    if positional and (command != "check" or file):
+    command, file, positional, headers = (arguments.pop(name) for name in ("command", "config", "file", "header"))
+    if positional and (command not in ("check", "explain") or (command == "check" and file)):
         parsing.error(f"unrecognized argument: {positional}")
+    if command == "explain" and not positional:
+        parsing.error("explain needs a FILE with the body of a request")
     if command == "schema":
         print(json_schema(), end="", file=stdout)
         return 0
     flags: dict[SettingPath, str] = {setting(name): value for name, value in arguments.items() if value is not None}
 
     def compile_() -> App:
-        return compile_layers(file or positional, environ, flags)
+        return compile_layers(file or (positional if command == "check" else None), environ, flags)
 
     try:
         app = compile_()
@@ -76,11 +83,34 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
         for line in listing(app):
             print(line, file=stdout)
         return 0
+    if command == "explain":
+        return explain(app, positional, headers or [], stdout, stderr)
     level = app.config.settings.server.log_level.upper()
     logging.basicConfig(stream=stderr, level=level, format="%(asctime)s %(levelname)s %(message)s")
     for warning in app.warnings:
         print(f"fastmock: warning: {warning}", file=stderr)
     return serve(app, compile_, stdout, stderr)
+
+
+def explain(app: App, file: str, headers: Sequence[str], stdout: TextIO, stderr: TextIO) -> int:
+    """Say which pattern answers the request in ``file``, which came nearest, and why; return the exit code."""
+    parted = (header.partition(":") for header in headers)
+    try:
+        verdict = app.explain(
+            Path(file).read_bytes(), {name.strip().lower(): value.strip() for name, _, value in parted}
+        )
+    except OSError as error:
+        print(f"fastmock: {file} cannot be read: {error.strerror}", file=stderr)
+        return 2
+    except ApiError as error:
+        print(f"fastmock: the request is answered with {error.status}: {error.message}", file=stderr)
+        return 2
+    print(f"answered by  {verdict.winner}", file=stdout)
+    if verdict.nearest is not None:
+        print(f"nearest      {verdict.nearest}", file=stdout)
+        for difference in verdict.differences:
+            print(f"             {difference}", file=stdout)
+    return 0
 
 
 def serve_from_python(
@@ -122,7 +152,7 @@ def listing(app: App) -> Iterator[str]:
     for rulebook in app.rulebooks:
         yield f"{rulebook.section}"
         for rule, name in zip([*rulebook.rules, rulebook.default], rulebook.names, strict=True):
-            match = rule.match.model_dump(exclude_none=True) if isinstance(rule, Pattern) else {}
+            match = rule.match.model_dump(exclude_none=True, by_alias=True) if isinstance(rule, Pattern) else {}
             priority = f"{rule.priority:>6}" if isinstance(rule, Pattern) else " " * 6
             when = ", ".join(f"{key} {value!r}" for key, value in match.items()) or "always"
             yield f"{priority}  {name}: {when} -> {_said(rule)}"

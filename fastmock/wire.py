@@ -1,12 +1,18 @@
-"""The contract with a runtime (Request in, Reply or Stream out) and the neutral form between dialects and rules (Ask).
+"""The contract with a runtime (Request in, Reply or Stream out) and the neutral forms between dialects and rules.
+
+Those are what a request asks for (Ask, Demands) and what is said to it (Answer).
 
 Nothing here knows a server, a dialect or a rule.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 Headers = tuple[tuple[str, str], ...]
+Query = Mapping[str, Sequence[str]]
+"""The parameters after the question mark of a URL, decoded; each may be given several times."""
 
 
 class RequestHeaders(Protocol):
@@ -24,9 +30,10 @@ class Request:
         path: percent-decoded, with or without a trailing slash.
         headers: see RequestHeaders.
         body: ``str`` where the runtime has already decoded UTF-8, else ``bytes``.
+        query: see Query; only what is not posted has one.
     """
 
-    __slots__ = ("body", "headers", "method", "path")
+    query: Query = MappingProxyType({})
 
     def __init__(self, method: str, path: str, headers: RequestHeaders, body: str | bytes) -> None:
         self.method = method
@@ -55,10 +62,12 @@ class Reply:
         model: the model that was asked for, for the request log; empty where nobody noted it.
         rule: the name of the rule that won, likewise.
         dues: None where it is sent at once; else it is sent at the last of them. As in Stream.
+        more: headers for this answer alone.
     """
 
     model = ""
     rule = ""
+    more: Headers = ()
     dues: Iterator[float] | None = None
 
     def __init__(self, head: Head, request_id: str, body: bytes) -> None:
@@ -75,11 +84,12 @@ class Stream:
             step ahead of what is sent, so that what a step waits for may depend on the load.
         cut: returns the bytes of the steps from one number up to another. What is due together is made and sent in one:
             under load that saves most of the cost.
-        model, rule: as in Reply.
+        model, rule, more: as in Reply.
     """
 
     model = ""
     rule = ""
+    more: Headers = ()
 
     def __init__(self, head: Head, request_id: str, dues: Iterator[float], cut: Callable[[int, int], bytes]) -> None:
         self.head = head
@@ -88,24 +98,148 @@ class Stream:
         self.cut = cut
 
 
+class Tool(NamedTuple):
+    """A tool that a request offers.
+
+    Attributes:
+        name: its name.
+        schema: the JSON Schema of its arguments; None where it takes a text instead (a custom tool).
+    """
+
+    name: str
+    schema: Any
+
+
+class ToolCall(NamedTuple):
+    """A call of a tool.
+
+    Attributes:
+        id: its id, to which the result will refer.
+        name: the tool's name.
+        arguments: a JSON text; of a custom tool the text that it takes.
+        custom: whether it is a custom tool.
+    """
+
+    id: str
+    name: str
+    arguments: str
+    custom: bool = False
+
+
+class TokenProb(NamedTuple):
+    """A token that was said: its bytes, its log probability, and the likeliest tokens in its place with theirs."""
+
+    token: bytes
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said, once: every dialect renders it, whole or as a stream.
+
+    Attributes:
+        text: the words; None where none are said beside a call or a refusal.
+        calls: the tools that are called.
+        refusal: the words of a refusal.
+        finish_reason: ``stop``, ``length``, ``tool_calls`` or ``content_filter``.
+        tokens: how many tokens it has.
+        logprobs: the tokens of the text, or of the refusal, with their probabilities, where they are wanted.
+    """
+
+    text: str | None = None
+    calls: tuple[ToolCall, ...] = ()
+    refusal: str | None = None
+    finish_reason: str = "stop"
+    tokens: int = 0
+    logprobs: tuple[TokenProb, ...] | None = None
+
+
+@dataclass(slots=True)
+class Demands:
+    """What a request demands of the form of its answer.
+
+    Attributes:
+        tools: what is offered.
+        allowed: what of it may be called; None where all may.
+        call: ``none``, ``auto``, or ``required`` where one of the allowed has to be called.
+        parallel: whether several calls may be made at once.
+        legacy: whether the tools are functions in the form that came before tools.
+        called: the names of the tools that have been called since the user last spoke.
+        json: whether the text has to be JSON.
+        schema: the JSON Schema that the text has to fit; None without one.
+        name: what the request calls that schema.
+        stop: texts before the first of which the answer ends.
+        top_logprobs: how many likely tokens are wanted with each token; None where no probabilities are wanted.
+        prediction: the text that the request expects; None without one.
+    """
+
+    tools: Sequence[Tool] = ()
+    allowed: Sequence[Tool] | None = None
+    call: str = "auto"
+    parallel: bool = True
+    legacy: bool = False
+    called: frozenset[str] = frozenset()
+    json: bool = False
+    schema: Any = None
+    name: str = ""
+    stop: tuple[str, ...] = ()
+    top_logprobs: int | None = None
+    prediction: str | None = None
+
+
+class Vocabulary(Protocol):
+    """Counts tokens as a model would."""
+
+    def __hash__(self) -> int:
+        """Tell it from others: counts are remembered by it."""
+
+    def count(self, text: str) -> int:
+        """Return how many tokens ``text`` has; 0 only for the empty one."""
+
+    def count_all(self, texts: Sequence[str]) -> int:
+        """Return how many tokens ``texts`` have together; one call instead of many."""
+
+    def tokens(self, text: str) -> list[bytes]:
+        """Cut ``text`` into its tokens, in UTF-8; one may end inside a character."""
+
+
 class Ask:
     """What a request asks for, whichever dialect it came in: what rules look at and templates splice.
+
+    A dialect sets what it knows. What only some rules look at (``turn`` and what follows it) it may override as
+    properties, which then cost nothing where no rule does.
 
     Attributes:
         unique: 32 hexadecimal digits, no two alike on any worker.
         body: the parsed request.
         model: the model's name, as asked for.
+        vocabulary: counts tokens for that model.
         user_message: the text of the last user message, its text parts joined (the prompt, for completions).
         system_prompt: the text of the system and developer messages, joined by newlines.
-        stream: whether a stream is wanted, ``include_usage`` whether it ends with a usage chunk, and
-            ``continuous_usage`` whether every chunk has the usage so far.
+        stream: whether a stream is wanted, ``include_usage`` whether it ends with a usage chunk, ``continuous_usage``
+            whether every chunk has the usage so far, and ``obfuscation`` whether chunks are padded (None: as
+            configured).
         choices: how many choices are wanted (``n``).
+        demands: what is demanded of the form of the answer; None where any ready text will do.
         request: the request it came in, while it is being answered; None where it came from a response manager.
         rule: the number of the rule that won, -1 for the default.
         output: the text that was made up for it, of ``output_tokens`` tokens; empty where none was needed.
         finish_reason: why that text ends.
-        prompt_tokens: tokens of the whole prompt.
-        completion_tokens: tokens of the answer; set once it is known.
+        service_tier: what the answer says of it.
+        prompt_tokens: tokens of the whole prompt, of which ``cached_tokens`` were seen before and ``audio_tokens`` are
+            sound.
+        completion_tokens: tokens of the answer, ``unsaid_tokens`` of which are not in its text; set once it is known.
+        reasoning_tokens, accepted_tokens, rejected_tokens: the tokens of reasoning, and of a prediction that came true
+            and that did not.
+        turn: the number of the answer in its conversation, from 1.
+        messages: how many messages there are.
+        last_role: the role of the last message.
+        results: the names of the tools whose results the conversation ends with.
+        offered: the names of the tools that may be called.
+        endpoint: the kind of endpoint.
+        response_format: ``text``, ``json_object`` or ``json_schema``.
+        user: who asks, as the request says.
     """
 
     # Class attributes, not slots: most asks leave most of them alone, and one is made in half the time.
@@ -114,16 +248,80 @@ class Ask:
     stream = False
     include_usage = False
     continuous_usage = False
+    obfuscation: bool | None = None
     choices = 1
+    demands: Demands | None = None
     request: Request | None = None
     rule = -1
     output = ""
     output_tokens = 0
     finish_reason = "stop"
+    service_tier = "default"
     prompt_tokens = 0
+    cached_tokens = 0
+    audio_tokens = 0
     completion_tokens = 0
+    unsaid_tokens = 0
+    reasoning_tokens = 0
+    accepted_tokens = 0
+    rejected_tokens = 0
+    endpoint = ""
+    vocabulary: Vocabulary
 
     def __init__(self, unique: str, body: dict[str, Any], model: str) -> None:
         self.unique = unique
         self.body = body
         self.model = model
+
+    @property
+    def turn(self) -> int:
+        """See the class."""
+        return 1
+
+    @property
+    def messages(self) -> int:
+        """See the class."""
+        return 1
+
+    @property
+    def last_role(self) -> str:
+        """See the class."""
+        return "user"
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """See the class."""
+        return ()
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """See the class."""
+        return tuple(tool.name for tool in self.demands.tools) if self.demands else ()
+
+    @property
+    def response_format(self) -> str:
+        """See the class."""
+        demands = self.demands
+        return (
+            "text"
+            if demands is None or not demands.json
+            else "json_object"
+            if demands.schema is None
+            else "json_schema"
+        )
+
+    @property
+    def user(self) -> str:
+        """See the class."""
+        user = self.body.get("user")
+        return user if isinstance(user, str) else ""
+
+    def header(self, name: str) -> str | None:
+        """Return a header of the request, by its name in any case; None without one."""
+        return self.request.headers.get(name.lower()) if self.request else None
+
+    def entry(self, name: str) -> str | None:
+        """Return an entry of the request's ``metadata``; None without one."""
+        metadata = self.body.get("metadata")
+        value = metadata.get(name) if isinstance(metadata, dict) else None
+        return value if isinstance(value, str) else None

@@ -100,7 +100,7 @@ def test_n_choices(call, stream):
 
 
 def test_variables_are_escaped_for_where_they_stand(call):
-    post = call(rules({"match": {}, "content": "$model: ${user_message} for $$5"}))
+    post = call(rules({"match": {}, "content": "$model: ${user_message} for $$5"}, usage={"tokenizer": "estimate"}))
     message = 'say "hi"\n\\ $model 100%'
     answer = orjson.loads(post(PATH, {"model": 'a"b', "messages": [{"role": "user", "content": message}]}).body)
     assert answer["choices"][0]["message"]["content"] == f'a"b: {message} for $5'

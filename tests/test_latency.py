@@ -335,7 +335,8 @@ def test_presets(tmp_path, name):
 
 
 def test_embeddings_take_the_time_to_first_token(tmp_path):
-    app = make_app({"latency": {"ttft": 20, "itl": 1000, "prefill_ms_per_token": 5}}, tmp_path)
+    latency = {"ttft": 20, "itl": 1000, "prefill_ms_per_token": 5}
+    app = make_app({"latency": latency, "usage": {"tokenizer": "estimate"}}, tmp_path)
     body = orjson.dumps({"model": "m", "input": ["abcd", "abcdefgh"]})
     answer = app.handle(Request("POST", "/v1/embeddings", KEY, body))
     assert list(answer.dues) == pytest.approx([0.02 + 3 * 0.005])

@@ -1,111 +1,48 @@
-"""``POST /v1/chat/completions``."""
+"""``POST /v1/chat/completions``: answers rendered, whole or as the chunks of a stream, and the endpoint."""
 
+from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
-from fastmock.api import checks, errors
+from fastmock.api import chat_ask, checks
 from fastmock.api.rulebook import Rulebook
 from fastmock.api.script import FINISH_REASON, OUTPUT, Chunks, Document, ShapeError, envelope, fragment
+from fastmock.api.stored import StoredCompletions
+from fastmock.config.model import Saying
 from fastmock.content.pieces import sized
-from fastmock.content.tokens import count, count_all
-from fastmock.wire import Ask, Reply, Request, Stream
+from fastmock.content.template import JsonText
+from fastmock.content.tokens import OfModel
+from fastmock.wire import Answer, Ask, Reply, Request, Stream, ToolCall
 
-_ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
-_ROLE_NAMES = "'system', 'assistant', 'user', 'function', 'tool', and 'developer'"
-_IMAGE_TOKENS = 85  # what OpenAI charges for one image of low detail
-
-
-def parse(body: dict[str, Any], unique: str) -> Ask:
-    """Read a request; raise the API's own error where it is wrong."""
-    ask = Ask(unique, body, checks.model_of(body))
-    messages = body.get("messages")
-    if type(messages) is not list:
-        if messages is None:
-            raise errors.missing("messages")
-        raise errors.wrong_type("messages", "an array of objects", messages)
-    if not messages:
-        raise errors.empty_array("messages")
-    system = None
-    texts = []
-    tokens = 3 + 3 * len(messages)  # what OpenAI's cookbook adds: three a reply, three a message
-    for index, message in enumerate(messages):
-        if type(message) is not dict:
-            raise errors.wrong_type(f"messages[{index}]", "an object", message)
-        role = message.get("role")
-        if type(role) is not str or role not in _ROLES:
-            raise _wrong_role(role, index)
-        content = message.get("content")
-        if type(content) is str:
-            texts.append(content)
-        else:
-            content, extra = _other_content(message, content, role, index)
-            tokens += extra
-        if role == "user":
-            ask.user_message = content
-        elif role == "system" or role == "developer":
-            system = content if system is None else f"{system}\n{content}"
-    ask.prompt_tokens = tokens + count_all(texts)
-    if system is not None:
-        ask.system_prompt = system
-    checks.read_options(ask)
-    return ask
-
-
-def _wrong_role(role: Any, index: int) -> errors.ApiError:
-    param = f"messages[{index}].role"
-    if role is None:
-        return errors.missing(param)
-    return (
-        errors.not_among(param, role, _ROLE_NAMES) if type(role) is str else errors.wrong_type(param, "a string", role)
-    )
-
-
-def _other_content(message: Document, content: Any, role: str, index: int) -> tuple[str, int]:
-    """Return the text and the tokens of a message whose content is not simply a string."""
-    tokens = 0
-    if calls := message.get("tool_calls") or message.get("function_call"):
-        tokens = count(orjson.dumps(calls).decode())
-    if content is None:
-        if role == "assistant" or role == "function":
-            return "", tokens
-        if "content" not in message:
-            raise errors.missing(f"messages[{index}].content")
-        param = f"messages.[{index}].content"
-        raise errors.ApiError(400, "Invalid value for 'content': expected a string, got null.", param)
-    if type(content) is not list:
-        raise errors.wrong_type(f"messages[{index}].content", "one of a string or array of objects", content)
-    texts = []
-    for place, part in enumerate(content):
-        param = f"messages[{index}].content[{place}]"
-        if type(part) is not dict:
-            raise errors.wrong_type(param, "an object", part)
-        kind = part.get("type")
-        if type(kind) is not str:
-            raise (
-                errors.missing(f"{param}.type")
-                if kind is None
-                else errors.wrong_type(f"{param}.type", "a string", kind)
-            )
-        if kind == "text":
-            text = part.get("text")
-            if type(text) is not str:
-                raise (
-                    errors.missing(f"{param}.text")
-                    if text is None
-                    else errors.wrong_type(f"{param}.text", "a string", text)
-                )
-            texts.append(text)
-            tokens += count(text)
-        elif kind == "image_url":
-            tokens += _IMAGE_TOKENS
-    return "".join(texts), tokens
+_MESSAGE = ("role", "content", "refusal", "tool_calls", "function_call", "annotations")
 
 
 class ChatShape:
     """See ``script.Shape``."""
 
     chunk_object = "chat.completion.chunk"
+
+    def document(self, saying: Saying) -> Document:
+        """See ``script.Shape``."""
+        message: Document = {"content": saying.content}
+        if saying.content is None and saying.tool_calls is None and saying.refusal is None:
+            message["content"] = OUTPUT
+        if saying.refusal is not None:
+            message["refusal"] = saying.refusal
+        if saying.tool_calls is not None:
+            message["tool_calls"] = [
+                {
+                    "id": call.id or f"${{call_id}}{place or ''}",
+                    "type": "function",
+                    "function": {
+                        "name": call.name.replace("$", "$$"),
+                        "arguments": call.arguments.replace("$", "$$")
+                        if isinstance(call.arguments, str)
+                        else JsonText(call.arguments),
+                    },
+                }
+                for place, call in enumerate(saying.tool_calls)
+            ]
+        return {"choices": [{"message": message}]}
 
     def whole(self, document: Document, fingerprint: str) -> Document:
         """See ``script.Shape``."""
@@ -116,48 +53,114 @@ class ChatShape:
             document, "chat.completion", "chat_id", [_choice(c, i) for i, c in enumerate(choices)], fingerprint
         )
 
-    def tokens(self, choice: Document) -> int:
+    def answer(self, choice: Document) -> Answer:
         """See ``script.Shape``."""
         message = choice["message"]
-        tokens = count(message.get("content") or "") + count(message.get("refusal") or "")
-        return tokens + (count(orjson.dumps(calls).decode()) if (calls := message.get("tool_calls")) else 0)
+        calls = [_call(call) for call in message.get("tool_calls") or ()]
+        if legacy := message.get("function_call"):
+            calls.append(ToolCall("", legacy["name"], legacy.get("arguments") or ""))
+        reason = choice["finish_reason"]
+        return Answer(
+            message.get("content"),
+            tuple(calls),
+            message.get("refusal"),
+            "tool_calls" if reason == "function_call" else reason,
+        )
 
-    def text(self, choice: Document) -> str | None:
+    def choice(self, answer: Answer, index: int, ask: Ask) -> Document:
         """See ``script.Shape``."""
-        message = choice["message"]
-        return None if message.get("refusal") or message.get("tool_calls") else message.get("content")
+        legacy = ask.demands is not None and ask.demands.legacy
+        reason = "function_call" if legacy and answer.finish_reason == "tool_calls" else answer.finish_reason
+        message: Document = {"role": "assistant", "content": answer.text, "refusal": answer.refusal, "annotations": []}
+        if answer.calls and legacy:
+            message["function_call"] = {"name": answer.calls[0].name, "arguments": answer.calls[0].arguments}
+        elif answer.calls:
+            message["tool_calls"] = [_tool_call(call) for call in answer.calls]
+        return {"index": index, "message": message, "logprobs": _logprobs(answer), "finish_reason": reason}
 
     def chunks(self, choice: Document, per_chunk: int) -> Chunks:
         """See ``script.Shape``."""
         message = choice["message"]
         text, refusal, calls = message.get("content"), message.get("refusal"), message.get("tool_calls")
+        function = message.get("function_call")
+        logprobs = choice.get("logprobs")
         first: Document = {"role": message["role"], "content": None if text is None else ""}
-        deltas: list[tuple[int, Document]] = [(n, {"content": piece}) for n, piece in sized(text or "", per_chunk)]
-        if refusal is None:
-            if text is not None:
-                first["refusal"] = None
-        else:
+        deltas: list[tuple[int, Document, Any]] = list(_pieces("content", text, per_chunk, logprobs))
+        if refusal is not None:
             first["refusal"] = ""
-            deltas += [(n, {"refusal": piece}) for n, piece in sized(refusal, per_chunk)]
+            deltas += _pieces("refusal", refusal, per_chunk, logprobs)
+        elif text is not None:
+            first["refusal"] = None
         for index, call in enumerate(calls or ()):
-            arguments = call["function"].get("arguments") or ""
-            opener = {**call, "index": index, "function": {**call["function"], "arguments": ""}}
+            kind, words = ("custom", "input") if "custom" in call else ("function", "arguments")
+            opener = {"index": index, **call, kind: {**call[kind], words: ""}}
             if index == 0 and len(calls) == 1 and not deltas:
                 first["tool_calls"] = [opener]
             else:
-                deltas.append((1, {"tool_calls": [opener]}))
-            if arguments:
-                said = {"tool_calls": [{"index": index, "function": {"arguments": arguments}}]}
-                deltas.append((count(arguments), said))
-        known = ("role", "content", "refusal", "tool_calls", "annotations")
-        first.update({key: value for key, value in message.items() if key not in known and value is not None})
+                deltas.append((0, {"tool_calls": [opener]}, None))
+            for tokens, piece in sized(call[kind].get(words) or "", per_chunk):
+                deltas.append((tokens, {"tool_calls": [{"index": index, kind: {words: piece}}]}, None))
+        if function is not None:
+            first["function_call"] = {**function, "arguments": ""}
+            for tokens, piece in sized(function.get("arguments") or "", per_chunk):
+                deltas.append((tokens, {"function_call": {"arguments": piece}}, None))
+        first.update({key: value for key, value in message.items() if key not in _MESSAGE and value is not None})
 
-        def chunk(delta: Document, finish: str | None = None) -> bytes:
-            return fragment({"index": choice["index"], "delta": delta, "logprobs": None, "finish_reason": finish})
+        def chunk(delta: Document, finish: str | None = None, logs: Any = None) -> bytes:
+            return fragment({"index": choice["index"], "delta": delta, "logprobs": logs, "finish_reason": finish})
 
-        steps = [(tokens, [chunk(delta)]) for tokens, delta in deltas] or [(0, [])]
-        steps[0][1].insert(0, chunk(first))
+        opening: Any = None if logprobs is None else {"content": [], "refusal": None}
+        steps = [(tokens, [chunk(delta, None, logs)]) for tokens, delta, logs in deltas] or [(0, [])]
+        steps[0][1].insert(0, chunk(first, None, opening))
         return [*steps, (0, [chunk({}, choice["finish_reason"])])]
+
+
+def _pieces(name: str, text: str | None, per_chunk: int, logprobs: Any) -> Iterator[tuple[int, Document, Any]]:
+    """Cut a text into deltas, each with its tokens and their probabilities."""
+    entries = (logprobs or {}).get(name)
+    if not entries:
+        for tokens, piece in sized(text or "", per_chunk):
+            yield tokens, {name: piece}, None
+        return
+    held: list[Any] = []
+    said = b""
+    for place, entry in enumerate(entries):
+        held.append(entry)
+        said += bytes(entry["bytes"])
+        if len(held) < per_chunk and place < len(entries) - 1:
+            continue
+        try:
+            piece = said.decode()
+        except UnicodeDecodeError:  # a token may end inside a character
+            continue
+        yield len(held), {name: piece}, {"content": None, "refusal": None, name: held}
+        held, said = [], b""
+
+
+def _call(call: Document) -> ToolCall:
+    if "custom" in call:
+        return ToolCall(call.get("id") or "", call["custom"]["name"], call["custom"].get("input") or "", custom=True)
+    return ToolCall(call.get("id") or "", call["function"].get("name") or "", call["function"].get("arguments") or "")
+
+
+def _tool_call(call: ToolCall) -> Document:
+    if call.custom:
+        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _logprobs(answer: Answer) -> Document | None:
+    if answer.logprobs is None:
+        return None
+    entries = [
+        _entry(one.token, one.logprob) | {"top_logprobs": [_entry(*other) for other in one.top]}
+        for one in answer.logprobs
+    ]
+    return {"content": None, "refusal": entries} if answer.text is None else {"content": entries, "refusal": None}
+
+
+def _entry(token: bytes, logprob: float) -> Document:
+    return {"token": token.decode(errors="backslashreplace"), "logprob": logprob, "bytes": list(token)}
 
 
 def _choice(choice: Any, index: int) -> Document:
@@ -174,11 +177,14 @@ def _choice(choice: Any, index: int) -> Document:
         good = isinstance(calls, list) and all(
             isinstance(call, dict) and isinstance(call.get("function"), dict) for call in calls
         )
-        if not good or not all(isinstance(call["function"].get("arguments", ""), str) for call in calls):
+        if not good or not all(isinstance(call["function"].get("arguments", ""), str | JsonText) for call in calls):
             form = "[{id, type, function: {name, arguments: a string}}, …]"
             raise ShapeError((*path, "message", "tool_calls"), f"must have the form {form}")
-    made = message.get("content") == OUTPUT
-    finish = choice.get("finish_reason") or ("tool_calls" if calls else FINISH_REASON if made else "stop")
+    legacy = message.get("function_call")
+    if legacy is not None and not (isinstance(legacy, dict) and isinstance(legacy.get("name"), str)):
+        raise ShapeError((*path, "message", "function_call"), "must have the form {name, arguments: a string}")
+    made = FINISH_REASON if message.get("content") == OUTPUT else "stop"
+    finish = choice.get("finish_reason") or ("tool_calls" if calls else "function_call" if legacy else made)
     return {
         "index": index,
         "message": {"role": "assistant", "content": None, "refusal": None, "annotations": [], **message},
@@ -188,24 +194,28 @@ def _choice(choice: Any, index: int) -> Document:
     }
 
 
-def document_of(text: str) -> Document:
-    """Return the document that says ``text``."""
-    return {"choices": [{"message": {"content": text}}]}
-
-
 class Chat:
     """The endpoint."""
 
-    def __init__(self, rulebook: Rulebook) -> None:
+    def __init__(self, rulebook: Rulebook, vocabularies: OfModel, stored: StoredCompletions) -> None:
         self._rulebook = rulebook
+        self._vocabularies = vocabularies
+        self._stored = stored
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        ask = parse(checks.parse(request.body), unique)
+        ask = chat_ask.parse(checks.parse(request.body), unique, self._vocabularies)
         ask.request = request
+        if ask.body.get("store"):
+            script, answers = self._rulebook.said(ask)
+            self._stored.keep(ask, script.whole(ask, answers))
+            return self._rulebook.send(ask, script, answers)
         return self._rulebook.answer(ask)
+
+    def parse(self, body: Document, unique: str) -> Ask:
+        """Check a request and return what it asks for."""
+        return chat_ask.parse(body, unique, self._vocabularies)
 
     def say(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:
         """Answer a parsed request, by the rules or by a response file."""
-        ask = parse(body, unique)
-        return self._rulebook.send(ask, self._rulebook.script(ask, file))
+        return self._rulebook.answer(self.parse(body, unique), file)

@@ -1,5 +1,6 @@
 """Read a request's body and parameters, or raise the API's own error."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -8,10 +9,13 @@ from fastmock.api import errors
 from fastmock.config.model import Models
 from fastmock.wire import Ask
 
+Check = Callable[[Any, str], None]
+"""Take a parameter's value and its name; raise ApiError where it is wrong. None never is: it stands for no value."""
+
 _MOST_CHOICES = 128
 _MOST_LENGTH = 2**31 - 1
-_LENGTHS = {"max_tokens": 0, "max_completion_tokens": 1, "min_tokens": 0}
-_OPTIONS = frozenset(("stream", "stream_options", "n", "ignore_eos", *_LENGTHS))
+_MOST_STOPS = 4
+_MOST_ENTRIES, _LONGEST_ENTRY_KEY, _LONGEST_ENTRY = 16, 64, 512
 
 
 def parse(body: str | bytes) -> dict[str, Any]:
@@ -38,40 +42,155 @@ def listed(models: Models) -> frozenset[str] | None:
     return frozenset(card.id for card in models.available) if models.strict else None
 
 
-def read_options(ask: Ask) -> None:
-    """Read the parameters that both kinds of completions share: of streams, choices and lengths.
-
-    ``min_tokens``, ``ignore_eos`` and ``stream_options.continuous_usage_stats`` are vLLM's; load generators send them.
-    """
-    body = ask.body
-    if _OPTIONS.isdisjoint(body):
-        return
-    ask.stream = _boolean(body, "stream")
-    if (options := body.get("stream_options")) is not None:
-        if type(options) is not dict:
-            raise errors.wrong_type("stream_options", "an object", options)
-        ask.include_usage = _boolean(options, "include_usage", "stream_options.")
-        ask.continuous_usage = _boolean(options, "continuous_usage_stats", "stream_options.") and ask.include_usage
-    if (choices := body.get("n")) is not None:
-        _integer(choices, "n", 1, _MOST_CHOICES)
-        ask.choices = choices
-    _boolean(body, "ignore_eos")
-    for name, least in _LENGTHS.items():
-        if (length := body.get(name)) is not None:
-            _integer(length, name, least, _MOST_LENGTH)
+def boolean(value: Any, name: str) -> None:
+    """Check that it is a boolean."""
+    if type(value) is not bool:
+        raise errors.wrong_type(name, "a boolean", value)
 
 
-def _boolean(holder: dict[str, Any], name: str, before: str = "") -> bool:
-    value = holder.get(name)
-    if type(value) is bool:
-        return value
-    if value is None:
-        return False
-    raise errors.wrong_type(before + name, "a boolean", value)
+def string(value: Any, name: str) -> None:
+    """Check that it is a string."""
+    if type(value) is not str:
+        raise errors.wrong_type(name, "a string", value)
 
 
-def _integer(value: Any, name: str, least: int, most: int) -> None:
+def object_(value: Any, name: str) -> None:
+    """Check that it is an object."""
+    if type(value) is not dict:
+        raise errors.wrong_type(name, "an object", value)
+
+
+def integer(least: int, most: int) -> Check:
+    """Return what checks that it is an integer within bounds."""
+
+    def check(value: Any, name: str) -> None:
+        if type(value) is not int:
+            raise errors.wrong_type(name, "an integer", value)
+        if not least <= value <= most:
+            raise errors.out_of_range(name, value, least, most)
+
+    return check
+
+
+def decimal(least: float, most: float) -> Check:
+    """Return what checks that it is a number within bounds."""
+
+    def check(value: Any, name: str) -> None:
+        if type(value) not in (int, float):
+            raise errors.wrong_type(name, "a decimal", value)
+        if not least <= value <= most:
+            raise errors.decimal_out_of_range(name, value, least, most)
+
+    return check
+
+
+def among(*supported: str) -> Check:
+    """Return what checks that it is one of some strings."""
+    shown = f"{', '.join(map(repr, supported[:-1]))}, and {supported[-1]!r}"
+
+    def check(value: Any, name: str) -> None:
+        string(value, name)
+        if value not in supported:
+            raise errors.not_among(name, value, shown)
+
+    return check
+
+
+def array_of_objects(value: Any, name: str) -> None:
+    """Check that it is an array of objects."""
+    if type(value) is not list:
+        raise errors.wrong_type(name, "an array of objects", value)
+    for place, item in enumerate(value):
+        object_(item, f"{name}[{place}]")
+
+
+def _any_integer(value: Any, name: str) -> None:
     if type(value) is not int:
         raise errors.wrong_type(name, "an integer", value)
-    if not least <= value <= most:
-        raise errors.out_of_range(name, value, least, most)
+
+
+def _stop(value: Any, name: str) -> None:
+    if type(value) is list:
+        if len(value) > _MOST_STOPS:
+            raise errors.too_long(name, _MOST_STOPS, len(value))
+        for place, item in enumerate(value):
+            string(item, f"{name}[{place}]")
+    elif type(value) is not str:
+        raise errors.wrong_type(name, "one of a string or array of strings", value)
+
+
+def metadata(value: Any, name: str) -> None:
+    """Check that it is what may be remembered with an answer: at most 16 short strings."""
+    object_(value, name)
+    if len(value) > _MOST_ENTRIES:
+        message = f"Invalid '{name}': too many properties. Expected an object with at most {_MOST_ENTRIES} properties, "
+        message += f"but got an object with {len(value)} properties instead."
+        raise errors.ApiError(400, message, name, "object_above_max_properties")
+    for key, entry in value.items():
+        string(entry, f"{name}.{key}")
+        for text, most in ((key, _LONGEST_ENTRY_KEY), (entry, _LONGEST_ENTRY)):
+            if len(text) > most:
+                message = f"Invalid '{name}.{key}': string too long. Expected a string with maximum length {most}, "
+                message += f"but got a string with length {len(text)} instead."
+                raise errors.ApiError(400, message, f"{name}.{key}", "string_above_max_length")
+
+
+COMPLETING: Mapping[str, Check] = {
+    "stream": boolean,
+    "stream_options": object_,
+    "n": integer(1, _MOST_CHOICES),
+    "max_tokens": integer(0, _MOST_LENGTH),
+    "max_completion_tokens": integer(1, _MOST_LENGTH),
+    "temperature": decimal(0, 2),
+    "top_p": decimal(0, 1),
+    "presence_penalty": decimal(-2, 2),
+    "frequency_penalty": decimal(-2, 2),
+    "logit_bias": object_,
+    "seed": _any_integer,
+    "stop": _stop,
+    "user": string,
+    # vLLM's; load generators send them
+    "ignore_eos": boolean,
+    "min_tokens": integer(0, _MOST_LENGTH),
+}
+"""The parameters that both kinds of completions share."""
+
+
+def check_all(body: Mapping[str, Any], checks: Mapping[str, Check]) -> None:
+    """Check the parameters of ``body`` that are in the table; others pass."""
+    for name, value in body.items():
+        check = checks.get(name)
+        if check is not None and value is not None:
+            check(value, name)
+
+
+def read_options(ask: Ask) -> None:
+    """Read the checked parameters that both kinds of completions share: of streams and choices.
+
+    ``stream_options.continuous_usage_stats`` is vLLM's; load generators send it.
+    """
+    body = ask.body
+    ask.stream = body.get("stream") or False
+    ask.choices = body.get("n") or 1
+    if options := body.get("stream_options"):
+        known = ("include_usage", "continuous_usage_stats", "include_obfuscation")
+        for name in known:
+            if options.get(name) is not None:
+                boolean(options[name], f"stream_options.{name}")
+        ask.include_usage, continuous, ask.obfuscation = map(options.get, known)
+        ask.include_usage = bool(ask.include_usage)
+        ask.continuous_usage = bool(continuous and ask.include_usage)
+
+
+def read_stop(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the checked texts before which an answer ends."""
+    stop = body.get("stop")
+    return (stop,) if type(stop) is str and stop else tuple(filter(None, stop or ()))
+
+
+def as_json(value: Any, name: str) -> bytes:
+    """Return a part of the request as JSON again: what equal parts have in common."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # parsing goes deeper than writing
+        raise errors.ApiError(400, f"Invalid '{name}': nested too deeply.", name, "invalid_value") from None

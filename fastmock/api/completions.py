@@ -1,41 +1,52 @@
 """``POST /v1/completions``, the legacy endpoint."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from fastmock.api import checks, errors
 from fastmock.api.rulebook import Rulebook
 from fastmock.api.script import FINISH_REASON, OUTPUT, Chunks, Document, ShapeError, envelope, fragment
+from fastmock.config.model import Saying
 from fastmock.content.pieces import sized
-from fastmock.content.tokens import count
-from fastmock.wire import Ask, Reply, Request, Stream
+from fastmock.content.tokens import OfModel
+from fastmock.wire import Answer, Ask, Demands, Reply, Request, Stream
 
 _MOST_PROMPTS = 2048
+_CHECKS: dict[str, checks.Check] = {
+    **checks.COMPLETING,
+    "logprobs": checks.integer(0, 5),
+    "best_of": checks.integer(1, 20),
+    "echo": checks.boolean,
+    "suffix": checks.string,
+}
 
 
-def parse(body: dict[str, Any], unique: str) -> list[Ask]:
+def parse(body: dict[str, Any], unique: str, vocabularies: OfModel) -> list[Ask]:
     """Read a request into one Ask a prompt; raise the API's own error where it is wrong.
 
     A token array has no text that could be known without the vocabulary: rules see its ids, separated by spaces.
     """
     model = checks.model_of(body)
+    vocabulary = vocabularies(model)
+    checks.check_all(body, _CHECKS)
+    logprobs = body.get("logprobs")
+    demanding = logprobs is not None or body.get("stop")
     asks = []
-    for text, tokens in _prompts(body.get("prompt")):
+    for text, tokens in _prompts(body.get("prompt"), vocabulary.count):
         ask = Ask(unique, body, model)
+        ask.endpoint = "completions"
+        ask.vocabulary = vocabulary
         ask.user_message = text
         ask.prompt_tokens = tokens
         checks.read_options(ask)
+        if demanding:
+            ask.demands = Demands(stop=checks.read_stop(body), top_logprobs=logprobs)
         asks.append(ask)
     return asks
 
 
-def parse_one(body: dict[str, Any], unique: str) -> Ask:
-    """Read a request as ``parse`` does, into the Ask of its first prompt with the tokens of all."""
-    first, *others = parse(body, unique)
-    first.prompt_tokens += sum(ask.prompt_tokens for ask in others)
-    return first
-
-
-def _prompts(prompt: Any) -> list[tuple[str, int]]:
+def _prompts(prompt: Any, count: Callable[[str], int]) -> list[tuple[str, int]]:
     """Return the text and the tokens of each prompt."""
     if prompt is None:  # the API then completes from the start of a document
         return [("", 0)]
@@ -80,39 +91,88 @@ class CompletionShape:
         document = envelope(document, "text_completion", "completion_id", filled, fingerprint)
         return {key: value for key, value in document.items() if key != "service_tier"}
 
-    def tokens(self, choice: Document) -> int:
+    def document(self, saying: Saying) -> Document:
         """See ``script.Shape``."""
-        return count(choice["text"])
+        for name in ("tool_calls", "refusal"):
+            if getattr(saying, name) is not None:
+                raise ShapeError((name,), "is nothing that a legacy completion can say")
+        return {"choices": [{"text": OUTPUT if saying.content is None else saying.content}]}
 
-    def text(self, choice: Document) -> str | None:
+    def answer(self, choice: Document) -> Answer:
         """See ``script.Shape``."""
-        text: str = choice["text"]
-        return text
+        return Answer(choice["text"], finish_reason=choice["finish_reason"])
+
+    def choice(self, answer: Answer, index: int, ask: Ask) -> Document:
+        """See ``script.Shape``."""
+        text = answer.text or ""
+        logprobs = _logprobs(answer, len(text))
+        return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": answer.finish_reason}
 
     def chunks(self, choice: Document, per_chunk: int) -> Chunks:
         """See ``script.Shape``."""
 
-        def chunk(text: str, finish: str | None) -> bytes:
-            return fragment({"text": text, "index": choice["index"], "logprobs": None, "finish_reason": finish})
+        def chunk(text: str, finish: str | None, logprobs: Document | None = None) -> bytes:
+            return fragment({"text": text, "index": choice["index"], "logprobs": logprobs, "finish_reason": finish})
 
-        steps = [(tokens, [chunk(piece, None)]) for tokens, piece in sized(choice["text"], per_chunk)]
+        logprobs = choice.get("logprobs")
+        steps = []
+        if logprobs and "text_offset" in logprobs:
+            ends = [*logprobs["text_offset"], len(choice["text"])]
+            if before := choice["text"][: ends[0]]:  # an echo of the prompt
+                steps.append((0, [chunk(before, None)]))
+            for place in range(0, len(ends) - 1, per_chunk):
+                end = min(place + per_chunk, len(ends) - 1)
+                part = {name: values[place:end] for name, values in logprobs.items()}
+                steps.append((end - place, [chunk(choice["text"][ends[place] : ends[end]], None, part)]))
+        else:
+            steps = [(tokens, [chunk(piece, None)]) for tokens, piece in sized(choice["text"], per_chunk)]
         return [*steps, (0, [chunk("", choice["finish_reason"])])]
 
 
-def document_of(text: str) -> Document:
-    """Return the document that says ``text``."""
-    return {"choices": [{"text": text}]}
+def _logprobs(answer: Answer, length: int) -> Document | None:
+    """Return the probabilities of a text that is ``length`` characters long; an echo stands before its tokens."""
+    if answer.logprobs is None:
+        return None
+    said = b"".join(one.token for one in answer.logprobs)
+    place = length - len(said.decode(errors="replace"))
+    offsets = []
+    pending = b""
+    for one in answer.logprobs:
+        offsets.append(place)
+        pending += one.token
+        try:
+            place += len(pending.decode())
+            pending = b""
+        except UnicodeDecodeError:  # a token may end inside a character
+            continue
+    return {
+        "tokens": [_shown(one.token) for one in answer.logprobs],
+        "token_logprobs": [one.logprob for one in answer.logprobs],
+        "top_logprobs": [{_shown(token): logprob for token, logprob in one.top} for one in answer.logprobs],
+        "text_offset": offsets,
+    }
+
+
+def _shown(token: bytes) -> str:
+    return token.decode(errors="backslashreplace")
 
 
 class Completions:
     """The endpoint."""
 
-    def __init__(self, rulebook: Rulebook) -> None:
+    def __init__(self, rulebook: Rulebook, vocabularies: OfModel) -> None:
         self._rulebook = rulebook
+        self._vocabularies = vocabularies
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
         return self.say(checks.parse(request.body), unique, request=request)
+
+    def parse(self, body: Document, unique: str) -> Ask:
+        """Check a request and return the Ask of its first prompt, with the tokens of all."""
+        first, *others = parse(body, unique, self._vocabularies)
+        first.prompt_tokens += sum(ask.prompt_tokens for ask in others)
+        return first
 
     def say(
         self, body: Document, unique: str, file: str | None = None, request: Request | None = None
@@ -121,16 +181,19 @@ class Completions:
 
         A list of prompts gets the choices of all, one prompt's after another's.
         """
-        asks = parse(body, unique)
+        asks = parse(body, unique, self._vocabularies)
         for ask in asks:
             ask.request = request
-        scripts = [self._rulebook.script(ask, file) for ask in asks]
+        first = asks[0]
         if len(asks) == 1 and not body.get("echo"):
-            return self._rulebook.send(asks[0], scripts[0])
-        choices: list[Document] = []
-        for ask, script in zip(asks, scripts, strict=True):
-            for choice in script.choices(ask):
-                text = ask.user_message + choice["text"] if body.get("echo") else choice["text"]
-                choices.append({**choice, "text": text, "index": len(choices)})
-        asks[0].prompt_tokens = sum(ask.prompt_tokens for ask in asks)
-        return self._rulebook.send(asks[0], scripts[0], choices)
+            return self._rulebook.answer(first, file)
+        answers: list[Answer] = []
+        for ask in asks:
+            script, said = self._rulebook.said(ask, file)
+            for answer in script.answers(ask) if said is None else said:
+                echoed = f"{ask.user_message}{answer.text}" if body.get("echo") else answer.text
+                answers.append(replace(answer, text=echoed))
+            if ask is first:
+                spoken = script
+        first.prompt_tokens = sum(ask.prompt_tokens for ask in asks)
+        return self._rulebook.send(first, spoken, answers)

@@ -14,9 +14,9 @@ from fastmock.api.rulebook import Findings, read_source
 from fastmock.api.traffic import Traffic
 from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import Source
-from fastmock.content.tokens import count
+from fastmock.content.tokens import OfModel
 from fastmock.content.vectors import Vector, embed
-from fastmock.wire import Reply, Request
+from fastmock.wire import Reply, Request, Vocabulary
 
 _SIZES = {"text-embedding-3-large": 3072}
 _SIZE = 1536  # of text-embedding-3-small, text-embedding-ada-002 and any model that is not known
@@ -30,13 +30,16 @@ Input = str | list[int]
 class Embeddings:
     """The endpoint."""
 
-    def __init__(self, config: Config, made: Heads, traffic: Traffic, findings: Findings) -> None:
+    def __init__(
+        self, config: Config, made: Heads, traffic: Traffic, vocabularies: OfModel, findings: Findings
+    ) -> None:
         """Read the default file, which may fix the vector; what is wrong goes to ``findings``."""
         self._listed = checks.listed(config.settings.models)
         self._seed = config.settings.seed
         self._json = made.get(200)
         self._config = config
         self._traffic = traffic
+        self._vocabularies = vocabularies
         source = config.settings.responses.embeddings.default
         self._fixed = _fixed(config, source, ("responses", "embeddings", "default"), findings) if source else None
 
@@ -47,7 +50,8 @@ class Embeddings:
         if self._traffic.delays_whole:  # an embedding is all prefill: it takes the time to first token
             timing = self._traffic.profile(body["model"], None, request).timing
             if timing and not timing.instant_whole:
-                self._traffic.delay(reply, timing, 1, _tokens(body["input"]), request)
+                tokens = _tokens(body["input"], self._vocabularies(body["model"]))
+                self._traffic.delay(reply, timing, 1, tokens, request)
         return reply
 
     def say(self, body: dict[str, Any], unique: str, file: str | None = None) -> Reply:
@@ -61,6 +65,9 @@ class Embeddings:
         form = body.get("encoding_format")
         if form not in (None, "float", "base64"):
             raise errors.not_among("encoding_format", form, "'float' and 'base64'")
+        tokens = _tokens(inputs, self._vocabularies(model))
+        if (window := self._traffic.window(model)) is not None and tokens > window:
+            raise errors.prompt_too_long(window, tokens, 0)
         fixed = self._fixed if file is None else self._from_file(file)
         vectors = embed(inputs, size, keep, self._seed) if fixed is None else [_cut(fixed, keep)] * len(inputs)
         write, quote = (_base64, b'"') if form == "base64" else (_floats, b"")
@@ -71,7 +78,6 @@ class Embeddings:
             pieces.append(b'%b{"object":"embedding","index":%d,"embedding":%b' % (separator, index, quote))
             pieces.append(write(vector))
             separator = quote + b"},"
-        tokens = _tokens(inputs)
         usage = b'{"prompt_tokens":%d,"total_tokens":%d}' % (tokens, tokens)
         pieces.append(b'%b}],"model":%b,"usage":%b}' % (quote, orjson.dumps(model), usage))
         answer = b"".join(pieces)
@@ -88,11 +94,13 @@ class Embeddings:
         return vector
 
 
-def _tokens(inputs: Any) -> int:
+def _tokens(inputs: Any, vocabulary: Vocabulary) -> int:
     """Count the tokens of an input that was found right."""
     if isinstance(inputs, str):
-        return count(inputs)
-    return sum(count(item) if isinstance(item, str) else len(item) if isinstance(item, list) else 1 for item in inputs)
+        return vocabulary.count(inputs)
+    texts = [item for item in inputs if isinstance(item, str)]
+    others = (len(item) if isinstance(item, list) else 1 for item in inputs if not isinstance(item, str))
+    return vocabulary.count_all(texts) + sum(others)
 
 
 def _base64(vector: Vector) -> bytes:

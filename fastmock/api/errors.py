@@ -3,6 +3,7 @@
 Texts are OpenAI's own where one is known.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -111,6 +112,54 @@ def out_of_range(param: str, value: int, least: int, most: int) -> ApiError:
         param,
         "integer_below_min_value" if low else "integer_above_max_value",
     )
+
+
+def decimal_out_of_range(param: str, value: float, least: float, most: float) -> ApiError:
+    """400: a decimal number is below its minimum or above its maximum."""
+    low = value < least
+    return ApiError(
+        400,
+        f"Invalid '{param}': decimal {'below minimum' if low else 'above maximum'} value. Expected a value "
+        f"{'>=' if low else '<='} {least if low else most}, but got {value} instead.",
+        param,
+        "decimal_below_min_value" if low else "decimal_above_max_value",
+    )
+
+
+def no_such_tool(param: str, name: str, holder: str) -> ApiError:
+    """400: a tool has to be called that is not offered; ``holder`` is the parameter that offers tools."""
+    message = f"Invalid value for '{param}': no function named '{name}' was specified in the '{holder}' parameter."
+    return ApiError(400, message, param)
+
+
+def only_with(param: str, other: str) -> ApiError:
+    """400: a parameter makes sense only with another."""
+    return ApiError(400, f"Invalid value for '{param}': '{param}' is only allowed when '{other}' are specified.", param)
+
+
+def bad_schema(what: str, param: str, code: str | None, path: Iterable[str | int], why: str) -> ApiError:
+    """400: a JSON Schema that nothing fits; ``what`` names its holder, ``path`` leads to the fault inside it."""
+    message = f"Invalid schema for {what}: In context={tuple(path)!r}, {why}."
+    return ApiError(400, message, param, code)
+
+
+def context_exceeded(message: str, param: str) -> ApiError:
+    """400: prompt and answer do not fit the model's context window."""
+    return ApiError(400, message, param, "context_length_exceeded")
+
+
+def prompt_too_long(window: int, prompt: int, answer: int) -> ApiError:
+    """400: as ``context_exceeded``, in the words of the endpoints that take no messages."""
+    message = (
+        f"This model's maximum context length is {window} tokens, however you requested {prompt + answer} tokens "
+        f"({prompt} in your prompt; {answer} for the completion). Please reduce your prompt; or completion length."
+    )
+    return context_exceeded(message, "prompt")
+
+
+def no_such_completion(id_: str) -> ApiError:
+    """404: no stored completion has this id."""
+    return ApiError(404, f"No chat completion found with id '{id_}'.", "completion_id", "not_found")
 
 
 def not_among(param: str, value: Any, supported: str) -> ApiError:

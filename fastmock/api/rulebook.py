@@ -1,20 +1,27 @@
 """The rules of one endpoint, compiled: which answer a request gets, and that answer made ready."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from fastmock.api import checks, errors, heads
-from fastmock.api.script import OUTPUT, Document, Script, Shape, ShapeError
+from fastmock.api.fit import Fitter
+from fastmock.api.script import Script, Shape, ShapeError
 from fastmock.api.traffic import Traffic
 from fastmock.config.documents import DocumentError
 from fastmock.config.load import Config, SettingPath
-from fastmock.config.model import Answers, Source
+from fastmock.config.model import Answers, Match, Pattern, Saying, Source
 from fastmock.config.problems import Problem, dotted
 from fastmock.content.template import TemplateError
+from fastmock.rules.explain import Explainer, Verdict
 from fastmock.rules.hidden import hidden
 from fastmock.rules.index import DEFAULT, Index
+from fastmock.rules.matchers import within
 from fastmock.rules.regex import PatternError, readable
-from fastmock.wire import Ask, Reply, Stream
+from fastmock.wire import Answer, Ask, Reply, Stream
+
+_LONGEST_HEADER = 500  # characters of the header that explains
+_CONVERSATION = ("turn", "messages", "last_role", "tool_result")
 
 
 class Findings:
@@ -34,7 +41,7 @@ class Findings:
         self.warnings.append(str(Problem(self._config.where(path), dotted(path), message)))
 
 
-def read_source(config: Config, source: Source, path: SettingPath, findings: Findings) -> tuple[Any, str, SettingPath]:
+def read_source(config: Config, source: Saying, path: SettingPath, findings: Findings) -> tuple[Any, str, SettingPath]:
     """Return a source's document, the file it stands in and its path there; the document is None on an error."""
     if source.response_file is None:
         return source.response, "", (*path, "response")
@@ -46,16 +53,27 @@ def read_source(config: Config, source: Source, path: SettingPath, findings: Fin
     return document, str(file), ()
 
 
-def _check_regex(pattern: str | None, path: SettingPath, findings: Findings) -> None:
-    if pattern is None:
-        return
-    try:
-        _, slow = readable(pattern)
-    except PatternError as error:
-        findings.error(path, str(error))
-    else:
-        if slow:
-            findings.warn(path, "needs what RE2 lacks, and is searched for by Python's slower 're'")
+def _check_regexes(match: Match, path: SettingPath, findings: Findings) -> None:
+    for inner, at in within(match, path):
+        if inner.content_regex is None:
+            continue
+        try:
+            _, slow = readable(inner.content_regex)
+        except PatternError as error:
+            findings.error((*at, "content_regex"), str(error))
+        else:
+            if slow:
+                findings.warn(
+                    (*at, "content_regex"), "needs what RE2 lacks, and is searched for by Python's slower 're'"
+                )
+
+
+def _repeats(source: Source) -> bool:
+    """Return whether a rule knows the conversation, so that it may make its calls again after their results."""
+    if not isinstance(source, Pattern):
+        return False
+    known = (getattr(match, name) for match, _ in within(source.match, ()) for name in _CONVERSATION)
+    return source.responses is not None or any(value is not None for value in known)
 
 
 class Rulebook:
@@ -73,7 +91,6 @@ class Rulebook:
         config: Config,
         section: str,
         shape: Shape,
-        document_of: Callable[[str], Document],
         made: heads.Heads,
         fingerprint: str,
         traffic: Traffic,
@@ -83,38 +100,56 @@ class Rulebook:
         settings = config.settings
         answers: Answers = getattr(settings.responses, section)
         self.section = section
-        self._config, self._shape, self._document_of = config, shape, document_of
+        self._config, self._shape = config, shape
         self._fingerprint = fingerprint
         self._traffic = traffic
+        self._fitter = Fitter(settings)
         self._compiled: dict[str, Script | None] = {}
         at: SettingPath = ("responses", section)
         order = sorted(range(len(answers.patterns)), key=lambda place: -answers.patterns[place].priority)
         matches = []
         scripts = []
+        turns: dict[int, list[Script | None]] = {}
         for place in order:
             pattern, path = answers.patterns[place], (*at, "patterns", place)
             matches.append(pattern.match)
-            scripts.append(self._script(pattern, path, findings))
-            _check_regex(pattern.match.content_regex, (*path, "match", "content_regex"), findings)
+            _check_regexes(pattern.match, (*path, "match"), findings)
+            if pattern.responses is None:
+                scripts.append(self._script(pattern, path, findings, _repeats(pattern)))
+            else:
+                sayings = enumerate(pattern.responses)
+                said = [self._script(one, (*path, "responses", turn), findings, True) for turn, one in sayings]
+                turns[len(scripts)] = said
+                scripts.append(said[0])
         scripts.append(self._script(answers.default, (*at, "default"), findings))  # index.DEFAULT, -1, is the last
         if not findings.problems:
             self._index = Index(matches)
             self._scripts = [script for script in scripts if script]
-            self._made_up = self.script_of(document_of(OUTPUT))
+            self._turns = {rule: [script for script in said if script] for rule, said in turns.items()}
+            self._made_up = self.script_of(shape.document(Saying()))
         self.default = answers.default
         self.rules = [answers.patterns[place] for place in order]
         self._sources = [*self.rules, self.default]
         self._canned = "default" not in answers.model_fields_set
-        self._shapes = traffic.shapes or any(script is not None and script.makes for script in scripts)
+        several = (script for said in turns.values() for script in said)
+        self._shapes = traffic.shapes or any(script is not None and script.makes for script in (*scripts, *several))
         self._listed = checks.listed(settings.models)
         self._json, self._events = made.get(200), made.get(200, heads.EVENTS, (("cache-control", "no-cache"),))
         self._streaming = settings.streaming.enabled
+        self._padded = settings.streaming.obfuscation
         self.names = [
             rule.name or f"{section}.patterns[{place}]" for place, rule in zip(order, self.rules, strict=True)
         ]
         self.names.append(f"{section}.default")
-        if settings.server.log_requests:
+        self._before = traffic.before()
+        notes = {self._note: settings.server.log_requests, self._explain: settings.server.control_headers}
+        self._notes = [note for note, wanted in notes.items() if wanted]
+        if self._notes:
             self.send = self._send_noted  # type: ignore[method-assign]
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        return Explainer(self._index, [rule.match for rule in self.rules], self.names)
 
     def never_win(self) -> Iterator[str]:
         """Say which patterns can never win, and why; it takes time with the square of their number."""
@@ -122,49 +157,74 @@ class Rulebook:
             why = "its conditions exclude each other" if earlier == number else f"{self.names[earlier]} comes before it"
             yield f"{self.names[number]} can never win: {why}"
 
-    def _script(self, source: Source, path: SettingPath, findings: Findings) -> Script | None:
-        """Compile a source; equal ones, of which there may be thousands, once."""
-        key = source.model_dump_json(include={"response_file", "content", "response"}, exclude_none=True)
+    def _script(self, source: Saying, path: SettingPath, findings: Findings, repeats: bool = False) -> Script | None:
+        """Compile what is said; equal ones, of which there may be thousands, once."""
+        said = source.model_dump_json(include=set(Saying.model_fields), exclude_none=True)
+        key = f"{repeats} {said}"
         if key not in self._compiled:
-            self._compiled[key] = self._compile(source, path, findings)
+            self._compiled[key] = self._compile(source, path, findings, repeats)
         return self._compiled[key]
 
-    def _compile(self, source: Source, path: SettingPath, findings: Findings) -> Script | None:
-        document: Any
-        if source.response_file is None and source.response is None:
-            document, file, inside = (
-                self._document_of(OUTPUT if source.content is None else source.content),
-                "",
-                (*path, "content"),
-            )
-        else:
+    def _compile(self, source: Saying, path: SettingPath, findings: Findings, repeats: bool) -> Script | None:
+        document: Any = None
+        file, inside = "", path
+        written = source.response_file is None and source.response is None
+        if not written:
             document, file, inside = read_source(self._config, source, path, findings)
-        if document is None and (file or source.response is None):
-            if file:
-                findings.error((), "is empty", file)
-            return None
+            if document is None and (file or source.response is None):
+                if file:
+                    findings.error((), "is empty", file)
+                return None
         try:
-            return self.script_of(document)
+            return self.script_of(self._shape.document(source) if written else document, repeats)
         except ShapeError as fault:
             findings.error((*inside, *fault.path), str(fault), file)
         except TemplateError as error:
             for place, message in error.faults:
-                findings.error(inside if source.content is not None else (*inside, *place), message, file)
+                findings.error((*inside, *_written_at(place)) if written else (*inside, *place), message, file)
         return None
 
-    def answer(self, ask: Ask) -> Reply | Stream:
-        """Choose what is said to ``ask``, and render it."""
-        return self.send(ask, self.script(ask))
+    def answer(self, ask: Ask, file: str | None = None) -> Reply | Stream:
+        """Choose what is said to ``ask``, by the rules or by a response file, and render it."""
+        script = self._script_for(ask, file)
+        return self.send(ask, script, None if ask.demands is None else self._fitted(ask, script))
 
-    def script(self, ask: Ask, file: str | None = None) -> Script:
-        """Return what is said to ``ask``: by the rules, or by a response file."""
-        if self._listed is not None and ask.model not in self._listed:
-            raise errors.no_such_model(ask.model)
-        ask.rule = self._index.pick(ask)
-        script = self._scripts[ask.rule] if file is None else self._from_file(file)
+    def said(self, ask: Ask, file: str | None = None) -> tuple[Script, list[Answer]]:
+        """Return what is said to ``ask``, and the script that renders it."""
+        script = self._script_for(ask, file)
+        fitted = None if ask.demands is None else self._fitted(ask, script)
+        return script, script.answers(ask) if fitted is None else fitted
+
+    def _script_for(self, ask: Ask, file: str | None) -> Script:
+        """Return the script of the rule that wins, or of a response file."""
+        self._pick(ask)
+        if file is not None:
+            script = self._from_file(file)
+        else:
+            script = self._scripts[ask.rule]
+            if self._turns and (turns := self._turns.get(ask.rule)):
+                script = turns[min(ask.turn, len(turns)) - 1]
         if self._shapes:
             script = self._shaped(ask, script)
         return script if ask.choices == 1 else script.for_choices(ask.choices)
+
+    def _pick(self, ask: Ask) -> None:
+        if self._listed is not None and ask.model not in self._listed:
+            raise errors.no_such_model(ask.model)
+        for look in self._before:
+            look(ask)
+        ask.rule = self._index.pick(ask)
+
+    def _fitted(self, ask: Ask, script: Script) -> list[Answer] | None:
+        """Return what is said where the request demands something else than what the script says."""
+
+        def otherwise() -> str:
+            default = self._scripts[DEFAULT]
+            if default.makes:
+                self._traffic.make_up(ask, self._traffic.profile(ask.model, self.default, ask.request))
+            return default.answers(ask)[0].text or ""
+
+        return self._fitter.fit(ask, script.answers(ask), script.repeats, otherwise)
 
     def _shaped(self, ask: Ask, script: Script) -> Script:
         """Return what is said where output may have to be made up, and make it up."""
@@ -177,17 +237,22 @@ class Rulebook:
 
     def file(self, ask: Ask) -> str | None:
         """Return the response file of the rule that wins for ``ask``, as the configuration names it; None without."""
-        if self._listed is not None and ask.model not in self._listed:
-            raise errors.no_such_model(ask.model)
-        ask.rule = self._index.pick(ask)
-        return self._sources[ask.rule].response_file
+        self._pick(ask)
+        source: Saying = self._sources[ask.rule]
+        if isinstance(source, Pattern) and source.responses is not None:
+            source = source.responses[min(ask.turn, len(source.responses)) - 1]
+        return source.response_file
 
-    def script_of(self, document: Any) -> Script:
+    def script_of(self, document: Any, repeats: bool = False) -> Script:
         """Compile a document; raise ShapeError or TemplateError where it is wrong."""
         if not isinstance(document, dict):
             raise ShapeError((), "must hold an object")
         whole = self._shape.whole(document, self._fingerprint)
-        return Script(whole, self._shape, self._traffic.per_chunk)
+        return Script(whole, self._shape, self._traffic.per_chunk, repeats)
+
+    def explain(self, ask: Ask) -> Verdict:
+        """Say which rule wins for ``ask``, which comes nearest, and what differs."""
+        return self._explainer.explain(ask)
 
     def _from_file(self, file: str) -> Script:
         """Compile a response file that a manager names; once, like all others."""
@@ -197,27 +262,49 @@ class Rulebook:
             raise errors.manager_failed("; ".join(map(str, findings.problems)) or f"{file} is wrong")
         return script
 
-    def send(self, ask: Ask, script: Script, choices: list[Document] | None = None) -> Reply | Stream:
-        """Render what is said: whole, or as the stream that was asked for."""
+    def send(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
+        """Render what is said, by the script or else ``answers``: whole, or as the stream that was asked for."""
         timing = None
         if self._shapes:
             timing = self._traffic.profile(ask.model, self._sources[ask.rule], ask.request).timing
         if not ask.stream:
-            reply = Reply(self._json, f"req_{ask.unique}", script.whole(ask, choices))
+            reply = Reply(self._json, f"req_{ask.unique}", script.whole(ask, answers))
             if timing and not timing.instant_whole:
-                length = script.length(ask, choices)
-                self._traffic.delay(reply, timing, length, ask.prompt_tokens, ask.request)
+                fresh = ask.prompt_tokens - ask.cached_tokens
+                self._traffic.delay(reply, timing, script.length(ask, answers), fresh, ask.request)
             return reply
         if not self._streaming:
             raise errors.streaming_off()
+        roll = script.roll(ask, answers, self._padded if ask.obfuscation is None else ask.obfuscation)
         if not timing:
-            return Reply(self._events, f"req_{ask.unique}", script.roll(ask, choices).all())
-        roll = script.roll(ask, choices)
-        dues = self._traffic.spread(roll.steps, timing, ask.prompt_tokens, ask.request)
+            return Reply(self._events, f"req_{ask.unique}", roll.all())
+        fresh = ask.prompt_tokens - ask.cached_tokens
+        dues = self._traffic.spread(roll.steps, timing, fresh, ask.request)
         return Stream(self._events, f"req_{ask.unique}", dues, roll.cut)
 
-    def _send_noted(self, ask: Ask, script: Script, choices: list[Document] | None = None) -> Reply | Stream:
-        """Render, and note for the request log what was asked for and which rule won."""
-        answer = Rulebook.send(self, ask, script, choices)
-        answer.model, answer.rule = ask.model, self.names[ask.rule]
+    def _send_noted(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
+        """Render, and note what is wanted."""
+        answer = Rulebook.send(self, ask, script, answers)
+        for note in self._notes:
+            note(ask, answer)
         return answer
+
+    def _note(self, ask: Ask, answer: Reply | Stream) -> None:
+        """Note for the request log what was asked for and which rule won."""
+        answer.model, answer.rule = ask.model, self.names[ask.rule]
+
+    def _explain(self, ask: Ask, answer: Reply | Stream) -> None:
+        """Say in a header which rule won, which came nearest, and what differed."""
+        said = str(self.explain(ask))
+        shown = said.encode("ascii", "backslashreplace").decode()
+        shown = "".join(char if char.isprintable() else " " for char in shown)
+        answer.more = (("x-fastmock-rule", shown[:_LONGEST_HEADER]),)
+
+
+def _written_at(place: SettingPath) -> SettingPath:
+    """Return where in a saying that stands which is at ``place`` of the document made of it."""
+    names = ("content", "text", "refusal", "tool_calls")
+    at = next((number for number, part in enumerate(place) if part in names), 0)
+    if place[at] == "tool_calls":
+        return ("tool_calls", place[at + 1], *(part for part in place[at + 2 :] if part != "function"))
+    return ("refusal",) if place[at] == "refusal" else ("content",)

@@ -3,15 +3,21 @@
 Chat and legacy completions have the same outer form and differ in their choices; what differs is a ``Shape``.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
+from hashlib import blake2b
 from itertools import accumulate, zip_longest
 from typing import Any, Protocol
 
 import orjson
 
+from fastmock.api.fit import count
 from fastmock.config.documents import MARK
+from fastmock.config.model import Saying
 from fastmock.content.template import Template
-from fastmock.wire import Ask
+from fastmock.content.tokens import ESTIMATE
+from fastmock.wire import Answer, Ask, Vocabulary
 
 OUTPUT, FINISH_REASON = "$output", "$finish_reason"
 """What a document says that has its text made up, and why that text ended."""
@@ -29,12 +35,12 @@ _USAGE: Document = {
     "prompt_tokens": MARK + "prompt_tokens",
     "completion_tokens": MARK + "completion_tokens",
     "total_tokens": MARK + "total_tokens",
-    "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+    "prompt_tokens_details": {"cached_tokens": MARK + "cached_tokens", "audio_tokens": MARK + "audio_tokens"},
     "completion_tokens_details": {
-        "reasoning_tokens": 0,
+        "reasoning_tokens": MARK + "reasoning_tokens",
         "audio_tokens": 0,
-        "accepted_prediction_tokens": 0,
-        "rejected_prediction_tokens": 0,
+        "accepted_prediction_tokens": MARK + "accepted_prediction_tokens",
+        "rejected_prediction_tokens": MARK + "rejected_prediction_tokens",
     },
 }
 
@@ -44,14 +50,17 @@ class Shape(Protocol):
 
     chunk_object: str
 
+    def document(self, saying: Saying) -> Document:
+        """Return the document that says what is written in place; raise ShapeError where it cannot be said."""
+
     def whole(self, document: Document, fingerprint: str) -> Document:
         """Fill in what a file's document lacks; raise ShapeError where it has the wrong form."""
 
-    def tokens(self, choice: Document) -> int:
-        """Count the tokens that a rendered choice says."""
+    def answer(self, choice: Document) -> Answer:
+        """Return what a rendered choice says, its tokens not counted."""
 
-    def text(self, choice: Document) -> str | None:
-        """Return the text of a rendered choice that says nothing else."""
+    def choice(self, answer: Answer, index: int, ask: Ask) -> Document:
+        """Render what is said as a choice."""
 
     def chunks(self, choice: Document, per_chunk: int) -> Chunks:
         """Cut a rendered choice into the steps of its stream."""
@@ -68,7 +77,7 @@ class ShapeError(Exception):
 def envelope(document: Document, object_: str, id_: str, choices: list[Document], fingerprint: str) -> Document:
     """Return the standard outer form, overlaid with what ``document`` gives, and with ``choices``."""
     standard: Document = {"id": f"${id_}", "object": object_, "created": MARK + "timestamp", "model": "$model"}
-    last: Document = {"usage": _USAGE, "service_tier": "default", "system_fingerprint": fingerprint}
+    last: Document = {"usage": _USAGE, "service_tier": "$service_tier", "system_fingerprint": fingerprint}
     return {**standard, "choices": choices, **last, **{k: v for k, v in document.items() if k != "choices"}}
 
 
@@ -82,9 +91,10 @@ class Script:
 
     Attributes:
         makes: whether it says text that has to be made up first, ``Ask.output``.
+        repeats: whether it may make its calls again after their results.
     """
 
-    def __init__(self, document: Document, shape: Shape, per_chunk: int) -> None:
+    def __init__(self, document: Document, shape: Shape, per_chunk: int, repeats: bool = False) -> None:
         """Compile a document that ``Shape.whole`` returned.
 
         Raises:
@@ -93,8 +103,10 @@ class Script:
         self._document = document
         self._shape = shape
         self._per_chunk = per_chunk
+        self.repeats = repeats
         whole = Template(document)
         self._whole = whole.render
+        self._around = Template({**document, "choices": "", "usage": ""}).render
         outer = {key: value for key, value in document.items() if key not in ("choices", "usage")}
         outer["object"] = shape.chunk_object
         outer = {key: outer.pop(key) for key in ("id", "object", "created", "model") if key in outer} | outer
@@ -106,9 +118,9 @@ class Script:
         self._counts = not whole.names.isdisjoint(("completion_tokens", "total_tokens"))
         self._only_made = self.makes and choices.names <= {"output", "finish_reason"}
         self._fixed: _Reel | None = None
+        self._fixed_tokens: dict[Vocabulary, int] = {}
         if choices.constant:
-            said = self.choices(_NOBODY)
-            self._fixed = _Reel(said, shape, per_chunk, self._tokens(_NOBODY, said))
+            self._fixed = _Reel(self._rendered(_NOBODY), shape, per_chunk)
         self._made: dict[tuple[str, str], _Reel] = {}
         self._for_n: dict[int, Script] = {}
 
@@ -119,69 +131,93 @@ class Script:
             return self
         if n not in self._for_n:
             several = [{**choices[i % len(choices)], "index": i} for i in range(n)]
-            self._for_n[n] = Script({**self._document, "choices": several}, self._shape, self._per_chunk)
+            document = {**self._document, "choices": several}
+            self._for_n[n] = Script(document, self._shape, self._per_chunk, self.repeats)
         return self._for_n[n]
 
-    def choices(self, ask: Ask) -> list[Document]:
-        """Return the choices as they are said to ``ask``."""
-        rendered: list[Document] = orjson.loads(self._choices(ask))
-        return rendered
+    def answers(self, ask: Ask) -> list[Answer]:
+        """Return what is said to ``ask``."""
+        said = [self._shape.answer(choice) for choice in self._rendered(ask)]
+        return [replace(answer, tokens=self._counted(ask, answer)) for answer in said]
 
-    def whole(self, ask: Ask, choices: list[Document] | None = None) -> bytes:
-        """Return the whole answer; ``choices`` are said instead of the script's own."""
-        if choices is not None:
-            ask.completion_tokens = self._tokens(ask, choices)
-            usage = orjson.loads(self._usage(ask))
-            return orjson.dumps({**orjson.loads(self._whole(ask)), "choices": choices, "usage": usage})
+    def whole(self, ask: Ask, answers: Sequence[Answer] | None = None) -> bytes:
+        """Return the whole answer; ``answers`` are said instead of the script's own."""
+        if answers is not None:
+            ask.completion_tokens = sum(answer.tokens for answer in answers) + ask.unsaid_tokens
+            choices = orjson.dumps(self._documents(ask, answers))
+            # A quote inside of a string is written as \\", so that only the key itself can be found.
+            before, _, rest = self._around(ask).partition(b'"choices":""')
+            between, _, after = rest.partition(b'"usage":""')
+            return b'%b"choices":%b%b"usage":%b%b' % (before, choices, between, self._usage(ask), after)
         if self._counts:
-            fixed = self._fixed
-            ask.completion_tokens = fixed.tokens if fixed else self._tokens(ask, self.choices(ask))
+            ask.completion_tokens = self._tokens(ask) + ask.unsaid_tokens
         return self._whole(ask)
 
-    def roll(self, ask: Ask, choices: list[Document] | None = None) -> "Roll":
+    def roll(self, ask: Ask, answers: Sequence[Answer] | None = None, obfuscated: bool = False) -> "Roll":
         """Return the stream, of which any stretch can be had; nothing is made before it is."""
-        reel = self._reel(ask, choices)
+        if answers is None:
+            reel = self._reel(ask)
+            said = self._tokens(ask)
+        else:
+            reel = _Reel(self._documents(ask, answers), self._shape, self._per_chunk)
+            said = sum(answer.tokens for answer in answers)
         opening = b"data: %b," % self._outer(ask)[:-1]
-        ask.completion_tokens = reel.tokens
+        ask.completion_tokens = said + ask.unsaid_tokens
         if not ask.include_usage:
-            return Roll(reel, opening, reel.chunks, DONE)
+            return Roll(reel, opening, reel.padded if obfuscated else reel.chunks, DONE)
         last = b'%b"choices":[],"usage":%b}\n\n%b' % (opening, self._usage(ask), DONE)
         if not ask.continuous_usage:
-            return Roll(reel, opening, reel.chunks_with_null, last)
-        return Roll(reel, opening, self._chunks_with_usage(ask, reel), last)
+            return Roll(reel, opening, reel.padded_with_null if obfuscated else reel.chunks_with_null, last)
+        return Roll(reel, opening, self._chunks_with_usage(ask, reel, said), last)
 
-    def _chunks_with_usage(self, ask: Ask, reel: "_Reel") -> list[bytes]:
+    def _chunks_with_usage(self, ask: Ask, reel: "_Reel", tokens: int) -> list[bytes]:
         """Return the chunks with the usage so far in each."""
         chunks = []
         said = 0
-        for number, tokens in enumerate(reel.steps):
-            said += tokens
-            ask.completion_tokens = reel.tokens * said // (reel.length or 1)
+        for number, step in enumerate(reel.steps):
+            said += step
+            ask.completion_tokens = tokens * said // (reel.length or 1)
             end = b',"usage":%b}\n\n' % self._usage(ask)
             chunks += [chunk + end for chunk in reel.bare[reel.starts[number] : reel.starts[number + 1]]]
         return chunks
 
-    def length(self, ask: Ask, choices: list[Document] | None = None) -> int:
+    def length(self, ask: Ask, answers: Sequence[Answer] | None = None) -> int:
         """Return how many tokens are said one after another; of several choices those of the longest."""
-        if choices is None and self._only_made:
+        if answers is not None:
+            return _Reel(self._documents(ask, answers), self._shape, self._per_chunk).length
+        return ask.output_tokens if self._only_made else self._reel(ask).length
+
+    def _rendered(self, ask: Ask) -> list[Document]:
+        """Return the choices as they are said to ``ask``."""
+        rendered: list[Document] = orjson.loads(self._choices(ask))
+        return rendered
+
+    def _documents(self, ask: Ask, answers: Sequence[Answer]) -> list[Document]:
+        return [self._shape.choice(answer, index, ask) for index, answer in enumerate(answers)]
+
+    def _counted(self, ask: Ask, answer: Answer) -> int:
+        """Count the tokens of an answer. Text that was made up has as many as were asked for."""
+        if self.makes and answer.text == ask.output and not answer.calls and answer.refusal is None:
             return ask.output_tokens
-        return self._reel(ask, choices).length
+        return count(answer, ask.vocabulary)
 
-    def _tokens(self, ask: Ask, choices: list[Document]) -> int:
-        """Count the tokens of rendered choices. Text that was made up has as many as were asked for."""
-        if self.makes and all(self._shape.text(choice) == ask.output for choice in choices):
-            return ask.output_tokens * len(choices)
-        return sum(map(self._shape.tokens, choices))
+    def _tokens(self, ask: Ask) -> int:
+        """Count the tokens of what is said to ``ask``; of what never changes once."""
+        if self._fixed is None:
+            return sum(answer.tokens for answer in self.answers(ask))
+        tokens = self._fixed_tokens.get(ask.vocabulary)
+        if tokens is None:
+            tokens = self._fixed_tokens[ask.vocabulary] = sum(answer.tokens for answer in self.answers(ask))
+        return tokens
 
-    def _reel(self, ask: Ask, choices: list[Document] | None) -> "_Reel":
-        if choices is None and self._fixed is not None:
+    def _reel(self, ask: Ask) -> "_Reel":
+        if self._fixed is not None:
             return self._fixed
         key = ask.output, ask.finish_reason
-        if choices is None and self._only_made and key in self._made:
+        if self._only_made and key in self._made:
             return self._made[key]
-        said = self.choices(ask) if choices is None else choices
-        reel = _Reel(said, self._shape, self._per_chunk, self._tokens(ask, said))
-        if choices is None and self._only_made and reel.length <= _LONGEST_KEPT:
+        reel = _Reel(self._rendered(ask), self._shape, self._per_chunk)
+        if self._only_made and reel.length <= _LONGEST_KEPT:
             if len(self._made) >= _MOST_KEPT:
                 self._made.clear()
             self._made[key] = reel
@@ -192,16 +228,15 @@ class _Reel:
     """The chunks of rendered choices; everything of them but the outer form, which each request fills anew.
 
     Attributes:
-        tokens: how many tokens are said in all.
         steps: what goes out together: the tokens of each step.
         length: how many tokens are said one after another.
         starts: the number of the first chunk of each step, and after the last.
         bare: the chunks without their ends.
         chunks: the chunks, and ``chunks_with_null`` with the null that they carry where a usage chunk follows.
+        padded, padded_with_null: the same with an ``obfuscation``, so that their lengths tell little of what they say.
     """
 
-    def __init__(self, choices: list[Document], shape: Shape, per_chunk: int, tokens: int) -> None:
-        self.tokens = tokens
+    def __init__(self, choices: list[Document], shape: Shape, per_chunk: int) -> None:
         runs = list(zip_longest(*(shape.chunks(choice, per_chunk) for choice in choices), fillvalue=(0, [])))
         self.steps = [max(tokens for tokens, _ in run) for run in runs]
         self.length = sum(self.steps)
@@ -215,6 +250,19 @@ class _Reel:
     @cached_property
     def chunks_with_null(self) -> list[bytes]:
         return [chunk + b',"usage":null}\n\n' for chunk in self.bare]
+
+    @cached_property
+    def padded(self) -> list[bytes]:
+        return [b'%b,"obfuscation":"%b"}\n\n' % (chunk, _padding(chunk)) for chunk in self.bare]
+
+    @cached_property
+    def padded_with_null(self) -> list[bytes]:
+        return [b'%b,"usage":null,"obfuscation":"%b"}\n\n' % (chunk, _padding(chunk)) for chunk in self.bare]
+
+
+def _padding(chunk: bytes) -> bytes:
+    """Return what makes the length of a chunk a multiple of 16."""
+    return blake2b(chunk, digest_size=16).hexdigest()[: 16 - len(chunk) % 16].encode()
 
 
 class Roll:
@@ -245,3 +293,4 @@ class Roll:
 
 
 _NOBODY = Ask("0" * 32, {}, "")
+_NOBODY.vocabulary = ESTIMATE

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, get_args
 
 from fastmock.api import errors
+from fastmock.api.prompt_cache import PromptCache
 from fastmock.config.documents import DocumentError
 from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import Amount, Answers, Latency, Output, Section, Source
@@ -90,6 +91,37 @@ class Traffic:
         self.delays_whole = self._headers or bool(given)
         self.per_chunk = settings.streaming.tokens_per_chunk or (1 if self._headers or given else 5)
 
+    def before(self) -> list[Callable[[Ask], None]]:
+        """Return what is done with every request for completions before a rule is picked."""
+        looks: list[Callable[[Ask], None]] = []
+        if self._settings.usage.simulate_prompt_cache:
+            looks.append(PromptCache(self._share))
+        if any(entry.context_window for entry in self._settings.per_model):
+            looks.append(self._check_window)
+        return looks
+
+    def window(self, model: str) -> int | None:
+        """Return how many tokens a prompt and its answer may have; None without a limit."""
+        return next((entry.context_window for match, entry in self._globs if match(model)), None)
+
+    def _check_window(self, ask: Ask) -> None:
+        """Refuse what does not fit the model's context window, in OpenAI's words."""
+        window = self.window(ask.model)
+        if window is None:
+            return
+        prompt, answer = ask.prompt_tokens, _cap(ask) or 0
+        if prompt + answer <= window:
+            return
+        if ask.endpoint == "completions":
+            raise errors.prompt_too_long(window, prompt, answer)
+        if prompt > window:
+            message = f"your messages resulted in {prompt} tokens. Please reduce the length of the messages."
+        else:
+            message = f"you requested {prompt + answer} tokens ({prompt} in the messages, {answer} in the completion). "
+            message += "Please reduce the length of the messages or completion."
+        message = f"This model's maximum context length is {window} tokens. However, {message}"
+        raise errors.context_exceeded(message, "messages")
+
     def takes_time(self) -> bool:
         """Return whether any answer takes time; ask when nothing was found wrong."""
         entries = (None, *self._settings.per_model)
@@ -162,9 +194,9 @@ class Traffic:
             wanted = round(profile.length(Random(self._length_number(ask.request))))
         else:
             wanted = len(ask.user_message.split()) if kind == "echo" else _TOKENS
-        cap = body.get("max_completion_tokens")
-        if cap is None:
-            cap = body.get("max_tokens")
+        cap = _cap(ask)
+        if cap is None and (window := self.window(ask.model)) is not None:
+            cap = max(0, window - ask.prompt_tokens)
         wanted = max(wanted, output.min_tokens or 0, body.get("min_tokens") or 0, 1)
         if cap is not None and (body.get("ignore_eos") or wanted >= cap):
             wanted = cap
@@ -190,6 +222,12 @@ class Traffic:
 
     def _random(self, timing: Timing, request: Request | None) -> Random | None:
         return Random(self._number(request)) if timing.draws else None
+
+
+def _cap(ask: Ask) -> int | None:
+    """Return how many tokens the answer may have at most; None where the request says nothing."""
+    cap: int | None = ask.body.get("max_completion_tokens")
+    return ask.body.get("max_tokens") if cap is None else cap
 
 
 def _sources(config: Config) -> Iterator[tuple[SettingPath, Source]]:

@@ -194,7 +194,8 @@ def _describe(error: Mapping[str, Any]) -> str:
         section: type[Section] | None = Settings
         for part in loc[:-1]:
             if section and isinstance(part, str):
-                section = section_of(section.model_fields[part].annotation)
+                names = {info.alias or name: info for name, info in section.model_fields.items()}
+                section = section_of(names[part].annotation) if part in names else section
         known = [info.alias or name for name, info in section.model_fields.items()] if section else []
         return f"unknown name{did_you_mean(str(loc[-1]), known) or '; known here: ' + ', '.join(known)}"
     if kind == "missing":

@@ -5,7 +5,7 @@ A scalar setting ``a.b`` is read from ``FASTMOCK_A_B`` (``server.port`` from ``F
 out), and from the names given as ``env`` in its ``json_schema_extra``.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Optional, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -23,6 +23,14 @@ def _auto_is_zero(value: Any) -> Any:
 
 def _file_is_source(value: Any) -> Any:
     return {"response_file": value} if isinstance(value, str) else value
+
+
+def _text_is_saying(value: Any) -> Any:
+    return {"content": value} if isinstance(value, str) else value
+
+
+def _number_is_span(value: Any) -> Any:
+    return {"min": value, "max": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _list_is_available(value: Any) -> Any:
@@ -245,6 +253,11 @@ class Streaming(Section):
         le=1_000_000,
         description="Words, with their leading space, in one chunk. Without it 5, or 1 where anything sets a latency.",
     )
+    obfuscation: bool = Field(
+        False,
+        description="Whether chunks are padded with an `obfuscation`, as OpenAI's are; a request's "
+        "`stream_options.include_obfuscation` has precedence.",
+    )
     max_concurrent: int = Field(
         16_384,
         ge=1,
@@ -259,6 +272,43 @@ class Streaming(Section):
         if isinstance(data, dict) and "words_per_chunk" in data and "tokens_per_chunk" not in data:
             return {"tokens_per_chunk" if key == "words_per_chunk" else key: value for key, value in data.items()}
         return data
+
+
+class Tools(Section):
+    """When tools are called."""
+
+    auto_call: bool = Field(
+        False,
+        description="Whether a request that offers tools and leaves the choice gets a call where no pattern says one: "
+        "of the first tool, with made-up arguments. Off, it gets a text.",
+    )
+
+
+class Usage(Section):
+    """How tokens are counted."""
+
+    tokenizer: Literal["auto", "exact", "estimate"] = Field(
+        "auto",
+        description="`exact` counts with OpenAI's vocabularies (it needs the extra `tokens`), `estimate` takes a "
+        "quarter of the bytes; `auto` is exact where the extra is installed.",
+    )
+    simulate_prompt_cache: bool = Field(
+        False,
+        description="Whether a prompt that begins as an earlier one did has `cached_tokens`: from 1,024 on, in steps "
+        "of 128.",
+    )
+
+
+class Stored(Section):
+    """What is kept of answers that are to be stored."""
+
+    max_entries: int = Field(
+        10_000, ge=1, le=10_000_000, description="How many are kept, by all workers together; the oldest give way."
+    )
+    strict_ids: bool = Field(
+        False,
+        description="On: an id that was never given out is answered with 404. Off: with something plausible.",
+    )
 
 
 class Auth(Section):
@@ -318,27 +368,63 @@ class Models(Section):
     strict: bool = Field(False, description="On: a model that is not listed gets 404 `model_not_found` everywhere.")
 
 
-class Source(Section):
-    """What is said: a file, a text, or a whole answer; with none of them `$output`."""
+class ScriptedCall(Section):
+    """A tool that is called."""
+
+    name: str = Field(min_length=1, description="The tool's name.")
+    arguments: dict[str, Any] | str = Field({}, description="Its arguments, a template; a text is said as it is.")
+    id: str | None = Field(None, description="The call's id; without one a new one each time.")
+
+
+class Saying(Section):
+    """What is said once: a file, a text, calls, a refusal, or a whole answer; with none of them `$output`."""
 
     response_file: str | None = Field(
         None, description="A JSON or YAML template, relative to the configuration file or the working directory."
     )
     content: str | None = Field(None, description="A text template for the assistant's words.")
+    tool_calls: Annotated[list[ScriptedCall], Field(min_length=1)] | None = Field(
+        None, description="The tools that are called; with a `content` beside them or without."
+    )
+    refusal: str | None = Field(None, description="A text template for a refusal, instead of the assistant's words.")
     response: dict[str, Any] | None = Field(None, description="A whole answer, written in place.")
-    latency: Latency | None = Field(None, description="As `latency`, for these answers.")
-    output: Output | None = Field(None, description="As `output`, for these answers.")
 
     @model_validator(mode="after")
-    def _at_most_one(self) -> "Source":
-        given = [name for name in ("response_file", "content", "response") if getattr(self, name) is not None]
-        if len(given) > 1:
+    def _at_most_one(self) -> "Saying":
+        given = [name for name in Saying.model_fields if getattr(self, name) is not None]
+        if len(given) > 1 and given != ["content", "tool_calls"]:
             shown = " and ".join(repr(name) for name in given)
-            raise ValueError(f"takes one of 'response_file', 'content' and 'response', not {shown}")
+            raise ValueError(f"takes one of {', '.join(map(repr, Saying.model_fields))}, not {shown}")
         return self
 
 
+class Source(Saying):
+    """What is said, and how: a file, a text, calls, a refusal, or a whole answer; with none of them `$output`."""
+
+    latency: Latency | None = Field(None, description="As `latency`, for these answers.")
+    output: Output | None = Field(None, description="As `output`, for these answers.")
+
+
 FileOrSource = Annotated[Source, BeforeValidator(_file_is_source, json_schema_input_type=str | Source)]
+TextOrSaying = Annotated[Saying, BeforeValidator(_text_is_saying, json_schema_input_type=str | Saying)]
+
+
+class Span(Section):
+    """A number from `min` to `max`, both included."""
+
+    min: int | None = Field(None, description="The least.")
+    max: int | None = Field(None, description="The most.")
+
+    @model_validator(mode="after")
+    def _has_one(self) -> "Span":
+        if self.min is None and self.max is None:
+            raise ValueError("needs 'min' or 'max'")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("needs 'min' <= 'max'")
+        return self
+
+
+NumberOrSpan = Annotated[Span, BeforeValidator(_number_is_span, json_schema_input_type=int | Span)]
 
 
 class Match(Section):
@@ -349,6 +435,38 @@ class Match(Section):
     content_contains: str | None = Field(None, description="The last user message contains this.")
     content_regex: str | None = Field(None, description="This is found in the last user message (RE2 syntax).")
     system_prompt: str | None = Field(None, description="The system or developer messages contain this.")
+    turn: NumberOrSpan | None = Field(
+        None, description="The number of the answer in its conversation: 1 before the assistant has said anything."
+    )
+    messages: NumberOrSpan | None = Field(None, description="How many messages there are.")
+    last_role: Literal["system", "developer", "user", "assistant", "tool", "function"] | None = Field(
+        None, description="The role of the last message."
+    )
+    tool_result: bool | str | None = Field(
+        None,
+        description="Whether the conversation ends with results of tools; or the name, or a glob, of a tool that one "
+        "of them is of.",
+    )
+    tool: bool | str | None = Field(
+        None, description="Whether tools are offered; or the name, or a glob, of one that is."
+    )
+    stream: bool | None = Field(None, description="Whether a stream is wanted.")
+    endpoint: Literal["chat_completions", "completions"] | None = Field(None, description="The kind of endpoint.")
+    response_format: Literal["text", "json_object", "json_schema"] | None = Field(
+        None, description="The form that the answer must have; `text` where the request says nothing."
+    )
+    user: str | None = Field(None, description="The request's `user`, or a glob.")
+    headers: dict[str, str] | None = Field(None, description="Headers of the request, and a glob for each.")
+    metadata: dict[str, str] | None = Field(
+        None, description="Entries of the request's `metadata`, and a glob for each."
+    )
+    any_: Annotated[list["Match"], Field(min_length=1)] | None = Field(
+        None, alias="any", description="Conditions at least one of which holds."
+    )
+    all_: Annotated[list["Match"], Field(min_length=1)] | None = Field(
+        None, alias="all", description="Conditions all of which hold."
+    )
+    not_: Optional["Match"] = Field(None, alias="not", description="Conditions that do not hold together.")
 
 
 class Pattern(Source):
@@ -357,6 +475,18 @@ class Pattern(Source):
     name: str | None = Field(None, description="What to call it in messages.")
     match: Match = Field(description="What the request must look like.")
     priority: int = Field(0, description="The highest wins; equals are tried in file order.")
+    responses: Annotated[list[TextOrSaying], Field(min_length=1)] | None = Field(
+        None,
+        description="What is said, by the turn of the conversation: the first in the first, the last in all that "
+        "follow. Texts, or objects such as a pattern's own.",
+    )
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> "Pattern":
+        given = [name for name in Saying.model_fields if getattr(self, name) is not None]
+        if self.responses is not None and given:
+            raise ValueError(f"takes 'responses' or {given[0]!r}, not both")
+        return self
 
 
 class Answers(Section):
@@ -396,6 +526,9 @@ class PerModel(Section):
     model: str = Field(min_length=1, description="The model's name, or a glob such as `gpt-4*`; the first that fits.")
     latency: Latency | None = Field(None, description="As `latency`, for these models.")
     output: Output | None = Field(None, description="As `output`, for these models.")
+    context_window: int | None = Field(
+        None, ge=1, description="Tokens that a prompt and its answer may have; more is a 400 `context_length_exceeded`."
+    )
 
 
 class Settings(Section):
@@ -408,6 +541,9 @@ class Settings(Section):
     latency: Latency = Field(Latency(), description=Latency.__doc__)
     output: Output = Field(Output(), description=Output.__doc__)
     per_model: list[PerModel] = Field([], description=PerModel.__doc__)
+    tools: Tools = Field(Tools(), description=Tools.__doc__)
+    usage: Usage = Field(Usage(), description=Usage.__doc__)
+    stored: Stored = Field(Stored(), description=Stored.__doc__)
     auth: Auth = Field(Auth(), description=Auth.__doc__)
     models: Annotated[Models, BeforeValidator(_list_is_available)] = Field(Models(), description=Models.__doc__)
     responses: Responses = Field(Responses(), description=Responses.__doc__)

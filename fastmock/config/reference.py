@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastmock.config.load import SettingPath, scalars, section_of
-from fastmock.config.model import Amount, Latency, Output, Section, Settings, Source
+from fastmock.config.model import Amount, Latency, Output, Saying, Section, Settings, Source, Span
 from fastmock.config.presets import PRESETS
 from fastmock.config.problems import dotted
 
@@ -66,9 +66,9 @@ def _settings(section: type[Section], at: SettingPath) -> Iterator[tuple[Setting
     """Yield every setting under ``section``, with ``[]`` after the name of a list."""
     for name, info in section.model_fields.items():
         inner = section_of(info.annotation)
-        # The parts of a source are those of a pattern, those of an amount stand below, and a latency inside another
-        # section has the parts of the one at the top.
-        if inner in (Source, Amount) or (at and inner in (Latency, Output)):
+        # The parts of a source are those of a pattern, those of an amount stand below, a latency inside another section
+        # has the parts of the one at the top, and a match inside of a match those of the outer.
+        if inner in (Source, Saying, Amount, Span) or (at and inner in (Latency, Output)) or inner is section:
             inner = None
         path: SettingPath = (*at, info.alias or name)
         if inner is None or not isinstance(info.annotation, type):

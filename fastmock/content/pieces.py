@@ -3,11 +3,15 @@
 import re
 
 _WORD = re.compile(r"\s*\S+\s*\Z|\s*\S+|\s+\Z")
+_JSON_WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)\s*\Z|\s*\w+|\s*[^\w\s]+|\s+\Z")
 
 
 def words(text: str) -> list[str]:
-    """Cut ``text`` into words, each with the space before it, the last also with what follows; joined they are it."""
-    return _WORD.findall(text)
+    """Cut ``text`` into words, each with the space before it, the last also with what follows; joined they are it.
+
+    JSON, which has few spaces, is cut at its signs too.
+    """
+    return (_JSON_WORD if text[:1] in ("{", "[") else _WORD).findall(text)
 
 
 def sized(text: str, size: int) -> list[tuple[int, str]]:

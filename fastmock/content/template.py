@@ -47,9 +47,18 @@ VARIABLES: Mapping[str, Variable] = MappingProxyType(
         "system_prompt": Variable(
             "%b", "dumps(ask.system_prompt)[1:-1]", "the text of the system and developer messages"
         ),
+        "call_id": Variable("%b", "b'call_' + ask.unique[8:].encode()", "a new `call_…` id"),
+        "service_tier": Variable(
+            "%b", "ask.service_tier.encode()", "the service tier asked for; `default` without one"
+        ),
         "prompt_tokens": Variable("%d", "ask.prompt_tokens", "tokens in the prompt"),
         "completion_tokens": Variable("%d", "ask.completion_tokens", "tokens in the answer"),
         "total_tokens": Variable("%d", "ask.prompt_tokens + ask.completion_tokens", "both together"),
+        "cached_tokens": Variable("%d", "ask.cached_tokens", "of those in the prompt, what was seen before"),
+        "audio_tokens": Variable("%d", "ask.audio_tokens", "of those in the prompt, what is sound"),
+        "reasoning_tokens": Variable("%d", "ask.reasoning_tokens", "of those in the answer, what is reasoning"),
+        "accepted_prediction_tokens": Variable("%d", "ask.accepted_tokens", "of a prediction, what came true"),
+        "rejected_prediction_tokens": Variable("%d", "ask.rejected_tokens", "of a prediction, what did not"),
     }
 )
 
@@ -60,8 +69,20 @@ def _uuid(u: str) -> bytes:
 
 
 _PIECE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{(\w*)\})")
-# How a slot travels through the JSON encoder: NUL, kind, name, NUL; the encoder writes NUL as \u0000.
-_SLOT = re.compile(rb'"\\u0000=(\w+)\\u0000"|\\u0000~(\w+)\\u0000')
+# How a slot travels through the JSON encoder: NUL, kind, name, NUL; the encoder writes NUL as \u0000, and inside of a
+# JsonText as \\u0000.
+_SLOT = re.compile(rb'(\\)?"\\(\\)?u0000=(\w+)\\\\?u0000\\?"|(\\)?\\u0000~(\w+)\\\\?u0000')
+
+
+class JsonText:
+    """A part of a document that is written as a text of JSON, as the arguments of tools are.
+
+    Attributes:
+        document: the JSON, a template as everywhere.
+    """
+
+    def __init__(self, document: Any) -> None:
+        self.document = document
 
 
 class TemplateError(Exception):
@@ -92,16 +113,23 @@ class Template:
             encoded = orjson.dumps(marked, option=orjson.OPT_NON_STR_KEYS)
         except TypeError as error:
             raise TemplateError([((), f"cannot be written as JSON: {error}")]) from None
-        pieces = _SLOT.split(encoded)  # constant, whole-value name or None, in-string name or None, constant, …
-        form = pieces[0].replace(b"%", b"%%")
-        names = []
-        for whole, inside, constant in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
+        form, expressions, names = b"", [], []
+        end = 0
+        for found in _SLOT.finditer(encoded):
+            whole_nested, _, whole, nested, inside = found.groups()
             name = (whole or inside).decode()
-            slot = VARIABLES[name].slot
-            form += (f'"{slot}"' if whole and slot == "%b" else slot).encode() + constant.replace(b"%", b"%%")
+            slot, expression, _ = VARIABLES[name]
+            quote = '\\"' if whole_nested else '"'
+            slot = f"{quote}{slot}{quote}" if whole and slot == "%b" else slot
+            if (whole_nested or nested) and slot != "%d":
+                expression = f"dumps(({expression}).decode())[1:-1]"
+            form += encoded[end : found.start()].replace(b"%", b"%%") + slot.encode()
+            expressions.append(expression)
             names.append(name)
+            end = found.end()
+        form += encoded[end:].replace(b"%", b"%%")
         self.names = frozenset(names)
-        self.render = _renderer(form, names)
+        self.render = _renderer(form, expressions)
 
     @property
     def constant(self) -> bool:
@@ -109,12 +137,12 @@ class Template:
         return not self.names
 
 
-def _renderer(form: bytes, names: list[str]) -> Render:
-    """Compile ``form`` and the variables that fill it, in their order, into one function."""
-    if not names:
+def _renderer(form: bytes, expressions: list[str]) -> Render:
+    """Compile ``form`` and the expressions that fill it, in their order, into one function."""
+    if not expressions:
         ready = form % ()
         return lambda _: ready
-    values = ", ".join(VARIABLES[name].expression for name in names)
+    values = ", ".join(expressions)
     known = {"form": form, "time": time.time, "dumps": orjson.dumps, "uuid": _uuid}
     render: Render = eval(f"lambda ask: form % ({values},)", known)  # noqa: S307 - only expressions of the table above
     return render
@@ -124,6 +152,8 @@ def _mark(value: Any, path: tuple[str | int, ...], faults: list[tuple[tuple[str 
     """Copy a document with its variables turned into slots."""
     if isinstance(value, dict):
         return {key: _mark(inner, (*path, str(key)), faults) for key, inner in value.items()}
+    if isinstance(value, JsonText):
+        return orjson.dumps(_mark(value.document, path, faults)).decode()
     if isinstance(value, list):
         return [_mark(inner, (*path, index), faults) for index, inner in enumerate(value)]
     if not isinstance(value, str):

@@ -10,6 +10,9 @@ import re2
 from fastmock.config.model import Match
 from fastmock.rules.regex import readable
 
+_TEXTS = ("model", "content", "content_contains", "content_regex", "system_prompt")
+_OTHERS = tuple(name for name in Match.model_fields if name not in _TEXTS)
+
 
 def hidden(rules: Sequence[Match]) -> Iterator[tuple[int, int]]:
     """Find rules that can never win.
@@ -34,6 +37,8 @@ def hidden(rules: Sequence[Match]) -> Iterator[tuple[int, int]]:
 
 
 def _impossible(rule: Match) -> bool:
+    if rule.not_ is not None and not rule.not_.model_dump(exclude_none=True):
+        return True
     text = rule.content
     if text is None:
         return False
@@ -44,6 +49,8 @@ def _impossible(rule: Match) -> bool:
 
 def _covers(first: Match, second: Match) -> bool:
     """Whether ``first`` certainly holds for every request for which ``second`` does."""
+    if any((wanted := getattr(first, name)) is not None and wanted != getattr(second, name) for name in _OTHERS):
+        return False
     if first.model is not None and not _model_covers(first.model, second.model):
         return False
     if first.content is not None and first.content != second.content:

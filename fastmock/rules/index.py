@@ -1,7 +1,8 @@
 """The compiled index: one look at the request finds the winning rule, however many rules there are."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from fastmock.config.model import Match
 from fastmock.rules.matchers import MATCHERS
@@ -13,13 +14,24 @@ DEFAULT = -1
 
 _MOST_KEYS = 1024
 _LONGEST_KEY = 4096  # characters
+_SETTING, _MESSAGE = ("model", "system_prompt"), ("user_message",)  # attributes of Ask
+
+
+class _Compound(NamedTuple):
+    """A match with others inside of it; ``bit`` stands for its own conditions."""
+
+    bit: int
+    any: "tuple[_Compound, ...]"
+    all: "tuple[_Compound, ...]"
+    excluded: "_Compound | None"
 
 
 class Index:
     """Picks the first of the rules whose conditions all hold.
 
     Every kind of condition is asked once and answers with a set of rules, an int with a bit for each; what is left of
-    their intersection is in the order of trial, so that the lowest bit wins.
+    their intersection is in the order of trial, so that the lowest bit wins. Matches inside of others (``any``,
+    ``all``, ``not``) have bits of their own, after those of the rules, and are put together last.
 
     What a client sends again and again, its model and its system prompt, is remembered; the message is looked at anew.
     """
@@ -30,23 +42,31 @@ class Index:
         Raises:
             PatternError: a ``content_regex`` cannot be read; check with ``readable`` before.
         """
-        self._all = (1 << len(rules)) - 1
+        self._rules = (1 << len(rules)) - 1
+        self._compounds: dict[int, _Compound] = {}
+        matches = list(rules)
+        for number, rule in enumerate(rules):
+            if rule.any_ or rule.all_ or rule.not_:
+                self._compounds[1 << number] = _compound(rule, 1 << number, matches)
+        self._all = (1 << len(matches)) - 1
         self._late: dict[int, re.Pattern[str]] = {}
-        self._by_setting: list[tuple[str, Callable[[str], int]]] = []
+        self._by_setting: list[tuple[str, Callable[[Any], int]]] = []
         self._by_message: list[Callable[[str], int]] = []
+        self._by_rest: list[tuple[str, Callable[[Any], int]]] = []
         self._known: dict[tuple[str, str], int] = {}
         for name, kind in MATCHERS.items():
             conditions = {
-                number: text for number, rule in enumerate(rules) if (text := getattr(rule, name)) is not None
+                number: wanted for number, rule in enumerate(matches) if (wanted := getattr(rule, name)) is not None
             }
             if name == "content_regex":
                 conditions = self._set_apart(conditions)
             if conditions:
-                find = kind.matcher(conditions, len(rules)).find
-                if kind.attribute == "user_message":
+                find = kind.matcher(conditions, len(matches)).find
+                if kind.attribute in _MESSAGE:
                     self._by_message.append(find)
                 else:
-                    self._by_setting.append((kind.attribute, find))
+                    (self._by_setting if kind.attribute in _SETTING else self._by_rest).append((kind.attribute, find))
+        self._plain = not self._late and not self._compounds
 
     def _set_apart(self, conditions: dict[int, str]) -> dict[int, str]:
         """Keep the patterns that RE2 can read; the others are searched for by ``re`` when their rule would win."""
@@ -67,15 +87,52 @@ class Index:
         if left:
             for find in self._by_message:
                 left &= find(ask.user_message)
-        if not self._late:
+            for attribute, find in self._by_rest:
+                left &= find(getattr(ask, attribute))
+        if self._plain:
             return (left & -left).bit_length() - 1  # the lowest bit; of no bits, DEFAULT
-        while left:
-            first = left & -left
-            slow = self._late.get(first)
-            if slow is None or slow.search(ask.user_message):
+        candidates = left & self._rules
+        while candidates:
+            first = candidates & -candidates
+            if self._holds(first, left, ask):
                 return first.bit_length() - 1
-            left ^= first
+            candidates ^= first
         return DEFAULT
+
+    def failures(self, ask: Ask) -> Iterator[int]:
+        """Yield for each kind of condition the set of rules that it keeps from winning."""
+        left = self._all
+        for attribute, find in self._by_setting + self._by_rest:
+            left &= (found := find(getattr(ask, attribute)))
+            yield self._rules & ~found
+        for find in self._by_message:
+            left &= (found := find(ask.user_message))
+            yield self._rules & ~found
+        failing = 0
+        for bit in {*self._late, *self._compounds} if not self._plain else ():
+            # Its own conditions are looked at above; here only what is put together last.
+            if bit & self._rules and not self._holds(bit, left | bit, ask):
+                failing |= bit
+        yield failing
+
+    def _holds(self, bit: int, left: int, ask: Ask) -> bool:
+        """Return whether a rule that is left really holds."""
+        compound = self._compounds.get(bit)
+        return self._found(bit, ask) if compound is None else self._together(compound, left, ask)
+
+    def _found(self, bit: int, ask: Ask) -> bool:
+        slow = self._late.get(bit)
+        return slow is None or slow.search(ask.user_message) is not None
+
+    def _together(self, match: _Compound, left: int, ask: Ask) -> bool:
+        """Return whether a match holds with all inside of it."""
+        return bool(
+            left & match.bit
+            and self._found(match.bit, ask)
+            and (not match.any or any(self._together(one, left, ask) for one in match.any))
+            and all(self._together(one, left, ask) for one in match.all)
+            and (match.excluded is None or not self._together(match.excluded, left, ask))
+        )
 
     def _look(self, ask: Ask) -> int:
         """Return the rules that the model and the system prompt allow, and remember them, within bounds."""
@@ -87,3 +144,18 @@ class Index:
                 self._known.clear()
             self._known[ask.model, ask.system_prompt] = left
         return left
+
+
+def _compound(match: Match, bit: int, matches: list[Match]) -> _Compound:
+    """Put a match together; those inside of it are added to ``matches``, whose places are their bits."""
+
+    def inner(one: Match) -> _Compound:
+        matches.append(one)
+        return _compound(one, 1 << (len(matches) - 1), matches)
+
+    return _Compound(
+        bit,
+        tuple(map(inner, match.any_ or ())),
+        tuple(map(inner, match.all_ or ())),
+        inner(match.not_) if match.not_ else None,
+    )

@@ -1,31 +1,43 @@
 """One small class a kind of condition. Each answers for all rules at once.
 
 The rules are numbered in the order in which they are tried, and a set of rules is an int with a bit for each. A matcher
-looks at one text of the request and returns the set of rules that this text allows: those whose condition holds and
-those that have none of its kind.
+looks at one thing of the request, an attribute of ``Ask``, and returns the set of rules that this thing allows: those
+whose condition holds and those that have none of its kind.
 
 To add a kind: a field in ``config.model.Match``, a class here, and its line in ``MATCHERS``.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import translate
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import re2
 
+from fastmock.config.model import Match
 from fastmock.rules.regex import RegexSet, to_re2
 
-Conditions = Mapping[int, str]
+Conditions = Mapping[int, Any]
 """The rule's number and what it asks for, for the rules that have a condition of the kind."""
+Path = tuple[str | int, ...]
+
+
+def within(match: Match, path: Path) -> Iterator[tuple[Match, Path]]:
+    """Yield a match that stands at ``path`` and all inside of it, each with its path."""
+    yield match, path
+    for name, inner in (("any", match.any_), ("all", match.all_)):
+        for place, one in enumerate(inner or ()):
+            yield from within(one, (*path, name, place))
+    if match.not_ is not None:
+        yield from within(match.not_, (*path, "not"))
 
 
 class Matcher(Protocol):
     """One kind of condition, compiled for all rules."""
 
-    def find(self, text: str) -> int:
-        """Return the set of rules that ``text`` allows."""
+    def find(self, text: Any) -> int:
+        """Return the set of rules that the text, or whatever the kind looks at, allows."""
 
 
 def free_of(conditions: Conditions, rules: int) -> int:
@@ -37,15 +49,15 @@ def free_of(conditions: Conditions, rules: int) -> int:
 
 
 class Exact:
-    """It is exactly the text: a dictionary."""
+    """It is exactly this: a dictionary."""
 
     def __init__(self, conditions: Conditions, rules: int) -> None:
         self._free = free_of(conditions, rules)
-        self._sets: dict[str, int] = {}
+        self._sets: dict[Any, int] = {}
         for number, text in conditions.items():
             self._sets[text] = self._sets.get(text, self._free) | 1 << number
 
-    def find(self, text: str) -> int:
+    def find(self, text: Any) -> int:
         """See Matcher."""
         return self._sets.get(text, self._free)
 
@@ -107,6 +119,65 @@ class Contains(Regex):
         return quoted
 
 
+class Within:
+    """It is a number within a span."""
+
+    def __init__(self, conditions: Conditions, rules: int) -> None:
+        self._free = free_of(conditions, rules)
+        self._spans = [(1 << number, span.min, span.max) for number, span in conditions.items()]
+
+    def find(self, value: int) -> int:
+        """See Matcher."""
+        found = self._free
+        for bit, least, most in self._spans:
+            if (least is None or value >= least) and (most is None or value <= most):
+                found |= bit
+        return found
+
+
+class Named:
+    """There are names, or there are none; or one of them is what the glob stands for."""
+
+    def __init__(self, conditions: Conditions, rules: int) -> None:
+        self._free = free_of(conditions, rules)
+        self._some = self._none = self._free
+        self._globs = []
+        for number, wanted in conditions.items():
+            if isinstance(wanted, str):
+                self._globs.append((1 << number, re.compile(translate(wanted)).match))
+            elif wanted:
+                self._some |= 1 << number
+            else:
+                self._none |= 1 << number
+
+    def find(self, names: Sequence[str]) -> int:
+        """See Matcher."""
+        found = self._some if names else self._none
+        for bit, match in self._globs:
+            if any(map(match, names)):
+                found |= bit
+        return found
+
+
+class Entries:
+    """Each of the entries named is there, and is what its glob stands for."""
+
+    def __init__(self, conditions: Conditions, rules: int) -> None:
+        self._free = free_of(conditions, rules)
+        self._wanted = [
+            (1 << number, [(name, re.compile(translate(glob)).match) for name, glob in wanted.items()])
+            for number, wanted in conditions.items()
+        ]
+
+    def find(self, entry: Callable[[str], str | None]) -> int:
+        """See Matcher; ``entry`` returns an entry by its name."""
+        found = self._free
+        for bit, wanted in self._wanted:
+            if all((value := entry(name)) is not None and match(value) for name, match in wanted):
+                found |= bit
+        return found
+
+
 class MatcherType(Protocol):
     """How a matcher is made: from the conditions of its kind and the number of rules."""
 
@@ -128,5 +199,16 @@ MATCHERS: Mapping[str, Kind] = MappingProxyType(
         "content": Kind("user_message", Exact),
         "content_contains": Kind("user_message", Contains),
         "content_regex": Kind("user_message", Regex),
+        "turn": Kind("turn", Within),
+        "messages": Kind("messages", Within),
+        "last_role": Kind("last_role", Exact),
+        "tool_result": Kind("results", Named),
+        "tool": Kind("offered", Named),
+        "stream": Kind("stream", Exact),
+        "endpoint": Kind("endpoint", Exact),
+        "response_format": Kind("response_format", Exact),
+        "user": Kind("user", Glob),
+        "headers": Kind("header", Entries),
+        "metadata": Kind("entry", Entries),
     }
 )

@@ -20,6 +20,7 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
+from urllib.parse import parse_qs
 
 from fastmock.api import errors
 from fastmock.app import App
@@ -161,7 +162,10 @@ class _Adapter:
                 if isinstance(body, errors.ApiError):
                     answer: Reply | Stream = app.refuse(body)
                 else:
-                    answer = app.handle(Request(scope.method, scope.path, scope.headers, body))
+                    request = Request(scope.method, scope.path, scope.headers, body)
+                    if request.method in _BODILESS and scope.query_string:
+                        request.query = parse_qs(scope.query_string, keep_blank_values=True)
+                    answer = app.handle(request)
                 self._send(app, scope, proto, start, answer)
             except Exception:
                 _LOG.exception("an answer could not be sent; this is a defect of fastmock")
@@ -172,7 +176,8 @@ class _Adapter:
             self._threads.submit(respond)
 
     def _send(self, app: App, scope: Any, proto: Any, start: float, answer: Reply | Stream) -> None:
-        status, headers = answer.head.status, [*self._constant(answer.head), ("x-request-id", answer.request_id)]
+        status, constant = answer.head.status, self._constant(answer.head)
+        headers = [*constant, ("x-request-id", answer.request_id), *answer.more]
         play: _Play
         if isinstance(answer, Reply):
             if answer.dues is None:

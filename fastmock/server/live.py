@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from fastmock.app import App, build
 from fastmock.control.request_log import RequestLog, as_json, as_text
@@ -40,12 +41,17 @@ class Live:
         numbers: the shared block.
     """
 
-    def __init__(self, app: App, numbers: "memoryview[int]", worker: int, control: Connection) -> None:
-        """Begin in a worker, just forked and numbered from 0, with what the parent had in force then."""
+    def __init__(self, app: App, numbers: "memoryview[int]", worker: int, directory: Path, control: Connection) -> None:
+        """Begin in a worker, just forked and numbered from 0, with what the parent had in force then.
+
+        ``directory`` is the server's run directory, which is made when it is needed.
+        """
         self.app = app
         self.numbers = numbers
         self._worker = worker
+        self._directory = directory
         app.share.join(numbers, worker)
+        app.store.join(directory)
         self.generation = numbers[GENERATION]
         self._prepared: dict[int, App] = {}
         settings = app.config.settings.server
@@ -82,6 +88,7 @@ class Live:
             try:
                 app = build(config, self._manager)
                 app.share.join(self.numbers, self._worker)
+                app.store.join(self._directory)
                 if self._log:
                     self._log.watch(app)
                 # What is in force stays, for there may not have been a request since it came into force.

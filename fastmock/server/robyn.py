@@ -89,6 +89,8 @@ def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeou
         server.add_route(getattr(HttpMethod, method), path, FunctionInfo(handler, waits, 1, {}, {}), False)
 
     for method, path in live.app.handlers:
+        if method == "GET":
+            continue  # may have a query, which only "anywhere" reads
         # What is asynchronous costs twice as much a request: only where a whole answer may have to wait.
         waits = live.app.delays_whole and method == "POST"
         route(method, path, adapter.waiting_at(method, path) if waits else adapter.at(method, path))
@@ -138,7 +140,7 @@ class _Adapter:
             self.requests += 1
             answer = live.app.handlers[route](Request(method, path, request.headers, request.body))
             known = replies.get(answer.head)
-            if known is None or type(answer) is not Reply:
+            if known is None or type(answer) is not Reply or answer.more:
                 return self.translate(answer)
             # One Response per head, filled anew: Robyn copies it before it lets go of the GIL, and there is one actix
             # thread. Saves 2 µs of 22 over making a Response and its headers.
@@ -179,13 +181,14 @@ class _Adapter:
         if self._live.numbers[GENERATION] != self._live.generation:
             self._live.obey()
         self.requests += 1
-        path = unquote(request.url.path)
-        return self.translate(self._live.app.handle(Request(request.method, path, request.headers, request.body)))
+        asked = Request(request.method, unquote(request.url.path), request.headers, request.body)
+        asked.query = request.query_params.to_dict()
+        return self.translate(self._live.app.handle(asked))
 
     def translate(self, answer: Reply | Stream) -> Any:
         """Return Robyn's form of an answer, and keep it for the next with the same head."""
         response = self._made(answer)
-        if isinstance(answer, Reply):
+        if isinstance(answer, Reply) and not answer.more:
             if len(self._replies) >= 256:
                 self._replies.clear()
             self._replies[answer.head] = response.headers.set, response
@@ -194,6 +197,8 @@ class _Adapter:
     def _made(self, answer: Reply | Stream) -> Any:
         headers = self._headers(dict(answer.head.headers))
         headers.set("x-request-id", answer.request_id)
+        for name, value in answer.more:
+            headers.set(name, value)
         if isinstance(answer, Stream):
             pacer = Pacer(answer.dues, answer.cut, time.monotonic(), self._live.app.share)
             return _Streaming(answer.head.status, headers, _Frames(pacer, self.streams, self._keep_state))

@@ -10,14 +10,17 @@ import logging
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
 from typing import cast
 
 from fastmock.app import App
@@ -77,6 +80,7 @@ class Supervisor:
         self._app = app
         self._compile = compile_
         self._numbers = shared_numbers(count)
+        self._directory = Path(tempfile.gettempdir(), f"fastmock-{os.getpid()}-{os.urandom(4).hex()}")
         self._attempt = 0
         self._work = work
         self._listener = listener
@@ -93,6 +97,12 @@ class Supervisor:
         Returns:
             The exit code: 0 after a stop that was asked for, 1 when no worker could live.
         """
+        try:
+            return self._supervise(announce)
+        finally:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _supervise(self, announce: Callable[[], None]) -> int:
         raise_open_files()
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)  # also afterwards: one that comes late changes nothing
         gc.collect()
@@ -147,7 +157,7 @@ class Supervisor:
                 os.write(send, b"1")
                 os.close(send)
 
-            self._work(Live(self._app, self._numbers, number, control), ready)
+            self._work(Live(self._app, self._numbers, number, self._directory, control), ready)
             code = 0
         except BaseException:
             _LOG.exception("a worker failed")

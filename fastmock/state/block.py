@@ -12,7 +12,9 @@ from typing import NamedTuple
 GENERATION = 0
 """The place of the number of the configuration that is in force; the parent alone writes it."""
 _WARNED = 1  # the place of whether the warning about lateness has been given
-_SHARED = 2  # numbers before the first row
+_PREFIXES = 2  # the first place of the hashes of prompts' beginnings
+_MOST_PREFIXES = 1 << 16
+_SHARED = _PREFIXES + _MOST_PREFIXES  # numbers before the first row
 
 _PERIOD = 5.0  # seconds that one histogram of lateness covers
 _PERIODS = 12  # a minute
@@ -77,6 +79,24 @@ class Share:
         """Return how many timed answers are in flight, over all workers."""
         numbers = self._numbers
         return sum(numbers[place] for place in range(_SHARED + _IN_FLIGHT, len(numbers), _ROW))
+
+    def prefixes(self, hashes: Sequence[int]) -> int:
+        """Remember the hashes of ever longer beginnings of a prompt, for all workers.
+
+        Each is below 2**64. One that falls on the place of another takes it.
+
+        Returns:
+            How many of them, from the first, were remembered already.
+        """
+        numbers = self._numbers
+        known = 0
+        for number in hashes:
+            if numbers[_PREFIXES + number % _MOST_PREFIXES] != number:
+                break
+            known += 1
+        for number in hashes[known:]:
+            numbers[_PREFIXES + number % _MOST_PREFIXES] = number
+        return known
 
     def counts(self, due: float, now: float) -> "memoryview[int]":
         """Return the counts by lateness, of the buckets that ``bounds`` ends, for steps that are sent at ``now``.

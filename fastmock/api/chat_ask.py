@@ -1,0 +1,399 @@
+"""Read a request for a chat completion: what it asks for, and what it demands of the form of the answer."""
+
+import re
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import Any
+
+import orjson
+
+from fastmock.api import checks, errors
+from fastmock.content.tokens import OfModel
+from fastmock.wire import Ask, Demands, Tool, Vocabulary
+
+ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
+_ROLE_NAMES = "'system', 'assistant', 'user', 'function', 'tool', and 'developer'"
+# Of an image, where its size is not known: what OpenAI charges at low detail, and for 1,024 x 1,024 at high.
+_IMAGE_TOKENS = {"low": 85, "auto": 765, "high": 765}
+_AUDIO_TOKENS = 10  # a second, as OpenAI charges for sound that comes in
+_AUDIO_BYTES = {"wav": 48_000, "mp3": 16_000}  # a second of it: 24 kHz of 16 bits, and 128 kbit/s
+_REASONING = {"none": 0, "minimal": 0, "low": 64, "medium": 256, "high": 1024, "xhigh": 4096}  # tokens by effort
+_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
+_LONGEST_KEPT = 64 * 1024  # bytes of tools whose tokens are remembered
+
+_CHECKS: dict[str, checks.Check] = {
+    **checks.COMPLETING,
+    "logprobs": checks.boolean,
+    "top_logprobs": checks.integer(0, 20),
+    "tools": checks.array_of_objects,
+    "functions": checks.array_of_objects,
+    "parallel_tool_calls": checks.boolean,
+    "response_format": checks.object_,
+    "prediction": checks.object_,
+    "reasoning_effort": checks.among(*_REASONING),
+    "verbosity": checks.among("low", "medium", "high"),
+    "service_tier": checks.among("auto", "default", "flex", "scale", "priority"),
+    "store": checks.boolean,
+    "metadata": checks.metadata,
+    "prompt_cache_key": checks.string,
+    "safety_identifier": checks.string,
+}
+_DEMANDING = frozenset(
+    (
+        "tools",
+        "functions",
+        "tool_choice",
+        "function_call",
+        "response_format",
+        "stop",
+        "logprobs",
+        "top_logprobs",
+        "prediction",
+    )
+)
+
+
+class ChatAsk(Ask):
+    """An Ask whose conversation rules may look at."""
+
+    endpoint = "chat_completions"
+
+    @cached_property
+    def turn(self) -> int:
+        """See Ask."""
+        return 1 + sum(1 for message in self.body["messages"] if message["role"] == "assistant")
+
+    @cached_property
+    def messages(self) -> int:
+        """See Ask."""
+        return len(self.body["messages"])
+
+    @cached_property
+    def last_role(self) -> str:
+        """See Ask."""
+        role: str = self.body["messages"][-1]["role"]
+        return role
+
+    @cached_property
+    def results(self) -> tuple[str, ...]:
+        """See Ask: those after the last message of any other role, in their order."""
+        messages = self.body["messages"]
+        place = len(messages)
+        while place and messages[place - 1]["role"] in ("tool", "function"):
+            place -= 1
+        if place == len(messages):
+            return ()
+        named = {call.get("id"): name for message in messages[:place] for call, name in _calls(message)}
+        return tuple(str(named.get(one.get("tool_call_id")) or one.get("name") or "") for one in messages[place:])
+
+
+def _calls(message: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """Return the tool calls of a message, each with the tool's name."""
+    found = []
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        inner = (call.get("function") or call.get("custom")) if isinstance(call, dict) else None
+        if isinstance(inner, dict):
+            found.append((call, str(inner.get("name", ""))))
+    if isinstance(legacy := message.get("function_call"), dict):
+        found.append(({}, str(legacy.get("name", ""))))
+    return found
+
+
+def parse(body: dict[str, Any], unique: str, vocabularies: OfModel) -> ChatAsk:
+    """Read a request; raise the API's own error where it is wrong."""
+    ask = ChatAsk(unique, body, checks.model_of(body))
+    ask.vocabulary = vocabularies(ask.model)
+    messages = body.get("messages")
+    if type(messages) is not list:
+        if messages is None:
+            raise errors.missing("messages")
+        raise errors.wrong_type("messages", "an array of objects", messages)
+    if not messages:
+        raise errors.empty_array("messages")
+    _read_messages(ask, messages)
+    if len(body) > 2:
+        checks.check_all(body, _CHECKS)
+        checks.read_options(ask)
+        if not _DEMANDING.isdisjoint(body):
+            ask.demands = _demands(ask)
+        _read_usage(ask)
+    return ask
+
+
+def _read_messages(ask: Ask, messages: list[Any]) -> None:
+    """Read what was said so far, and count it."""
+    vocabulary = ask.vocabulary
+    system = None
+    texts = []
+    tokens = 3 + 4 * len(messages)  # OpenAI's cookbook: three a reply; three a message, and its role
+    for index, message in enumerate(messages):
+        if type(message) is not dict:
+            raise errors.wrong_type(f"messages[{index}]", "an object", message)
+        role = message.get("role")
+        if type(role) is not str or role not in ROLES:
+            raise _wrong_role(role, index)
+        content = message.get("content")
+        if type(content) is not str:
+            content = _other_content(ask, message, content, role, index)
+        texts.append(content)
+        if len(message) > 2:
+            tokens += _more_tokens(message, vocabulary)
+        if role == "user":
+            ask.user_message = content
+        elif role == "system" or role == "developer":
+            system = content if system is None else f"{system}\n{content}"
+    ask.prompt_tokens += tokens + vocabulary.count_all(texts)
+    if system is not None:
+        ask.system_prompt = system
+
+
+def _wrong_role(role: Any, index: int) -> errors.ApiError:
+    param = f"messages[{index}].role"
+    if role is None:
+        return errors.missing(param)
+    return (
+        errors.not_among(param, role, _ROLE_NAMES) if type(role) is str else errors.wrong_type(param, "a string", role)
+    )
+
+
+def _more_tokens(message: dict[str, Any], vocabulary: Vocabulary) -> int:
+    """Count what a message has beside its role and content."""
+    tokens = 0
+    if isinstance(name := message.get("name"), str):
+        tokens += 1 + vocabulary.count(name)
+    if calls := message.get("tool_calls") or message.get("function_call"):
+        tokens += vocabulary.count(checks.as_json(calls, "messages").decode())
+    return tokens
+
+
+def _other_content(ask: Ask, message: dict[str, Any], content: Any, role: str, index: int) -> str:
+    """Return the text of a message whose content is not simply a string; count what is not text."""
+    if content is None:
+        if role == "assistant" or role == "function":
+            return ""
+        if "content" not in message:
+            raise errors.missing(f"messages[{index}].content")
+        param = f"messages.[{index}].content"
+        raise errors.ApiError(400, "Invalid value for 'content': expected a string, got null.", param)
+    if type(content) is not list:
+        raise errors.wrong_type(f"messages[{index}].content", "one of a string or array of objects", content)
+    texts = []
+    for place, part in enumerate(content):
+        param = f"messages[{index}].content[{place}]"
+        if type(part) is not dict:
+            raise errors.wrong_type(param, "an object", part)
+        kind = _string(part, "type", param)
+        if kind == "text":
+            texts.append(_string(part, "text", param))
+        elif kind == "image_url":
+            image = part.get("image_url")
+            detail = image.get("detail") if type(image) is dict else None
+            ask.prompt_tokens += _IMAGE_TOKENS.get(detail if type(detail) is str else "auto", _IMAGE_TOKENS["auto"])
+        elif kind == "input_audio":
+            tokens = _audio_tokens(part.get("input_audio"))
+            ask.audio_tokens += tokens
+            ask.prompt_tokens += tokens
+    return "".join(texts)
+
+
+def _string(holder: dict[str, Any], name: str, param: str) -> str:
+    """Return a string that has to be there."""
+    value = holder.get(name)
+    if type(value) is str:
+        return value
+    raise (
+        errors.missing(f"{param}.{name}") if value is None else errors.wrong_type(f"{param}.{name}", "a string", value)
+    )
+
+
+def _audio_tokens(audio: Any) -> int:
+    data = audio.get("data") if type(audio) is dict else None
+    if type(data) is not str:
+        return 0
+    rate = _AUDIO_BYTES.get(str(audio.get("format")), _AUDIO_BYTES["mp3"])
+    return -(-len(data) * 3 * _AUDIO_TOKENS // (4 * rate))
+
+
+def _read_usage(ask: Ask) -> None:
+    """Read what shows in the usage and the service tier alone."""
+    body = ask.body
+    if effort := body.get("reasoning_effort"):
+        ask.reasoning_tokens = ask.unsaid_tokens = _REASONING[effort]
+    if (tier := body.get("service_tier")) and tier != "auto":
+        ask.service_tier = tier
+
+
+def _demands(ask: ChatAsk) -> Demands:
+    """Read what is demanded of the form of the answer; parameters in the table have been checked."""
+    body = ask.body
+    demands = Demands(stop=checks.read_stop(body))
+    if body.get("tools") or body.get("functions"):
+        _read_tools(ask, demands)
+    elif body.get("tool_choice") not in (None, "none", "auto"):
+        raise errors.only_with("tool_choice", "tools")
+    elif body.get("function_call") not in (None, "none", "auto"):
+        raise errors.only_with("function_call", "functions")
+    if (form := body.get("response_format")) is not None:
+        _read_format(demands, form)
+    if body.get("logprobs"):
+        demands.top_logprobs = body.get("top_logprobs") or 0
+    elif body.get("top_logprobs"):
+        message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
+        raise errors.ApiError(400, message, "top_logprobs")
+    if (prediction := body.get("prediction")) is not None:
+        content = prediction.get("content")
+        if type(content) is list:
+            content = "".join(_string(part, "text", "prediction.content") for part in content if type(part) is dict)
+        demands.prediction = content if type(content) is str else _string(prediction, "content", "prediction")
+    return demands
+
+
+def _read_tools(ask: ChatAsk, demands: Demands) -> None:
+    """Read what may and what has to be called."""
+    body = ask.body
+    if tools := body.get("tools"):
+        demands.tools = [_tool(tool, f"tools[{place}]") for place, tool in enumerate(tools)]
+        _choose(demands, body.get("tool_choice"))
+    else:
+        tools = body["functions"]
+        demands.tools = [_function(function, f"functions[{place}]") for place, function in enumerate(tools)]
+        demands.legacy = True
+        choice = body.get("function_call")
+        if type(choice) is dict:
+            demands.call = "required"
+            demands.allowed = [
+                _named(demands.tools, _string(choice, "name", "function_call"), "function_call", "functions")
+            ]
+        elif choice is not None:
+            checks.among("none", "auto")(choice, "function_call")
+            demands.call = choice
+    demands.parallel = body.get("parallel_tool_calls") is not False
+    called = []
+    for message in reversed(body["messages"]):
+        if message["role"] == "user":
+            break
+        called += [name for _, name in _calls(message)]
+    demands.called = frozenset(called)
+    ask.prompt_tokens += _tool_tokens(checks.as_json(tools, "tools"), ask.vocabulary)
+
+
+def _tool(tool: dict[str, Any], param: str) -> Tool:
+    kind = tool.get("type")
+    if kind == "function":
+        function = tool.get("function")
+        if function is None:
+            raise errors.missing(f"{param}.function")
+        checks.object_(function, f"{param}.function")
+        return _function(function, f"{param}.function")
+    if kind == "custom":
+        custom = tool.get("custom")
+        checks.object_(custom, f"{param}.custom")
+        return Tool(_tool_name(custom, f"{param}.custom"), None)  # type: ignore[arg-type]  # it is an object
+    raise (
+        errors.missing(f"{param}.type")
+        if kind is None
+        else errors.not_among(f"{param}.type", kind, "'function' and 'custom'")
+    )
+
+
+def _function(function: dict[str, Any], param: str) -> Tool:
+    schema = function.get("parameters")
+    if schema is None:
+        schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    checks.object_(schema, f"{param}.parameters")
+    return Tool(_tool_name(function, param), schema)
+
+
+def _tool_name(holder: dict[str, Any], param: str) -> str:
+    name = _string(holder, "name", param)
+    if not _TOOL_NAME.match(name):
+        message = f"Invalid '{param}.name': string does not match pattern. Expected a string that matches the pattern "
+        raise errors.ApiError(400, message + "'^[a-zA-Z0-9_-]+$'.", f"{param}.name", "invalid_value")
+    return name
+
+
+def _choose(demands: Demands, choice: Any) -> None:
+    """Read ``tool_choice``."""
+    if choice is None:
+        return
+    if type(choice) is str:
+        checks.among("none", "auto", "required")(choice, "tool_choice")
+        demands.call = choice
+        return
+    checks.object_(choice, "tool_choice")
+    kind = _string(choice, "type", "tool_choice")
+    checks.among("function", "custom", "allowed_tools")(kind, "tool_choice.type")
+    inner = choice.get(kind)
+    if inner is None:
+        raise errors.missing(f"tool_choice.{kind}")
+    checks.object_(inner, f"tool_choice.{kind}")
+    if kind != "allowed_tools":
+        demands.call = "required"
+        demands.allowed = [_named(demands.tools, _string(inner, "name", f"tool_choice.{kind}"), "tool_choice", "tools")]
+        return
+    demands.call = _string(inner, "mode", "tool_choice.allowed_tools")
+    checks.among("auto", "required")(demands.call, "tool_choice.allowed_tools.mode")
+    allowed = inner.get("tools")
+    checks.array_of_objects(allowed, "tool_choice.allowed_tools.tools")
+    demands.allowed = [
+        _named(demands.tools, name, "tool_choice", "tools")
+        for tool in allowed
+        for _, name in _calls({"tool_calls": [tool]})
+    ]
+
+
+def _named(tools: Sequence[Tool], name: str, param: str, holder: str) -> Tool:
+    for tool in tools:
+        if tool.name == name:
+            return tool
+    raise errors.no_such_tool(param, name, holder)
+
+
+def _read_format(demands: Demands, form: dict[str, Any]) -> None:
+    """Read ``response_format``."""
+    kind = _string(form, "type", "response_format")
+    checks.among("text", "json_object", "json_schema")(kind, "response_format.type")
+    demands.json = kind != "text"
+    if kind == "json_schema":
+        inner = form.get("json_schema")
+        if inner is None:
+            raise errors.missing("response_format.json_schema")
+        checks.object_(inner, "response_format.json_schema")
+        demands.name = _string(inner, "name", "response_format.json_schema")
+        demands.schema = inner.get("schema")
+        if demands.schema is None:
+            demands.schema = {"type": "object"}
+        checks.object_(demands.schema, "response_format.json_schema.schema")
+
+
+def _tool_tokens(tools: bytes, vocabulary: Vocabulary) -> int:
+    """Count the tokens of tools, given as JSON; equal ones once."""
+    return _counted(tools, vocabulary) if len(tools) <= _LONGEST_KEPT else _counted.__wrapped__(tools, vocabulary)
+
+
+@lru_cache(256)
+def _counted(tools: bytes, vocabulary: Any) -> int:
+    """Count as OpenAI's cookbook does for gpt-4o; what that does not speak of (what is nested) is not counted."""
+    tokens = 12
+    for tool in orjson.loads(tools):
+        function = tool.get("function") or tool.get("custom") or tool
+        tokens += 7 + vocabulary.count(f"{function.get('name')}:{_sentence(function)}")
+        parameters = function.get("parameters")
+        properties = parameters.get("properties") if isinstance(parameters, dict) else None
+        if not properties or not isinstance(properties, dict):
+            continue
+        tokens += 3
+        for name, about in properties.items():
+            tokens += 3
+            if not isinstance(about, dict):
+                continue
+            if isinstance(about.get("enum"), list):
+                tokens += 3 * len(about["enum"]) - 3 + vocabulary.count_all([str(item) for item in about["enum"]])
+            tokens += vocabulary.count(f"{name}:{about.get('type')}:{_sentence(about)}")
+    return tokens
+
+
+def _sentence(holder: dict[str, Any]) -> str:
+    """Return a description without its full stop."""
+    return str(holder.get("description") or "").removesuffix(".")

@@ -1,0 +1,196 @@
+"""Fit what a rule says to what the request demands: calls of tools, JSON, ends, probabilities.
+
+What a rule says stands as it is written wherever the request can be answered so. Where the request demands a call, or
+JSON, and the rule has none, they are made up; that is what a client relies on.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from hashlib import blake2b
+from random import Random
+
+import orjson
+
+from fastmock.api import checks, errors
+from fastmock.config.model import Settings
+from fastmock.content.made import lorem
+from fastmock.content.schema import Maker, SchemaError
+from fastmock.wire import Answer, Ask, Demands, TokenProb, Tool, ToolCall, Vocabulary
+
+_LONGEST_KEPT = 64 * 1024  # bytes of a schema that is kept compiled
+_MADE_TOKENS = 12  # of a text where no schema says more
+
+_OTHERS = [b" the", b",", b" of", b" to", b" and", b" in", b" is", b" it", b" you", b" that", b" was", b" for", b" on"]
+
+
+def count(answer: Answer, vocabulary: Vocabulary) -> int:
+    """Return how many tokens an answer has."""
+    tokens = vocabulary.count(answer.text or "") + vocabulary.count(answer.refusal or "")
+    for call in answer.calls:
+        tokens += 3 + vocabulary.count(call.name) + vocabulary.count(call.arguments)
+    return tokens
+
+
+@lru_cache(256)
+def _kept(schema: bytes) -> Maker:
+    return Maker(orjson.loads(schema))
+
+
+def _compiled(schema: bytes) -> Maker:
+    """Compile a schema, given as JSON; one that was seen lately is ready."""
+    return (_kept if len(schema) <= _LONGEST_KEPT else _kept.__wrapped__)(schema)
+
+
+class Fitter:
+    """Fits answers to requests."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._seed = settings.seed
+        self._auto_call = settings.tools.auto_call
+
+    def fit(self, ask: Ask, said: Sequence[Answer], repeats: bool, otherwise: Callable[[], str]) -> list[Answer] | None:
+        """Return what is said to ``ask`` where that is not simply ``said``, else None.
+
+        Args:
+            ask: the request; it has demands.
+            said: what its rule says.
+            repeats: whether the rule may make its calls again after their results.
+            otherwise: returns the text that is said in place of calls that may not be made.
+
+        Raises:
+            ApiError: it demands what cannot be had.
+        """
+        demands = ask.demands
+        assert demands is not None  # noqa: S101 - see above
+        fitted = [self._one(ask, demands, answer, place, repeats, otherwise) for place, answer in enumerate(said)]
+        if demands.prediction is not None:
+            self._predict(ask, demands.prediction, fitted)
+        return None if all(one is other for one, other in zip(fitted, said, strict=True)) else fitted
+
+    def _one(
+        self, ask: Ask, demands: Demands, answer: Answer, place: int, repeats: bool, otherwise: Callable[[], str]
+    ) -> Answer:
+        fitted = answer
+        if answer.calls:
+            fitted = self._scripted(ask, demands, answer, repeats, otherwise)
+        if not fitted.calls and fitted.refusal is None:
+            tool = self._to_call(ask, demands)
+            if tool is not None:
+                fitted = Answer(calls=(self._call(ask, tool, place),), finish_reason="tool_calls")
+            elif demands.json and not _is_json(fitted.text, demands.schema is not None):
+                fitted = Answer(text=self._json(ask, demands, place))
+        if demands.stop and fitted.text:
+            fitted = _ended(fitted, demands.stop)
+        if fitted is not answer:
+            fitted = replace(fitted, tokens=count(fitted, ask.vocabulary))
+        if demands.top_logprobs is not None and not fitted.calls:
+            said = fitted.refusal if fitted.text is None else fitted.text
+            fitted = replace(fitted, logprobs=self._probabilities(ask, said or "", demands.top_logprobs))
+        return fitted
+
+    def _scripted(
+        self, ask: Ask, demands: Demands, answer: Answer, repeats: bool, otherwise: Callable[[], str]
+    ) -> Answer:
+        """Return what is left of calls that a rule says."""
+        if demands.call == "none" or (ask.results and not repeats):
+            return Answer(text=answer.text if answer.text is not None else otherwise())
+        if len(answer.calls) > 1 and (not demands.parallel or demands.legacy):
+            return replace(answer, calls=answer.calls[:1])
+        return answer
+
+    def _to_call(self, ask: Ask, demands: Demands) -> Tool | None:
+        """Return the tool of which a call is made up; None where the answer is a text.
+
+        After the results of tools only what has to be called and was not yet is called, so that loops end.
+        """
+        offered = demands.tools if demands.allowed is None else demands.allowed
+        if demands.call == "required":
+            left = [tool for tool in offered if tool.name not in demands.called] if ask.results else offered
+            return left[0] if left else None
+        if demands.call == "auto" and self._auto_call and offered and not ask.results:
+            return offered[0]
+        return None
+
+    def _call(self, ask: Ask, tool: Tool, place: int) -> ToolCall:
+        """Make a call up."""
+        id_ = f"call_{ask.unique[8:]}{place or ''}"
+        if tool.schema is None:
+            return ToolCall(id_, tool.name, lorem(_MADE_TOKENS, self._seed, ask.user_message), custom=True)
+        kind = "functions" if ask.demands and ask.demands.legacy else "tools"
+        schema = checks.as_json(tool.schema, kind)
+        try:
+            made = _compiled(schema).make(self._random(ask, schema, place))
+        except SchemaError as error:
+            numbers = (number for number, one in enumerate(ask.demands.tools if ask.demands else ()) if one is tool)
+            inner = ".function" if kind == "tools" else ""
+            param = f"{kind}[{next(numbers, 0)}]{inner}.parameters"
+            what = f"function '{tool.name}'"
+            raise errors.bad_schema(what, param, "invalid_function_parameters", error.path, str(error)) from None
+        return ToolCall(id_, tool.name, orjson.dumps(made).decode())
+
+    def _json(self, ask: Ask, demands: Demands, place: int) -> str:
+        """Make JSON up."""
+        if demands.schema is None:
+            return orjson.dumps({"message": lorem(_MADE_TOKENS, self._seed, ask.user_message)}).decode()
+        schema = checks.as_json(demands.schema, "response_format")
+        try:
+            made = _compiled(schema).make(self._random(ask, schema, place))
+        except SchemaError as error:
+            what = f"response_format '{demands.name}'"
+            raise errors.bad_schema(what, "response_format", None, error.path, str(error)) from None
+        return orjson.dumps(made).decode()
+
+    def _random(self, ask: Ask, schema: bytes, place: int) -> Random:
+        """Return what draws the same for the same seed, schema, message, and place among the choices."""
+        digest = blake2b(b"%d:%d:" % (self._seed, place), digest_size=8)
+        digest.update(schema)
+        digest.update(ask.user_message.encode(errors="replace"))
+        return Random(int.from_bytes(digest.digest(), "big"))
+
+    def _predict(self, ask: Ask, prediction: str, said: Sequence[Answer]) -> None:
+        """Count what came true of a prediction: what the answer begins with."""
+        text = said[0].text or ""
+        same = next(
+            (i for i, (a, b) in enumerate(zip(text, prediction, strict=False)) if a != b),
+            min(len(text), len(prediction)),
+        )
+        ask.accepted_tokens = ask.vocabulary.count(prediction[:same])
+        ask.rejected_tokens = max(0, ask.vocabulary.count(prediction) - ask.accepted_tokens)
+        ask.unsaid_tokens = ask.reasoning_tokens + ask.rejected_tokens
+
+    def _probabilities(self, ask: Ask, text: str, top: int) -> tuple[TokenProb, ...]:
+        """Make up probabilities that a model may have seen: of each token high, of the others what is left."""
+        found = []
+        for place, token in enumerate(ask.vocabulary.tokens(text)):
+            digest = blake2b(b"%d:%d:%b" % (self._seed, place, token), digest_size=4).digest()
+            share = 0.55 + 0.449 * int.from_bytes(digest, "big") / 2**32
+            likely = [(token, share)]
+            left = 1 - share
+            start = digest[0] % len(_OTHERS)
+            for other in (*_OTHERS[start:], *_OTHERS[:start], *(b"%d" % number for number in range(9))):
+                if len(likely) >= top:
+                    break
+                if other != token:
+                    left *= 0.5
+                    likely.append((other, left))
+            logs = [(one, round(math.log(part), 6)) for one, part in likely]
+            found.append(TokenProb(token, logs[0][1], tuple(logs[:top])))
+        return tuple(found)
+
+
+def _is_json(text: str | None, any_value: bool) -> bool:
+    """Return whether a text is JSON: an object, or ``any_value``."""
+    try:
+        value = orjson.loads(text or "")
+    except orjson.JSONDecodeError:
+        return False
+    return any_value or isinstance(value, dict)
+
+
+def _ended(answer: Answer, stops: Sequence[str]) -> Answer:
+    """Return the answer as it is before the first of the texts that end it."""
+    text = answer.text or ""
+    places = [place for stop in stops if (place := text.find(stop)) >= 0]
+    return replace(answer, text=text[: min(places)], finish_reason="stop") if places else answer

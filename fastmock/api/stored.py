@@ -1,0 +1,140 @@
+"""Stored chat completions: ``GET /v1/chat/completions`` and what is below it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from fastmock.api import checks, errors
+from fastmock.api.heads import Heads
+from fastmock.state.store import Kept, Store
+from fastmock.wire import Ask, Query, Reply, Request
+
+_KIND = "chat.completion"
+_LIMIT, _MOST = 20, 100
+_REMEMBERED = ("tools", "tool_choice", "seed", "temperature", "top_p", "presence_penalty", "frequency_penalty")
+
+
+class StoredCompletions:
+    """The endpoints, and what keeps completions for them."""
+
+    def __init__(self, store: Store, made: Heads, strict: bool) -> None:
+        """``strict``: an id that was never given out is answered with 404, else with something plausible."""
+        self._store = store
+        self._json = made.get(200)
+        self._strict = strict
+
+    def keep(self, ask: Ask, whole: bytes) -> None:
+        """Keep a completion, given as it is answered whole."""
+        document = orjson.loads(whole)
+        body = ask.body
+        document |= {name: body[name] for name in _REMEMBERED if body.get(name) is not None}
+        metadata = body.get("metadata") or {}
+        messages = checks.as_json(body["messages"], "messages")
+        self._store.keep(Kept(_KIND, str(document["id"]), ask.model, orjson.dumps(document), messages, metadata))
+
+    def all(self, request: Request, unique: str) -> Reply:
+        """List what is stored: ``after``, ``limit``, ``order``, ``model`` and ``metadata[…]`` narrow it down."""
+        query = request.query
+        kept = self._store.all(_KIND, _newest_first(query))
+        model = _one(query, "model")
+        wanted = {name[9:-1]: _one(query, name) for name in query if name.startswith("metadata[") and name[-1] == "]"}
+        kept = [one for one in kept if model in (None, one.model) and wanted.items() <= one.metadata.items()]
+        return self._page([_shown(one) for one in kept], query, unique)
+
+    def one(self, request: Request, unique: str) -> Reply:
+        """Return one."""
+        return self._reply(_shown(self._found(_id(request))), unique)
+
+    def update(self, request: Request, unique: str) -> Reply:
+        """Replace the metadata of one."""
+        kept = self._found(_id(request))
+        metadata = checks.parse(request.body).get("metadata")
+        if metadata is None:
+            raise errors.missing("metadata")
+        checks.metadata(metadata, "metadata")
+        self._store.update(_KIND, kept.id, metadata)
+        return self._reply(_shown(kept) | {"metadata": metadata}, unique)
+
+    def delete(self, request: Request, unique: str) -> Reply:
+        """Delete one."""
+        id_ = _id(request)
+        if not self._store.delete(_KIND, id_) and self._strict:
+            raise errors.no_such_completion(id_)
+        return self._reply({"object": "chat.completion.deleted", "id": id_, "deleted": True}, unique)
+
+    def messages(self, request: Request, unique: str) -> Reply:
+        """List the messages that one was asked for with."""
+        kept = self._found(_id(request))
+        messages = [_message(one, f"{kept.id}-{place}") for place, one in enumerate(orjson.loads(kept.input))]
+        return self._page(messages[:: -1 if _newest_first(request.query) else 1], request.query, unique)
+
+    def _found(self, id_: str) -> Kept:
+        kept = self._store.get(_KIND, id_)
+        if kept is not None:
+            return kept
+        if self._strict:
+            raise errors.no_such_completion(id_)
+        return Kept(_KIND, id_, "gpt-4o", orjson.dumps(_plausible(id_)), b'[{"role":"user","content":"Hello"}]')
+
+    def _page(self, items: list[dict[str, Any]], query: Query, unique: str) -> Reply:
+        """Return a list, of which the query says where it begins and how long it is."""
+        after, limit = _one(query, "after"), _one(query, "limit")
+        if limit is not None and not (limit.isdecimal() and int(limit) <= _MOST):
+            if limit.isdecimal():
+                raise errors.out_of_range("limit", int(limit), 1, _MOST)
+            raise errors.wrong_type("limit", "an integer", limit)
+        if after is not None:
+            place = next((number for number, item in enumerate(items) if item["id"] == after), None)
+            items = items[place + 1 :] if place is not None else [] if self._strict else items
+        size = _LIMIT if limit is None else int(limit)
+        shown = items[:size]
+        ends = {"first_id": shown[0]["id"] if shown else None, "last_id": shown[-1]["id"] if shown else None}
+        return self._reply({"object": "list", "data": shown, **ends, "has_more": len(items) > size}, unique)
+
+    def _reply(self, document: Mapping[str, Any], unique: str) -> Reply:
+        return Reply(self._json, f"req_{unique}", orjson.dumps(document))
+
+
+def _id(request: Request) -> str:
+    """Return the id in ``…/chat/completions/{id}`` or ``…/chat/completions/{id}/messages``."""
+    return request.path.partition("/completions/")[2].split("/")[0]
+
+
+def _one(query: Query, name: str) -> str | None:
+    values = query.get(name)
+    return values[-1] if values else None
+
+
+def _newest_first(query: Query) -> bool:
+    order = _one(query, "order") or "asc"
+    checks.among("asc", "desc")(order, "order")
+    return order == "desc"
+
+
+def _shown(kept: Kept) -> dict[str, Any]:
+    document: dict[str, Any] = orjson.loads(kept.body)
+    return document | {"metadata": kept.metadata}
+
+
+def _message(message: dict[str, Any], id_: str) -> dict[str, Any]:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else None
+    return {**message, "id": id_, "content": None if parts else content, "content_parts": parts}
+
+
+def _plausible(id_: str) -> dict[str, Any]:
+    """Return a completion that was never asked for."""
+    message = {"role": "assistant", "content": "Hello from fastmock!", "refusal": None, "annotations": []}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 8, "completion_tokens": 5, "total_tokens": 13}
+    return {
+        "id": id_,
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": "gpt-4o",
+        "choices": [choice],
+        "usage": usage,
+        "service_tier": "default",
+        "system_fingerprint": "fp_fastmock",
+    }

@@ -1,0 +1,340 @@
+"""JSON made up to fit a JSON Schema.
+
+Made for what OpenAI's Structured Outputs and tools use: ``$ref`` and ``$defs``, recursion, ``enum``, ``const``,
+``anyOf``, ``oneOf``, ``allOf``, several types, formats, patterns, bounds, lengths, ``additionalProperties``. What it
+does not know (``not``, ``if``, ``contains``, …) it does not look at.
+
+A schema is compiled once into nodes. What it makes depends on the random generator alone.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from random import Random
+from typing import Any
+from urllib.parse import unquote
+
+from fastmock.content.made import LOREM
+from fastmock.content.schema_nodes import (
+    NEVER,
+    Array,
+    Choice,
+    Made,
+    Making,
+    Never,
+    Node,
+    Object,
+    Path,
+    Ref,
+    SchemaError,
+    reason,
+)
+from fastmock.content.schema_values import LARGEST, bounds, listed, pattern_of, same, scalar, to_number
+
+__all__ = ["Maker", "SchemaError"]
+
+_DEEPER = 3  # levels beyond the least that are made of what contains itself
+_ANNOTATIONS = frozenset(
+    ("$defs", "definitions", "$schema", "$id", "$comment", "title", "description", "default", "examples", "deprecated")
+)
+_BY_KEYWORD = {
+    "object": ("properties", "required", "additionalProperties", "patternProperties", "minProperties"),
+    "array": ("items", "prefixItems", "minItems", "maxItems", "uniqueItems"),
+    "string": ("pattern", "format", "minLength", "maxLength"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+}
+
+
+class Maker:
+    """A compiled schema."""
+
+    def __init__(self, schema: Any) -> None:
+        """Compile ``schema``, the parsed JSON.
+
+        Raises:
+            SchemaError: nothing can be made for it.
+        """
+        try:
+            self._root = _Compiler(schema).root
+            if self._root.depth == NEVER:
+                raise reason(self._root)
+            if self._root.size > LARGEST:
+                raise SchemaError(self._root.path, f"asks for more than {LARGEST} values or characters")
+        except RecursionError:
+            raise SchemaError((), "is nested too deeply") from None
+
+    def make(self, random: Random) -> Any:
+        """Return a value that fits."""
+        return self._root.make(Making(random), self._root.depth + _DEEPER)
+
+
+class _Compiler:
+    """Turns a schema into nodes."""
+
+    def __init__(self, schema: Any) -> None:
+        self._schema = schema
+        self._nodes: list[Node] = []
+        self._refs: dict[str, Ref] = {}
+        self._targets: list[tuple[Ref, Any, Path]] = []
+        self.root = self.node(schema, ())
+        while self._targets:
+            ref, target, path = self._targets.pop()
+            ref.target = self.node(target, path)
+        changed = True
+        while changed:
+            changed = False
+            for node in self._nodes:
+                measured = node.measure()
+                if measured < (node.depth, node.size):
+                    node.depth, node.size = measured
+                    changed = True
+
+    def node(self, schema: Any, path: Path) -> Node:
+        """Compile a part."""
+        try:
+            made = self._node(schema, path)
+        except SchemaError as error:
+            made = Never(error.path, str(error))
+        self._nodes.append(made)
+        return made
+
+    def _node(self, schema: Any, path: Path) -> Node:
+        if schema is True:
+            schema = {}
+        if schema is False:
+            return Never(path, "nothing is allowed here")
+        if not isinstance(schema, dict):
+            return Never(path, "must be an object or a boolean")
+        if "$ref" in schema and _ANNOTATIONS.issuperset(schema.keys() - {"$ref"}):
+            return self._ref(schema["$ref"], path)
+        schema = self._flat(schema, path, frozenset())
+        for word in ("anyOf", "oneOf"):
+            if word in schema:
+                return self._choice(schema, word, path)
+        types = schema.get("type")
+        if isinstance(types, list):
+            return self._any([({**schema, "type": one}, path) for one in types], path)
+        if "const" in schema or "enum" in schema:
+            return listed(schema, path)
+        kind = types or next((k for k, words in _BY_KEYWORD.items() if not schema.keys().isdisjoint(words)), "string")
+        if kind == "object":
+            return self._object(schema, path)
+        if kind == "array":
+            return self._array(schema, path)
+        return scalar(kind, schema, path)
+
+    def _ref(self, pointer: Any, path: Path) -> Node:
+        target, at = self._resolve(pointer, path)
+        ref = self._refs.get(pointer)
+        if ref is None:
+            ref = self._refs[pointer] = Ref(at)
+            self._targets.append((ref, target, at))
+        return ref
+
+    def _resolve(self, pointer: Any, path: Path) -> tuple[Any, Path]:
+        """Return what a reference points at, and its path."""
+        if not isinstance(pointer, str) or not (pointer == "#" or pointer.startswith("#/")):
+            raise SchemaError((*path, "$ref"), f"only references inside the schema can be followed, not {pointer!r}")
+        found: Any = self._schema
+        at: Path = ()
+        for part in pointer.split("/")[1:]:
+            name: str | int = unquote(part).replace("~1", "/").replace("~0", "~")
+            try:
+                name = int(name) if isinstance(found, list) else name
+                found = found[name]
+            except (KeyError, IndexError, TypeError, ValueError):
+                raise SchemaError((*path, "$ref"), f"there is no {pointer}") from None
+            at = (*at, name)
+        return found, at
+
+    def _flat(self, schema: dict[str, Any], path: Path, passed: frozenset[str]) -> dict[str, Any]:
+        """Lay ``allOf`` and a reference with others beside it into one."""
+        if "allOf" not in schema and "$ref" not in schema:
+            return schema
+        flat = {key: value for key, value in schema.items() if key not in ("allOf", "$ref")}
+        parts = [(part, (*path, "allOf", place)) for place, part in enumerate(schema.get("allOf", ()))]
+        if "$ref" in schema:
+            if schema["$ref"] in passed:
+                raise SchemaError((*path, "$ref"), "contains itself without end")
+            parts.append(self._resolve(schema["$ref"], path))
+            passed |= {schema["$ref"]}
+        for part, at in parts:
+            if part is False:
+                raise SchemaError(at, "nothing is allowed here")
+            if isinstance(part, dict):
+                flat = _merged(flat, self._flat(part, at, passed), at)
+        return flat
+
+    def _choice(self, schema: dict[str, Any], word: str, path: Path) -> Node:
+        common = {key: value for key, value in schema.items() if key != word and key not in _ANNOTATIONS}
+        parts = schema[word]
+        if not isinstance(parts, list) or not parts:
+            return Never((*path, word), "must be a list with at least one schema")
+        laid: list[tuple[Any, Path]] = []
+        for place, part in enumerate(parts):
+            at = (*path, word, place)
+            if not common or not isinstance(part, dict):
+                laid.append((part, at))
+                continue
+            try:
+                laid.append((_merged(common, self._flat(part, at, frozenset()), at), at))
+            except SchemaError:
+                laid.append((False, at))
+        return self._any(laid, path)
+
+    def _any(self, parts: list[tuple[Any, Path]], path: Path) -> Node:
+        if not parts:
+            return Never(path, "must name at least one type")
+        is_null = [isinstance(part, dict) and part.get("type") == "null" for part, _ in parts]
+        nodes = [self.node(part, at) for part, at in parts]
+        nulls = [node for node, null in zip(nodes, is_null, strict=True) if null]
+        return Choice(path, [node for node, null in zip(nodes, is_null, strict=True) if not null], nulls)
+
+    def _object(self, schema: dict[str, Any], path: Path) -> Node:
+        properties, names = schema.get("properties", {}), schema.get("required", [])
+        if not isinstance(properties, dict):
+            return Never((*path, "properties"), "must be an object")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            return Never((*path, "required"), "must be a list of names")
+        least, most = bounds(schema, "Properties", path)
+        required: dict[str, Node] = {}
+        optional: dict[str, Node] = {}
+        for name, part in properties.items():
+            (required if name in names else optional)[name] = self.node(part, (*path, "properties", name))
+        others = schema.get("additionalProperties", True)
+        at: Path = (*path, "additionalProperties")
+        patterns = schema.get("patternProperties")
+        if patterns and isinstance(patterns, dict):
+            pattern, others = next(iter(patterns.items()))
+            at = (*path, "patternProperties", pattern)
+            made = pattern_of(pattern, {}, at[:-1]).make
+            more = [made(Random(number)) for number in range(least + 1)]
+        else:
+            more = [*dict.fromkeys(LOREM), *(f"key{number}" for number in range(least))] if others is not False else []
+        for name in names:
+            if name not in properties:
+                if others is False:
+                    return Never((*path, "required"), f"{name!r} is required, but no such property is allowed")
+                required[name] = self.node(others, at)
+        while len(required) < least and optional:  # of the optional ones as many as have to be
+            name = next(iter(optional))
+            required[name] = optional.pop(name)
+        if not properties and not required and not least and (patterns or isinstance(others, dict)):
+            optional[more[0]] = self.node(others, at)  # a map: one entry shows what is in it
+        for name in [name for name in more if name not in properties and name not in optional][
+            : max(0, least - len(required))
+        ]:
+            required[name] = self.node(others, at)
+        if not least <= len(required) <= most:
+            return Never(path, f"has {len(required)} properties at the {'most' if len(required) < least else 'least'}")
+        return Object(path, {name: required[name] for name in sorted(required, key=_order(properties))}, optional, most)
+
+    def _array(self, schema: dict[str, Any], path: Path) -> Node:
+        least, most = bounds(schema, "Items", path)
+        first = schema.get("prefixItems", [])
+        items = schema.get("items", True)
+        if isinstance(items, list):  # as before draft 2020-12
+            first, items = items, schema.get("additionalItems", True)
+        if not isinstance(first, list):
+            return Never((*path, "prefixItems"), "must be a list")
+        if len(first) > most:
+            first = first[: int(most)]
+        if items is False:
+            most = min(most, len(first))
+            if least > most:
+                return Never((*path, "minItems"), f"asks for {least} items, of which {len(first)} are allowed")
+        heads = [self.node(part, (*path, "prefixItems", place)) for place, part in enumerate(first)]
+        unique = schema.get("uniqueItems") is True
+        made = Array(path, heads, self.node(items, (*path, "items")), (least, most), unique)
+        if unique and least > 1 and isinstance(items, dict):
+            listed = items.get("enum") or ([True, False] if items.get("type") == "boolean" else None)
+            if listed is not None and len(first) + len(listed) < least:
+                return Never((*path, "minItems"), f"asks for {least} different items")
+            if listed is not None and not first:  # draws might not find all of them
+                self.node(items, (*path, "items"))
+                return Made(path, lambda random: random.sample(listed, least), least)
+        return made
+
+
+def _order(properties: Mapping[str, Any]) -> Callable[[str], int]:
+    """Return what sorts names as ``properties`` has them, others last."""
+    places = {name: place for place, name in enumerate(properties)}
+    return lambda name: places.get(name, len(places))
+
+
+def _merged(first: dict[str, Any], second: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a schema that asks for what both ask for."""
+    both = {**first, **second}
+    for key in first.keys() & second.keys():
+        if key in _MERGERS:
+            both[key] = _MERGERS[key](first[key], second[key], key, path)
+    return both
+
+
+def _higher(one: Any, other: Any, key: str, path: Path) -> Any:
+    return max(to_number(one, key, path), to_number(other, key, path))
+
+
+def _lower(one: Any, other: Any, key: str, path: Path) -> Any:
+    return min(to_number(one, key, path), to_number(other, key, path))
+
+
+def _all_of(one: Any, other: Any, key: str, path: Path) -> Any:
+    return {"allOf": [one, other]}
+
+
+def _both_properties(one: Any, other: Any, key: str, path: Path) -> Any:
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        raise SchemaError((*path, key), "must be an object")
+    common = {name: _all_of(one[name], other[name], key, path) for name in one.keys() & other.keys()}
+    return {**one, **other, **common}
+
+
+def _both_lists(one: Any, other: Any, key: str, path: Path) -> Any:
+    if not isinstance(one, list) or not isinstance(other, list):
+        raise SchemaError((*path, key), "must be a list")
+    if key == "required":
+        return [*one, *(name for name in other if name not in one)]
+    if key == "enum":
+        return [value for value in one if any(same(value, kept) for kept in other)]
+    return [{"allOf": [a, b]} for a in one for b in other]  # anyOf, oneOf
+
+
+def _one_value(one: Any, other: Any, key: str, path: Path) -> Any:
+    if not same(one, other):
+        raise SchemaError((*path, key), "cannot be two values at once")
+    return one
+
+
+def _closed(one: Any, other: Any, key: str, path: Path) -> Any:
+    return False if one is False or other is False else other
+
+
+def _common_multiple(one: Any, other: Any, key: str, path: Path) -> Any:
+    a, b = Fraction(str(to_number(one, key, path))), Fraction(str(to_number(other, key, path)))
+    numerator = math.lcm(a.numerator * b.denominator, b.numerator * a.denominator)
+    both = Fraction(numerator, a.denominator * b.denominator)
+    return both.numerator if both.denominator == 1 else float(both)
+
+
+def _common_types(one: Any, other: Any, key: str, path: Path) -> Any:
+    ones, others = (types if isinstance(types, list) else [types] for types in (one, other))
+    common = [kind for kind in ones if kind in others or (kind == "integer" and "number" in others)]
+    common += [kind for kind in others if kind == "integer" and "number" in ones and kind not in common]
+    if not common:
+        raise SchemaError((*path, "type"), f"cannot be {one} and {other} at once")
+    return common[0] if len(common) == 1 else common
+
+
+_MERGERS: Mapping[str, Callable[[Any, Any, str, Path], Any]] = {
+    **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), _higher),
+    **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), _lower),
+    **dict.fromkeys(("required", "enum", "anyOf", "oneOf"), _both_lists),
+    "properties": _both_properties,
+    "items": _all_of,
+    "const": _one_value,
+    "type": _common_types,
+    "additionalProperties": _closed,
+    "multipleOf": _common_multiple,
+}
+"""What two schemas ask for by the same keyword, laid into one."""

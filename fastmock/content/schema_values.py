@@ -1,0 +1,223 @@
+"""Values of a JSON Schema that have no parts: what is listed, numbers and strings."""
+
+import math
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from random import Random
+from typing import Any
+
+import orjson
+
+from fastmock.content.made import LOREM
+from fastmock.content.patterns import Pattern, PatternError
+from fastmock.content.schema_nodes import Made, Never, Node, Path, SchemaError
+
+LARGEST = 100_000
+"""Values and characters that a schema may ask for at the least."""
+
+_SPAN = 100  # of a number with one bound
+_TRIES = 20
+
+
+def same(one: Any, other: Any) -> bool:
+    """Compare as JSON does: true is not 1."""
+    return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)
+
+
+def to_number(value: Any, key: str, path: Path) -> float:
+    """Return a number, which the value of ``key`` must be; raise SchemaError where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SchemaError((*path, key), "must be a number")
+    return value
+
+
+def bounds(schema: dict[str, Any], what: str, path: Path) -> tuple[int, float]:
+    """Return the least and the most of a length."""
+    least = math.ceil(to_number(schema.get(f"min{what}", 0), f"min{what}", path))
+    most = to_number(schema[f"max{what}"], f"max{what}", path) if f"max{what}" in schema else math.inf
+    if least > most:
+        raise SchemaError((*path, f"min{what}"), f"{least} is more than the 'max{what}' of {most}")
+    if least > LARGEST:
+        raise SchemaError((*path, f"min{what}"), f"{least} is more than can be made")
+    return max(0, least), most
+
+
+def listed(schema: dict[str, Any], path: Path) -> Node:
+    """Compile ``const`` and ``enum``."""
+    word = "const" if "const" in schema else "enum"
+    values = [schema["const"]] if word == "const" else schema["enum"]
+    if not isinstance(values, list) or not values:
+        return Never((*path, word), "must be a list with at least one value")
+    if word == "const" and isinstance(schema.get("enum"), list):
+        values = [value for value in values if any(same(value, other) for other in schema["enum"])]
+    fitting = [value for value in values if admits(schema, value, path)]
+    if not fitting:
+        return Never((*path, word), "none of its values fits what else is asked for")
+    fitting = [value for value in fitting if value is not None] or fitting
+    return Made(path, lambda random: random.choice(fitting))
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+    "array": (list,),
+    "object": (dict,),
+}
+
+
+def admits(schema: dict[str, Any], value: Any, path: Path) -> bool:
+    """Return whether a listed value fits what else is asked for; what is inside of it is not looked at."""
+    kind = schema.get("type")
+    if isinstance(kind, str) and (
+        not isinstance(value, _TYPES.get(kind, ())) or (isinstance(value, bool) and kind != "boolean")
+    ):
+        return kind == "integer" and isinstance(value, float) and value.is_integer()
+    if isinstance(value, str):
+        least, most = bounds(schema, "Length", path)
+        return least <= len(value) <= most and (
+            "pattern" not in schema or pattern_of(schema["pattern"], {}, path).admits(value)
+        )
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low, high, step = _range(schema, path)
+        return low <= value <= high and not (
+            value in (schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum"))
+            or (step and Fraction(str(value)) % Fraction(str(step)))
+        )
+    return True
+
+
+def pattern_of(pattern: Any, schema: dict[str, Any], path: Path) -> Pattern:
+    """Compile a pattern for a text; raise SchemaError where nothing fits it."""
+    if not isinstance(pattern, str):
+        raise SchemaError((*path, "pattern"), "must be a string")
+    try:
+        return Pattern(pattern, *bounds(schema, "Length", path))
+    except PatternError as error:
+        raise SchemaError((*path, "pattern"), str(error)) from None
+
+
+def scalar(kind: Any, schema: dict[str, Any], path: Path) -> Node:
+    """Compile a value without parts, of the type ``kind``."""
+    if kind == "string":
+        return _string(schema, path)
+    if kind in ("number", "integer"):
+        return Made(path, _numbers(schema, kind == "integer", path))
+    if kind == "boolean":
+        return Made(path, lambda random: random.random() < 0.5)
+    if kind == "null":
+        return Made(path, lambda random: None)
+    return Never((*path, "type"), f"there is no type {kind!r}")
+
+
+def _string(schema: dict[str, Any], path: Path) -> Node:
+    least, most = bounds(schema, "Length", path)
+    if "pattern" in schema:
+        return Made(path, pattern_of(schema["pattern"], schema, path).make, 1 + least)
+    make = _FORMATS.get(schema.get("format", "")) if isinstance(schema.get("format", ""), str) else None
+    if make is not None:
+        sample = make(Random(0))
+        if not least <= len(sample) <= most:
+            return Never((*path, "format"), f"a {schema['format']} of this length cannot be made")
+        return Made(path, make, 1 + least)
+
+    def words(random: Random) -> str:
+        start = random.randrange(len(LOREM))
+        said = " ".join((LOREM[start:] + LOREM)[: random.randint(1, 3)]).strip(",.")
+        while len(said) < least:
+            said += " " + said
+        return said if len(said) <= most else said[: int(most)]
+
+    return Made(path, words, 1 + least)
+
+
+def _range(schema: dict[str, Any], path: Path) -> tuple[float, float, float]:
+    """Return the least and the most, and what it has to be a multiple of; 0 without."""
+    words = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf")
+    found = {word: to_number(schema[word], word, path) for word in words if word in schema}
+    low = max(found.get("minimum", -math.inf), found.get("exclusiveMinimum", -math.inf))
+    high = min(found.get("maximum", math.inf), found.get("exclusiveMaximum", math.inf))
+    step = found.get("multipleOf", 0)
+    if step < 0 or ("multipleOf" in found and step == 0):
+        raise SchemaError((*path, "multipleOf"), "must be above 0")
+    return low, high, step
+
+
+def _numbers(schema: dict[str, Any], whole: bool, path: Path) -> Callable[[Random], Any]:
+    """Return what makes numbers."""
+    low, high, step = _range(schema, path)
+    outside = {schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")}
+    if low == -math.inf:
+        low = 1 if high > 1 + _SPAN else high - _SPAN
+    if high == math.inf:
+        high = low + max(_SPAN, abs(low) * 1e-3, 20 * step)
+    at = (*path, "minimum" if "minimum" in schema else "exclusiveMinimum")
+    if whole or step:
+        return _multiples(low, high, Fraction(str(step)) if step else Fraction(1), whole, outside, at)
+    if low > high or (low == high and low in outside):
+        raise SchemaError(at, "no number fits these bounds")
+
+    def decimal(random: Random) -> Any:
+        value = low + (high - low) * random.random()
+        for digits in (2, 6, 12):
+            if low < round(value, digits) < high:
+                return round(value, digits)
+        return next((v for v in (value, low, high) if low <= v <= high and v not in outside), (low + high) / 2)
+
+    return decimal
+
+
+def _multiples(
+    low: float, high: float, step: Fraction, whole: bool, outside: set[Any], at: Path
+) -> Callable[[Random], Any]:
+    """Return what makes multiples of ``step`` within bounds, whole ones if need be."""
+    unit = Fraction(step.numerator) if whole else step
+    first, last = math.ceil(Fraction(str(low)) / unit), math.floor(Fraction(str(high)) / unit)
+    first += first * unit in outside
+    last -= last * unit in outside
+    if first > last:
+        raise SchemaError(at, "no number fits these bounds")
+
+    def multiple(random: Random) -> Any:
+        for _ in range(_TRIES):
+            made = random.randint(first, last) * unit
+            value = made.numerator if made.denominator == 1 else float(made)
+            if not isinstance(value, float) or (value / float(step)).is_integer():  # as validators divide
+                break
+        return value
+
+    return multiple
+
+
+def _date(random: Random) -> str:
+    return f"20{random.randint(10, 29)}-{random.randint(1, 12):02}-{random.randint(1, 28):02}"
+
+
+def _time(random: Random) -> str:
+    return f"{random.randint(0, 23):02}:{random.randint(0, 59):02}:{random.randint(0, 59):02}Z"
+
+
+def _hex(random: Random, digits: int) -> str:
+    return f"{random.getrandbits(4 * digits):0{digits}x}"
+
+
+def _host(random: Random) -> str:
+    return f"{random.choice(LOREM).strip(',.').lower()}.example.com"
+
+
+_FORMATS: Mapping[str, Callable[[Random], str]] = {
+    "date-time": lambda random: f"{_date(random)}T{_time(random)}",
+    "date": _date,
+    "time": _time,
+    "duration": lambda random: f"P{random.randint(1, 30)}DT{random.randint(1, 23)}H",
+    "email": lambda random: f"{random.choice(LOREM).strip(',.').lower()}@example.com",
+    "hostname": _host,
+    "ipv4": lambda random: f"192.0.2.{random.randint(1, 254)}",  # RFC 5737: for documentation
+    "ipv6": lambda random: f"2001:db8::{random.randint(1, 0xFFFF):x}",  # RFC 3849: likewise
+    "uuid": lambda random: (
+        f"{_hex(random, 8)}-{_hex(random, 4)}-4{_hex(random, 3)}-a{_hex(random, 3)}-{_hex(random, 12)}"
+    ),
+    "uri": lambda random: f"https://{_host(random)}/",
+}

@@ -1,0 +1,126 @@
+"""Why a rule won, which came nearest, and what kept that one from winning."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any
+
+from fastmock.config.model import Match, Span
+from fastmock.rules.index import DEFAULT, Index
+from fastmock.rules.matchers import MATCHERS
+from fastmock.wire import Ask
+
+_MOST_COMPARED = 16  # rules that come equally near
+_LONGEST_COMPARED = 100  # characters of their texts
+_LONGEST_SHOWN = 60
+_VERBS = {"content_contains": "contain", "system_prompt": "contain", "content_regex": "match"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a request.
+
+    Attributes:
+        winner: the name of the rule that won, or of the default.
+        nearest: the name of the rule that came nearest of those that do not hold; None where all hold.
+        differences: what keeps that one from holding, in words.
+    """
+
+    winner: str
+    nearest: str | None
+    differences: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if self.nearest is None:
+            return self.winner
+        return f"{self.winner}; nearest {self.nearest}: {'; '.join(self.differences)}"
+
+
+class Explainer:
+    """Explains what an index picks."""
+
+    def __init__(self, index: Index, rules: Sequence[Match], names: Sequence[str]) -> None:
+        """Explain ``index``, compiled from ``rules``; ``names`` are theirs, and the default's last."""
+        self._index, self._rules, self._names = index, rules, names
+
+    def explain(self, ask: Ask) -> Verdict:
+        """Say what becomes of ``ask``."""
+        winner = self._index.pick(ask)
+        nearest = self._nearest(ask)
+        if nearest is None:
+            return Verdict(self._names[winner], None, ())
+        differences = tuple(_differences(self._rules[nearest], ask))
+        return Verdict(self._names[winner], self._names[nearest], differences)
+
+    def _nearest(self, ask: Ask) -> int | None:
+        """Return the rule that the fewest of its conditions keep from winning; None where all hold.
+
+        Of several that with the most conditions which hold, then that with the most similar text, then the first.
+        """
+        levels = [0]  # the rules that fail by at least 1, 2, … kinds of condition
+        for failing in self._index.failures(ask):
+            carried = failing
+            for number, level in enumerate(levels):
+                levels[number], carried = level | carried, level & carried
+            if carried:
+                levels.append(carried)
+        exactly = [level & ~more for level, more in zip(levels, [*levels[1:], 0], strict=True)]
+        candidates = next((level for level in exactly if level), 0)
+        found: list[int] = []
+        while candidates and len(found) < _MOST_COMPARED:
+            first = candidates & -candidates
+            found.append(first.bit_length() - 1)
+            candidates ^= first
+        return max(found, key=lambda number: self._likeness(number, ask), default=None)
+
+    def _likeness(self, number: int, ask: Ask) -> tuple[int, float]:
+        match = self._rules[number]
+        text = match.content or match.content_contains or match.content_regex or ""
+        compared = SequenceMatcher(None, text[:_LONGEST_COMPARED].lower(), ask.user_message[:_LONGEST_COMPARED].lower())
+        return len(match.model_fields_set), compared.quick_ratio() if text else 0.0
+
+
+def _differences(match: Match, ask: Ask) -> Iterator[str]:
+    """Say which conditions do not hold, and why."""
+    for name, kind in MATCHERS.items():
+        wanted = getattr(match, name)
+        if wanted is not None and not _holds(name, wanted, ask):
+            yield _difference(name, wanted, getattr(ask, kind.attribute))
+    if match.any_ and not any(_all_hold(one, ask) for one in match.any_):
+        yield f"any: none holds ({' | '.join('; '.join(_differences(one, ask)) for one in match.any_)})"
+    for place, one in enumerate(match.all_ or ()):
+        if differences := list(_differences(one, ask)):
+            yield f"all[{place}]: {'; '.join(differences)}"
+    if match.not_ and _all_hold(match.not_, ask):
+        yield f"not: {match.not_.model_dump(exclude_none=True, by_alias=True)} holds"
+
+
+def _all_hold(match: Match, ask: Ask) -> bool:
+    return Index([match]).pick(ask) != DEFAULT
+
+
+def _holds(name: str, wanted: Any, ask: Ask) -> bool:
+    return _all_hold(Match.model_construct(**{name: wanted}), ask)
+
+
+def _difference(name: str, wanted: Any, found: Any) -> str:
+    if name in _VERBS:
+        of = "system_prompt" if name == "system_prompt" else "content"
+        return f"{of} {_shown(found)} does not {_VERBS[name]} {_shown(wanted)}"
+    if isinstance(wanted, dict):
+        wrong = (f"{key} is {_shown(found(key))}, not {_shown(glob)}" for key, glob in wanted.items())
+        return f"{name}: {', '.join(wrong)}"
+    if isinstance(wanted, bool) and isinstance(found, tuple):
+        return f"{name} is {_shown(list(found))}, where there must be {'one' if wanted else 'none'}"
+    return f"{name} is {_shown(list(found) if isinstance(found, tuple) else found)}, not {_shown(wanted)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Span):
+        if value.min == value.max:
+            return str(value.min)
+        return (
+            f"{'' if value.min is None else f'{value.min} '}{'or more' if value.max is None else f'up to {value.max}'}"
+        )
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[: _LONGEST_SHOWN - 3]}..."

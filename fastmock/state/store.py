@@ -1,0 +1,139 @@
+"""Answers that are kept, for all workers of a machine: one bounded SQLite file in the server's run directory."""
+
+import logging
+import shutil
+import sqlite3
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+_FILE = "stored.sqlite"
+_PAGES = 65_536  # of 4 KiB: what is kept takes at most 256 MiB
+_PATIENCE = 5.0  # seconds to wait for another worker that writes
+_TABLE = """
+CREATE TABLE IF NOT EXISTS kept (
+    number INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, model TEXT NOT NULL, metadata BLOB NOT NULL,
+    body BLOB NOT NULL, input BLOB NOT NULL, UNIQUE (kind, id)
+)
+"""
+
+_LOG = logging.getLogger("fastmock")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Something that is kept.
+
+    Attributes:
+        kind: what it is, such as ``chat.completion``.
+        id: its id.
+        model: the model that was asked for.
+        metadata: what the client wants to be remembered with it.
+        body: the whole answer, JSON.
+        input: what was asked, JSON.
+    """
+
+    kind: str
+    id: str
+    model: str
+    body: bytes
+    input: bytes = b"[]"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class Store:
+    """Keeps at most ``most`` entries; the oldest give way. Nothing is made before something is kept."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._directory: Path | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+
+    def join(self, directory: Path) -> None:
+        """Keep everything in ``directory``, which is made when it is needed; without one it is a temporary one."""
+        self._directory = directory
+
+    def keep(self, kept: Kept) -> None:
+        """Keep an entry, or log why it could not be kept."""
+        row = (kept.kind, kept.id, kept.model, orjson.dumps(kept.metadata), kept.body, kept.input)
+        insert = "INSERT OR REPLACE INTO kept (kind, id, model, metadata, body, input) VALUES (?, ?, ?, ?, ?, ?)"
+        with self._opened() as connection:
+            for remaining in (True, False):
+                try:
+                    number = connection.execute(insert, row).lastrowid or 0
+                    connection.execute("DELETE FROM kept WHERE number <= ?", (number - self._most,))
+                except sqlite3.OperationalError as error:
+                    if not remaining:
+                        _LOG.warning("%s %s could not be kept: %s", kept.kind, kept.id, error)
+                        return
+                    # It is full: the older half gives way.
+                    connection.execute(
+                        "DELETE FROM kept WHERE number <= (SELECT (min(number) + max(number)) / 2 FROM kept)"
+                    )
+                else:
+                    return
+
+    def get(self, kind: str, id_: str) -> Kept | None:
+        """Return an entry; None without one."""
+        rows = self._rows("WHERE kind = ? AND id = ?", (kind, id_))
+        return rows[0] if rows else None
+
+    def update(self, kind: str, id_: str, metadata: Mapping[str, str]) -> None:
+        """Replace the metadata of an entry."""
+        with self._opened() as connection:
+            connection.execute(
+                "UPDATE kept SET metadata = ? WHERE kind = ? AND id = ?", (orjson.dumps(metadata), kind, id_)
+            )
+
+    def delete(self, kind: str, id_: str) -> bool:
+        """Delete an entry; return whether there was one."""
+        if not self._exists():
+            return False
+        with self._opened() as connection:
+            return connection.execute("DELETE FROM kept WHERE kind = ? AND id = ?", (kind, id_)).rowcount > 0
+
+    def all(self, kind: str, newest_first: bool) -> list[Kept]:
+        """Return all entries of a kind, in the order in which they were kept or its reverse."""
+        return self._rows(f"WHERE kind = ? ORDER BY number {'DESC' if newest_first else 'ASC'}", (kind,))
+
+    def _rows(self, rest: str, values: tuple[str, ...]) -> list[Kept]:
+        if not self._exists():
+            return []
+        query = f"SELECT kind, id, model, body, input, metadata FROM kept {rest}"  # noqa: S608 - all of it is ours
+        with self._opened() as connection:
+            found = connection.execute(query, values).fetchall()
+        return [Kept(*row[:5], orjson.loads(row[5])) for row in found]
+
+    def _exists(self) -> bool:
+        """Return whether anything was kept, by any worker."""
+        return self._connection is not None or (self._directory is not None and (self._directory / _FILE).exists())
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._open()
+            yield self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        if self._directory is None:
+            self._directory = Path(tempfile.mkdtemp(prefix="fastmock-"))
+            weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            self._directory / _FILE, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+        )
+        weakref.finalize(self, connection.close)
+        # It lives as long as the server: nothing has to reach the disk.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute(f"PRAGMA max_page_count = {_PAGES}")
+        connection.execute(_TABLE)
+        return connection

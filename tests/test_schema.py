@@ -1,0 +1,213 @@
+"""JSON made for a schema: an independent validator takes it."""
+
+from random import Random
+
+import jsonschema
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from fastmock.content.schema import Maker, SchemaError
+
+pytestmark = pytest.mark.unit
+
+NAMES = st.sampled_from(["a", "b", "name", "items", "$x"])
+NUMBERS = st.integers(-50, 50) | st.sampled_from([0.5, 2.25, -3.5, 1e6])
+SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["x", "yes", ""]) | st.just(1.5)
+FORMATS = ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"]
+PATTERNS = [
+    "^[a-z]+$",
+    r"^\d{3}-\d{4}$",
+    "^(a|bc)+$",
+    "x",
+    r"^[^aeiou]{2,5}$",
+    r"^(\w)\1$",
+    "^@[A-Z_]{1,15}$",
+    "(?i)^ab$",
+]
+MULTIPLES = st.sampled_from([1, 2, 5, 0.5, 0.1, 0.25, 7])
+
+
+def some(required, **optional):
+    return st.fixed_dictionaries({key: st.just(value) for key, value in required.items()}, optional=optional)
+
+
+LEAVES = st.one_of(
+    some({"type": "string"}),
+    some({"type": "string"}, minLength=st.integers(0, 20), maxLength=st.integers(20, 40)),
+    st.builds(lambda one: {"type": "string", "format": one}, st.sampled_from(FORMATS)),
+    st.builds(lambda one: {"type": "string", "pattern": one}, st.sampled_from(PATTERNS)),
+    some({"type": "integer"}, minimum=NUMBERS, maximum=NUMBERS, multipleOf=MULTIPLES),
+    some({"type": "number"}, exclusiveMinimum=NUMBERS, exclusiveMaximum=NUMBERS, multipleOf=MULTIPLES),
+    some({"type": "number"}, minimum=NUMBERS, exclusiveMaximum=NUMBERS),
+    st.sampled_from(
+        [{"type": "boolean"}, {"type": "null"}, {"$ref": "#/$defs/one"}, {"$ref": "#/$defs/two"}, True, {}]
+    ),
+    st.builds(lambda one: {"$ref": f"#/$defs/{one}", "description": "d"}, st.sampled_from(["one", "two"])),
+    st.builds(lambda values: {"enum": values}, st.lists(SCALARS, min_size=1, max_size=4)),
+    st.builds(lambda value: {"const": value}, SCALARS),
+    st.builds(
+        lambda kind, values: {"type": kind, "enum": values},
+        st.sampled_from(["string", "integer", "number", ["string", "null"]]),
+        st.lists(SCALARS, min_size=1, max_size=4),
+    ),
+    st.builds(
+        lambda kinds: {"type": kinds},
+        st.lists(st.sampled_from(["string", "integer", "null", "boolean"]), min_size=1, unique=True),
+    ),
+)
+
+
+def objects(inner):
+    def built(properties, optional, closed):
+        made = {"type": "object", "properties": properties, "required": [n for n in properties if n not in optional]}
+        return made | ({"additionalProperties": False} if closed else {})
+
+    return st.builds(built, st.dictionaries(NAMES, inner, max_size=4), st.sets(NAMES), st.booleans())
+
+
+def schemas(inner):
+    return st.one_of(
+        objects(inner),
+        st.builds(lambda one: {"type": "object", "additionalProperties": one}, inner),
+        st.builds(
+            lambda one, least, more: {"type": "array", "items": one, "minItems": least, "maxItems": least + more},
+            inner,
+            st.integers(0, 4),
+            st.integers(0, 3),
+        ),
+        st.builds(
+            lambda ones: {"type": "array", "prefixItems": ones, "items": False, "minItems": len(ones)},
+            st.lists(inner, min_size=1, max_size=3),
+        ),
+        st.builds(lambda ones: {"anyOf": ones}, st.lists(inner, min_size=1, max_size=3)),
+        st.builds(lambda one: {"anyOf": [one, {"type": "null"}]}, inner),
+        st.builds(lambda one: {"allOf": [one], "title": "t"}, inner),
+    )
+
+
+SCHEMAS = st.recursive(LEAVES, schemas, max_leaves=8)
+
+
+@settings(max_examples=120, deadline=None)
+@given(SCHEMAS, SCHEMAS, SCHEMAS, st.integers(0, 3))
+@example({"$ref": "#/$defs/one"}, {"type": "object", "properties": {"a": {"$ref": "#/$defs/one"}}}, True, 0)
+@example({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.001}, True, True, 1)
+def test_what_is_made_is_valid(schema, one, two, seed):
+    whole = {"$defs": {"one": one, "two": two}, "anyOf": [schema]}
+    validator = jsonschema.Draft202012Validator(whole, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
+    try:
+        maker = Maker(whole)
+    except SchemaError:
+        # Whether it really cannot be met no validator tells; that a value is not valid, it does.
+        assume(False)
+    value = maker.make(Random(seed))
+    assert value == maker.make(Random(seed))
+    try:
+        validator.validate(value)
+    except RecursionError:  # of {"$ref": "#"} beside something that ends the validator finds no end
+        assume(False)
+
+
+def test_most_random_schemas_can_be_met():
+    """So that the test above looks at more than it lets go."""
+    met = []
+
+    @settings(max_examples=60, deadline=None, database=None)
+    @given(SCHEMAS)
+    def count(schema):
+        try:
+            Maker({"$defs": {"one": {}, "two": {}}, "anyOf": [schema]})
+            met.append(True)
+        except SchemaError:
+            met.append(False)
+
+    count()
+    assert sum(met) > 0.8 * len(met)
+
+
+TREE = {
+    "$defs": {
+        "node": {
+            "type": "object",
+            "properties": {
+                "value": {"type": "integer"},
+                "children": {"type": "array", "items": {"$ref": "#/$defs/node"}},
+                "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
+            },
+            "required": ["value", "children", "next"],
+            "additionalProperties": False,
+        }
+    },
+    "$ref": "#/$defs/node",
+}
+
+
+def test_recursion_ends_and_is_there():
+    value = Maker(TREE).make(Random(1))
+    jsonschema.validate(value, TREE)
+    assert value["children"]
+    wide = {"type": "object", "properties": {f"p{i}": {"$ref": "#"} for i in range(100)}}
+    jsonschema.validate(Maker(wide).make(Random(1)), wide)
+
+
+@pytest.mark.parametrize(
+    ("schema", "path", "message"),
+    [
+        (False, (), "nothing is allowed"),
+        ({"type": "integer", "minimum": 3, "maximum": 2}, ("minimum",), "no number fits"),
+        ({"type": "integer", "exclusiveMinimum": 2, "exclusiveMaximum": 3}, ("exclusiveMinimum",), "no number fits"),
+        ({"type": "number", "minimum": 1, "exclusiveMaximum": 1}, ("minimum",), "no number fits"),
+        ({"enum": []}, ("enum",), "at least one value"),
+        ({"type": "string", "enum": [1, None]}, ("enum",), "none of its values"),
+        ({"type": "integer", "const": True}, ("const",), "none of its values"),
+        ({"type": "strin"}, ("type",), "no type 'strin'"),
+        ({"$ref": "#/$defs/x"}, ("$ref",), "there is no #/$defs/x"),
+        ({"$ref": "other.json"}, ("$ref",), "inside the schema"),
+        ({"$ref": "#"}, (), "contains itself without end"),
+        ({"allOf": [{"$ref": "#"}]}, ("allOf", 0, "$ref"), "contains itself without end"),
+        ({"properties": {"a": {"$ref": "#"}}, "required": ["a"]}, (), "contains itself without end"),
+        ({"properties": {"a": False}, "required": ["a"]}, ("properties", "a"), "nothing is allowed"),
+        ({"type": "object", "required": ["a"], "additionalProperties": False}, ("required",), "'a' is required"),
+        (
+            {"type": "array", "items": {"type": "null", "enum": [1]}, "minItems": 1},
+            ("items", "enum"),
+            "none of its values",
+        ),
+        ({"type": "array", "minItems": 3, "maxItems": 2}, ("minItems",), "more than"),
+        ({"type": "array", "minItems": 10**9}, ("minItems",), "more than can be made"),
+        ({"type": "array", "minItems": 1000, "items": {"type": "array", "minItems": 1000}}, (), "more than 100000"),
+        ({"type": "string", "pattern": "("}, ("pattern",), "not a regular expression"),
+        ({"type": "string", "pattern": "^a$", "minLength": 2}, ("pattern",), "no text was found"),
+        ({"type": "string", "minLength": "x"}, ("minLength",), "must be a number"),
+        ({"anyOf": [{"type": "string", "enum": [1]}, False]}, ("anyOf", 0, "enum"), "none of its values"),
+        ({"anyOf": 3}, ("anyOf",), "must be a list"),
+        ({"allOf": [{"type": "string"}, {"type": "integer"}]}, ("allOf", 1, "type"), "at once"),
+        ({"properties": [1]}, ("properties",), "must be an object"),
+        ({"required": [1]}, ("required",), "list of names"),
+        (3, (), "must be an object or a boolean"),
+    ],
+)
+def test_what_cannot_be_met_is_told_with_its_path(schema, path, message):
+    with pytest.raises(SchemaError) as caught:
+        Maker(schema)
+    assert caught.value.path == path
+    assert message in str(caught.value)
+
+
+def test_depth_of_the_schema_is_no_danger():
+    schema: dict = {"type": "string"}
+    for _ in range(900):
+        schema = {"anyOf": [schema]}
+    with pytest.raises(SchemaError, match="too deeply"):
+        Maker(schema)
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"^(?=.*\d)[a-z\d]{4,8}$", r"^[\w.]+@[\w.]+\.\w{2,}$", r"^.{3}$", r"\bfoo\b", "[]a]"]
+)
+def test_patterns_of_the_field(pattern):
+    schema = {"type": "string", "pattern": pattern}
+    maker = Maker(schema)
+    for seed in range(20):
+        jsonschema.validate(maker.make(Random(seed)), schema)
