@@ -20,10 +20,7 @@ from fastmock.config.schema import json_schema
 from fastmock.responses import ResponseManager
 
 _DESCRIPTION = "A mock OpenAI API server: point an OpenAI client at it."
-_COMMANDS = (
-    "say what a configuration loads and what is wrong with it | which pattern answers a request, and which came nearest | "
-    "print the configuration's JSON Schema | (none of them) serve"
-)
+_COMMANDS = "say what is loaded | which pattern wins, and why | print the schema | (none) serve"
 _EPILOG = (
     "Without --config, ./config.json or ./config.yaml is taken when present. "
     "Every setting has an environment variable, such as FASTMOCK_PORT; a flag wins over it."
@@ -36,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     commands = ("serve", "check", "explain", "schema")
     add("command", nargs="?", metavar="check|explain|schema", choices=commands, default="serve", help=_COMMANDS)
-    add("file", nargs="?", metavar="FILE", help="for 'check': the same as --config; for 'explain': the request's body")
+    add("file", nargs="?", metavar="FILE", help="to check: as --config; to explain: a request's body")
     add("--config", metavar="FILE", help="configuration, JSON or YAML")
     add("--host", help="name or address to listen on (127.0.0.1)")
     add("--port", help="TCP port; 0 takes a free one (8080)")
@@ -49,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     add("--response-manager", metavar="MODULE:CLASS", help="a class of yours that says the answers")
     add("--shutdown-timeout", metavar="S", help="seconds that streams are given to end on SIGTERM (30)")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
-    add("--header", metavar="'NAME: VALUE'", action="append", help="for 'explain': a header of the request")
+    add("--header", metavar="HEADER", action="append", help="to explain: a header ('name: value')")
     add("--version", action="version", version=f"fastmock {__version__}")
     return made
 
@@ -57,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO) -> int:
     """Run the command and return its exit code: 0 done, 1 could not listen or serve, 2 wrong usage or configuration."""
     parsing = parser()
-    arguments = vars(parsing.parse_args(argv))
+    arguments = vars(parsing.parse_intermixed_args(argv))
     command, file, positional, headers = (arguments.pop(name) for name in ("command", "config", "file", "header"))
     if positional and (command not in ("check", "explain") or (command == "check" and file)):
         parsing.error(f"unrecognized argument: {positional}")
@@ -95,10 +92,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
 def explain(app: App, file: str, headers: Sequence[str], stdout: TextIO, stderr: TextIO) -> int:
     """Say which pattern answers the request in ``file``, which came nearest, and why; return the exit code."""
     parted = (header.partition(":") for header in headers)
+    named = {name.strip().lower(): value.strip() for name, _, value in parted}
     try:
-        verdict = app.explain(
-            Path(file).read_bytes(), {name.strip().lower(): value.strip() for name, _, value in parted}
-        )
+        verdict = app.explain(Path(file).read_bytes(), named)
     except OSError as error:
         print(f"fastmock: {file} cannot be read: {error.strerror}", file=stderr)
         return 2

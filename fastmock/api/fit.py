@@ -151,13 +151,10 @@ class Fitter:
 
     def _predict(self, ask: Ask, prediction: str, said: Sequence[Answer]) -> None:
         """Count what came true of a prediction: what the answer begins with."""
-        text = said[0].text or ""
-        same = next(
-            (i for i, (a, b) in enumerate(zip(text, prediction, strict=False)) if a != b),
-            min(len(text), len(prediction)),
-        )
-        ask.accepted_tokens = ask.vocabulary.count(prediction[:same])
-        ask.rejected_tokens = max(0, ask.vocabulary.count(prediction) - ask.accepted_tokens)
+        said_tokens, predicted = ask.vocabulary.tokens(said[0].text or ""), ask.vocabulary.tokens(prediction)
+        differ = (place for place, (one, other) in enumerate(zip(said_tokens, predicted, strict=False)) if one != other)
+        ask.accepted_tokens = next(differ, min(len(said_tokens), len(predicted)))
+        ask.rejected_tokens = len(predicted) - ask.accepted_tokens
         ask.unsaid_tokens = ask.reasoning_tokens + ask.rejected_tokens
 
     def _probabilities(self, ask: Ask, text: str, top: int) -> tuple[TokenProb, ...]:
@@ -167,7 +164,7 @@ class Fitter:
             digest = blake2b(b"%d:%d:%b" % (self._seed, place, token), digest_size=4).digest()
             share = 0.55 + 0.449 * int.from_bytes(digest, "big") / 2**32
             likely = [(token, share)]
-            left = 1 - share
+            left = 0.99 * (1 - share)  # what has no place among them
             start = digest[0] % len(_OTHERS)
             for other in (*_OTHERS[start:], *_OTHERS[:start], *(b"%d" % number for number in range(9))):
                 if len(likely) >= top:

@@ -125,7 +125,12 @@ def _message(message: dict[str, Any], id_: str) -> dict[str, Any]:
 
 def _plausible(id_: str) -> dict[str, Any]:
     """Return a completion that was never asked for."""
-    message = {"role": "assistant", "content": "Hello from fastmock!", "refusal": None, "annotations": []}
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": "Hello from fastmock!",
+        "refusal": None,
+        "annotations": [],
+    }
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     usage = {"prompt_tokens": 8, "completion_tokens": 5, "total_tokens": 13}
     return {

@@ -42,6 +42,10 @@ class Explainer:
     def __init__(self, index: Index, rules: Sequence[Match], names: Sequence[str]) -> None:
         """Explain ``index``, compiled from ``rules``; ``names`` are theirs, and the default's last."""
         self._index, self._rules, self._names = index, rules, names
+        self._by_conditions: dict[int, int] = {}  # sets of rules by how many conditions they have
+        for number, rule in enumerate(rules):
+            conditions = len(rule.model_fields_set)
+            self._by_conditions[conditions] = self._by_conditions.get(conditions, 0) | 1 << number
 
     def explain(self, ask: Ask) -> Verdict:
         """Say what becomes of ``ask``."""
@@ -66,6 +70,8 @@ class Explainer:
                 levels.append(carried)
         exactly = [level & ~more for level, more in zip(levels, [*levels[1:], 0], strict=True)]
         candidates = next((level for level in exactly if level), 0)
+        holding = (candidates & self._by_conditions[many] for many in sorted(self._by_conditions, reverse=True))
+        candidates = next((level for level in holding if level), 0)
         found: list[int] = []
         while candidates and len(found) < _MOST_COMPARED:
             first = candidates & -candidates
@@ -73,11 +79,11 @@ class Explainer:
             candidates ^= first
         return max(found, key=lambda number: self._likeness(number, ask), default=None)
 
-    def _likeness(self, number: int, ask: Ask) -> tuple[int, float]:
+    def _likeness(self, number: int, ask: Ask) -> float:
         match = self._rules[number]
         text = match.content or match.content_contains or match.content_regex or ""
         compared = SequenceMatcher(None, text[:_LONGEST_COMPARED].lower(), ask.user_message[:_LONGEST_COMPARED].lower())
-        return len(match.model_fields_set), compared.quick_ratio() if text else 0.0
+        return compared.quick_ratio() if text else 0.0
 
 
 def _differences(match: Match, ask: Ask) -> Iterator[str]:

@@ -64,21 +64,19 @@ class Store:
         """Keep an entry, or log why it could not be kept."""
         row = (kept.kind, kept.id, kept.model, orjson.dumps(kept.metadata), kept.body, kept.input)
         insert = "INSERT OR REPLACE INTO kept (kind, id, model, metadata, body, input) VALUES (?, ?, ?, ?, ?, ?)"
-        with self._opened() as connection:
-            for remaining in (True, False):
+        try:
+            with self._opened() as connection:
                 try:
                     number = connection.execute(insert, row).lastrowid or 0
-                    connection.execute("DELETE FROM kept WHERE number <= ?", (number - self._most,))
                 except sqlite3.OperationalError as error:
-                    if not remaining:
-                        _LOG.warning("%s %s could not be kept: %s", kept.kind, kept.id, error)
-                        return
-                    # It is full: the older half gives way.
-                    connection.execute(
-                        "DELETE FROM kept WHERE number <= (SELECT (min(number) + max(number)) / 2 FROM kept)"
-                    )
-                else:
-                    return
+                    if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                        raise
+                    middle = "SELECT (min(number) + max(number)) / 2 FROM kept"  # the older half gives way
+                    connection.execute(f"DELETE FROM kept WHERE number <= ({middle})")  # noqa: S608
+                    number = connection.execute(insert, row).lastrowid or 0
+                connection.execute("DELETE FROM kept WHERE number <= ?", (number - self._most,))
+        except (sqlite3.Error, OSError) as error:
+            _LOG.warning("%s %s could not be kept: %s", kept.kind, kept.id, error)
 
     def get(self, kind: str, id_: str) -> Kept | None:
         """Return an entry; None without one."""
@@ -109,7 +107,10 @@ class Store:
         query = f"SELECT kind, id, model, body, input, metadata FROM kept {rest}"  # noqa: S608 - all of it is ours
         with self._opened() as connection:
             found = connection.execute(query, values).fetchall()
-        return [Kept(*row[:5], orjson.loads(row[5])) for row in found]
+        return [
+            Kept(kind, id_, model, body, input_, orjson.loads(metadata))
+            for kind, id_, model, body, input_, metadata in found
+        ]
 
     def _exists(self) -> bool:
         """Return whether anything was kept, by any worker."""

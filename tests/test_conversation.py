@@ -1,0 +1,266 @@
+"""Rules that look at the conversation, how they combine, and how a miss is explained."""
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastmock.config.load import load
+from fastmock.config.model import Match
+from fastmock.rules.explain import Explainer
+from fastmock.rules.hidden import hidden
+from fastmock.rules.index import DEFAULT, Index
+from fastmock.wire import Ask, Demands, Request, Tool
+
+from .conftest import command, make_app
+from .test_agents import SEARCH, WEATHER, results
+from .test_chat import HELLO, PATH, rules
+
+pytestmark = pytest.mark.unit
+
+ASSISTANT = {"role": "assistant", "content": "Hi"}
+USER = {"role": "user", "content": "Hello"}
+
+
+def answered(call, match, body, headers=None, path=PATH):
+    """Whether a rule with this match answers."""
+    section = "chat_completions" if path == PATH else "completions"
+    post = call(
+        {"responses": {section: {"patterns": [{"match": match, "content": "yes"}], "default": {"content": "no"}}}}
+    )
+    reply = post(path, body, headers={"authorization": "Bearer x", **(headers or {})})
+    assert reply.head.status == 200, reply.body
+    return b'"yes"' in reply.body
+
+
+@pytest.mark.parametrize(
+    ("match", "body", "holds"),
+    [
+        ({"turn": 1}, HELLO, True),
+        ({"turn": 2}, HELLO, False),
+        ({"turn": 2}, HELLO | {"messages": [USER, ASSISTANT, USER]}, True),
+        ({"turn": {"min": 2}}, HELLO | {"messages": [USER, ASSISTANT, USER, ASSISTANT, USER]}, True),
+        ({"turn": {"max": 2}}, HELLO | {"messages": [USER, ASSISTANT, USER, ASSISTANT, USER]}, False),
+        ({"messages": 1}, HELLO, True),
+        ({"messages": {"min": 2, "max": 3}}, HELLO | {"messages": [USER, ASSISTANT, USER]}, True),
+        ({"last_role": "user"}, HELLO, True),
+        ({"last_role": "tool"}, HELLO | {"messages": results("f")}, True),
+        ({"tool_result": True}, HELLO | {"messages": results("f")}, True),
+        ({"tool_result": True}, HELLO | {"messages": [*results("f"), ASSISTANT, USER]}, False),
+        ({"tool_result": False}, HELLO, True),
+        ({"tool_result": "get_*"}, HELLO | {"messages": results("f", "get_weather")}, True),
+        ({"tool_result": "g"}, HELLO | {"messages": results("f", before=results("g")[1:])}, False),
+        ({"tool_result": "f"}, HELLO | {"messages": [USER, {"role": "function", "name": "f", "content": "1"}]}, True),
+        ({"tool": "search"}, HELLO | {"tools": [WEATHER, SEARCH]}, True),
+        ({"tool": "get_*"}, HELLO | {"tools": [SEARCH]}, False),
+        ({"tool": "f"}, HELLO | {"functions": [{"name": "f"}]}, True),
+        ({"tool": False}, HELLO, True),
+        ({"tool": True}, HELLO, False),
+        ({"stream": False}, HELLO, True),
+        ({"stream": True}, HELLO, False),
+        ({"endpoint": "chat_completions"}, HELLO, True),
+        ({"endpoint": "completions"}, HELLO, False),
+        ({"response_format": "text"}, HELLO, True),
+        ({"response_format": "json_schema"}, HELLO, False),
+        ({"user": "vip-*"}, HELLO | {"user": "vip-7"}, True),
+        ({"user": "vip-*"}, HELLO, False),
+        ({"metadata": {"test": "a*", "run": "1"}}, HELLO | {"metadata": {"test": "abc", "run": "1"}}, True),
+        ({"metadata": {"test": "*"}}, HELLO, False),
+        ({"headers": {"X-Test": "a*"}}, HELLO, True),
+        ({"headers": {"x-test": "b"}}, HELLO, False),
+        ({"headers": {"x-none": "*"}}, HELLO, False),
+        ({"any": [{"turn": 2}, {"last_role": "user"}]}, HELLO, True),
+        ({"any": [{"turn": 2}, {"last_role": "tool"}]}, HELLO, False),
+        ({"all": [{"turn": 1}, {"content_contains": "ell"}]}, HELLO, True),
+        ({"all": [{"turn": 1}, {"content_regex": "^x"}]}, HELLO, False),
+        ({"not": {"turn": 2}}, HELLO, True),
+        ({"not": {"turn": 1, "content": "Hello"}}, HELLO, False),
+        ({"not": {"any": [{"content_regex": "(?=x)x"}, {"not": {"model": "gpt-*"}}]}}, HELLO, True),
+        ({"model": "gpt-*", "any": [{"content_regex": "(?=H)Hello"}], "not": {"system_prompt": "a"}}, HELLO, True),
+    ],
+)
+def test_conditions(call, match, body, holds):
+    assert answered(call, match, body, {"x-test": "abc"}) is holds
+
+
+def test_conditions_on_legacy_completions(call):
+    body = {"model": "m", "prompt": "x", "user": "u"}
+    assert answered(call, {"endpoint": "completions", "turn": 1, "user": "u"}, body, path="/v1/completions")
+
+
+def test_responses_by_turn(call):
+    post = call(rules({"match": {"content": "Hello"}, "responses": ["one", {"content": "two $model"}, "three"]}))
+    said = []
+    messages = [USER]
+    for _ in range(4):
+        said.append(orjson.loads(post(PATH, HELLO | {"messages": messages}).body)["choices"][0]["message"]["content"])
+        messages = [*messages, ASSISTANT, USER]
+    assert said == ["one", "two gpt-4o", "three", "three"]
+
+
+ATOMS = st.sampled_from(
+    [
+        {"turn": 1},
+        {"turn": {"min": 2}},
+        {"content": "a"},
+        {"content_contains": "b"},
+        {"content_regex": "(?=a)a"},
+        {"content_regex": "b$", "turn": 1},
+        {"model": "m*"},
+        {"stream": True},
+        {"user": "u"},
+        {"tool": True},
+        {"tool": "f*"},
+        {},
+    ]
+)
+
+
+def combined(atom, any_, all_, excluded):
+    more = {"any": any_, "all": all_} | ({} if excluded is None else {"not": excluded})
+    return atom | {name: inner for name, inner in more.items() if inner != []}
+
+
+MATCHES = st.recursive(
+    ATOMS,
+    lambda inner: st.builds(
+        combined, ATOMS, st.lists(inner, max_size=2), st.lists(inner, max_size=2), st.none() | inner
+    ),
+    max_leaves=6,
+)
+
+
+class Turned(Ask):
+    turn = 1
+
+
+def naive(match, ask):
+    text = ask.user_message
+    plain = {
+        "turn": lambda span: (span.min is None or ask.turn >= span.min) and (span.max is None or ask.turn <= span.max),
+        "content": lambda wanted: text == wanted,
+        "content_contains": lambda wanted: wanted in text,
+        "content_regex": lambda wanted: __import__("re").search(wanted, text) is not None,
+        "model": lambda wanted: ask.model.startswith(wanted[:-1]),
+        "stream": lambda wanted: ask.stream is wanted,
+        "user": lambda wanted: ask.user == wanted,
+        "tool": lambda wanted: bool(ask.offered) is (wanted is not False),  # the one that is offered begins with "f"
+    }
+    for name, holds in plain.items():
+        wanted = getattr(match, name)
+        if wanted is not None and not holds(wanted):
+            return False
+    if match.any_ and not any(naive(one, ask) for one in match.any_):
+        return False
+    if not all(naive(one, ask) for one in match.all_ or ()):
+        return False
+    return match.not_ is None or not naive(match.not_, ask)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(MATCHES, max_size=5),
+    st.sampled_from(["a", "b", "ab", "x"]),
+    st.integers(1, 3),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["u", "v"]),
+)
+def test_the_index_picks_what_a_loop_picks(raw, text, turn, stream, tools, user):
+    matches = [Match.model_validate(one) for one in raw]
+    ask = Turned("0" * 32, {"user": user}, "model")
+    ask.turn, ask.user_message, ask.stream = turn, text, stream
+    ask.demands = Demands(tools=[Tool("find", {})]) if tools else None
+    index = Index(matches)
+    expected = next((number for number, match in enumerate(matches) if naive(match, ask)), DEFAULT)
+    assert index.pick(ask) == index.pick(ask) == expected
+    assert expected not in {number for number, _ in hidden(matches)}
+    verdict = Explainer(index, matches, [*map(str, range(len(matches))), "default"]).explain(ask)
+    assert verdict.winner == ("default" if expected == DEFAULT else str(expected))
+    if verdict.nearest is None:
+        assert all(naive(match, ask) for match in matches)
+    else:
+        assert not naive(matches[int(verdict.nearest)], ask)
+        assert verdict.differences
+
+
+SUNNY = {"model": "gpt-*", "content_contains": "weather", "turn": {"max": 3}}
+OTHER = {"model": "claude-*", "content_regex": "^x", "headers": {"x-a": "b"}}
+EXPLAINED = rules(
+    {"name": "ping", "match": {"content": "ping"}, "content": "pong"},
+    {"name": "weather", "match": SUNNY, "content": "sunny"},
+    {"name": "other", "match": OTHER, "content": "x"},
+    server={"control_headers": True},
+)
+MISS = "chat_completions.default; nearest"
+
+
+@pytest.mark.parametrize(
+    ("model", "message", "headers", "expected"),
+    [
+        ("gpt-4o", "Hello", {}, f"{MISS} weather: content 'Hello' does not contain 'weather'"),
+        ("x", "pin", {}, f"{MISS} ping: content is 'pin', not 'ping'"),
+        ("claude-1", "xyz", {"x-a": "c"}, f"{MISS} other: headers: x-a is 'c', not 'b'"),
+        ("gpt-4o", "weather", {}, "weather; nearest ping: content is 'weather', not 'ping'"),
+        ("m", "\n世", {}, f"{MISS} ping: content is '\\n\\u4e16', not 'ping'"),
+    ],
+)
+def test_the_header_explains(call, model, message, headers, expected):
+    body = {"model": model, "messages": [{"role": "user", "content": message}]}
+    reply = call(EXPLAINED)(PATH, body, headers={"authorization": "Bearer x", **headers})
+    assert reply.more == (("x-fastmock-rule", expected),)
+    silent = call(rules({"match": {}, "content": "x"}))(PATH, body)
+    assert silent.more == ()
+
+
+def test_the_command_explains(tmp_path):
+    (tmp_path / "config.json").write_bytes(orjson.dumps(EXPLAINED))
+    (tmp_path / "request.json").write_bytes(
+        orjson.dumps({"model": "claude-1", "messages": [{"role": "user", "content": "xyz"}]})
+    )
+    done = command("explain", "request.json", "--header", "X-A: c", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (
+        done.stdout
+        == "answered by  chat_completions.default\nnearest      other\n             headers: x-a is 'c', not 'b'\n"
+    )
+    (tmp_path / "bad.json").write_text('{"model": "m", "messages": []}')
+    done = command("explain", "--config", "config.json", "bad.json", cwd=tmp_path)
+    assert (done.returncode, "empty array" in done.stderr) == (2, True)
+    assert command("explain", "none.json", cwd=tmp_path).returncode == 2
+    assert command("explain", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("match", "message"),
+    [
+        ({"turn": {"min": 3, "max": 1}}, "'min' <= 'max'"),
+        ({"turn": {}}, "needs 'min' or 'max'"),
+        ({"last_role": "tol"}, "did you mean 'tool'"),
+        ({"any": [{"contnt": "x"}]}, "did you mean 'content'"),
+        ({"not": {"content_regex": "("}}, "not a regular expression"),
+        ({"any": []}, "at least 1 item"),
+        ({"no": {}}, "did you mean 'not'"),
+    ],
+)
+def test_wrong_conditions(match, message):
+    from fastmock.app import build
+    from fastmock.config.problems import ConfigError
+
+    config, problems = load(rules({"match": match, "content": "x"}), {}, {})
+    if not problems:
+        with pytest.raises(ConfigError) as caught:
+            build(config)
+        problems = caught.value.problems
+    shown = "\n".join(map(str, problems))
+    assert message in shown
+    assert "patterns[0].match" in shown
+
+
+def test_the_nearest_of_many(tmp_path):
+    many = [{"name": f"r{n}", "match": {"content_regex": f"topic {n}$"}, "content": "x"} for n in range(1000)]
+    many.append({"name": "nearer", "match": {"model": "gpt-*", "content": "topic 1001"}, "content": "x"})
+    app = make_app(rules(*many, server={"control_headers": True}), tmp_path)
+    ask = HELLO | {"messages": [{"role": "user", "content": "topic 1000"}]}
+    answer = app.handle(Request("POST", PATH, {"authorization": "Bearer x"}, orjson.dumps(ask)))
+    assert answer.more[0][1].startswith(f"{MISS} nearer: content is 'topic 1000', not 'topic 1001'")
