@@ -51,8 +51,9 @@ CLIENTS := $(VENV)/clients
 $(VENV)/.clients: Makefile | $(VENV)/bin/python
 	$(PYTHON) -m venv $(CLIENTS)/openai-0.28
 	$(CLIENTS)/openai-0.28/bin/pip install --quiet --disable-pip-version-check 'openai==0.28.1' numpy
-	$(PYTHON) -m venv $(CLIENTS)/langchain
-	$(CLIENTS)/langchain/bin/pip install --quiet --disable-pip-version-check 'langchain-openai>=1,<2'
+	$(PYTHON) -m venv $(CLIENTS)/agents
+	$(CLIENTS)/agents/bin/pip install --quiet --disable-pip-version-check \
+	  'langchain-openai>=1,<2' 'instructor>=1.17,<2' 'pydantic-ai-slim[openai]>=2,<3' 'openai-agents>=0.24,<0.25'
 	mkdir -p $(CLIENTS)/node
 	if command -v npm >/dev/null; then \
 	  npm install --prefix $(CLIENTS)/node --silent --no-audit --no-fund --no-package-lock 'openai@^6'; fi

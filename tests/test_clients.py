@@ -44,6 +44,19 @@ OLD_FAILURES = """
 for key in range(60):
     raised(model="gpt-4", messages=ask, headers={"x-fastmock-key": str(key)})
 """
+OLD_FUNCTIONS = """
+import json, os, openai
+openai.api_base, openai.api_key = os.environ["FASTMOCK_URL"], "sk-test"
+schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+body = {"model": "gpt-4", "functions": [{"name": "get_weather", "parameters": schema}]}
+asked = [{"role": "user", "content": "What is the weather in Paris?"}]
+answer = openai.ChatCompletion.create(messages=asked, function_call={"name": "get_weather"}, **body)
+message = answer.choices[0].message
+print(message.function_call.name, sorted(json.loads(message.function_call.arguments)), answer.choices[0].finish_reason)
+asked += [message.to_dict_recursive(), {"role": "function", "name": "get_weather", "content": "22"}]
+answer = openai.ChatCompletion.create(messages=asked, function_call={"name": "get_weather"}, **body)
+print(bool(answer.choices[0].message.content))
+"""
 # This SDK reads asynchronous streams by another library, aiohttp.
 OLD_ASYNC = """
 import asyncio, os, openai
@@ -87,7 +100,7 @@ def output(url, *command):
     [
         ("openai_current.py", None, [SAID, SAID, "2 1536"]),
         ("openai_0_28.py", "openai-0.28", [SAID, SAID, SAID, "2 1536", "messages empty_array"]),
-        ("langchain_openai_client.py", "langchain", [SAID, SAID, "2 1536"]),
+        ("langchain_openai_client.py", "agents", [SAID, SAID, "2 1536"]),
         ("node_openai.mjs", "node", [SAID, SAID, "2 1536", "gpt-4", "gpt-4o"]),
     ],
 )
@@ -102,10 +115,53 @@ def test_what_the_readme_shows(serve, runtime, program, environment, lines):
 
 
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])
+@pytest.mark.parametrize(
+    ("program", "lines"),
+    [
+        (
+            "agents_langchain.py",
+            [
+                "get_weather ['city'] True",
+                "get_weather ['city']",
+                "json_schema Event True",
+                "function_calling Event True",
+                "dict",
+                "Event",
+            ],
+        ),
+        (
+            "agents_instructor.py",
+            [
+                "TOOLS Person",
+                "TOOLS_STRICT Person",
+                "JSON_SCHEMA Person",
+                "partial True",
+                "several True",
+                "async Person",
+            ],
+        ),
+        ("agents_pydantic_ai.py", ["True", "Report 1", "Report", "Report 2", "True"]),
+        ("agents_openai.py", ["True 1", "tool_call_item tool_call_output_item message_output_item", "Report"]),
+    ],
+)
+def test_agents(serve, runtime, program, lines):
+    server = serve({}, "--runtime", runtime, "--workers", "2")
+    assert output(server.url, python("agents"), str(PROGRAMS / program)) == lines
+
+
+@pytest.mark.parametrize("runtime", ["robyn", "granian"])
 def test_the_old_sdk_asynchronously(serve, runtime):
     interpreter = python("openai-0.28")
     server = serve(CONFIG, "--runtime", runtime)
     assert output(server.url, interpreter, "-c", OLD_ASYNC) == [SAID, SAID]
+
+
+def test_the_old_sdk_calls_functions(serve):
+    interpreter = python("openai-0.28")
+    assert output(serve({}).url, interpreter, "-c", OLD_FUNCTIONS) == [
+        "get_weather ['city'] function_call",
+        "True",
+    ]
 
 
 def test_the_old_sdk_raises_what_it_should(serve):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from inspect import iscoroutinefunction
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 from fastmock.server.live import Live
 from fastmock.state.block import GENERATION
@@ -182,7 +182,8 @@ class _Adapter:
             self._live.obey()
         self.requests += 1
         asked = Request(request.method, unquote(request.url.path), request.headers, request.body)
-        asked.query = request.query_params.to_dict()
+        raw = request.query_params.to_dict()  # split, but not decoded
+        asked.query = {unquote_plus(name): [*map(unquote_plus, values)] for name, values in raw.items()}
         return self.translate(self._live.app.handle(asked))
 
     def translate(self, answer: Reply | Stream) -> Any:
