@@ -1,14 +1,27 @@
--- Every body is different. The first argument after "--" is "stream" for streams.
+-- Every body is different. The first argument after "--" says what is asked for: a "stream", a "tool" that has to be
+-- called, JSON by a "schema", or a "long" prompt of 200 characters; a plain reply without one.
 -- The request is put together once and only a number of fixed length is filled in, so that the load stays light.
 local count = os.time() % 1000 * 100000
 local before, after
 
+local schema = '{"type":"object","properties":{"city":{"type":"string","description":"The city and state."},' ..
+  '"unit":{"type":"string","enum":["celsius","fahrenheit"]},"days":{"type":"integer","minimum":1,"maximum":14}},' ..
+  '"required":["city","unit","days"],"additionalProperties":false}'
+local extras = {
+  stream = ',"stream":true',
+  tool = ',"tool_choice":"required","tools":[{"type":"function","function":{"name":"get_weather","strict":true,' ..
+    '"description":"Get the weather in a city.","parameters":' .. schema .. '}}]',
+  schema = ',"response_format":{"type":"json_schema","json_schema":{"name":"report","strict":true,"schema":' ..
+    schema .. '}}',
+}
+
 function init(args)
-  local extra = args[1] == "stream" and ',"stream":true' or ""
+  local extra = extras[args[1]] or ""
+  local more = args[1] == "long" and string.rep(" with some more words", 8) or ""
   local headers = {["content-type"] = "application/json", ["authorization"] = "Bearer sk-benchmark"}
   local whole = wrk.format("POST", "/v1/chat/completions", headers,
     '{"model":"gpt-4","messages":[{"role":"system","content":"You are a helpful assistant"},' ..
-    '{"role":"user","content":"please test this with number NNNNNNNN"}],"temperature":0.7' .. extra .. '}')
+    '{"role":"user","content":"please test this with number NNNNNNNN' .. more .. '"}],"temperature":0.7' .. extra .. '}')
   before, after = whole:match("(.*)NNNNNNNN(.*)")
 end
 

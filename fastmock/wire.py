@@ -15,6 +15,9 @@ Query = Mapping[str, Sequence[str]]
 """The parameters after the question mark of a URL, decoded; each may be given several times."""
 
 
+NO_QUERY: Query = MappingProxyType({})
+
+
 class RequestHeaders(Protocol):
     """What both runtimes hand over: names in lower case, one value each."""
 
@@ -33,13 +36,16 @@ class Request:
         query: see Query; only what is not posted has one.
     """
 
-    query: Query = MappingProxyType({})
+    __slots__ = ("body", "headers", "method", "path", "query")
 
-    def __init__(self, method: str, path: str, headers: RequestHeaders, body: str | bytes) -> None:
+    def __init__(
+        self, method: str, path: str, headers: RequestHeaders, body: str | bytes, query: Query = NO_QUERY
+    ) -> None:
         self.method = method
         self.path = path
         self.headers = headers
         self.body = body
+        self.query = query
 
 
 class Head:
@@ -169,6 +175,8 @@ class Demands:
         json: whether the text has to be JSON.
         schema: the JSON Schema that the text has to fit; None without one.
         name: what the request calls that schema.
+        tools_key, json_key: what tells these tools, or this demand for JSON, from others; empty where there are none,
+            or where it would be too long to be remembered.
         stop: texts before the first of which the answer ends.
         top_logprobs: how many likely tokens are wanted with each token; None where no probabilities are wanted.
         prediction: the text that the request expects; None without one.
@@ -183,9 +191,16 @@ class Demands:
     json: bool = False
     schema: Any = None
     name: str = ""
+    tools_key: bytes = b""
+    json_key: bytes = b""
     stop: tuple[str, ...] = ()
     top_logprobs: int | None = None
     prediction: str | None = None
+
+    @property
+    def particular(self) -> bool:
+        """Whether the words themselves are looked at: cut, predicted or weighed."""
+        return bool(self.stop) or self.top_logprobs is not None or self.prediction is not None
 
 
 class Vocabulary(Protocol):
@@ -221,7 +236,10 @@ class Ask:
             whether every chunk has the usage so far, and ``obfuscation`` whether chunks are padded (None: as
             configured).
         choices: how many choices are wanted (``n``).
+        special: whether it asks for anything of what follows up to ``request``, or for what shows in the details of
+            the usage or in the service tier; most requests do not, and are answered with ready bytes.
         demands: what is demanded of the form of the answer; None where any ready text will do.
+        keep: whether the answer is to be stored.
         request: the request it came in, while it is being answered; None where it came from a response manager.
         rule: the number of the rule that won, -1 for the default.
         output: the text that was made up for it, of ``output_tokens`` tokens; empty where none was needed.
@@ -250,13 +268,15 @@ class Ask:
     continuous_usage = False
     obfuscation: bool | None = None
     choices = 1
+    special = False
     demands: Demands | None = None
+    keep = False
     request: Request | None = None
     rule = -1
     output = ""
     output_tokens = 0
     finish_reason = "stop"
-    service_tier = "default"
+    service_tier = b"default"
     prompt_tokens = 0
     cached_tokens = 0
     audio_tokens = 0

@@ -206,7 +206,7 @@ class Chat:
         """Answer a request."""
         ask = chat_ask.parse(checks.parse(request.body), unique, self._vocabularies)
         ask.request = request
-        if ask.body.get("store"):
+        if ask.special and ask.keep:
             script, answers = self._rulebook.said(ask)
             self._stored.keep(ask, script.whole(ask, answers))
             return self._rulebook.send(ask, script, answers)

@@ -51,6 +51,9 @@ _DEMANDING = frozenset(
         "prediction",
     )
 )
+_SPECIAL = _DEMANDING | {"reasoning_effort", "service_tier", "store"}
+_OPTIONS = _SPECIAL | {"stream", "stream_options", "n"}
+_CHOICE = checks.among("none", "auto", "required")
 
 
 class ChatAsk(Ask):
@@ -103,27 +106,10 @@ def _calls(message: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
 def parse(body: dict[str, Any], unique: str, vocabularies: OfModel) -> ChatAsk:
     """Read a request; raise the API's own error where it is wrong."""
     ask = ChatAsk(unique, body, checks.model_of(body))
-    ask.vocabulary = vocabularies(ask.model)
+    ask.vocabulary = vocabulary = vocabularies(ask.model)
     messages = body.get("messages")
-    if type(messages) is not list:
-        if messages is None:
-            raise errors.missing("messages")
-        raise errors.wrong_type("messages", "an array of objects", messages)
-    if not messages:
-        raise errors.empty_array("messages")
-    _read_messages(ask, messages)
-    if len(body) > 2:
-        checks.check_all(body, _CHECKS)
-        checks.read_options(ask)
-        if not _DEMANDING.isdisjoint(body):
-            ask.demands = _demands(ask)
-        _read_usage(ask)
-    return ask
-
-
-def _read_messages(ask: Ask, messages: list[Any]) -> None:
-    """Read what was said so far, and count it."""
-    vocabulary = ask.vocabulary
+    if type(messages) is not list or not messages:
+        raise _wrong_messages(messages)
     system = None
     texts = []
     tokens = 3 + 4 * len(messages)  # OpenAI's cookbook: three a reply; three a message, and its role
@@ -146,6 +132,30 @@ def _read_messages(ask: Ask, messages: list[Any]) -> None:
     ask.prompt_tokens += tokens + vocabulary.count_all(texts)
     if system is not None:
         ask.system_prompt = system
+    if len(body) > 2:
+        _read_options(ask, body)
+    return ask
+
+
+def _read_options(ask: ChatAsk, body: dict[str, Any]) -> None:
+    """Read what there is beside the model and the messages."""
+    checks.check_all(body, _CHECKS)
+    if _OPTIONS.isdisjoint(body):
+        return
+    checks.read_options(ask)
+    if not _SPECIAL.isdisjoint(body):
+        ask.special = True
+        ask.demands = None if _DEMANDING.isdisjoint(body) else _demands(ask)
+        _read_usage(ask)
+        ask.keep = body.get("store") is True
+
+
+def _wrong_messages(messages: Any) -> errors.ApiError:
+    if messages is None:
+        return errors.missing("messages")
+    if type(messages) is list:
+        return errors.empty_array("messages")
+    return errors.wrong_type("messages", "an array of objects", messages)
 
 
 def _wrong_role(role: Any, index: int) -> errors.ApiError:
@@ -193,6 +203,7 @@ def _other_content(ask: Ask, message: dict[str, Any], content: Any, role: str, i
         elif kind == "input_audio":
             tokens = _audio_tokens(part.get("input_audio"))
             ask.audio_tokens += tokens
+            ask.special = True
             ask.prompt_tokens += tokens
     return "".join(texts)
 
@@ -221,7 +232,7 @@ def _read_usage(ask: Ask) -> None:
     if effort := body.get("reasoning_effort"):
         ask.reasoning_tokens = ask.unsaid_tokens = _REASONING[effort]
     if (tier := body.get("service_tier")) and tier != "auto":
-        ask.service_tier = tier
+        ask.service_tier = tier.encode()
 
 
 def _demands(ask: ChatAsk) -> Demands:
@@ -252,22 +263,24 @@ def _demands(ask: ChatAsk) -> Demands:
 def _read_tools(ask: ChatAsk, demands: Demands) -> None:
     """Read what may and what has to be called."""
     body = ask.body
-    if tools := body.get("tools"):
-        demands.tools = [_tool(tool, f"tools[{place}]") for place, tool in enumerate(tools)]
-        _choose(demands, body.get("tool_choice"))
+    legacy = demands.legacy = not body.get("tools")
+    offered = checks.as_json(body["functions" if legacy else "tools"], "tools")
+    if len(offered) <= _LONGEST_KEPT:
+        demands.tools_key = offered
+        demands.tools = _offered(offered, legacy)
+        ask.prompt_tokens += _tool_tokens(offered, ask.vocabulary)
     else:
-        tools = body["functions"]
-        demands.tools = [_function(function, f"functions[{place}]") for place, function in enumerate(tools)]
-        demands.legacy = True
-        choice = body.get("function_call")
-        if type(choice) is dict:
-            demands.call = "required"
-            demands.allowed = [
-                _named(demands.tools, _string(choice, "name", "function_call"), "function_call", "functions")
-            ]
-        elif choice is not None:
-            checks.among("none", "auto")(choice, "function_call")
-            demands.call = choice
+        demands.tools = _offered.__wrapped__(offered, legacy)
+        ask.prompt_tokens += _tool_tokens.__wrapped__(offered, ask.vocabulary)
+    if not legacy:
+        _choose(demands, body.get("tool_choice"))
+    elif type(choice := body.get("function_call")) is dict:
+        demands.call = "required"
+        name = _string(choice, "name", "function_call")
+        demands.allowed = [_named(demands.tools, name, "function_call", "functions")]
+    elif choice is not None:
+        checks.among("none", "auto")(choice, "function_call")
+        demands.call = choice
     demands.parallel = body.get("parallel_tool_calls") is not False
     called = []
     for message in reversed(body["messages"]):
@@ -275,7 +288,13 @@ def _read_tools(ask: ChatAsk, demands: Demands) -> None:
             break
         called += [name for _, name in _calls(message)]
     demands.called = frozenset(called)
-    ask.prompt_tokens += _tool_tokens(checks.as_json(tools, "tools"), ask.vocabulary)
+
+
+@lru_cache(256)
+def _offered(tools: bytes, legacy: bool) -> tuple[Tool, ...]:
+    """Return the tools that are offered by a JSON text; what is wrong raises each time."""
+    read, holder = (_function, "functions") if legacy else (_tool, "tools")
+    return tuple(read(tool, f"{holder}[{place}]") for place, tool in enumerate(orjson.loads(tools)))
 
 
 def _tool(tool: dict[str, Any], param: str) -> Tool:
@@ -318,7 +337,7 @@ def _choose(demands: Demands, choice: Any) -> None:
     if choice is None:
         return
     if type(choice) is str:
-        checks.among("none", "auto", "required")(choice, "tool_choice")
+        _CHOICE(choice, "tool_choice")
         demands.call = choice
         return
     checks.object_(choice, "tool_choice")
@@ -352,28 +371,37 @@ def _named(tools: Sequence[Tool], name: str, param: str, holder: str) -> Tool:
 
 def _read_format(demands: Demands, form: dict[str, Any]) -> None:
     """Read ``response_format``."""
-    kind = _string(form, "type", "response_format")
-    checks.among("text", "json_object", "json_schema")(kind, "response_format.type")
-    demands.json = kind != "text"
-    if kind == "json_schema":
-        inner = form.get("json_schema")
-        if inner is None:
-            raise errors.missing("response_format.json_schema")
-        checks.object_(inner, "response_format.json_schema")
-        demands.name = _string(inner, "name", "response_format.json_schema")
-        demands.schema = inner.get("schema")
-        if demands.schema is None:
-            demands.schema = {"type": "object"}
-        checks.object_(demands.schema, "response_format.json_schema.schema")
-
-
-def _tool_tokens(tools: bytes, vocabulary: Vocabulary) -> int:
-    """Count the tokens of tools, given as JSON; equal ones once."""
-    return _counted(tools, vocabulary) if len(tools) <= _LONGEST_KEPT else _counted.__wrapped__(tools, vocabulary)
+    if form.get("type") == "text":
+        return
+    source = checks.as_json(form, "response_format")
+    if len(source) <= _LONGEST_KEPT:
+        demands.json_key = source
+        demands.schema, demands.name = _format(source)
+    else:
+        demands.schema, demands.name = _format.__wrapped__(source)
+    demands.json = True
 
 
 @lru_cache(256)
-def _counted(tools: bytes, vocabulary: Any) -> int:
+def _format(source: bytes) -> tuple[Any, str]:
+    """Return the schema, None without one, and its name; what is wrong raises each time."""
+    form = orjson.loads(source)
+    kind = _string(form, "type", "response_format")
+    checks.among("text", "json_object", "json_schema")(kind, "response_format.type")
+    if kind == "json_object":
+        return None, ""
+    inner = form.get("json_schema")
+    if inner is None:
+        raise errors.missing("response_format.json_schema")
+    checks.object_(inner, "response_format.json_schema")
+    name = _string(inner, "name", "response_format.json_schema")
+    schema = {"type": "object"} if inner.get("schema") is None else inner["schema"]
+    checks.object_(schema, "response_format.json_schema.schema")
+    return schema, name
+
+
+@lru_cache(256)
+def _tool_tokens(tools: bytes, vocabulary: Any) -> int:
     """Count as OpenAI's cookbook does for gpt-4o; what that does not speak of (what is nested) is not counted."""
     tokens = 12
     for tool in orjson.loads(tools):

@@ -41,6 +41,7 @@ def parse(body: dict[str, Any], unique: str, vocabularies: OfModel) -> list[Ask]
         ask.prompt_tokens = tokens
         checks.read_options(ask)
         if demanding:
+            ask.special = True
             ask.demands = Demands(stop=checks.read_stop(body), top_logprobs=logprobs)
         asks.append(ask)
     return asks

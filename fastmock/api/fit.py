@@ -10,6 +10,8 @@ from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
 from random import Random
+from typing import Any
+from zlib import crc32
 
 import orjson
 
@@ -20,6 +22,7 @@ from fastmock.content.schema import Maker, SchemaError
 from fastmock.wire import Answer, Ask, Demands, TokenProb, Tool, ToolCall, Vocabulary
 
 _LONGEST_KEPT = 64 * 1024  # bytes of a schema that is kept compiled
+_VARIANTS = 8  # values that are made up for one schema: few, so that they are soon all ready
 _MADE_TOKENS = 12  # of a text where no schema says more
 
 _OTHERS = [b" the", b",", b" of", b" to", b" and", b" in", b" is", b" it", b" you", b" that", b" was", b" for", b" on"]
@@ -31,6 +34,15 @@ def count(answer: Answer, vocabulary: Vocabulary) -> int:
     for call in answer.calls:
         tokens += 3 + vocabulary.count(call.name) + vocabulary.count(call.arguments)
     return tokens
+
+
+def is_json(text: str | None, any_value: bool = True) -> bool:
+    """Return whether a text is JSON: an object, or ``any_value``."""
+    try:
+        value = orjson.loads(text or "")
+    except orjson.JSONDecodeError:
+        return False
+    return any_value or isinstance(value, dict)
 
 
 @lru_cache(256)
@@ -49,6 +61,21 @@ class Fitter:
     def __init__(self, settings: Settings) -> None:
         self._seed = settings.seed
         self._auto_call = settings.tools.auto_call
+
+    def key(self, ask: Ask, prose: bool) -> tuple[Any, ...] | None:
+        """Return what tells the answer that is made up for ``ask`` from others; None where it is not known so.
+
+        Ask of a rule that says nothing but text, ``prose`` that is always the same and no JSON. Empty: that stands.
+        """
+        demands = ask.demands
+        if demands is None or demands.particular:
+            return None
+        tool = self._to_call(ask, demands)
+        if tool is not None:
+            return (demands.tools_key, tool.name, demands.legacy, _variant(ask)) if demands.tools_key else None
+        if demands.json:
+            return (demands.json_key, _variant(ask)) if prose and demands.json_key else None
+        return ()
 
     def fit(self, ask: Ask, said: Sequence[Answer], repeats: bool, otherwise: Callable[[], str]) -> list[Answer] | None:
         """Return what is said to ``ask`` where that is not simply ``said``, else None.
@@ -79,7 +106,7 @@ class Fitter:
             tool = self._to_call(ask, demands)
             if tool is not None:
                 fitted = Answer(calls=(self._call(ask, tool, place),), finish_reason="tool_calls")
-            elif demands.json and not _is_json(fitted.text, demands.schema is not None):
+            elif demands.json and not is_json(fitted.text, demands.schema is not None):
                 fitted = Answer(text=self._json(ask, demands, place))
         if demands.stop and fitted.text:
             fitted = _ended(fitted, demands.stop)
@@ -117,7 +144,7 @@ class Fitter:
         """Make a call up."""
         id_ = f"call_{ask.unique[8:]}{place or ''}"
         if tool.schema is None:
-            return ToolCall(id_, tool.name, lorem(_MADE_TOKENS, self._seed, ask.user_message), custom=True)
+            return ToolCall(id_, tool.name, lorem(_MADE_TOKENS, self._seed, str(_variant(ask) + place)), custom=True)
         kind = "functions" if ask.demands and ask.demands.legacy else "tools"
         schema = checks.as_json(tool.schema, kind)
         try:
@@ -133,7 +160,7 @@ class Fitter:
     def _json(self, ask: Ask, demands: Demands, place: int) -> str:
         """Make JSON up."""
         if demands.schema is None:
-            return orjson.dumps({"message": lorem(_MADE_TOKENS, self._seed, ask.user_message)}).decode()
+            return orjson.dumps({"message": lorem(_MADE_TOKENS, self._seed, str(_variant(ask) + place))}).decode()
         schema = checks.as_json(demands.schema, "response_format")
         try:
             made = _compiled(schema).make(self._random(ask, schema, place))
@@ -143,11 +170,9 @@ class Fitter:
         return orjson.dumps(made).decode()
 
     def _random(self, ask: Ask, schema: bytes, place: int) -> Random:
-        """Return what draws the same for the same seed, schema, message, and place among the choices."""
-        digest = blake2b(b"%d:%d:" % (self._seed, place), digest_size=8)
-        digest.update(schema)
-        digest.update(ask.user_message.encode(errors="replace"))
-        return Random(int.from_bytes(digest.digest(), "big"))
+        """Return what draws the same for the same seed, schema, variant, and place among the choices."""
+        digest = blake2b(b"%d:%d:%b" % (self._seed, _variant(ask) + place, schema), digest_size=8).digest()
+        return Random(int.from_bytes(digest, "big"))
 
     def _predict(self, ask: Ask, prediction: str, said: Sequence[Answer]) -> None:
         """Count what came true of a prediction: what the answer begins with."""
@@ -177,13 +202,9 @@ class Fitter:
         return tuple(found)
 
 
-def _is_json(text: str | None, any_value: bool) -> bool:
-    """Return whether a text is JSON: an object, or ``any_value``."""
-    try:
-        value = orjson.loads(text or "")
-    except orjson.JSONDecodeError:
-        return False
-    return any_value or isinstance(value, dict)
+def _variant(ask: Ask) -> int:
+    """Return which of the values that are made up for a schema ``ask`` gets, by its message."""
+    return crc32(ask.user_message.encode()) % _VARIANTS
 
 
 def _ended(answer: Answer, stops: Sequence[str]) -> Answer:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 
@@ -11,7 +11,7 @@ from fastmock.api.rulebook import Rulebook
 from fastmock.api.script import Document, ShapeError
 from fastmock.config.problems import dotted
 from fastmock.content.ids import unique as new_unique
-from fastmock.content.template import TemplateError
+from fastmock.content.template import TemplateError, literal
 from fastmock.wire import Ask, Reply, Request, Stream
 
 Generate = Callable[[Document, str | None], Document]
@@ -69,7 +69,7 @@ class ManagedCompletions:
         ask.request = request
         document = managed(self._generate, body, self._rulebook.file(ask))
         try:
-            script = self._rulebook.script_of(_literal(document))
+            script = self._rulebook.script_of(literal(document))
         except ShapeError as fault:
             raise errors.manager_failed(f"wrong answer: {dotted(fault.path)} {fault}") from None
         except (TemplateError, RecursionError) as error:
@@ -95,12 +95,3 @@ class ManagedEmbeddings:
         except TypeError as error:
             raise errors.manager_failed(str(error)) from None
         return reply
-
-
-def _literal(value: Any) -> Any:
-    """Return ``value`` as a template that says it: every dollar sign doubled."""
-    if isinstance(value, dict):
-        return {key: _literal(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_literal(inner) for inner in value]
-    return value.replace("$", "$$") if isinstance(value, str) else value

@@ -31,4 +31,6 @@ class PromptCache:
         known = self._share.prefixes(hashes) * _BLOCK
         # Bytes to tokens by the prompt's own ratio: exact enough for steps of 128.
         tokens = ask.prompt_tokens * known // (len(prompt) or 1) // _STEP * _STEP
-        ask.cached_tokens = tokens if tokens >= _LEAST else 0
+        if tokens >= _LEAST:
+            ask.cached_tokens = tokens
+            ask.special = True

@@ -20,6 +20,7 @@ from fastmock.rules.matchers import within
 from fastmock.rules.regex import PatternError, readable
 from fastmock.wire import Answer, Ask, Reply, Stream
 
+_MOST_MADE = 512  # answers that were made up to demands and are kept ready
 _LONGEST_HEADER = 500  # characters of the header that explains
 _CONVERSATION = ("turn", "messages", "last_role", "tool_result")
 
@@ -105,6 +106,7 @@ class Rulebook:
         self._traffic = traffic
         self._fitter = Fitter(settings)
         self._compiled: dict[str, Script | None] = {}
+        self._made: dict[tuple[Script, tuple[Any, ...]], Script] = {}
         at: SettingPath = ("responses", section)
         order = sorted(range(len(answers.patterns)), key=lambda place: -answers.patterns[place].priority)
         matches = []
@@ -187,7 +189,26 @@ class Rulebook:
     def answer(self, ask: Ask, file: str | None = None) -> Reply | Stream:
         """Choose what is said to ``ask``, by the rules or by a response file, and render it."""
         script = self._script_for(ask, file)
-        return self.send(ask, script, None if ask.demands is None else self._fitted(ask, script))
+        if ask.special and ask.demands is not None:
+            return self._answer_demands(ask, script)
+        return self.send(ask, script)
+
+    def _answer_demands(self, ask: Ask, script: Script) -> Reply | Stream:
+        """Render what is said where the request demands something of it; what was made up before is ready."""
+        key = self._fitter.key(ask, script.prose) if script.text_only else None
+        if key is None:
+            return self.send(ask, script, self._fitted(ask, script))
+        if not key:
+            return self.send(ask, script)
+        made = self._made.get((script, key))
+        if made is None:
+            answers = self._fitted(ask, script)
+            if answers is None:  # they are what the script says
+                return self.send(ask, script)
+            if len(self._made) >= _MOST_MADE:
+                self._made.clear()
+            made = self._made[script, key] = script.instead(ask, answers)
+        return self.send(ask, made)
 
     def said(self, ask: Ask, file: str | None = None) -> tuple[Script, list[Answer]]:
         """Return what is said to ``ask``, and the script that renders it."""
@@ -197,23 +218,21 @@ class Rulebook:
 
     def _script_for(self, ask: Ask, file: str | None) -> Script:
         """Return the script of the rule that wins, or of a response file."""
-        self._pick(ask)
-        if file is not None:
-            script = self._from_file(file)
-        else:
-            script = self._scripts[ask.rule]
-            if self._turns and (turns := self._turns.get(ask.rule)):
-                script = turns[min(ask.turn, len(turns)) - 1]
+        if self._listed is not None and ask.model not in self._listed:
+            raise errors.no_such_model(ask.model)
+        if self._before:
+            self._look(ask)
+        ask.rule = self._index.pick(ask)
+        script = self._scripts[ask.rule] if file is None else self._from_file(file)
+        if self._turns and file is None and (turns := self._turns.get(ask.rule)):
+            script = turns[min(ask.turn, len(turns)) - 1]
         if self._shapes:
             script = self._shaped(ask, script)
         return script if ask.choices == 1 else script.for_choices(ask.choices)
 
-    def _pick(self, ask: Ask) -> None:
-        if self._listed is not None and ask.model not in self._listed:
-            raise errors.no_such_model(ask.model)
+    def _look(self, ask: Ask) -> None:
         for look in self._before:
             look(ask)
-        ask.rule = self._index.pick(ask)
 
     def _fitted(self, ask: Ask, script: Script) -> list[Answer] | None:
         """Return what is said where the request demands something else than what the script says."""
@@ -237,7 +256,10 @@ class Rulebook:
 
     def file(self, ask: Ask) -> str | None:
         """Return the response file of the rule that wins for ``ask``, as the configuration names it; None without."""
-        self._pick(ask)
+        if self._listed is not None and ask.model not in self._listed:
+            raise errors.no_such_model(ask.model)
+        self._look(ask)
+        ask.rule = self._index.pick(ask)
         source: Saying = self._sources[ask.rule]
         if isinstance(source, Pattern) and source.responses is not None:
             source = source.responses[min(ask.turn, len(source.responses)) - 1]

@@ -12,11 +12,10 @@ from typing import Any, Protocol
 
 import orjson
 
-from fastmock.api.fit import count
+from fastmock.api.fit import count, is_json
 from fastmock.config.documents import MARK
 from fastmock.config.model import Saying
-from fastmock.content.template import Template
-from fastmock.content.tokens import ESTIMATE
+from fastmock.content.template import Template, literal
 from fastmock.wire import Answer, Ask, Vocabulary
 
 OUTPUT, FINISH_REASON = "$output", "$finish_reason"
@@ -35,13 +34,8 @@ _USAGE: Document = {
     "prompt_tokens": MARK + "prompt_tokens",
     "completion_tokens": MARK + "completion_tokens",
     "total_tokens": MARK + "total_tokens",
-    "prompt_tokens_details": {"cached_tokens": MARK + "cached_tokens", "audio_tokens": MARK + "audio_tokens"},
-    "completion_tokens_details": {
-        "reasoning_tokens": MARK + "reasoning_tokens",
-        "audio_tokens": 0,
-        "accepted_prediction_tokens": MARK + "accepted_prediction_tokens",
-        "rejected_prediction_tokens": MARK + "rejected_prediction_tokens",
-    },
+    "prompt_tokens_details": MARK + "prompt_tokens_details",
+    "completion_tokens_details": MARK + "completion_tokens_details",
 }
 
 
@@ -77,7 +71,7 @@ class ShapeError(Exception):
 def envelope(document: Document, object_: str, id_: str, choices: list[Document], fingerprint: str) -> Document:
     """Return the standard outer form, overlaid with what ``document`` gives, and with ``choices``."""
     standard: Document = {"id": f"${id_}", "object": object_, "created": MARK + "timestamp", "model": "$model"}
-    last: Document = {"usage": _USAGE, "service_tier": "$service_tier", "system_fingerprint": fingerprint}
+    last: Document = {"usage": _USAGE, "service_tier": MARK + "service_tier", "system_fingerprint": fingerprint}
     return {**standard, "choices": choices, **last, **{k: v for k, v in document.items() if k != "choices"}}
 
 
@@ -92,6 +86,7 @@ class Script:
     Attributes:
         makes: whether it says text that has to be made up first, ``Ask.output``.
         repeats: whether it may make its calls again after their results.
+        text_only: whether nothing but text is said, and ``prose`` whether it is always the same text, and no JSON.
     """
 
     def __init__(self, document: Document, shape: Shape, per_chunk: int, repeats: bool = False) -> None:
@@ -105,7 +100,7 @@ class Script:
         self._per_chunk = per_chunk
         self.repeats = repeats
         whole = Template(document)
-        self._whole = whole.render
+        self._whole, self._special = Template(document, usual=True).render, whole.render
         self._around = Template({**document, "choices": "", "usage": ""}).render
         outer = {key: value for key, value in document.items() if key not in ("choices", "usage")}
         outer["object"] = shape.chunk_object
@@ -119,10 +114,32 @@ class Script:
         self._only_made = self.makes and choices.names <= {"output", "finish_reason"}
         self._fixed: _Reel | None = None
         self._fixed_tokens: dict[Vocabulary, int] = {}
+        answers = [shape.answer(choice) for choice in orjson.loads(choices.render(_NOBODY))]
+        self.text_only = not any(answer.calls or answer.refusal is not None for answer in answers)
+        self.prose = self.text_only and choices.constant and not any(is_json(answer.text) for answer in answers)
+        # Ids alone change nothing in the count.
+        others = [shape.answer(choice) for choice in orjson.loads(choices.render(_SOMEBODY))]
+        self._same_tokens = choices.names <= {"call_id"} and [_but_ids(one) for one in answers] == [
+            _but_ids(one) for one in others
+        ]
         if choices.constant:
             self._fixed = _Reel(self._rendered(_NOBODY), shape, per_chunk)
         self._made: dict[tuple[str, str], _Reel] = {}
         self._for_n: dict[int, Script] = {}
+
+    def instead(self, ask: Ask, answers: Sequence[Answer]) -> "Script":
+        """Return the script that says ``answers``, which were made for ``ask``, instead."""
+        own = f"call_{ask.unique[8:]}"
+
+        def named(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: named(inner) for key, inner in value.items()}
+            if isinstance(value, list):
+                return [named(inner) for inner in value]
+            return value.replace(own, "${call_id}") if isinstance(value, str) else value
+
+        document = {**self._document, "choices": named(literal(self._documents(ask, answers)))}
+        return Script(document, self._shape, self._per_chunk)
 
     def for_choices(self, n: int) -> "Script":
         """Return the script that says ``n`` choices: those of the document, again from the first when they run out."""
@@ -150,8 +167,9 @@ class Script:
             between, _, after = rest.partition(b'"usage":""')
             return b'%b"choices":%b%b"usage":%b%b' % (before, choices, between, self._usage(ask), after)
         if self._counts:
-            ask.completion_tokens = self._tokens(ask) + ask.unsaid_tokens
-        return self._whole(ask)
+            tokens = self._fixed_tokens.get(ask.vocabulary)
+            ask.completion_tokens = (self._tokens(ask) if tokens is None else tokens) + ask.unsaid_tokens
+        return self._special(ask) if ask.special else self._whole(ask)
 
     def roll(self, ask: Ask, answers: Sequence[Answer] | None = None, obfuscated: bool = False) -> "Roll":
         """Return the stream, of which any stretch can be had; nothing is made before it is."""
@@ -203,7 +221,7 @@ class Script:
 
     def _tokens(self, ask: Ask) -> int:
         """Count the tokens of what is said to ``ask``; of what never changes once."""
-        if self._fixed is None:
+        if not self._same_tokens:
             return sum(answer.tokens for answer in self.answers(ask))
         tokens = self._fixed_tokens.get(ask.vocabulary)
         if tokens is None:
@@ -292,5 +310,8 @@ class Roll:
         return self._opening + self._opening.join(self._chunks) + self._last
 
 
-_NOBODY = Ask("0" * 32, {}, "")
-_NOBODY.vocabulary = ESTIMATE
+def _but_ids(answer: Answer) -> Answer:
+    return replace(answer, calls=tuple(call._replace(id="") for call in answer.calls))
+
+
+_NOBODY, _SOMEBODY = Ask("0" * 32, {}, ""), Ask("1" * 32, {}, "")

@@ -20,11 +20,35 @@ Render = Callable[[Ask], bytes]
 
 
 class Variable(NamedTuple):
-    """A template variable: its slot, the Python expression over ``ask`` that fills it, and what it means."""
+    """A template variable.
+
+    Attributes:
+        slot: how it is written.
+        expression: the Python expression over ``ask`` that fills it.
+        meaning: what it means.
+        raw: whether it is JSON itself, not the inside of a string.
+        usual: what it is where the ask is not special; None where it differs from request to request.
+    """
 
     slot: str
     expression: str
     meaning: str
+    raw: bool = False
+    usual: bytes | None = None
+
+
+_NOBODY = Ask("0" * 32, {}, "")
+
+
+def _prompt_details(ask: Ask) -> bytes:
+    return b'{"cached_tokens":%d,"audio_tokens":%d}' % (ask.cached_tokens, ask.audio_tokens)
+
+
+def _completion_details(ask: Ask) -> bytes:
+    return (
+        b'{"reasoning_tokens":%d,"audio_tokens":0,"accepted_prediction_tokens":%d,"rejected_prediction_tokens":%d}'
+        % (ask.reasoning_tokens, ask.accepted_tokens, ask.rejected_tokens)
+    )
 
 
 # Text is UTF-8 bytes, escaped for the inside of a JSON string. Expressions instead of functions: a template becomes one
@@ -49,16 +73,25 @@ VARIABLES: Mapping[str, Variable] = MappingProxyType(
         ),
         "call_id": Variable("%b", "b'call_' + ask.unique[8:].encode()", "a new `call_…` id"),
         "service_tier": Variable(
-            "%b", "ask.service_tier.encode()", "the service tier asked for; `default` without one"
+            "%b", "ask.service_tier", "the service tier asked for; `default` without one", usual=b"default"
         ),
         "prompt_tokens": Variable("%d", "ask.prompt_tokens", "tokens in the prompt"),
         "completion_tokens": Variable("%d", "ask.completion_tokens", "tokens in the answer"),
         "total_tokens": Variable("%d", "ask.prompt_tokens + ask.completion_tokens", "both together"),
-        "cached_tokens": Variable("%d", "ask.cached_tokens", "of those in the prompt, what was seen before"),
-        "audio_tokens": Variable("%d", "ask.audio_tokens", "of those in the prompt, what is sound"),
-        "reasoning_tokens": Variable("%d", "ask.reasoning_tokens", "of those in the answer, what is reasoning"),
-        "accepted_prediction_tokens": Variable("%d", "ask.accepted_tokens", "of a prediction, what came true"),
-        "rejected_prediction_tokens": Variable("%d", "ask.rejected_tokens", "of a prediction, what did not"),
+        "prompt_tokens_details": Variable(
+            "%b",
+            "prompt_details(ask)",
+            "an object: of those in the prompt, what was seen before and what is sound",
+            raw=True,
+            usual=_prompt_details(_NOBODY),
+        ),
+        "completion_tokens_details": Variable(
+            "%b",
+            "completion_details(ask)",
+            "an object: of those in the answer, what is reasoning and what became of a prediction",
+            raw=True,
+            usual=_completion_details(_NOBODY),
+        ),
     }
 )
 
@@ -103,8 +136,11 @@ class Template:
 
     __slots__ = ("names", "render")
 
-    def __init__(self, document: Any) -> None:
-        """Compile ``document``; raise TemplateError with all its faults."""
+    def __init__(self, document: Any, usual: bool = False) -> None:
+        """Compile ``document``; raise TemplateError with all its faults.
+
+        ``usual``: for asks that are not special. What is always the same for them is then no slot, which saves 1 µs.
+        """
         faults: list[tuple[tuple[str | int, ...], str]] = []
         marked = _mark(document, (), faults)
         if faults:
@@ -118,15 +154,19 @@ class Template:
         for found in _SLOT.finditer(encoded):
             whole_nested, _, whole, nested, inside = found.groups()
             name = (whole or inside).decode()
-            slot, expression, _ = VARIABLES[name]
-            quote = '\\"' if whole_nested else '"'
-            slot = f"{quote}{slot}{quote}" if whole and slot == "%b" else slot
-            if (whole_nested or nested) and slot != "%d":
-                expression = f"dumps(({expression}).decode())[1:-1]"
-            form += encoded[end : found.start()].replace(b"%", b"%%") + slot.encode()
-            expressions.append(expression)
             names.append(name)
+            slot, expression, _, raw, always = VARIABLES[name]
+            if (whole_nested or nested or (inside and raw)) and slot != "%d":
+                expression = f"dumps(({expression}).decode())[1:-1]"
+            if whole and slot == "%b" and not raw:
+                slot = f'\\"{slot}\\"' if whole_nested else f'"{slot}"'
+            form += encoded[end : found.start()].replace(b"%", b"%%")
             end = found.end()
+            if usual and whole and always is not None and not whole_nested:
+                form += always if raw else b'"%b"' % always
+            else:
+                form += slot.encode()
+                expressions.append(expression)
         form += encoded[end:].replace(b"%", b"%%")
         self.names = frozenset(names)
         self.render = _renderer(form, expressions)
@@ -143,9 +183,25 @@ def _renderer(form: bytes, expressions: list[str]) -> Render:
         ready = form % ()
         return lambda _: ready
     values = ", ".join(expressions)
-    known = {"form": form, "time": time.time, "dumps": orjson.dumps, "uuid": _uuid}
+    known = {
+        "form": form,
+        "time": time.time,
+        "dumps": orjson.dumps,
+        "uuid": _uuid,
+        "prompt_details": _prompt_details,
+        "completion_details": _completion_details,
+    }
     render: Render = eval(f"lambda ask: form % ({values},)", known)  # noqa: S307 - only expressions of the table above
     return render
+
+
+def literal(value: Any) -> Any:
+    """Return ``value`` as a template that says it: every dollar sign doubled."""
+    if isinstance(value, dict):
+        return {key: literal(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [literal(inner) for inner in value]
+    return value.replace("$", "$$") if isinstance(value, str) else value
 
 
 def _mark(value: Any, path: tuple[str | int, ...], faults: list[tuple[tuple[str | int, ...], str]]) -> Any:

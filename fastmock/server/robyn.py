@@ -181,10 +181,12 @@ class _Adapter:
         if self._live.numbers[GENERATION] != self._live.generation:
             self._live.obey()
         self.requests += 1
-        asked = Request(request.method, unquote(request.url.path), request.headers, request.body)
         raw = request.query_params.to_dict()  # split, but not decoded
-        asked.query = {unquote_plus(name): [*map(unquote_plus, values)] for name, values in raw.items()}
-        return self.translate(self._live.app.handle(asked))
+        query = {unquote_plus(name): [*map(unquote_plus, values)] for name, values in raw.items()}
+        path = unquote(request.url.path)
+        return self.translate(
+            self._live.app.handle(Request(request.method, path, request.headers, request.body, query))
+        )
 
     def translate(self, answer: Reply | Stream) -> Any:
         """Return Robyn's form of an answer, and keep it for the next with the same head."""
