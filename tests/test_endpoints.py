@@ -1,6 +1,7 @@
 """Everything but chat, without a socket: completions, embeddings, models, health, routing, auth, CORS."""
 
 import base64
+from contextlib import suppress
 
 import numpy as np
 import orjson
@@ -8,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastmock.app import build
+from fastmock.config.load import load
 from fastmock.wire import Request
 
 from .conftest import KEY, make_app
@@ -250,3 +253,108 @@ def test_any_body_gets_an_envelope_and_no_500(path, body):
     assert reply.head.status in (200, 400)
     if reply.head.status == 400:
         assert orjson.loads(reply.body)["error"].keys() == {"message", "type", "param", "code"}
+
+
+SCHEMA = {
+    "$defs": {"a": {"type": "object", "properties": {"x": {"$ref": "#/$defs/a"}, "n": {"type": ["integer", "null"]}}}},
+    "type": "object",
+    "properties": {
+        "a": {"$ref": "#/$defs/a"},
+        "b": {"anyOf": [{"type": "string", "pattern": "^a+$", "minLength": 1}, {"enum": [1, "x"]}]},
+        "c": {"type": "array", "items": {"type": "number", "minimum": 1, "multipleOf": 0.5}, "minItems": 1},
+        "d": {"allOf": [{"type": "integer", "maximum": 9}, {"const": 3}]},
+    },
+    "required": ["a", "b", "c"],
+    "additionalProperties": False,
+}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+PARTS = [
+    {"type": "text", "text": "Hello"},
+    {"type": "image_url", "image_url": {"url": "x", "detail": "low"}},
+    {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+]
+RICH = {
+    "model": "gpt-4o",
+    "messages": [
+        {"role": "system", "content": "s", "name": "n"},
+        {"role": "user", "content": PARTS},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "22"},
+        {"role": "user", "content": "and?"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}],
+    "tool_choice": {"type": "function", "function": {"name": "f"}},
+    "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}},
+    "stream": False,
+    "stream_options": {"include_usage": True, "include_obfuscation": True},
+    "n": 2,
+    "stop": ["x"],
+    "logprobs": True,
+    "top_logprobs": 2,
+    "prediction": {"type": "content", "content": [{"type": "text", "text": "x"}]},
+    "metadata": {"a": "b"},
+    "store": True,
+    "user": "u",
+    "reasoning_effort": "low",
+    "service_tier": "flex",
+    "temperature": 1,
+}
+LOOKING = [
+    {"match": {"any": [{"turn": 7}, {"tool": "x"}, {"tool_result": "x"}, {"metadata": {"a": "c"}}]}, "content": "1"},
+    {"match": {"user": "v", "response_format": "text", "last_role": "tool", "messages": {"max": 2}}, "content": "2"},
+]
+CONFIG = {"server": {"control_headers": True}, "usage": {"simulate_prompt_cache": True}}
+_LOOKING_APP = build(load(CONFIG | {"responses": {"chat_completions": {"patterns": LOOKING}}}, {}, {})[0])
+
+
+def paths(value, at=()):
+    yield at
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inner:
+        yield from paths(one, (*at, key))
+
+
+def changed(value, at, to):
+    if not at:
+        return to
+    copied = dict(value) if isinstance(value, dict) else list(value)
+    if len(at) == 1 and to is GONE:
+        del copied[at[0]]
+    else:
+        copied[at[0]] = changed(value[at[0]], at[1:], to)
+    return copied
+
+
+GONE = object()
+OTHERS = JSON | st.just(GONE) | st.sampled_from([0, 1, True, "", "auto", "text"])
+PLACES = st.sampled_from([at for at in paths(RICH) if at])
+CHANGES = st.lists(st.tuples(PLACES, OTHERS), min_size=1, max_size=2)
+NAMES = st.sampled_from(["after", "limit", "order", "model", "metadata[a]", "x"])
+
+
+@settings(max_examples=250, deadline=None)
+@given(CHANGES, st.booleans(), st.booleans())
+def test_a_rich_request_with_anything_in_it(changes, call, stream):
+    body = dict(RICH, stream=stream)
+    if not call:
+        del body["tool_choice"], body["tools"]
+    for at, to in changes:
+        with suppress(KeyError, IndexError, TypeError):
+            body = changed(body, at, to)
+    reply = _LOOKING_APP.handle(Request("POST", "/v1/chat/completions", KEY, _dumps(body)))
+    assert reply.head.status in (200, 400), reply.body
+    if reply.head.status == 400:
+        assert orjson.loads(reply.body)["error"].keys() == {"message", "type", "param", "code"}
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.sampled_from(["GET", "POST", "DELETE"]),
+    st.sampled_from(["", "/messages"]),
+    st.dictionaries(NAMES, st.lists(st.text(max_size=4), min_size=1)),
+    JSON,
+)
+def test_any_request_for_what_is_stored(method, below, query, body):
+    for path in ("/v1/chat/completions", f"/v1/chat/completions/chatcmpl-x{below}"):
+        reply = _LOOKING_APP.handle(Request(method, path, KEY, _dumps(body), query))
+        assert reply.head.status in (200, 400, 404, 405), reply.body

@@ -105,6 +105,7 @@ class _Compiler:
             return Never(path, "nothing is allowed here")
         if not isinstance(schema, dict):
             return Never(path, "must be an object or a boolean")
+        _check_keywords(schema, path)
         if "$ref" in schema and _ANNOTATIONS.issuperset(schema.keys() - {"$ref"}):
             return self._ref(schema["$ref"], path)
         schema = self._flat(schema, path, frozenset())
@@ -162,13 +163,14 @@ class _Compiler:
             if part is False:
                 raise SchemaError(at, "nothing is allowed here")
             if isinstance(part, dict):
+                _check_keywords(part, at)
                 flat = _merged(flat, self._flat(part, at, passed), at)
         return flat
 
     def _choice(self, schema: dict[str, Any], word: str, path: Path) -> Node:
         common = {key: value for key, value in schema.items() if key != word and key not in _ANNOTATIONS}
         parts = schema[word]
-        if not isinstance(parts, list) or not parts:
+        if not parts:
             return Never((*path, word), "must be a list with at least one schema")
         laid: list[tuple[Any, Path]] = []
         for place, part in enumerate(parts):
@@ -192,9 +194,7 @@ class _Compiler:
 
     def _object(self, schema: dict[str, Any], path: Path) -> Node:
         properties, names = schema.get("properties", {}), schema.get("required", [])
-        if not isinstance(properties, dict):
-            return Never((*path, "properties"), "must be an object")
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        if not all(isinstance(name, str) for name in names):
             return Never((*path, "required"), "must be a list of names")
         least, most = bounds(schema, "Properties", path)
         required: dict[str, Node] = {}
@@ -204,7 +204,7 @@ class _Compiler:
         others = schema.get("additionalProperties", True)
         at: Path = (*path, "additionalProperties")
         patterns = schema.get("patternProperties")
-        if patterns and isinstance(patterns, dict):
+        if patterns:
             pattern, others = next(iter(patterns.items()))
             at = (*path, "patternProperties", pattern)
             made = pattern_of(pattern, {}, at[:-1]).make
@@ -235,8 +235,6 @@ class _Compiler:
         items = schema.get("items", True)
         if isinstance(items, list):  # as before draft 2020-12
             first, items = items, schema.get("additionalItems", True)
-        if not isinstance(first, list):
-            return Never((*path, "prefixItems"), "must be a list")
         if len(first) > most:
             first = first[: int(most)]
         if items is False:
@@ -254,6 +252,23 @@ class _Compiler:
                 self.node(items, (*path, "items"))
                 return Made(path, lambda random: random.sample(listed, least), least)
         return made
+
+
+_KEYWORDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(("allOf", "anyOf", "oneOf", "enum", "required", "prefixItems"), ((list,), "a list")),
+    **dict.fromkeys(("properties", "patternProperties"), ((dict,), "an object")),
+    **dict.fromkeys(("additionalProperties", "additionalItems"), ((dict, bool), "an object or a boolean")),
+    **dict.fromkeys(("$ref", "pattern", "format"), ((str,), "a string")),
+    "items": ((dict, bool, list), "an object or a boolean"),
+    "type": ((str, list), "a string or a list of strings"),
+}
+"""What the value of a keyword must be."""
+
+
+def _check_keywords(schema: Mapping[str, Any], path: Path) -> None:
+    for key, (kinds, what) in _KEYWORDS.items():
+        if key in schema and not isinstance(schema[key], kinds):
+            raise SchemaError((*path, key), f"must be {what}")
 
 
 def _order(properties: Mapping[str, Any]) -> Callable[[str], int]:
