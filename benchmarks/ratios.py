@@ -49,7 +49,8 @@ def patterns(count: int) -> dict[str, object]:
     ]
     match = {"model": "gpt-4", "content_regex": ".*test.*", "system_prompt": "You are a helpful assistant"}
     rules.append({"match": match, "content": WORDS})
-    return {"streaming": {"tokens_per_chunk": 1}, "responses": {"chat_completions": {"patterns": rules}}}
+    rest = {"streaming": {"tokens_per_chunk": 1}, "usage": {"tokenizer": "estimate"}}
+    return {**rest, "responses": {"chat_completions": {"patterns": rules}}}
 
 
 def processes(parent: int) -> list[int]:
@@ -243,12 +244,17 @@ def main() -> None:
             )
             body.write_bytes(urllib.request.urlopen(request).read())
         baseline = [sys.executable, "-m", "benchmarks.baselines.robyn_const", "PORT", str(body)]
+        exactly = {"FASTMOCK_USAGE_TOKENIZER": "exact"}
         contenders = [
             Contender("Robyn const route, same bytes", baseline),
             Contender("fastmock, 10 patterns", ten),
             Contender("fastmock, 1,000 patterns", [*mock, str(configs[1000])]),
             Contender("fastmock, stream of 20 events without delay", ten, ("chat.lua", "stream")),
             Contender("fastmock, stream of 40 events without delay", [*mock, str(forty)], ("chat.lua", "stream")),
+            Contender("fastmock, a call of a tool with made-up arguments", ten, ("chat.lua", "tool")),
+            Contender("fastmock, JSON made up to a schema", ten, ("chat.lua", "schema")),
+            Contender("fastmock, prompt of 200 characters, tokens estimated", ten, ("chat.lua", "long")),
+            Contender("fastmock, the same prompt, tokens counted exactly", ten, ("chat.lua", "long"), exactly),
             Contender("fastmock, embedding of 20 unseen words", ten, ("embeddings.lua", "1")),
             Contender("fastmock, 100 such texts in a request", ten, ("embeddings.lua", "100")),
             Contender("fastmock on Granian, 10 patterns", [*ten, "--runtime", "granian"]),

@@ -216,3 +216,17 @@ def test_patterns_of_the_field(pattern):
     maker = Maker(schema)
     for seed in range(20):
         jsonschema.validate(maker.make(Random(seed)), schema)
+
+
+def test_size_of_the_schema_is_no_danger():
+    two = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    with pytest.raises(SchemaError, match="too many alternatives"):
+        Maker({"allOf": [two] * 30})
+    again = {"properties": {"x": {}}, "anyOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}]}
+    with pytest.raises(SchemaError):
+        Maker({"$defs": {"a": again}, "$ref": "#/$defs/a"})
+    chain = {f"a{n}": {"type": "object", "properties": {"x": {"$ref": f"#/$defs/a{n + 1}"}}} for n in range(2000)}
+    defs = {**chain, "a2000": {"type": "string"}}
+    Maker({"$defs": defs, "$ref": "#/$defs/a0"}).make(Random(1))
+    with pytest.raises(SchemaError, match="too deeply"):
+        Maker({"$defs": {name: one | {"required": ["x"]} for name, one in defs.items()}, "$ref": "#/$defs/a0"})

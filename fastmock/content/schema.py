@@ -33,6 +33,9 @@ from fastmock.content.schema_values import LARGEST, bounds, listed, pattern_of, 
 
 __all__ = ["Maker", "SchemaError"]
 
+_MOST_NODES = 5000  # OpenAI takes schemas of as many properties
+_MOST_ALTERNATIVES = 256
+_DEEPEST = 100  # levels that have to be
 _DEEPER = 3  # levels beyond the least that are made of what contains itself
 _ANNOTATIONS = frozenset(
     ("$defs", "definitions", "$schema", "$id", "$comment", "title", "description", "default", "examples", "deprecated")
@@ -58,6 +61,8 @@ class Maker:
             self._root = _Compiler(schema).root
             if self._root.depth == NEVER:
                 raise reason(self._root)
+            if self._root.depth > _DEEPEST:
+                raise SchemaError(self._root.path, "is nested too deeply")
             if self._root.size > LARGEST:
                 raise SchemaError(self._root.path, f"asks for more than {LARGEST} values or characters")
         except RecursionError:
@@ -74,28 +79,41 @@ class _Compiler:
     def __init__(self, schema: Any) -> None:
         self._schema = schema
         self._nodes: list[Node] = []
+        self._begun = 0
         self._refs: dict[str, Ref] = {}
         self._targets: list[tuple[Ref, Any, Path]] = []
         self.root = self.node(schema, ())
         while self._targets:
             ref, target, path = self._targets.pop()
+            self._nodes.append(ref)  # between what refers to it and what it refers to: so it is measured
             ref.target = self.node(target, path)
-        changed = True
-        while changed:
-            changed = False
-            for node in self._nodes:
-                measured = node.measure()
-                if measured < (node.depth, node.size):
-                    node.depth, node.size = measured
-                    changed = True
+        passes = 0
+        while self._measure():
+            passes += 1
+            if passes > _DEEPEST:  # each settles a level at least
+                raise SchemaError((), "is nested too deeply")
+
+    def _measure(self) -> bool:
+        """Measure all nodes once more; return whether anything changed."""
+        changed = False
+        for node in (*self._nodes, *reversed(self._nodes)):  # chains of references may lead either way
+            measured = node.measure()
+            if measured < (node.depth, node.size):
+                node.depth, node.size = measured
+                changed = True
+        return changed
 
     def node(self, schema: Any, path: Path) -> Node:
         """Compile a part."""
+        self._begun += 1
         try:
+            if self._begun > _MOST_NODES:
+                raise SchemaError(path, f"makes the schema larger than {_MOST_NODES} parts")
             made = self._node(schema, path)
         except SchemaError as error:
             made = Never(error.path, str(error))
-        self._nodes.append(made)
+        if not isinstance(made, Ref):
+            self._nodes.append(made)
         return made
 
     def _node(self, schema: Any, path: Path) -> Node:
@@ -312,6 +330,8 @@ def _both_lists(one: Any, other: Any, key: str, path: Path) -> Any:
         return [*one, *(name for name in other if name not in one)]
     if key == "enum":
         return [value for value in one if any(same(value, kept) for kept in other)]
+    if len(one) * len(other) > _MOST_ALTERNATIVES:
+        raise SchemaError((*path, key), "has too many alternatives together with others")
     return [{"allOf": [a, b]} for a in one for b in other]  # anyOf, oneOf
 
 
