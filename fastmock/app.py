@@ -82,7 +82,7 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
             {"chat": compiled(made_chat), "completion": compiled(made_text), "embedding": compiled(embeddings)}
         )
         says = (
-            ManagedCompletions(chats, made_chat.parse, manager.generate_chat_response),
+            ManagedCompletions(chats, made_chat.parse, manager.generate_chat_response, stored.keep),
             ManagedCompletions(texts, made_text.parse, manager.generate_completion_response),
             ManagedEmbeddings(embeddings, manager.generate_embedding_response),
         )
@@ -99,6 +99,7 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
         if len(rulebook.rules) <= _MOST_COMPARED:
             findings.warnings.extend(rulebook.never_win())
     app = App(config, made, routes, below, findings.warnings, [chats, texts], manager, traffic, share, store)
+    app.exact = vocabularies is not tokens.estimated
     app.reads = {"messages": (made_chat.parse, chats), "prompt": (made_text.parse, texts)}
     return app
 
@@ -182,9 +183,11 @@ class App:
         takes_time: whether any answer is spread over time, and ``delays_whole`` whether whole ones are too.
         share: the worker's part of the shared block.
         store: keeps answers, for all workers.
+        exact: whether tokens are counted exactly.
         reads: for the parameter by which a kind of completions is known, what reads a request, and its rules.
     """
 
+    exact = False
     reads: Mapping[str, tuple[Callable[[dict[str, Any], str], Ask], Rulebook]]
 
     def __init__(

@@ -14,7 +14,7 @@ from fastmock import __version__
 from fastmock.api.errors import ApiError
 from fastmock.app import App, compile_layers
 from fastmock.config.load import Config, SettingPath
-from fastmock.config.model import Pattern, Source
+from fastmock.config.model import Pattern, Saying
 from fastmock.config.problems import ConfigError
 from fastmock.config.schema import json_schema
 from fastmock.responses import ResponseManager
@@ -144,6 +144,7 @@ def listing(app: App) -> Iterator[str]:
     _, runtime, reason = choose(app)
     yield f"configuration  {_origin(app.config)}"
     yield f"runtime        {runtime} ({reason})"
+    yield f"tokens         {_tokens(app)}"
     yield f"models         {', '.join(card.id for card in settings.models.available)}"
     for rulebook in app.rulebooks:
         yield f"{rulebook.section}"
@@ -157,11 +158,20 @@ def listing(app: App) -> Iterator[str]:
         yield f"warning: {warning}"
 
 
-def _said(source: Source) -> str:
-    """Name what a source says, in short."""
+def _said(source: Saying) -> str:
+    """Name what is said, in short."""
+    if isinstance(source, Pattern) and source.responses is not None:
+        return ", then ".join(map(_said, source.responses))
     if source.response_file is not None:
         return source.response_file
-    shown = repr(source.content) if source.content is not None else "an inline response"
+    if source.response is not None:
+        return "an inline response"
+    parts = [f"{call.name}(…)" for call in source.tool_calls or ()]
+    if source.refusal is not None:
+        parts.append(f"refusal {source.refusal!r}")
+    if source.content is not None or not parts:
+        parts.append(repr(source.content) if source.content is not None else "made-up text")
+    shown = " and ".join(parts)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
@@ -216,12 +226,17 @@ def _greeting(app: App, where: str, runtime: str, workers: int) -> str:
   configuration  {_origin(app.config)}: patterns {app.rules}, models {models}
   runtime        {runtime}
   workers        {workers}
+  tokens         {_tokens(app)}
   listening on   {where}/v1
 
 Try it:
   curl{insecure} {where}/v1/chat/completions{key} -H 'Content-Type: application/json' \\
     -d '{{"model": "gpt-4o", "messages": [{{"role": "user", "content": "Hello"}}]}}'
 """
+
+
+def _tokens(app: App) -> str:
+    return "counted exactly" if app.exact else "estimated (pip install 'fastmock[tokens]' counts them)"
 
 
 def _origin(config: Config) -> str:

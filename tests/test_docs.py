@@ -8,7 +8,6 @@ import yaml
 
 from fastmock.app import build
 from fastmock.config.load import load
-from fastmock.config.model import Settings
 from fastmock.wire import Request
 
 from .conftest import KEY, ROOT
@@ -20,15 +19,18 @@ def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
 
 
-def test_the_configurations_of_the_readme_are_right():
-    shown = [yaml.safe_load(text) for text in blocks("README.md", "(?:json|yaml)")]
-    assert len(shown) >= 4
+PAGES = ("README.md", "docs/agents.md")
+
+
+def test_the_configurations_that_are_shown_are_right():
+    shown = [yaml.safe_load(text) for page in PAGES for text in blocks(page, "(?:json|yaml)")]
+    assert len(shown) >= 6
     for settings in shown:
-        Settings.model_validate(settings)
+        assert load(settings, {}, {})[1] == []
 
 
-def test_the_readme_shows_the_client_programs_word_for_word():
-    shown = blocks("README.md", "(?:python|js)")
+def test_the_client_programs_are_shown_word_for_word():
+    shown = [text for page in PAGES for text in blocks(page, "(?:python|js)")]
     programs = [program.read_text() for program in (ROOT / "docs/clients").iterdir()]
     assert len(programs) >= 4
     assert sorted(shown) == sorted(programs)

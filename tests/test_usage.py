@@ -9,8 +9,10 @@ from fastmock.app import build
 from fastmock.config.load import load
 from fastmock.config.problems import ConfigError
 from fastmock.content.tokens import ESTIMATE, exact
+from fastmock.responses import ResponseManager
 from fastmock.state.block import Share, shared_numbers
 from fastmock.state.store import Kept, Store
+from fastmock.wire import Request
 
 from .conftest import KEY
 from .test_agents import ASKED, error
@@ -241,6 +243,18 @@ def test_a_store_that_cannot_keep_says_so(tmp_path, caplog):
     store.join(tmp_path / "file" / "below")
     store.keep(Kept("k", "a", "m", b"{}"))
     assert "could not be kept" in caplog.text
+
+
+def test_what_a_manager_says_is_stored_too():
+    class Mine(ResponseManager):
+        def generate_chat_response(self, request_data, response_file=None):
+            return {"choices": [{"message": {"content": "mine"}}]}
+
+    app = build(load({}, {}, {})[0], Mine())
+    made = app.handle(Request("POST", PATH, KEY, orjson.dumps(HELLO | {"store": True})))
+    path = f"{PATH}/{orjson.loads(made.body)['id']}"
+    found = orjson.loads(app.handle(Request("GET", path, KEY, b"")).body)
+    assert found["choices"][0]["message"]["content"] == "mine"
 
 
 def test_keys_of_stored_things_are_remembered(call):

@@ -56,11 +56,18 @@ def managed(generate: Generate, body: Document, file: str | None) -> Document:
 class ManagedCompletions:
     """Chat or legacy completions, said by a manager; what its answer lacks is filled in."""
 
-    def __init__(self, rulebook: Rulebook, parse: Callable[[Document, str], Ask], generate: Generate) -> None:
-        """``parse`` checks a request and returns what it asks for."""
+    def __init__(
+        self,
+        rulebook: Rulebook,
+        parse: Callable[[Document, str], Ask],
+        generate: Generate,
+        keep: Callable[[Ask, bytes], None] | None = None,
+    ) -> None:
+        """``parse`` checks a request and returns what it asks for; ``keep`` stores an answer where that is wanted."""
         self._rulebook = rulebook
         self._parse = parse
         self._generate = generate
+        self._keep = keep
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
@@ -76,7 +83,10 @@ class ManagedCompletions:
             raise errors.manager_failed(f"wrong answer: {error}") from None
         # One choice stands for as many as were asked for; several are what the manager means.
         one_for_all = ask.choices > 1 and len(document["choices"]) == 1
-        return self._rulebook.send(ask, script.for_choices(ask.choices) if one_for_all else script)
+        script = script.for_choices(ask.choices) if one_for_all else script
+        if self._keep and ask.keep:
+            self._keep(ask, script.whole(ask))
+        return self._rulebook.send(ask, script)
 
 
 class ManagedEmbeddings:
