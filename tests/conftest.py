@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,15 @@ class Server:
                 self._error_reader.join(5)
                 stream.close()
         return code
+
+
+@contextmanager
+def serving(directory: Path, config: dict[str, Any], *arguments: str) -> Iterator[Server]:
+    """Start a server, for the tests of a whole module."""
+    (directory / "config.json").write_bytes(orjson.dumps(config))
+    server = Server(*arguments, cwd=directory)
+    yield server
+    assert server.stop() == 0
 
 
 @pytest.fixture

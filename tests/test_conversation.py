@@ -1,10 +1,13 @@
 """Rules that look at the conversation, how they combine, and how a miss is explained."""
 
+from io import StringIO
+
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastmock.cli import main
 from fastmock.config.load import load
 from fastmock.config.model import Match
 from fastmock.rules.explain import Explainer
@@ -12,7 +15,7 @@ from fastmock.rules.hidden import hidden
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.wire import Ask, Demands, Request, Tool
 
-from .conftest import command, make_app
+from .conftest import make_app
 from .test_agents import SEARCH, WEATHER, results
 from .test_chat import HELLO, PATH, rules
 
@@ -157,7 +160,7 @@ def naive(match, ask):
     return match.not_ is None or not naive(match.not_, ask)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.lists(MATCHES, max_size=5),
     st.sampled_from(["a", "b", "ab", "x"]),
@@ -213,22 +216,29 @@ def test_the_header_explains(call, model, message, headers, expected):
     assert silent.more == ()
 
 
-def test_the_command_explains(tmp_path):
+def test_the_command_explains(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "config.json").write_bytes(orjson.dumps(EXPLAINED))
-    (tmp_path / "request.json").write_bytes(
-        orjson.dumps({"model": "claude-1", "messages": [{"role": "user", "content": "xyz"}]})
-    )
-    done = command("explain", "request.json", "--header", "X-A: c", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert (
-        done.stdout
-        == "answered by  chat_completions.default\nnearest      other\n             headers: x-a is 'c', not 'b'\n"
-    )
+    asked = {"model": "claude-1", "messages": [{"role": "user", "content": "xyz"}]}
+    (tmp_path / "request.json").write_bytes(orjson.dumps(asked))
     (tmp_path / "bad.json").write_text('{"model": "m", "messages": []}')
-    done = command("explain", "--config", "config.json", "bad.json", cwd=tmp_path)
-    assert (done.returncode, "empty array" in done.stderr) == (2, True)
-    assert command("explain", "none.json", cwd=tmp_path).returncode == 2
-    assert command("explain", cwd=tmp_path).returncode == 2
+
+    def explained(*arguments):
+        out, err = StringIO(), StringIO()
+        return main(["explain", *arguments], {}, out, err), out.getvalue(), err.getvalue()
+
+    code, out, _ = explained("request.json", "--header", "X-A: c")
+    assert code == 0
+    assert out.splitlines() == [
+        "answered by  chat_completions.default",
+        "nearest      other",
+        "             headers: x-a is 'c', not 'b'",
+    ]
+    code, _, err = explained("--config", "config.json", "bad.json")
+    assert (code, "empty array" in err) == (2, True)
+    assert explained("none.json")[0] == 2
+    with pytest.raises(SystemExit):
+        explained()
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 import openai
-import orjson
 import pytest
 from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 
-from .conftest import Server, wait_until
+from .conftest import serving, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -57,11 +56,8 @@ CONFIG = {
 
 @pytest.fixture(scope="module", params=["robyn", "granian"])
 def server(request, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("sdk")
-    (directory / "config.json").write_bytes(orjson.dumps(CONFIG))
-    running = Server("--runtime", request.param, "--workers", "2", cwd=directory)
-    yield running
-    assert running.stop() == 0
+    with serving(tmp_path_factory.mktemp("sdk"), CONFIG, "--runtime", request.param, "--workers", "2") as running:
+        yield running
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import orjson
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from .conftest import ROOT, Server, command, wait_until
+from .conftest import ROOT, Server, command, serving, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -44,11 +44,8 @@ def runtime(request):
 
 @pytest.fixture(scope="module")
 def server(runtime, tmp_path_factory):
-    directory = tmp_path_factory.mktemp(runtime)
-    (directory / "config.json").write_bytes(orjson.dumps(CONFIG))
-    running = Server("--runtime", runtime, "--workers", "2", cwd=directory)
-    yield running
-    assert running.stop() == 0
+    with serving(tmp_path_factory.mktemp(runtime), CONFIG, "--runtime", runtime, "--workers", "2") as running:
+        yield running
 
 
 @pytest.fixture

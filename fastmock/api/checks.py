@@ -79,7 +79,7 @@ def decimal(least: float, most: float) -> Check:
         if type(value) not in (int, float):
             raise errors.wrong_type(name, "a decimal", value)
         if not least <= value <= most:
-            raise errors.decimal_out_of_range(name, value, least, most)
+            raise errors.out_of_range(name, value, least, most, "decimal")
 
     return check
 

@@ -102,27 +102,15 @@ def too_long(param: str, most: int, length: int) -> ApiError:
     )
 
 
-def out_of_range(param: str, value: int, least: int, most: int) -> ApiError:
-    """400: an integer is below its minimum or above its maximum."""
+def out_of_range(param: str, value: float, least: float, most: float, kind: str = "integer") -> ApiError:
+    """400: an integer, or a ``decimal``, is below its minimum or above its maximum."""
     low = value < least
     return ApiError(
         400,
-        f"Invalid '{param}': integer {'below minimum' if low else 'above maximum'} value. Expected a value "
+        f"Invalid '{param}': {kind} {'below minimum' if low else 'above maximum'} value. Expected a value "
         f"{'>=' if low else '<='} {least if low else most}, but got {value} instead.",
         param,
-        "integer_below_min_value" if low else "integer_above_max_value",
-    )
-
-
-def decimal_out_of_range(param: str, value: float, least: float, most: float) -> ApiError:
-    """400: a decimal number is below its minimum or above its maximum."""
-    low = value < least
-    return ApiError(
-        400,
-        f"Invalid '{param}': decimal {'below minimum' if low else 'above maximum'} value. Expected a value "
-        f"{'>=' if low else '<='} {least if low else most}, but got {value} instead.",
-        param,
-        "decimal_below_min_value" if low else "decimal_above_max_value",
+        f"{kind}_below_min_value" if low else f"{kind}_above_max_value",
     )
 
 

@@ -6,6 +6,7 @@ Rendering is one ``%`` on bytes: 0.3 µs for five slots in 700 bytes, the half o
 import re
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -178,21 +179,29 @@ class Template:
 
 
 def _renderer(form: bytes, expressions: list[str]) -> Render:
-    """Compile ``form`` and the expressions that fill it, in their order, into one function."""
+    """Return what fills ``form`` by expressions, in their order."""
     if not expressions:
         ready = form % ()
         return lambda _: ready
-    values = ", ".join(expressions)
-    known = {
-        "form": form,
-        "time": time.time,
-        "dumps": orjson.dumps,
-        "uuid": _uuid,
-        "prompt_details": _prompt_details,
-        "completion_details": _completion_details,
-    }
-    render: Render = eval(f"lambda ask: form % ({values},)", known)  # noqa: S307 - only expressions of the table above
-    return render
+    return _filler(", ".join(expressions))(form)
+
+
+_KNOWN = {
+    "time": time.time,
+    "dumps": orjson.dumps,
+    "uuid": _uuid,
+    "prompt_details": _prompt_details,
+    "completion_details": _completion_details,
+}
+
+
+@lru_cache(1024)
+def _filler(expressions: str) -> Callable[[bytes], Render]:
+    """Compile expressions into one function; most templates have the same ones, in other words."""
+    filler: Callable[[bytes], Render] = eval(  # noqa: S307 - only expressions of the table above
+        f"lambda form: lambda ask: form % ({expressions},)", _KNOWN
+    )
+    return filler
 
 
 def literal(value: Any) -> Any:
