@@ -100,7 +100,7 @@ def asking(legacy=False):
     return ask
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(answers(), min_size=1, max_size=3), st.booleans(), st.booleans())
 def test_a_stream_assembles_to_its_whole_form(said, legacy, padded):
     if legacy:

@@ -243,7 +243,7 @@ NEAR = st.dictionaries(st.sampled_from(FIELDS), JSON | st.lists(st.dictionaries(
 _APP = make_app()
 
 
-@settings(max_examples=50, deadline=None)  # test_fuzz.py does the same over sockets
+@settings(max_examples=30, deadline=None)  # test_fuzz.py does the same over sockets
 @given(
     st.sampled_from(["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]),
     st.binary(max_size=50) | JSON.map(_dumps := lambda v: __import__("json").dumps(v).encode()) | NEAR.map(_dumps),
@@ -332,7 +332,7 @@ CHANGES = st.lists(st.tuples(PLACES, OTHERS), min_size=1, max_size=2)
 NAMES = st.sampled_from(["after", "limit", "order", "model", "metadata[a]", "x"])
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(CHANGES, st.booleans(), st.booleans())
 def test_a_rich_request_with_anything_in_it(changes, call, stream):
     body = dict(RICH, stream=stream)

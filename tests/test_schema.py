@@ -89,7 +89,7 @@ def schemas(inner):
 SCHEMAS = st.recursive(LEAVES, schemas, max_leaves=8)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(SCHEMAS, SCHEMAS, SCHEMAS, st.integers(0, 3))
 @example({"$ref": "#/$defs/one"}, {"type": "object", "properties": {"a": {"$ref": "#/$defs/one"}}}, True, 0)
 @example({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.001}, True, True, 1)
