@@ -219,6 +219,10 @@ class Vocabulary(Protocol):
         """Cut ``text`` into its tokens, in UTF-8; one may end inside a character."""
 
 
+NO_RULE = -1
+"""The number of the rule where none holds: the default is said."""
+
+
 class Ask:
     """What a request asks for, whichever dialect it came in: what rules look at and templates splice.
 
@@ -241,7 +245,7 @@ class Ask:
         demands: what is demanded of the form of the answer; None where any ready text will do.
         keep: whether the answer is to be stored.
         request: the request it came in, while it is being answered; None where it came from a response manager.
-        rule: the number of the rule that won, -1 for the default.
+        rule: the number of the rule that won, or NO_RULE.
         output: the text that was made up for it, of ``output_tokens`` tokens; empty where none was needed.
         finish_reason: why that text ends.
         service_tier: what the answer says of it.
@@ -272,7 +276,7 @@ class Ask:
     demands: Demands | None = None
     keep = False
     request: Request | None = None
-    rule = -1
+    rule = NO_RULE
     output = ""
     output_tokens = 0
     finish_reason = "stop"

@@ -109,7 +109,9 @@ def test_required_auto_and_none(call):
 
 
 def test_auto_call(call):
-    post = call({"tools": {"auto_call": True}})
+    post = call(rules({"match": {"content": "words"}, "content": "Just words."}, tools={"auto_call": True}))
+    words = {"model": "m", "messages": [{"role": "user", "content": "words"}], "tools": [SEARCH]}
+    assert message(post(PATH, words))["content"] == "Just words."
     assert message(post(PATH, ASKED))["tool_calls"][0]["function"]["name"] == "get_weather"
     assert message(post(PATH, ASKED | {"tool_choice": "none"}))["content"]
     assert message(post(PATH, ASKED | {"messages": results("get_weather")}))["content"]
@@ -133,6 +135,18 @@ def test_loops_end(call):
         {"role": "user", "content": "And now?"},
     ]
     assert message(post(PATH, body | {"messages": again}))["tool_calls"][0]["function"]["name"] == "get_weather"
+
+
+def test_streamed_calls_have_ids_of_their_own(call):
+    post = call(rules({"match": {"content": "two"}, "tool_calls": [{"name": "f"}, {"name": "g"}]}))
+    for extra in ({}, {"messages": [{"role": "user", "content": "two"}]}):
+        body = ASKED | {"tool_choice": "required", "stream": True} | extra
+        ids = []
+        for _ in range(2):
+            deltas = [one["choices"][0]["delta"] for one in events(post(PATH, body).body)]
+            ids += [part["id"] for delta in deltas for part in delta.get("tool_calls", ()) if "id" in part]
+        assert len(ids) == len(set(ids)) == (4 if extra else 2)
+        assert all(id_.startswith("call_") and "000000000" not in id_[5:13] for id_ in ids)
 
 
 def test_scripted_calls_and_their_variables(call):

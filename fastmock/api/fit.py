@@ -19,7 +19,7 @@ from fastmock.api import checks, errors
 from fastmock.config.model import Settings
 from fastmock.content.made import lorem
 from fastmock.content.schema import Maker, SchemaError
-from fastmock.wire import Answer, Ask, Demands, TokenProb, Tool, ToolCall, Vocabulary
+from fastmock.wire import NO_RULE, Answer, Ask, Demands, TokenProb, Tool, ToolCall, Vocabulary
 
 _LONGEST_KEPT = 64 * 1024  # bytes of a schema that is kept compiled
 _VARIANTS = 8  # values that are made up for one schema: few, so that they are soon all ready
@@ -136,7 +136,7 @@ class Fitter:
         if demands.call == "required":
             left = [tool for tool in offered if tool.name not in demands.called] if ask.results else offered
             return left[0] if left else None
-        if demands.call == "auto" and self._auto_call and offered and not ask.results:
+        if self._auto_call and demands.call == "auto" and offered and not ask.results and ask.rule == NO_RULE:
             return offered[0]
         return None
 

@@ -117,12 +117,13 @@ class Script:
         answers = [shape.answer(choice) for choice in orjson.loads(choices.render(_NOBODY))]
         self.text_only = not any(answer.calls or answer.refusal is not None for answer in answers)
         self.prose = self.text_only and choices.constant and not any(is_json(answer.text) for answer in answers)
-        # Ids alone change nothing in the count.
+        # Ids alone change nothing in the count, and are put into the chunks that have them.
         others = [shape.answer(choice) for choice in orjson.loads(choices.render(_SOMEBODY))]
         self._same_tokens = choices.names <= {"call_id"} and [_but_ids(one) for one in answers] == [
             _but_ids(one) for one in others
         ]
-        if choices.constant:
+        self._ids = self._same_tokens and not choices.constant
+        if self._same_tokens:
             self._fixed = _Reel(self._rendered(_NOBODY), shape, per_chunk)
         self._made: dict[tuple[str, str], _Reel] = {}
         self._for_n: dict[int, Script] = {}
@@ -181,12 +182,19 @@ class Script:
             said = sum(answer.tokens for answer in answers)
         opening = b"data: %b," % self._outer(ask)[:-1]
         ask.completion_tokens = said + ask.unsaid_tokens
+        last = DONE
         if not ask.include_usage:
-            return Roll(reel, opening, reel.padded if obfuscated else reel.chunks, DONE)
-        last = b'%b"choices":[],"usage":%b}\n\n%b' % (opening, self._usage(ask), DONE)
-        if not ask.continuous_usage:
-            return Roll(reel, opening, reel.padded_with_null if obfuscated else reel.chunks_with_null, last)
-        return Roll(reel, opening, self._chunks_with_usage(ask, reel, said), last)
+            chunks = reel.padded if obfuscated else reel.chunks
+        else:
+            last = b'%b"choices":[],"usage":%b}\n\n%b' % (opening, self._usage(ask), DONE)
+            if ask.continuous_usage:
+                chunks = self._chunks_with_usage(ask, reel, said)
+            else:
+                chunks = reel.padded_with_null if obfuscated else reel.chunks_with_null
+        if self._ids and answers is None:
+            own = b"call_" + ask.unique[8:].encode()
+            chunks = [chunk.replace(_NOBODYS, own) if _NOBODYS in chunk else chunk for chunk in chunks]
+        return Roll(reel, opening, chunks, last)
 
     def _chunks_with_usage(self, ask: Ask, reel: "_Reel", tokens: int) -> list[bytes]:
         """Return the chunks with the usage so far in each."""
@@ -314,4 +322,5 @@ def _but_ids(answer: Answer) -> Answer:
     return replace(answer, calls=tuple(call._replace(id="") for call in answer.calls))
 
 
+_NOBODYS = b"call_" + b"0" * 24
 _NOBODY, _SOMEBODY = Ask("0" * 32, {}, ""), Ask("1" * 32, {}, "")

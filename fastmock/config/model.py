@@ -279,7 +279,7 @@ class Tools(Section):
 
     auto_call: bool = Field(
         False,
-        description="Whether a request that offers tools and leaves the choice gets a call where no pattern says one: "
+        description="Whether a request that offers tools and leaves the choice gets a call where no pattern matches: "
         "of the first tool, with made-up arguments. Off, it gets a text.",
     )
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from fastmock.config.model import Match
 from fastmock.rules.matchers import MATCHERS
 from fastmock.rules.regex import readable
-from fastmock.wire import Ask
+from fastmock.wire import NO_RULE, Ask
 
-DEFAULT = -1
+DEFAULT = NO_RULE
 """What ``pick`` returns when no rule holds."""
 
 _MOST_KEYS = 1024
