@@ -9,7 +9,8 @@ JSON = "application/json"
 EVENTS = "text/event-stream; charset=utf-8"
 
 _MOST_MADE = 1000
-_EXPOSED = "x-request-id, openai-processing-ms, openai-version, openai-organization, retry-after, retry-after-ms"
+_EXPOSED = "x-request-id, openai-processing-ms, openai-version, openai-organization, retry-after, retry-after-ms, "
+_EXPOSED += "x-fastmock-rule"
 
 
 class Heads:

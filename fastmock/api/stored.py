@@ -36,11 +36,15 @@ class StoredCompletions:
     def all(self, request: Request, unique: str) -> Reply:
         """List what is stored: ``after``, ``limit``, ``order``, ``model`` and ``metadata[…]`` narrow it down."""
         query = request.query
-        kept = self._store.all(_KIND, _newest_first(query))
         model = _one(query, "model")
-        wanted = {name[9:-1]: _one(query, name) for name in query if name.startswith("metadata[") and name[-1] == "]"}
-        kept = [one for one in kept if model in (None, one.model) and wanted.items() <= one.metadata.items()]
-        return self._page([_shown(one) for one in kept], query, unique)
+        entries = {name[9:-1]: _one(query, name) for name in query if name.startswith("metadata[") and name[-1] == "]"}
+
+        def wanted(of: str, metadata: Mapping[str, str]) -> bool:
+            return model in (None, of) and entries.items() <= metadata.items()
+
+        ids, more = self._page(list(self._store.ids(_KIND, _newest_first(query), wanted)), query)
+        kept = (self._store.get(_KIND, id_) for id_ in ids)
+        return self._list([_shown(one) for one in kept if one], more, unique)
 
     def one(self, request: Request, unique: str) -> Reply:
         """Return one."""
@@ -65,9 +69,12 @@ class StoredCompletions:
 
     def messages(self, request: Request, unique: str) -> Reply:
         """List the messages that one was asked for with."""
-        kept = self._found(_id(request))
-        messages = [_message(one, f"{kept.id}-{place}") for place, one in enumerate(orjson.loads(kept.input))]
-        return self._page(messages[:: -1 if _newest_first(request.query) else 1], request.query, unique)
+        id_ = _id(request)
+        kept = self._found(id_)
+        messages = {f"{id_}-{place}": one for place, one in enumerate(orjson.loads(kept.input))}
+        ids = list(messages)[:: -1 if _newest_first(request.query) else 1]
+        ids, more = self._page(ids, request.query)
+        return self._list([_message(messages[one], one) for one in ids], more, unique)
 
     def _found(self, id_: str) -> Kept:
         kept = self._store.get(_KIND, id_)
@@ -77,20 +84,23 @@ class StoredCompletions:
             raise errors.no_such_completion(id_)
         return Kept(_KIND, id_, "gpt-4o", orjson.dumps(_plausible(id_)), b'[{"role":"user","content":"Hello"}]')
 
-    def _page(self, items: list[dict[str, Any]], query: Query, unique: str) -> Reply:
-        """Return a list, of which the query says where it begins and how long it is."""
+    def _page(self, ids: list[str], query: Query) -> tuple[list[str], bool]:
+        """Return what the query asks for of a list, and whether there is more."""
         after, limit = _one(query, "after"), _one(query, "limit")
         if limit is not None and not (limit.isdecimal() and int(limit) <= _MOST):
             if limit.isdecimal():
                 raise errors.out_of_range("limit", int(limit), 1, _MOST)
             raise errors.wrong_type("limit", "an integer", limit)
-        if after is not None:
-            place = next((number for number, item in enumerate(items) if item["id"] == after), None)
-            items = items[place + 1 :] if place is not None else [] if self._strict else items
+        if after in ids:
+            ids = ids[ids.index(after) + 1 :]
+        elif after is not None and self._strict:
+            raise errors.no_such_completion(after)
         size = _LIMIT if limit is None else int(limit)
-        shown = items[:size]
-        ends = {"first_id": shown[0]["id"] if shown else None, "last_id": shown[-1]["id"] if shown else None}
-        return self._reply({"object": "list", "data": shown, **ends, "has_more": len(items) > size}, unique)
+        return ids[:size], len(ids) > size
+
+    def _list(self, items: list[dict[str, Any]], more: bool, unique: str) -> Reply:
+        ends = {"first_id": items[0]["id"] if items else None, "last_id": items[-1]["id"] if items else None}
+        return self._reply({"object": "list", "data": items, **ends, "has_more": more}, unique)
 
     def _reply(self, document: Mapping[str, Any], unique: str) -> Reply:
         return Reply(self._json, f"req_{unique}", orjson.dumps(document))

@@ -6,7 +6,7 @@ import sqlite3
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,8 +80,15 @@ class Store:
 
     def get(self, kind: str, id_: str) -> Kept | None:
         """Return an entry; None without one."""
-        rows = self._rows("WHERE kind = ? AND id = ?", (kind, id_))
-        return rows[0] if rows else None
+        if not self._exists():
+            return None
+        query = "SELECT model, body, input, metadata FROM kept WHERE kind = ? AND id = ?"
+        with self._opened() as connection:
+            found = connection.execute(query, (kind, id_)).fetchone()
+        if found is None:
+            return None
+        model, body, input_, metadata = found
+        return Kept(kind, id_, model, body, input_, orjson.loads(metadata))
 
     def update(self, kind: str, id_: str, metadata: Mapping[str, str]) -> None:
         """Replace the metadata of an entry."""
@@ -97,20 +104,19 @@ class Store:
         with self._opened() as connection:
             return connection.execute("DELETE FROM kept WHERE kind = ? AND id = ?", (kind, id_)).rowcount > 0
 
-    def all(self, kind: str, newest_first: bool) -> list[Kept]:
-        """Return all entries of a kind, in the order in which they were kept or its reverse."""
-        return self._rows(f"WHERE kind = ? ORDER BY number {'DESC' if newest_first else 'ASC'}", (kind,))
+    def ids(self, kind: str, newest_first: bool, wanted: Callable[[str, Mapping[str, str]], bool]) -> Iterator[str]:
+        """Yield the ids of a kind, in the order in which they were kept or its reverse.
 
-    def _rows(self, rest: str, values: tuple[str, ...]) -> list[Kept]:
+        ``wanted`` is given the model and the metadata of each, and says whether it is one of them.
+        """
         if not self._exists():
-            return []
-        query = f"SELECT kind, id, model, body, input, metadata FROM kept {rest}"  # noqa: S608 - all of it is ours
+            return
+        query = (
+            f"SELECT id, model, metadata FROM kept WHERE kind = ? ORDER BY number {'DESC' if newest_first else 'ASC'}"  # noqa: S608
+        )
         with self._opened() as connection:
-            found = connection.execute(query, values).fetchall()
-        return [
-            Kept(kind, id_, model, body, input_, orjson.loads(metadata))
-            for kind, id_, model, body, input_, metadata in found
-        ]
+            found = connection.execute(query, (kind,)).fetchall()
+        yield from (id_ for id_, model, metadata in found if wanted(model, orjson.loads(metadata)))
 
     def _exists(self) -> bool:
         """Return whether anything was kept, by any worker."""
