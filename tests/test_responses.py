@@ -10,6 +10,8 @@ import time
 import openai
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fastmock.app import build
 from fastmock.cli import main
@@ -18,6 +20,7 @@ from fastmock.responses import ApiError, ResponseManager
 from fastmock.wire import Request
 
 from .conftest import KEY, ROOT
+from .test_endpoints import GONE, JSON, changed, paths
 
 HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
 PATTERNS = [{"match": {"content": "Hello"}, "response_file": "hello.json"}]
@@ -244,3 +247,45 @@ def test_serving_from_python(tmp_path):
         assert [model.id for model in client.models.list()] == ["mine"]
         process.terminate()
         assert process.wait(10) == 0
+
+
+ENTRY = {"token": "a", "logprob": -0.1, "bytes": [97], "top_logprobs": []}
+CALLS = [{"id": "x", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+ANSWER = {
+    "id": "x",
+    "model": "m",
+    "choices": [
+        {
+            "message": {"role": "assistant", "content": "a", "refusal": None, "tool_calls": CALLS, "more": 1},
+            "logprobs": {"content": [ENTRY], "refusal": None},
+            "finish_reason": "stop",
+        },
+        {"message": {"content": None, "function_call": {"name": "f", "arguments": "{}"}}},
+    ],
+    "usage": {"prompt_tokens": 1},
+}
+LEGACY = {"tokens": ["a", "b"], "token_logprobs": [0, 0], "top_logprobs": None, "text_offset": [0, 1]}
+TEXTS = {"choices": [{"text": "ab", "logprobs": LEGACY, "finish_reason": "stop"}]}
+
+
+@pytest.mark.unit
+@settings(max_examples=80, deadline=None)
+@given(st.data(), st.booleans(), st.sampled_from([{}, {"stop": "a"}, {"n": 3}, {"logprobs": 1}]))
+def test_whatever_a_manager_returns_is_answered_or_blamed_on_it(data, stream, extra):
+    for path, whole in (("/v1/chat/completions", ANSWER), ("/v1/completions", TEXTS)):
+        at = data.draw(st.sampled_from([at for at in paths(whole) if at]))
+        document = changed(whole, at, data.draw(JSON | st.just(GONE)))
+
+        class Mine(ResponseManager):
+            def generate_chat_response(self, request_data, response_file=None, said=document):
+                return said
+
+            generate_completion_response = generate_chat_response
+
+        body = {"model": "m", "messages": HELLO["messages"], "prompt": "x", "stream": stream} | extra
+        if path == "/v1/chat/completions" and "logprobs" in body:
+            body["logprobs"] = True
+        reply = build(load({}, {}, {})[0], Mine()).handle(Request("POST", path, KEY, orjson.dumps(body)))
+        assert reply.head.status in (200, 500)
+        if reply.head.status == 500:
+            assert orjson.loads(reply.body)["error"]["message"].startswith("The response manager failed")

@@ -226,3 +226,17 @@ def test_the_header_explains(serve):
             other = {"model": "m", "messages": [{"role": "user", "content": "refuse"}]}
             raw = client.chat.completions.with_raw_response.create(**other, stream=stream)
             assert raw.headers["x-fastmock-rule"].startswith("chat_completions.patterns[0]; nearest ")
+
+
+@pytest.mark.parametrize("runtime", ["robyn", "granian"])
+def test_the_prompt_cache_is_of_all_workers(serve, runtime):
+    server = serve({"usage": {"simulate_prompt_cache": True}}, "--runtime", runtime, "--workers", "2")
+    messages = [{"role": "system", "content": "You are a helpful assistant. " * 400}, {"role": "user", "content": "Hi"}]
+    cached = []
+    for _ in range(8):  # a connection each, so that both workers answer
+        with OpenAI(base_url=server.url + "/v1", api_key="sk-x", max_retries=0) as client:
+            usage = client.chat.completions.create(model="gpt-4o", messages=messages).usage
+            cached.append(usage.prompt_tokens_details.cached_tokens)
+    assert cached[0] == 0
+    assert set(cached[1:]) == {cached[1]}
+    assert cached[1] >= 1024

@@ -118,7 +118,7 @@ class ChatShape:
 def _pieces(name: str, text: str | None, per_chunk: int, logprobs: Any) -> Iterator[tuple[int, Document, Any]]:
     """Cut a text into deltas, each with its tokens and their probabilities."""
     entries = (logprobs or {}).get(name)
-    if not entries:
+    if not entries or b"".join(map(_bytes, entries)) != (text or "").encode():
         for tokens, piece in sized(text or "", per_chunk):
             yield tokens, {name: piece}, None
         return
@@ -126,7 +126,7 @@ def _pieces(name: str, text: str | None, per_chunk: int, logprobs: Any) -> Itera
     said = b""
     for place, entry in enumerate(entries):
         held.append(entry)
-        said += bytes(entry["bytes"])
+        said += _bytes(entry)
         if len(held) < per_chunk and place < len(entries) - 1:
             continue
         try:
@@ -137,10 +137,16 @@ def _pieces(name: str, text: str | None, per_chunk: int, logprobs: Any) -> Itera
         held, said = [], b""
 
 
+def _bytes(entry: Document) -> bytes:
+    """Return the bytes of a token with its probability."""
+    return bytes(entry["bytes"]) if entry.get("bytes") else str(entry.get("token")).encode()
+
+
 def _call(call: Document) -> ToolCall:
-    if "custom" in call:
-        return ToolCall(call.get("id") or "", call["custom"]["name"], call["custom"].get("input") or "", custom=True)
-    return ToolCall(call.get("id") or "", call["function"].get("name") or "", call["function"].get("arguments") or "")
+    custom = "custom" in call
+    inner = call["custom" if custom else "function"]
+    said = inner.get("input" if custom else "arguments") or ""
+    return ToolCall(str(call.get("id") or ""), str(inner.get("name") or ""), said, custom)
 
 
 def _tool_call(call: ToolCall) -> Document:
@@ -163,6 +169,26 @@ def _entry(token: bytes, logprob: float) -> Document:
     return {"token": token.decode(errors="backslashreplace"), "logprob": logprob, "bytes": list(token)}
 
 
+def _is_call(call: Any) -> bool:
+    """Return whether it is a tool call as a file writes it."""
+    inner = (call.get("custom") or call.get("function")) if isinstance(call, dict) else None
+    if not isinstance(inner, dict):
+        return False
+    return all(isinstance(inner.get(words, ""), str | JsonText | None) for words in ("arguments", "input"))
+
+
+def _are_tokens(entries: Any) -> bool:
+    """Return whether it is what a file writes for tokens with their probabilities."""
+    if entries is None:
+        return True
+    return isinstance(entries, list) and all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("bytes"), list | None)
+        and all(isinstance(byte, int) and 0 <= byte < 256 for byte in entry.get("bytes") or ())
+        for entry in entries
+    )
+
+
 def _choice(choice: Any, index: int) -> Document:
     """Fill in what a file's choice lacks."""
     path: tuple[str | int, ...] = ("choices", index)
@@ -173,18 +199,21 @@ def _choice(choice: Any, index: int) -> Document:
         if not isinstance(message.get(name), str | None):
             raise ShapeError((*path, "message", name), "must be a string or null")
     calls = message.get("tool_calls")
-    if calls is not None:
-        good = isinstance(calls, list) and all(
-            isinstance(call, dict) and isinstance(call.get("function"), dict) for call in calls
-        )
-        if not good or not all(isinstance(call["function"].get("arguments", ""), str | JsonText) for call in calls):
-            form = "[{id, type, function: {name, arguments: a string}}, …]"
-            raise ShapeError((*path, "message", "tool_calls"), f"must have the form {form}")
+    if calls is not None and not (isinstance(calls, list) and all(map(_is_call, calls))):
+        form = "[{id, type, function: {name, arguments: a string}}, …]"
+        raise ShapeError((*path, "message", "tool_calls"), f"must have the form {form}")
     legacy = message.get("function_call")
-    if legacy is not None and not (isinstance(legacy, dict) and isinstance(legacy.get("name"), str)):
+    if legacy is not None and not (_is_call({"function": legacy}) and isinstance(legacy.get("name"), str)):
         raise ShapeError((*path, "message", "function_call"), "must have the form {name, arguments: a string}")
+    logprobs = choice.get("logprobs")
+    if logprobs is not None and not (isinstance(logprobs, dict) and all(map(_are_tokens, logprobs.values()))):
+        form = "{content: [{token, logprob, bytes, top_logprobs}, …]}"
+        raise ShapeError((*path, "logprobs"), f"must have the form {form}")
+    reason = choice.get("finish_reason")
+    if not isinstance(reason, str | None):
+        raise ShapeError((*path, "finish_reason"), "must be a string")
     made = FINISH_REASON if message.get("content") == OUTPUT else "stop"
-    finish = choice.get("finish_reason") or ("tool_calls" if calls else "function_call" if legacy else made)
+    finish = reason or ("tool_calls" if calls else "function_call" if legacy else made)
     return {
         "index": index,
         "message": {"role": "assistant", "content": None, "refusal": None, "annotations": [], **message},

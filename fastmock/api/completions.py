@@ -115,9 +115,9 @@ class CompletionShape:
         def chunk(text: str, finish: str | None, logprobs: Document | None = None) -> bytes:
             return fragment({"text": text, "index": choice["index"], "logprobs": logprobs, "finish_reason": finish})
 
-        logprobs = choice.get("logprobs")
+        logprobs: Any = choice.get("logprobs")
         steps = []
-        if logprobs and "text_offset" in logprobs:
+        if _is_cut(logprobs, len(choice["text"])):
             ends = [*logprobs["text_offset"], len(choice["text"])]
             if before := choice["text"][: ends[0]]:  # an echo of the prompt
                 steps.append((0, [chunk(before, None)]))
@@ -128,6 +128,15 @@ class CompletionShape:
         else:
             steps = [(tokens, [chunk(piece, None)]) for tokens, piece in sized(choice["text"], per_chunk)]
         return [*steps, (0, [chunk("", choice["finish_reason"])])]
+
+
+def _is_cut(logprobs: Any, length: int) -> bool:
+    """Return whether they tell where in a text of ``length`` characters each token begins."""
+    lists = list(logprobs.values()) if isinstance(logprobs, dict) and logprobs.get("text_offset") else []
+    if not lists or not all(isinstance(one, list) and len(one) == len(lists[0]) for one in lists):
+        return False
+    offsets = logprobs["text_offset"]
+    return all(type(one) is int for one in offsets) and [0, *offsets, length] == sorted([0, *offsets, length])
 
 
 def _logprobs(answer: Answer, length: int) -> Document | None:
