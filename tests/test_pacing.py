@@ -67,7 +67,7 @@ def test_whole_and_streamed_answers_take_the_same_time(serve, runtime):
     assert text == whole.choices[0].message.content == " ".join(f"w{number}" for number in range(1, 11))
     assert 0.3 <= times[0] < 0.6  # the first chunk, which has but the role, is held back as well
     assert 0.66 <= times[-1] < 1.2
-    assert times[6] - times[1] > 0.1
+    assert len({int(at / 0.03) for at in times}) > 3  # nor do the others come at once, even if this reader hiccups
     seen = health(server)
     assert seen["in_flight"] == 0
     assert seen["frames"] >= 11
