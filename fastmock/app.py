@@ -13,14 +13,17 @@ from typing import Any
 import orjson
 
 from fastmock import __version__
-from fastmock.api import chat, checks, completions, errors, heads
+from fastmock.api import anthropic, chat, checks, completions, errors, heads
 from fastmock.api.auth import Guard, authorizer
 from fastmock.api.embeddings import Embeddings
 from fastmock.api.managed import ManagedCompletions, ManagedEmbeddings, compiled
+from fastmock.api.messages import Messages
 from fastmock.api.models import Models
+from fastmock.api.responses import Responses
 from fastmock.api.rulebook import Findings, Rulebook
 from fastmock.api.simulated import simulator
 from fastmock.api.stored import StoredCompletions
+from fastmock.api.stored_responses import StoredResponses
 from fastmock.api.traffic import Traffic
 from fastmock.config.load import Config, SettingPath, load
 from fastmock.config.problems import ConfigError, did_you_mean
@@ -29,6 +32,7 @@ from fastmock.content.ids import unique
 from fastmock.responses import ResponseManager
 from fastmock.rules.explain import Verdict
 from fastmock.state.block import Share
+from fastmock.state.ring import Ring
 from fastmock.state.store import Store
 from fastmock.wire import Ask, Head, Reply, Request, Stream
 
@@ -75,32 +79,55 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     models = Models(settings.models, made)
     store = Store(settings.stored.max_entries)
     stored = StoredCompletions(store, made, settings.stored.strict_ids)
+    per_chunk, strict_ids = chats.per_chunk, settings.stored.strict_ids
+    stored_responses = StoredResponses(Ring(store), store, made, per_chunk, strict_ids)
+    models_named = settings.models.available
+    responses = Responses(
+        chats, vocabularies, stored_responses, made, settings.seed, models_named[0].id if models_named else "gpt-4o"
+    )
+    messages = Messages(chats, vocabularies, settings.seed)
     made_chat, made_text = chat.Chat(chats, vocabularies, stored), completions.Completions(texts, vocabularies)
     says: tuple[Endpoint, Endpoint, Endpoint] = (made_chat, made_text, embeddings)
+    said_responses: Endpoint = responses
+    said_messages: Endpoint = messages
     if manager is not None:
         manager.bind(
             {"chat": compiled(made_chat), "completion": compiled(made_text), "embedding": compiled(embeddings)}
         )
         says = (
-            ManagedCompletions(chats, made_chat.parse, manager.generate_chat_response, stored.keep),
-            ManagedCompletions(texts, made_text.parse, manager.generate_completion_response),
+            ManagedCompletions(chats, made_chat, manager.generate_chat_response),
+            ManagedCompletions(texts, made_text, manager.generate_completion_response),
             ManagedEmbeddings(embeddings, manager.generate_embedding_response),
         )
+        said_responses = ManagedCompletions(chats, responses, manager.generate_chat_response)
+        said_messages = ManagedCompletions(chats, messages, manager.generate_chat_response)
     names = ("/chat/completions", "/completions", "/embeddings")
     routes = {name: {"POST": endpoint} for name, endpoint in zip(names, says, strict=True)}
+    routes["/responses"] = {"POST": said_responses}
+    routes["/responses/input_tokens"] = {"POST": responses.input_tokens}
+    routes["/responses/compact"] = {"POST": responses.compact}
+    routes["/messages"] = {"POST": said_messages}
+    routes["/messages/count_tokens"] = {"POST": messages.count_tokens}
     routes["/models"] = {"GET": models.all}
     routes["/chat/completions"]["GET"] = stored.all
     below: list[tuple[str, dict[str, Endpoint]]] = [
         (r"/models/.+", {"GET": models.one}),
         (r"/chat/completions/[^/]+", {"GET": stored.one, "POST": stored.update, "DELETE": stored.delete}),
         (r"/chat/completions/[^/]+/messages", {"GET": stored.messages}),
+        (r"/responses/[^/]+", {"GET": stored_responses.one, "DELETE": stored_responses.delete}),
+        (r"/responses/[^/]+/cancel", {"POST": stored_responses.cancel}),
+        (r"/responses/[^/]+/input_items", {"GET": stored_responses.input_items}),
     ]
     for rulebook in (chats, texts):
         if len(rulebook.rules) <= _MOST_COMPARED:
             findings.warnings.extend(rulebook.never_win())
     app = App(config, made, routes, below, findings.warnings, [chats, texts], manager, traffic, share, store)
     app.exact = vocabularies is not tokens.estimated
-    app.reads = {"messages": (made_chat.parse, chats), "prompt": (made_text.parse, texts)}
+    app.reads = {
+        "messages": (made_chat.parse, chats),
+        "prompt": (made_text.parse, texts),
+        "input": (responses.parse, chats),
+    }
     return app
 
 
@@ -212,7 +239,7 @@ class App:
         self.delays_whole = self.takes_time and traffic.delays_whole
         self.share = share
         self.store = store
-        self._heads = made
+        self._heads, self._anthropic = made, anthropic.heads()
         guards = authorizer(settings.auth), simulator(settings.server, settings.seed)
         self._guards = [guard for guard in guards if guard]
         self._routes = {f"{base}{path}": methods for base in ("", "/v1") for path, methods in routes.items()}
@@ -246,15 +273,20 @@ class App:
             ApiError: the request is wrong.
         """
         parsed = checks.parse(body)
-        read, rulebook = self.reads["prompt" if "prompt" in parsed else "messages"]
+        read, rulebook = self.reads[next((name for name in ("prompt", "input") if name in parsed), "messages")]
         ask = read(parsed, unique())
         ask.request = Request("POST", "", headers, body)
         return rulebook.explain(ask)
 
-    def refuse(self, error: errors.ApiError, name: str = "") -> Reply:
-        """Return an error as an answer; for a runtime, also one that it found by itself."""
-        head = self._heads.get(error.status, heads.JSON, error.headers)
-        return Reply(head, f"req_{name or unique()}", error.body())
+    def refuse(self, error: errors.ApiError, request: Request, name: str = "") -> Reply:
+        """Return an error as an answer to a request; for a runtime, also one that it found by itself."""
+        id_ = f"req_{name or unique()}"
+        if anthropic.speaks(request):
+            error = anthropic.put(error)
+            return Reply(
+                self._anthropic.get(error.status, heads.JSON, error.headers), id_, anthropic.envelope(error, id_)
+            )
+        return Reply(self._heads.get(error.status, heads.JSON, error.headers), id_, error.body())
 
     def _whole(self, endpoint: Endpoint, guards: Sequence[Guard]) -> Handler:
         """Put around an endpoint what all of them have: a limit, guards, errors, origins."""
@@ -271,10 +303,10 @@ class App:
                     guard(request)
                 answer = endpoint(request, name)
             except errors.ApiError as error:
-                answer = refuse(error, name)
+                answer = refuse(error, request, name)
             except Exception:
                 _LOG.exception("%s %s failed; this is a defect of fastmock", request.method, request.path)
-                answer = refuse(errors.server_error(), name)
+                answer = refuse(errors.server_error(), request, name)
             # Only a browser sends its origin: asking costs 0.3 µs, two more headers on every answer 1 µs.
             if (origin := request.headers.get("origin")) is not None:
                 answer.head = origins.let_read(answer.head, origin)

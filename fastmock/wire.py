@@ -51,14 +51,15 @@ class Request:
 class Head:
     """The constant part of an answer: status and headers, made once and known by identity.
 
-    A runtime keeps its own form of each; only the request id is spliced in per answer.
+    A runtime keeps its own form of each; only the request id is spliced in per answer, in the header ``id_name``.
     """
 
-    __slots__ = ("headers", "status")
+    __slots__ = ("headers", "id_name", "status")
 
-    def __init__(self, status: int, headers: Headers) -> None:
+    def __init__(self, status: int, headers: Headers, id_name: str = "x-request-id") -> None:
         self.status = status
         self.headers = headers
+        self.id_name = id_name
 
 
 class Reply:
@@ -148,7 +149,9 @@ class Answer:
         text: the words; None where none are said beside a call or a refusal.
         calls: the tools that are called.
         refusal: the words of a refusal.
+        reasoning: what is thought before anything is said; None where nothing of it is shown.
         finish_reason: ``stop``, ``length``, ``tool_calls`` or ``content_filter``.
+        stop: the text of the request's before which the answer ends; None where it ends by itself.
         tokens: how many tokens it has.
         logprobs: the tokens of the text, or of the refusal, with their probabilities, where they are wanted.
     """
@@ -159,6 +162,8 @@ class Answer:
     finish_reason: str = "stop"
     tokens: int = 0
     logprobs: tuple[TokenProb, ...] | None = None
+    reasoning: str | None = None
+    stop: str | None = None
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from hmac import compare_digest
 
-from fastmock.api import errors
+from fastmock.api import anthropic, errors
 from fastmock.config.model import Auth
 from fastmock.wire import Request
 
@@ -25,7 +25,7 @@ def authorizer(settings: Auth) -> Guard | None:
         value = request.headers.get("authorization")
         if value not in accepted:
             key_of(request)
-            if len(accepted) < _MOST_ACCEPTED:
+            if value and len(accepted) < _MOST_ACCEPTED:
                 accepted.add(value)
 
     def secret(request: Request) -> None:
@@ -33,7 +33,7 @@ def authorizer(settings: Auth) -> Guard | None:
         if value not in accepted:
             if not _secret_form(key := key_of(request)):
                 raise errors.wrong_key(key)
-            if len(accepted) < _MOST_ACCEPTED:
+            if value and len(accepted) < _MOST_ACCEPTED:
                 accepted.add(value)
 
     def one_of_keys(request: Request) -> None:
@@ -49,6 +49,8 @@ def key_of(request: Request) -> str:
     """Return the key that was sent; raise a 401 where none was."""
     value = request.headers.get("authorization")
     found = _token(value) if value is not None else None
-    if not found:
-        raise errors.no_key()
-    return found[1].strip()
+    if found:
+        return found[1].strip()
+    if anthropic.speaks(request) and (key := anthropic.key_of(request)):
+        return key
+    raise errors.no_key()

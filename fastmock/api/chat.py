@@ -1,11 +1,12 @@
 """``POST /v1/chat/completions``: answers rendered, whole or as the chunks of a stream, and the endpoint."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastmock.api import chat_ask, checks
+from fastmock.api.chat_ask import ChatAsk
 from fastmock.api.rulebook import Rulebook
-from fastmock.api.script import FINISH_REASON, OUTPUT, Chunks, Document, ShapeError, envelope, fragment
+from fastmock.api.script import FINISH_REASON, OUTPUT, Chunks, Document, Script, ShapeError, envelope, fragment
 from fastmock.api.stored import StoredCompletions
 from fastmock.config.model import Saying
 from fastmock.content.pieces import sized
@@ -76,7 +77,7 @@ class ChatShape:
             message["function_call"] = {"name": answer.calls[0].name, "arguments": answer.calls[0].arguments}
         elif answer.calls:
             message["tool_calls"] = [_tool_call(call) for call in answer.calls]
-        return {"index": index, "message": message, "logprobs": _logprobs(answer), "finish_reason": reason}
+        return {"index": index, "message": message, "logprobs": logprobs_of(answer), "finish_reason": reason}
 
     def chunks(self, choice: Document, per_chunk: int) -> Chunks:
         """See ``script.Shape``."""
@@ -85,10 +86,10 @@ class ChatShape:
         function = message.get("function_call")
         logprobs = choice.get("logprobs")
         first: Document = {"role": message["role"], "content": None if text is None else ""}
-        deltas: list[tuple[int, Document, Any]] = list(_pieces("content", text, per_chunk, logprobs))
+        deltas: list[tuple[int, Document, Any]] = list(_deltas("content", text, per_chunk, logprobs))
         if refusal is not None:
             first["refusal"] = ""
-            deltas += _pieces("refusal", refusal, per_chunk, logprobs)
+            deltas += _deltas("refusal", refusal, per_chunk, logprobs)
         elif text is not None:
             first["refusal"] = None
         for index, call in enumerate(calls or ()):
@@ -115,25 +116,30 @@ class ChatShape:
         return [*steps, (0, [chunk({}, choice["finish_reason"])])]
 
 
-def _pieces(name: str, text: str | None, per_chunk: int, logprobs: Any) -> Iterator[tuple[int, Document, Any]]:
+def _deltas(name: str, text: str | None, per_chunk: int, logprobs: Any) -> Iterator[tuple[int, Document, Any]]:
     """Cut a text into deltas, each with its tokens and their probabilities."""
-    entries = (logprobs or {}).get(name)
-    if not entries or b"".join(map(_bytes, entries)) != (text or "").encode():
-        for tokens, piece in sized(text or "", per_chunk):
-            yield tokens, {name: piece}, None
+    for tokens, piece, logs in pieces(text or "", per_chunk, (logprobs or {}).get(name)):
+        yield tokens, {name: piece}, logs and {"content": None, "refusal": None, name: logs}
+
+
+def pieces(text: str, per_chunk: int, logprobs: Sequence[Any] | None) -> Iterator[tuple[int, str, list[Any] | None]]:
+    """Cut a text into pieces, each with its tokens and, where they are there, their probabilities."""
+    if not logprobs or b"".join(map(_bytes, logprobs)) != text.encode():
+        for tokens, piece in sized(text, per_chunk):
+            yield tokens, piece, None
         return
     held: list[Any] = []
     said = b""
-    for place, entry in enumerate(entries):
+    for place, entry in enumerate(logprobs):
         held.append(entry)
         said += _bytes(entry)
-        if len(held) < per_chunk and place < len(entries) - 1:
+        if len(held) < per_chunk and place < len(logprobs) - 1:
             continue
         try:
             piece = said.decode()
         except UnicodeDecodeError:  # a token may end inside a character
             continue
-        yield len(held), {name: piece}, {"content": None, "refusal": None, name: held}
+        yield len(held), piece, held
         held, said = [], b""
 
 
@@ -155,7 +161,8 @@ def _tool_call(call: ToolCall) -> Document:
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
-def _logprobs(answer: Answer) -> Document | None:
+def logprobs_of(answer: Answer) -> Document | None:
+    """Return the probabilities of what is said, under ``content`` or ``refusal``; None where they are not wanted."""
     if answer.logprobs is None:
         return None
     entries = [
@@ -224,7 +231,7 @@ def _choice(choice: Any, index: int) -> Document:
 
 
 class Chat:
-    """The endpoint."""
+    """The endpoint; see ``managed.Dialect``."""
 
     def __init__(self, rulebook: Rulebook, vocabularies: OfModel, stored: StoredCompletions) -> None:
         self._rulebook = rulebook
@@ -233,17 +240,21 @@ class Chat:
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        ask = chat_ask.parse(checks.parse(request.body), unique, self._vocabularies)
+        ask = chat_ask.parse(checks.parse(request.body), unique, self._vocabularies, ChatAsk)
         ask.request = request
         if ask.special and ask.keep:
-            script, answers = self._rulebook.said(ask)
-            self._stored.keep(ask, script.whole(ask, answers))
-            return self._rulebook.send(ask, script, answers)
+            return self.tell(ask, *self._rulebook.choose(ask))
         return self._rulebook.answer(ask)
 
     def parse(self, body: Document, unique: str) -> Ask:
-        """Check a request and return what it asks for."""
-        return chat_ask.parse(body, unique, self._vocabularies)
+        """See ``managed.Dialect``."""
+        return chat_ask.parse(body, unique, self._vocabularies, ChatAsk)
+
+    def tell(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
+        """See ``managed.Dialect``."""
+        if ask.keep:
+            self._stored.keep(ask, script.whole(ask, answers))
+        return self._rulebook.send(ask, script, answers)
 
     def say(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:
         """Answer a parsed request, by the rules or by a response file."""

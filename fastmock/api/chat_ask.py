@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -18,7 +18,7 @@ _IMAGE_TOKENS = {"low": 85, "auto": 765, "high": 765}
 _AUDIO_TOKENS = 10  # a second, as OpenAI charges for sound that comes in
 _AUDIO_BYTES = {"wav": 48_000, "mp3": 16_000}  # a second of it: 24 kHz of 16 bits, and 128 kbit/s
 _REASONING = {"none": 0, "minimal": 0, "low": 64, "medium": 256, "high": 1024, "xhigh": 4096}  # tokens by effort
-_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
+_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
 _LONGEST_KEPT = 64 * 1024  # bytes of tools whose tokens are remembered
 
 _CHECKS: dict[str, checks.Check] = {
@@ -57,9 +57,10 @@ _CHOICE = checks.among("none", "auto", "required")
 
 
 class ChatAsk(Ask):
-    """An Ask whose conversation rules may look at."""
+    """An Ask whose conversation rules may look at; its body is a request for a chat completion."""
 
     endpoint = "chat_completions"
+    longest_tool_name = 64
 
     @cached_property
     def turn(self) -> int:
@@ -103,9 +104,20 @@ def _calls(message: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
     return found
 
 
-def parse(body: dict[str, Any], unique: str, vocabularies: OfModel) -> ChatAsk:
-    """Read a request; raise the API's own error where it is wrong."""
-    ask = ChatAsk(unique, body, checks.model_of(body))
+_AnyAsk = TypeVar("_AnyAsk", bound=ChatAsk)
+
+
+def parse(
+    body: dict[str, Any],
+    unique: str,
+    vocabularies: OfModel,
+    ask_type: type[_AnyAsk],
+) -> _AnyAsk:
+    """Read a request; raise the API's own error where it is wrong.
+
+    Other dialects put what they are sent in this form, and have an ``ask_type`` of their own.
+    """
+    ask = ask_type(unique, body, checks.model_of(body))
     ask.vocabulary = vocabulary = vocabularies(ask.model)
     messages = body.get("messages")
     if type(messages) is not list or not messages:
@@ -267,10 +279,10 @@ def _read_tools(ask: ChatAsk, demands: Demands) -> None:
     offered = checks.as_json(body["functions" if legacy else "tools"], "tools")
     if len(offered) <= _LONGEST_KEPT:
         demands.tools_key = offered
-        demands.tools = _offered(offered, legacy)
+        demands.tools = _offered(offered, legacy, ask.longest_tool_name)
         ask.prompt_tokens += _tool_tokens(offered, ask.vocabulary)
     else:
-        demands.tools = _offered.__wrapped__(offered, legacy)
+        demands.tools = _offered.__wrapped__(offered, legacy, ask.longest_tool_name)
         ask.prompt_tokens += _tool_tokens.__wrapped__(offered, ask.vocabulary)
     if not legacy:
         _choose(demands, body.get("tool_choice"))
@@ -291,10 +303,14 @@ def _read_tools(ask: ChatAsk, demands: Demands) -> None:
 
 
 @lru_cache(256)
-def _offered(tools: bytes, legacy: bool) -> tuple[Tool, ...]:
+def _offered(tools: bytes, legacy: bool, longest: int) -> tuple[Tool, ...]:
     """Return the tools that are offered by a JSON text; what is wrong raises each time."""
     read, holder = (_function, "functions") if legacy else (_tool, "tools")
-    return tuple(read(tool, f"{holder}[{place}]") for place, tool in enumerate(orjson.loads(tools)))
+    found = tuple(read(tool, f"{holder}[{place}]") for place, tool in enumerate(orjson.loads(tools)))
+    for place, tool in enumerate(found):
+        if len(tool.name) > longest:
+            raise errors.string_too_long(f"{holder}[{place}].name", longest, len(tool.name))
+    return found
 
 
 def _tool(tool: dict[str, Any], param: str) -> Tool:

@@ -130,9 +130,7 @@ def metadata(value: Any, name: str) -> None:
         string(entry, f"{name}.{key}")
         for text, most in ((key, _LONGEST_ENTRY_KEY), (entry, _LONGEST_ENTRY)):
             if len(text) > most:
-                message = f"Invalid '{name}.{key}': string too long. Expected a string with maximum length {most}, "
-                message += f"but got a string with length {len(text)} instead."
-                raise errors.ApiError(400, message, f"{name}.{key}", "string_above_max_length")
+                raise errors.string_too_long(f"{name}.{key}", most, len(text))
 
 
 COMPLETING: Mapping[str, Check] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastmock.api import checks, errors
 from fastmock.api.rulebook import Rulebook
-from fastmock.api.script import FINISH_REASON, OUTPUT, Chunks, Document, ShapeError, envelope, fragment
+from fastmock.api.script import FINISH_REASON, OUTPUT, Chunks, Document, Script, ShapeError, envelope, fragment
 from fastmock.config.model import Saying
 from fastmock.content.pieces import sized
 from fastmock.content.tokens import OfModel
@@ -179,10 +179,14 @@ class Completions:
         return self.say(checks.parse(request.body), unique, request=request)
 
     def parse(self, body: Document, unique: str) -> Ask:
-        """Check a request and return the Ask of its first prompt, with the tokens of all."""
+        """See ``managed.Dialect``; return the Ask of the first prompt, with the tokens of all."""
         first, *others = parse(body, unique, self._vocabularies)
         first.prompt_tokens += sum(ask.prompt_tokens for ask in others)
         return first
+
+    def tell(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
+        """See ``managed.Dialect``."""
+        return self._rulebook.send(ask, script, answers)
 
     def say(
         self, body: Document, unique: str, file: str | None = None, request: Request | None = None

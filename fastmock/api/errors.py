@@ -102,6 +102,17 @@ def too_long(param: str, most: int, length: int) -> ApiError:
     )
 
 
+def string_too_long(param: str, most: int, length: int) -> ApiError:
+    """400: a string has too many characters."""
+    return ApiError(
+        400,
+        f"Invalid '{param}': string too long. Expected a string with maximum length {most}, but got a string with "
+        f"length {length} instead.",
+        param,
+        "string_above_max_length",
+    )
+
+
 def out_of_range(param: str, value: float, least: float, most: float, kind: str = "integer") -> ApiError:
     """400: an integer, or a ``decimal``, is below its minimum or above its maximum."""
     low = value < least
@@ -148,6 +159,17 @@ def prompt_too_long(window: int, prompt: int, answer: int) -> ApiError:
 def no_such_completion(id_: str) -> ApiError:
     """404: no stored completion has this id."""
     return ApiError(404, f"No chat completion found with id '{id_}'.", "completion_id", "not_found")
+
+
+def no_such_response(id_: str) -> ApiError:
+    """404: no stored response has this id."""
+    return ApiError(404, f"Response with id '{id_}' not found.", "id")
+
+
+def no_previous_response(id_: str) -> ApiError:
+    """400: the response to go on from is not stored."""
+    message = f"Previous response with id '{id_}' not found."
+    return ApiError(400, message, "previous_response_id", "previous_response_not_found")
 
 
 def not_among(param: str, value: Any, supported: str) -> ApiError:

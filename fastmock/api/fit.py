@@ -210,5 +210,8 @@ def _variant(ask: Ask) -> int:
 def _ended(answer: Answer, stops: Sequence[str]) -> Answer:
     """Return the answer as it is before the first of the texts that end it."""
     text = answer.text or ""
-    places = [place for stop in stops if (place := text.find(stop)) >= 0]
-    return replace(answer, text=text[: min(places)], finish_reason="stop") if places else answer
+    places = [(place, stop) for stop in stops if (place := text.find(stop)) >= 0]
+    if not places:
+        return answer
+    place, stop = min(places)
+    return replace(answer, text=text[:place], finish_reason="stop", stop=stop)

@@ -1,6 +1,7 @@
 """The constant headers of answers."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from fastmock.api.errors import ORGANIZATION
 from fastmock.wire import Head, Headers
@@ -9,20 +10,21 @@ JSON = "application/json"
 EVENTS = "text/event-stream; charset=utf-8"
 
 _MOST_MADE = 1000
-_EXPOSED = "x-request-id, openai-processing-ms, openai-version, openai-organization, retry-after, retry-after-ms, "
-_EXPOSED += "x-fastmock-rule"
+_EXPOSED = "x-request-id, request-id, openai-processing-ms, openai-version, openai-organization, retry-after, "
+_EXPOSED += "retry-after-ms, x-fastmock-rule"
+
+
+# An instant answer takes some 20 µs, which in whole milliseconds is 0.
+_OPENAI = ("openai-processing-ms", "0"), ("openai-version", "2020-10-01"), ("openai-organization", ORGANIZATION)
 
 
 class Heads:
     """Makes the heads of answers; each is made once."""
 
-    def __init__(self) -> None:
-        # An instant answer takes some 20 µs, which in whole milliseconds is 0.
-        self._common: Headers = (
-            ("openai-processing-ms", "0"),
-            ("openai-version", "2020-10-01"),
-            ("openai-organization", ORGANIZATION),
-        )
+    def __init__(self, common: Headers = _OPENAI, id_name: str = "x-request-id") -> None:
+        """``common``: the headers that all have; ``id_name``: the one that has the request's id."""
+        self._common = common
+        self._id_name = id_name
         self._made: dict[tuple[int, str, Headers], Head] = {}
 
     def get(self, status: int, content_type: str = JSON, more: Headers = ()) -> Head:
@@ -31,8 +33,20 @@ class Heads:
         head = self._made.get(key)
         if head is None:
             kind = (("content-type", content_type),) if content_type else ()
-            head = self._made[key] = Head(status, (*kind, *self._common, *more))
+            head = self._made[key] = Head(status, (*kind, *self._common, *more), self._id_name)
         return head
+
+
+class OfAnswers(NamedTuple):
+    """The heads of what is said: whole, and as a stream."""
+
+    whole: Head
+    events: Head
+
+
+def of_answers(made: Heads) -> OfAnswers:
+    """Return both."""
+    return OfAnswers(made.get(200), made.get(200, EVENTS, (("cache-control", "no-cache"),)))
 
 
 class Origins:
@@ -54,7 +68,7 @@ class Origins:
                 self._made.clear()
             vary = () if allowed == "*" else (("vary", "Origin"),)
             more = (("access-control-allow-origin", allowed), ("access-control-expose-headers", _EXPOSED), *vary)
-            found = self._made[head, allowed] = Head(head.status, (*head.headers, *more))
+            found = self._made[head, allowed] = Head(head.status, (*head.headers, *more), head.id_name)
         return found
 
 

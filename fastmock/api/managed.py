@@ -8,11 +8,11 @@ import orjson
 
 from fastmock.api import checks, errors
 from fastmock.api.rulebook import Rulebook
-from fastmock.api.script import Document, ShapeError
+from fastmock.api.script import Document, Script, ShapeError
 from fastmock.config.problems import dotted
 from fastmock.content.ids import unique as new_unique
 from fastmock.content.template import TemplateError, literal
-from fastmock.wire import Ask, Reply, Request, Stream
+from fastmock.wire import Answer, Ask, Reply, Request, Stream
 
 Generate = Callable[[Document, str | None], Document]
 """A manager's method: the request's body and the file of the rule that won in, a whole answer out."""
@@ -53,28 +53,29 @@ def managed(generate: Generate, body: Document, file: str | None) -> Document:
     return document
 
 
-class ManagedCompletions:
-    """Chat or legacy completions, said by a manager; what its answer lacks is filled in."""
+class Dialect(Protocol):
+    """How completions are asked for, and how they are told."""
 
-    def __init__(
-        self,
-        rulebook: Rulebook,
-        parse: Callable[[Document, str], Ask],
-        generate: Generate,
-        keep: Callable[[Ask, bytes], None] | None = None,
-    ) -> None:
-        """``parse`` checks a request and returns what it asks for; ``keep`` stores an answer where that is wanted."""
+    def parse(self, body: Document, unique: str) -> Ask:
+        """Check a request and return what it asks for."""
+
+    def tell(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
+        """Tell what the script says, or else ``answers``; store it where that is wanted."""
+
+
+class ManagedCompletions:
+    """Completions of any dialect, said by a manager; what its answer lacks is filled in."""
+
+    def __init__(self, rulebook: Rulebook, dialect: Dialect, generate: Generate) -> None:
         self._rulebook = rulebook
-        self._parse = parse
+        self._dialect = dialect
         self._generate = generate
-        self._keep = keep
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        body = checks.parse(request.body)
-        ask = self._parse(body, unique)
+        ask = self._dialect.parse(checks.parse(request.body), unique)
         ask.request = request
-        document = managed(self._generate, body, self._rulebook.file(ask))
+        document = managed(self._generate, ask.body, self._rulebook.file(ask))
         try:
             script = self._rulebook.script_of(literal(document))
         except ShapeError as fault:
@@ -84,9 +85,7 @@ class ManagedCompletions:
         # One choice stands for as many as were asked for; several are what the manager means.
         one_for_all = ask.choices > 1 and len(document["choices"]) == 1
         script = script.for_choices(ask.choices) if one_for_all else script
-        if self._keep and ask.keep:
-            self._keep(ask, script.whole(ask))
-        return self._rulebook.send(ask, script)
+        return self._dialect.tell(ask, script)
 
 
 class ManagedEmbeddings:

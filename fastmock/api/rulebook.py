@@ -6,7 +6,7 @@ from typing import Any
 
 from fastmock.api import checks, errors, heads
 from fastmock.api.fit import Fitter
-from fastmock.api.script import Script, Shape, ShapeError
+from fastmock.api.script import Rendering, Script, Shape, ShapeError
 from fastmock.api.traffic import Traffic
 from fastmock.config.documents import DocumentError
 from fastmock.config.load import Config, SettingPath
@@ -85,6 +85,7 @@ class Rulebook:
         rules: the patterns, in the order in which they are tried.
         default: what is said when none of them matches.
         names: what each is called, and the default last.
+        per_chunk: how many words a stream sends at once.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Rulebook:
         self._config, self._shape = config, shape
         self._fingerprint = fingerprint
         self._traffic = traffic
+        self.per_chunk = traffic.per_chunk
         self._fitter = Fitter(settings)
         self._compiled: dict[str, Script | None] = {}
         self._made: dict[tuple[Script, tuple[Any, ...]], Script] = {}
@@ -136,7 +138,7 @@ class Rulebook:
         several = (script for said in turns.values() for script in said)
         self._shapes = traffic.shapes or any(script is not None and script.makes for script in (*scripts, *several))
         self._listed = checks.listed(settings.models)
-        self._json, self._events = made.get(200), made.get(200, heads.EVENTS, (("cache-control", "no-cache"),))
+        self._heads = heads.of_answers(made)
         self._streaming = settings.streaming.enabled
         self._padded = settings.streaming.obfuscation
         self.names = [
@@ -190,25 +192,32 @@ class Rulebook:
         """Choose what is said to ``ask``, by the rules or by a response file, and render it."""
         script = self._script_for(ask, file)
         if ask.special and ask.demands is not None:
-            return self._answer_demands(ask, script)
+            return self.send(ask, *self._met(ask, script))
         return self.send(ask, script)
 
-    def _answer_demands(self, ask: Ask, script: Script) -> Reply | Stream:
-        """Render what is said where the request demands something of it; what was made up before is ready."""
+    def choose(self, ask: Ask, file: str | None = None) -> tuple[Script, list[Answer] | None]:
+        """Return the script that says what is said to ``ask``, and the answers that it says instead of its own."""
+        script = self._script_for(ask, file)
+        if ask.special and ask.demands is not None:
+            return self._met(ask, script)
+        return script, None
+
+    def _met(self, ask: Ask, script: Script) -> tuple[Script, list[Answer] | None]:
+        """Meet what the request demands of its answer; what was made up before is ready."""
         key = self._fitter.key(ask, script.prose) if script.text_only else None
         if key is None:
-            return self.send(ask, script, self._fitted(ask, script))
+            return script, self._fitted(ask, script)
         if not key:
-            return self.send(ask, script)
+            return script, None
         made = self._made.get((script, key))
         if made is None:
             answers = self._fitted(ask, script)
             if answers is None:  # they are what the script says
-                return self.send(ask, script)
+                return script, None
             if len(self._made) >= _MOST_MADE:
                 self._made.clear()
             made = self._made[script, key] = script.instead(ask, answers)
-        return self.send(ask, made)
+        return made, None
 
     def said(self, ask: Ask, file: str | None = None) -> tuple[Script, list[Answer]]:
         """Return what is said to ``ask``, and the script that renders it."""
@@ -270,7 +279,7 @@ class Rulebook:
         if not isinstance(document, dict):
             raise ShapeError((), "must hold an object")
         whole = self._shape.whole(document, self._fingerprint)
-        return Script(whole, self._shape, self._traffic.per_chunk, repeats)
+        return Script(whole, self._shape, self.per_chunk, repeats)
 
     def explain(self, ask: Ask) -> Verdict:
         """Say which rule wins for ``ask``, which comes nearest, and what differs."""
@@ -284,13 +293,19 @@ class Rulebook:
             raise errors.manager_failed("; ".join(map(str, findings.problems)) or f"{file} is wrong")
         return script
 
-    def send(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
-        """Render what is said, by the script or else ``answers``: whole, or as the stream that was asked for."""
+    def send(
+        self, ask: Ask, script: Rendering, answers: list[Answer] | None = None, pair: heads.OfAnswers | None = None
+    ) -> Reply | Stream:
+        """Render what is said, by the script or else ``answers``: whole, or as the stream that was asked for.
+
+        ``pair`` are the heads of the answers, where they are not OpenAI's.
+        """
+        json, events = pair or self._heads
         timing = None
         if self._shapes:
             timing = self._traffic.profile(ask.model, self._sources[ask.rule], ask.request).timing
         if not ask.stream:
-            reply = Reply(self._json, f"req_{ask.unique}", script.whole(ask, answers))
+            reply = Reply(json, f"req_{ask.unique}", script.whole(ask, answers))
             if timing and not timing.instant_whole:
                 fresh = ask.prompt_tokens - ask.cached_tokens
                 self._traffic.delay(reply, timing, script.length(ask, answers), fresh, ask.request)
@@ -299,14 +314,16 @@ class Rulebook:
             raise errors.streaming_off()
         roll = script.roll(ask, answers, self._padded if ask.obfuscation is None else ask.obfuscation)
         if not timing:
-            return Reply(self._events, f"req_{ask.unique}", roll.all())
+            return Reply(events, f"req_{ask.unique}", roll.all())
         fresh = ask.prompt_tokens - ask.cached_tokens
         dues = self._traffic.spread(roll.steps, timing, fresh, ask.request)
-        return Stream(self._events, f"req_{ask.unique}", dues, roll.cut)
+        return Stream(events, f"req_{ask.unique}", dues, roll.cut)
 
-    def _send_noted(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
+    def _send_noted(
+        self, ask: Ask, script: Rendering, answers: list[Answer] | None = None, pair: heads.OfAnswers | None = None
+    ) -> Reply | Stream:
         """Render, and note what is wanted."""
-        answer = Rulebook.send(self, ask, script, answers)
+        answer = Rulebook.send(self, ask, script, answers, pair)
         for note in self._notes:
             note(ask, answer)
         return answer

@@ -60,6 +60,35 @@ class Shape(Protocol):
         """Cut a rendered choice into the steps of its stream."""
 
 
+class Rendering(Protocol):
+    """What is said, in the form of a dialect. ``answers`` are said instead, where they are given."""
+
+    def whole(self, ask: Ask, answers: Sequence[Answer] | None = None) -> bytes:
+        """Return the whole answer, and count its tokens."""
+
+    def roll(self, ask: Ask, answers: Sequence[Answer] | None = None, obfuscated: bool = False) -> "Rolling":
+        """Return the stream, and count its tokens."""
+
+    def length(self, ask: Ask, answers: Sequence[Answer] | None = None) -> int:
+        """Return how many tokens are said one after another."""
+
+
+class Rolling(Protocol):
+    """A stream for one request.
+
+    Attributes:
+        steps: what goes out together: the tokens of each step. The last, of none, says that this was all.
+    """
+
+    steps: list[int]
+
+    def cut(self, begin: int, end: int) -> bytes:
+        """Return the steps from ``begin`` up to ``end``."""
+
+    def all(self) -> bytes:
+        """Return the whole stream."""
+
+
 class ShapeError(Exception):
     """A response document that cannot be served: the path inside it and what is wrong there."""
 
@@ -86,6 +115,9 @@ class Script:
     Attributes:
         makes: whether it says text that has to be made up first, ``Ask.output``.
         repeats: whether it may make its calls again after their results.
+        fixed: what it always says, but for ids; None where that differs from request to request, or in choices.
+        only_made: whether what it says is made up, and nothing else.
+        retold: what renders it for other dialects, by dialect.
         text_only: whether nothing but text is said, and ``prose`` whether it is always the same text, and no JSON.
     """
 
@@ -111,8 +143,8 @@ class Script:
         self.makes = "output" in whole.names
         self._choices = choices.render
         self._counts = not whole.names.isdisjoint(("completion_tokens", "total_tokens"))
-        self._only_made = self.makes and choices.names <= {"output", "finish_reason"}
-        self._fixed: _Reel | None = None
+        self.only_made = self.makes and choices.names <= {"output", "finish_reason"}
+        self._reel_of_all: _Reel | None = None
         self._fixed_tokens: dict[Vocabulary, int] = {}
         answers = [shape.answer(choice) for choice in orjson.loads(choices.render(_NOBODY))]
         self.text_only = not any(answer.calls or answer.refusal is not None for answer in answers)
@@ -124,8 +156,10 @@ class Script:
         ]
         self._ids = self._same_tokens and not choices.constant
         if self._same_tokens:
-            self._fixed = _Reel(self._rendered(_NOBODY), shape, per_chunk)
+            self._reel_of_all = _Reel(self._rendered(_NOBODY), shape, per_chunk)
+        self.fixed = answers[0] if self._same_tokens and len(answers) == 1 else None
         self._made: dict[tuple[str, str], _Reel] = {}
+        self.retold: dict[object, Rendering] = {}
         self._for_n: dict[int, Script] = {}
 
     def instead(self, ask: Ask, answers: Sequence[Answer]) -> "Script":
@@ -141,6 +175,13 @@ class Script:
 
         document = {**self._document, "choices": named(literal(self._documents(ask, answers)))}
         return Script(document, self._shape, self._per_chunk)
+
+    def alone(self) -> "Script":
+        """Return the script that says the first choice alone."""
+        if len(self._document["choices"]) == 1:
+            return self
+        document = {**self._document, "choices": self._document["choices"][:1]}
+        return Script(document, self._shape, self._per_chunk, self.repeats)
 
     def for_choices(self, n: int) -> "Script":
         """Return the script that says ``n`` choices: those of the document, again from the first when they run out."""
@@ -169,14 +210,14 @@ class Script:
             return b'%b"choices":%b%b"usage":%b%b' % (before, choices, between, self._usage(ask), after)
         if self._counts:
             tokens = self._fixed_tokens.get(ask.vocabulary)
-            ask.completion_tokens = (self._tokens(ask) if tokens is None else tokens) + ask.unsaid_tokens
+            ask.completion_tokens = (self.tokens(ask) if tokens is None else tokens) + ask.unsaid_tokens
         return self._special(ask) if ask.special else self._whole(ask)
 
     def roll(self, ask: Ask, answers: Sequence[Answer] | None = None, obfuscated: bool = False) -> "Roll":
         """Return the stream, of which any stretch can be had; nothing is made before it is."""
         if answers is None:
             reel = self._reel(ask)
-            said = self._tokens(ask)
+            said = self.tokens(ask)
         else:
             reel = _Reel(self._documents(ask, answers), self._shape, self._per_chunk)
             said = sum(answer.tokens for answer in answers)
@@ -211,7 +252,7 @@ class Script:
         """Return how many tokens are said one after another; of several choices those of the longest."""
         if answers is not None:
             return _Reel(self._documents(ask, answers), self._shape, self._per_chunk).length
-        return ask.output_tokens if self._only_made else self._reel(ask).length
+        return ask.output_tokens if self.only_made else self._reel(ask).length
 
     def _rendered(self, ask: Ask) -> list[Document]:
         """Return the choices as they are said to ``ask``."""
@@ -227,7 +268,7 @@ class Script:
             return ask.output_tokens
         return count(answer, ask.vocabulary)
 
-    def _tokens(self, ask: Ask) -> int:
+    def tokens(self, ask: Ask) -> int:
         """Count the tokens of what is said to ``ask``; of what never changes once."""
         if not self._same_tokens:
             return sum(answer.tokens for answer in self.answers(ask))
@@ -237,13 +278,13 @@ class Script:
         return tokens
 
     def _reel(self, ask: Ask) -> "_Reel":
-        if self._fixed is not None:
-            return self._fixed
+        if self._reel_of_all is not None:
+            return self._reel_of_all
         key = ask.output, ask.finish_reason
-        if self._only_made and key in self._made:
+        if self.only_made and key in self._made:
             return self._made[key]
         reel = _Reel(self._rendered(ask), self._shape, self._per_chunk)
-        if self._only_made and reel.length <= _LONGEST_KEPT:
+        if self.only_made and reel.length <= _LONGEST_KEPT:
             if len(self._made) >= _MOST_KEPT:
                 self._made.clear()
             self._made[key] = reel
@@ -292,11 +333,7 @@ def _padding(chunk: bytes) -> bytes:
 
 
 class Roll:
-    """A stream for one request.
-
-    Attributes:
-        steps: what goes out together: the tokens of each step. The last, of none, says that this was all.
-    """
+    """See Rolling."""
 
     __slots__ = ("_chunks", "_last", "_opening", "_starts", "steps")
 
@@ -322,5 +359,8 @@ def _but_ids(answer: Answer) -> Answer:
     return replace(answer, calls=tuple(call._replace(id="") for call in answer.calls))
 
 
-_NOBODYS = b"call_" + b"0" * 24
+NOBODYS_ID = "call_" + "0" * 24
+"""A call's id in what is said to nobody; in what is said to somebody it is the request's own."""
+
+_NOBODYS = NOBODYS_ID.encode()
 _NOBODY, _SOMEBODY = Ask("0" * 32, {}, ""), Ask("1" * 32, {}, "")

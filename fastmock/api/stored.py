@@ -1,17 +1,16 @@
 """Stored chat completions: ``GET /v1/chat/completions`` and what is below it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from fastmock.api import checks, errors
+from fastmock.api import checks, errors, lists
 from fastmock.api.heads import Heads
 from fastmock.state.store import Kept, Store
 from fastmock.wire import Ask, Query, Reply, Request
 
 _KIND = "chat.completion"
-_LIMIT, _MOST = 20, 100
 _REMEMBERED = ("tools", "tool_choice", "seed", "temperature", "top_p", "presence_penalty", "frequency_penalty")
 
 
@@ -36,13 +35,14 @@ class StoredCompletions:
     def all(self, request: Request, unique: str) -> Reply:
         """List what is stored: ``after``, ``limit``, ``order``, ``model`` and ``metadata[…]`` narrow it down."""
         query = request.query
-        model = _one(query, "model")
-        entries = {name[9:-1]: _one(query, name) for name in query if name.startswith("metadata[") and name[-1] == "]"}
+        model = lists.one(query, "model")
+        named = [name for name in query if name.startswith("metadata[") and name[-1] == "]"]
+        entries = {name[9:-1]: lists.one(query, name) for name in named}
 
         def wanted(of: str, metadata: Mapping[str, str]) -> bool:
             return model in (None, of) and entries.items() <= metadata.items()
 
-        ids, more = self._page(list(self._store.ids(_KIND, _newest_first(query), wanted)), query)
+        ids, more = self._page(list(self._store.ids(_KIND, lists.newest_first(query), wanted)), query)
         kept = (self._store.get(_KIND, id_) for id_ in ids)
         return self._list([_shown(one) for one in kept if one], more, unique)
 
@@ -72,8 +72,8 @@ class StoredCompletions:
         id_ = _id(request)
         kept = self._found(id_)
         messages = {f"{id_}-{place}": one for place, one in enumerate(orjson.loads(kept.input))}
-        ids = list(messages)[:: -1 if _newest_first(request.query) else 1]
-        ids, more = self._page(ids, request.query)
+        order = list(messages)[:: -1 if lists.newest_first(request.query) else 1]
+        ids, more = self._page(order, request.query)
         return self._list([_message(messages[one], one) for one in ids], more, unique)
 
     def _found(self, id_: str) -> Kept:
@@ -84,23 +84,15 @@ class StoredCompletions:
             raise errors.no_such_completion(id_)
         return Kept(_KIND, id_, "gpt-4o", orjson.dumps(_plausible(id_)), b'[{"role":"user","content":"Hello"}]')
 
-    def _page(self, ids: list[str], query: Query) -> tuple[list[str], bool]:
+    def _page(self, ids: Sequence[str], query: Query) -> tuple[Sequence[str], bool]:
         """Return what the query asks for of a list, and whether there is more."""
-        after, limit = _one(query, "after"), _one(query, "limit")
-        if limit is not None and not (limit.isdecimal() and int(limit) <= _MOST):
-            if limit.isdecimal():
-                raise errors.out_of_range("limit", int(limit), 1, _MOST)
-            raise errors.wrong_type("limit", "an integer", limit)
-        if after in ids:
-            ids = ids[ids.index(after) + 1 :]
-        elif after is not None and self._strict:
-            raise errors.no_such_completion(after)
-        size = _LIMIT if limit is None else int(limit)
-        return ids[:size], len(ids) > size
+        shown, more, unknown = lists.page(ids, query)
+        if unknown is not None and self._strict:
+            raise errors.no_such_completion(unknown)
+        return shown, more
 
     def _list(self, items: list[dict[str, Any]], more: bool, unique: str) -> Reply:
-        ends = {"first_id": items[0]["id"] if items else None, "last_id": items[-1]["id"] if items else None}
-        return self._reply({"object": "list", "data": items, **ends, "has_more": more}, unique)
+        return self._reply(lists.as_list(items, more), unique)
 
     def _reply(self, document: Mapping[str, Any], unique: str) -> Reply:
         return Reply(self._json, f"req_{unique}", orjson.dumps(document))
@@ -109,17 +101,6 @@ class StoredCompletions:
 def _id(request: Request) -> str:
     """Return the id in ``…/chat/completions/{id}`` or ``…/chat/completions/{id}/messages``."""
     return request.path.partition("/completions/")[2].split("/")[0]
-
-
-def _one(query: Query, name: str) -> str | None:
-    values = query.get(name)
-    return values[-1] if values else None
-
-
-def _newest_first(query: Query) -> bool:
-    order = _one(query, "order") or "asc"
-    checks.among("asc", "desc")(order, "order")
-    return order == "desc"
 
 
 def _shown(kept: Kept) -> dict[str, Any]:

@@ -451,7 +451,9 @@ class Match(Section):
         None, description="Whether tools are offered; or the name, or a glob, of one that is."
     )
     stream: bool | None = Field(None, description="Whether a stream is wanted.")
-    endpoint: Literal["chat_completions", "completions"] | None = Field(None, description="The kind of endpoint.")
+    endpoint: Literal["chat_completions", "completions", "responses", "messages", "moderations"] | None = Field(
+        None, description="The kind of endpoint."
+    )
     response_format: Literal["text", "json_object", "json_schema"] | None = Field(
         None, description="The form that the answer must have; `text` where the request says nothing."
     )

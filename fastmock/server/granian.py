@@ -160,7 +160,8 @@ class _Adapter:
         def respond() -> None:
             try:
                 if isinstance(body, errors.ApiError):
-                    answer: Reply | Stream = app.refuse(body)
+                    request = Request(scope.method, scope.path, scope.headers, b"")
+                    answer: Reply | Stream = app.refuse(body, request)
                 else:
                     request = Request(scope.method, scope.path, scope.headers, body)
                     if request.method in _BODILESS and scope.query_string:
@@ -177,7 +178,7 @@ class _Adapter:
 
     def _send(self, app: App, scope: Any, proto: Any, start: float, answer: Reply | Stream) -> None:
         status, constant = answer.head.status, self._constant(answer.head)
-        headers = [*constant, ("x-request-id", answer.request_id), *answer.more]
+        headers = [*constant, (answer.head.id_name, answer.request_id), *answer.more]
         play: _Play
         if isinstance(answer, Reply):
             if answer.dues is None:

@@ -48,17 +48,29 @@ class Kept:
 
 
 class Store:
-    """Keeps at most ``most`` entries; the oldest give way. Nothing is made before something is kept."""
+    """Keeps at most ``most`` entries; the oldest give way. Nothing is made before something is kept.
+
+    Attributes:
+        directory: where; None before that is known.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._directory: Path | None = None
+        self.directory: Path | None = None
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.Lock()
 
     def join(self, directory: Path) -> None:
         """Keep everything in ``directory``, which is made when it is needed; without one it is a temporary one."""
-        self._directory = directory
+        self.directory = directory
+
+    def place(self) -> Path:
+        """Return the directory, made if it was not there."""
+        if self.directory is None:
+            self.directory = Path(tempfile.mkdtemp(prefix="fastmock-"))
+            weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self.directory
 
     def keep(self, kept: Kept) -> None:
         """Keep an entry, or log why it could not be kept."""
@@ -77,6 +89,16 @@ class Store:
                 connection.execute("DELETE FROM kept WHERE number <= ?", (number - self._most,))
         except (sqlite3.Error, OSError) as error:
             _LOG.warning("%s %s could not be kept: %s", kept.kind, kept.id, error)
+
+    def append(self, kind: str, id_: str, data: bytes) -> None:
+        """Append to the body of an entry, which is made where it is not there; or log why it could not be kept."""
+        insert = "INSERT INTO kept (kind, id, model, metadata, body, input) VALUES (?, ?, '', '{}', ?, '[]') "
+        update = "ON CONFLICT (kind, id) DO UPDATE SET body = CAST(body || excluded.body AS BLOB)"
+        try:
+            with self._opened() as connection:
+                connection.execute(insert + update, (kind, id_, data))
+        except (sqlite3.Error, OSError) as error:
+            _LOG.warning("%s %s could not be kept: %s", kind, id_, error)
 
     def get(self, kind: str, id_: str) -> Kept | None:
         """Return an entry; None without one."""
@@ -120,7 +142,7 @@ class Store:
 
     def _exists(self) -> bool:
         """Return whether anything was kept, by any worker."""
-        return self._connection is not None or (self._directory is not None and (self._directory / _FILE).exists())
+        return self._connection is not None or (self.directory is not None and (self.directory / _FILE).exists())
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
@@ -130,12 +152,8 @@ class Store:
             yield self._connection
 
     def _open(self) -> sqlite3.Connection:
-        if self._directory is None:
-            self._directory = Path(tempfile.mkdtemp(prefix="fastmock-"))
-            weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         connection = sqlite3.connect(
-            self._directory / _FILE, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+            self.place() / _FILE, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
         )
         weakref.finalize(self, connection.close)
         # It lives as long as the server: nothing has to reach the disk.

@@ -1,0 +1,92 @@
+"""What all of Anthropic's endpoints have in common: who speaks that way, keys, headers, errors.
+
+Texts are Anthropic's own where one is known.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import orjson
+
+from fastmock.api.errors import ApiError
+from fastmock.api.heads import Heads
+from fastmock.wire import Request
+
+_ORGANIZATION = "fa57a0c4-0000-4000-8000-000000000000"
+
+_KINDS: Mapping[int, str] = MappingProxyType(
+    {
+        400: "invalid_request_error",
+        401: "authentication_error",
+        403: "permission_error",
+        404: "not_found_error",
+        408: "timeout_error",
+        413: "request_too_large",
+        429: "rate_limit_error",
+        500: "api_error",
+        502: "api_error",
+        504: "timeout_error",
+        529: "overloaded_error",
+    }
+)
+# What has words of its own here, by code or by status.
+_NO_CREDIT = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or "
+_RATE = "This request would exceed your organization's rate limit of 500 requests per minute. For details, refer to: "
+_RATE += "https://docs.anthropic.com/en/api/rate-limits. You can see the response headers for current usage. Please "
+# What has words of its own here, by code or by status.
+_WORDS: Mapping[str | int | None, str] = MappingProxyType(
+    {
+        "insufficient_quota": f"{_NO_CREDIT}purchase credits.",
+        "rate_limit_exceeded": f"{_RATE}reduce the number of requests, or contact sales about an increase.",
+        500: "Internal server error",
+        529: "Overloaded",
+    }
+)
+
+
+def heads() -> Heads:
+    """Return what makes the heads of answers."""
+    return Heads((("anthropic-organization-id", _ORGANIZATION),), "request-id")
+
+
+def speaks(request: Request) -> bool:
+    """Return whether a request is for this dialect: by its path, or by the header that its clients send."""
+    return (
+        request.path.removeprefix("/v1").startswith("/messages") or request.headers.get("anthropic-version") is not None
+    )
+
+
+def key_of(request: Request) -> str | None:
+    """Return the key in the header that this dialect has for it; None without one."""
+    return request.headers.get("x-api-key")
+
+
+def invalid(path: str, what: str) -> ApiError:
+    """400: a field, given by its path with dots, is wrong."""
+    return ApiError(400, f"{path}: {what}")
+
+
+def put(error: ApiError) -> ApiError:
+    """Return an error with the status and the words that it has here."""
+    status, message = error.status, error.message
+    if error.code == "insufficient_quota":
+        status = 400
+    elif status == 503:
+        status, message = 529, _WORDS[529]
+    elif error.code == "model_not_found":
+        message = f"model: {error.message.partition('`')[2].partition('`')[0]}"
+    elif status == 401:
+        message = "invalid x-api-key" if error.code == "invalid_api_key" else "x-api-key header is required"
+    elif status == 404:
+        message = "Not found"
+    elif error.kind == "server_error":
+        message = _WORDS.get(status, message)
+    message = _WORDS.get(error.code, message)
+    kind = _KINDS.get(status, "invalid_request_error")
+    return ApiError(status, message, error.param, error.code, kind, error.headers)
+
+
+def envelope(error: ApiError, request_id: str) -> bytes:
+    """Return the body that says an error, which ``put`` returned."""
+    inner = {"type": error.kind, "message": error.message}
+    return orjson.dumps({"type": "error", "error": inner, "request_id": request_id})

@@ -1,0 +1,44 @@
+"""Lists as the API gives them: a page at a time, with the ids of its ends."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastmock.api import checks, errors
+from fastmock.wire import Query
+
+_LIMIT, _MOST = 20, 100
+
+
+def one(query: Query, name: str) -> str | None:
+    """Return a parameter of the query; None without it."""
+    values = query.get(name)
+    return values[-1] if values else None
+
+
+def newest_first(query: Query, default: str = "asc") -> bool:
+    """Return which way round the query wants a list."""
+    order = one(query, "order") or default
+    checks.among("asc", "desc")(order, "order")
+    return order == "desc"
+
+
+def page(ids: Sequence[str], query: Query, most: int = _MOST) -> tuple[Sequence[str], bool, str | None]:
+    """Return what the query asks for of a list, whether there is more, and what it comes after, if that is unknown."""
+    after, limit = one(query, "after"), one(query, "limit")
+    if limit is not None and not (limit.isdecimal() and int(limit) <= most):
+        if limit.isdecimal():
+            raise errors.out_of_range("limit", int(limit), 1, most)
+        raise errors.wrong_type("limit", "an integer", limit)
+    unknown = None
+    if after in ids:
+        ids = ids[ids.index(after) + 1 :]
+    else:
+        unknown = after
+    size = _LIMIT if limit is None else int(limit)
+    return ids[:size], len(ids) > size, unknown
+
+
+def as_list(items: Sequence[Mapping[str, Any]], more: bool) -> dict[str, Any]:
+    """Return a page in the API's form."""
+    ends = {"first_id": items[0]["id"] if items else None, "last_id": items[-1]["id"] if items else None}
+    return {"object": "list", "data": items, **ends, "has_more": more}

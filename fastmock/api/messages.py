@@ -1,0 +1,56 @@
+"""Anthropic's ``POST /v1/messages`` and ``/v1/messages/count_tokens``."""
+
+from typing import Any
+
+import orjson
+
+from fastmock.api import anthropic, checks, errors, messages_ask
+from fastmock.api.heads import of_answers
+from fastmock.api.messages_ask import MessagesAsk
+from fastmock.api.messages_teller import MessagesTeller
+from fastmock.api.retold import Retold
+from fastmock.api.rulebook import Rulebook
+from fastmock.api.script import Script
+from fastmock.content.made import lorem
+from fastmock.content.tokens import OfModel
+from fastmock.wire import Answer, Ask, Reply, Request, Stream
+
+_THINKING = 24  # words that are thought where a rule says nothing of it
+
+
+class Messages:
+    """The endpoints; see ``managed.Dialect``."""
+
+    def __init__(self, rulebook: Rulebook, vocabularies: OfModel, seed: int) -> None:
+        self._rulebook = rulebook
+        self._vocabularies = vocabularies
+        self._heads = of_answers(anthropic.heads())
+        self._thinking = lorem(_THINKING, seed, "thinking")
+        self._retold = Retold(MessagesTeller(self._thinking), rulebook.per_chunk)
+
+    def __call__(self, request: Request, unique: str) -> Reply | Stream:
+        """Answer a request."""
+        ask = self.parse(_parsed(request), unique)
+        ask.request = request
+        return self.tell(ask, *self._rulebook.choose(ask))
+
+    def parse(self, body: dict[str, Any], unique: str) -> MessagesAsk:
+        """See ``managed.Dialect``."""
+        return messages_ask.parse(body, unique, self._vocabularies, self._thinking)
+
+    def tell(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
+        """See ``managed.Dialect``."""
+        return self._rulebook.send(ask, self._retold.of(script), answers, self._heads)
+
+    def count_tokens(self, request: Request, unique: str) -> Reply:
+        """Count the tokens of a request that is not answered."""
+        ask = messages_ask.parse(_parsed(request), unique, self._vocabularies, self._thinking, counted_only=True)
+        body = orjson.dumps({"input_tokens": ask.prompt_tokens})
+        return Reply(self._heads.whole, f"req_{unique}", body)
+
+
+def _parsed(request: Request) -> dict[str, Any]:
+    try:
+        return checks.parse(request.body)
+    except errors.ApiError:
+        raise errors.ApiError(400, "The request body is not valid JSON") from None

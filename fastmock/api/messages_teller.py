@@ -1,0 +1,127 @@
+"""Answers rendered as Anthropic messages, whole or as the events of a stream."""
+
+from typing import Any
+
+import orjson
+
+from fastmock.api.messages_ask import MessagesAsk
+from fastmock.api.retold import Events, Told, call_id, event_bytes
+from fastmock.content.pieces import sized
+from fastmock.wire import Answer, Ask, ToolCall
+
+Document = dict[str, Any]
+
+_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+_SIGNATURE = "ZmFzdG1vY2sgc2lnbnMgbm90aGluZw=="  # as with the real one, nobody can check it
+_PING = event_bytes({"type": "ping"})
+_STOP = event_bytes({"type": "message_stop"})
+
+
+class MessagesTeller:
+    """See ``retold.Teller``."""
+
+    def __init__(self, thinking: str) -> None:
+        """``thinking`` is what is thought where nothing else is."""
+        self._thinking = thinking
+
+    def form(self, ask: Ask) -> str:
+        """See ``retold.Teller``: what of the thinking is shown."""
+        assert isinstance(ask, MessagesAsk)  # noqa: S101 - no other comes here
+        return ask.shows
+
+    def tell(self, answer: Answer, form: str, per_chunk: int) -> tuple[list[Document], Events]:
+        """See ``retold.Teller``."""
+        content: list[Document] = []
+        if form or answer.reasoning is not None:
+            thought = "" if form == "omitted" else answer.reasoning or self._thinking
+            content.append({"type": "thinking", "thinking": thought, "signature": _SIGNATURE})
+        text = answer.text if answer.refusal is None else answer.refusal
+        if text or not answer.calls:
+            content.append({"type": "text", "text": text or ""})
+        content += map(_tool_use, answer.calls)
+        events: Events = []
+        for index, block in enumerate(content):
+            begun, deltas = _DELTAS[block["type"]](block, per_chunk)
+            where = {"index": index}
+            events.append((0, {"type": "content_block_start", **where, "content_block": block | begun}))
+            events += [(tokens, {"type": "content_block_delta", **where, "delta": delta}) for tokens, delta in deltas]
+            events.append((0, {"type": "content_block_stop", **where}))
+        return content, events
+
+    def whole(self, ask: Ask, told: Told, content: bytes) -> bytes:
+        """See ``retold.Teller``."""
+        return _message(ask, content, _ending(told), ask.completion_tokens)
+
+    def around(self, ask: Ask, told: Told, content: bytes) -> tuple[bytes, bytes]:
+        """See ``retold.Teller``."""
+        begun = _message(ask, b"[]", b'"stop_reason":null,"stop_sequence":null', 1)
+        opening = b'event: message_start\ndata: {"type":"message_start","message":%b}\n\n%b' % (begun, _PING)
+        end = b'event: message_delta\ndata: {"type":"message_delta","delta":{%b},"usage":%b}\n\n%b' % (
+            _ending(told),
+            _usage(ask, ask.completion_tokens),
+            _STOP,
+        )
+        return opening, end
+
+
+def _message(ask: Ask, content: bytes, ending: bytes, tokens: int) -> bytes:
+    return b'{"id":"msg_%b","type":"message","role":"assistant","model":%b,"content":%b,%b,"usage":%b}' % (
+        ask.unique[8:].encode(),
+        orjson.dumps(ask.model),
+        content,
+        ending,
+        _usage(ask, tokens),
+    )
+
+
+def _usage(ask: Ask, tokens: int) -> bytes:
+    """Return the usage; what was read from the cache is not among the input tokens."""
+    return (
+        b'{"input_tokens":%d,"cache_creation_input_tokens":0,"cache_read_input_tokens":%d,"output_tokens":%d,'
+        b'"service_tier":"standard"}' % (ask.prompt_tokens - ask.cached_tokens, ask.cached_tokens, tokens)
+    )
+
+
+def _ending(told: Told) -> bytes:
+    """Return why an answer ends."""
+    answer = told.answer
+    if answer.stop is not None:
+        return b'"stop_reason":"stop_sequence","stop_sequence":%b' % orjson.dumps(answer.stop)
+    refused = answer.refusal is not None
+    reason = "refusal" if refused else _REASONS.get(answer.finish_reason, "end_turn")
+    return b'"stop_reason":"%b","stop_sequence":null' % reason.encode()
+
+
+def _tool_use(call: ToolCall) -> Document:
+    try:
+        given = orjson.loads(call.arguments or "{}")
+    except orjson.JSONDecodeError:
+        given = call.arguments
+    if not isinstance(given, dict):  # of a custom tool, which this dialect does not have
+        given = {"input": given}
+    return {"type": "tool_use", "id": call_id(call.id, "toolu_"), "name": call.name, "input": given}
+
+
+# What follows returns what of a block is not there yet when it starts, and the deltas that say it.
+
+
+def _text_deltas(block: Document, per_chunk: int) -> tuple[Document, Events]:
+    pieces = sized(block["text"], per_chunk)
+    return {"text": ""}, [(tokens, {"type": "text_delta", "text": piece}) for tokens, piece in pieces]
+
+
+def _thinking_deltas(block: Document, per_chunk: int) -> tuple[Document, Events]:
+    pieces = sized(block["thinking"], per_chunk)
+    deltas: Events = [(tokens, {"type": "thinking_delta", "thinking": piece}) for tokens, piece in pieces]
+    deltas.append((0, {"type": "signature_delta", "signature": block["signature"]}))
+    return {"thinking": "", "signature": ""}, deltas
+
+
+def _input_deltas(block: Document, per_chunk: int) -> tuple[Document, Events]:
+    pieces = sized(orjson.dumps(block["input"]).decode(), per_chunk)
+    deltas: Events = [(0, {"type": "input_json_delta", "partial_json": ""})]
+    deltas += [(tokens, {"type": "input_json_delta", "partial_json": piece}) for tokens, piece in pieces]
+    return {"input": {}}, deltas
+
+
+_DELTAS = {"text": _text_deltas, "thinking": _thinking_deltas, "tool_use": _input_deltas}

@@ -1,0 +1,89 @@
+"""``POST /v1/responses`` and what is asked as it is: ``…/input_tokens`` and ``…/compact``."""
+
+import time
+from typing import Any
+
+import orjson
+
+from fastmock.api import checks, responses_ask
+from fastmock.api.heads import Heads
+from fastmock.api.responses_ask import ResponsesAsk
+from fastmock.api.responses_teller import ResponsesTeller, begun_response
+from fastmock.api.retold import Retold
+from fastmock.api.rulebook import Rulebook
+from fastmock.api.script import Script
+from fastmock.api.stored_responses import StoredResponses
+from fastmock.content.tokens import OfModel
+from fastmock.wire import Answer, Ask, Reply, Request, Stream
+
+Document = dict[str, Any]
+
+
+class Responses:
+    """The endpoints; see ``managed.Dialect``."""
+
+    def __init__(
+        self, rulebook: Rulebook, vocabularies: OfModel, stored: StoredResponses, made: Heads, seed: int, model: str
+    ) -> None:
+        """``model`` answers a request that names none."""
+        self._rulebook = rulebook
+        self._vocabularies = vocabularies
+        self._stored = stored
+        self._json = made.get(200)
+        self._model = model
+        self._retold = Retold(ResponsesTeller(seed), rulebook.per_chunk)
+
+    def __call__(self, request: Request, unique: str) -> Reply | Stream:
+        """Answer a request."""
+        ask = self.parse(checks.parse(request.body), unique)
+        ask.request = request
+        return self.tell(ask, *self._rulebook.choose(ask))
+
+    def parse(self, body: Document, unique: str) -> ResponsesAsk:
+        """See ``managed.Dialect``."""
+        return responses_ask.parse(body, unique, self._vocabularies, self._model, self._stored.history)
+
+    def tell(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
+        """See ``managed.Dialect``."""
+        assert isinstance(ask, ResponsesAsk)  # noqa: S101 - ``parse`` made it
+        reply = self._rulebook.send(ask, self._retold.of(script), answers)
+        if ask.keep:
+            self._stored.keep(ask)
+        if ask.background and isinstance(reply, Reply) and not ask.stream:
+            reply.body = begun_response(ask, b"queued", int(time.time()), ask.echo)
+            reply.dues = None
+        return reply
+
+    def input_tokens(self, request: Request, unique: str) -> Reply:
+        """Count the tokens of a request that is not answered."""
+        ask = self.parse(checks.parse(request.body), unique)
+        return self._reply({"object": "response.input_tokens", "input_tokens": ask.prompt_tokens}, unique)
+
+    def compact(self, request: Request, unique: str) -> Reply:
+        """Put a conversation as what users said in it, and an item that stands for the rest."""
+        body = checks.parse(request.body)
+        ask = self.parse(body, unique)
+        said = [message["content"] for message in ask.body["messages"] if message["role"] == "user"]
+        output = [
+            {
+                "id": f"msg_{unique[8:]}{place}",
+                "type": "message",
+                "status": "completed",
+                "role": "user",
+                "content": [{"type": "input_text", "text": text if isinstance(text, str) else ask.user_message}],
+            }
+            for place, text in enumerate(said)
+        ]
+        compaction = {"id": f"cmp_{unique[8:]}", "type": "compaction", "encrypted_content": "gAAAAABmYXN0bW9jaw=="}
+        usage = {
+            "input_tokens": ask.prompt_tokens,
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "output_tokens": 0,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": ask.prompt_tokens,
+        }
+        answer = {"id": f"resp_{unique}", "object": "response.compaction", "created_at": int(time.time())}
+        return self._reply(answer | {"output": [*output, compaction], "usage": usage}, unique)
+
+    def _reply(self, document: Document, unique: str) -> Reply:
+        return Reply(self._json, f"req_{unique}", orjson.dumps(document))

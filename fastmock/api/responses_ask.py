@@ -1,0 +1,364 @@
+"""Read a request for a response: check it, and put it as the request for a chat completion that asks for the same.
+
+What follows, rules and all, then sees a conversation in one form, whichever dialect it came in.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastmock.api import chat_ask, checks, errors
+from fastmock.api.chat_ask import ChatAsk
+from fastmock.content.tokens import OfModel
+
+Document = dict[str, Any]
+
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+_ROLES = "'assistant', 'system', 'developer', and 'user'"
+_SUPPORTED = frozenset(("assistant", "system", "developer", "user"))
+_CALLABLE = frozenset(("function", "custom"))
+
+
+def _string_or_items(value: Any, name: str) -> None:
+    if type(value) is not str and type(value) is not list:
+        raise errors.wrong_type(name, "one of a string or array of input items", value)
+
+
+def _string_or_object(value: Any, name: str) -> None:
+    if type(value) is not str and type(value) is not dict:
+        raise errors.wrong_type(name, "one of a string or object", value)
+
+
+def _array(value: Any, name: str) -> None:
+    if type(value) is not list:
+        raise errors.wrong_type(name, "an array", value)
+
+
+_CHECKS: Mapping[str, checks.Check] = {
+    "input": _string_or_items,
+    "instructions": checks.string,
+    "stream": checks.boolean,
+    "stream_options": checks.object_,
+    "max_output_tokens": checks.integer(1, 2**31 - 1),
+    "max_tool_calls": checks.integer(0, 2**31 - 1),
+    "temperature": checks.decimal(0, 2),
+    "top_p": checks.decimal(0, 1),
+    "top_logprobs": checks.integer(0, 20),
+    "tools": checks.array_of_objects,
+    "tool_choice": _string_or_object,
+    "parallel_tool_calls": checks.boolean,
+    "text": checks.object_,
+    "reasoning": checks.object_,
+    "store": checks.boolean,
+    "background": checks.boolean,
+    "metadata": checks.metadata,
+    "previous_response_id": checks.string,
+    "conversation": _string_or_object,
+    "include": _array,
+    "prompt": checks.object_,
+    "truncation": checks.among("auto", "disabled"),
+    "service_tier": checks.among("auto", "default", "fast", "flex", "scale", "priority"),
+    "user": checks.string,
+    "prompt_cache_key": checks.string,
+    "safety_identifier": checks.string,
+}
+_PLAIN = frozenset(("model", "input", "stream"))
+_ECHOED: Mapping[str, Any] = {
+    "background": False,
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "prompt": None,
+    "prompt_cache_key": None,
+    "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None,
+    "service_tier": "default",
+    "store": True,
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}, "verbosity": "medium"},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": 1.0,
+    "truncation": "disabled",
+    "user": None,
+}
+_PLAIN_ECHO = checks.as_json(dict(_ECHOED), "")[1:-1]
+
+
+class ResponsesAsk(ChatAsk):
+    """What a request for a response asks for; its ``body`` is that of the chat completion that asks for the same.
+
+    Attributes:
+        sent: the body as it was sent.
+        conversation: the id of the conversation it belongs to; None where it belongs to none.
+        shows: what of the reasoning is shown: nothing, an item, or with it a summary.
+        encrypted: whether that item has encrypted content.
+        background: whether the client does not wait for the answer.
+        whole: the whole answer, once it is rendered.
+    """
+
+    endpoint = "responses"
+    sent: Document
+    conversation: str | None = None
+    shows = ""
+    encrypted = False
+    background = False
+    whole = b""
+
+    @property
+    def echo(self) -> bytes:
+        """What the answer repeats of the request: the inside of a JSON object."""
+        sent = self.sent
+        if sent.keys() <= _PLAIN:
+            return _PLAIN_ECHO
+        given = {name: sent[name] for name in _ECHOED if sent.get(name) is not None}
+        if "tools" in given:
+            given["tools"] = [_shown_tool(tool) for tool in given["tools"]]
+        if given.get("service_tier") == "auto":
+            given["service_tier"] = "default"
+        for name in ("text", "reasoning"):
+            if name in given:
+                given[name] = {**_ECHOED[name], **given[name]}
+        if self.conversation is not None:
+            given["conversation"] = {"id": self.conversation}
+        return checks.as_json({**_ECHOED, **given}, "tools")[1:-1]
+
+
+def _shown_tool(tool: Document) -> Document:
+    if tool.get("type") == "function":
+        return {"description": None, "parameters": None, "strict": True, **tool}
+    return {"format": {"type": "text"}, **tool} if tool.get("type") == "custom" else tool
+
+
+def parse(
+    body: Document, unique: str, vocabularies: OfModel, model: str, history: Callable[[Document], list[Document]]
+) -> ResponsesAsk:
+    """Read a request; raise the API's own error where it is wrong.
+
+    Args:
+        body: the request.
+        unique: its name.
+        vocabularies: count tokens.
+        model: the model of a request that names none.
+        history: returns the messages that came before, of a request that has been checked.
+    """
+    checks.check_all(body, _CHECKS)
+    chat: Document = {"model": model if body.get("model") is None else body["model"], "messages": []}
+    messages = chat["messages"]
+    if body.get("instructions"):
+        messages.append({"role": "system", "content": body["instructions"]})
+    if body.get("previous_response_id") or body.get("conversation"):
+        messages += history(body)
+    messages += as_messages(body.get("input"))
+    if not messages:
+        messages.append({"role": "user", "content": ""})
+    if body.get("stream"):
+        chat["stream"] = True
+    plain = body.keys() <= _PLAIN
+    if not plain:
+        _put_options(chat, body)
+    try:
+        ask = chat_ask.parse(chat, unique, vocabularies, ResponsesAsk)
+    except errors.ApiError as error:
+        raise renamed(error, body) from None
+    ask.sent = body
+    ask.keep = body.get("store") is not False
+    if not plain:
+        _read_others(ask, body)
+    return ask
+
+
+def _put_options(chat: Document, body: Document) -> None:
+    """Put what is beside the conversation as chat completions take it."""
+    for name, other in (
+        ("max_output_tokens", "max_completion_tokens"),
+        ("temperature", "temperature"),
+        ("top_p", "top_p"),
+        ("parallel_tool_calls", "parallel_tool_calls"),
+        ("metadata", "metadata"),
+        ("user", "user"),
+    ):
+        if body.get(name) is not None:
+            chat[other] = body[name]
+    if (tier := body.get("service_tier")) is not None:
+        chat["service_tier"] = "priority" if tier == "fast" else tier
+    if options := body.get("stream_options"):
+        chat["stream_options"] = {"include_obfuscation": options.get("include_obfuscation")}
+    if effort := (body.get("reasoning") or {}).get("effort"):
+        checks.among(*_EFFORTS)(effort, "reasoning.effort")
+        chat["reasoning_effort"] = effort
+    if "message.output_text.logprobs" in (body.get("include") or ()) or body.get("top_logprobs"):
+        chat |= {"logprobs": True, "top_logprobs": body.get("top_logprobs")}
+    if (form := (body.get("text") or {}).get("format")) is not None:
+        checks.object_(form, "text.format")
+        chat["response_format"] = _format(form)
+    if tools := [_tool(tool) for tool in body.get("tools") or () if tool.get("type") in (None, *_CALLABLE)]:
+        chat["tools"] = tools
+        if (choice := _choice(body.get("tool_choice"))) is not None:
+            chat["tool_choice"] = choice
+
+
+def _format(form: Document) -> Document:
+    if form.get("type") != "json_schema":
+        return form
+    return {"type": "json_schema", "json_schema": {name: form.get(name) for name in ("name", "schema", "strict")}}
+
+
+def _tool(tool: Document) -> Document:
+    kind = tool.get("type")
+    return tool if kind is None else {"type": kind, kind: {name: tool[name] for name in tool if name != "type"}}
+
+
+def _choice(choice: Any) -> Any:
+    """Put ``tool_choice`` as chat completions take it; tools that run at the provider are never called here."""
+    if type(choice) is not dict:
+        return choice
+    kind = choice.get("type")
+    if kind in _CALLABLE:
+        return {"type": kind, kind: {"name": choice.get("name")}}
+    if kind != "allowed_tools":
+        return None
+    tools = [tool for tool in choice.get("tools") or () if isinstance(tool, dict) and tool.get("type") in _CALLABLE]
+    inner = {"mode": choice.get("mode"), "tools": [_choice(tool) for tool in tools]}
+    return {"type": kind, kind: inner}
+
+
+def _read_others(ask: ResponsesAsk, body: Document) -> None:
+    """Read what chat completions have nothing for."""
+    reasoning = body.get("reasoning")
+    include = body.get("include") or ()
+    if reasoning:
+        summary = reasoning.get("summary") or reasoning.get("generate_summary")
+        if summary is not None:
+            checks.among("auto", "concise", "detailed")(summary, "reasoning.summary")
+        ask.shows = "summary" if summary else "item" if ask.reasoning_tokens else ""
+    ask.encrypted = "reasoning.encrypted_content" in include
+    ask.background = body.get("background") is True
+    conversation = body.get("conversation")
+    if conversation is not None:
+        if body.get("previous_response_id"):
+            message = "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Provide one of them."
+            raise errors.ApiError(400, message, "conversation", "mutually_exclusive_parameters")
+        ask.conversation = conversation_of(conversation)
+
+
+def conversation_of(value: Any) -> str:
+    """Return the id of a conversation, which is given as it is or inside of an object."""
+    id_ = value.get("id") if isinstance(value, dict) else value
+    checks.string(id_, "conversation.id")
+    assert isinstance(id_, str)  # noqa: S101 - just checked
+    return id_
+
+
+def as_messages(given: Any) -> list[Document]:
+    """Put an input, which is a text or a list of items, as the messages of a chat."""
+    if given is None:
+        return []
+    if type(given) is str:
+        return [{"role": "user", "content": given}]
+    messages: list[Document] = []
+    for index, item in enumerate(given):
+        if type(item) is not dict:
+            raise errors.wrong_type(f"input[{index}]", "an object", item)
+        kind = item.get("type")
+        if kind is None or kind == "message":
+            _add_message(messages, item, index)
+        elif type(kind) is not str:
+            raise errors.wrong_type(f"input[{index}].type", "a string", kind)
+        elif kind.endswith("_call"):
+            _add_call(messages, item, kind)
+        elif kind.endswith("_call_output"):
+            output = item.get("output")
+            messages.append(
+                {"role": "tool", "tool_call_id": item.get("call_id"), "content": _parts(output, index, "output")}
+            )
+        # All other kinds, reasoning among them, say nothing that a rule could look at.
+    return messages
+
+
+def _add_message(messages: list[Document], item: Document, index: int) -> None:
+    role = item.get("role")
+    if role is None:
+        raise errors.missing(f"input[{index}].role")
+    if type(role) is not str:
+        raise errors.wrong_type(f"input[{index}].role", "a string", role)
+    if role not in _SUPPORTED:
+        raise errors.not_among(f"input[{index}].role", role, _ROLES)
+    if item.get("content") is None:
+        raise errors.missing(f"input[{index}].content")
+    content = _parts(item["content"], index, "content")
+    last = messages[-1] if messages else None
+    if role == "assistant" and last is not None and last["role"] == "assistant" and last["content"] is None:
+        last["content"] = content  # one answer, of which a call came first
+    else:
+        messages.append({"role": role, "content": content})
+
+
+def _add_call(messages: list[Document], item: Document, kind: str) -> None:
+    """Add a call to the assistant's last message, or as a message of its own."""
+    if not messages or messages[-1]["role"] != "assistant":
+        messages.append({"role": "assistant", "content": None})
+    inner: Document = {"name": str(item.get("name") or kind.removesuffix("_call"))}
+    call: Document = {"id": str(item.get("call_id") or item.get("id") or "")}
+    if kind == "custom_tool_call":
+        call |= {"type": "custom", "custom": inner | {"input": str(item.get("input") or "")}}
+    else:
+        call |= {"type": "function", "function": inner | {"arguments": str(item.get("arguments") or "")}}
+    messages[-1].setdefault("tool_calls", []).append(call)
+
+
+def _parts(content: Any, index: int, name: str) -> Any:
+    """Put the content of a message, or the output of a tool, as a chat message has it."""
+    if type(content) is str:
+        return content
+    if type(content) is not list:
+        if name == "output":  # of a tool that runs somewhere else: an object of its own kind
+            return checks.as_json(content, name).decode()
+        raise errors.wrong_type(f"input[{index}].{name}", "one of a string or array of objects", content)
+    parts: list[Document] = []
+    for place, part in enumerate(content):
+        param = f"input[{index}].{name}[{place}]"
+        checks.object_(part, param)
+        kind = part.get("type")
+        if kind is None:
+            raise errors.missing(f"{param}.type")
+        if kind in ("input_text", "output_text", "text", "refusal"):
+            said = part.get("refusal" if kind == "refusal" else "text")
+            if type(said) is not str:
+                where = f"{param}.text"
+                raise errors.missing(where) if said is None else errors.wrong_type(where, "a string", said)
+            parts.append({"type": "text", "text": said})
+        elif kind == "input_image":
+            parts.append({"type": "image_url", "image_url": {"detail": part.get("detail")}})
+        else:
+            parts.append({"type": str(kind), **{key: part[key] for key in part if key != "type"}})
+    return parts
+
+
+# How chat completions call what responses call otherwise.
+_NAMES = (
+    (re.compile(r"tools\[(\d+)\]\.function\b"), r"tools[\1]"),
+    (re.compile(r"tools\[(\d+)\]\.custom\b"), r"tools[\1]"),
+    (re.compile(r"tool_choice\.(?:function|custom|allowed_tools)\b"), "tool_choice"),
+    (re.compile(r"response_format\.json_schema\b|response_format(?=[.'])|^response_format$"), "text.format"),
+    (re.compile(r"^messages\b|(?<=')messages\b"), "input"),
+    (re.compile(r"\bmax_completion_tokens\b"), "max_output_tokens"),
+)
+
+
+def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
+    """Say an error about the chat completion in terms of the response."""
+    places = [place for place, tool in enumerate(body.get("tools") or ()) if tool.get("type") in (None, *_CALLABLE)]
+
+    def said(text: str) -> str:
+        text = re.sub(r"(?<=tools\[)\d+(?=\])", lambda found: str(places[int(found[0])]), text)
+        for pattern, name in _NAMES:
+            text = pattern.sub(name, text)
+        return text
+
+    param = error.param and said(error.param)
+    return errors.ApiError(error.status, said(error.message), param, error.code, error.kind, error.headers)

@@ -1,0 +1,176 @@
+"""What the chat rules say, told in another form: what Responses and Messages share.
+
+Both render an answer once, whole and as the events of a stream, with only the ids left open, and put it between what
+each request fills anew. What a rule always says alike is ready.
+"""
+
+from collections.abc import Hashable, Sequence
+from typing import Any, Protocol
+
+import orjson
+
+from fastmock.api.script import NOBODYS_ID, Rendering, Script
+from fastmock.config.documents import MARK
+from fastmock.wire import Answer, Ask
+
+OWN = MARK
+"""Stands in what is told wherever an id of the request's own goes on: 24 hexadecimal digits."""
+
+_OWN = orjson.dumps(OWN)[1:-1]
+_MOST_KEPT, _LONGEST_KEPT = 64, 512  # texts that were made up and are kept ready, and their tokens
+
+Events = list[tuple[int, dict[str, Any]]]
+"""The events of a stream, each with how many tokens it says."""
+
+
+class Told:
+    """An answer in the form of a dialect.
+
+    Attributes:
+        answer: what is said.
+        content: its JSON where it is said whole, in pieces between which the request's own id goes.
+        steps: what goes out together in a stream: the tokens of each step. The last, of none, ends what is said.
+        events: how many events that takes.
+    """
+
+    def __init__(self, answer: Answer, content: Any, events: Events) -> None:
+        self.answer = answer
+        self.content = orjson.dumps(content).split(_OWN)
+        self.events = len(events)
+        self.steps: list[int] = []
+        self.written: list[bytes] = []
+        held = []
+        for tokens, event in events:
+            held.append(event_bytes(event))
+            if tokens:  # what says nothing goes out with the next that does
+                self.steps.append(tokens)
+                self.written.append(b"".join(held))
+                held = []
+        self.steps.append(0)
+        self.written.append(b"".join(held))
+        self.stream = b"".join(self.written).split(_OWN)
+        self.length = sum(self.steps)
+
+
+def event_bytes(event: dict[str, Any]) -> bytes:
+    """Write an event of a stream, whose type stands in it and before it."""
+    return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), orjson.dumps(event))
+
+
+class Teller(Protocol):
+    """What a dialect does differently."""
+
+    def form(self, ask: Ask) -> Hashable:
+        """Return what of a request decides on the form of its answer, whatever is said."""
+
+    def tell(self, answer: Answer, form: Any, per_chunk: int) -> tuple[Any, Events]:
+        """Return what is said, for a whole answer and for a stream; ``OWN`` stands where ids go on."""
+
+    def whole(self, ask: Ask, told: Told, content: bytes) -> bytes:
+        """Return the whole answer, of which ``content`` is what is said."""
+
+    def around(self, ask: Ask, told: Told, content: bytes) -> tuple[bytes, bytes]:
+        """Return what a stream begins with, and what it ends with."""
+
+
+class Retelling:
+    """A script as a dialect tells it; see ``script.Rendering``."""
+
+    def __init__(self, script: Script, teller: Teller, per_chunk: int) -> None:
+        self._script = script.alone()
+        self._teller = teller
+        self._per_chunk = per_chunk
+        self._ready: dict[tuple[object, ...], Told] = {}
+
+    def whole(self, ask: Ask, answers: Sequence[Answer] | None = None) -> bytes:
+        """Return the whole answer."""
+        told = self._told(ask, answers)
+        return self._teller.whole(ask, told, _own(ask).join(told.content))
+
+    def roll(self, ask: Ask, answers: Sequence[Answer] | None = None, obfuscated: bool = False) -> "RetoldRoll":
+        """Return the stream."""
+        ask.obfuscation = obfuscated
+        told = self._told(ask, answers)
+        own = _own(ask)
+        return RetoldRoll(told, own, *self._teller.around(ask, told, own.join(told.content)))
+
+    def length(self, ask: Ask, answers: Sequence[Answer] | None = None) -> int:
+        """Return how many tokens are said one after another."""
+        return self._told(ask, answers).length
+
+    def _told(self, ask: Ask, answers: Sequence[Answer] | None) -> Told:
+        """Return what is said to ``ask``, and count it."""
+        script, teller = self._script, self._teller
+        form = teller.form(ask)
+        key: tuple[object, ...] | None = None
+        if answers is not None:
+            answer = answers[0]
+            ask.completion_tokens = answer.tokens + ask.unsaid_tokens
+        elif script.fixed is not None:
+            answer, key = script.fixed, (form,)
+            ask.completion_tokens = script.tokens(ask) + ask.unsaid_tokens
+        else:
+            answer = script.answers(ask)[0]
+            ask.completion_tokens = answer.tokens + ask.unsaid_tokens
+            if script.only_made and answer.tokens <= _LONGEST_KEPT:
+                key = answer.text, answer.finish_reason, form
+        told = self._ready.get(key) if key else None
+        if told is None:
+            told = Told(answer, *teller.tell(answer, form, self._per_chunk))
+            if key:
+                if len(self._ready) >= _MOST_KEPT:
+                    self._ready.clear()
+                self._ready[key] = told
+        return told
+
+
+class Retold:
+    """Scripts as a dialect tells them."""
+
+    def __init__(self, teller: Teller, per_chunk: int) -> None:
+        self._teller = teller
+        self._per_chunk = per_chunk
+
+    def of(self, script: Script) -> Rendering:
+        """Return what tells a script; it is made once."""
+        found = script.retold.get(self)
+        if found is None:
+            found = script.retold[self] = Retelling(script, self._teller, self._per_chunk)
+        return found
+
+
+def _own(ask: Ask) -> bytes:
+    return ask.unique[8:].encode()
+
+
+def call_id(id_: str, prefix: str = "call_") -> str:
+    """Return the id of a call as it is told: one that nobody gave goes on with the request's own."""
+    if not id_:
+        return f"{prefix}{OWN}"
+    if id_.startswith(NOBODYS_ID):
+        return f"{prefix}{OWN}{id_.removeprefix(NOBODYS_ID)}"
+    return prefix + id_.removeprefix("call_") if id_.startswith("call_") else id_
+
+
+class RetoldRoll:
+    """A stream for one request; see ``script.Roll``."""
+
+    __slots__ = ("_end", "_opening", "_own", "_told", "steps")
+
+    def __init__(self, told: Told, own: bytes, opening: bytes, end: bytes) -> None:
+        self.steps = told.steps
+        self._told = told
+        self._own = own
+        self._opening = opening
+        self._end = end
+
+    def cut(self, begin: int, end: int) -> bytes:
+        """See ``script.Roll``."""
+        data = b"".join(self._told.written[begin:end]).replace(_OWN, self._own)
+        if begin == 0:
+            data = self._opening + data
+        return data + self._end if end == len(self.steps) else data
+
+    def all(self) -> bytes:
+        """See ``script.Roll``."""
+        return b"%b%b%b" % (self._opening, self._own.join(self._told.stream), self._end)

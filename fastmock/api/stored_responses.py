@@ -1,0 +1,195 @@
+"""Stored responses: what others go on from, and what is below ``/v1/responses``."""
+
+import re
+from typing import Any
+
+import orjson
+
+from fastmock.api import checks, errors, lists
+from fastmock.api.heads import Heads, of_answers
+from fastmock.api.responses_ask import ResponsesAsk, as_messages, conversation_of
+from fastmock.api.responses_teller import begun_response, events_of
+from fastmock.api.retold import event_bytes
+from fastmock.state.ring import Entry, Ring
+from fastmock.state.store import Store
+from fastmock.wire import Reply, Request
+
+Document = dict[str, Any]
+
+_KEPT, _DELETED, _PLAUSIBLE = b"k", b"d", b"p"
+_WAITED_FOR, _DONE, _CANCELLED = b"b", b"e", b"c"
+"""Marks of what is stored. What is made in the background is waited for until it is seen done, or is cancelled."""
+
+_CONVERSATION = "conversation"
+_LONGEST = 1000  # responses that one may go on from
+_id = re.compile(r"resp_([0-9a-f]{32})").fullmatch
+
+
+class StoredResponses:
+    """Keeps responses, and answers the endpoints that show them."""
+
+    def __init__(self, ring: Ring, store: Store, made: Heads, per_chunk: int, strict: bool) -> None:
+        """``strict``: an id that was never given out is answered with 404, else with something plausible."""
+        self._ring = ring
+        self._store = store
+        self._heads = of_answers(made)
+        self._per_chunk = per_chunk
+        self._strict = strict
+
+    def keep(self, ask: ResponsesAsk) -> None:
+        """Keep a response that has been rendered."""
+        body = ask.request.body if ask.request else checks.as_json(ask.sent, "input")
+        mark = _WAITED_FOR if ask.background else _KEPT
+        self._ring.keep(ask.unique, mark, ask.whole, body if isinstance(body, bytes) else body.encode())
+        if ask.conversation is not None:
+            self._store.append(_CONVERSATION, ask.conversation, f"resp_{ask.unique} ".encode())
+
+    def history(self, body: Document) -> list[Document]:
+        """Return the messages that came before a request that goes on from a response, or in a conversation."""
+        if (conversation := body.get("conversation")) is not None:
+            kept = self._store.get(_CONVERSATION, conversation_of(conversation))
+            before = [] if kept is None else kept.body.decode().split()[-_LONGEST:]
+            found = [entry for id_ in before if (entry := self._entry(id_)) is not None]
+        else:
+            found = []
+            previous = body.get("previous_response_id")
+            while previous and len(found) < _LONGEST:
+                entry = self._entry(previous)
+                if entry is None and self._strict:
+                    raise errors.no_previous_response(previous)
+                entry = entry or _plausible(previous)
+                found.insert(0, entry)
+                asked = orjson.loads(entry.request)
+                previous = asked.get("previous_response_id")
+                if (earlier := asked.get("conversation")) is not None:
+                    return [*self.history({"conversation": earlier}), *_messages(found[1:])]
+        return _messages(found)
+
+    def one(self, request: Request, unique: str) -> Reply:
+        """Return one, or the events that said it."""
+        id_ = _id_in(request)
+        entry = self._found(id_)
+        if entry.mark == _WAITED_FOR:
+            self._mark(id_, _DONE)
+        if entry.mark == _CANCELLED:
+            entry = entry._replace(answer=_cancelled(entry.answer))
+        query = request.query
+        if lists.one(query, "stream") != "true":
+            return self._reply(entry.answer, unique)
+        after = lists.one(query, "starting_after") or "-1"
+        if not after.removeprefix("-").isdecimal():
+            raise errors.wrong_type("starting_after", "an integer", after)
+        document = orjson.loads(entry.answer)
+        begun = {**document, "status": "in_progress", "output": [], "usage": None}
+        events = [{"type": f"response.{kind}", "response": begun} for kind in ("created", "in_progress")]
+        events += [event for _, event in events_of(document["output"], self._per_chunk)]
+        events.append({"type": f"response.{document['status']}", "response": document})
+        said = (event_bytes({**event, "sequence_number": number}) for number, event in enumerate(events))
+        return Reply(self._heads.events, f"req_{unique}", b"".join([*said][int(after) + 1 :]))
+
+    def delete(self, request: Request, unique: str) -> Reply:
+        """Delete one."""
+        id_ = _id_in(request)
+        self._found(id_)
+        self._mark(id_, _DELETED)
+        return self._reply(orjson.dumps({"id": id_, "object": "response", "deleted": True}), unique)
+
+    def cancel(self, request: Request, unique: str) -> Reply:
+        """Cancel one that is made in the background; one that has been seen done stays as it is."""
+        id_ = _id_in(request)
+        entry = self._found(id_)
+        if entry.mark == _KEPT:
+            raise errors.ApiError(400, "Cannot cancel a synchronous response.")
+        if entry.mark == _DONE:
+            return self._reply(entry.answer, unique)
+        self._mark(id_, _CANCELLED)
+        return self._reply(_cancelled(entry.answer), unique)
+
+    def input_items(self, request: Request, unique: str) -> Reply:
+        """List what one was asked with."""
+        id_ = _id_in(request)
+        given = orjson.loads(self._found(id_).request).get("input") or []
+        items = _items(given, id_)
+        if lists.newest_first(request.query, "desc"):
+            items.reverse()
+        ids, more, unknown = lists.page([item["id"] for item in items], request.query)
+        if unknown is not None and self._strict:
+            raise errors.ApiError(404, f"No item found with id '{unknown}'.", "after")
+        by_id = {item["id"]: item for item in items}
+        return self._reply(orjson.dumps(lists.as_list([by_id[one] for one in ids], more)), unique)
+
+    def _entry(self, id_: str) -> Entry | None:
+        """Return what is stored by an id; None where it never was, or no longer is."""
+        match = _id(id_)
+        entry = self._ring.get(match[1]) if match else None
+        return None if entry is None or entry.mark == _DELETED else entry
+
+    def _found(self, id_: str) -> Entry:
+        """Return what is stored by an id, or something plausible, or raise a 404."""
+        match = _id(id_)
+        entry = self._ring.get(match[1]) if match else None
+        if entry is None and not self._strict:
+            return _plausible(id_)
+        if entry is None or entry.mark == _DELETED:
+            raise errors.no_such_response(id_)
+        return entry
+
+    def _mark(self, id_: str, mark: bytes) -> None:
+        if match := _id(id_):
+            self._ring.mark(match[1], mark)
+
+    def _reply(self, body: bytes, unique: str) -> Reply:
+        return Reply(self._heads.whole, f"req_{unique}", body)
+
+
+def _id_in(request: Request) -> str:
+    """Return the id in ``…/responses/{id}`` and what is below it."""
+    return request.path.partition("/responses/")[2].split("/")[0]
+
+
+def _messages(entries: list[Entry]) -> list[Document]:
+    """Return the messages of what was asked and answered, one after another."""
+    messages = []
+    for entry in entries:
+        messages += as_messages(orjson.loads(entry.request).get("input"))
+        messages += as_messages(orjson.loads(entry.answer)["output"])
+    return messages
+
+
+def _items(given: Any, id_: str) -> list[Document]:
+    """Return an input as items, each with an id."""
+    if isinstance(given, str):
+        given = [{"role": "user", "content": given}]
+    items = []
+    for place, one in enumerate(given):
+        item: Document = {"id": f"msg_{id_.removeprefix('resp_')}{place}", "type": "message", **one}
+        if item["type"] == "message":
+            kind = "output_text" if item.get("role") == "assistant" else "input_text"
+            more: Document = {"annotations": []} if kind == "output_text" else {}
+            if isinstance(item.get("content"), str):
+                item["content"] = [{"type": kind, "text": item["content"], **more}]
+        items.append({"status": "completed", **item})
+    return items
+
+
+def _cancelled(answer: bytes) -> bytes:
+    changed: Document = {"status": "cancelled", "completed_at": None, "output": [], "usage": None}
+    return orjson.dumps(orjson.loads(answer) | changed)
+
+
+def _plausible(id_: str) -> Entry:
+    """Return a response that was never asked for."""
+    ask = ResponsesAsk("0" * 32, {}, "gpt-4o")
+    ask.sent = {"model": ask.model, "input": "Hello"}
+    document = orjson.loads(begun_response(ask, b"completed", 1_700_000_000, ask.echo))
+    part = {"type": "output_text", "text": "Hello from fastmock!", "annotations": [], "logprobs": []}
+    item = {"id": f"msg_{id_.removeprefix('resp_')}", "type": "message", "status": "completed", "role": "assistant"}
+    usage = {
+        "input_tokens": 8,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 5,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 13,
+    }
+    document |= {"id": id_, "completed_at": 1_700_000_000, "output": [item | {"content": [part]}], "usage": usage}
+    return Entry(_PLAUSIBLE, orjson.dumps(document), orjson.dumps(ask.sent))
