@@ -14,7 +14,7 @@ from fastmock.content.template import JsonText
 from fastmock.content.tokens import OfModel
 from fastmock.wire import Answer, Ask, Reply, Request, Stream, ToolCall
 
-_MESSAGE = ("role", "content", "refusal", "tool_calls", "function_call", "annotations")
+_MESSAGE = ("role", "content", "refusal", "tool_calls", "function_call", "annotations", "reasoning_content")
 
 
 class ChatShape:
@@ -29,6 +29,8 @@ class ChatShape:
             message["content"] = OUTPUT
         if saying.refusal is not None:
             message["refusal"] = saying.refusal
+        if saying.reasoning is not None:
+            message["reasoning_content"] = saying.reasoning
         if saying.tool_calls is not None:
             message["tool_calls"] = [
                 {
@@ -66,6 +68,7 @@ class ChatShape:
             tuple(calls),
             message.get("refusal"),
             "tool_calls" if reason == "function_call" else reason,
+            reasoning=message.get("reasoning_content"),
         )
 
     def choice(self, answer: Answer, index: int, ask: Ask) -> Document:
@@ -73,6 +76,8 @@ class ChatShape:
         legacy = ask.demands is not None and ask.demands.legacy
         reason = "function_call" if legacy and answer.finish_reason == "tool_calls" else answer.finish_reason
         message: Document = {"role": "assistant", "content": answer.text, "refusal": answer.refusal, "annotations": []}
+        if answer.reasoning is not None:
+            message["reasoning_content"] = answer.reasoning
         if answer.calls and legacy:
             message["function_call"] = {"name": answer.calls[0].name, "arguments": answer.calls[0].arguments}
         elif answer.calls:
@@ -86,7 +91,10 @@ class ChatShape:
         function = message.get("function_call")
         logprobs = choice.get("logprobs")
         first: Document = {"role": message["role"], "content": None if text is None else ""}
-        deltas: list[tuple[int, Document, Any]] = list(_deltas("content", text, per_chunk, logprobs))
+        deltas: list[tuple[int, Document, Any]] = []
+        if reasoning := message.get("reasoning_content"):  # as DeepSeek and vLLM have it; OpenAI shows none here
+            deltas += _deltas("reasoning_content", reasoning, per_chunk, None)
+        deltas += _deltas("content", text, per_chunk, logprobs)
         if refusal is not None:
             first["refusal"] = ""
             deltas += _deltas("refusal", refusal, per_chunk, logprobs)
@@ -202,7 +210,7 @@ def _choice(choice: Any, index: int) -> Document:
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
         raise ShapeError(path, "must be an object with a 'message' that is one")
     message = choice["message"]
-    for name in ("content", "refusal"):
+    for name in ("content", "refusal", "reasoning_content"):
         if not isinstance(message.get(name), str | None):
             raise ShapeError((*path, "message", name), "must be a string or null")
     calls = message.get("tool_calls")

@@ -94,7 +94,7 @@ class CompletionShape:
 
     def document(self, saying: Saying) -> Document:
         """See ``script.Shape``."""
-        for name in ("tool_calls", "refusal"):
+        for name in ("tool_calls", "refusal", "reasoning"):
             if getattr(saying, name) is not None:
                 raise ShapeError((name,), "is nothing that a legacy completion can say")
         return {"choices": [{"text": OUTPUT if saying.content is None else saying.content}]}

@@ -31,6 +31,7 @@ _OTHERS = [b" the", b",", b" of", b" to", b" and", b" in", b" is", b" it", b" yo
 def count(answer: Answer, vocabulary: Vocabulary) -> int:
     """Return how many tokens an answer has."""
     tokens = vocabulary.count(answer.text or "") + vocabulary.count(answer.refusal or "")
+    tokens += vocabulary.count(answer.reasoning or "")
     for call in answer.calls:
         tokens += 3 + vocabulary.count(call.name) + vocabulary.count(call.arguments)
     return tokens
@@ -105,9 +106,10 @@ class Fitter:
         if not fitted.calls and fitted.refusal is None:
             tool = self._to_call(ask, demands)
             if tool is not None:
-                fitted = Answer(calls=(self._call(ask, tool, place),), finish_reason="tool_calls")
+                calls = (self._call(ask, tool, place),)
+                fitted = Answer(calls=calls, finish_reason="tool_calls", reasoning=answer.reasoning)
             elif demands.json and not is_json(fitted.text, demands.schema is not None):
-                fitted = Answer(text=self._json(ask, demands, place))
+                fitted = Answer(text=self._json(ask, demands, place), reasoning=answer.reasoning)
         if demands.stop and fitted.text:
             fitted = _ended(fitted, demands.stop)
         if fitted is not answer:
@@ -122,7 +124,8 @@ class Fitter:
     ) -> Answer:
         """Return what is left of calls that a rule says."""
         if demands.call == "none" or (ask.results and not repeats):
-            return Answer(text=answer.text if answer.text is not None else otherwise())
+            text = answer.text if answer.text is not None else otherwise()
+            return Answer(text=text, reasoning=answer.reasoning)
         if len(answer.calls) > 1 and (not demands.parallel or demands.legacy):
             return replace(answer, calls=answer.calls[:1])
         return answer

@@ -7,7 +7,7 @@ import orjson
 
 from fastmock.api import checks, responses_ask
 from fastmock.api.heads import Heads
-from fastmock.api.responses_ask import ResponsesAsk
+from fastmock.api.responses_ask import ResponsesAsk, compacted
 from fastmock.api.responses_teller import ResponsesTeller, begun_response
 from fastmock.api.retold import Retold
 from fastmock.api.rulebook import Rulebook
@@ -60,21 +60,9 @@ class Responses:
         return self._reply({"object": "response.input_tokens", "input_tokens": ask.prompt_tokens}, unique)
 
     def compact(self, request: Request, unique: str) -> Reply:
-        """Put a conversation as what users said in it, and an item that stands for the rest."""
-        body = checks.parse(request.body)
-        ask = self.parse(body, unique)
-        said = [message["content"] for message in ask.body["messages"] if message["role"] == "user"]
-        output = [
-            {
-                "id": f"msg_{unique[8:]}{place}",
-                "type": "message",
-                "status": "completed",
-                "role": "user",
-                "content": [{"type": "input_text", "text": text if isinstance(text, str) else ask.user_message}],
-            }
-            for place, text in enumerate(said)
-        ]
-        compaction = {"id": f"cmp_{unique[8:]}", "type": "compaction", "encrypted_content": "gAAAAABmYXN0bW9jaw=="}
+        """Put a conversation as one item, which stands for it in a later request."""
+        ask = self.parse(checks.parse(request.body), unique)
+        compaction = {"id": f"cmp_{unique[8:]}", "type": "compaction", "encrypted_content": compacted(ask)}
         usage = {
             "input_tokens": ask.prompt_tokens,
             "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -83,7 +71,7 @@ class Responses:
             "total_tokens": ask.prompt_tokens,
         }
         answer = {"id": f"resp_{unique}", "object": "response.compaction", "created_at": int(time.time())}
-        return self._reply(answer | {"output": [*output, compaction], "usage": usage}, unique)
+        return self._reply(answer | {"output": [compaction], "usage": usage}, unique)
 
     def _reply(self, document: Document, unique: str) -> Reply:
         return Reply(self._json, f"req_{unique}", orjson.dumps(document))

@@ -4,6 +4,7 @@ What follows, rules and all, then sees a conversation in one form, whichever dia
 """
 
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -276,8 +277,24 @@ def as_messages(given: Any) -> list[Document]:
             messages.append(
                 {"role": "tool", "tool_call_id": item.get("call_id"), "content": _parts(output, index, "output")}
             )
+        elif kind == "compaction":
+            messages += _uncompacted(item.get("encrypted_content"))
         # All other kinds, reasoning among them, say nothing that a rule could look at.
     return messages
+
+
+def compacted(ask: ResponsesAsk) -> str:
+    """Return what stands for a conversation: who spoke, in their order, so that turns go on being counted."""
+    roles = " ".join(message["role"] for message in ask.body["messages"])
+    return b64encode(roles.encode()).decode()
+
+
+def _uncompacted(content: Any) -> list[Document]:
+    try:
+        roles = b64decode(content, validate=True).decode().split()
+    except (TypeError, ValueError):  # it is not of our making
+        return []
+    return [{"role": role, "content": ""} for role in roles if role in chat_ask.ROLES]
 
 
 def _add_message(messages: list[Document], item: Document, index: int) -> None:

@@ -204,7 +204,7 @@ class Rulebook:
 
     def _met(self, ask: Ask, script: Script) -> tuple[Script, list[Answer] | None]:
         """Meet what the request demands of its answer; what was made up before is ready."""
-        key = self._fitter.key(ask, script.prose) if script.text_only else None
+        key = self._fitter.key(ask, script.prose) if script.text_only and not script.thinks else None
         if key is None:
             return script, self._fitted(ask, script)
         if not key:
@@ -237,7 +237,17 @@ class Rulebook:
             script = turns[min(ask.turn, len(turns)) - 1]
         if self._shapes:
             script = self._shaped(ask, script)
-        return script if ask.choices == 1 else script.for_choices(ask.choices)
+        if ask.choices != 1:
+            script = script.for_choices(ask.choices)
+        if script.thinks:
+            self._think(ask, script)
+        return script
+
+    def _think(self, ask: Ask, script: Script) -> None:
+        """Count what a rule says is thought, instead of what the request's effort stands for."""
+        ask.special = True
+        ask.unsaid_tokens -= ask.reasoning_tokens
+        ask.reasoning_tokens = sum(ask.vocabulary.count(answer.reasoning or "") for answer in script.answers(ask))
 
     def _look(self, ask: Ask) -> None:
         for look in self._before:

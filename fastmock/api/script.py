@@ -118,6 +118,7 @@ class Script:
         fixed: what it always says, but for ids; None where that differs from request to request, or in choices.
         only_made: whether what it says is made up, and nothing else.
         retold: what renders it for other dialects, by dialect.
+        thinks: whether it shows what is thought.
         text_only: whether nothing but text is said, and ``prose`` whether it is always the same text, and no JSON.
     """
 
@@ -148,6 +149,7 @@ class Script:
         self._fixed_tokens: dict[Vocabulary, int] = {}
         answers = [shape.answer(choice) for choice in orjson.loads(choices.render(_NOBODY))]
         self.text_only = not any(answer.calls or answer.refusal is not None for answer in answers)
+        self.thinks = any(answer.reasoning is not None for answer in answers)
         self.prose = self.text_only and choices.constant and not any(is_json(answer.text) for answer in answers)
         # Ids alone change nothing in the count, and are put into the chunks that have them.
         others = [shape.answer(choice) for choice in orjson.loads(choices.render(_SOMEBODY))]
@@ -265,7 +267,7 @@ class Script:
     def _counted(self, ask: Ask, answer: Answer) -> int:
         """Count the tokens of an answer. Text that was made up has as many as were asked for."""
         if self.makes and answer.text == ask.output and not answer.calls and answer.refusal is None:
-            return ask.output_tokens
+            return ask.output_tokens + (ask.vocabulary.count(answer.reasoning) if answer.reasoning else 0)
         return count(answer, ask.vocabulary)
 
     def tokens(self, ask: Ask) -> int:

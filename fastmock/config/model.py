@@ -387,14 +387,22 @@ class Saying(Section):
         None, description="The tools that are called; with a `content` beside them or without."
     )
     refusal: str | None = Field(None, description="A text template for a refusal, instead of the assistant's words.")
+    reasoning: str | None = Field(
+        None,
+        description="A text template for what is thought before any of these: the summary of a reasoning item, a "
+        "thinking block, or the `reasoning_content` of a chat message.",
+    )
     response: dict[str, Any] | None = Field(None, description="A whole answer, written in place.")
 
     @model_validator(mode="after")
     def _at_most_one(self) -> "Saying":
-        given = [name for name in Saying.model_fields if getattr(self, name) is not None]
+        names = [name for name in Saying.model_fields if name != "reasoning"]
+        given = [name for name in names if getattr(self, name) is not None]
         if len(given) > 1 and given != ["content", "tool_calls"]:
             shown = " and ".join(repr(name) for name in given)
-            raise ValueError(f"takes one of {', '.join(map(repr, Saying.model_fields))}, not {shown}")
+            raise ValueError(f"takes one of {', '.join(map(repr, names))}, not {shown}")
+        if self.reasoning is not None and given in (["response_file"], ["response"]):
+            raise ValueError(f"takes 'reasoning' or {given[0]!r}, not both: write it there, as 'reasoning_content'")
         return self
 
 
