@@ -5,7 +5,7 @@ import logging
 import re
 import ssl
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from fastmock.api.embeddings import Embeddings
 from fastmock.api.managed import ManagedCompletions, ManagedEmbeddings, compiled
 from fastmock.api.messages import Messages
 from fastmock.api.models import Models
+from fastmock.api.moderations import Moderations
 from fastmock.api.responses import Responses
 from fastmock.api.rulebook import Findings, Rulebook
 from fastmock.api.simulated import simulator
@@ -68,6 +69,7 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     chats = Rulebook(config, "chat_completions", chat.ChatShape(), *common)
     texts = Rulebook(config, "completions", completions.CompletionShape(), *common)
     embeddings = Embeddings(config, made, traffic, vocabularies, findings)
+    moderations = Moderations(config, made, traffic, vocabularies, findings)
     named = settings.responses.manager
     if manager is None and named is not None:
         manager = _manager(named, findings)
@@ -106,27 +108,30 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     routes["/responses"] = {"POST": said_responses}
     routes["/responses/input_tokens"] = {"POST": responses.input_tokens}
     routes["/responses/compact"] = {"POST": responses.compact}
+    routes["/moderations"] = {"POST": moderations}
     routes["/messages"] = {"POST": said_messages}
     routes["/messages/count_tokens"] = {"POST": messages.count_tokens}
     routes["/models"] = {"GET": models.all}
     routes["/chat/completions"]["GET"] = stored.all
     below: list[tuple[str, dict[str, Endpoint]]] = [
-        (r"/models/.+", {"GET": models.one}),
+        (r"/models/.+", {"GET": models.one, "DELETE": models.delete}),
         (r"/chat/completions/[^/]+", {"GET": stored.one, "POST": stored.update, "DELETE": stored.delete}),
         (r"/chat/completions/[^/]+/messages", {"GET": stored.messages}),
         (r"/responses/[^/]+", {"GET": stored_responses.one, "DELETE": stored_responses.delete}),
         (r"/responses/[^/]+/cancel", {"POST": stored_responses.cancel}),
         (r"/responses/[^/]+/input_items", {"GET": stored_responses.input_items}),
     ]
-    for rulebook in (chats, texts):
+    for rulebook in (chats, texts, moderations):
         if len(rulebook.rules) <= _MOST_COMPARED:
             findings.warnings.extend(rulebook.never_win())
     app = App(config, made, routes, below, findings.warnings, [chats, texts], manager, traffic, share, store)
     app.exact = vocabularies is not tokens.estimated
+    app.moderations = moderations
     app.reads = {
-        "messages": (made_chat.parse, chats),
+        "system": (messages.parse, chats),
         "prompt": (made_text.parse, texts),
         "input": (responses.parse, chats),
+        "messages": (made_chat.parse, chats),
     }
     return app
 
@@ -204,7 +209,7 @@ class App:
     Attributes:
         config: what it was compiled from.
         warnings: what worked but maybe not as meant.
-        rulebooks: the rules of each kind of completions.
+        rulebooks: the rules of each kind of completions, and ``moderations`` what is flagged.
         manager: the response manager, which may block; None without one.
         handlers: by method and path, for a runtime that routes by itself; ``elsewhere`` is for all the rest.
         takes_time: whether any answer is spread over time, and ``delays_whole`` whether whole ones are too.
@@ -212,9 +217,11 @@ class App:
         store: keeps answers, for all workers.
         exact: whether tokens are counted exactly.
         reads: for the parameter by which a kind of completions is known, what reads a request, and its rules.
+            Anthropic's messages are known by ``system``, or by the header that its clients send.
     """
 
     exact = False
+    moderations: Moderations
     reads: Mapping[str, tuple[Callable[[dict[str, Any], str], Ask], Rulebook]]
 
     def __init__(
@@ -260,7 +267,13 @@ class App:
     @property
     def rules(self) -> int:
         """How many patterns there are in all."""
-        return sum(len(rulebook.rules) for rulebook in self.rulebooks)
+        return sum(len(rulebook.rules) for rulebook in self.rulebooks) + len(self.moderations.rules)
+
+    def never_win(self) -> Iterator[str]:
+        """Say which patterns can never win, and why; it takes time with the square of their number."""
+        for rulebook in self.rulebooks:
+            yield from rulebook.never_win()
+        yield from self.moderations.never_win()
 
     def handle(self, request: Request) -> Answer:
         """Answer a request, whatever it is."""
@@ -273,9 +286,11 @@ class App:
             ApiError: the request is wrong.
         """
         parsed = checks.parse(body)
-        read, rulebook = self.reads[next((name for name in ("prompt", "input") if name in parsed), "messages")]
+        request = Request("POST", "", headers, body)
+        named = next((name for name in self.reads if name in parsed), "messages")
+        read, rulebook = self.reads["system" if anthropic.speaks(request) else named]
         ask = read(parsed, unique())
-        ask.request = Request("POST", "", headers, body)
+        ask.request = request
         return rulebook.explain(ask)
 
     def refuse(self, error: errors.ApiError, request: Request, name: str = "") -> Reply:

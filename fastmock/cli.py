@@ -14,7 +14,7 @@ from fastmock import __version__
 from fastmock.api.errors import ApiError
 from fastmock.app import App, compile_layers
 from fastmock.config.load import Config, SettingPath
-from fastmock.config.model import Pattern, Saying
+from fastmock.config.model import ModerationPattern, Pattern, Saying
 from fastmock.config.problems import ConfigError
 from fastmock.config.schema import json_schema
 from fastmock.responses import ResponseManager
@@ -149,13 +149,21 @@ def listing(app: App) -> Iterator[str]:
     for rulebook in app.rulebooks:
         yield f"{rulebook.section}"
         for rule, name in zip([*rulebook.rules, rulebook.default], rulebook.names, strict=True):
-            match = rule.match.model_dump(exclude_none=True, by_alias=True) if isinstance(rule, Pattern) else {}
-            priority = f"{rule.priority:>6}" if isinstance(rule, Pattern) else " " * 6
-            when = ", ".join(f"{key} {value!r}" for key, value in match.items()) or "always"
-            yield f"{priority}  {name}: {when} -> {_said(rule)}"
-    seen = set(app.warnings)
-    for warning in (*app.warnings, *(w for rulebook in app.rulebooks for w in rulebook.never_win() if w not in seen)):
+            yield _line(rule if isinstance(rule, Pattern) else None, name, _said(rule))
+    if app.moderations.rules:
+        yield "moderations"
+        for moderated, name in zip(app.moderations.rules, app.moderations.names, strict=True):
+            yield _line(moderated, name, ", ".join(moderated.flag) or "nothing")
+    for warning in dict.fromkeys((*app.warnings, *app.never_win())):
         yield f"warning: {warning}"
+
+
+def _line(rule: Pattern | ModerationPattern | None, name: str, said: str) -> str:
+    """Say what a rule does; None stands for the default."""
+    match = {} if rule is None else rule.match.model_dump(exclude_none=True, by_alias=True)
+    priority = " " * 6 if rule is None else f"{rule.priority:>6}"
+    when = ", ".join(f"{key} {value!r}" for key, value in match.items()) or "always"
+    return f"{priority}  {name}: {when} -> {said}"
 
 
 def _said(source: Saying) -> str:

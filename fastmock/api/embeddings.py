@@ -48,10 +48,8 @@ class Embeddings:
         body = checks.parse(request.body)
         reply = self.say(body, unique)
         if self._traffic.delays_whole:  # an embedding is all prefill: it takes the time to first token
-            timing = self._traffic.profile(body["model"], None, request).timing
-            if timing and not timing.instant_whole:
-                tokens = _tokens(body["input"], self._vocabularies(body["model"]))
-                self._traffic.delay(reply, timing, 1, tokens, request)
+            tokens = _tokens(body["input"], self._vocabularies(body["model"]))
+            self._traffic.delay_of_prefill(reply, body["model"], tokens, request)
         return reply
 
     def say(self, body: dict[str, Any], unique: str, file: str | None = None) -> Reply:

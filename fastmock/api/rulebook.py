@@ -1,6 +1,6 @@
 """The rules of one endpoint, compiled: which answer a request gets, and that answer made ready."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +10,7 @@ from fastmock.api.script import Rendering, Script, Shape, ShapeError
 from fastmock.api.traffic import Traffic
 from fastmock.config.documents import DocumentError
 from fastmock.config.load import Config, SettingPath
-from fastmock.config.model import Answers, Match, Pattern, Saying, Source
+from fastmock.config.model import Answers, Match, ModerationPattern, Pattern, Saying, Source
 from fastmock.config.problems import Problem, dotted
 from fastmock.content.template import TemplateError
 from fastmock.rules.explain import Explainer, Verdict
@@ -54,7 +54,20 @@ def read_source(config: Config, source: Saying, path: SettingPath, findings: Fin
     return document, str(file), ()
 
 
-def _check_regexes(match: Match, path: SettingPath, findings: Findings) -> None:
+def ordered(patterns: Sequence[Pattern | ModerationPattern]) -> list[int]:
+    """Return the places of patterns in the order in which they are tried."""
+    return sorted(range(len(patterns)), key=lambda place: -patterns[place].priority)
+
+
+def never_win(matches: Sequence[Match], names: Sequence[str]) -> Iterator[str]:
+    """Say which of some rules can never win, and why; it takes time with the square of their number."""
+    for number, earlier in hidden(matches):
+        why = "its conditions exclude each other" if earlier == number else f"{names[earlier]} comes before it"
+        yield f"{names[number]} can never win: {why}"
+
+
+def check_regexes(match: Match, path: SettingPath, findings: Findings) -> None:
+    """Check the patterns of a match."""
     for inner, at in within(match, path):
         if inner.content_regex is None:
             continue
@@ -110,14 +123,14 @@ class Rulebook:
         self._compiled: dict[str, Script | None] = {}
         self._made: dict[tuple[Script, tuple[Any, ...]], Script] = {}
         at: SettingPath = ("responses", section)
-        order = sorted(range(len(answers.patterns)), key=lambda place: -answers.patterns[place].priority)
+        order = ordered(answers.patterns)
         matches = []
         scripts = []
         turns: dict[int, list[Script | None]] = {}
         for place in order:
             pattern, path = answers.patterns[place], (*at, "patterns", place)
             matches.append(pattern.match)
-            _check_regexes(pattern.match, (*path, "match"), findings)
+            check_regexes(pattern.match, (*path, "match"), findings)
             if pattern.responses is None:
                 scripts.append(self._script(pattern, path, findings, _repeats(pattern)))
             else:
@@ -157,9 +170,7 @@ class Rulebook:
 
     def never_win(self) -> Iterator[str]:
         """Say which patterns can never win, and why; it takes time with the square of their number."""
-        for number, earlier in hidden([rule.match for rule in self.rules]):
-            why = "its conditions exclude each other" if earlier == number else f"{self.names[earlier]} comes before it"
-            yield f"{self.names[number]} can never win: {why}"
+        yield from never_win([rule.match for rule in self.rules], self.names)
 
     def _script(self, source: Saying, path: SettingPath, findings: Findings, repeats: bool = False) -> Script | None:
         """Compile what is said; equal ones, of which there may be thousands, once."""

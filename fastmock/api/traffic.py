@@ -214,6 +214,12 @@ class Traffic:
         """Have a whole answer of ``tokens`` tokens take its time."""
         reply.dues = timing.pause(tokens, prompt_tokens, self._random(timing, request))
 
+    def delay_of_prefill(self, reply: Reply, model: str, tokens: int, request: Request) -> None:
+        """Have an answer that is no text take the time to first token."""
+        timing = self.profile(model, None, request).timing
+        if timing and not timing.instant_whole:
+            self.delay(reply, timing, 1, tokens, request)
+
     def spread(
         self, steps: Sequence[int], timing: Timing, prompt_tokens: int, request: Request | None
     ) -> Iterator[float]:

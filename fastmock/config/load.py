@@ -18,6 +18,7 @@ SettingPath = tuple[str | int, ...]
 DEFAULT_FILES = ("config.json", "config.yaml", "config.yml", "mock_config.json", "mock_config.yaml")
 _FILE_VARIABLES = ("FASTMOCK_CONFIG", "MOCK_OPENAI_CONFIG")
 _STUB_PATTERN = {"match": {}, "content": ""}
+_STUB_MODERATION: dict[str, Any] = {"match": {}, "flag": []}
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,10 @@ def _prune(data: Any, loc: tuple[str | int, ...]) -> Any:
     if holder is None:
         return {}
     if "patterns" in loc and loc.index("patterns") + 2 >= len(loc) and isinstance(holder, list):
-        holder[key] = dict(_STUB_PATTERN)  # type: ignore[index]
+        stub = _STUB_MODERATION if "moderations" in loc else _STUB_PATTERN
+        holder[key] = dict(stub)  # type: ignore[index]
+    elif key == "flag":  # it is required: without it there would be one error more
+        holder[key] = []
     else:
         del holder[key]
     return data

@@ -41,6 +41,10 @@ def _id_is_card(value: Any) -> Any:
     return {"id": value} if isinstance(value, str) else value
 
 
+def _names_are_keys(value: Any) -> Any:
+    return dict.fromkeys(map(str, value)) if isinstance(value, list) else value
+
+
 def _number_is_amount(value: Any) -> Any:
     """Take a number, also one from a variable of the environment, for a constant amount."""
     if isinstance(value, str):
@@ -519,12 +523,55 @@ class EmbeddingAnswers(Section):
     )
 
 
+Category = Literal[
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/intent",
+    "self-harm/instructions",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+]
+Score = Annotated[float, Field(ge=0, le=1)]
+
+
+class ModerationPattern(Section):
+    """A rule: when `match` holds, and no pattern of higher priority or earlier place does, flag this."""
+
+    name: str | None = Field(None, description="What to call it in messages.")
+    match: Match = Field(description="What the request must look like; `content` is what is moderated.")
+    priority: int = Field(0, description="The highest wins; equals are tried in file order.")
+    flag: Annotated[
+        dict[Category, Score | None],
+        BeforeValidator(_names_are_keys, json_schema_input_type=list[Category] | dict[Category, Score | None]),
+    ] = Field(
+        description="The categories that are flagged: a list, or the score of each; with none nothing is flagged."
+    )
+
+
+class ModerationAnswers(Section):
+    """What moderations flag."""
+
+    patterns: list[ModerationPattern] = Field(
+        [], description="The rules, tried by priority, then in order. Where none matches, nothing is flagged."
+    )
+
+
 class Responses(Section):
     """What is said, by endpoint."""
 
-    chat_completions: Answers = Field(Answers(), description="`POST /v1/chat/completions`.")
+    chat_completions: Answers = Field(
+        Answers(), description="`POST /v1/chat/completions`, `/v1/responses` and `/v1/messages`."
+    )
     completions: Answers = Field(Answers(), description="`POST /v1/completions`.")
     embeddings: EmbeddingAnswers = Field(EmbeddingAnswers(), description="`POST /v1/embeddings`.")
+    moderations: ModerationAnswers = Field(ModerationAnswers(), description="`POST /v1/moderations`.")
     manager: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
         None, description="A class of yours that says the answers, as `package.module:Class`."
     )

@@ -1,0 +1,126 @@
+"""``POST /v1/moderations``: scores hashed from what is moderated, and what rules flag."""
+
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from typing import Any, get_args
+
+import orjson
+
+from fastmock.api import checks, errors
+from fastmock.api.heads import Heads
+from fastmock.api.rulebook import Findings, check_regexes, never_win, ordered
+from fastmock.api.traffic import Traffic
+from fastmock.config.load import Config, SettingPath
+from fastmock.config.model import Category
+from fastmock.content.tokens import OfModel
+from fastmock.rules.index import DEFAULT, Index
+from fastmock.wire import Ask, Reply, Request
+
+_MODEL = "omni-moderation-latest"  # of a request that names none
+_CATEGORIES: tuple[str, ...] = get_args(Category)
+_OF_IMAGES = frozenset(name for name in _CATEGORIES if name.startswith(("self-harm", "violence")) or name == "sexual")
+_PATH: SettingPath = ("responses", "moderations", "patterns")
+
+
+class Moderations:
+    """The endpoint.
+
+    Attributes:
+        rules: the patterns, in the order in which they are tried.
+        names: what each is called.
+    """
+
+    def __init__(
+        self, config: Config, made: Heads, traffic: Traffic, vocabularies: OfModel, findings: Findings
+    ) -> None:
+        """Compile the patterns; what is wrong goes to ``findings``."""
+        settings = config.settings
+        patterns = settings.responses.moderations.patterns
+        places = ordered(patterns)
+        self.rules = [patterns[place] for place in places]
+        self.names = [patterns[place].name or f"moderations.patterns[{place}]" for place in places]
+        for place in places:
+            check_regexes(patterns[place].match, (*_PATH, place, "match"), findings)
+        if not findings.problems:
+            self._index = Index([rule.match for rule in self.rules])
+        self._listed = checks.listed(settings.models)
+        self._seed = settings.seed
+        self._json = made.get(200)
+        self._traffic = traffic
+        self._vocabularies = vocabularies
+
+    def never_win(self) -> Iterator[str]:
+        """Say which patterns can never win, and why."""
+        return never_win([rule.match for rule in self.rules], self.names)
+
+    def __call__(self, request: Request, unique: str) -> Reply:
+        """Answer a request."""
+        body = checks.parse(request.body)
+        model = _MODEL if body.get("model") is None else checks.model_of(body)
+        if self._listed is not None and model not in self._listed:
+            raise errors.no_such_model(model)
+        results = []
+        tokens = 0
+        for text, kinds in _inputs(body.get("input")):
+            ask = Ask(unique, body, model)
+            ask.endpoint = "moderations"
+            ask.request = request
+            ask.user_message = text
+            tokens += self._vocabularies(model).count(text)
+            results.append(self._result(ask, kinds))
+        answer = {"id": f"modr-{unique[8:]}", "model": model, "results": results}
+        reply = Reply(self._json, f"req_{unique}", orjson.dumps(answer))
+        if self._traffic.delays_whole:  # like an embedding it is all prefill
+            self._traffic.delay_of_prefill(reply, model, tokens, request)
+        reply.model = model
+        return reply
+
+    def _result(self, ask: Ask, kinds: frozenset[str]) -> dict[str, Any]:
+        rule = self._index.pick(ask)
+        flagged: Mapping[Any, float | None] = {} if rule == DEFAULT else self.rules[rule].flag
+        scores = {}
+        for name in _CATEGORIES:
+            hashed = blake2b(b"%d:%b:%b" % (self._seed, name.encode(), ask.user_message.encode()), digest_size=4)
+            share = int.from_bytes(hashed.digest(), "big") / 2**32
+            if name not in flagged:
+                scores[name] = 1e-6 + 0.001 * share**4  # most of them next to nothing
+            else:
+                given = flagged[name]
+                scores[name] = 0.8 + 0.199 * share if given is None else given
+        of_text = kinds & _TEXT
+        applied = {name: sorted(kinds if name in _OF_IMAGES else of_text, reverse=True) for name in _CATEGORIES}
+        return {
+            "flagged": bool(flagged),
+            "categories": {name: name in flagged for name in _CATEGORIES},
+            "category_scores": scores,
+            "category_applied_input_types": applied,
+        }
+
+
+_TEXT = frozenset(("text",))
+
+
+def _inputs(given: Any) -> list[tuple[str, frozenset[str]]]:
+    """Return the texts that are moderated, each with the kinds of input that it came with."""
+    if type(given) is str:
+        return [(given, _TEXT)]
+    if given is None:
+        raise errors.missing("input")
+    if type(given) is not list:
+        raise errors.wrong_type("input", "one of a string, array of strings, or array of objects", given)
+    if not given:
+        raise errors.empty_array("input")
+    if type(given[0]) is str:
+        for place, text in enumerate(given):
+            checks.string(text, f"input[{place}]")
+        return [(text, _TEXT) for text in given]
+    texts, kinds = [], set()
+    for place, part in enumerate(given):
+        checks.object_(part, f"input[{place}]")
+        kind = part.get("type")
+        checks.among("text", "image_url")(kind, f"input[{place}].type")
+        if kind == "text":
+            checks.string(part.get("text"), f"input[{place}].text")
+            texts.append(part["text"])
+        kinds.add("text" if kind == "text" else "image")
+    return [(" ".join(texts), frozenset(kinds))]
