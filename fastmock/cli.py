@@ -250,7 +250,7 @@ def _tokens(app: App) -> str:
 def _origin(config: Config) -> str:
     if config.file is None:
         return "built in (no ./config.json or ./config.yaml here)"
-    return str(config.file if config.file.is_absolute() else Path(config.file))
+    return f"{config.file}, {config.form}" if config.form else str(config.file)
 
 
 def run() -> None:

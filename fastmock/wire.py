@@ -91,6 +91,7 @@ class Stream:
             step ahead of what is sent, so that what a step waits for may depend on the load.
         cut: returns the bytes of the steps from one number up to another. What is due together is made and sent in one:
             under load that saves most of the cost.
+        failed: returns what is sent instead of the rest when a step cannot be made: an error in the dialect's form.
         model, rule, more: as in Reply.
     """
 
@@ -98,11 +99,19 @@ class Stream:
     rule = ""
     more: Headers = ()
 
-    def __init__(self, head: Head, request_id: str, dues: Iterator[float], cut: Callable[[int, int], bytes]) -> None:
+    def __init__(
+        self,
+        head: Head,
+        request_id: str,
+        dues: Iterator[float],
+        cut: Callable[[int, int], bytes],
+        failed: Callable[[], bytes] = bytes,
+    ) -> None:
         self.head = head
         self.request_id = request_id
         self.dues = dues
         self.cut = cut
+        self.failed = failed
 
 
 class Tool(NamedTuple):

@@ -86,6 +86,11 @@ def put(error: ApiError) -> ApiError:
     return ApiError(status, message, error.param, error.code, kind, error.headers)
 
 
+def in_stream(error: ApiError, request_id: str) -> bytes:
+    """Return an error as a stream of events says it."""
+    return b"event: error\ndata: %b\n\n" % envelope(put(error), request_id)
+
+
 def envelope(error: ApiError, request_id: str) -> bytes:
     """Return the body that says an error, which ``put`` returned."""
     inner = {"type": error.kind, "message": error.message}

@@ -46,6 +46,11 @@ class ApiError(Exception):
         return orjson.dumps({"error": inner})
 
 
+def in_stream(error: ApiError, request_id: str) -> bytes:
+    """Return an error as a stream of chunks says it."""
+    return b"data: %b\n\n" % error.body()
+
+
 def bad_json() -> ApiError:
     """400: the body is not JSON, or not UTF-8."""
     return ApiError(

@@ -1,9 +1,9 @@
 """The constant headers of answers."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from fastmock.api.errors import ORGANIZATION
+from fastmock.api.errors import ORGANIZATION, ApiError, in_stream
 from fastmock.wire import Head, Headers
 
 JSON = "application/json"
@@ -38,15 +38,16 @@ class Heads:
 
 
 class OfAnswers(NamedTuple):
-    """The heads of what is said: whole, and as a stream."""
+    """The heads of what is said, whole and as a stream, and what writes an error in the midst of a stream."""
 
     whole: Head
     events: Head
+    error: Callable[[ApiError, str], bytes]
 
 
-def of_answers(made: Heads) -> OfAnswers:
-    """Return both."""
-    return OfAnswers(made.get(200), made.get(200, EVENTS, (("cache-control", "no-cache"),)))
+def of_answers(made: Heads, error: Callable[[ApiError, str], bytes] = in_stream) -> OfAnswers:
+    """Return them; ``error`` is given an error and the request's id."""
+    return OfAnswers(made.get(200), made.get(200, EVENTS, (("cache-control", "no-cache"),)), error)
 
 
 class Origins:

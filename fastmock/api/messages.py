@@ -24,7 +24,7 @@ class Messages:
     def __init__(self, rulebook: Rulebook, vocabularies: OfModel, seed: int) -> None:
         self._rulebook = rulebook
         self._vocabularies = vocabularies
-        self._heads = of_answers(anthropic.heads())
+        self._heads = of_answers(anthropic.heads(), anthropic.in_stream)
         self._thinking = lorem(_THINKING, seed, "thinking")
         self._retold = Retold(MessagesTeller(self._thinking), rulebook.per_chunk)
 

@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 
 from fastmock.api import checks, responses_ask
-from fastmock.api.heads import Heads
+from fastmock.api.heads import Heads, of_answers
 from fastmock.api.responses_ask import ResponsesAsk, compacted
-from fastmock.api.responses_teller import ResponsesTeller, begun_response
+from fastmock.api.responses_teller import ResponsesTeller, begun_response, error_event
 from fastmock.api.retold import Retold
 from fastmock.api.rulebook import Rulebook
 from fastmock.api.script import Script
@@ -29,7 +29,7 @@ class Responses:
         self._rulebook = rulebook
         self._vocabularies = vocabularies
         self._stored = stored
-        self._json = made.get(200)
+        self._heads = of_answers(made, error_event)
         self._model = model
         self._retold = Retold(ResponsesTeller(seed), rulebook.per_chunk)
 
@@ -46,7 +46,7 @@ class Responses:
     def tell(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
         """See ``managed.Dialect``."""
         assert isinstance(ask, ResponsesAsk)  # noqa: S101 - ``parse`` made it
-        reply = self._rulebook.send(ask, self._retold.of(script), answers)
+        reply = self._rulebook.send(ask, self._retold.of(script), answers, self._heads)
         if ask.keep:
             self._stored.keep(ask)
         if ask.background and isinstance(reply, Reply) and not ask.stream:
@@ -74,4 +74,4 @@ class Responses:
         return self._reply(answer | {"output": [compaction], "usage": usage}, unique)
 
     def _reply(self, document: Document, unique: str) -> Reply:
-        return Reply(self._json, f"req_{unique}", orjson.dumps(document))
+        return Reply(self._heads.whole, f"req_{unique}", orjson.dumps(document))

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from fastmock.api.chat import logprobs_of, pieces
+from fastmock.api.errors import ApiError
 from fastmock.api.responses_ask import ResponsesAsk
-from fastmock.api.retold import OWN, Events, Told, call_id
+from fastmock.api.retold import OWN, Events, Told, call_id, event_bytes
 from fastmock.content.made import lorem
 from fastmock.content.pieces import sized
 from fastmock.wire import Answer, Ask, ToolCall
@@ -68,6 +69,12 @@ class ResponsesTeller:
         end = b"incomplete" if told.answer.finish_reason in _REASONS else b"completed"
         opening = _event(b"created", 0, begun) + _event(b"in_progress", 1, begun)
         return opening, _event(end, _OPENING + told.events, ask.whole)
+
+
+def error_event(error: ApiError, request_id: str) -> bytes:
+    """Return an error as a stream of events says it."""
+    event = {"type": "error", "sequence_number": 0, "code": error.code or error.kind, "message": error.message}
+    return event_bytes(event | {"param": error.param})
 
 
 def _event(kind: bytes, number: int, response: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """The rules of one endpoint, compiled: which answer a request gets, and that answer made ready."""
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from fastmock.api import checks, errors, heads
@@ -22,6 +22,7 @@ from fastmock.wire import Answer, Ask, Reply, Stream
 
 _MOST_MADE = 512  # answers that were made up to demands and are kept ready
 _LONGEST_HEADER = 500  # characters of the header that explains
+_BROKEN = errors.server_error()
 _CONVERSATION = ("turn", "messages", "last_role", "tool_result")
 
 
@@ -315,18 +316,18 @@ class Rulebook:
         return script
 
     def send(
-        self, ask: Ask, script: Rendering, answers: list[Answer] | None = None, pair: heads.OfAnswers | None = None
+        self, ask: Ask, script: Rendering, answers: list[Answer] | None = None, kind: heads.OfAnswers | None = None
     ) -> Reply | Stream:
         """Render what is said, by the script or else ``answers``: whole, or as the stream that was asked for.
 
-        ``pair`` are the heads of the answers, where they are not OpenAI's.
+        ``kind`` are the heads of the answers, where they are not those of chat.
         """
-        json, events = pair or self._heads
+        kind = kind or self._heads
         timing = None
         if self._shapes:
             timing = self._traffic.profile(ask.model, self._sources[ask.rule], ask.request).timing
         if not ask.stream:
-            reply = Reply(json, f"req_{ask.unique}", script.whole(ask, answers))
+            reply = Reply(kind.whole, f"req_{ask.unique}", script.whole(ask, answers))
             if timing and not timing.instant_whole:
                 fresh = ask.prompt_tokens - ask.cached_tokens
                 self._traffic.delay(reply, timing, script.length(ask, answers), fresh, ask.request)
@@ -335,16 +336,17 @@ class Rulebook:
             raise errors.streaming_off()
         roll = script.roll(ask, answers, self._padded if ask.obfuscation is None else ask.obfuscation)
         if not timing:
-            return Reply(events, f"req_{ask.unique}", roll.all())
+            return Reply(kind.events, f"req_{ask.unique}", roll.all())
         fresh = ask.prompt_tokens - ask.cached_tokens
         dues = self._traffic.spread(roll.steps, timing, fresh, ask.request)
-        return Stream(events, f"req_{ask.unique}", dues, roll.cut)
+        request_id = f"req_{ask.unique}"
+        return Stream(kind.events, request_id, dues, roll.cut, partial(kind.error, _BROKEN, request_id))
 
     def _send_noted(
-        self, ask: Ask, script: Rendering, answers: list[Answer] | None = None, pair: heads.OfAnswers | None = None
+        self, ask: Ask, script: Rendering, answers: list[Answer] | None = None, kind: heads.OfAnswers | None = None
     ) -> Reply | Stream:
         """Render, and note what is wanted."""
-        answer = Rulebook.send(self, ask, script, answers, pair)
+        answer = Rulebook.send(self, ask, script, answers, kind)
         for note in self._notes:
             note(ask, answer)
         return answer

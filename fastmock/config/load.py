@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from fastmock.config.documents import DocumentError, read_document, read_samples
+from fastmock.config.mockllm import Translation, is_mockllm
 from fastmock.config.model import Amount, Section, Settings, Source
 from fastmock.config.problems import Problem, did_you_mean, dotted
 
@@ -26,13 +27,14 @@ class Config:
     """Settings and where they came from.
 
     ``file`` is None when nothing but defaults, environment and flags was used; ``origins`` maps a path to the flag
-    or variable that set it.
+    or variable that set it; ``form`` says what the file is where it is another program's.
     """
 
     settings: Settings
     file: Path | None = None
     origins: Mapping[SettingPath, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    form: str = ""
     _documents: dict[str, tuple[Any, Path]] = field(default_factory=dict)
 
     def where(self, path: SettingPath) -> str:
@@ -91,8 +93,14 @@ def load(
         parts and serves to find further errors, not to be served.
     """
     path, data, problems = _read(file, environ, directory)
+    warnings: list[str] = []
+    form = ""
+    if is_mockllm(data):
+        read = Translation(data, str(path or ""))
+        data, warnings, form = read.settings, read.warnings, "a mockllm file"
+        problems += read.problems
     origins: dict[SettingPath, str] = {}
-    warnings = _lay_environment(data, origins, environ)
+    warnings += _lay_environment(data, origins, environ)
     for at, value in flags.items():
         _put(data, at, value)
         origins[at] = f"flag --{str(at[-1]).replace('_', '-')}"
@@ -107,7 +115,7 @@ def load(
             for loc in reversed(dict.fromkeys(detail["loc"] for detail in details)):  # so that indexes stay true
                 data = _prune(data, loc)
         else:
-            return Config(settings, path, origins, tuple(warnings)), problems
+            return Config(settings, path, origins, tuple(warnings), form), problems
 
 
 def _read(

@@ -188,7 +188,7 @@ class _Adapter:
             play = _Waiting(self._wheel, proto, pacer, partial(proto.response_bytes, status, headers, answer.body))
         else:
             transport = proto.response_stream(status, headers)
-            pacer = Pacer(answer.dues, answer.cut, start, app.share)
+            pacer = Pacer(answer.dues, answer.cut, start, app.share, answer.failed)
             play = _Streaming(self._wheel, proto, pacer, transport, self._readers, scope.client)
         due = play.step(time.monotonic())
         if due is not None:

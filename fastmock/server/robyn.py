@@ -203,7 +203,8 @@ class _Adapter:
         for name, value in answer.more:
             headers.set(name, value)
         if isinstance(answer, Stream):
-            pacer = Pacer(answer.dues, answer.cut, time.monotonic(), self._live.app.share)
+            share = self._live.app.share
+            pacer = Pacer(answer.dues, answer.cut, time.monotonic(), share, answer.failed)
             return _Streaming(answer.head.status, headers, _Frames(pacer, self.streams, self._keep_state))
         return self._response(answer.head.status, headers, answer.body)
 

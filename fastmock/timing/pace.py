@@ -5,6 +5,7 @@ start of its answer; on waking, all that is due goes out in one write. A stream 
 pieces, of which the last is on time: of 5,000 streams on one core the last end 6 % late instead of 10 %.
 """
 
+import logging
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
@@ -23,6 +24,8 @@ class Lateness(Protocol):
         """Return the counts to add to, when the first of the steps that are sent at ``now`` was due at ``due``."""
 
 
+_LOG = logging.getLogger("fastmock")
+
 _BEHIND = 0.02  # seconds; a visit that is later than that is a sign of overload
 _COARSE = 0.15  # seconds of an answer that then go out at once: fewer and larger writes
 
@@ -39,7 +42,7 @@ class Pacer:
         due: when the next step is to be sent, in seconds of the caller's monotonic clock; None when there are no more.
     """
 
-    __slots__ = ("_ahead", "_beyond", "_cut", "_dues", "_late", "_start", "_taken", "due")
+    __slots__ = ("_ahead", "_beyond", "_cut", "_dues", "_failed", "_late", "_start", "_taken", "due")
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Pacer:
         cut: Callable[[int, int], bytes],
         start: float,
         late: Lateness,
+        failed: Callable[[], bytes] = bytes,
     ) -> None:
         """Begin to walk.
 
@@ -55,11 +59,13 @@ class Pacer:
             cut: returns the bytes of a stretch of steps.
             start: the reading of the clock when the request came in.
             late: where the lateness of each step is counted.
+            failed: returns what ends the answer when its bytes cannot be made.
         """
         self._dues = dues
         self._cut = cut
         self._start = start
         self._late = late
+        self._failed = failed
         self._taken = 0
         self._ahead: list[float] = []  # when the steps are due that the next visit is for; the visit is at the last
         self._beyond: float | None = None  # a due time that has been drawn and is later than that
@@ -98,4 +104,9 @@ class Pacer:
                 following = ahead[-1]
         self.due = following
         self._taken = end
-        return self._cut(begin, end)
+        try:
+            return self._cut(begin, end)
+        except Exception:
+            _LOG.exception("a stream failed half-way; this is a defect of fastmock")
+            self.due = None
+            return self._failed()

@@ -1,0 +1,111 @@
+"""A mockllm ``responses.yml`` taken as a configuration.
+
+Its form, and what mockllm does with it (source: its release of April 2025):
+
+    responses:            # the last user message, exactly -> the answer
+      "what colour is the sky?": "Blue."
+    defaults:
+      unknown_response: "I don't know."
+    settings:
+      lag_enabled: true   # an answer takes len(answer) / (lag_factor * 10) seconds
+      lag_factor: 10
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastmock.config.documents import MARK
+from fastmock.config.model import Responses
+from fastmock.config.problems import Problem, did_you_mean, dotted
+
+SettingPath = tuple[str | int, ...]
+
+_UNKNOWN = "I don't know the answer to that."  # said where the file says nothing, as by mockllm
+_FACTOR = 10  # likewise
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "responses": (),
+    "defaults": ("unknown_response",),
+    "settings": ("lag_enabled", "lag_factor"),
+}
+
+
+def is_mockllm(data: Mapping[Any, Any]) -> bool:
+    """Return whether a document is one, by its shape: prompts and their answers where fastmock has its endpoints."""
+    answers = data.get("responses")
+    if not isinstance(answers, Mapping) or not data.keys() <= _PARTS.keys():
+        return False
+    if not answers:
+        return len(data) > 1
+    ours = Responses.model_fields.keys()
+    if any(name in ours or isinstance(answer, Mapping) for name, answer in answers.items()):
+        return False
+    return not all(did_you_mean(str(name), ours) for name in answers)
+
+
+class Translation:
+    """A document as settings.
+
+    Attributes:
+        settings: what it stands for.
+        problems: what is wrong with it.
+        warnings: what has no effect.
+    """
+
+    def __init__(self, data: Mapping[Any, Any], file: str) -> None:
+        """Translate what stands in ``file``."""
+        self._file = file
+        self.problems: list[Problem] = []
+        self.warnings: list[str] = []
+        parts = {name: self._part(data, name, known) for name, known in _PARTS.items()}
+        self._factor = self._lag(parts["settings"])
+        patterns = []
+        for prompt, answer in parts["responses"].items():
+            if isinstance(prompt, str):
+                said = self._said(answer, ("responses", prompt))
+                patterns.append({"match": {"content": _text(prompt)}, **said})
+            else:
+                self._wrong(("responses", str(prompt)), "must be a text; write the prompt in quotes")
+        default = self._said(parts["defaults"].get("unknown_response", _UNKNOWN), ("defaults", "unknown_response"))
+        answers = {"patterns": patterns, "default": default}
+        # mockllm asks for no key.
+        self.settings: dict[str, Any] = {"auth": {"mode": "off"}, "responses": {"chat_completions": answers}}
+
+    def _wrong(self, path: SettingPath, message: str) -> None:
+        self.problems.append(Problem(self._file, dotted(path), message))
+
+    def _part(self, data: Mapping[Any, Any], name: str, known: tuple[str, ...]) -> Mapping[Any, Any]:
+        part = {} if data.get(name) is None else data[name]
+        if not isinstance(part, Mapping):
+            self._wrong((name,), "must be an object")
+            return {}
+        for inner in part if known else ():
+            if inner not in known:
+                near = did_you_mean(str(inner), known)
+                self.warnings.append(f"{self._file}: {name}.{inner}: has no effect, as with mockllm{near}")
+        return part
+
+    def _lag(self, settings: Mapping[Any, Any]) -> float | None:
+        """Return the factor of the lag; None where there is none."""
+        enabled, factor = settings.get("lag_enabled", False), settings.get("lag_factor", _FACTOR)
+        if not isinstance(enabled, bool):
+            self._wrong(("settings", "lag_enabled"), f"must be true or false, not {enabled!r}")
+        if not isinstance(factor, int | float) or isinstance(factor, bool) or factor <= 0:
+            self._wrong(("settings", "lag_factor"), f"must be a number above 0, not {factor!r}")
+            return None
+        return factor if enabled else None
+
+    def _said(self, answer: Any, path: SettingPath) -> dict[str, Any]:
+        if not isinstance(answer, str):
+            self._wrong(path, f"must be a text, not {answer!r}; write it in quotes")
+            return {}
+        text = _text(answer)
+        said: dict[str, Any] = {"content": text.replace("$", "$$")}
+        if self._factor is not None:
+            word = 100 * len(text) / self._factor / (len(text.split()) or 1)  # milliseconds
+            said["latency"] = {"ttft": word, "itl": word}
+        return said
+
+
+def _text(value: str) -> str:
+    """Return a text as it was written: none of it is a variable."""
+    return f"${value.removeprefix(MARK)}" if value.startswith(MARK) else value
