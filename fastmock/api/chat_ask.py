@@ -87,8 +87,8 @@ class ChatAsk(Ask):
             place -= 1
         if place == len(messages):
             return ()
-        named = {call.get("id"): name for message in messages[:place] for call, name in _calls(message)}
-        return tuple(str(named.get(one.get("tool_call_id")) or one.get("name") or "") for one in messages[place:])
+        named = {str(call.get("id")): name for message in messages[:place] for call, name in _calls(message)}
+        return tuple(str(named.get(str(one.get("tool_call_id"))) or one.get("name") or "") for one in messages[place:])
 
 
 def _calls(message: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:

@@ -221,7 +221,7 @@ def _put_choice(chat: Document, choice: Any, names: list[str]) -> None:
         if name not in names:
             raise invalid("tool_choice", f"Tool '{name}' not found in provided tools")
         chat["tool_choice"] = {"type": "function", "function": {"name": name}}
-    elif kind in _CHOICES:
+    elif type(kind) is str and kind in _CHOICES:
         chat["tool_choice"] = _CHOICES[kind]
     else:
         raise invalid("tool_choice", "Input tag does not match any of the expected tags: 'auto', 'any', 'tool', 'none'")

@@ -17,7 +17,7 @@ Document = dict[str, Any]
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 _ROLES = "'assistant', 'system', 'developer', and 'user'"
 _SUPPORTED = frozenset(("assistant", "system", "developer", "user"))
-_CALLABLE = frozenset(("function", "custom"))
+_CALLABLE = ("function", "custom")  # no set: whatever the request has there is looked for in it
 
 
 def _string_or_items(value: Any, name: str) -> None:
@@ -223,8 +223,10 @@ def _choice(choice: Any) -> Any:
         return {"type": kind, kind: {"name": choice.get("name")}}
     if kind != "allowed_tools":
         return None
-    tools = [tool for tool in choice.get("tools") or () if isinstance(tool, dict) and tool.get("type") in _CALLABLE]
-    inner = {"mode": choice.get("mode"), "tools": [_choice(tool) for tool in tools]}
+    allowed = choice.get("tools")
+    checks.array_of_objects(allowed, "tool_choice.tools")
+    tools = [_choice(tool) for tool in allowed or () if tool.get("type") in _CALLABLE]
+    inner = {"mode": choice.get("mode"), "tools": tools}
     return {"type": kind, kind: inner}
 
 
