@@ -53,10 +53,12 @@ $(VENV)/.clients: Makefile | $(VENV)/bin/python
 	$(CLIENTS)/openai-0.28/bin/pip install --quiet --disable-pip-version-check 'openai==0.28.1' numpy
 	$(PYTHON) -m venv $(CLIENTS)/agents
 	$(CLIENTS)/agents/bin/pip install --quiet --disable-pip-version-check \
-	  'langchain-openai>=1,<2' 'instructor>=1.17,<2' 'pydantic-ai-slim[openai]>=2,<3' 'openai-agents>=0.24,<0.25'
+	  'langchain-openai>=1,<2' 'langchain-anthropic>=1,<2' 'instructor>=1.17,<2' \
+	  'pydantic-ai-slim[openai,anthropic]>=2,<3' 'anthropic<2' 'openai-agents>=0.24,<0.25'
 	mkdir -p $(CLIENTS)/node
 	if command -v npm >/dev/null; then \
-	  npm install --prefix $(CLIENTS)/node --silent --no-audit --no-fund --no-package-lock 'openai@^6'; fi
+	  npm install --prefix $(CLIENTS)/node --silent --no-audit --no-fund --no-package-lock \
+	    'openai@^6' 'ai@^6' '@ai-sdk/openai@^3' '@ai-sdk/anthropic@^3' 'zod@^4'; fi
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python

@@ -82,8 +82,8 @@ def node():
     found = shutil.which("node")
     if found is None:
         pytest.skip("Node is not installed")
-    if not (ENVIRONMENTS / "node/node_modules/openai").exists():
-        pytest.skip("the Node SDK is not installed: 'make test' installs it where npm is")
+    if not (ENVIRONMENTS / "node/node_modules/ai").exists():
+        pytest.skip("the SDKs for Node are not installed: 'make test' installs them where npm is")
     return found
 
 
@@ -102,6 +102,7 @@ def output(url, *command):
         ("openai_0_28.py", "openai-0.28", [SAID, SAID, SAID, "2 1536", "messages empty_array"]),
         ("langchain_openai_client.py", "agents", [SAID, SAID, "2 1536"]),
         ("node_openai.mjs", "node", [SAID, SAID, "2 1536", "gpt-4", "gpt-4o"]),
+        ("anthropic_current.py", None, [SAID, SAID, "8"]),
     ],
 )
 def test_what_the_readme_shows(serve, runtime, program, environment, lines):
@@ -112,6 +113,42 @@ def test_what_the_readme_shows(serve, runtime, program, environment, lines):
         command = [python(environment) if environment else sys.executable, str(PROGRAMS / program)]
     server = serve(CONFIG, "--runtime", runtime)
     assert output(server.url, *command) == lines
+
+
+PYDANTIC_AI = ["Report 1 True", "Report", "Report 2", "True"]
+LANGCHAIN = [
+    "True",
+    "get_weather ['city'] True",
+    "get_weather ['city'] True",
+    "json_schema Event",
+    "function_calling Event",
+    "True",
+]
+VERCEL = [f"{SAID} true", "true stop", "1 2 stop", "2 2", "getWeather city", "city degrees"]
+
+
+@pytest.mark.parametrize("runtime", ["robyn", "granian"])
+@pytest.mark.parametrize(
+    ("program", "lines"),
+    [
+        (
+            "responses_openai_agents.py",
+            ["True 1", "tool_call_item tool_call_output_item message_output_item", "Report", "Report"],
+        ),
+        ("dialects_pydantic_ai.py", PYDANTIC_AI * 2),
+        ("dialects_langchain.py", LANGCHAIN * 2),
+    ],
+)
+def test_agents_in_other_dialects(serve, runtime, program, lines):
+    server = serve({}, "--runtime", runtime, "--workers", "2")
+    assert output(server.url, python("agents"), str(PROGRAMS / program)) == lines
+
+
+@pytest.mark.parametrize("runtime", ["robyn", "granian"])
+def test_vercel(serve, runtime):
+    command = [node(), shutil.copy(PROGRAMS / "node_vercel.mjs", ENVIRONMENTS / "node")]
+    server = serve(CONFIG | {"tools": {"auto_call": True}}, "--runtime", runtime, "--workers", "2")
+    assert output(server.url, *command) == VERCEL * 2
 
 
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])

@@ -18,7 +18,10 @@ pytestmark = pytest.mark.integration
 
 JSON_BODIES = (JSON | NEAR).map(lambda value: json.dumps(value).encode())
 BODIES = st.binary(max_size=200) | JSON_BODIES
-ENDPOINTS = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models", "/v1/models/x", "/health", "/"]
+OPENAI = ["chat/completions", "completions", "embeddings", "responses", "moderations"]
+POSTED = [*(f"/v1/{name}" for name in OPENAI), "/v1/messages"]
+BELOW = ["/v1/responses/resp_x", "/v1/responses/resp_x/cancel", "/v1/responses/resp_x/input_items", "/v1/messages/x"]
+ENDPOINTS = [*POSTED, *BELOW, "/v1/models", "/v1/models/x", "/health", "/"]
 PATHS = st.sampled_from(ENDPOINTS) | st.text(max_size=20).map(lambda text: "/v1/" + urllib.parse.quote(text))
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE"]
 # What a header may hold; "authorization" among them, so that some requests have no key.
@@ -53,13 +56,22 @@ many = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCh
 
 
 @many
-@given(st.sampled_from(ENDPOINTS[:3]), BODIES)
+@given(st.sampled_from(POSTED), BODIES)
 def test_any_body(connection, path, body):
     status, headers, answer = exchange(connection, "POST", path, body, {"authorization": "Bearer x"})
     assert status in (200, 400)
-    assert headers["x-request-id"].startswith("req_")
+    assert headers["request-id" if "messages" in path else "x-request-id"].startswith("req_")
     if status == 400:
-        assert orjson.loads(answer)["error"].keys() == {"message", "type", "param", "code"}
+        assert_envelope(path, answer)
+
+
+def assert_envelope(path, answer):
+    told = orjson.loads(answer)
+    if path.startswith("/v1/messages"):
+        assert told["type"] == "error"
+        assert told["error"].keys() == {"type", "message"}
+    else:
+        assert told["error"].keys() == {"message", "type", "param", "code"}
 
 
 @many
@@ -71,7 +83,7 @@ def test_any_request(connection, method, path, body, headers):
     status, _, answer = exchange(connection, method, path, body, headers)
     assert status < 500
     if status >= 400 and method != "HEAD":
-        assert orjson.loads(answer)["error"].keys() == {"message", "type", "param", "code"}
+        assert_envelope(path, answer)
 
 
 SELF_MADE = {

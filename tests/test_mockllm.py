@@ -1,0 +1,114 @@
+"""A mockllm responses.yml taken as a configuration, as it stands."""
+
+import io
+import time
+
+import orjson
+import pytest
+from anthropic import Anthropic
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastmock.app import build
+from fastmock.cli import main
+from fastmock.config.load import load
+from fastmock.wire import Request
+
+FILE = """
+responses:
+  "what colour is the sky?": "The sky is purple, except on Tuesday when it costs $5."
+  "what is 2+2?": '{"sum": 9}'
+  tell me: $nothing
+
+defaults:
+  unknown_response: "I don't know the answer to that. This is a mock response."
+
+settings:
+  lag_enabled: true
+  lag_factor: 20  # Higher values = faster responses (10 = fast, 1 = slow)
+"""
+
+
+def answered(app, content):
+    body = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": content}]})
+    reply = app.handle(Request("POST", "/v1/chat/completions", {}, body))  # no key
+    assert reply.head.status == 200
+    dues = list(reply.dues or ())
+    return orjson.loads(reply.body)["choices"][0]["message"]["content"], dues[-1] if dues else 0.0
+
+
+@pytest.mark.unit
+def test_it_is_served_as_it_stands(tmp_path):
+    file = tmp_path / "responses.yml"
+    file.write_text(FILE)
+    config, problems = load(file, {}, {})
+    assert problems == []
+    assert config.form == "a mockllm file"
+    app = build(config)
+    sky, taken = answered(app, "what colour is the sky?")
+    assert sky == "The sky is purple, except on Tuesday when it costs $5."
+    assert taken == pytest.approx(len(sky) / (20 * 10), rel=0.01)
+    assert answered(app, "tell me")[0] == "$nothing"
+    assert answered(app, "What colour is the sky?")[0].startswith("I don't know the answer to that. This is")
+
+
+@pytest.mark.unit
+def test_without_lag(tmp_path):
+    file = tmp_path / "responses.yml"
+    file.write_text("responses: {a: b}")
+    app = build(load(file, {}, {})[0])
+    assert answered(app, "a") == ("b", 0.0)
+    assert answered(app, "c") == ("I don't know the answer to that.", 0.0)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("responses: {42: yes, a: 3}", ["responses.42: must be a text", "responses.a: must be a text, not 3"]),
+        ("responses: {a: b}\nsettings: {lag_factor: 0}", ["settings.lag_factor: must be a number above 0, not 0"]),
+        ("responses: {a: b}\nsettings: {lag_enabled: 1}", ["settings.lag_enabled: must be true or false, not 1"]),
+        ("responses: {a: b}\ndefaults: [x]", ["defaults: must be an object"]),
+        # These are fastmock's own, with a mistake.
+        ("responses: {chat_completion: {default: x.json}}", ["chat_completion: unknown name; did you mean"]),
+        ("responses: {managr: 'a:B'}", ["managr: unknown name; did you mean 'manager'?"]),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, text, expected):
+    file = tmp_path / "responses.yml"
+    file.write_text(text)
+    said = io.StringIO()
+    assert main(["check", str(file)], {}, io.StringIO(), said) == 2
+    for one in expected:
+        assert one in said.getvalue()
+
+
+@pytest.mark.unit
+def test_what_has_no_effect_is_said(tmp_path):
+    file = tmp_path / "responses.yml"
+    file.write_text("responses: {a: b}\nsettings: {lag_enable: true}")
+    said = io.StringIO()
+    assert main(["check", str(file)], {}, said, io.StringIO()) == 0
+    assert "settings.lag_enable: has no effect, as with mockllm; did you mean 'lag_enabled'?" in said.getvalue()
+
+
+@pytest.mark.unit
+@given(st.dictionaries(st.text(), st.text() | st.integers() | st.none()), st.none() | st.text())
+def test_any_such_document_is_read(responses, unknown):
+    document = {"responses": responses, "defaults": {"unknown_response": unknown}}
+    config, problems = load(document, {}, {})
+    if config.form and not problems:
+        build(config)
+
+
+@pytest.mark.integration
+def test_anthropics_client_hears_it(serve, tmp_path):
+    (tmp_path / "responses.yml").write_text(FILE)
+    server = serve(None, "--config", str(tmp_path / "responses.yml"))
+    assert "a mockllm file" in server.greeting
+    with Anthropic(base_url=server.url, api_key="x", max_retries=0) as client:
+        start = time.monotonic()
+        ask = {"model": "claude", "max_tokens": 9, "messages": [{"role": "user", "content": "what is 2+2?"}]}
+        with client.messages.stream(**ask) as stream:
+            assert stream.get_final_text() == '{"sum": 9}'
+        assert time.monotonic() - start >= 0.04

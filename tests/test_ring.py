@@ -1,0 +1,79 @@
+"""Answers kept in a file a worker: found by every other, overwritten when they are old, never half."""
+
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastmock.content.ids import unique
+from fastmock.state import ring
+from fastmock.state.ring import Entry, Ring
+from fastmock.state.store import Store
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store(10)
+    made.join(tmp_path / "run")
+    return made
+
+
+def test_it_is_kept_and_marked(store):
+    kept, other = Ring(store), unique()
+    assert kept.get(other) is None
+    assert not store.directory.exists()  # nothing is made before something is kept
+    name = unique()
+    kept.keep(name, b"k", b"answer", b"request")
+    assert kept.get(name) == Entry(b"k", b"answer", b"request")
+    kept.mark(name, b"d")
+    assert kept.get(name).mark == b"d"
+    kept.mark(other, b"d")
+    for unknown in (other, unique(), "0" * 32, name[:16] + "f" * 16):
+        assert kept.get(unknown) is None
+
+
+def test_another_process_finds_it(store):
+    kept, (reading, writing) = Ring(store), os.pipe()
+    kept.keep(mine := unique(), b"k", b"parent", b"")
+    if (child := os.fork()) == 0:
+        name = unique()
+        kept.keep(name, b"k", b"child", b"")
+        found = kept.get(mine)
+        os.write(writing, f"{name} {found and found.answer.decode()}".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    name, seen = os.read(reading, 1000).decode().split()
+    assert seen == "parent"
+    assert kept.get(name).answer == b"child"  # though it has ended
+    assert kept.get(mine).answer == b"parent"
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_new_configuration_goes_on_with_the_file(store):
+    Ring(store).keep(first := unique(), b"k", b"first", b"")
+    Ring(store).keep(second := unique(), b"k", b"second", b"")
+    assert [Ring(store).get(name).answer for name in (first, second)] == [b"first", b"second"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.binary(max_size=400), min_size=1, max_size=60))
+def test_what_is_found_is_whole(tmp_path_factory, answers):
+    store = Store(10)
+    store.join(tmp_path_factory.mktemp("run"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ring, "_SIZE", 1000)
+        kept, names = Ring(store), []
+        for answer in answers:
+            names.append(unique())
+            kept.keep(names[-1], b"k", answer, b"r")
+            assert kept.get(names[-1]) == Entry(b"k", answer, b"r")
+        found = [kept.get(name) for name in names]
+        assert all(entry is None or entry.answer == answer for entry, answer in zip(found, answers, strict=True))
+        path = next(store.directory.glob("answers-*"))
+        assert path.stat().st_size <= ring._BEGIN + 1000
+    kept.keep(large := unique(), b"k", bytes(ring._SIZE), b"")
+    assert kept.get(large) is None
