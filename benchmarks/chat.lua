@@ -1,5 +1,6 @@
 -- Every body is different. The first argument after "--" says what is asked for: a "stream", a "tool" that has to be
--- called, JSON by a "schema", or a "long" prompt of 200 characters; a plain reply without one.
+-- called, JSON by a "schema", or a "long" prompt of 200 characters; a plain reply without one. The second is the dialect
+-- it is asked for in: "responses" or "messages", chat completions without one.
 -- The request is put together once and only a number of fixed length is filled in, so that the load stays light.
 local count = os.time() % 1000 * 100000
 local before, after
@@ -15,13 +16,22 @@ local extras = {
     schema .. '}}',
 }
 
+local instructions = "You are a helpful assistant"
+local dialects = {
+  chat = { "/v1/chat/completions", '"messages":[{"role":"system","content":"' .. instructions ..
+    '"},{"role":"user","content":"PROMPT"}]' },
+  responses = { "/v1/responses", '"instructions":"' .. instructions .. '","input":"PROMPT"' },
+  messages = { "/v1/messages", '"max_tokens":500,"system":"' .. instructions ..
+    '","messages":[{"role":"user","content":"PROMPT"}]' },
+}
+
 function init(args)
   local extra = extras[args[1]] or ""
   local more = args[1] == "long" and string.rep(" with some more words", 8) or ""
+  local path, asked = unpack(dialects[args[2] or "chat"])
+  asked = asked:gsub("PROMPT", "please test this with number NNNNNNNN" .. more)
   local headers = {["content-type"] = "application/json", ["authorization"] = "Bearer sk-benchmark"}
-  local whole = wrk.format("POST", "/v1/chat/completions", headers,
-    '{"model":"gpt-4","messages":[{"role":"system","content":"You are a helpful assistant"},' ..
-    '{"role":"user","content":"please test this with number NNNNNNNN' .. more .. '"}],"temperature":0.7' .. extra .. '}')
+  local whole = wrk.format("POST", path, headers, '{"model":"gpt-4",' .. asked .. ',"temperature":0.7' .. extra .. '}')
   before, after = whole:match("(.*)NNNNNNNN(.*)")
 end
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmock.api.messages_teller import MessagesTeller
-from fastmock.api.responses_teller import Form, ResponsesTeller
+from fastmock.api.responses_teller import ResponsesTeller
 from fastmock.app import build
 from fastmock.config.load import load
 from fastmock.responses import ResponseManager
@@ -99,7 +99,7 @@ SHOWN = st.sampled_from(["", "item", "summary"])
 @settings(max_examples=40, deadline=None)
 @given(answers(), SHOWN, st.booleans(), st.integers(1, 5))
 def test_a_response_assembles_to_its_whole_form(answer, shows, padded, per_chunk):
-    output, found = ResponsesTeller(0).tell(answer, Form(shows, False, padded), per_chunk)
+    output, found = ResponsesTeller(0).tell(answer, (shows, False, padded), per_chunk)
     assert assembled_response(orjson.loads(orjson.dumps([event for _, event in found]))) == output
     assert [event["sequence_number"] for _, event in found] == list(range(2, 2 + len(found)))
     if padded:

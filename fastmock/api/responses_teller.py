@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -22,12 +22,9 @@ _ENCRYPTED = "gAAAAABmYXN0bW9jaw=="  # as with the real one, nobody can read it
 _REASONS = {"length": b"max_output_tokens", "content_filter": b"content_filter"}
 
 
-class Form(NamedTuple):
-    """What a request decides of the form of its answer; see ``ResponsesAsk``, and ``padded`` whether deltas are."""
-
-    shows: str
-    encrypted: bool
-    padded: bool
+Form = tuple[str, bool, bool]
+"""What a request decides of the form of its answer: what of the reasoning is shown, whether it is encrypted, and
+whether deltas are padded."""
 
 
 class ResponsesTeller:
@@ -40,19 +37,20 @@ class ResponsesTeller:
     def form(self, ask: Ask) -> Form:
         """See ``retold.Teller``."""
         assert isinstance(ask, ResponsesAsk)  # noqa: S101 - no other comes here
-        return Form(ask.shows, ask.encrypted, bool(ask.obfuscation))
+        return ask.shows, ask.encrypted, bool(ask.obfuscation)
 
     def tell(self, answer: Answer, form: Form, per_chunk: int) -> tuple[list[Document], Events]:
         """See ``retold.Teller``."""
+        shows, encrypted, padded = form
         output: list[Document] = []
-        if form.shows or answer.reasoning is not None:
-            text = answer.reasoning or (self._summary if form.shows == "summary" else "")
-            output.append(_reasoning(text, form.encrypted))
+        if shows or answer.reasoning is not None:
+            text = answer.reasoning or (self._summary if shows == "summary" else "")
+            output.append(_reasoning(text, encrypted))
         status = "incomplete" if answer.finish_reason in _REASONS else "completed"
         if answer.text or answer.refusal is not None or not answer.calls:
             output.append(_message(answer, status))
         output += [_call(call, place, status) for place, call in enumerate(answer.calls)]
-        return output, events_of(output, per_chunk, form.padded)
+        return output, events_of(output, per_chunk, padded)
 
     def whole(self, ask: Ask, told: Told, content: bytes) -> bytes:
         """See ``retold.Teller``."""
