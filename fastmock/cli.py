@@ -19,7 +19,7 @@ from fastmock.config.problems import ConfigError
 from fastmock.config.schema import json_schema
 from fastmock.responses import ResponseManager
 
-_DESCRIPTION = "A mock OpenAI API server: point an OpenAI client at it."
+_DESCRIPTION = "A mock OpenAI API server: point an OpenAI or Anthropic client at it."
 _COMMANDS = "say what is loaded | which pattern wins, and why | print the schema | (none) serve"
 _EPILOG = (
     "Without --config, ./config.json or ./config.yaml is taken when present. "

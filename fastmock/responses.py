@@ -33,10 +33,10 @@ class ResponseManager:
     _compiled: dict[str, Generate]
 
     def generate_chat_response(self, request_data: dict[str, Any], response_file: str | None = None) -> dict[str, Any]:
-        """Return a chat completion.
+        """Return a chat completion; responses and Anthropic's messages say what it says.
 
         Args:
-            request_data: the request's body.
+            request_data: the request's body; of another dialect, that of the chat completion that asks for the same.
             response_file: the file to answer from, as it is named in the configuration: that of the rule that won, None
                 where it has none. None means to go by the rules.
 

@@ -19,7 +19,7 @@ def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
 
 
-PAGES = ("README.md", "docs/agents.md")
+PAGES = ("README.md", "docs/agents.md", "docs/dialects.md")
 
 
 def test_the_configurations_that_are_shown_are_right():

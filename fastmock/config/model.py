@@ -307,7 +307,10 @@ class Stored(Section):
     """What is kept of answers that are to be stored."""
 
     max_entries: int = Field(
-        10_000, ge=1, le=10_000_000, description="How many are kept, by all workers together; the oldest give way."
+        10_000,
+        ge=1,
+        le=10_000_000,
+        description="How many completions are kept, by all workers together; the oldest give way.",
     )
     strict_ids: bool = Field(
         False,
