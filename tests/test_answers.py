@@ -100,7 +100,7 @@ def asking(legacy=False):
     return ask
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(answers(), min_size=1, max_size=3), st.booleans(), st.booleans())
 def test_a_stream_assembles_to_its_whole_form(said, legacy, padded):
     if legacy:
@@ -126,7 +126,7 @@ def test_a_stream_assembles_to_its_whole_form(said, legacy, padded):
         assert all(chunk["obfuscation"] for chunk in chunks[:-1])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(answers().filter(lambda answer: answer.text is not None and not answer.calls), min_size=1, max_size=2))
 def test_a_legacy_stream_too(said):
     ask = asking()
@@ -141,7 +141,7 @@ def test_a_legacy_stream_too(said):
                 assert [value for one in mine if one["logprobs"] for value in one["logprobs"][name]] == values
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(answers().filter(lambda answer: not answer.calls), st.booleans())
 def test_ready_bytes_say_what_the_neutral_form_says(answer, stream):
     """The compiled path and the neutral path are two ways to the same bytes."""

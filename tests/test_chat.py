@@ -107,7 +107,7 @@ def test_variables_are_escaped_for_where_they_stand(call):
     assert answer["usage"]["completion_tokens"] == (len(f'a"b: {message} for $5') + 3) // 4
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.booleans())
 def test_any_message_renders_as_valid_json(tmp_path_factory, text, stream):
     app = _echo(tmp_path_factory)

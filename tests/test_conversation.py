@@ -160,7 +160,7 @@ def naive(match, ask):
     return match.not_ is None or not naive(match.not_, ask)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(MATCHES, max_size=5),
     st.sampled_from(["a", "b", "ab", "x"]),

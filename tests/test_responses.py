@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 
-import openai
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -186,6 +185,8 @@ class Broken(ResponseManager):
 @pytest.mark.integration
 @pytest.mark.parametrize("runtime", ["auto", "robyn"])
 def test_a_named_manager_harms_only_its_own_request(serve, tmp_path, runtime):
+    import openai  # here, since it takes most of a second, which unit tests need not wait
+
     (tmp_path / "mine.py").write_text(MODULE)
     server = serve(None, "--response-manager", "mine:Shouting", "--runtime", runtime)
     assert ("granian (auto: a response manager may block)" in server.greeting) == (runtime == "auto")
@@ -227,6 +228,8 @@ sys.exit(serve({"models": {"available": ["mine"]}}, response_manager=Mine("from 
 
 @pytest.mark.integration
 def test_serving_from_python(tmp_path):
+    import openai
+
     file = tmp_path / "script.py"
     file.write_text(SCRIPT)
     process = subprocess.Popen(
@@ -269,7 +272,7 @@ TEXTS = {"choices": [{"text": "ab", "logprobs": LEGACY, "finish_reason": "stop"}
 
 
 @pytest.mark.unit
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data(), st.booleans(), st.sampled_from([{}, {"stop": "a"}, {"n": 3}, {"logprobs": 1}]))
 def test_whatever_a_manager_returns_is_answered_or_blamed_on_it(data, stream, extra):
     for path, whole in (("/v1/chat/completions", ANSWER), ("/v1/completions", TEXTS)):

@@ -59,7 +59,7 @@ def test_a_new_configuration_goes_on_with_the_file(store):
     assert [Ring(store).get(name).answer for name in (first, second)] == [b"first", b"second"]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.binary(max_size=400), min_size=1, max_size=60))
 def test_what_is_found_is_whole(tmp_path_factory, answers):
     store = Store(10)

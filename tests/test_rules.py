@@ -71,7 +71,7 @@ RULES = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(RULES, st.sampled_from(["a", "b", "ab", "bb", ""]), WORDS, WORDS)
 @example([Match(content_regex="b$")], "a", "b\n", "")
 def test_index_picks_what_a_loop_picks(rules, model, message, system):

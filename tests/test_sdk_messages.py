@@ -1,12 +1,14 @@
 """Anthropic's SDK, strict, over a socket: messages, on both runtimes and two workers."""
 
 import asyncio
+import time
 
 import anthropic
 import pytest
 from anthropic import Anthropic, AsyncAnthropic
 
 from .conftest import serving
+from .test_mockllm import FILE
 from .test_sdk import GetWeather, Part
 
 pytestmark = pytest.mark.integration
@@ -224,3 +226,15 @@ def test_asynchronously(server):
             assert len({one.id for one in many}) == 100
 
     asyncio.run(main())
+
+
+def test_anthropics_client_hears_it(serve, tmp_path):
+    (tmp_path / "responses.yml").write_text(FILE)
+    server = serve(None, "--config", str(tmp_path / "responses.yml"))
+    assert "a mockllm file" in server.greeting
+    with Anthropic(base_url=server.url, api_key="x", max_retries=0) as client:
+        start = time.monotonic()
+        ask = {"model": "claude", "max_tokens": 9, "messages": [{"role": "user", "content": "what is 2+2?"}]}
+        with client.messages.stream(**ask) as stream:
+            assert stream.get_final_text() == '{"sum": 9}'
+        assert time.monotonic() - start >= 0.04
