@@ -1,5 +1,6 @@
 """One conversation in three dialects: the same rules, the same words, each in its own form. Without a socket."""
 
+import re
 from contextlib import suppress
 
 import jsonschema
@@ -476,3 +477,65 @@ def test_strict_ids_and_models(tmp_path):
     chat = {"model": "nobody", "messages": [{"role": "user", "content": "x"}]}
     unknown = app.handle(Request("POST", MESSAGES, ANTHROPIC, orjson.dumps(as_message(chat) | {"model": "nobody"})))
     assert orjson.loads(unknown.body)["error"] == {"type": "not_found_error", "message": "model: nobody"}
+
+
+def test_keys_come_in_the_dialects_own_headers(tmp_path):
+    app = make_app({"auth": {"mode": "keys", "keys": ["right"]}}, tmp_path)
+    chat = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    for path, headers, status in (
+        (MESSAGES, {"x-api-key": "right"}, 200),
+        (MESSAGES, {"authorization": "Bearer right"}, 200),
+        (MESSAGES, {"x-api-key": "wrong"}, 401),
+        (MESSAGES, {}, 401),
+        (PATH, {"x-api-key": "right"}, 401),
+        (RESPONSES, {"x-api-key": "right"}, 401),
+    ):
+        body = as_message(chat) if path == MESSAGES else chat | {"input": "x"}
+        reply = app.handle(Request("POST", path, headers, orjson.dumps(body)))
+        assert reply.head.status == status
+        assert ("request_id" in orjson.loads(reply.body)) == (status == 401 and path == MESSAGES)
+
+
+def test_every_dialect_is_explained():
+    chat = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+    for body, headers in (
+        (chat, {}),
+        (as_response(chat), {}),
+        (as_message(chat), {"anthropic-version": "2023-06-01"}),
+        (as_message(chat) | {"system": "s"}, {}),
+    ):
+        assert "patterns[1]" in _RULED.explain(orjson.dumps(body), headers).winner
+
+
+def test_prompts_are_cached_and_windows_kept(tmp_path):
+    window = {"per_model": [{"model": "m", "context_window": 3000}], "usage": {"simulate_prompt_cache": True}}
+    app = make_app(window, tmp_path)
+    for path, read in (
+        (RESPONSES, ("input_tokens_details", "cached_tokens")),
+        (MESSAGES, ("cache_read_input_tokens",)),
+    ):
+        long = as_chat({"system": path, "exchanges": [], "last": "word " * 2500, "tools": False, "call": None})
+        body = as_response(long) if path == RESPONSES else as_message(long) | {"max_tokens": 9}
+        found = []
+        for _ in range(2):
+            usage = orjson.loads(sent(app, path, body))["usage"]
+            for name in read:
+                usage = usage[name]
+            found.append(usage)
+        assert found[0] == 0 < 1024 <= found[1]
+        longer = as_chat({"system": path, "exchanges": [], "last": "word " * 5000, "tools": False, "call": None})
+        body = as_response(longer) if path == RESPONSES else as_message(longer)
+        refused = app.handle(Request("POST", path, KEYS[path], orjson.dumps(body)))
+        assert refused.head.status == 400
+        told = orjson.loads(refused.body)["error"]
+        if path == RESPONSES:
+            assert (told["param"], told["code"]) == ("input", "context_length_exceeded")
+        else:
+            assert re.fullmatch(r"prompt is too long: \d+ tokens > 3000 maximum", told["message"])
+            refused = app.handle(
+                Request("POST", path, KEYS[path], orjson.dumps(as_message(long) | {"max_tokens": 2500}))
+            )
+            assert re.match(
+                r"input length and `max_tokens` exceed context limit: \d+ \+ 2500 > 3000, ",
+                orjson.loads(refused.body)["error"]["message"],
+            )

@@ -3,6 +3,7 @@
 Texts are Anthropic's own where one is known.
 """
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -79,11 +80,23 @@ def put(error: ApiError) -> ApiError:
         message = "invalid x-api-key" if error.code == "invalid_api_key" else "x-api-key header is required"
     elif status == 404:
         message = "Not found"
+    elif error.code == "context_length_exceeded":
+        message = _too_long(message)
     elif error.kind == "server_error":
         message = _WORDS.get(status, message)
     message = _WORDS.get(error.code, message)
     kind = _KINDS.get(status, "invalid_request_error")
     return ApiError(status, message, error.param, error.code, kind, error.headers)
+
+
+def _too_long(message: str) -> str:
+    """Say in Anthropic's words what OpenAI's say of a prompt, or a prompt and its answer, that exceed the window."""
+    window, *numbers = re.findall(r"\d+", message)
+    if len(numbers) == 1:
+        return f"prompt is too long: {numbers[0]} tokens > {window} maximum"
+    _, prompt, answer = numbers
+    limit = f"input length and `max_tokens` exceed context limit: {prompt} + {answer} > {window}"
+    return f"{limit}, decrease input length or `max_tokens` and try again"
 
 
 def in_stream(error: ApiError, request_id: str) -> bytes:

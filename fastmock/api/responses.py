@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from fastmock.api import checks, responses_ask
+from fastmock.api import checks, errors, responses_ask
 from fastmock.api.heads import Heads, of_answers
 from fastmock.api.responses_ask import ResponsesAsk, compacted
 from fastmock.api.responses_teller import ResponsesTeller, begun_response, error_event
@@ -37,7 +37,10 @@ class Responses:
         """Answer a request."""
         ask = self.parse(checks.parse(request.body), unique)
         ask.request = request
-        return self.tell(ask, *self._rulebook.choose(ask))
+        try:
+            return self.tell(ask, *self._rulebook.choose(ask))
+        except errors.ApiError as error:
+            raise responses_ask.renamed(error, ask.sent) from None
 
     def parse(self, body: Document, unique: str) -> ResponsesAsk:
         """See ``managed.Dialect``."""
