@@ -15,6 +15,7 @@ import orjson
 from fastmock import __version__
 from fastmock.api import anthropic, chat, checks, completions, errors, heads
 from fastmock.api.auth import Guard, authorizer
+from fastmock.api.conversations import Conversations
 from fastmock.api.embeddings import Embeddings
 from fastmock.api.managed import ManagedCompletions, ManagedEmbeddings, compiled
 from fastmock.api.messages import Messages
@@ -82,7 +83,8 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     store = Store(settings.stored.max_entries)
     stored = StoredCompletions(store, made, settings.stored.strict_ids)
     per_chunk, strict_ids = chats.per_chunk, settings.stored.strict_ids
-    stored_responses = StoredResponses(Ring(store), store, made, per_chunk, strict_ids)
+    conversations = Conversations(ring := Ring(store), store, made, strict_ids)
+    stored_responses = StoredResponses(ring, conversations, made, per_chunk, strict_ids)
     models_named = settings.models.available
     responses = Responses(
         chats, vocabularies, stored_responses, made, settings.seed, models_named[0].id if models_named else "gpt-4o"
@@ -111,12 +113,19 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     routes["/moderations"] = {"POST": moderations}
     routes["/messages"] = {"POST": said_messages}
     routes["/messages/count_tokens"] = {"POST": messages.count_tokens}
+    routes["/conversations"] = {"POST": conversations.create}
     routes["/models"] = {"GET": models.all}
     routes["/chat/completions"]["GET"] = stored.all
     below: list[tuple[str, dict[str, Endpoint]]] = [
         (r"/models/.+", {"GET": models.one, "DELETE": models.delete}),
         (r"/chat/completions/[^/]+", {"GET": stored.one, "POST": stored.update, "DELETE": stored.delete}),
         (r"/chat/completions/[^/]+/messages", {"GET": stored.messages}),
+        (
+            r"/conversations/[^/]+",
+            {"GET": conversations.one, "POST": conversations.update, "DELETE": conversations.delete},
+        ),
+        (r"/conversations/[^/]+/items", {"GET": conversations.list_items, "POST": conversations.add_items}),
+        (r"/conversations/[^/]+/items/[^/]+", {"GET": conversations.one_item, "DELETE": conversations.delete_item}),
         (r"/responses/[^/]+", {"GET": stored_responses.one, "DELETE": stored_responses.delete}),
         (r"/responses/[^/]+/cancel", {"POST": stored_responses.cancel}),
         (r"/responses/[^/]+/input_items", {"GET": stored_responses.input_items}),

@@ -21,7 +21,7 @@ from .conftest import KEY, make_app
 from .test_agents import WEATHER
 from .test_answers import TEXT, answers
 from .test_chat import PATH
-from .test_endpoints import OTHERS, _dumps, changed, paths
+from .test_endpoints import GONE, OTHERS, _dumps, changed, paths
 
 pytestmark = pytest.mark.unit
 
@@ -411,6 +411,37 @@ def test_a_rich_request_for_a_message_with_anything_in_it(changes, stream, path)
     assert changes or reply.head.status == 200
 
 
+NAMES = st.sampled_from(["after", "limit", "order", "stream", "starting_after", "x"])
+BELOW = st.sampled_from(["", "/cancel", "/input_items"]).map(lambda below: f"{RESPONSES}/resp_x{below}")
+CONVERSATION = st.sampled_from(["", "/conv_x", "/conv_x/items", "/conv_x/items/msg_x"]).map("/v1/conversations".__add__)
+ITEMS = OTHERS | st.lists(
+    st.fixed_dictionaries({"role": st.just("user"), "content": OTHERS}, optional={"type": OTHERS})
+)
+
+
+def without(value):
+    """Leave out what is gone."""
+    if isinstance(value, dict):
+        return {key: without(inner) for key, inner in value.items() if inner is not GONE}
+    return [without(inner) for inner in value if inner is not GONE] if isinstance(value, list) else value
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["GET", "POST", "DELETE"]),
+    BELOW | CONVERSATION,
+    st.dictionaries(NAMES, st.lists(st.text(max_size=4), min_size=1)),
+    st.fixed_dictionaries({}, optional={"items": ITEMS, "metadata": OTHERS}),
+)
+def test_any_request_for_what_is_stored(method, path, query, body):
+    body = without(body)
+    for _ in range(2):
+        reply = _RULED.handle(Request(method, path, KEY, _dumps(body), query))
+        assert reply.head.status in (200, 400, 404, 405), reply.body
+    reply = _RULED.handle(Request("POST", RESPONSES, KEY, orjson.dumps({"input": "x", "conversation": "conv_x"})))
+    assert reply.head.status == 200, reply.body
+
+
 CATEGORY_RULES = {
     "patterns": [
         {"match": {"content_contains": "kill"}, "flag": ["violence"]},
@@ -470,6 +501,10 @@ def test_strict_ids_and_models(tmp_path):
     for method, below in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")):
         reply = app.handle(Request(method, f"{RESPONSES}/resp_{'0' * 32}{below}", KEY, b""))
         assert (reply.head.status, orjson.loads(reply.body)["error"]["param"]) == (404, "id")
+    for method, below in (("GET", ""), ("DELETE", ""), ("GET", "/items"), ("GET", "/items/x"), ("DELETE", "/items/x")):
+        assert app.handle(Request(method, f"/v1/conversations/conv_x{below}", KEY, b"")).head.status == 404
+    asked = orjson.dumps({"input": "x", "conversation": "conv_x"})
+    assert app.handle(Request("POST", RESPONSES, KEY, asked)).head.status == 404
     gone = app.handle(Request("POST", RESPONSES, KEY, orjson.dumps({"previous_response_id": "resp_x"})))
     assert orjson.loads(gone.body)["error"]["code"] == "previous_response_not_found"
     unknown = app.handle(Request("POST", RESPONSES, KEY, orjson.dumps({"model": "nobody", "input": "x"})))

@@ -176,6 +176,32 @@ def test_it_goes_on_from_what_is_stored(client):
         assert answer.conversation.id == "conv_of_three"
 
 
+def test_conversations(client):
+    made = client.conversations.create(metadata={"a": "b"}, items=[{"role": "user", "content": "One"}])
+    assert (made.metadata, made.created_at > 1_700_000_000) == ({"a": "b"}, True)
+    client.responses.create(model="gpt-4o", input="Two", conversation=made.id, tools=[TOOL], tool_choice="required")
+    said = {"type": "message", "role": "assistant", "content": "I said so."}
+    added = client.conversations.items.create(made.id, items=[{"role": "user", "content": "Well?"}, said])
+    answer = client.responses.create(model="gpt-4o", input="Three", conversation={"id": made.id})
+    assert answer.output_text == "The third time."
+    items = list(client.conversations.items.list(made.id, order="asc"))
+    kinds = ["message", "message", "function_call", "message", "message", "message", "message"]
+    assert [item.type for item in items] == kinds
+    assert [item.content[0].text for item in items if item.type == "message" and item.role == "user"] == [
+        "One", "Two", "Well?", "Three",
+    ]  # fmt: skip
+    page = client.conversations.items.list(made.id, limit=2)
+    assert [item.id for item in page.data] == [item.id for item in items[:4:-1]]
+    assert [item.id for item in page] == [item.id for item in items[::-1]]  # all pages
+    assert client.conversations.items.retrieve(added.data[0].id, conversation_id=made.id) == added.data[0]
+    assert client.conversations.items.delete(added.data[0].id, conversation_id=made.id) == made
+    assert len(list(client.conversations.items.list(made.id))) == 6
+    assert client.conversations.update(made.id, metadata={"c": "d"}).metadata == {"c": "d"}
+    assert client.conversations.retrieve(made.id).metadata == {"c": "d"}
+    assert client.conversations.delete(made.id).deleted
+    assert list(client.conversations.items.list(made.id)) == []
+
+
 def test_stored(client):
     made = client.responses.create(model="gpt-4o", input="both", tools=[TOOL])
     for _ in range(8):  # whichever worker is asked

@@ -171,6 +171,16 @@ def no_such_response(id_: str) -> ApiError:
     return ApiError(404, f"Response with id '{id_}' not found.", "id")
 
 
+def no_such_conversation(id_: str) -> ApiError:
+    """404: no conversation has this id."""
+    return ApiError(404, f"Conversation with id '{id_}' not found.")
+
+
+def no_such_item(id_: str) -> ApiError:
+    """404: no item has this id."""
+    return ApiError(404, f"Item with id '{id_}' not found.")
+
+
 def no_previous_response(id_: str) -> ApiError:
     """400: the response to go on from is not stored."""
     message = f"Previous response with id '{id_}' not found."

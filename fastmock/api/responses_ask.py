@@ -266,8 +266,8 @@ def conversation_of(value: Any) -> str:
     return id_
 
 
-def as_messages(given: Any) -> list[Document]:
-    """Put an input, which is a text or a list of items, as the messages of a chat."""
+def as_messages(given: Any, name: str = "input") -> list[Document]:
+    """Put an input, which is a text or a list of items, as the messages of a chat; ``name`` is the parameter's."""
     if given is None:
         return []
     if type(given) is str:
@@ -275,18 +275,22 @@ def as_messages(given: Any) -> list[Document]:
     messages: list[Document] = []
     for index, item in enumerate(given):
         if type(item) is not dict:
-            raise errors.wrong_type(f"input[{index}]", "an object", item)
+            raise errors.wrong_type(f"{name}[{index}]", "an object", item)
         kind = item.get("type")
         if kind is None or kind == "message":
-            _add_message(messages, item, index)
+            _add_message(messages, item, f"{name}[{index}]")
         elif type(kind) is not str:
-            raise errors.wrong_type(f"input[{index}].type", "a string", kind)
+            raise errors.wrong_type(f"{name}[{index}].type", "a string", kind)
         elif kind.endswith("_call"):
             _add_call(messages, item, kind)
         elif kind.endswith("_call_output"):
             output = item.get("output")
             messages.append(
-                {"role": "tool", "tool_call_id": item.get("call_id"), "content": _parts(output, index, "output")}
+                {
+                    "role": "tool",
+                    "tool_call_id": item.get("call_id"),
+                    "content": _parts(output, f"{name}[{index}].output"),
+                }
             )
         elif kind == "compaction":
             messages += _uncompacted(item.get("encrypted_content"))
@@ -308,17 +312,17 @@ def _uncompacted(content: Any) -> list[Document]:
     return [{"role": role, "content": ""} for role in roles if role in chat_ask.ROLES]
 
 
-def _add_message(messages: list[Document], item: Document, index: int) -> None:
+def _add_message(messages: list[Document], item: Document, param: str) -> None:
     role = item.get("role")
     if role is None:
-        raise errors.missing(f"input[{index}].role")
+        raise errors.missing(f"{param}.role")
     if type(role) is not str:
-        raise errors.wrong_type(f"input[{index}].role", "a string", role)
+        raise errors.wrong_type(f"{param}.role", "a string", role)
     if role not in _SUPPORTED:
-        raise errors.not_among(f"input[{index}].role", role, _ROLES)
+        raise errors.not_among(f"{param}.role", role, _ROLES)
     if item.get("content") is None:
-        raise errors.missing(f"input[{index}].content")
-    content = _parts(item["content"], index, "content")
+        raise errors.missing(f"{param}.content")
+    content = _parts(item["content"], f"{param}.content")
     last = messages[-1] if messages else None
     if role == "assistant" and last is not None and last["role"] == "assistant" and last["content"] is None:
         last["content"] = content  # one answer, of which a call came first
@@ -339,17 +343,17 @@ def _add_call(messages: list[Document], item: Document, kind: str) -> None:
     messages[-1].setdefault("tool_calls", []).append(call)
 
 
-def _parts(content: Any, index: int, name: str) -> Any:
+def _parts(content: Any, name: str) -> Any:
     """Put the content of a message, or the output of a tool, as a chat message has it."""
     if type(content) is str:
         return content
     if type(content) is not list:
-        if name == "output":  # of a tool that runs somewhere else: an object of its own kind
+        if name.endswith(".output"):  # of a tool that runs somewhere else: an object of its own kind
             return checks.as_json(content, name).decode()
-        raise errors.wrong_type(f"input[{index}].{name}", "one of a string or array of objects", content)
+        raise errors.wrong_type(name, "one of a string or array of objects", content)
     parts: list[Document] = []
     for place, part in enumerate(content):
-        param = f"input[{index}].{name}[{place}]"
+        param = f"{name}[{place}]"
         checks.object_(part, param)
         kind = part.get("type")
         if kind is None:

@@ -1,37 +1,34 @@
 """Stored responses: what others go on from, and what is below ``/v1/responses``."""
 
-import re
 from typing import Any
 
 import orjson
 
 from fastmock.api import checks, errors, lists
+from fastmock.api.conversations import DELETED, Conversations, input_items, name_of, stored
 from fastmock.api.heads import Heads, of_answers
 from fastmock.api.responses_ask import ResponsesAsk, as_messages, conversation_of
 from fastmock.api.responses_teller import begun_response, events_of
 from fastmock.api.retold import event_bytes
 from fastmock.state.ring import Entry, Ring
-from fastmock.state.store import Store
 from fastmock.wire import Reply, Request
 
 Document = dict[str, Any]
 
-_KEPT, _DELETED, _PLAUSIBLE = b"k", b"d", b"p"
+_KEPT, _PLAUSIBLE = b"k", b"p"
 _WAITED_FOR, _DONE, _CANCELLED = b"b", b"e", b"c"
 """Marks of what is stored. What is made in the background is waited for until it is seen done, or is cancelled."""
 
-_CONVERSATION = "conversation"
 _LONGEST = 1000  # responses that one may go on from
-_id = re.compile(r"resp_([0-9a-f]{32})").fullmatch
 
 
 class StoredResponses:
     """Keeps responses, and answers the endpoints that show them."""
 
-    def __init__(self, ring: Ring, store: Store, made: Heads, per_chunk: int, strict: bool) -> None:
+    def __init__(self, ring: Ring, conversations: Conversations, made: Heads, per_chunk: int, strict: bool) -> None:
         """``strict``: an id that was never given out is answered with 404, else with something plausible."""
         self._ring = ring
-        self._store = store
+        self._conversations = conversations
         self._heads = of_answers(made)
         self._per_chunk = per_chunk
         self._strict = strict
@@ -42,27 +39,22 @@ class StoredResponses:
         mark = _WAITED_FOR if ask.background else _KEPT
         self._ring.keep(ask.unique, mark, ask.whole, body if isinstance(body, bytes) else body.encode())
         if ask.conversation is not None:
-            self._store.append(_CONVERSATION, ask.conversation, f"resp_{ask.unique} ".encode())
+            self._conversations.add(ask.conversation, f"resp_{ask.unique}")
 
     def history(self, body: Document) -> list[Document]:
         """Return the messages that came before a request that goes on from a response, or in a conversation."""
         if (conversation := body.get("conversation")) is not None:
-            kept = self._store.get(_CONVERSATION, conversation_of(conversation))
-            before = [] if kept is None else kept.body.decode().split()[-_LONGEST:]
-            found = [entry for id_ in before if (entry := self._entry(id_)) is not None]
-        else:
-            found = []
-            previous = body.get("previous_response_id")
-            while previous and len(found) < _LONGEST:
-                entry = self._entry(previous)
-                if entry is None and self._strict:
-                    raise errors.no_previous_response(previous)
-                entry = entry or _plausible(previous)
-                found.insert(0, entry)
-                asked = orjson.loads(entry.request)
-                previous = asked.get("previous_response_id")
-                if (earlier := asked.get("conversation")) is not None:
-                    return [*self.history({"conversation": earlier}), *_messages(found[1:])]
+            return as_messages(self._conversations.items(conversation_of(conversation)))
+        found: list[Entry] = []
+        previous = body.get("previous_response_id")
+        while previous and len(found) < _LONGEST:
+            entry = stored(self._ring, previous)
+            if entry is None and self._strict:
+                raise errors.no_previous_response(previous)
+            entry = entry or _plausible(previous)
+            found.insert(0, entry)
+            asked = orjson.loads(entry.request)
+            previous = asked.get("previous_response_id")
         return _messages(found)
 
     def one(self, request: Request, unique: str) -> Reply:
@@ -91,7 +83,7 @@ class StoredResponses:
         """Delete one."""
         id_ = _id_in(request)
         self._found(id_)
-        self._mark(id_, _DELETED)
+        self._mark(id_, DELETED)
         return self._reply(orjson.dumps({"id": id_, "object": "response", "deleted": True}), unique)
 
     def cancel(self, request: Request, unique: str) -> Reply:
@@ -108,35 +100,28 @@ class StoredResponses:
     def input_items(self, request: Request, unique: str) -> Reply:
         """List what one was asked with."""
         id_ = _id_in(request)
-        given = orjson.loads(self._found(id_).request).get("input") or []
-        items = _items(given, id_)
+        items = input_items(orjson.loads(self._found(id_).request).get("input"), id_.removeprefix("resp_"))
         if lists.newest_first(request.query, "desc"):
             items.reverse()
         ids, more, unknown = lists.page([item["id"] for item in items], request.query)
         if unknown is not None and self._strict:
-            raise errors.ApiError(404, f"No item found with id '{unknown}'.", "after")
+            raise errors.no_such_item(unknown)
         by_id = {item["id"]: item for item in items}
         return self._reply(orjson.dumps(lists.as_list([by_id[one] for one in ids], more)), unique)
 
-    def _entry(self, id_: str) -> Entry | None:
-        """Return what is stored by an id; None where it never was, or no longer is."""
-        match = _id(id_)
-        entry = self._ring.get(match[1]) if match else None
-        return None if entry is None or entry.mark == _DELETED else entry
-
     def _found(self, id_: str) -> Entry:
         """Return what is stored by an id, or something plausible, or raise a 404."""
-        match = _id(id_)
-        entry = self._ring.get(match[1]) if match else None
+        name = name_of(id_)
+        entry = self._ring.get(name) if name else None
         if entry is None and not self._strict:
             return _plausible(id_)
-        if entry is None or entry.mark == _DELETED:
+        if entry is None or entry.mark == DELETED:
             raise errors.no_such_response(id_)
         return entry
 
     def _mark(self, id_: str, mark: bytes) -> None:
-        if match := _id(id_):
-            self._ring.mark(match[1], mark)
+        if name := name_of(id_):
+            self._ring.mark(name, mark)
 
     def _reply(self, body: bytes, unique: str) -> Reply:
         return Reply(self._heads.whole, f"req_{unique}", body)
@@ -154,22 +139,6 @@ def _messages(entries: list[Entry]) -> list[Document]:
         messages += as_messages(orjson.loads(entry.request).get("input"))
         messages += as_messages(orjson.loads(entry.answer)["output"])
     return messages
-
-
-def _items(given: Any, id_: str) -> list[Document]:
-    """Return an input as items, each with an id."""
-    if isinstance(given, str):
-        given = [{"role": "user", "content": given}]
-    items = []
-    for place, one in enumerate(given):
-        item: Document = {"id": f"msg_{id_.removeprefix('resp_')}{place}", "type": "message", **one}
-        if item["type"] == "message":
-            kind = "output_text" if item.get("role") == "assistant" else "input_text"
-            more: Document = {"annotations": []} if kind == "output_text" else {}
-            if isinstance(item.get("content"), str):
-                item["content"] = [{"type": kind, "text": item["content"], **more}]
-        items.append({"status": "completed", **item})
-    return items
 
 
 def _cancelled(answer: bytes) -> bytes:
