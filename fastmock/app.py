@@ -43,6 +43,10 @@ Endpoint = Callable[[Request, str], Answer]
 """What one path and method do: a request and a unique name in, an answer out, or an ApiError."""
 Handler = Callable[[Request], Answer]
 """An endpoint made whole: it answers whatever comes, and raises nothing."""
+Routes = dict[str, dict[str, Endpoint]]
+"""By path, without the ``/v1``, and method; ``{path}`` stands for anything, any other name in braces for a segment."""
+Reads = Mapping[str, tuple[Callable[[dict[str, Any], str], Ask], Rulebook]]
+"""For the parameter by which a request for completions is known: what reads it, and its rules."""
 
 _MOST_COMPARED = 500  # patterns compared with each other at start, which takes 0.1 s; "fastmock check" compares all
 
@@ -63,8 +67,7 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     findings = Findings(config)
     made = heads.Heads()
     fingerprint = "fp_" + hashlib.blake2b(b"%d" % settings.seed, digest_size=5).hexdigest()
-    share = Share()
-    traffic = Traffic(config, share, findings.error, findings.warn)
+    traffic = Traffic(config, Share(), findings.error, findings.warn)
     common = made, fingerprint, traffic, findings
     vocabularies = _vocabularies(config, findings)
     chats = Rulebook(config, "chat_completions", chat.ChatShape(), *common)
@@ -79,21 +82,16 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
         raise ConfigError(findings.problems)
     if settings.server.simulate_errors and settings.server.error_rate == 0:
         findings.warn(("server", "simulate_errors"), "has no effect while 'server.error_rate' is 0")
+    store, strict_ids = Store(settings.stored.max_entries), settings.stored.strict_ids
+    ring = Ring(store)
+    stored = StoredCompletions(store, made, strict_ids)
+    conversations = Conversations(ring, store, made, strict_ids)
+    stored_responses = StoredResponses(ring, conversations, made, chats.per_chunk, strict_ids)
     models = Models(settings.models, made)
-    store = Store(settings.stored.max_entries)
-    stored = StoredCompletions(store, made, settings.stored.strict_ids)
-    per_chunk, strict_ids = chats.per_chunk, settings.stored.strict_ids
-    conversations = Conversations(ring := Ring(store), store, made, strict_ids)
-    stored_responses = StoredResponses(ring, conversations, made, per_chunk, strict_ids)
-    models_named = settings.models.available
-    responses = Responses(
-        chats, vocabularies, stored_responses, made, settings.seed, models_named[0].id if models_named else "gpt-4o"
-    )
-    messages = Messages(chats, vocabularies, settings.seed)
     made_chat, made_text = chat.Chat(chats, vocabularies, stored), completions.Completions(texts, vocabularies)
-    says: tuple[Endpoint, Endpoint, Endpoint] = (made_chat, made_text, embeddings)
-    said_responses: Endpoint = responses
-    said_messages: Endpoint = messages
+    responses = Responses(chats, vocabularies, stored_responses, made, settings.seed, models.first)
+    messages = Messages(chats, vocabularies, settings.seed)
+    says: tuple[Endpoint, ...] = (made_chat, made_text, embeddings, responses, messages)
     if manager is not None:
         manager.bind(
             {"chat": compiled(made_chat), "completion": compiled(made_text), "embedding": compiled(embeddings)}
@@ -102,46 +100,47 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
             ManagedCompletions(chats, made_chat, manager.generate_chat_response),
             ManagedCompletions(texts, made_text, manager.generate_completion_response),
             ManagedEmbeddings(embeddings, manager.generate_embedding_response),
+            ManagedCompletions(chats, responses, manager.generate_chat_response),
+            ManagedCompletions(chats, messages, manager.generate_chat_response),
         )
-        said_responses = ManagedCompletions(chats, responses, manager.generate_chat_response)
-        said_messages = ManagedCompletions(chats, messages, manager.generate_chat_response)
-    names = ("/chat/completions", "/completions", "/embeddings")
-    routes = {name: {"POST": endpoint} for name, endpoint in zip(names, says, strict=True)}
-    routes["/responses"] = {"POST": said_responses}
-    routes["/responses/input_tokens"] = {"POST": responses.input_tokens}
-    routes["/responses/compact"] = {"POST": responses.compact}
-    routes["/moderations"] = {"POST": moderations}
-    routes["/messages"] = {"POST": said_messages}
-    routes["/messages/count_tokens"] = {"POST": messages.count_tokens}
-    routes["/conversations"] = {"POST": conversations.create}
-    routes["/models"] = {"GET": models.all}
-    routes["/chat/completions"]["GET"] = stored.all
-    below: list[tuple[str, dict[str, Endpoint]]] = [
-        (r"/models/.+", {"GET": models.one, "DELETE": models.delete}),
-        (r"/chat/completions/[^/]+", {"GET": stored.one, "POST": stored.update, "DELETE": stored.delete}),
-        (r"/chat/completions/[^/]+/messages", {"GET": stored.messages}),
-        (
-            r"/conversations/[^/]+",
-            {"GET": conversations.one, "POST": conversations.update, "DELETE": conversations.delete},
-        ),
-        (r"/conversations/[^/]+/items", {"GET": conversations.list_items, "POST": conversations.add_items}),
-        (r"/conversations/[^/]+/items/[^/]+", {"GET": conversations.one_item, "DELETE": conversations.delete_item}),
-        (r"/responses/[^/]+", {"GET": stored_responses.one, "DELETE": stored_responses.delete}),
-        (r"/responses/[^/]+/cancel", {"POST": stored_responses.cancel}),
-        (r"/responses/[^/]+/input_items", {"GET": stored_responses.input_items}),
-    ]
-    for rulebook in (chats, texts, moderations):
-        if len(rulebook.rules) <= _MOST_COMPARED:
-            findings.warnings.extend(rulebook.never_win())
-    app = App(config, made, routes, below, findings.warnings, [chats, texts], manager, traffic, share, store)
-    app.exact = vocabularies is not tokens.estimated
-    app.moderations = moderations
-    app.reads = {
+    say_chat, say_text, say_vectors, say_response, say_message = says
+    routes: Routes = {
+        "/chat/completions": {"POST": say_chat, "GET": stored.all},
+        "/chat/completions/{id}": {"GET": stored.one, "POST": stored.update, "DELETE": stored.delete},
+        "/chat/completions/{id}/messages": {"GET": stored.messages},
+        "/completions": {"POST": say_text},
+        "/embeddings": {"POST": say_vectors},
+        "/moderations": {"POST": moderations},
+        "/responses": {"POST": say_response},
+        "/responses/input_tokens": {"POST": responses.input_tokens},
+        "/responses/compact": {"POST": responses.compact},
+        "/responses/{id}": {"GET": stored_responses.one, "DELETE": stored_responses.delete},
+        "/responses/{id}/cancel": {"POST": stored_responses.cancel},
+        "/responses/{id}/input_items": {"GET": stored_responses.input_items},
+        "/conversations": {"POST": conversations.create},
+        "/conversations/{id}": {
+            "GET": conversations.one,
+            "POST": conversations.update,
+            "DELETE": conversations.delete,
+        },
+        "/conversations/{id}/items": {"GET": conversations.list_items, "POST": conversations.add_items},
+        "/conversations/{id}/items/{item}": {"GET": conversations.one_item, "DELETE": conversations.delete_item},
+        "/messages": {"POST": say_message},
+        "/messages/count_tokens": {"POST": messages.count_tokens},
+        "/models": {"GET": models.all},
+        "/models/{path}": {"GET": models.one, "DELETE": models.delete},
+    }
+    for rules in (chats, texts, moderations):
+        if len(rules.rules) <= _MOST_COMPARED:
+            findings.warnings.extend(rules.never_win())
+    reads: Reads = {
         "system": (messages.parse, chats),
         "prompt": (made_text.parse, texts),
         "input": (responses.parse, chats),
         "messages": (made_chat.parse, chats),
     }
+    app = App(config, made, routes, reads, findings.warnings, [chats, texts], moderations, manager, traffic, store)
+    app.exact = vocabularies is not tokens.estimated
     return app
 
 
@@ -212,6 +211,11 @@ def compile_layers(
     return app
 
 
+def _pattern(path: str) -> Callable[[str], re.Match[str] | None]:
+    """Return what matches a path of ``Routes``, with and without the ``/v1``."""
+    return re.compile("(?:/v1)?" + re.sub(r"\{\w+\}", "[^/]+", path.replace("{path}", ".+"))).fullmatch
+
+
 class App:
     """Answers requests; shared by the threads of a worker, and inherited by forked workers.
 
@@ -225,44 +229,43 @@ class App:
         share: the worker's part of the shared block.
         store: keeps answers, for all workers.
         exact: whether tokens are counted exactly.
-        reads: for the parameter by which a kind of completions is known, what reads a request, and its rules.
-            Anthropic's messages are known by ``system``, or by the header that its clients send.
     """
 
     exact = False
-    moderations: Moderations
-    reads: Mapping[str, tuple[Callable[[dict[str, Any], str], Ask], Rulebook]]
 
     def __init__(
         self,
         config: Config,
         made: heads.Heads,
-        routes: dict[str, dict[str, Endpoint]],
-        below: Sequence[tuple[str, dict[str, Endpoint]]],
+        routes: Routes,
+        reads: Reads,
         warnings: list[str],
         rulebooks: list[Rulebook],
+        moderations: Moderations,
         manager: ResponseManager | None,
         traffic: Traffic,
-        share: Share,
         store: Store,
     ) -> None:
         settings = config.settings
         self.config = config
         self.warnings = warnings
         self.rulebooks = rulebooks
+        self.moderations = moderations
         self.manager = manager
         self.takes_time = traffic.takes_time()
         self.delays_whole = self.takes_time and traffic.delays_whole
-        self.share = share
+        self.share = traffic.share
         self.store = store
         self._heads, self._anthropic = made, anthropic.heads()
         guards = authorizer(settings.auth), simulator(settings.server, settings.seed)
         self._guards = [guard for guard in guards if guard]
-        self._routes = {f"{base}{path}": methods for base in ("", "/v1") for path, methods in routes.items()}
-        self._below = [(re.compile(f"(?:/v1)?{pattern}").fullmatch, methods) for pattern, methods in below]
-        for methods in (*self._routes.values(), *(methods for _, methods in self._below)):
+        self._reads = reads
+        for methods in routes.values():
             if "GET" in methods:
                 methods["HEAD"] = methods["GET"]  # the runtime leaves the body out
+        fixed = {path: methods for path, methods in routes.items() if "{" not in path}
+        self._routes = {f"{base}{path}": methods for base in ("", "/v1") for path, methods in fixed.items()}
+        self._below = [(_pattern(path), methods) for path, methods in routes.items() if "{" in path]
         self.handlers = {
             (method, path): self._whole(endpoint, self._guards)
             for path, methods in self._routes.items()
@@ -296,8 +299,9 @@ class App:
         """
         parsed = checks.parse(body)
         request = Request("POST", "", headers, body)
-        named = next((name for name in self.reads if name in parsed), "messages")
-        read, rulebook = self.reads["system" if anthropic.speaks(request) else named]
+        # Anthropic's messages are known by "system", or by the header that its clients send.
+        named = next((name for name in self._reads if name in parsed), "messages")
+        read, rulebook = self._reads["system" if anthropic.speaks(request) else named]
         ask = read(parsed, unique())
         ask.request = request
         return rulebook.explain(ask)

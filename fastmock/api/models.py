@@ -16,7 +16,11 @@ _LIMIT, _MOST = 20, 1000  # of a page of Anthropic's
 
 
 class Models:
-    """The endpoints, the list's bytes made ready."""
+    """The endpoints, the list's bytes made ready.
+
+    Attributes:
+        first: the name of the first that is listed.
+    """
 
     def __init__(self, settings: ModelSettings, made: Heads) -> None:
         self._json = made.get(200)
@@ -24,6 +28,7 @@ class Models:
         self._cards = {card.id: card for card in settings.available}
         self._list = orjson.dumps({"object": "list", "data": [_shown(card) for card in settings.available]})
         self._strict = settings.strict
+        self.first = next(iter(self._cards), "gpt-4o")
 
     def all(self, request: Request, unique: str) -> Reply:
         """List the models."""

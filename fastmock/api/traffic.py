@@ -55,14 +55,18 @@ class Profile:
 
 
 class Traffic:
-    """Gives each answer its profile, and its due times."""
+    """Gives each answer its profile, and its due times.
+
+    Attributes:
+        share: the worker's part of the shared block.
+    """
 
     def __init__(self, config: Config, share: Share, error: _Tell, warn: _Tell) -> None:
         """Compile what is configured; ``error`` and ``warn`` are told what is wrong with it, and where."""
         settings = config.settings
         self._settings = settings
         self._config = config
-        self._share = share
+        self.share = share
         self._headers = settings.server.control_headers
         self._gap = settings.streaming.chunk_delay_ms / 1000 if settings.streaming.enabled else 0.0
         self._globs = [(re.compile(translate(entry.model)).match, entry) for entry in settings.per_model]
@@ -95,7 +99,7 @@ class Traffic:
         """Return what is done with every request for completions before a rule is picked."""
         looks: list[Callable[[Ask], None]] = []
         if self._settings.usage.simulate_prompt_cache:
-            looks.append(PromptCache(self._share))
+            looks.append(PromptCache(self.share))
         if any(entry.context_window for entry in self._settings.per_model):
             looks.append(self._check_window)
         return looks
@@ -175,7 +179,7 @@ class Traffic:
         output: dict[str, Any] = {}
         for level in filter(None, (settings.output, entry and entry.output, source and source.output)):
             output |= _given(level)
-        timing = Timing(Latency(**latency), self._samples, self._gap, self._share)
+        timing = Timing(Latency(**latency), self._samples, self._gap, self.share)
         amount: Amount | None = output.get("tokens")
         length = sampler(amount, self._samples(amount)) if amount is not None else None
         return Profile(None if timing.instant else timing, Output(**output), length, bool(output), tokens)
