@@ -1,10 +1,10 @@
-"""Load scenarios for locust, as users of an OpenAI client: chat, streams, embeddings, and all of them mixed.
+"""Load scenarios for locust, as users of a client: chat, streams, embeddings, other dialects, and all of them mixed.
 
 ``make locust`` starts a server and runs them; by hand, against any server:
 
     locust -f benchmarks/locustfile.py Mixed --host http://127.0.0.1:8080 --headless -u 50 -r 50 -t 30s
 
-The classes are ``Chat``, ``Streaming``, ``Embeddings`` and ``Mixed``; without a name locust runs all four.
+The classes are ``Chat``, ``Streaming``, ``Embeddings``, ``Dialects`` and ``Mixed``; without a name locust runs all five.
 ``LOAD_SHAPE=ramp`` or ``spike`` gives the load a shape in place of ``-u``, ``-r`` and ``-t``, and ``LOAD_KEY`` is
 the API key that is sent.
 """
@@ -58,6 +58,20 @@ class ApiUser(FastHttpUser):
         entry = {"request_type": "POST", "name": "stream: time to first token", "response_time": first}
         self.environment.events.request.fire(**entry, response_length=size, exception=None, context={})
 
+    def respond(self) -> None:
+        """Ask for a response."""
+        body = {"model": "gpt-4o", "input": question()["messages"][0]["content"]}
+        with self.client.post("/v1/responses", json=body, name="response", catch_response=True) as answer:
+            if answer.status_code == 200 and answer.json()["status"] != "completed":
+                answer.failure("not completed")
+
+    def message(self) -> None:
+        """Ask for an Anthropic message."""
+        body = question() | {"max_tokens": 1000}
+        with self.client.post("/v1/messages", json=body, name="message", catch_response=True) as answer:
+            if answer.status_code == 200 and not answer.json()["content"]:
+                answer.failure("no content")
+
     def embed(self) -> None:
         """Ask for one embedding."""
         body = {
@@ -94,10 +108,22 @@ class Embeddings(ApiUser):
     tasks: ClassVar = {ApiUser.embed: 1}
 
 
-class Mixed(ApiUser):
-    """What an application with retrieval and a chat window does."""
+class Dialects(ApiUser):
+    """Responses and Anthropic's messages."""
 
-    tasks: ClassVar = {ApiUser.chat: 5, ApiUser.stream: 3, ApiUser.embed: 2}
+    tasks: ClassVar = {ApiUser.respond: 1, ApiUser.message: 1}
+
+
+class Mixed(ApiUser):
+    """What an application with retrieval, a chat window and agents does."""
+
+    tasks: ClassVar = {
+        ApiUser.chat: 5,
+        ApiUser.stream: 3,
+        ApiUser.embed: 2,
+        ApiUser.respond: 2,
+        ApiUser.message: 1,
+    }
 
 
 class _Stages(LoadTestShape):
