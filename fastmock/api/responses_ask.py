@@ -75,6 +75,8 @@ _RENAMED = {
     "parallel_tool_calls": "parallel_tool_calls",
     "metadata": "metadata",
     "user": "user",
+    "ignore_eos": "ignore_eos",  # vLLM's, as is the next; load generators send them
+    "min_tokens": "min_tokens",
 }
 _ECHOED: Mapping[str, Any] = {
     "background": False,
