@@ -77,3 +77,15 @@ def test_what_is_found_is_whole(tmp_path_factory, answers):
         assert path.stat().st_size <= ring._BEGIN + 1000
     kept.keep(large := unique(), b"k", bytes(ring._SIZE), b"")
     assert kept.get(large) is None
+
+
+def test_where_nothing_can_be_kept_that_is_said_once(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    store = Store(10)
+    store.join(tmp_path / "file" / "run")  # no directory can be made below a file
+    kept = Ring(store)
+    for _ in range(3):
+        name = unique()
+        kept.keep(name, b"k", b"answer", b"")
+        assert kept.get(name) is None
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["responses are not stored"]

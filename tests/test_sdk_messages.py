@@ -184,9 +184,8 @@ def test_errors(client, server):
         assert raised.value.response.headers["request-id"] == body["request_id"]
     with pytest.raises(anthropic.NotFoundError):
         client.post("/v1/messages/nothing", cast_to=object)
-    bare = Anthropic(base_url=server.url, api_key="", max_retries=0)
-    with bare, pytest.raises(anthropic.AuthenticationError):
-        bare.messages.create(**asking("x"))
+    with pytest.raises(anthropic.AuthenticationError):
+        client.messages.create(**asking("x"), extra_headers={"Authorization": anthropic.omit})
 
 
 def test_a_bearer_token_will_do_as_well(server):
@@ -238,3 +237,14 @@ def test_anthropics_client_hears_it(serve, tmp_path):
         with client.messages.stream(**ask) as stream:
             assert stream.get_final_text() == '{"sum": 9}'
         assert time.monotonic() - start >= 0.04
+
+
+@pytest.mark.parametrize("runtime", ["robyn", "granian"])
+def test_what_is_too_large_is_said_in_its_words(serve, runtime):
+    server = serve({"server": {"max_body_bytes": 2000}}, "--runtime", runtime)
+    client = Anthropic(base_url=server.url, api_key="x", max_retries=0)
+    with client, pytest.raises(anthropic.APIStatusError) as raised:
+        client.messages.create(**asking("x" * 3000))
+    assert raised.value.status_code == 413
+    assert raised.value.body["error"]["type"] == "request_too_large"
+    assert raised.value.response.headers["request-id"] == raised.value.body["request_id"]

@@ -61,6 +61,14 @@ class _Worker:
     control: Connection | None = None
 
 
+def _temporary() -> Path:
+    """Return the directory for what lives as long as the server; where none can be written, that shows when it is."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return Path("/tmp")  # noqa: S108 - it is not made here
+
+
 class Supervisor:
     """Keeps ``count`` workers alive until it is told to stop."""
 
@@ -80,7 +88,7 @@ class Supervisor:
         self._app = app
         self._compile = compile_
         self._numbers = shared_numbers(count)
-        self._directory = Path(tempfile.gettempdir(), f"fastmock-{os.getpid()}-{os.urandom(4).hex()}")
+        self._directory = _temporary() / f"fastmock-{os.getpid()}-{os.urandom(4).hex()}"
         self._attempt = 0
         self._work = work
         self._listener = listener

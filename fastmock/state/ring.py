@@ -41,9 +41,12 @@ class Ring:
         self._store = store
         self._file: _File | None = None
         self._process = ""
+        self._full = False
 
     def keep(self, name: str, mark: bytes, answer: bytes, request: bytes) -> None:
-        """Keep an answer, or log why it cannot be kept."""
+        """Keep an answer; where there is no place to, as on a read-only disk, say so once and keep none."""
+        if self._full:
+            return
         try:
             if self._file is None or self._process != name[:16]:  # as it is after a fork
                 path = self._store.place() / _file_name(name)
@@ -51,7 +54,8 @@ class Ring:
                 self._process = name[:16]
             self._file.append(name, mark, answer, request)
         except OSError as error:
-            _LOG.warning("an answer could not be kept: %s", error)
+            self._full = True
+            _LOG.warning("responses are not stored: %s", error)
 
     def get(self, name: str) -> Entry | None:
         """Return an entry; None where there is none, or it has given way."""
