@@ -17,13 +17,15 @@ from fastmock.api import anthropic, chat, checks, completions, errors, heads
 from fastmock.api.auth import Guard, authorizer
 from fastmock.api.conversations import Conversations
 from fastmock.api.embeddings import Embeddings
+from fastmock.api.faults import Faults
+from fastmock.api.findings import Findings
 from fastmock.api.managed import ManagedCompletions, ManagedEmbeddings, compiled
 from fastmock.api.messages import Messages
 from fastmock.api.models import Models
 from fastmock.api.moderations import Moderations
+from fastmock.api.policies import Policies
 from fastmock.api.responses import Responses
-from fastmock.api.rulebook import Findings, Rulebook
-from fastmock.api.simulated import simulator
+from fastmock.api.rulebook import Rulebook
 from fastmock.api.stored import StoredCompletions
 from fastmock.api.stored_responses import StoredResponses
 from fastmock.api.traffic import Traffic
@@ -48,6 +50,7 @@ Routes = dict[str, dict[str, Endpoint]]
 Reads = Mapping[str, tuple[Callable[[dict[str, Any], str], Ask], Rulebook]]
 """For the parameter by which a request for completions is known: what reads it, and its rules."""
 
+_KINDS = ("embeddings", "moderations", "models")  # what a match can call an endpoint that has no rules of its own
 _MOST_COMPARED = 500  # patterns compared with each other at start, which takes 0.1 s; "fastmock check" compares all
 
 _LOG = logging.getLogger("fastmock")
@@ -68,7 +71,9 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     made = heads.Heads()
     fingerprint = "fp_" + hashlib.blake2b(b"%d" % settings.seed, digest_size=5).hexdigest()
     traffic = Traffic(config, Share(), findings.error, findings.warn)
-    common = made, fingerprint, traffic, findings
+    faults = Faults(config, traffic.share, findings)
+    policies = Policies(faults)
+    common = made, fingerprint, traffic, policies, findings
     vocabularies = _vocabularies(config, findings)
     chats = Rulebook(config, "chat_completions", chat.ChatShape(), *common)
     texts = Rulebook(config, "completions", completions.CompletionShape(), *common)
@@ -130,6 +135,11 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
         "/models": {"GET": models.all},
         "/models/{path}": {"GET": models.one, "DELETE": models.delete},
     }
+    for path, methods in routes.items():
+        for method, endpoint in methods.items():
+            if endpoint not in says or endpoint is say_vectors:
+                kind = path.split("/")[1]
+                methods[method] = policies.around(endpoint, kind if kind in _KINDS else "other")
     for rules in (chats, texts, moderations):
         if len(rules.rules) <= _MOST_COMPARED:
             findings.warnings.extend(rules.never_win())
@@ -140,6 +150,9 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
         "messages": (made_chat.parse, chats),
     }
     app = App(config, made, routes, reads, findings.warnings, [chats, texts], moderations, manager, traffic, store)
+    app.needs_granian = faults.needs_granian
+    app.takes_time = app.takes_time or faults.takes_time
+    app.delays_whole = app.delays_whole or faults.takes_time
     app.exact = vocabularies is not tokens.estimated
     return app
 
@@ -229,9 +242,11 @@ class App:
         share: the worker's part of the shared block.
         store: keeps answers, for all workers.
         exact: whether tokens are counted exactly.
+        needs_granian: a fault that only Granian can do, and its path in the configuration; None without one.
     """
 
     exact = False
+    needs_granian: tuple[str, SettingPath] | None = None
 
     def __init__(
         self,
@@ -257,8 +272,8 @@ class App:
         self.share = traffic.share
         self.store = store
         self._heads, self._anthropic = made, anthropic.heads()
-        guards = authorizer(settings.auth), simulator(settings.server, settings.seed)
-        self._guards = [guard for guard in guards if guard]
+        guard = authorizer(settings.auth)
+        self._guards = [guard] if guard else []
         self._reads = reads
         for methods in routes.values():
             if "GET" in methods:
@@ -311,10 +326,11 @@ class App:
         id_ = f"req_{name or unique()}"
         if anthropic.speaks(request):
             error = anthropic.put(error)
-            return Reply(
-                self._anthropic.get(error.status, heads.JSON, error.headers), id_, anthropic.envelope(error, id_)
-            )
-        return Reply(self._heads.get(error.status, heads.JSON, error.headers), id_, error.body())
+            reply = Reply(self._anthropic.get(error.status), id_, anthropic.envelope(error, id_))
+        else:
+            reply = Reply(self._heads.get(error.status), id_, error.body())
+        reply.more, reply.fault = error.headers, error.fault
+        return reply
 
     def _whole(self, endpoint: Endpoint, guards: Sequence[Guard]) -> Handler:
         """Put around an endpoint what all of them have: a limit, guards, errors, origins."""

@@ -15,7 +15,7 @@ from fastmock.api.errors import ApiError
 from fastmock.app import App, compile_layers
 from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import ModerationPattern, Pattern, Saying
-from fastmock.config.problems import ConfigError
+from fastmock.config.problems import ConfigError, Problem, dotted
 from fastmock.config.schema import json_schema
 from fastmock.responses import ResponseManager
 
@@ -200,6 +200,11 @@ def serve(app: App, compile_: Callable[[], App], stdout: TextIO, stderr: TextIO)
 
     def recompile() -> App:
         new = compile_()
+        if name == "robyn" and new.needs_granian:
+            fault, path = new.needs_granian
+            raise ConfigError(
+                [Problem(new.config.where(path), dotted(path), f"{fault!r} takes a restart with granian")]
+            )
         _, better, why = choose(new)
         if better != name:
             new.warnings.append(f"the runtime stays {name} until a restart, which would take {better} ({why})")

@@ -8,7 +8,7 @@ Nothing here knows a server, a dialect or a rule.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 Headers = tuple[tuple[str, str], ...]
 Query = Mapping[str, Sequence[str]]
@@ -62,20 +62,32 @@ class Head:
         self.id_name = id_name
 
 
+Ending = Literal["whole", "closed", "reset"]
+"""How an answer ends: as it should; with the connection closed before its end; with the connection reset."""
+
+
 class Reply:
     """A whole answer: all its bytes are ready.
 
     Attributes:
         model: the model that was asked for, for the request log; empty where nobody noted it.
         rule: the name of the rule that won, likewise.
+        fault: what goes wrong on purpose, likewise.
+        prompt_tokens: tokens of what was sent, where a limit may be on them.
         dues: None where it is sent at once; else it is sent at the last of them. As in Stream.
         more: headers for this answer alone.
+        ending: how it ends; one that is reset is not sent at all.
+        unsent: how many bytes more than there are ``content-length`` promises.
     """
 
     model = ""
     rule = ""
+    fault = ""
+    prompt_tokens = 0
     more: Headers = ()
     dues: Iterator[float] | None = None
+    ending: Ending = "whole"
+    unsent = 0
 
     def __init__(self, head: Head, request_id: str, body: bytes) -> None:
         self.head = head
@@ -92,12 +104,16 @@ class Stream:
         cut: returns the bytes of the steps from one number up to another. What is due together is made and sent in one:
             under load that saves most of the cost.
         failed: returns what is sent instead of the rest when a step cannot be made: an error in the dialect's form.
-        model, rule, more: as in Reply.
+        steps: how many there are.
+        ending: how it ends, as it stands when it does.
+        model, rule, fault, more: as in Reply.
     """
 
     model = ""
     rule = ""
+    fault = ""
     more: Headers = ()
+    ending: Ending = "whole"
 
     def __init__(
         self,
@@ -105,12 +121,14 @@ class Stream:
         request_id: str,
         dues: Iterator[float],
         cut: Callable[[int, int], bytes],
+        steps: int,
         failed: Callable[[], bytes] = bytes,
     ) -> None:
         self.head = head
         self.request_id = request_id
         self.dues = dues
         self.cut = cut
+        self.steps = steps
         self.failed = failed
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastmock.cli import main
 from fastmock.config.load import load
-from fastmock.config.model import Match
+from fastmock.config.match import Match
 from fastmock.rules.explain import Explainer
 from fastmock.rules.hidden import hidden
 from fastmock.rules.index import DEFAULT, Index

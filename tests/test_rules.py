@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastmock.config.model import Match
+from fastmock.config.match import Match
 from fastmock.rules.hidden import hidden
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.regex import PatternError, RegexSet, readable, to_re2

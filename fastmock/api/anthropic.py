@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import orjson
 
-from fastmock.api.errors import ApiError
+from fastmock.api.errors import ApiError, phrase
 from fastmock.api.heads import Heads
 from fastmock.wire import Request
 
@@ -30,7 +30,7 @@ _KINDS: Mapping[int, str] = MappingProxyType(
         529: "overloaded_error",
     }
 )
-# What has words of its own here, by code or by status.
+_OTHER_KINDS = "invalid_request_error", "api_error"  # below 500, and from there on
 _NO_CREDIT = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or "
 _RATE = "This request would exceed your organization's rate limit of 500 requests per minute. For details, refer to: "
 _RATE += "https://docs.anthropic.com/en/api/rate-limits. You can see the response headers for current usage. Please "
@@ -70,6 +70,8 @@ def invalid(path: str, what: str) -> ApiError:
 def put(error: ApiError) -> ApiError:
     """Return an error with the status and the words that it has here."""
     status, message = error.status, error.message
+    if error.as_is:
+        return error
     if error.code == "insufficient_quota":
         status = 400
     elif status == 503:
@@ -86,7 +88,12 @@ def put(error: ApiError) -> ApiError:
         message = _WORDS.get(status, message)
     message = _WORDS.get(error.code, message)
     kind = _KINDS.get(status, "invalid_request_error")
-    return ApiError(status, message, error.param, error.code, kind, error.headers)
+    return error.but(status=status, message=message, kind=kind)
+
+
+def of_status(status: int) -> ApiError:
+    """Return the error that a status stands for."""
+    return ApiError(status, _WORDS.get(status) or phrase(status), kind=_KINDS.get(status, _OTHER_KINDS[status >= 500]))
 
 
 def _too_long(message: str) -> str:

@@ -260,9 +260,10 @@ class Chat:
 
     def tell(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
         """See ``managed.Dialect``."""
+        reply = self._rulebook.send(ask, script, answers)
         if ask.keep:
             self._stored.keep(ask, script.whole(ask, answers))
-        return self._rulebook.send(ask, script, answers)
+        return reply
 
     def say(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:
         """Answer a parsed request, by the rules or by a response file."""

@@ -9,8 +9,9 @@ import numpy.typing as npt
 import orjson
 
 from fastmock.api import checks, errors
+from fastmock.api.findings import Findings
 from fastmock.api.heads import Heads
-from fastmock.api.rulebook import Findings, read_source
+from fastmock.api.rulebook import read_source
 from fastmock.api.traffic import Traffic
 from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import Source

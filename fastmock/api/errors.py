@@ -4,6 +4,7 @@ Texts are OpenAI's own where one is known.
 """
 
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -21,7 +22,12 @@ class ApiError(Exception):
         status: HTTP status.
         message, kind, param, code: the envelope's ``message``, ``type``, ``param`` and ``code``.
         headers: more headers for the answer.
+        fault: the fault that it is, if it was made on purpose; and ``as_is`` whether status and words were given for
+            it, so that no dialect changes them.
     """
+
+    fault = ""
+    as_is = False
 
     def __init__(
         self,
@@ -39,6 +45,14 @@ class ApiError(Exception):
         self.param = param
         self.code = code
         self.headers = headers
+
+    def but(self, **changes: Any) -> "ApiError":
+        """Return the same error with some attributes changed."""
+        other = ApiError(self.status, self.message, self.param, self.code, self.kind, self.headers)
+        other.fault, other.as_is = self.fault, self.as_is
+        for name, value in changes.items():
+            setattr(other, name, value)
+        return other
 
     def body(self) -> bytes:
         """Return the envelope; all four keys are always there."""
@@ -284,6 +298,22 @@ def rate_limited(model: str) -> ApiError:
         "requests",
         (("retry-after", "1"), ("retry-after-ms", "1000")),
     )
+
+
+def of_status(status: int, model: str) -> ApiError:
+    """Return the error that a status stands for, without headers."""
+    known = {408: timed_out, 429: lambda: rate_limited(model), 500: server_error, 502: bad_gateway, 503: overloaded}
+    if status in known:
+        return known[status]().but(headers=())
+    return ApiError(status, phrase(status), kind="invalid_request_error" if status < 500 else "server_error")
+
+
+def phrase(status: int) -> str:
+    """Return what HTTP calls a status, as a sentence."""
+    try:
+        return f"{HTTPStatus(status).phrase}."
+    except ValueError:
+        return f"Status {status}."
 
 
 def quota_exceeded() -> ApiError:

@@ -7,8 +7,9 @@ from typing import Any, get_args
 import orjson
 
 from fastmock.api import checks, errors
+from fastmock.api.findings import Findings, check_regexes
 from fastmock.api.heads import Heads
-from fastmock.api.rulebook import Findings, check_regexes, never_win, ordered
+from fastmock.api.rulebook import never_win, ordered
 from fastmock.api.traffic import Traffic
 from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import Category

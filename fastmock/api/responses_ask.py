@@ -394,5 +394,6 @@ def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
             text = pattern.sub(name, text)
         return text
 
-    param = error.param and said(error.param)
-    return errors.ApiError(error.status, said(error.message), param, error.code, error.kind, error.headers)
+    if error.as_is:
+        return error
+    return error.but(message=said(error.message), param=error.param and said(error.param))

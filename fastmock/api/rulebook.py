@@ -5,42 +5,26 @@ from functools import cached_property, partial
 from typing import Any
 
 from fastmock.api import checks, errors, heads
+from fastmock.api.findings import Findings, check_regexes
 from fastmock.api.fit import Fitter
+from fastmock.api.policies import Policies
 from fastmock.api.script import Rendering, Script, Shape, ShapeError
 from fastmock.api.traffic import Traffic
 from fastmock.config.documents import DocumentError
 from fastmock.config.load import Config, SettingPath
-from fastmock.config.model import Answers, Match, ModerationPattern, Pattern, Saying, Source
-from fastmock.config.problems import Problem, dotted
+from fastmock.config.match import Match
+from fastmock.config.model import Answers, ModerationPattern, Pattern, Saying, Source
 from fastmock.content.template import TemplateError
 from fastmock.rules.explain import Explainer, Verdict
 from fastmock.rules.hidden import hidden
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.matchers import within
-from fastmock.rules.regex import PatternError, readable
 from fastmock.wire import Answer, Ask, Reply, Stream
 
 _MOST_MADE = 512  # answers that were made up to demands and are kept ready
 _LONGEST_HEADER = 500  # characters of the header that explains
 _BROKEN = errors.server_error()
 _CONVERSATION = ("turn", "messages", "last_role", "tool_result")
-
-
-class Findings:
-    """What compiling turned up: errors, all of them, and warnings."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self.problems: list[Problem] = []
-        self.warnings: list[str] = list(config.warnings)
-
-    def error(self, path: SettingPath, message: str, file: str = "") -> None:
-        """Note an error at ``path`` of the configuration, or of ``file``."""
-        self.problems.append(Problem(file or self._config.where(path), dotted(path), message))
-
-    def warn(self, path: SettingPath, message: str) -> None:
-        """Note something that works, but maybe not as meant."""
-        self.warnings.append(str(Problem(self._config.where(path), dotted(path), message)))
 
 
 def read_source(config: Config, source: Saying, path: SettingPath, findings: Findings) -> tuple[Any, str, SettingPath]:
@@ -65,22 +49,6 @@ def never_win(matches: Sequence[Match], names: Sequence[str]) -> Iterator[str]:
     for number, earlier in hidden(matches):
         why = "its conditions exclude each other" if earlier == number else f"{names[earlier]} comes before it"
         yield f"{names[number]} can never win: {why}"
-
-
-def check_regexes(match: Match, path: SettingPath, findings: Findings) -> None:
-    """Check the patterns of a match."""
-    for inner, at in within(match, path):
-        if inner.content_regex is None:
-            continue
-        try:
-            _, slow = readable(inner.content_regex)
-        except PatternError as error:
-            findings.error((*at, "content_regex"), str(error))
-        else:
-            if slow:
-                findings.warn(
-                    (*at, "content_regex"), "needs what RE2 lacks, and is searched for by Python's slower 're'"
-                )
 
 
 def _repeats(source: Source) -> bool:
@@ -110,6 +78,7 @@ class Rulebook:
         made: heads.Heads,
         fingerprint: str,
         traffic: Traffic,
+        policies: Policies,
         findings: Findings,
     ) -> None:
         """Compile the patterns and the default of ``responses.<section>``; what is wrong goes to ``findings``."""
@@ -162,8 +131,9 @@ class Rulebook:
         self._before = traffic.before()
         notes = {self._note: settings.server.log_requests, self._explain: settings.server.control_headers}
         self._notes = [note for note, wanted in notes.items() if wanted]
-        if self._notes:
-            self.send = self._send_noted  # type: ignore[method-assign]
+        self._policies = policies
+        if self._notes or policies.any:
+            self.send = self._send_watched  # type: ignore[method-assign]
 
     @cached_property
     def _explainer(self) -> Explainer:
@@ -340,16 +310,19 @@ class Rulebook:
         fresh = ask.prompt_tokens - ask.cached_tokens
         dues = self._traffic.spread(roll.steps, timing, fresh, ask.request)
         request_id = f"req_{ask.unique}"
-        return Stream(kind.events, request_id, dues, roll.cut, partial(kind.error, _BROKEN, request_id))
+        failed = partial(kind.error, _BROKEN, request_id)
+        return Stream(kind.events, request_id, dues, roll.cut, len(roll.steps), failed)
 
-    def _send_noted(
+    def _send_watched(
         self, ask: Ask, script: Rendering, answers: list[Answer] | None = None, kind: heads.OfAnswers | None = None
     ) -> Reply | Stream:
-        """Render, and note what is wanted."""
+        """Render, note what is wanted, and put the policies around it."""
         answer = Rulebook.send(self, ask, script, answers, kind)
         for note in self._notes:
             note(ask, answer)
-        return answer
+        if ask.request is None or not self._policies.any:  # what a response manager has said to it is not sent yet
+            return answer
+        return self._policies.put(ask, answer, self.names[ask.rule], (kind or self._heads).error)
 
     def _note(self, ask: Ask, answer: Reply | Stream) -> None:
         """Note for the request log what was asked for and which rule won."""

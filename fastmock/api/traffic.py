@@ -15,8 +15,9 @@ from fastmock.api import errors
 from fastmock.api.prompt_cache import PromptCache
 from fastmock.config.documents import DocumentError
 from fastmock.config.load import Config, SettingPath
-from fastmock.config.model import Amount, Answers, Latency, Output, Section, Source
+from fastmock.config.model import Amount, Answers, Latency, Output, Source
 from fastmock.config.presets import PRESETS, PresetName
+from fastmock.config.section import Section
 from fastmock.content import made
 from fastmock.faults.draw import keyer
 from fastmock.state.block import Share

@@ -9,9 +9,11 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from fastmock.config.documents import DocumentError, read_document, read_samples
+from fastmock.config.faults import FAULTS
 from fastmock.config.mockllm import Translation, is_mockllm
-from fastmock.config.model import Amount, Section, Settings, Source
+from fastmock.config.model import Amount, Settings, Source
 from fastmock.config.problems import Problem, did_you_mean, dotted
+from fastmock.config.section import Section
 
 SettingPath = tuple[str | int, ...]
 """Where a setting stands in the table: ``("server", "port")``."""
@@ -111,7 +113,7 @@ def load(
             details = error.errors()
             for detail in details:
                 where = origins.get(detail["loc"]) or (str(path) if path else "")
-                problems.append(Problem(where, dotted(detail["loc"]), _describe(detail)))
+                problems.append(Problem(where, dotted(_written(detail)), describe(detail)))
             for loc in reversed(dict.fromkeys(detail["loc"] for detail in details)):  # so that indexes stay true
                 data = _prune(data, loc)
         else:
@@ -196,13 +198,29 @@ def section_of(annotation: Any) -> type[Section] | None:
     return next((found for arg in get_args(annotation) if (found := section_of(arg))), None)
 
 
-def _describe(error: Mapping[str, Any]) -> str:
+def _written(error: Mapping[str, Any]) -> SettingPath:
+    """Return the path of what is wrong as it is written: pydantic's has the kind of a fault in it."""
+    loc: SettingPath = error["loc"]
+    if error["type"].startswith("union_tag"):
+        return (*loc, "kind")
+    return (*loc[:2], *loc[3:]) if loc[0] == "faults" else loc
+
+
+def describe(error: Mapping[str, Any]) -> str:
     """Say one of pydantic's errors in our words, with the nearest right name."""
     kind, loc, value = error["type"], error["loc"], error.get("input")
+    if kind == "union_tag_not_found":
+        return "is required"
+    if kind == "union_tag_invalid":
+        known = [name.strip("'") for name in error["ctx"]["expected_tags"].split(", ")]
+        tag = error["ctx"]["tag"]
+        return f"is no fault: {tag!r}{did_you_mean(tag, known) or '; known are ' + ', '.join(known)}"
     if kind == "extra_forbidden":
         section: type[Section] | None = Settings
         for part in loc[:-1]:
-            if section and isinstance(part, str):
+            if part in FAULTS:
+                section = FAULTS[str(part)]
+            elif section and isinstance(part, str):
                 names = {info.alias or name: info for name, info in section.model_fields.items()}
                 section = section_of(names[part].annotation) if part in names else section
         known = [info.alias or name for name, info in section.model_fields.items()] if section else []

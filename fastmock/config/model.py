@@ -5,11 +5,14 @@ A scalar setting ``a.b`` is read from ``FASTMOCK_A_B`` (``server.port`` from ``F
 out), and from the names given as ``env`` in its ``json_schema_extra``.
 """
 
-from typing import Annotated, Any, Literal, Optional, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from fastmock.config.faults import ErrorType, Fault
+from fastmock.config.match import Match
 from fastmock.config.presets import PresetName
+from fastmock.config.section import Section
 
 DEFAULT_TEXT = (
     "Hello from fastmock! This is a canned answer: nobody has written a pattern for this request yet. "
@@ -27,10 +30,6 @@ def _file_is_source(value: Any) -> Any:
 
 def _text_is_saying(value: Any) -> Any:
     return {"content": value} if isinstance(value, str) else value
-
-
-def _number_is_span(value: Any) -> Any:
-    return {"min": value, "max": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _list_is_available(value: Any) -> Any:
@@ -53,15 +52,6 @@ def _number_is_amount(value: Any) -> Any:
         except ValueError:
             return {"mean": value}
     return {"mean": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-class Section(BaseModel):
-    """A group of settings; a name that is not among them is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-ErrorType = Literal["rate_limit", "insufficient_quota", "server_error", "bad_gateway", "service_unavailable", "timeout"]
 
 
 class Amount(Section):
@@ -424,68 +414,6 @@ FileOrSource = Annotated[Source, BeforeValidator(_file_is_source, json_schema_in
 TextOrSaying = Annotated[Saying, BeforeValidator(_text_is_saying, json_schema_input_type=str | Saying)]
 
 
-class Span(Section):
-    """A number from `min` to `max`, both included."""
-
-    min: int | None = Field(None, description="The least.")
-    max: int | None = Field(None, description="The most.")
-
-    @model_validator(mode="after")
-    def _has_one(self) -> "Span":
-        if self.min is None and self.max is None:
-            raise ValueError("needs 'min' or 'max'")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError("needs 'min' <= 'max'")
-        return self
-
-
-NumberOrSpan = Annotated[Span, BeforeValidator(_number_is_span, json_schema_input_type=int | Span)]
-
-
-class Match(Section):
-    """What a request must look like; every field given must hold, and an empty match holds always."""
-
-    model: str | None = Field(None, description="The model's name, or a glob such as `gpt-4*`.")
-    content: str | None = Field(None, description="The last user message is exactly this.")
-    content_contains: str | None = Field(None, description="The last user message contains this.")
-    content_regex: str | None = Field(None, description="This is found in the last user message (RE2 syntax).")
-    system_prompt: str | None = Field(None, description="The system or developer messages contain this.")
-    turn: NumberOrSpan | None = Field(
-        None, description="The number of the answer in its conversation: 1 before the assistant has said anything."
-    )
-    messages: NumberOrSpan | None = Field(None, description="How many messages there are.")
-    last_role: Literal["system", "developer", "user", "assistant", "tool", "function"] | None = Field(
-        None, description="The role of the last message."
-    )
-    tool_result: bool | str | None = Field(
-        None,
-        description="Whether the conversation ends with results of tools; or the name, or a glob, of a tool that one "
-        "of them is of.",
-    )
-    tool: bool | str | None = Field(
-        None, description="Whether tools are offered; or the name, or a glob, of one that is."
-    )
-    stream: bool | None = Field(None, description="Whether a stream is wanted.")
-    endpoint: Literal["chat_completions", "completions", "responses", "messages", "moderations"] | None = Field(
-        None, description="The kind of endpoint."
-    )
-    response_format: Literal["text", "json_object", "json_schema"] | None = Field(
-        None, description="The form that the answer must have; `text` where the request says nothing."
-    )
-    user: str | None = Field(None, description="The request's `user`, or a glob.")
-    headers: dict[str, str] | None = Field(None, description="Headers of the request, and a glob for each.")
-    metadata: dict[str, str] | None = Field(
-        None, description="Entries of the request's `metadata`, and a glob for each."
-    )
-    any_: Annotated[list["Match"], Field(min_length=1)] | None = Field(
-        None, alias="any", description="Conditions at least one of which holds."
-    )
-    all_: Annotated[list["Match"], Field(min_length=1)] | None = Field(
-        None, alias="all", description="Conditions all of which hold."
-    )
-    not_: Optional["Match"] = Field(None, alias="not", description="Conditions that do not hold together.")
-
-
 class Pattern(Source):
     """A rule: when `match` holds, and no pattern of higher priority or earlier place does, say this."""
 
@@ -597,6 +525,9 @@ class Settings(Section):
     schema_url: str | None = Field(None, alias="$schema", description="For editors; not used.")
     seed: int = Field(0, description="Changes everything that is made up: vectors and fingerprints.")
     server: Server = Field(Server(), description=Server.__doc__)
+    faults: list[Fault] = Field(
+        [], max_length=256, description="What goes wrong on purpose: the first in the list that strikes."
+    )
     streaming: Streaming = Field(Streaming(), description=Streaming.__doc__)
     latency: Latency = Field(Latency(), description=Latency.__doc__)
     output: Output = Field(Output(), description=Output.__doc__)

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastmock.config.load import SettingPath, scalars, section_of
-from fastmock.config.model import Amount, Latency, Output, Saying, Section, Settings, Source, Span
+from fastmock.config.match import Span
+from fastmock.config.model import Amount, Latency, Output, Saying, Settings, Source
 from fastmock.config.presets import PRESETS
 from fastmock.config.problems import dotted
+from fastmock.config.section import Section
 
 _TOP = """# Configuration
 

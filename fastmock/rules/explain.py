@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
-from fastmock.config.model import Match, Span
+from fastmock.config.match import Match, Span
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.matchers import MATCHERS
 from fastmock.wire import Ask

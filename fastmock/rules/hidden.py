@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import re2
 
-from fastmock.config.model import Match
+from fastmock.config.match import Match
 from fastmock.rules.regex import readable
 
 _TEXTS = ("model", "content", "content_contains", "content_regex", "system_prompt")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from fastmock.config.model import Match
+from fastmock.config.match import Match
 from fastmock.rules.matchers import MATCHERS
 from fastmock.rules.regex import readable
 from fastmock.wire import NO_RULE, Ask

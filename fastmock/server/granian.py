@@ -4,6 +4,7 @@ Granian's own process manager is not used, nor asyncio: the worker and the sched
 public. The version is pinned, and tests hold the pin.
 """
 
+import ctypes
 import fcntl
 import logging
 import os
@@ -29,7 +30,7 @@ from fastmock.server.live import Live
 from fastmock.state.block import GENERATION
 from fastmock.timing.pace import Pacer, nothing
 from fastmock.timing.wheel import Wheel
-from fastmock.wire import Head, Reply, Request, Stream
+from fastmock.wire import Ending, Head, Reply, Request, Stream
 
 _MANAGER_THREADS = 64  # calls of a response manager at a time
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
@@ -126,7 +127,7 @@ class _Adapter:
     def __init__(self, live: Live, wheel: Wheel) -> None:
         self._live = live
         self._wheel = wheel
-        self._readers = _Readers()
+        self._connections = _Connections()
         self._threads = ThreadPoolExecutor(_MANAGER_THREADS, "manager")  # its threads are made when they are needed
         self._heads: dict[Head, list[tuple[str, str]]] = {}
 
@@ -181,18 +182,31 @@ class _Adapter:
         headers = [*constant, (answer.head.id_name, answer.request_id), *answer.more]
         play: _Play
         if isinstance(answer, Reply):
+            respond = partial(proto.response_bytes, status, headers, answer.body)
+            if answer.ending != "whole" or answer.unsent:
+                respond = partial(self._break_off, scope, proto, headers, answer)
             if answer.dues is None:
-                proto.response_bytes(status, headers, answer.body)
+                respond()
                 return
             pacer = Pacer(answer.dues, nothing, start, app.share)
-            play = _Waiting(self._wheel, proto, pacer, partial(proto.response_bytes, status, headers, answer.body))
+            play = _Waiting(self._wheel, proto, pacer, respond)
         else:
             transport = proto.response_stream(status, headers)
             pacer = Pacer(answer.dues, answer.cut, start, app.share, answer.failed)
-            play = _Streaming(self._wheel, proto, pacer, transport, self._readers, scope.client)
+            play = _Streaming(self._wheel, proto, pacer, transport, self._connections, scope.client, answer)
         due = play.step(time.monotonic())
         if due is not None:
             self._wheel.add(due, play)
+
+    def _break_off(self, scope: Any, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
+        """Reset the connection instead of answering, or send less than is promised, upon which Granian closes it."""
+        if answer.ending != "whole":
+            self._connections.end(scope.client, answer.ending)
+            return
+        length = str(len(answer.body) + answer.unsent)
+        transport = proto.response_stream(answer.head.status, [*headers, ("content-length", length)])
+        for _ in transport.send_bytes(answer.body):
+            pass
 
     def _constant(self, head: Head) -> list[tuple[str, str]]:
         known = self._heads.get(head)
@@ -322,19 +336,27 @@ class _Waiting(_Play):
 class _Streaming(_Play):
     """A stream."""
 
-    __slots__ = ("_client", "_readers", "_sent", "_transport")
+    __slots__ = ("_client", "_connections", "_sent", "_stream", "_transport")
 
     def __init__(
-        self, wheel: Wheel, proto: Any, pacer: Pacer, transport: Any, readers: "_Readers", client: str
+        self,
+        wheel: Wheel,
+        proto: Any,
+        pacer: Pacer,
+        transport: Any,
+        connections: "_Connections",
+        client: str,
+        stream: Stream,
     ) -> None:
         super().__init__(wheel, proto, pacer)
         self._transport = transport
-        self._readers = readers
+        self._connections = connections
         self._client = client
+        self._stream = stream
         self._sent = 0
 
     def _reads_slowly(self) -> bool:
-        return self._sent > _TRUSTED and self._readers.unread(self._client) > _MOST_UNREAD
+        return self._sent > _TRUSTED and self._connections.unread(self._client) > _MOST_UNREAD
 
     def _send(self, data: bytes) -> bool:
         if data:
@@ -348,36 +370,57 @@ class _Streaming(_Play):
         return True
 
     def _end(self) -> None:
-        """End the body, by letting go of what it is sent with."""
+        """End the body, by letting go of what it is sent with; or the connection, before that could be done."""
+        if self._stream.ending != "whole":
+            self._connections.end(self._client, self._stream.ending)
 
     def _leave(self) -> None:
         self._transport = None
         super()._leave()
 
 
-class _Readers:
-    """Tells how much of what was sent a client has not read; the connections are Granian's, and found by their peer."""
+class _Connections:
+    """Reaches for the connections themselves; they are Granian's, and found by their peer, an ``address:port``."""
 
     def __init__(self) -> None:
         self._descriptors: dict[str, int] = {}
         self._searched = 0.0
 
     def unread(self, client: str) -> int:
-        """Return the bytes that wait in the kernel for ``client``, an ``address:port``; 0 where it is not found."""
+        """Return the bytes that a client has not read and that wait in the kernel; 0 where it is not found."""
         descriptor = self._descriptors.get(client)
         if descriptor is None or _peer(descriptor) != client:
             now = time.monotonic()
             if now < self._searched + _SEARCH_PAUSE:
                 return 0
             self._searched = now
-            self._descriptors = {_peer(int(name)): int(name) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208
-            descriptor = self._descriptors.get(client)
+            descriptor = self._find(client)
         if descriptor is None:
             return 0
         waiting = bytearray(4)
         with suppress(OSError):
             fcntl.ioctl(descriptor, termios.TIOCOUTQ, waiting)
         return int.from_bytes(waiting, sys.byteorder)
+
+    def end(self, client: str, ending: Ending) -> None:
+        """Close or reset a connection."""
+        descriptor = self._descriptors.get(client)
+        if descriptor is None or _peer(descriptor) != client:
+            descriptor = self._find(client)
+        if descriptor is None:  # it is gone already
+            return
+        if ending == "closed":
+            connection = socket.socket(fileno=descriptor)
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.detach()
+        else:  # to connect it to nobody resets it
+            nobody = (ctypes.c_char * 16)()  # a sockaddr of the family AF_UNSPEC, which is 0
+            ctypes.CDLL(None).connect(descriptor, nobody, len(nobody))
+
+    def _find(self, client: str) -> int | None:
+        self._descriptors = {_peer(int(name)): int(name) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208
+        return self._descriptors.get(client)
 
 
 def _peer(descriptor: int) -> str:

@@ -28,7 +28,7 @@ from fastmock.config.load import Config
 from fastmock.config.model import Settings
 from fastmock.config.problems import ConfigError
 from fastmock.server.live import Live
-from fastmock.state.block import GENERATION, clear_gauges, shared_numbers
+from fastmock.state.block import GENERATION, SINCE, clear_gauges, shared_numbers
 
 _LOG = logging.getLogger("fastmock")
 _STOP = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGQUIT))
@@ -249,6 +249,7 @@ class Supervisor:
         for name in _fixed_at_start(self._app.config.settings, app.config.settings):
             _LOG.warning("%s has changed, which takes a restart", name)
         self._app = app
+        self._numbers[SINCE] = time.monotonic_ns()
         self._numbers[GENERATION] = self._attempt
         gc.collect()
         gc.freeze()

@@ -9,12 +9,18 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fastmock.state.lock import SharedLock
+
 GENERATION = 0
 """The place of the number of the configuration that is in force; the parent alone writes it."""
 _WARNED = 1  # the place of whether the warning about lateness has been given
-_PREFIXES = 2  # the first place of the hashes of prompts' beginnings
+SINCE = 2
+"""The place of the time at which that configuration came into force: nanoseconds of the monotonic clock."""
+_PREFIXES = 3  # the first place of the hashes of prompts' beginnings
 _MOST_PREFIXES = 1 << 16
-_SHARED = _PREFIXES + _MOST_PREFIXES  # numbers before the first row
+_COUNTERS = _PREFIXES + _MOST_PREFIXES  # the first place of the counters: a key, and what is counted under it
+_MOST_COUNTERS, _COUNTER = 1024, 4
+_SHARED = _COUNTERS + _MOST_COUNTERS * _COUNTER  # numbers before the first row
 
 _PERIOD = 5.0  # seconds that one histogram of lateness covers
 _PERIODS = 12  # a minute
@@ -26,7 +32,10 @@ _ROW = 1 + _PERIODS * _HISTOGRAM
 _TOO_LATE = 0.05  # seconds; a p99 above it is warned of
 _RECONSIDER = 0.5  # seconds between looks at whether to warn
 
+_ZEROS = memoryview(bytes(64 * 8)).cast("Q")
+
 _LOG = logging.getLogger("fastmock")
+_lock = SharedLock()
 
 
 def shared_numbers(workers: int) -> "memoryview[int]":
@@ -34,7 +43,9 @@ def shared_numbers(workers: int) -> "memoryview[int]":
 
     To read one takes 22 ns.
     """
-    return memoryview(mmap.mmap(-1, (_SHARED + workers * _ROW) * 8)).cast("Q")
+    numbers = memoryview(mmap.mmap(-1, (_SHARED + workers * _ROW) * 8)).cast("Q")
+    numbers[SINCE] = time.monotonic_ns()
+    return numbers
 
 
 def clear_gauges(numbers: "memoryview[int]", worker: int) -> None:
@@ -62,6 +73,7 @@ class Share:
     def join(self, numbers: "memoryview[int]", worker: int) -> None:
         """Write from now on into the row of ``worker``, numbered from 0, of a server's block."""
         self._numbers = numbers
+        self._counters: dict[int, int] = {}
         self._row = _SHARED + worker * _ROW
         self._until = 0.0  # when the current histogram ends
         self._counts = numbers[:0]
@@ -97,6 +109,50 @@ class Share:
         for number in hashes[known:]:
             numbers[_PREFIXES + number % _MOST_PREFIXES] = number
         return known
+
+    def since(self) -> float:
+        """Return when the configuration came into force, a reading of ``time.monotonic``."""
+        return self._numbers[SINCE] / 1e9
+
+    def count(self, key: int, which: int, most: int | None = None) -> int:
+        """Count one more, over all workers, exactly.
+
+        Args:
+            key: what it is of; not 0, and below 2**64.
+            which: which of its three counters.
+            most: how far is counted.
+
+        Returns:
+            How many there are; 0 where that would be more than ``most``.
+        """
+        numbers = self._numbers
+        with _lock:
+            place = self._counter(key) + 1 + which
+            if most is not None and numbers[place] >= most:
+                return 0
+            numbers[place] += 1
+            return numbers[place]
+
+    def counted(self, key: int, which: int) -> int:
+        """Return how many have been counted."""
+        with _lock:
+            return self._numbers[self._counter(key) + 1 + which]
+
+    def _counter(self, key: int) -> int:
+        """Return the place of a key's counters, which are 0 at first; with the lock held."""
+        place = self._counters.get(key)
+        if place is None:
+            numbers = self._numbers
+            for step in range(_MOST_COUNTERS):
+                place = _COUNTERS + (key + step) % _MOST_COUNTERS * _COUNTER
+                if numbers[place] in (0, key):
+                    break
+            else:  # after thousands of changes of the configuration: an old one gives way
+                place = _COUNTERS + key % _MOST_COUNTERS * _COUNTER
+                numbers[place + 1 : place + _COUNTER] = _ZEROS[: _COUNTER - 1]
+            numbers[place] = key
+            self._counters[key] = place
+        return place
 
     def counts(self, due: float, now: float) -> "memoryview[int]":
         """Return the counts by lateness, of the buckets that ``bounds`` ends, for steps that are sent at ``now``.

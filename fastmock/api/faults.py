@@ -1,0 +1,249 @@
+"""What goes wrong on purpose, put around the saying of answers: which fault, in whose words, and what is told of it."""
+
+import re
+from collections.abc import Callable, Mapping
+from fnmatch import translate
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Any, NamedTuple, NoReturn
+
+from pydantic import TypeAdapter, ValidationError
+
+from fastmock.api import anthropic, errors
+from fastmock.api.auth import key_of
+from fastmock.api.findings import Findings, check_regexes
+from fastmock.config.faults import ErrorType, Fault, Status, Strikes
+from fastmock.config.load import Config, SettingPath, describe
+from fastmock.config.model import Server
+from fastmock.faults.act import Act, Error
+from fastmock.faults.draw import drawer
+from fastmock.faults.registry import ACTS
+from fastmock.faults.when import Chooser, Count, Known, Tally
+from fastmock.rules.index import Index
+from fastmock.wire import Ask, Reply, Request, Stream
+
+Answer = Reply | Stream
+SayError = Callable[[errors.ApiError, str], bytes]
+"""Writes an error, given with the request's id, as a stream says it in its midst."""
+
+FAULT_HEADER, STATUS_HEADER = "x-fastmock-fault", "x-fastmock-status"
+
+_MOST_READ = 512  # values of those headers that are remembered
+
+_OWN: Mapping[ErrorType, Callable[[str], errors.ApiError]] = MappingProxyType(
+    {
+        "rate_limit": errors.rate_limited,
+        "insufficient_quota": lambda _: errors.quota_exceeded(),
+        "server_error": lambda _: errors.server_error(),
+        "bad_gateway": lambda _: errors.bad_gateway(),
+        "service_unavailable": lambda _: errors.overloaded(),
+        "timeout": lambda _: errors.timed_out(),
+    }
+)
+_fault: TypeAdapter[Strikes] = TypeAdapter(Fault)
+
+
+class _Compiled(NamedTuple):
+    """A fault: its name, what it does, and what it looks at."""
+
+    name: str
+    act: Act[Any]
+    match: Index | None
+    rule: Callable[[str], object] | None
+    api_key: Callable[[str], object] | None
+
+
+class Faults:
+    """All the faults of a configuration.
+
+    Attributes:
+        any: whether anything can go wrong.
+        takes_time: whether a fault makes an answer take time.
+        needs_granian: the first setting that only Granian can do, and its path; None without one.
+    """
+
+    def __init__(self, config: Config, tally: Tally, findings: Findings) -> None:
+        """Compile them; what is wrong goes to ``findings``."""
+        settings = config.settings
+        self._tally = tally
+        self._headers = settings.server.control_headers
+        self._robyn = settings.server.runtime == "robyn"
+        self._read: dict[tuple[str | None, str | None], _Compiled] = {}
+        given: list[tuple[Strikes, SettingPath]] = [(one, ("faults", at)) for at, one in enumerate(settings.faults)]
+        self._faults = []
+        self.needs_granian: tuple[str, SettingPath] | None = None
+        for one, path in given:
+            if one.match is not None:
+                check_regexes(one.match, (*path, "match"), findings)
+            if findings.problems:
+                continue
+            compiled = _compile(one)
+            self._faults.append(compiled)
+            if compiled.act.only_granian:
+                self.needs_granian = self.needs_granian or (compiled.name, path)
+                if self._robyn:
+                    findings.error(path, _beyond_robyn(compiled.name))
+        simulated = _simulated(settings.server)
+        self._faults += map(_compile, simulated)
+        known = [Known(_key(place, one), one) for place, one in enumerate((*(one for one, _ in given), *simulated))]
+        self._keys = [one.key for one in known]
+        self._chooser = Chooser(known, drawer(settings.seed, "faults"), tally)
+        self.any = bool(known) or self._headers
+        self.takes_time = any(one.act.takes_time for one in self._faults)
+
+    def strike(self, ask: Ask, answer: Answer, rule: str, say: SayError) -> Answer:
+        """Return what becomes of an answer.
+
+        Args:
+            ask: what was asked for; it has a request.
+            answer: what is said to it.
+            rule: the name of the rule that won; empty where there are none.
+            say: writes an error in the midst of a stream.
+
+        Raises:
+            ApiError: an error is said instead, or the request asks for a fault that there is not.
+        """
+        request = ask.request
+        assert request is not None  # noqa: S101 - see above
+        fault, key = self._asked_for(request) if self._headers else None, 0
+        if fault is None:
+            number = self._chooser.choose(request, lambda number: self._fits(number, ask, request, rule))
+            if number is None:
+                return answer
+            fault, key = self._faults[number], self._keys[number]
+        name = fault.name
+        struck = fault.act.strike(answer, _Teller(name, ask, request, answer.request_id, say, self._told(name)))
+        if struck is None:
+            if key:
+                self._tally.count(key, Count.MISSED)
+            if self._headers:
+                answer.more += ((FAULT_HEADER, f"{name}; not applicable"),)
+            return answer
+        struck.fault = name
+        struck.more += self._told(name)
+        return struck
+
+    def _told(self, name: str) -> tuple[tuple[str, str], ...]:
+        return ((FAULT_HEADER, name),) if self._headers else ()
+
+    def _fits(self, number: int, ask: Ask, request: Request, rule: str) -> bool:
+        """Return whether a fault may strike at a request."""
+        fault = self._faults[number]
+        return (
+            (fault.rule is None or fault.rule(rule) is not None)
+            and (fault.match is None or fault.match.pick(ask) == 0)
+            and (fault.api_key is None or _has_key(request, fault.api_key))
+        )
+
+    def _asked_for(self, request: Request) -> _Compiled | None:
+        """Return the fault that the request's own headers ask for."""
+        said = request.headers.get(FAULT_HEADER), request.headers.get(STATUS_HEADER)
+        if said == (None, None):
+            return None
+        fault = self._read.get(said)
+        if fault is None:
+            if len(self._read) >= _MOST_READ:
+                self._read.clear()
+            fault = self._read[said] = _compile(_parsed(*said))
+        if self._robyn and fault.act.only_granian:
+            raise errors.ApiError(400, f"Invalid '{FAULT_HEADER}': {_beyond_robyn(fault.name)}", FAULT_HEADER)
+        return fault
+
+
+class _Teller:
+    """See ``act.Telling``."""
+
+    def __init__(
+        self, name: str, ask: Ask, request: Request, request_id: str, say: SayError, more: tuple[tuple[str, str], ...]
+    ) -> None:
+        self._name = name
+        self._ask = ask
+        self._request = request
+        self._request_id = request_id
+        self._say = say
+        self._more = more
+
+    def refuse(self, error: Error) -> NoReturn:
+        """See ``act.Telling``."""
+        made = self._made(error)
+        replaced = {name for name, _ in error.headers}
+        kept = (header for header in made.headers if header[0] not in replaced)
+        raise made.but(headers=(*kept, *error.headers, *self._more), fault=self._name)
+
+    def event(self, error: Error) -> bytes:
+        """See ``act.Telling``."""
+        return self._say(self._made(error), self._request_id)
+
+    def _made(self, error: Error) -> errors.ApiError:
+        if error.status is None:
+            made = _OWN[error.error or "server_error"](self._ask.model or "default")
+        elif anthropic.speaks(self._request):
+            made = anthropic.of_status(error.status)
+        else:
+            made = errors.of_status(error.status, self._ask.model or "default")
+        words = {"message": error.message, "kind": error.type, "code": error.code}
+        given = {name: word for name, word in words.items() if word is not None}
+        return made.but(**given, as_is=error.status is not None or bool(given))
+
+
+def _compile(settings: Strikes) -> _Compiled:
+    name: str = settings.kind  # type: ignore[attr-defined]  # each kind has one
+    return _Compiled(
+        name,
+        ACTS[type(settings)](settings),
+        Index([settings.match]) if settings.match else None,
+        re.compile(translate(settings.rule)).match if settings.rule else None,
+        re.compile(translate(settings.api_key)).match if settings.api_key else None,
+    )
+
+
+def _key(place: int, settings: Strikes) -> int:
+    """Return what a fault is counted by: as long as it stays what it is and where it is, a reload changes nothing."""
+    said = f"{place} {settings.model_dump_json()}"
+    return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big") or 1
+
+
+def _has_key(request: Request, match: Callable[[str], object]) -> bool:
+    try:
+        return match(key_of(request)) is not None
+    except errors.ApiError:  # it has none
+        return False
+
+
+def _simulated(server: Server) -> list[Strikes]:
+    """Return the faults that ``server.simulate_errors`` stands for."""
+    total = sum(server.error_types.values())
+    if not server.simulate_errors or not server.error_rate or not total:
+        return []
+    return [
+        Status(kind="status", error=error, probability=min(1.0, server.error_rate * weight / total))
+        for error, weight in server.error_types.items()
+        if weight
+    ]
+
+
+def _parsed(fault: str | None, status: str | None) -> Strikes:
+    """Read the headers by which a request asks for a fault: ``stall; after=3; for=2s``, or a status."""
+    header = FAULT_HEADER
+    given: dict[str, Any]
+    if fault is None:
+        header, given = STATUS_HEADER, {"kind": "status", "status": status}
+    else:
+        kind, *parts = (part.strip() for part in fault.split(";"))
+        given = {"kind": kind}
+        for part in filter(None, parts):
+            name, _, value = part.partition("=")
+            given[name.strip()] = value.strip()
+        if kind == "status" and status is not None:
+            given["status"] = status
+    try:
+        return _fault.validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(str(part) for part in first["loc"][1:])
+        said = f"{at}: {describe(first)}" if at else describe(first)
+        raise errors.ApiError(400, f"Invalid '{header}': {said}", header) from None
+
+
+def _beyond_robyn(name: str) -> str:
+    return f"Robyn cannot do {name!r} so; leave 'server.runtime' at auto, or take granian"

@@ -1,0 +1,16 @@
+"""``latency_spike``: everything takes several times as long; nothing where it takes no time."""
+
+from fastmock.config.faults import LatencySpike
+from fastmock.faults.act import Act, Answer, Telling
+
+
+class TakesLonger(Act[LatencySpike]):
+    """See the module."""
+
+    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
+        """See Act."""
+        if answer.dues is None:
+            return None
+        factor, dues = self._settings.factor, answer.dues
+        answer.dues = (due * factor for due in dues)
+        return answer

@@ -1,0 +1,18 @@
+"""``reset``: the connection is reset, before anything is answered or in the midst of a stream."""
+
+from fastmock.config.faults import Reset
+from fastmock.faults.act import Act, Answer, Events, Telling, bodiless, is_stream
+
+
+class Resets(Act[Reset]):
+    """See the module."""
+
+    only_granian = True
+
+    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
+        """See Act."""
+        if self._settings.after is None:
+            reply = bodiless(answer)
+            reply.ending = "reset"
+            return reply
+        return Events(answer).until(self._settings.after, ending="reset") if is_stream(answer) else None

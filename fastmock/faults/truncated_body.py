@@ -1,0 +1,23 @@
+"""``truncated_body``: a whole answer ends too early; its length is that of what is sent, or what it should be."""
+
+from fastmock.config.faults import TruncatedBody
+from fastmock.faults.act import Act, Answer, Telling, is_stream
+from fastmock.wire import Reply
+
+
+class Truncates(Act[TruncatedBody]):
+    """See the module."""
+
+    def __init__(self, settings: TruncatedBody) -> None:
+        super().__init__(settings)
+        self.only_granian = not settings.clean
+
+    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
+        """See Act."""
+        if is_stream(answer) or not isinstance(answer, Reply):
+            return None
+        length = len(answer.body)
+        answer.body = answer.body[: int(length * self._settings.share)]
+        if not self._settings.clean:
+            answer.unsent = length - len(answer.body)
+        return answer

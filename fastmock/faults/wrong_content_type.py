@@ -1,0 +1,23 @@
+"""``wrong_content_type``: the answer says that it is something else."""
+
+from fastmock.config.faults import WrongContentType
+from fastmock.faults.act import Act, Answer, Telling
+from fastmock.wire import Head
+
+
+class Mislabels(Act[WrongContentType]):
+    """See the module."""
+
+    def __init__(self, settings: WrongContentType) -> None:
+        super().__init__(settings)
+        self._made: dict[Head, Head] = {}  # a runtime keeps its own form of each, so that they are made once
+
+    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
+        """See Act."""
+        head = answer.head
+        if head not in self._made:
+            others = (header for header in head.headers if header[0] != "content-type")
+            headers = (("content-type", self._settings.content_type), *others)
+            self._made[head] = Head(head.status, headers, head.id_name)
+        answer.head = self._made[head]
+        return answer
