@@ -150,7 +150,7 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
         "messages": (made_chat.parse, chats),
     }
     app = App(config, made, routes, reads, findings.warnings, [chats, texts], moderations, manager, traffic, store)
-    app.needs_granian = faults.needs_granian
+    app.faults = faults
     app.takes_time = app.takes_time or faults.takes_time
     app.delays_whole = app.delays_whole or faults.takes_time
     app.exact = vocabularies is not tokens.estimated
@@ -242,11 +242,11 @@ class App:
         share: the worker's part of the shared block.
         store: keeps answers, for all workers.
         exact: whether tokens are counted exactly.
-        needs_granian: a fault that only Granian can do, and its path in the configuration; None without one.
+        faults: what goes wrong on purpose.
     """
 
     exact = False
-    needs_granian: tuple[str, SettingPath] | None = None
+    faults: Faults
 
     def __init__(
         self,
@@ -385,5 +385,7 @@ class App:
         seen = self.share.lateness()
         streams = {"in_flight": self.share.in_flight(), "frames": seen.frames}
         lateness = {"p50": seen.p50, "p99": seen.p99}
-        body = {"status": "ok", "version": __version__, "last_minute": {**streams, "lateness_ms": lateness}}
+        body: dict[str, Any] = {"status": "ok", "version": __version__, "last_minute": {**streams, "lateness_ms": lateness}}
+        if faults := self.faults.counted():
+            body["faults"] = faults
         return Reply(self._heads.get(200), f"req_{name}", orjson.dumps(body))

@@ -200,8 +200,8 @@ def serve(app: App, compile_: Callable[[], App], stdout: TextIO, stderr: TextIO)
 
     def recompile() -> App:
         new = compile_()
-        if name == "robyn" and new.needs_granian:
-            fault, path = new.needs_granian
+        if name == "robyn" and new.faults.needs_granian:
+            fault, path = new.faults.needs_granian
             raise ConfigError(
                 [Problem(new.config.where(path), dotted(path), f"{fault!r} takes a restart with granian")]
             )

@@ -6,7 +6,14 @@ from collections import Counter
 import orjson
 import pytest
 
-from .conftest import KEY, make_app
+from fastmock.config.faults import FAULTS, Status, Window, seconds
+from fastmock.config.problems import ConfigError
+from fastmock.faults.registry import ACTS
+from fastmock.faults.when import Chooser, Known
+from fastmock.server.runtime import choose
+from fastmock.wire import Request
+
+from .conftest import KEY, ROOT, make_app
 
 pytestmark = pytest.mark.unit
 
@@ -32,7 +39,7 @@ def test_each_type_is_an_envelope(call, kind):
     error = orjson.loads(reply.body)["error"]
     assert (reply.head.status, error["code"]) == STATUS[kind]
     assert error.keys() == {"message", "type", "param", "code"}
-    wait = dict(reply.head.headers).get("retry-after")
+    wait = dict(reply.more).get("retry-after")
     assert (wait is not None) == (kind == "rate_limit")
     if wait:
         assert "gpt-4o in organization org-fastmock" in error["message"]
@@ -68,5 +75,162 @@ def test_who_may_not_call_learns_that_first_and_health_never_fails(call):
     assert post(PATH, b"\xff").head.status != 200
 
 
-def test_off_there_is_no_guard_but_the_key():
-    assert len(make_app()._guards) == 1
+def test_off_nothing_is_put_around(tmp_path):
+    app = make_app()
+    assert len(app._guards) == 1
+    assert all("send" not in vars(rulebook) for rulebook in app.rulebooks)
+
+
+def statuses(call, faults, requests, config=None):
+    """Return the status of each request: ``faults`` are given a status of their own each, from 501."""
+    given = [{"kind": "status", "status": 501 + number} | fault for number, fault in enumerate(faults)]
+    post = call({"faults": given} | (config or {}))
+    return [post(path, body, headers=KEY | headers).head.status for path, body, headers in requests]
+
+
+ONE = (PATH, HELLO, {})
+
+
+@pytest.mark.parametrize(
+    ("fault", "fates"),
+    [
+        ({}, "xxxxxxxxxx"),
+        ({"probability": 0}, ".........."),
+        ({"probability": 1}, "xxxxxxxxxx"),
+        ({"every_nth": 3}, "..x..x..x."),
+        ({"skip_first": 4}, "....xxxxxx"),
+        ({"times": 2}, "xx........"),
+        ({"skip_first": 1, "every_nth": 2, "times": 3}, "..x.x.x..."),
+    ],
+)
+def test_when_it_strikes(call, fault, fates):
+    seen = statuses(call, [fault], [ONE] * 10)
+    assert "".join("x" if status == 501 else "." for status in seen) == fates
+
+
+def test_the_first_in_the_list_strikes(call):
+    assert statuses(call, [{"times": 1}, {"every_nth": 2}, {"skip_first": 1}], [ONE] * 4) == [501, 200, 502, 503]
+
+
+def test_the_rates_of_all_add_up_in_one_draw(call):
+    seen = Counter(statuses(call, [{"probability": 0.3}, {"probability": 0.3}, {"probability": 0.2}], [ONE] * 6000))
+    # With a draw for each in turn the later ones would get 0.21 and 0.098 instead.
+    for status, rate in ((501, 0.3), (502, 0.3), (503, 0.2), (200, 0.2)):
+        assert abs(seen[status] - 6000 * rate) < 5 * (6000 * rate * (1 - rate)) ** 0.5
+
+
+def test_whom_it_strikes(call):
+    def asking(text, model="gpt-4o", path=PATH, **headers):
+        return path, HELLO | {"model": model, "messages": [{"role": "user", "content": text}]}, headers
+
+    patterns = [{"name": "greeting", "match": {"content": "Hi"}, "content": "Hi!"}]
+    config = {"responses": {"chat_completions": {"patterns": patterns}}}
+    requests = [
+        asking("Hi"),
+        asking("Ho"),
+        asking("Ho", "o3-mini"),
+        asking("Ho", authorization="Bearer sk-other"),
+        asking("Ho", path="/v1/messages", **{"x-api-key": "sk-anthropic"}),
+        ("/v1/embeddings", {"model": "e", "input": "x"}, {}),
+    ]
+    requests[4][1]["max_tokens"] = 10
+    requests[4][2]["authorization"] = None
+
+    def struck(**fault):
+        return "".join("x" if status == 501 else "." for status in statuses(call, [fault], requests, config))
+
+    assert struck(rule="greet*") == "x....."
+    assert struck(rule="*default") == ".xxxx."
+    assert struck(match={"model": "o3*"}) == "..x..."
+    assert struck(match={"content_contains": "H"}) == "xxxxx."
+    assert struck(match={"endpoint": "messages"}) == "....x."
+    assert struck(match={"endpoint": "embeddings"}) == ".....x"
+    assert struck(api_key="sk-o*") == "...x.."
+    assert struck(api_key="sk-a*") == "....x."
+    assert struck(match={"not": {"model": "gpt*"}}, rule="*") == "..x..x"
+
+
+@pytest.mark.parametrize(
+    ("window", "open_at"),
+    [
+        ({"after": "10s"}, [10, 11, 1000]),
+        ({"after": 10, "duration": "1m"}, [10, 69]),
+        ({"duration": "500ms"}, [0, 0.4]),
+        ({"after": "5s", "duration": "2s", "period": "10s"}, [5, 6.9, 15, 16.9, 1005]),
+    ],
+)
+def test_windows(window, open_at):
+    class Nothing:
+        def count(self, key, which, most=None):
+            return 1
+
+        def since(self):
+            return 100.0
+
+    fault = Status(kind="status", status=500, window=Window(**window))
+
+    def struck(at):
+        chooser = Chooser([Known(1, fault)], lambda request: 0.0, Nothing(), lambda: 100.0 + at)
+        return chooser.choose(Request("POST", PATH, {}, b""), lambda number: True) == 0
+
+    times = (0, 0.4, 0.5, 4.9, 5, 6.9, 7, 9.9, 10, 11, 14.9, 15, 16.9, 17, 69, 70, 1000, 1005)
+    assert [at for at in times if struck(at)] == [at for at in times if at in open_at or _within(window, at)]
+
+
+def _within(window, at):
+    """Say the same another way, for the times that are not written down."""
+    after, duration, period = (seconds(window.get(name)) for name in ("after", "duration", "period"))
+    starts = [(after or 0) + turn * (period or 0) for turn in range(200 if period else 1)]
+    return any(start <= at < start + (duration or 1e9) for start in starts)
+
+
+def test_what_could_not_strike_is_counted(call):
+    post = call({"faults": [{"kind": "cut"}, {"kind": "status", "status": 500}]})
+    for stream in (False, True, False):
+        assert post(PATH, HELLO | {"stream": stream}).fault == ("cut" if stream else "")
+    health = orjson.loads(post("/health", method="GET").body)
+    assert health["faults"] == [
+        {"kind": "cut", "chosen": 3, "not_applicable": 2},
+        {"kind": "status", "chosen": 0, "not_applicable": 0},
+    ]
+
+
+def test_what_fails_is_not_stored(call):
+    post = call({"faults": [{"kind": "status", "status": 500, "times": 1}], "stored": {"strict_ids": True}})
+    assert post(PATH, HELLO | {"store": True}).head.status == 500
+    assert post(PATH, HELLO | {"store": True}).head.status == 200
+    assert len(orjson.loads(post("/v1/chat/completions", method="GET").body)["data"]) == 1
+
+
+@pytest.mark.parametrize("kind", sorted(FAULTS))
+def test_what_robyn_cannot_do_is_an_error_at_start(tmp_path, kind):
+    least = {"status": {"status": 500}, "slow_first_token": {"for": "1s"}}.get(kind, {})
+    only_granian = kind in ("stall", "reset", "hang")
+    for settings, beyond in (
+        (least, only_granian),
+        (least | {"clean": False}, True) if kind in ("cut", "truncated_body") else (least, only_granian),
+        ({"for": "1s"}, False) if kind == "stall" else (least, only_granian),
+    ):
+        config = {"faults": [{"kind": kind} | settings]}
+        assert choose(make_app(config, tmp_path))[1] == ("granian" if beyond or kind in TAKE_TIME else "robyn")
+        config["server"] = {"runtime": "robyn"}
+        if beyond:
+            with pytest.raises(ConfigError, match=r"faults\[0\]: Robyn cannot do .* take granian"):
+                make_app(config, tmp_path)
+        else:
+            make_app(config, tmp_path)
+
+
+TAKE_TIME = ("slow_first_token", "stall", "hang")
+
+
+def test_the_page_has_every_fault_and_what_each_runtime_can_do():
+    page = (ROOT / "docs" / "faults.md").read_text()
+    for kind, settings in FAULTS.items():
+        row = re.search(rf"^\| `{kind}` \|.*$", page, re.MULTILINE)
+        assert row, kind
+        least = {"status": {"status": 500}, "slow_first_token": {"for": "1s"}}.get(kind, {})
+        act = ACTS[settings](settings(kind=kind, **least))
+        unclean = "clean" in settings.model_fields
+        wanted = "partly" if unclean or kind == "stall" else "no" if act.only_granian else "yes"
+        assert row[0].split("|")[-3].strip().partition(",")[0] == wanted, row[0]

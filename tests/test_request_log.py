@@ -18,7 +18,7 @@ from fastmock.wire import Request, Stream
 from .conftest import KEY, ROOT, make_app, wait_until
 
 HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
-LINE = Line(1_700_000_000.5, "req_1", "POST", "/v1/x\ny", "a\x1bb", 200, 12, 0.25, "")
+LINE = Line(1_700_000_000.5, "req_1", "POST", "/v1/x\ny", "a\x1bb", 200, 12, 0.25, "", "")
 
 
 @pytest.mark.unit

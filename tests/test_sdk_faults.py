@@ -2,6 +2,7 @@
 
 import json
 import time
+from itertools import pairwise
 
 import anthropic
 import httpx
@@ -32,13 +33,13 @@ CONFIG = {
 ONLY_GRANIAN = ["stall; after=2", "cut; clean=false", "truncated_body; clean=false", "reset", "reset; after=2", "hang"]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 # Errors of the connection itself leave a SDK in the words of its HTTP library, of which each may have its own.
+only_granian = pytest.mark.parametrize("server", ["granian"], indirect=True)
 BROKEN = "RemoteProtocolError|ReadError|APIConnectionError"
 
 
 @pytest.fixture(scope="module", params=["robyn", "granian"])
 def server(request, tmp_path_factory):
     with serving(tmp_path_factory.mktemp("faults"), CONFIG, "--runtime", request.param) as running:
-        running.runtime = request.param
         yield running
 
 
@@ -73,12 +74,6 @@ def message(server):
             )
 
         yield ask
-
-
-@pytest.fixture
-def granian(server):
-    if server.runtime != "granian":
-        pytest.skip("Robyn cannot do it, and says so: see test_robyn_refuses_what_it_cannot_do")
 
 
 def said(stream):
@@ -161,10 +156,9 @@ def test_a_header_that_cannot_be_read(chat, fault):
     assert raised.value.body["param"] == "x-fastmock-fault"
 
 
+@pytest.mark.parametrize("server", ["robyn"], indirect=True)
 @pytest.mark.parametrize("fault", ONLY_GRANIAN)
-def test_robyn_refuses_what_it_cannot_do(server, chat, fault):
-    if server.runtime != "robyn":
-        pytest.skip("Granian can do it: the other tests show how")
+def test_robyn_refuses_what_it_cannot_do(chat, fault):
     with pytest.raises(openai.BadRequestError, match=r"Robyn cannot do .* take granian"):
         chat(fault, stream=True)
 
@@ -191,12 +185,12 @@ def test_stall_for_a_time(chat, message):
         arrived = []
         for _ in ask("stall; after=3; for=400ms", stream=True):
             arrived.append(time.monotonic())
-        gaps = [later - earlier for earlier, later in zip(arrived, arrived[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in pairwise(arrived)]
         assert gaps[before - 1] == max(gaps) >= 0.35, gaps
     assert said(chat("stall; after=100ms; for=300ms", "slow", True)) == (TEXT, None)
 
 
-@pytest.mark.usefixtures("granian")
+@only_granian
 @pytest.mark.parametrize("place", ["3", "60ms"])
 def test_stall_for_ever(chat, place):
     text, error = said(chat(f"stall; after={place}", "slow", True, timeout=0.5))
@@ -215,7 +209,7 @@ def test_clean_cut_is_no_error(chat, message):
     assert events == ["message_start", "content_block_start", "content_block_delta"]
 
 
-@pytest.mark.usefixtures("granian")
+@only_granian
 @pytest.mark.parametrize(("place", "text"), [("3", "Hello"), ("3", "slow"), ("70ms", "slow")])
 def test_unclean_cut(chat, place, text):
     text, error = said(chat(f"cut; clean=false; after={place}", text, True))
@@ -283,7 +277,7 @@ def test_truncated_body(chat, message):
             ask("truncated_body; share=0.7")
 
 
-@pytest.mark.usefixtures("granian")
+@only_granian
 def test_truncated_uncleanly(chat, message):
     for ask, error in ((chat, openai.APIConnectionError), (message, anthropic.APIConnectionError)):
         with pytest.raises(error):
@@ -307,9 +301,8 @@ def test_broken_tool_arguments(server, chat):
         ask = {"model": "gpt-4o", "input": "call", "tools": [tool], "extra_headers": headers}
         with pytest.raises(json.JSONDecodeError):
             json.loads(client.responses.create(**ask).output[0].arguments)
-        with client.responses.stream(**ask) as stream:
-            with pytest.raises(json.JSONDecodeError):
-                json.loads(stream.get_final_response().output[0].arguments)
+        with client.responses.stream(**ask) as stream, pytest.raises(json.JSONDecodeError):
+            json.loads(stream.get_final_response().output[0].arguments)
     with Anthropic(base_url=server.url, api_key="x", max_retries=0) as client:
         ask = {"model": "claude-sonnet", "max_tokens": 99, "messages": [{"role": "user", "content": "call"}]}
         ask |= {"tools": [{"name": "f", "input_schema": {"type": "object"}}], "extra_headers": headers}
@@ -332,7 +325,7 @@ def test_wrong_usage(chat, message):
     assert message("wrong_usage; factor=7").usage.output_tokens == usage.completion_tokens
 
 
-@pytest.mark.usefixtures("granian")
+@only_granian
 def test_reset(chat, message):
     for ask, error in ((chat, openai.APIConnectionError), (message, anthropic.APIConnectionError)):
         for stream in (False, True):
@@ -345,7 +338,7 @@ def test_reset(chat, message):
         assert name_of(error) in BROKEN
 
 
-@pytest.mark.usefixtures("granian")
+@only_granian
 def test_hang(chat, message):
     for ask, error in ((chat, openai.APITimeoutError), (message, anthropic.APITimeoutError)):
         for stream in (False, True):

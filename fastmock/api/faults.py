@@ -123,6 +123,17 @@ class Faults:
         struck.more += self._told(name)
         return struck
 
+    def counted(self) -> list[dict[str, object]]:
+        """Say of each fault how often it was chosen, by all workers, and how often it then had nothing to strike at."""
+        return [
+            {
+                "kind": fault.name,
+                "chosen": self._tally.counted(key, Count.CHOSEN),
+                "not_applicable": self._tally.counted(key, Count.MISSED),
+            }
+            for fault, key in zip(self._faults, self._keys, strict=True)
+        ]
+
     def _told(self, name: str) -> tuple[tuple[str, str], ...]:
         return ((FAULT_HEADER, name),) if self._headers else ()
 

@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from fastmock.config.faults import FAULTS, Place, Strikes
 from fastmock.config.load import SettingPath, scalars, section_of
-from fastmock.config.match import Span
+from fastmock.config.match import Match, Span
 from fastmock.config.model import Amount, Latency, Output, Saying, Settings, Source
 from fastmock.config.presets import PRESETS
 from fastmock.config.problems import dotted
@@ -29,6 +30,17 @@ it is drawn, such as `{"distribution": "lognormal", "mean": 400, "std": 120}` or
 
 | part | meaning |
 |---|---|
+"""
+
+_FAULTS = """
+
+## Faults
+
+What `faults[]` takes beside the settings above, by its `kind`. A time is a text such as `200ms`, `2s`, `5m` or `1h`, or
+a number of seconds. See [faults](faults.md).
+
+| kind | setting | default | meaning |
+|---|---|---|---|
 """
 
 _PRESETS = """
@@ -57,7 +69,17 @@ def markdown() -> str:
         f"| {preset.get('time_factor_under_load', '')} | {preset.get('max_concurrent', '')} |"
         for name, preset in PRESETS.items()
     ]
-    return _TOP + "\n".join(rows) + _AMOUNTS + "\n".join(parts) + _PRESETS + "\n".join(presets) + "\n"
+    kinds = [row for name, fault in FAULTS.items() for row in _fault(name, fault)]
+    sections = (_TOP, rows), (_AMOUNTS, parts), (_FAULTS, kinds), (_PRESETS, presets)
+    return "".join(head + "\n".join(lines) for head, lines in sections) + "\n"
+
+
+def _fault(name: str, fault: type[Strikes]) -> Iterator[str]:
+    """Yield a line for a fault and for each of its own settings."""
+    yield f"| `{name}` | | | {fault.__doc__} |"
+    for own, info in fault.model_fields.items():
+        if own not in Strikes.model_fields and own != "kind":
+            yield f"| | `{info.alias or own}` | {_shown(info)} | {info.description} |"
 
 
 def _time(amount: Any) -> str:
@@ -68,15 +90,20 @@ def _settings(section: type[Section], at: SettingPath) -> Iterator[tuple[Setting
     """Yield every setting under ``section``, with ``[]`` after the name of a list."""
     for name, info in section.model_fields.items():
         inner = section_of(info.annotation)
-        # The parts of a source are those of a pattern, those of an amount stand below, a latency inside another section
-        # has the parts of the one at the top, and a match inside of a match those of the outer.
+        # The parts of a source are those of a pattern, those of an amount and of each fault stand below, a latency
+        # inside another section has the parts of the one at the top, and a match inside of a match or of a fault those
+        # of a pattern.
         if inner in (Source, Saying, Amount, Span) or (at and inner in (Latency, Output)) or inner is section:
+            inner = None
+        if inner is not None and issubclass(inner, Strikes):
+            inner = Strikes
+        elif section is Strikes and inner is Match:
             inner = None
         path: SettingPath = (*at, info.alias or name)
         if inner is None or not isinstance(info.annotation, type):
             yield path, info
         if inner is not None:
-            yield from _settings(inner, path if isinstance(info.annotation, type) else (*at, f"{name}[]"))
+            yield from _settings(inner, (*at, f"{name}[]") if "list[" in repr(info.annotation) else path)
 
 
 def _shown(info: Any) -> str:
@@ -85,6 +112,8 @@ def _shown(info: Any) -> str:
     default = info.get_default()
     if isinstance(default, Source):
         return "a canned text"
+    if isinstance(default, Place):
+        return f"`{default.chunks}`"
     if default is None or isinstance(default, Section) or default == []:
         return "none"
     if isinstance(default, list) and isinstance(default[0], Section):

@@ -26,6 +26,9 @@ class Tally(Protocol):
     def count(self, key: int, which: int, most: int | None = None) -> int:
         """Count one more of a fault, known by a key; return how many there are, or 0 where that is more than most."""
 
+    def counted(self, key: int, which: int) -> int:
+        """Return how many have been counted."""
+
     def since(self) -> float:
         """Return when the configuration came into force, a reading of ``time.monotonic``."""
 

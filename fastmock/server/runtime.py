@@ -20,8 +20,8 @@ def choose(app: App) -> tuple[ModuleType, str, str]:
             return granian, "granian", f"auto: {'TLS' if server.tls_cert else 'HTTP/2'} needs it"
         if server.control_headers:
             return granian, "granian", "auto: a request may ask for an answer that takes time"
-        if app.needs_granian:
-            return granian, "granian", f"auto: the fault {app.needs_granian[0]!r} needs it"
+        if app.faults.needs_granian:
+            return granian, "granian", f"auto: the fault {app.faults.needs_granian[0]!r} needs it"
         if app.takes_time:
             return granian, "granian", "auto: answers take time"
         if app.manager:
