@@ -245,6 +245,8 @@ def main() -> None:
             body.write_bytes(urllib.request.urlopen(request).read())
         baseline = [sys.executable, "-m", "benchmarks.baselines.robyn_const", "PORT", str(body)]
         exactly = {"FASTMOCK_USAGE_TOKENIZER": "exact"}
+        units = "REQUESTS", "TOKENS"
+        limits = {f"FASTMOCK_LIMITS_{unit}_PER_MINUTE": "1000000000" for unit in units}  # counted, and never reached
         contenders = [
             Contender("Robyn const route, same bytes", baseline),
             Contender("fastmock, 10 patterns", ten),
@@ -259,6 +261,7 @@ def main() -> None:
             Contender("fastmock, stream of a response, stored", ten, ("chat.lua", "stream", "responses")),
             Contender("fastmock, an Anthropic message", ten, ("chat.lua", "", "messages")),
             Contender("fastmock, stream of an Anthropic message", ten, ("chat.lua", "stream", "messages")),
+            Contender("fastmock, 10 patterns, requests and tokens limited", ten, environment=limits),
             Contender("fastmock, embedding of 20 unseen words", ten, ("embeddings.lua", "1")),
             Contender("fastmock, 100 such texts in a request", ten, ("embeddings.lua", "100")),
             Contender("fastmock on Granian, 10 patterns", [*ten, "--runtime", "granian"]),

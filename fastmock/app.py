@@ -19,6 +19,7 @@ from fastmock.api.conversations import Conversations
 from fastmock.api.embeddings import Embeddings
 from fastmock.api.faults import Faults
 from fastmock.api.findings import Findings
+from fastmock.api.limits import RateLimits
 from fastmock.api.managed import ManagedCompletions, ManagedEmbeddings, compiled
 from fastmock.api.messages import Messages
 from fastmock.api.models import Models
@@ -36,6 +37,7 @@ from fastmock.content.ids import unique
 from fastmock.responses import ResponseManager
 from fastmock.rules.explain import Verdict
 from fastmock.state.block import Share
+from fastmock.state.buckets import Buckets
 from fastmock.state.ring import Ring
 from fastmock.state.store import Store
 from fastmock.wire import Ask, Head, Reply, Request, Stream
@@ -72,7 +74,7 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     fingerprint = "fp_" + hashlib.blake2b(b"%d" % settings.seed, digest_size=5).hexdigest()
     traffic = Traffic(config, Share(), findings.error, findings.warn)
     faults = Faults(config, traffic.share, findings)
-    policies = Policies(faults)
+    policies = Policies(RateLimits(settings.limits, Buckets(traffic.share), findings), faults)
     common = made, fingerprint, traffic, policies, findings
     vocabularies = _vocabularies(config, findings)
     chats = Rulebook(config, "chat_completions", chat.ChatShape(), *common)
@@ -385,7 +387,8 @@ class App:
         seen = self.share.lateness()
         streams = {"in_flight": self.share.in_flight(), "frames": seen.frames}
         lateness = {"p50": seen.p50, "p99": seen.p99}
-        body: dict[str, Any] = {"status": "ok", "version": __version__, "last_minute": {**streams, "lateness_ms": lateness}}
+        minute = {**streams, "lateness_ms": lateness}
+        body: dict[str, Any] = {"status": "ok", "version": __version__, "last_minute": minute}
         if faults := self.faults.counted():
             body["faults"] = faults
         return Reply(self._heads.get(200), f"req_{name}", orjson.dumps(body))

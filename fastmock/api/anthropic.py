@@ -32,13 +32,15 @@ _KINDS: Mapping[int, str] = MappingProxyType(
 )
 _OTHER_KINDS = "invalid_request_error", "api_error"  # below 500, and from there on
 _NO_CREDIT = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or "
-_RATE = "This request would exceed your organization's rate limit of 500 requests per minute. For details, refer to: "
-_RATE += "https://docs.anthropic.com/en/api/rate-limits. You can see the response headers for current usage. Please "
+_LIMITS = "For details, refer to: https://docs.anthropic.com/en/api/rate-limits. You can see the response headers for "
+_LIMITS += "current usage. Please reduce"
+_LESS = "or contact sales about an increase."
 # What has words of its own here, by code or by status.
 _WORDS: Mapping[str | int | None, str] = MappingProxyType(
     {
         "insufficient_quota": f"{_NO_CREDIT}purchase credits.",
-        "rate_limit_exceeded": f"{_RATE}reduce the number of requests, or contact sales about an increase.",
+        "rate_limit_exceeded": "This request would exceed your organization's rate limit of 500 requests per minute. "
+        f"{_LIMITS} the number of requests, {_LESS}",
         500: "Internal server error",
         529: "Overloaded",
     }
@@ -89,6 +91,25 @@ def put(error: ApiError) -> ApiError:
     message = _WORDS.get(error.code, message)
     kind = _KINDS.get(status, "invalid_request_error")
     return error.but(status=status, message=message, kind=kind)
+
+
+def limit_reached(model: str, label: str, unit: str, limit: int, used: int, wanted: int, wait: str) -> ApiError:
+    """429: see ``errors.limit_reached``."""
+    message = f"This request would exceed your organization's rate limit of {limit} {label} for {model}: {used} used, "
+    return _limited(f"{message}{wanted} requested. Please try again in {wait}. {_LIMITS} ", unit)
+
+
+def too_much_at_once(model: str, label: str, unit: str, limit: int, wanted: int) -> ApiError:
+    """429: see ``errors.too_much_at_once``."""
+    message = f"This request would exceed your organization's rate limit of {limit} {label} for {model} by itself: "
+    return _limited(f"{message}{wanted} requested. {_LIMITS} ", unit)
+
+
+def _limited(message: str, unit: str) -> ApiError:
+    message += (
+        "the number of requests, " if unit == "requests" else "the prompt length or the maximum tokens requested, "
+    )
+    return ApiError(429, message + _LESS, None, "rate_limit_exceeded", _KINDS[429]).but(as_is=True)
 
 
 def of_status(status: int) -> ApiError:

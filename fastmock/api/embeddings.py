@@ -81,7 +81,7 @@ class Embeddings:
         pieces.append(b'%b}],"model":%b,"usage":%b}' % (quote, orjson.dumps(model), usage))
         answer = b"".join(pieces)
         reply = Reply(self._json, f"req_{unique}", answer)
-        reply.model = model
+        reply.model, reply.prompt_tokens = model, tokens
         return reply
 
     def _from_file(self, file: str) -> Vector | None:

@@ -13,6 +13,7 @@ from fastmock.wire import Headers
 
 ORGANIZATION = "org-fastmock"
 _DOCS = "https://platform.openai.com/docs/api-reference"
+_LIMITS = "https://platform.openai.com/account/rate-limits"
 
 
 class ApiError(Exception):
@@ -286,18 +287,34 @@ def server_error() -> ApiError:
     )
 
 
-def rate_limited(model: str) -> ApiError:
-    """429: too many requests a minute."""
+def limit_reached(model: str, label: str, unit: str, limit: int, used: int, wanted: int, wait: str) -> ApiError:
+    """429: a rate limit; ``label`` and ``unit`` say which, ``wait`` how long it takes until the request would pass."""
     return ApiError(
         429,
-        f"Rate limit reached for {model} in organization {ORGANIZATION} on requests per min (RPM): Limit 500, "
-        "Used 500, Requested 1. Please try again in 1s. Visit https://platform.openai.com/account/rate-limits to learn "
-        "more.",
+        f"Rate limit reached for {model} in organization {ORGANIZATION} on {label}: Limit {limit}, Used {used}, "
+        f"Requested {wanted}. Please try again in {wait}. Visit {_LIMITS} to learn more.",
         None,
         "rate_limit_exceeded",
-        "requests",
-        (("retry-after", "1"), ("retry-after-ms", "1000")),
+        unit if unit == "requests" else "tokens",
     )
+
+
+def too_much_at_once(model: str, label: str, unit: str, limit: int, wanted: int) -> ApiError:
+    """429: more than a rate limit ever lets through; waiting does not help."""
+    return ApiError(
+        429,
+        f"Request too large for {model} in organization {ORGANIZATION} on {label}: Limit {limit}, Requested {wanted}. "
+        f"The input or output tokens must be reduced in order to run successfully. Visit {_LIMITS} to learn more.",
+        None,
+        "rate_limit_exceeded",
+        unit if unit == "requests" else "tokens",
+    )
+
+
+def rate_limited(model: str) -> ApiError:
+    """429: too many requests a minute, where nothing is counted."""
+    error = limit_reached(model, "requests per min (RPM)", "requests", 500, 500, 1, "1s")
+    return error.but(headers=(("retry-after", "1"), ("retry-after-ms", "1000")))
 
 
 def of_status(status: int, model: str) -> ApiError:

@@ -103,6 +103,8 @@ class Faults:
         Raises:
             ApiError: an error is said instead, or the request asks for a fault that there is not.
         """
+        if not self.any:
+            return answer
         request = ask.request
         assert request is not None  # noqa: S101 - see above
         fault, key = self._asked_for(request) if self._headers else None, 0

@@ -73,7 +73,7 @@ class Moderations:
         reply = Reply(self._json, f"req_{unique}", orjson.dumps(answer))
         if self._traffic.delays_whole:  # like an embedding it is all prefill
             self._traffic.delay_of_prefill(reply, model, tokens, request)
-        reply.model = model
+        reply.model, reply.prompt_tokens = model, tokens
         return reply
 
     def _result(self, ask: Ask, kinds: frozenset[str]) -> dict[str, Any]:

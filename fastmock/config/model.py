@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, model_validator
 
 from fastmock.config.faults import ErrorType, Fault
+from fastmock.config.limits import Limits, Overload
 from fastmock.config.match import Match
 from fastmock.config.presets import PresetName
 from fastmock.config.section import Section
@@ -528,6 +529,8 @@ class Settings(Section):
     faults: list[Fault] = Field(
         [], max_length=256, description="What goes wrong on purpose: the first in the list that strikes."
     )
+    limits: Limits = Field(Limits(), description=Limits.__doc__)
+    overload: Overload = Field(Overload(), description=Overload.__doc__)
     streaming: Streaming = Field(Streaming(), description=Streaming.__doc__)
     latency: Latency = Field(Latency(), description=Latency.__doc__)
     output: Output = Field(Output(), description=Output.__doc__)

@@ -20,7 +20,10 @@ _PREFIXES = 3  # the first place of the hashes of prompts' beginnings
 _MOST_PREFIXES = 1 << 16
 _COUNTERS = _PREFIXES + _MOST_PREFIXES  # the first place of the counters: a key, and what is counted under it
 _MOST_COUNTERS, _COUNTER = 1024, 4
-_SHARED = _COUNTERS + _MOST_COUNTERS * _COUNTER  # numbers before the first row
+BUCKETS = _COUNTERS + _MOST_COUNTERS * _COUNTER
+"""The first place of what is left of limits; see ``state.buckets``."""
+MOST_BUCKETS, ENTRY = 1 << 14, 10
+_SHARED = BUCKETS + MOST_BUCKETS * ENTRY  # numbers before the first row
 
 _PERIOD = 5.0  # seconds that one histogram of lateness covers
 _PERIODS = 12  # a minute
@@ -35,7 +38,6 @@ _RECONSIDER = 0.5  # seconds between looks at whether to warn
 _ZEROS = memoryview(bytes(64 * 8)).cast("Q")
 
 _LOG = logging.getLogger("fastmock")
-_lock = SharedLock()
 
 
 def shared_numbers(workers: int) -> "memoryview[int]":
@@ -62,9 +64,15 @@ class Lateness(NamedTuple):
 
 
 class Share:
-    """One worker's part of the block: it writes its own row and reads all of them."""
+    """One worker's part of the block: it writes its own row and reads all of them.
+
+    Attributes:
+        numbers: the block.
+        lock: to be held for changing what is shared.
+    """
 
     bounds: Sequence[float] = _BOUNDS
+    lock = SharedLock()
 
     def __init__(self) -> None:
         """Begin with a block of its own; ``join`` takes that of a server."""
@@ -72,7 +80,7 @@ class Share:
 
     def join(self, numbers: "memoryview[int]", worker: int) -> None:
         """Write from now on into the row of ``worker``, numbered from 0, of a server's block."""
-        self._numbers = numbers
+        self.numbers = numbers
         self._counters: dict[int, int] = {}
         self._row = _SHARED + worker * _ROW
         self._until = 0.0  # when the current histogram ends
@@ -81,15 +89,15 @@ class Share:
 
     def enter(self) -> None:
         """Count one more timed answer in flight."""
-        self._numbers[self._row + _IN_FLIGHT] += 1
+        self.numbers[self._row + _IN_FLIGHT] += 1
 
     def leave(self) -> None:
         """Count one less."""
-        self._numbers[self._row + _IN_FLIGHT] -= 1
+        self.numbers[self._row + _IN_FLIGHT] -= 1
 
     def in_flight(self) -> int:
         """Return how many timed answers are in flight, over all workers."""
-        numbers = self._numbers
+        numbers = self.numbers
         return sum(numbers[place] for place in range(_SHARED + _IN_FLIGHT, len(numbers), _ROW))
 
     def prefixes(self, hashes: Sequence[int]) -> int:
@@ -100,7 +108,7 @@ class Share:
         Returns:
             How many of them, from the first, were remembered already.
         """
-        numbers = self._numbers
+        numbers = self.numbers
         known = 0
         for number in hashes:
             if numbers[_PREFIXES + number % _MOST_PREFIXES] != number:
@@ -112,7 +120,7 @@ class Share:
 
     def since(self) -> float:
         """Return when the configuration came into force, a reading of ``time.monotonic``."""
-        return self._numbers[SINCE] / 1e9
+        return self.numbers[SINCE] / 1e9
 
     def count(self, key: int, which: int, most: int | None = None) -> int:
         """Count one more, over all workers, exactly.
@@ -125,8 +133,8 @@ class Share:
         Returns:
             How many there are; 0 where that would be more than ``most``.
         """
-        numbers = self._numbers
-        with _lock:
+        numbers = self.numbers
+        with self.lock:
             place = self._counter(key) + 1 + which
             if most is not None and numbers[place] >= most:
                 return 0
@@ -135,14 +143,14 @@ class Share:
 
     def counted(self, key: int, which: int) -> int:
         """Return how many have been counted."""
-        with _lock:
-            return self._numbers[self._counter(key) + 1 + which]
+        with self.lock:
+            return self.numbers[self._counter(key) + 1 + which]
 
     def _counter(self, key: int) -> int:
         """Return the place of a key's counters, which are 0 at first; with the lock held."""
         place = self._counters.get(key)
         if place is None:
-            numbers = self._numbers
+            numbers = self.numbers
             for step in range(_MOST_COUNTERS):
                 place = _COUNTERS + (key + step) % _MOST_COUNTERS * _COUNTER
                 if numbers[place] in (0, key):
@@ -170,16 +178,16 @@ class Share:
         """Begin the histogram of a new period, in the place of the oldest."""
         period = int(now / _PERIOD)
         place = self._row + 1 + period % _PERIODS * _HISTOGRAM
-        if self._numbers[place] != period:
+        if self.numbers[place] != period:
             for inside in range(1, _HISTOGRAM):
-                self._numbers[place + inside] = 0
-            self._numbers[place] = period
-        self._counts = self._numbers[place + 1 : place + _HISTOGRAM]
+                self.numbers[place + inside] = 0
+            self.numbers[place] = period
+        self._counts = self.numbers[place + 1 : place + _HISTOGRAM]
         self._until = (period + 1) * _PERIOD
 
     def lateness(self, now: float | None = None) -> Lateness:
         """Return how late the frames of the last minute were, over all workers; ``now`` is a monotonic time."""
-        numbers = self._numbers
+        numbers = self.numbers
         latest = int((time.monotonic() if now is None else now) / _PERIOD)
         counts = [0] * (_HISTOGRAM - 1)
         for row in range(_SHARED, len(numbers), _ROW):
@@ -191,11 +199,11 @@ class Share:
 
     def _judge(self, now: float) -> None:
         """Warn, once a server, when the mock is not in time."""
-        if self._numbers[_WARNED]:
+        if self.numbers[_WARNED]:
             return
         seen = self.lateness(now)
         if seen.p99 > _TOO_LATE * 1000:
-            self._numbers[_WARNED] = 1
+            self.numbers[_WARNED] = 1
             _LOG.warning(
                 "falling behind: of the frames of the last minute 1 %% were sent more than %.0f ms late; latencies "
                 "measured now include the mock's own (GET /health shows it; more workers or a faster machine help)",

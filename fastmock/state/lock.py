@@ -1,35 +1,51 @@
 """A lock that is shared by the processes of a server and by their threads, to be held for microseconds.
 
-It is the kernel's lock of a file's byte: whoever dies holding it has let go of it. Taking it and letting go take 2 µs.
+It is a mutex of the C library in shared memory, a robust one: when whoever holds it dies, the next gets it. Taking it
+and letting go take 1 µs and no system call; with the kernel's lock of a file it would be 2.4 µs and two.
 """
 
-import fcntl
+import ctypes
+import errno
+import mmap
 import os
-import tempfile
 import threading
 from types import TracebackType
+
+_SIZE = 64  # bytes that hold a mutex, or its attributes; both are smaller with any C library
+_SHARED = _ROBUST = 1
+
+# The interpreter stays locked during the calls: whoever else holds the mutex is another process, and needs it not.
+_library = ctypes.PyDLL(None)
+_lock, _unlock = _library.pthread_mutex_lock, _library.pthread_mutex_unlock
+_lock.argtypes = _unlock.argtypes = [ctypes.c_void_p]
 
 
 class SharedLock:
     """One lock, for the process that makes it and all that are forked from it."""
 
     def __init__(self) -> None:
-        self._descriptor = _file()
-        self._here = threading.Lock()  # the kernel's is for processes: threads of one would not exclude each other
+        self._memory = mmap.mmap(-1, _SIZE)
+        self._mutex = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(self._memory)))
+        self._here = threading.Lock()  # so that no thread of this process waits for another with the interpreter locked
+        attributes = ctypes.create_string_buffer(_SIZE)
+        for failed in (
+            _library.pthread_mutexattr_init(attributes),
+            _library.pthread_mutexattr_setpshared(attributes, _SHARED),
+            _library.pthread_mutexattr_setrobust(attributes, _ROBUST),
+            _library.pthread_mutex_init(self._mutex, attributes),
+        ):
+            if failed:
+                raise OSError(failed, os.strerror(failed))
 
     def __enter__(self) -> None:
         self._here.acquire()
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
+        failed = _lock(self._mutex)
+        if failed == errno.EOWNERDEAD:  # it died while it held the lock: at worst one number is not yet changed
+            failed = _library.pthread_mutex_consistent(self._mutex)
+        if failed:
+            self._here.release()
+            raise OSError(failed, os.strerror(failed))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+        _unlock(self._mutex)
         self._here.release()
-
-
-def _file() -> int:
-    """Open a file that has no name and needs no disk, where the system has such."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("fastmock")
-    descriptor, name = tempfile.mkstemp()
-    os.unlink(name)  # noqa: PTH108
-    return descriptor

@@ -1,0 +1,164 @@
+"""Where it is kept what is left: on this machine, or in a Valkey (or Redis) that several machines share."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from fastmock.limits.bucket import Rate, Verdict, take
+
+_PATIENCE = 0.25  # seconds to wait for the shared store before requests go on without it
+_RETRY = 0.5  # seconds between looks at whether it is back
+
+_LOG = logging.getLogger("fastmock")
+
+R = TypeVar("R")
+
+
+class Store(Protocol):
+    """Keeps what is left, exactly, whoever else takes from it."""
+
+    def take(self, key: int, rates: Sequence[Rate], estimates: Sequence[int], actuals: Sequence[int]) -> Verdict | None:
+        """Take from the rates under a key, as ``bucket.take`` does; None where the store cannot be asked."""
+
+
+class Table(Protocol):
+    """A table of numbers that all workers share."""
+
+    def change(self, key: int, now: int, change: Callable[[list[int]], tuple[R, int]]) -> R:
+        """Have the values under a key changed by one at a time."""
+
+
+class Here:
+    """The store of one machine."""
+
+    def __init__(self, table: Table, fixed: bool, count_refused: bool) -> None:
+        self._table = table
+        self._fixed = fixed
+        self._count_refused = count_refused
+
+    def take(self, key: int, rates: Sequence[Rate], estimates: Sequence[int], actuals: Sequence[int]) -> Verdict | None:
+        """See Store."""
+        now = time.monotonic_ns() // 1000
+
+        def change(values: list[int]) -> tuple[Verdict, int]:
+            return take(rates, values, estimates, actuals, now, self._fixed, self._count_refused)
+
+        return self._table.change(key, now, change)
+
+
+# What ``bucket.take`` does, line by line, with the store's own clock, so that machines need not agree on the time.
+# ARGV: fixed, count_refused, then for each rate limit, period, burst, whether it counts requests, estimate, actual.
+_SCRIPT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local fixed, count_refused = ARGV[1] == '1', ARGV[2] == '1'
+local kept = redis.call('HGETALL', KEYS[1])
+local values = {}
+for at = 1, #kept, 2 do values[tonumber(kept[at])] = tonumber(kept[at + 1]) end
+local rates, refused, wait = (#ARGV - 2) / 6, 0, 0
+local function arg(rate, at) return tonumber(ARGV[2 + (rate - 1) * 6 + at]) end
+local function counted(value, window) return math.floor(value / 4294967296) == window and value % 4294967296 or 0 end
+for rate = 1, rates do
+  local value, limit, period, burst, wanted = values[rate] or 0, arg(rate, 1), arg(rate, 2), arg(rate, 3), arg(rate, 5)
+  local needs = 0
+  if period == 0 then
+    if value >= limit then needs = 1 end
+  elseif not fixed then
+    needs = math.max(0, math.max(value, now) - now + math.floor(wanted * period / limit) - burst)
+  else
+    local window = math.floor(now / period)
+    if counted(value, window) + wanted > limit then needs = (window + 1) * period - now end
+  end
+  if needs > 0 then
+    if refused == 0 then refused = rate end
+    wait = math.max(wait, needs)
+  end
+end
+local answer, lasts = {refused, wait}, 0
+for rate = 1, rates do
+  local value, limit, period, burst, taken = values[rate] or 0, arg(rate, 1), arg(rate, 2), arg(rate, 3), arg(rate, 6)
+  if refused > 0 then taken = (count_refused and arg(rate, 4) == 1 and period > 0) and 1 or 0 end
+  local after, remaining, reset
+  if period == 0 then
+    after = value + taken
+    remaining, reset = math.max(0, limit - after), 31536000000000
+  elseif not fixed then
+    after = math.max(value, now) + math.floor(taken * period / limit)
+    remaining, reset = math.max(0, math.floor((burst - (after - now)) * limit / period)), after - now
+    if refused > 0 then after = math.min(after, math.max(value, now + burst)) end
+  else
+    local window = math.floor(now / period)
+    local count = math.min(counted(value, window) + taken, 4294967295)
+    after = window * 4294967296 + count
+    remaining, reset = math.max(0, limit - count), (window + 1) * period - now
+  end
+  redis.call('HSET', KEYS[1], rate, string.format('%.0f', after))
+  lasts = math.max(lasts, reset)
+  answer[#answer + 1] = remaining
+  answer[#answer + 1] = reset
+end
+redis.call('PEXPIRE', KEYS[1], math.floor(lasts / 1000) + 1000)
+return answer
+"""
+
+
+class Shared:
+    """The store of several machines. While it cannot be reached requests go on without limits."""
+
+    def __init__(self, url: str, fixed: bool, count_refused: bool) -> None:
+        """``url``: see ``limits.store``; nothing is connected before it is asked.
+
+        Raises:
+            ImportError: its client is not installed.
+            ValueError: the URL is wrong.
+        """
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        self._client: Any = redis.Redis.from_url(
+            url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
+            socket_timeout=_PATIENCE,
+            socket_connect_timeout=_PATIENCE,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._script: Any = self._client.register_script(_SCRIPT)
+        self._failure: type[Exception] = redis.RedisError
+        self._flags = [int(fixed), int(count_refused)]
+        self._gone = False
+        self._leaving = threading.Lock()
+
+    def take(self, key: int, rates: Sequence[Rate], estimates: Sequence[int], actuals: Sequence[int]) -> Verdict | None:
+        """See Store."""
+        if self._gone:
+            return None
+        given = list(self._flags)
+        for rate, estimate, actual in zip(rates, estimates, actuals, strict=True):
+            given += (rate.limit, rate.period, rate.burst, int(rate.unit == "requests"), estimate, actual)
+        try:
+            refused, wait, *left = self._script(keys=[f"fastmock:limit:{key:016x}"], args=given)
+        except self._failure as error:
+            self._leave(error)
+            return None
+        return Verdict(refused - 1 if refused else None, wait, list(zip(left[::2], left[1::2], strict=True)))
+
+    def _leave(self, error: Exception) -> None:
+        """Go on without it, and look in a thread whether it is back."""
+        with self._leaving:
+            if self._gone:
+                return
+            self._gone = True
+        _LOG.warning("limits are not in force: their store cannot be asked (%s)", error)
+        threading.Thread(target=self._await, name="limits", daemon=True).start()
+
+    def _await(self) -> None:
+        while self._gone:
+            time.sleep(_RETRY)
+            try:
+                self._client.ping()
+            except self._failure:
+                continue
+            self._gone = False
+            _LOG.warning("limits are in force again: their store is back")
