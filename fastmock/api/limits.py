@@ -1,18 +1,19 @@
 """Rate limits: who is let through, and the headers and errors in which the APIs say so."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from fnmatch import translate
 from hashlib import blake2b
 from math import ceil
+from operator import itemgetter
 from typing import NamedTuple
 
 from fastmock.api import anthropic, errors
 from fastmock.api.auth import key_of
 from fastmock.api.findings import Findings
 from fastmock.config.limits import Limits, Rates
-from fastmock.limits.bucket import DAY, FOR_EVER, MINUTE, SECOND, Rate, Unit
+from fastmock.limits.bucket import DAY, FOR_EVER, MINUTE, PASSED, SECOND, Left, Rate, Unit
 from fastmock.limits.stores import Here, Shared, Store, Table
 from fastmock.wire import Ask, Headers, Request
 
@@ -37,13 +38,14 @@ class _Known(NamedTuple):
 
     Attributes:
         key: what is left is kept under it.
-        rates: the rates, and ``units`` the place of the unit of each in ``_UNITS``.
+        rates: the rates.
+        of: picks for each rate what is taken of its unit, from what is taken of all ``_UNITS``.
         openais, anthropics: the headers that show what is left.
     """
 
     key: int
     rates: tuple[Rate, ...]
-    units: tuple[int, ...]
+    of: Callable[[tuple[int, ...]], Sequence[int]]
     openais: tuple["_Shown", ...]
     anthropics: tuple["_Shown", ...]
 
@@ -68,7 +70,7 @@ class RateLimits:
             (re.compile(translate(entry.api_key or "*")).match, re.compile(translate(entry.model or "*")).match, entry)
             for entry in limits.per
         ]
-        self._known: dict[tuple[str | None, str | None, str], _Known | None] = {}
+        self._known: dict[tuple[str | None, str], _Known] = {}
         self._sum = limits.estimate == "sum"
         self.any = any(next(_rates(entry, False), None) for entry in (limits, *limits.per))
         self._store: Store = Here(table, fixed, limits.count_refused)
@@ -88,58 +90,73 @@ class RateLimits:
         """
         request = ask.request
         assert request is not None  # noqa: S101 - it is being answered
-        known = self._of(request, ask.model)
+        sent = request.headers.get("authorization")
+        known = self._known.get((sent, ask.model)) or self._of(request, sent, ask.model)
         if known is None:
             return ()
-        cap = ask.body.get("max_completion_tokens") or ask.body.get("max_tokens") or 0
-        prompt, said = ask.prompt_tokens, ask.completion_tokens
-        wanted = 1, prompt + cap if self._sum else max(prompt, cap), prompt, cap
-        actual = 1, prompt + said, prompt, said
-        estimates = [wanted[unit] for unit in known.units]
-        theirs = anthropic.speaks(request)
-        say = anthropic if theirs else errors
-        for rate, estimate in zip(known.rates, estimates, strict=True):
-            if estimate > rate.limit and rate.period != FOR_EVER:  # it would never fit
-                raise say.too_much_at_once(ask.model, rate.label, rate.unit, rate.limit, estimate)
-        verdict = self._store.take(known.key, known.rates, estimates, [actual[unit] for unit in known.units])
+        body, prompt, said = ask.body, ask.prompt_tokens, ask.completion_tokens
+        cap = body.get("max_completion_tokens") or body.get("max_tokens") or 0
+        most = prompt + cap if self._sum else cap if cap > prompt else prompt
+        estimates = known.of((1, most, prompt, cap))
+        verdict = self._store.take(known.key, known.rates, estimates, known.of((1, prompt + said, prompt, said)))
         if verdict is None:  # the store is gone
             return ()
         refused, wait, left = verdict
+        theirs = ask.endpoint == "messages"
         headers = _anthropics(known.anthropics, left) if theirs else _openais(known.openais, left)
-        if refused is None:
+        if refused == PASSED:
             return headers
-        rate = known.rates[refused]
-        if rate.period == FOR_EVER:
-            raise errors.quota_exceeded().but(headers=headers)
-        used = rate.limit - left[refused][0]
-        error = say.limit_reached(
-            ask.model, rate.label, rate.unit, rate.limit, used, estimates[refused], duration(wait)
-        )
-        exact = ceil(wait / 1000)
-        raise error.but(headers=(("retry-after", str(ceil(exact / 1000))), ("retry-after-ms", str(exact)), *headers))
+        raise _refusal(ask.model, request, known.rates, refused, estimates, left, wait, headers)
 
-    def _of(self, request: Request, model: str) -> _Known | None:
+    def _of(self, request: Request, sent: str | None, model: str) -> _Known | None:
         """Return what holds for who asks and for a model."""
-        sent = request.headers.get("authorization")
-        asked = (sent, None if sent else anthropic.key_of(request), model)
-        if asked not in self._known:
+        try:
+            api_key = key_of(request)
+        except errors.ApiError:  # none is asked for
+            api_key = ""
+        fits = ((place, entry) for place, (key, of, entry) in enumerate(self._globs) if key(api_key) and of(model))
+        place, entry = next(fits, (-1, self._limits))
+        rates = tuple(_rates(entry, self._limits.quantize))
+        hashed = blake2b(f"{place}:{rates}:{api_key}".encode(errors="replace"), digest_size=8).digest()
+        known = _known(int.from_bytes(hashed, "big") or 1, rates) if rates else None
+        if sent and known:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            try:
-                api_key = key_of(request)
-            except errors.ApiError:  # none is asked for
-                api_key = ""
-            fits = ((place, entry) for place, (key, of, entry) in enumerate(self._globs) if key(api_key) and of(model))
-            place, entry = next(fits, (-1, self._limits))
-            rates = tuple(_rates(entry, self._limits.quantize))
-            hashed = blake2b(f"{place}:{rates}:{api_key}".encode(errors="replace"), digest_size=8).digest()
-            self._known[asked] = _known(int.from_bytes(hashed, "big") or 1, rates) if rates else None
-        return self._known[asked]
+            self._known[sent, model] = known
+        return known
+
+
+def _refusal(
+    model: str,
+    request: Request,
+    rates: tuple[Rate, ...],
+    refused: int,
+    estimates: Sequence[int],
+    left: Left,
+    wait: int,
+    headers: Headers,
+) -> errors.ApiError:
+    """Say why a request is not let through, and when it would be."""
+    theirs = anthropic.speaks(request)
+    limit_reached = anthropic.limit_reached if theirs else errors.limit_reached
+    too_much_at_once = anthropic.too_much_at_once if theirs else errors.too_much_at_once
+    for rate, estimate in zip(rates, estimates, strict=True):
+        if estimate > rate.limit and rate.period != FOR_EVER:  # it would never be
+            return too_much_at_once(model, rate.label, rate.unit, rate.limit, estimate).but(headers=headers)
+    rate = rates[refused]
+    if rate.period == FOR_EVER:
+        return errors.quota_exceeded().but(headers=headers)
+    used = rate.limit - left[refused][0]
+    exact = ceil(wait / 1000)
+    error = limit_reached(model, rate.label, rate.unit, rate.limit, used, estimates[refused], duration(exact))
+    return error.but(headers=(("retry-after", str(ceil(exact / 1000))), ("retry-after-ms", str(exact)), *headers))
 
 
 def _known(key: int, rates: tuple[Rate, ...]) -> _Known:
     """Prepare what can be known before a request comes."""
-    units = tuple(_UNITS.index(rate.unit) for rate in rates)
+    units = [_UNITS.index(rate.unit) for rate in rates]
+    # Of one place alone itemgetter would return no tuple.
+    of = itemgetter(*units) if len(units) > 1 else lambda all_: (all_[units[0]],)
     first: dict[Unit, int] = {}  # of the rates of a unit that of the shortest period is shown
     for place, rate in enumerate(rates):
         if rate.period != FOR_EVER:
@@ -148,12 +165,11 @@ def _known(key: int, rates: tuple[Rate, ...]) -> _Known:
     for unit, place in first.items():
         limit = str(rates[place].limit)
         if unit in ("requests", "tokens"):
-            names = (f"x-ratelimit-{part}-{unit}" for part in ("remaining", "reset"))
+            names = f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}"
             openais.append(_Shown(place, (f"x-ratelimit-limit-{unit}", limit), *names))
-        of = f"{unit}-tokens" if unit in ("input", "output") else unit
-        names = (f"anthropic-ratelimit-{of}-{part}" for part in ("remaining", "reset"))
-        anthropics.append(_Shown(place, (f"anthropic-ratelimit-{of}-limit", limit), *names))
-    return _Known(key, rates, units, tuple(openais), tuple(anthropics))
+        name = f"anthropic-ratelimit-{unit}-tokens" if unit in ("input", "output") else f"anthropic-ratelimit-{unit}"
+        anthropics.append(_Shown(place, (f"{name}-limit", limit), f"{name}-remaining", f"{name}-reset"))
+    return _Known(key, rates, of, tuple(openais), tuple(anthropics))
 
 
 def _rates(given: Rates, quantize: bool) -> Iterator[Rate]:
@@ -164,15 +180,16 @@ def _rates(given: Rates, quantize: bool) -> Iterator[Rate]:
             yield Rate(unit, limit, period, min(burst, period), label)
 
 
-def _openais(shown: Sequence[_Shown], left: Sequence[tuple[int, int]]) -> Headers:
+def _openais(shown: Sequence[_Shown], left: Left) -> Headers:
     headers: list[tuple[str, str]] = []
     for place, limit, remaining, reset in shown:
         remains, full = left[place]
-        headers += (limit, (remaining, str(remains)), (reset, duration(full)))
+        full = -(-full // 1000)
+        headers += (limit, (remaining, str(remains)), (reset, _SHORT[full] if full < 1000 else duration(full)))
     return tuple(headers)
 
 
-def _anthropics(shown: Sequence[_Shown], left: Sequence[tuple[int, int]]) -> Headers:
+def _anthropics(shown: Sequence[_Shown], left: Left) -> Headers:
     headers: list[tuple[str, str]] = []
     now = datetime.now(UTC)
     for place, limit, remaining, reset in shown:
@@ -182,11 +199,13 @@ def _anthropics(shown: Sequence[_Shown], left: Sequence[tuple[int, int]]) -> Hea
     return tuple(headers)
 
 
-def duration(microseconds: int) -> str:
-    """Write a time as Go does, as the API's headers have it: ``6m0s``, ``1.2s``, ``17ms``; rounded up."""
-    milliseconds = -(-microseconds // 1000)
+_SHORT = ["0s", *(f"{milliseconds}ms" for milliseconds in range(1, 1000))]
+
+
+def duration(milliseconds: int) -> str:
+    """Write a time as Go does, as the API's headers have it: ``6m0s``, ``1.2s``, ``17ms``."""
     if milliseconds < 1000:
-        return f"{milliseconds}ms" if milliseconds else "0s"
+        return _SHORT[milliseconds]
     minutes, rest = divmod(milliseconds, 60_000)
     text = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
     hours, minutes = divmod(minutes, 60)

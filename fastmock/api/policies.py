@@ -30,6 +30,8 @@ class Policies:
             return self._faults.strike(ask, answer, rule, say)
         headers = self._limits.take(ask)
         answer.more += headers
+        if not self._faults.any:
+            return answer
         try:
             return self._faults.strike(ask, answer, rule, say)
         except errors.ApiError as error:

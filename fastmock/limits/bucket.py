@@ -15,6 +15,8 @@ MINUTE, DAY = 60 * SECOND, 86_400 * SECOND
 FOR_EVER = 0
 """The period of a quota, which is never refilled."""
 
+BEGIN = 2
+"""The place of the first value; before it stands what a store needs."""
 _IN_WINDOW = 1 << 32  # above what can be taken in a window
 
 
@@ -36,23 +38,18 @@ class Rate(NamedTuple):
     label: str
 
 
-class Verdict(NamedTuple):
-    """Whether a request is let through.
-
-    Attributes:
-        refused: the number of the first rate that is exceeded; None where it is let through.
-        wait: after how many microseconds it would be let through, if nothing else came.
-        left: what is left of each rate, and in how many microseconds it is full again.
-    """
-
-    refused: int | None
-    wait: int
-    left: Sequence[tuple[int, int]]
+Left = Sequence[tuple[int, int]]
+"""What is left of each rate, and in how many microseconds it is full again."""
+Verdict = tuple[int, int, Left]
+"""Whether a request is let through: the number of the first rate that is exceeded, or PASSED; after how many
+microseconds it would pass, if nothing else came; and what is left.
+"""
+PASSED = -1
 
 
 def take(
     rates: Sequence[Rate],
-    values: list[int],
+    values: "memoryview[int]",
     estimates: Sequence[int],
     actuals: Sequence[int],
     now: int,
@@ -63,7 +60,7 @@ def take(
 
     Args:
         rates: the rates.
-        values: what is known of each; what changes is written into it.
+        values: what is known of each, from BEGIN on; what changes is written into it.
         estimates: what the request was taken for when it came, of the unit of each.
         actuals: what it has turned out to take.
         now: the time.
@@ -73,49 +70,45 @@ def take(
     Returns:
         The verdict, and when all of them are full again: the values may be forgotten then.
     """
-    refused, longest = None, 0
-    for number, rate in enumerate(rates):
-        wait = _wait(rate, values[number], estimates[number], now, fixed)
+    refused, longest = PASSED, 0
+    for number, (_, limit, period, burst, _) in enumerate(rates):
+        value, wanted = values[number + BEGIN], estimates[number]
+        if period == FOR_EVER:
+            wait = 1 if value >= limit else 0  # whoever has something left may use it up
+        elif not fixed:
+            wait = (value - now if value > now else 0) + wanted * period // limit - burst
+        else:
+            window = now // period
+            wait = (window + 1) * period - now if _counted(value, window) + wanted > limit else 0
         if wait > 0:
-            refused = number if refused is None else refused
+            refused = number if refused == PASSED else refused
             longest = max(longest, wait)
-    if refused is not None:
+    if refused != PASSED:
         actuals = [int(count_refused and rate.unit == "requests" and rate.period != FOR_EVER) for rate in rates]
     left = []
     latest = 0
-    for number, rate in enumerate(rates):
-        before = values[number]
-        value, remaining, reset = _taken(rate, before, actuals[number], now, fixed)
-        if refused is not None and not fixed and rate.period != FOR_EVER:
-            value = min(value, max(before, now + rate.burst))  # an empty bucket gets no emptier
-        values[number] = value
+    for number, (_, limit, period, burst, _) in enumerate(rates):
+        value, taken = values[number + BEGIN], actuals[number]
+        if period == FOR_EVER:
+            value += taken
+            remaining, reset = max(0, limit - value), DAY * 365
+        elif not fixed:
+            before = value if value > now else now
+            reset = before - now + taken * period // limit
+            remaining = (burst - reset) * limit // period if reset < burst else 0
+            value = now + reset
+            if refused != PASSED:  # an empty bucket gets no emptier
+                value = min(value, max(before, now + burst))
+        else:
+            window = now // period
+            count = min(_counted(value, window) + taken, _IN_WINDOW - 1)
+            value = window * _IN_WINDOW + count
+            remaining, reset = max(0, limit - count), (window + 1) * period - now
+        values[number + BEGIN] = value
         left.append((remaining, reset))
-        latest = max(latest, reset)
-    return Verdict(refused, longest, left), now + latest
-
-
-def _wait(rate: Rate, value: int, wanted: int, now: int, fixed: bool) -> int:
-    """Return how long a request has to wait; not above 0 where it may pass."""
-    _, limit, period, burst, _ = rate
-    if period == FOR_EVER:
-        return 1 if value >= limit else 0  # whoever has something left may use it up
-    if not fixed:
-        return (value - now if value > now else 0) + wanted * period // limit - burst
-    window = now // period
-    return (window + 1) * period - now if _counted(value, window) + wanted > limit else 0
-
-
-def _taken(rate: Rate, value: int, taken: int, now: int, fixed: bool) -> tuple[int, int, int]:
-    """Return the value after something was taken, what is left, and in how long it is full again."""
-    _, limit, period, burst, _ = rate
-    if period == FOR_EVER:
-        return value + taken, max(0, limit - value - taken), DAY * 365
-    if not fixed:
-        lacks = (value - now if value > now else 0) + taken * period // limit
-        return now + lacks, (burst - lacks) * limit // period if lacks < burst else 0, lacks
-    window = now // period
-    count = min(_counted(value, window) + taken, _IN_WINDOW - 1)
-    return window * _IN_WINDOW + count, max(0, limit - count), (window + 1) * period - now
+        if reset > latest:
+            latest = reset
+    return (refused, longest, left), now + latest
 
 
 def _counted(value: int, window: int) -> int:

@@ -3,8 +3,9 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 from fastmock.limits.bucket import Rate, Verdict, take
 
@@ -12,8 +13,6 @@ _PATIENCE = 0.25  # seconds to wait for the shared store before requests go on w
 _RETRY = 0.5  # seconds between looks at whether it is back
 
 _LOG = logging.getLogger("fastmock")
-
-R = TypeVar("R")
 
 
 class Store(Protocol):
@@ -24,10 +23,13 @@ class Store(Protocol):
 
 
 class Table(Protocol):
-    """A table of numbers that all workers share."""
+    """A table of numbers that all workers share; see ``state.buckets``."""
 
-    def change(self, key: int, now: int, change: Callable[[list[int]], tuple[R, int]]) -> R:
-        """Have the values under a key changed by one at a time."""
+    lock: AbstractContextManager[Any]
+    known: dict[int, "memoryview[int]"]
+
+    def find(self, key: int, now: int) -> "memoryview[int]":
+        """Return the entry under a key."""
 
 
 class Here:
@@ -40,12 +42,14 @@ class Here:
 
     def take(self, key: int, rates: Sequence[Rate], estimates: Sequence[int], actuals: Sequence[int]) -> Verdict | None:
         """See Store."""
-        now = time.monotonic_ns() // 1000
-
-        def change(values: list[int]) -> tuple[Verdict, int]:
-            return take(rates, values, estimates, actuals, now, self._fixed, self._count_refused)
-
-        return self._table.change(key, now, change)
+        table = self._table
+        with table.lock:
+            now = time.monotonic_ns() // 1000
+            entry = table.known.get(key)
+            if entry is None or entry[0] != key:
+                entry = table.find(key, now)
+            verdict, entry[1] = take(rates, entry, estimates, actuals, now, self._fixed, self._count_refused)
+        return verdict
 
 
 # What ``bucket.take`` does, line by line, with the store's own clock, so that machines need not agree on the time.
@@ -142,7 +146,7 @@ class Shared:
         except self._failure as error:
             self._leave(error)
             return None
-        return Verdict(refused - 1 if refused else None, wait, list(zip(left[::2], left[1::2], strict=True)))
+        return (refused - 1, wait, list(zip(left[::2], left[1::2], strict=True)))
 
     def _leave(self, error: Exception) -> None:
         """Go on without it, and look in a thread whether it is back."""

@@ -6,7 +6,7 @@ First come numbers of the whole server, then a row for each worker, written by t
 import logging
 import mmap
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from fastmock.state.lock import SharedLock
@@ -69,6 +69,7 @@ class Share:
     Attributes:
         numbers: the block.
         lock: to be held for changing what is shared.
+        alone: whether there is no other worker.
     """
 
     bounds: Sequence[float] = _BOUNDS
@@ -76,6 +77,7 @@ class Share:
 
     def __init__(self) -> None:
         """Begin with a block of its own; ``join`` takes that of a server."""
+        self._joined: list[Callable[[], None]] = []
         self.join(shared_numbers(1), 0)
 
     def join(self, numbers: "memoryview[int]", worker: int) -> None:
@@ -86,6 +88,14 @@ class Share:
         self._until = 0.0  # when the current histogram ends
         self._counts = numbers[:0]
         self._judged = 0.0
+        self.alone = len(numbers) == _SHARED + _ROW
+        for tell in self._joined:
+            tell()
+
+    def on_join(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called now, and when another block is joined."""
+        self._joined.append(tell)
+        tell()
 
     def enter(self) -> None:
         """Count one more timed answer in flight."""
