@@ -38,6 +38,7 @@ from fastmock.responses import ResponseManager
 from fastmock.rules.explain import Verdict
 from fastmock.state.block import Share
 from fastmock.state.buckets import Buckets
+from fastmock.state.gate import Gate
 from fastmock.state.ring import Ring
 from fastmock.state.store import Store
 from fastmock.wire import Ask, Head, Reply, Request, Stream
@@ -74,7 +75,9 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     fingerprint = "fp_" + hashlib.blake2b(b"%d" % settings.seed, digest_size=5).hexdigest()
     traffic = Traffic(config, Share(), findings.error, findings.warn)
     faults = Faults(config, traffic.share, findings)
-    policies = Policies(RateLimits(settings.limits, Buckets(traffic.share), findings), faults)
+    limits = RateLimits(settings.limits, Buckets(traffic.share), findings)
+    gate = Gate(traffic.share)
+    policies = Policies(limits, faults, settings.overload, gate)
     common = made, fingerprint, traffic, policies, findings
     vocabularies = _vocabularies(config, findings)
     chats = Rulebook(config, "chat_completions", chat.ChatShape(), *common)
@@ -155,6 +158,10 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     app.faults = faults
     app.takes_time = app.takes_time or faults.takes_time
     app.delays_whole = app.delays_whole or faults.takes_time
+    if settings.overload.max_concurrent is not None:
+        app.waiting = gate.waiting
+        if not app.takes_time:
+            findings.warn(("overload", "max_concurrent"), "has no effect while no answer takes time")
     app.exact = vocabularies is not tokens.estimated
     return app
 
@@ -245,10 +252,12 @@ class App:
         store: keeps answers, for all workers.
         exact: whether tokens are counted exactly.
         faults: what goes wrong on purpose.
+        waiting: how many wait for their turn; None where any number is answered at a time.
     """
 
     exact = False
     faults: Faults
+    waiting: Callable[[], int] | None = None
 
     def __init__(
         self,
@@ -389,6 +398,8 @@ class App:
         lateness = {"p50": seen.p50, "p99": seen.p99}
         minute = {**streams, "lateness_ms": lateness}
         body: dict[str, Any] = {"status": "ok", "version": __version__, "last_minute": minute}
+        if self.waiting is not None:
+            body["queued"] = self.waiting()
         if faults := self.faults.counted():
             body["faults"] = faults
         return Reply(self._heads.get(200), f"req_{name}", orjson.dumps(body))

@@ -6,7 +6,7 @@ from contextlib import suppress
 import jsonschema
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastmock.api.messages_teller import MessagesTeller
@@ -15,7 +15,7 @@ from fastmock.app import build
 from fastmock.config.load import load
 from fastmock.responses import ResponseManager
 from fastmock.timing.pace import Pacer
-from fastmock.wire import Request, Stream
+from fastmock.wire import Answer, Request, Stream
 
 from .conftest import KEY, make_app
 from .test_agents import WEATHER
@@ -98,6 +98,7 @@ SHOWN = st.sampled_from(["", "item", "summary"])
 
 
 @settings(max_examples=40, deadline=None)
+@example(Answer("a " * 200 + "b" * 15), "", True, 1)  # event numbers of several digits, and little room for them
 @given(answers(), SHOWN, st.booleans(), st.integers(1, 5))
 def test_a_response_assembles_to_its_whole_form(answer, shows, padded, per_chunk):
     output, found = ResponsesTeller(0).tell(answer, (shows, False, padded), per_chunk)

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from fastmock.api import errors
 from fastmock.api.faults import Answer, Faults, SayError
 from fastmock.api.limits import RateLimits
+from fastmock.config.limits import Overload
+from fastmock.limits.overload import wait
+from fastmock.state.gate import Gate
 from fastmock.wire import Ask, Reply, Request
 
 Endpoint = Callable[[Request, str], Answer]
@@ -19,23 +22,35 @@ class Policies:
         any: whether anything is.
     """
 
-    def __init__(self, limits: RateLimits, faults: Faults) -> None:
+    def __init__(self, limits: RateLimits, faults: Faults, overload: Overload, gate: Gate) -> None:
         self._limits = limits
         self._faults = faults
-        self.any = limits.any or faults.any
+        self._overload = overload
+        self._gate = gate
+        self.any = limits.any or faults.any or overload.max_concurrent is not None
 
     def put(self, ask: Ask, answer: Answer, rule: str = "", say: SayError = errors.in_stream) -> Answer:
         """Return what is sent instead of an answer, mostly itself; see ``Faults.strike``."""
-        if not self._limits.any or ask.endpoint in _UNLIMITED:
-            return self._faults.strike(ask, answer, rule, say)
-        headers = self._limits.take(ask)
-        answer.more += headers
-        if not self._faults.any:
-            return answer
+        if self._limits.any and ask.endpoint not in _UNLIMITED:
+            answer.more += self._limits.take(ask)
+        limits = answer.more
         try:
-            return self._faults.strike(ask, answer, rule, say)
+            if self._faults.any:
+                answer = self._faults.strike(ask, answer, rule, say)
+            if self._overload.max_concurrent is not None and answer.dues is not None:
+                self._queue(answer, self._overload.max_concurrent)
         except errors.ApiError as error:
-            raise error.but(headers=(*error.headers, *headers)) from None
+            if limits:
+                raise error.but(headers=(*error.headers, *limits)) from None
+            raise
+        return answer
+
+    def _queue(self, answer: Answer, most: int) -> None:
+        """Have an answer that takes time wait its turn."""
+        ticket = self._gate.enter(most, self._overload.max_queue)
+        if ticket is None:
+            raise errors.overloaded() if self._overload.status == 503 else errors.too_many_at_a_time(most)
+        wait(answer, ticket, most)
 
     def around(self, endpoint: Endpoint, kind: str) -> Endpoint:
         """Return an endpoint that has no rules, with this put around it; ``kind`` is what a match calls it."""

@@ -154,7 +154,7 @@ def events_of(output: Sequence[Document], per_chunk: int, padded: bool = False) 
     for number, (_, event) in enumerate(events, _OPENING):
         event["sequence_number"] = number
         if padded and "delta" in event:
-            event["obfuscation"] = f"{number:x}".ljust(16 - len(event["delta"]) % 16, "a")
+            event["obfuscation"] = f"{number:x}".ljust(16, "a")[: 16 - len(event["delta"]) % 16]
     return events
 
 

@@ -34,7 +34,8 @@ from fastmock.wire import Ending, Head, Reply, Request, Stream
 
 _MANAGER_THREADS = 64  # calls of a response manager at a time
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
-_LONG_WAIT = 1.0  # seconds; a client that hangs up is noticed at the next frame, but at once in a wait longer than this
+# Seconds; who hangs up is noticed at the next frame, but at once in a wait longer than this or in the queue.
+_LONG_WAIT = 1.0
 _TRUSTED = 65_536  # bytes of a stream, after which its reader is watched: Granian would buffer without bound
 _MOST_UNREAD = 131_072  # bytes in the kernel's buffer, above which a reader is waited for
 _READER_PAUSE = 0.05  # seconds between looks at whether it has read
@@ -274,13 +275,20 @@ class _Play(ABC):
         pacer = self._pacer
         if pacer is None:  # it was left when the client hung up, and this is the step that was planned before
             return None
-        if not self._gone and self._reads_slowly():
+        if self._gone:
+            self._leave()
+            return None
+        if self._reads_slowly():
             return now + _READER_PAUSE
-        if not self._gone and self._send(pacer.take(now)):
-            if pacer.due is None:
+        planned, data = pacer.due or now, pacer.take(now)
+        following = pacer.due
+        if self._send(data):
+            if following is None:
                 self._end()
-            elif self._watch is not None or pacer.due - now <= _LONG_WAIT or self._watched():
-                return pacer.due
+            else:
+                queues = not data and planned <= now
+                if self._watch is not None or not (queues or following - now > _LONG_WAIT) or self._watched():
+                    return following
         self._leave()
         return None
 
@@ -324,13 +332,18 @@ class _Waiting(_Play):
 
     def __init__(self, wheel: Wheel, proto: Any, pacer: Pacer, respond: Callable[[], None]) -> None:
         super().__init__(wheel, proto, pacer)
-        self._respond = respond
+        self._respond: Callable[[], None] | None = respond
 
     def _send(self, data: bytes) -> bool:
         return True
 
     def _end(self) -> None:
-        self._respond()
+        if self._respond is not None:
+            self._respond()
+
+    def _leave(self) -> None:
+        self._respond = None
+        super()._leave()
 
 
 class _Streaming(_Play):
@@ -352,7 +365,7 @@ class _Streaming(_Play):
         self._transport = transport
         self._connections = connections
         self._client = client
-        self._stream = stream
+        self._stream: Stream | None = stream
         self._sent = 0
 
     def _reads_slowly(self) -> bool:
@@ -371,11 +384,11 @@ class _Streaming(_Play):
 
     def _end(self) -> None:
         """End the body, by letting go of what it is sent with; or the connection, before that could be done."""
-        if self._stream.ending != "whole":
+        if self._stream is not None and self._stream.ending != "whole":
             self._connections.end(self._client, self._stream.ending)
 
     def _leave(self) -> None:
-        self._transport = None
+        self._transport = self._stream = None
         super()._leave()
 
 

@@ -28,7 +28,8 @@ from fastmock.config.load import Config
 from fastmock.config.model import Settings
 from fastmock.config.problems import ConfigError
 from fastmock.server.live import Live
-from fastmock.state.block import GENERATION, SINCE, clear_gauges, shared_numbers
+from fastmock.state.block import GENERATION, SINCE, Share, clear_gauges, shared_numbers
+from fastmock.state.gate import Gate
 
 _LOG = logging.getLogger("fastmock")
 _STOP = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGQUIT))
@@ -88,6 +89,7 @@ class Supervisor:
         self._app = app
         self._compile = compile_
         self._numbers = shared_numbers(count)
+        self._gate = Gate(Share(self._numbers))
         self._directory = _temporary() / f"fastmock-{os.getpid()}-{os.urandom(4).hex()}"
         self._attempt = 0
         self._work = work
@@ -219,6 +221,7 @@ class Supervisor:
             now = time.monotonic()
             worker.pid = 0
             clear_gauges(self._numbers, worker.number - 1)
+            self._gate.bury(worker.number - 1)
             if worker.control:
                 worker.control.close()
                 worker.control = None

@@ -23,14 +23,19 @@ _MOST_COUNTERS, _COUNTER = 1024, 4
 BUCKETS = _COUNTERS + _MOST_COUNTERS * _COUNTER
 """The first place of what is left of limits; see ``state.buckets``."""
 MOST_BUCKETS, ENTRY = 1 << 14, 10
-_SHARED = BUCKETS + MOST_BUCKETS * ENTRY  # numbers before the first row
+GATE = BUCKETS + MOST_BUCKETS * ENTRY
+"""The first place of the queue; see ``state.gate``."""
+TICKETS = 1 << 16
+_SHARED = GATE + 4 + 2 * TICKETS  # numbers before the first row
 
 _PERIOD = 5.0  # seconds that one histogram of lateness covers
 _PERIODS = 12  # a minute
 _BOUNDS = [0.00005 * 2 ** (step / 4) for step in range(81)]  # seconds, from 0.05 ms to 52 s, each 19 % above the last
 _HISTOGRAM = 1 + len(_BOUNDS) + 1  # the number of its period, then the counts
 _IN_FLIGHT = 0  # the place in a row of the timed answers that are being sent
-_ROW = 1 + _PERIODS * _HISTOGRAM
+_HELD = 1  # the place in a row of the places that the worker's answers have; see state.gate
+_HISTOGRAMS = 2  # the first place in a row of the histograms
+_ROW = _HISTOGRAMS + _PERIODS * _HISTOGRAM
 
 _TOO_LATE = 0.05  # seconds; a p99 above it is warned of
 _RECONSIDER = 0.5  # seconds between looks at whether to warn
@@ -68,6 +73,7 @@ class Share:
 
     Attributes:
         numbers: the block.
+        worker: its number, from 0.
         lock: to be held for changing what is shared.
         alone: whether there is no other worker.
     """
@@ -75,15 +81,16 @@ class Share:
     bounds: Sequence[float] = _BOUNDS
     lock = SharedLock()
 
-    def __init__(self) -> None:
-        """Begin with a block of its own; ``join`` takes that of a server."""
+    def __init__(self, numbers: "memoryview[int] | None" = None) -> None:
+        """Begin with a block, or one of its own; ``join`` takes that of a server."""
         self._joined: list[Callable[[], None]] = []
-        self.join(shared_numbers(1), 0)
+        self.join(shared_numbers(1) if numbers is None else numbers, 0)
 
     def join(self, numbers: "memoryview[int]", worker: int) -> None:
         """Write from now on into the row of ``worker``, numbered from 0, of a server's block."""
         self.numbers = numbers
         self._counters: dict[int, int] = {}
+        self.worker = worker
         self._row = _SHARED + worker * _ROW
         self._until = 0.0  # when the current histogram ends
         self._counts = numbers[:0]
@@ -109,6 +116,10 @@ class Share:
         """Return how many timed answers are in flight, over all workers."""
         numbers = self.numbers
         return sum(numbers[place] for place in range(_SHARED + _IN_FLIGHT, len(numbers), _ROW))
+
+    def places(self) -> range:
+        """Return where it stands how many places in the queue each worker has, by the worker's number from 0."""
+        return range(_SHARED + _HELD, len(self.numbers), _ROW)
 
     def prefixes(self, hashes: Sequence[int]) -> int:
         """Remember the hashes of ever longer beginnings of a prompt, for all workers.
@@ -187,7 +198,7 @@ class Share:
     def _turn(self, now: float) -> None:
         """Begin the histogram of a new period, in the place of the oldest."""
         period = int(now / _PERIOD)
-        place = self._row + 1 + period % _PERIODS * _HISTOGRAM
+        place = self._row + _HISTOGRAMS + period % _PERIODS * _HISTOGRAM
         if self.numbers[place] != period:
             for inside in range(1, _HISTOGRAM):
                 self.numbers[place + inside] = 0
@@ -201,7 +212,7 @@ class Share:
         latest = int((time.monotonic() if now is None else now) / _PERIOD)
         counts = [0] * (_HISTOGRAM - 1)
         for row in range(_SHARED, len(numbers), _ROW):
-            for place in range(row + 1, row + _ROW, _HISTOGRAM):
+            for place in range(row + _HISTOGRAMS, row + _ROW, _HISTOGRAM):
                 if latest - _PERIODS < numbers[place] <= latest:
                     counts = [ours + theirs for ours, theirs in zip(counts, numbers[place + 1 :], strict=False)]
         frames = sum(counts)

@@ -39,6 +39,16 @@ class SharedLock:
 
     def __enter__(self) -> None:
         self._here.acquire()
+        self._take()
+
+    def take(self) -> bool:
+        """Take it unless a thread of this process has it; return whether it was taken."""
+        if not self._here.acquire(blocking=False):
+            return False
+        self._take()
+        return True
+
+    def _take(self) -> None:
         failed = _lock(self._mutex)
         if failed == errno.EOWNERDEAD:  # it died while it held the lock: at worst one number is not yet changed
             failed = _library.pthread_mutex_consistent(self._mutex)
@@ -47,5 +57,9 @@ class SharedLock:
             raise OSError(failed, os.strerror(failed))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let it go."""
         _unlock(self._mutex)
         self._here.release()
