@@ -20,10 +20,11 @@ def blocks(page, language):
 
 
 PAGES = ("README.md", "docs/agents.md", "docs/dialects.md")
+CONFIGURED = (*PAGES, "docs/faults.md", "docs/limits.md")
 
 
 def test_the_configurations_that_are_shown_are_right():
-    shown = [yaml.safe_load(text) for page in PAGES for text in blocks(page, "(?:json|yaml)")]
+    shown = [yaml.safe_load(text) for page in CONFIGURED for text in blocks(page, "(?:json|yaml)")]
     assert len(shown) >= 6
     for settings in shown:
         assert load(settings, {}, {})[1] == []

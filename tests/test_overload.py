@@ -94,7 +94,7 @@ def test_one_that_is_answered_for_long_keeps_its_place():
     one, other = gates(2)
     hanging = one.enter(2, 0)
     for _ in range(TICKETS + 10):
-        assert admitted([other.enter(2, 0)]) == [True]
+        assert other.enter(2, 0) is not None
     second = other.enter(2, 0)
     assert one.enter(2, 0) is None
     one.bury(0)
@@ -215,15 +215,22 @@ def test_the_time_of_an_answer_begins_with_its_turn():
 
 
 @unit
-@pytest.mark.parametrize(("status", "code"), [(503, None), (429, "rate_limit_exceeded")])
-def test_what_is_said_where_the_queue_is_full(call, status, code):
+@pytest.mark.parametrize(
+    ("status", "kind", "theirs", "their_kind"),
+    [(503, "server_error", 529, "overloaded_error"), (429, "requests", 429, "rate_limit_error")],
+)
+def test_what_is_said_where_the_queue_is_full(call, status, kind, theirs, their_kind):
     overload = {"max_concurrent": 1, "max_queue": 1, "status": status}
     post = call({"latency": {"ttft": 1000}, "overload": overload})
     kept = [post(PATH, HELLO | {"stream": stream}) for stream in (True, False)]
     refused = post(PATH, HELLO)
     assert refused.head.status == status
     error = orjson.loads(refused.body)["error"]
-    assert error["code"] == code
+    assert (error["type"], error["code"]) == (kind, None)
+    refused = post("/v1/messages", HELLO | {"max_tokens": 9})
+    error = orjson.loads(refused.body)["error"]
+    assert (refused.head.status, error["type"]) == (theirs, their_kind)
+    assert ("at a time" in error["message"]) == (status == 429)
     assert orjson.loads(post("/health", method="GET").body)["queued"] == 1
     assert post("/v1/models", method="GET").head.status == 200
     kept.clear()

@@ -348,7 +348,7 @@ def quota_exceeded() -> ApiError:
 def too_many_at_a_time(most: int) -> ApiError:
     """429: as many are answered, and wait, as may."""
     message = f"Too many requests at a time: {most} are being answered, and the queue is full. Please try again later."
-    return ApiError(429, message, None, "rate_limit_exceeded", "requests")
+    return ApiError(429, message, kind="requests")
 
 
 def bad_gateway() -> ApiError:

@@ -13,7 +13,12 @@ _MOST_MADE = 1000
 _EXPOSED = "x-request-id, request-id, openai-processing-ms, openai-version, openai-organization, retry-after, "
 _EXPOSED += "retry-after-ms, x-should-retry, x-fastmock-rule, x-fastmock-fault, "
 _EXPOSED += ", ".join(
-    f"x-ratelimit-{part}-{unit}" for part in ("limit", "remaining", "reset") for unit in ("requests", "tokens")
+    [f"x-ratelimit-{part}-{unit}" for part in ("limit", "remaining", "reset") for unit in ("requests", "tokens")]
+    + [
+        f"anthropic-ratelimit-{unit}-{part}"
+        for part in ("limit", "remaining", "reset")
+        for unit in ("requests", "tokens", "input-tokens", "output-tokens")
+    ]
 )
 
 

@@ -202,7 +202,7 @@ class Server(Section):
     )
     control_headers: bool = Field(
         False,
-        description="Whether a request may set its own latency and output with `x-fastmock-…` headers.",
+        description="Whether a request may set its own latency, output and fault with `x-fastmock-…` headers.",
     )
     tls_cert: str | None = Field(None, description="Serve TLS with this certificate chain, a PEM file (Granian only).")
     tls_key: str | None = Field(None, description="The certificate's private key, a PEM file.")
