@@ -34,9 +34,10 @@ class Request:
         headers: see RequestHeaders.
         body: ``str`` where the runtime has already decoded UTF-8, else ``bytes``.
         query: see Query; only what is not posted has one.
+        authorization: that header, where it has been looked at; to look costs 1 µs.
     """
 
-    __slots__ = ("body", "headers", "method", "path", "query")
+    __slots__ = ("authorization", "body", "headers", "method", "path", "query")
 
     def __init__(
         self, method: str, path: str, headers: RequestHeaders, body: str | bytes, query: Query = NO_QUERY
@@ -46,20 +47,29 @@ class Request:
         self.headers = headers
         self.body = body
         self.query = query
+        self.authorization: str | None = None
 
 
 class Head:
     """The constant part of an answer: status and headers, made once and known by identity.
 
-    A runtime keeps its own form of each; only the request id is spliced in per answer, in the header ``id_name``.
+    A runtime keeps its own form of each. Spliced in per answer are the request id, in the header ``id_name``, and the
+    values of the headers that ``varying`` names.
     """
 
-    __slots__ = ("headers", "id_name", "status")
+    __slots__ = ("headers", "id_name", "status", "varying")
 
-    def __init__(self, status: int, headers: Headers, id_name: str = "x-request-id") -> None:
+    def __init__(
+        self, status: int, headers: Headers, id_name: str = "x-request-id", varying: tuple[str, ...] = ()
+    ) -> None:
         self.status = status
         self.headers = headers
         self.id_name = id_name
+        self.varying = varying
+
+    def but(self, headers: Headers, varying: tuple[str, ...] = ()) -> "Head":
+        """Return one with other constant headers, and more that vary."""
+        return Head(self.status, headers, self.id_name, self.varying + varying)
 
 
 Ending = Literal["whole", "closed", "reset"]
@@ -75,6 +85,7 @@ class Reply:
         fault: what goes wrong on purpose, likewise.
         prompt_tokens: tokens of what was sent, where a limit may be on them.
         dues: None where it is sent at once; else it is sent at the last of them. As in Stream.
+        values: of the headers that vary with each answer; the head names them.
         more: headers for this answer alone.
         ending: how it ends; one that is reset is not sent at all.
         unsent: how many bytes more than there are ``content-length`` promises.
@@ -84,6 +95,7 @@ class Reply:
     rule = ""
     fault = ""
     prompt_tokens = 0
+    values: tuple[str, ...] = ()
     more: Headers = ()
     dues: Iterator[float] | None = None
     ending: Ending = "whole"
@@ -106,12 +118,13 @@ class Stream:
         failed: returns what is sent instead of the rest when a step cannot be made: an error in the dialect's form.
         steps: how many there are.
         ending: how it ends, as it stands when it does.
-        model, rule, fault, more: as in Reply.
+        model, rule, fault, values, more: as in Reply.
     """
 
     model = ""
     rule = ""
     fault = ""
+    values: tuple[str, ...] = ()
     more: Headers = ()
     ending: Ending = "whole"
 

@@ -22,14 +22,14 @@ def authorizer(settings: Auth) -> Guard | None:
     accepted: set[str | None] = set()  # what was sent before and was right: a client sends the same key again and again
 
     def bearer(request: Request) -> None:
-        value = request.headers.get("authorization")
+        value = request.authorization = request.headers.get("authorization")
         if value not in accepted:
             key_of(request)
             if value and len(accepted) < _MOST_ACCEPTED:
                 accepted.add(value)
 
     def secret(request: Request) -> None:
-        value = request.headers.get("authorization")
+        value = request.authorization = request.headers.get("authorization")
         if value not in accepted:
             if not _secret_form(key := key_of(request)):
                 raise errors.wrong_key(key)

@@ -77,7 +77,7 @@ class Origins:
                 self._made.clear()
             vary = () if allowed == "*" else (("vary", "Origin"),)
             more = (("access-control-allow-origin", allowed), ("access-control-expose-headers", _EXPOSED), *vary)
-            found = self._made[head, allowed] = Head(head.status, (*head.headers, *more), head.id_name)
+            found = self._made[head, allowed] = head.but((*head.headers, *more))
         return found
 
 

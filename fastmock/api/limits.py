@@ -7,7 +7,7 @@ from fnmatch import translate
 from hashlib import blake2b
 from math import ceil
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastmock.api import anthropic, errors
 from fastmock.api.auth import key_of
@@ -15,11 +15,13 @@ from fastmock.api.findings import Findings
 from fastmock.config.limits import Limits, Rates
 from fastmock.limits.bucket import DAY, FOR_EVER, MINUTE, PASSED, SECOND, Left, Rate, Unit
 from fastmock.limits.stores import Here, Shared, Store, Table
-from fastmock.wire import Ask, Headers, Request
+from fastmock.wire import Ask, Head, Headers, Reply, Request, Stream
 
 _MOST_KNOWN = 4096  # keys and models whose rates are remembered
+_MOST_HEADS = 256
 
 _UNITS: tuple[Unit, ...] = ("requests", "tokens", "input", "output")
+_ANTHROPICS = {"input": "input-tokens", "output": "output-tokens"}
 _NAMES: tuple[tuple[str, Unit, int, str], ...] = (
     ("quota_requests", "requests", FOR_EVER, "quota"),
     ("quota_tokens", "tokens", FOR_EVER, "quota"),
@@ -40,23 +42,72 @@ class _Known(NamedTuple):
         key: what is left is kept under it.
         rates: the rates.
         of: picks for each rate what is taken of its unit, from what is taken of all ``_UNITS``.
-        openais, anthropics: the headers that show what is left.
+        openais, anthropics: the headers that show what is left, in the form of either.
     """
 
     key: int
     rates: tuple[Rate, ...]
     of: Callable[[tuple[int, ...]], Sequence[int]]
-    openais: tuple["_Shown", ...]
-    anthropics: tuple["_Shown", ...]
+    openais: "Shown"
+    anthropics: "Shown"
 
 
-class _Shown(NamedTuple):
-    """The headers of a rate, given by its place: the limit, and the names of what remains and of the reset."""
+class Shown:
+    """The headers that show limits and what is left of them.
 
-    place: int
-    limit: tuple[str, str]
-    remaining: str
-    reset: str
+    Attributes:
+        heads: those of answers, and the same with these headers.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[int],
+        limits: Headers,
+        left: tuple[str, ...],
+        reset: Callable[[int], str],
+        short: Sequence[str],
+    ) -> None:
+        """Begin.
+
+        Args:
+            places: of the rates that are shown.
+            limits: the headers with the limits themselves.
+            left: the names of those that say what remains, and when it is full again, for each in turn.
+            reset: writes that, given in milliseconds from now.
+            short: the same for the shortest, ready.
+        """
+        self._places = places
+        self._limits = limits
+        self._left = left
+        self._reset = reset
+        self._short = short
+        self.heads: dict[Head, Head] = {}
+
+    def made(self, head: Head) -> Head:
+        """Return the head of an answer with them, and keep it in ``heads``."""
+        if len(self.heads) >= _MOST_HEADS:
+            self.heads.clear()
+        made = self.heads[head] = head.but((*head.headers, *self._limits), self._left)
+        return made
+
+    def values(self, left: Left) -> tuple[str, ...]:
+        """Return the values of those that vary."""
+        short = self._short
+        values: list[str] = []
+        for place in self._places:
+            remains, full = left[place]
+            values.append(str(remains))
+            milliseconds = -(-full // 1000)
+            values.append(short[milliseconds] if milliseconds < len(short) else self._reset(milliseconds))
+        return tuple(values)
+
+    def of(self, values: Sequence[str]) -> Headers:
+        """Return them all, with the values that an answer has of them."""
+        return (*self._limits, *zip(self._left, values[-len(self._left) :], strict=True))
+
+
+_Prepared = tuple[Callable[[tuple[int, ...]], Sequence[int]], Shown, Shown]
+"""What is known of rates: the last three fields of ``_Known``."""
 
 
 class RateLimits:
@@ -71,6 +122,7 @@ class RateLimits:
             for entry in limits.per
         ]
         self._known: dict[tuple[str | None, str], _Known] = {}
+        self._prepared: dict[tuple[Rate, ...], _Prepared] = {}
         self._sum = limits.estimate == "sum"
         self.any = any(next(_rates(entry, False), None) for entry in (limits, *limits.per))
         self._store: Store = Here(table, fixed, limits.count_refused)
@@ -82,31 +134,32 @@ class RateLimits:
             except ValueError as error:
                 findings.error(("limits", "store"), str(error))
 
-    def take(self, ask: Ask) -> Headers:
-        """Let a request through whose answer is made, and return the headers that say what is left.
+    def take(self, ask: Ask, answer: Reply | Stream) -> Shown | None:
+        """Let a request through whose answer is made, and put the headers on it that say what is left; return them.
 
         Raises:
             ApiError: it is not let through.
         """
         request = ask.request
         assert request is not None  # noqa: S101 - it is being answered
-        sent = request.headers.get("authorization")
+        sent = request.authorization or request.headers.get("authorization")
         known = self._known.get((sent, ask.model)) or self._of(request, sent, ask.model)
         if known is None:
-            return ()
+            return None
         body, prompt, said = ask.body, ask.prompt_tokens, ask.completion_tokens
         cap = body.get("max_completion_tokens") or body.get("max_tokens") or 0
         most = prompt + cap if self._sum else cap if cap > prompt else prompt
         estimates = known.of((1, most, prompt, cap))
         verdict = self._store.take(known.key, known.rates, estimates, known.of((1, prompt + said, prompt, said)))
         if verdict is None:  # the store is gone
-            return ()
+            return None
         refused, wait, left = verdict
-        theirs = ask.endpoint == "messages"
-        headers = _anthropics(known.anthropics, left) if theirs else _openais(known.openais, left)
+        shown = known.anthropics if ask.endpoint == "messages" else known.openais
         if refused == PASSED:
-            return headers
-        raise _refusal(ask.model, request, known.rates, refused, estimates, left, wait, headers)
+            answer.head = shown.heads.get(answer.head) or shown.made(answer.head)
+            answer.values = shown.values(left)
+            return shown
+        raise _refusal(ask.model, request, known.rates, refused, estimates, left, wait, shown.of(shown.values(left)))
 
     def _of(self, request: Request, sent: str | None, model: str) -> _Known | None:
         """Return what holds for who asks and for a model."""
@@ -118,8 +171,13 @@ class RateLimits:
         place, entry = next(fits, (-1, self._limits))
         rates = tuple(_rates(entry, self._limits.quantize))
         hashed = blake2b(f"{place}:{rates}:{api_key}".encode(errors="replace"), digest_size=8).digest()
-        known = _known(int.from_bytes(hashed, "big") or 1, rates) if rates else None
-        if sent and known:
+        if not rates:
+            return None
+        prepared = self._prepared.get(rates)
+        if prepared is None:  # they are as many as the configuration has
+            prepared = self._prepared[rates] = _prepare(rates)
+        known = _Known(int.from_bytes(hashed, "big") or 1, rates, *prepared)
+        if sent:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[sent, model] = known
@@ -152,7 +210,7 @@ def _refusal(
     return error.but(headers=(("retry-after", str(ceil(exact / 1000))), ("retry-after-ms", str(exact)), *headers))
 
 
-def _known(key: int, rates: tuple[Rate, ...]) -> _Known:
+def _prepare(rates: tuple[Rate, ...]) -> _Prepared:
     """Prepare what can be known before a request comes."""
     units = [_UNITS.index(rate.unit) for rate in rates]
     # Of one place alone itemgetter would return no tuple.
@@ -161,15 +219,17 @@ def _known(key: int, rates: tuple[Rate, ...]) -> _Known:
     for place, rate in enumerate(rates):
         if rate.period != FOR_EVER:
             first.setdefault(rate.unit, place)
-    openais, anthropics = [], []
-    for unit, place in first.items():
-        limit = str(rates[place].limit)
-        if unit in ("requests", "tokens"):
-            names = f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}"
-            openais.append(_Shown(place, (f"x-ratelimit-limit-{unit}", limit), *names))
-        name = f"anthropic-ratelimit-{unit}-tokens" if unit in ("input", "output") else f"anthropic-ratelimit-{unit}"
-        anthropics.append(_Shown(place, (f"{name}-limit", limit), f"{name}-remaining", f"{name}-reset"))
-    return _Known(key, rates, of, tuple(openais), tuple(anthropics))
+    ours, theirs = [unit for unit in first if unit in ("requests", "tokens")], list(first)
+    openais = [f"x-ratelimit-{{}}-{unit}" for unit in ours]
+    anthropics = [f"anthropic-ratelimit-{_ANTHROPICS.get(unit, unit)}-{{}}" for unit in theirs]
+
+    def shown(units: Sequence[Unit], names: list[str], *write: Any) -> Shown:
+        places = [first[unit] for unit in units]
+        limits = [(name.format("limit"), str(rates[place].limit)) for name, place in zip(names, places, strict=True)]
+        left = [name.format(what) for name in names for what in ("remaining", "reset")]
+        return Shown(places, tuple(limits), tuple(left), *write)
+
+    return of, shown(ours, openais, duration, _SHORT), shown(theirs, anthropics, _at, ())
 
 
 def _rates(given: Rates, quantize: bool) -> Iterator[Rate]:
@@ -180,23 +240,9 @@ def _rates(given: Rates, quantize: bool) -> Iterator[Rate]:
             yield Rate(unit, limit, period, min(burst, period), label)
 
 
-def _openais(shown: Sequence[_Shown], left: Left) -> Headers:
-    headers: list[tuple[str, str]] = []
-    for place, limit, remaining, reset in shown:
-        remains, full = left[place]
-        full = -(-full // 1000)
-        headers += (limit, (remaining, str(remains)), (reset, _SHORT[full] if full < 1000 else duration(full)))
-    return tuple(headers)
-
-
-def _anthropics(shown: Sequence[_Shown], left: Left) -> Headers:
-    headers: list[tuple[str, str]] = []
-    now = datetime.now(UTC)
-    for place, limit, remaining, reset in shown:
-        remains, full = left[place]
-        at = (now + timedelta(microseconds=full)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        headers += (limit, (remaining, str(remains)), (reset, at))
-    return tuple(headers)
+def _at(milliseconds: int) -> str:
+    at = datetime.now(UTC) + timedelta(milliseconds=milliseconds)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 _SHORT = ["0s", *(f"{milliseconds}ms" for milliseconds in range(1, 1000))]

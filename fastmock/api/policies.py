@@ -19,30 +19,31 @@ class Policies:
     """Put around the saying of answers what is configured.
 
     Attributes:
-        any: whether anything is.
+        limits: how much is let through.
+        any: whether anything is; ``more_than_limits`` whether anything but limits.
     """
 
     def __init__(self, limits: RateLimits, faults: Faults, overload: Overload, gate: Gate) -> None:
-        self._limits = limits
+        self.limits = limits
         self._faults = faults
         self._overload = overload
         self._gate = gate
-        self.any = limits.any or faults.any or overload.max_concurrent is not None
+        self._counts, self._breaks, self._most = limits.any, faults.any, overload.max_concurrent
+        self.more_than_limits = self._breaks or self._most is not None
+        self.any = self._counts or self.more_than_limits
 
     def put(self, ask: Ask, answer: Answer, rule: str = "", say: SayError = errors.in_stream) -> Answer:
         """Return what is sent instead of an answer, mostly itself; see ``Faults.strike``."""
-        if self._limits.any and ask.endpoint not in _UNLIMITED:
-            answer.more += self._limits.take(ask)
-        limits = answer.more
+        shown = self.limits.take(ask, answer) if self._counts and ask.endpoint not in _UNLIMITED else None
         try:
-            if self._faults.any:
+            if self._breaks:
                 answer = self._faults.strike(ask, answer, rule, say)
-            if self._overload.max_concurrent is not None and answer.dues is not None:
-                self._queue(answer, self._overload.max_concurrent)
+            if self._most is not None and answer.dues is not None:
+                self._queue(answer, self._most)
         except errors.ApiError as error:
-            if limits:
-                raise error.but(headers=(*error.headers, *limits)) from None
-            raise
+            if shown is None:
+                raise
+            raise error.but(headers=(*error.headers, *shown.of(answer.values))) from None
         return answer
 
     def _queue(self, answer: Answer, most: int) -> None:

@@ -132,8 +132,11 @@ class Rulebook:
         notes = {self._note: settings.server.log_requests, self._explain: settings.server.control_headers}
         self._notes = [note for note, wanted in notes.items() if wanted]
         self._policies = policies
-        if self._notes or policies.any:
+        self._limits = policies.limits
+        if self._notes or policies.more_than_limits:
             self.send = self._send_watched  # type: ignore[method-assign]
+        elif policies.any:
+            self.send = self._send_limited  # type: ignore[method-assign]
 
     @cached_property
     def _explainer(self) -> Explainer:
@@ -323,6 +326,15 @@ class Rulebook:
         if ask.request is None or not self._policies.any:  # what a response manager has said to it is not sent yet
             return answer
         return self._policies.put(ask, answer, self.names[ask.rule], (kind or self._heads).error)
+
+    def _send_limited(
+        self, ask: Ask, script: Rendering, answers: list[Answer] | None = None, kind: heads.OfAnswers | None = None
+    ) -> Reply | Stream:
+        """Do the same where there are but limits; fewer calls save 1 µs."""
+        answer = Rulebook.send(self, ask, script, answers, kind)
+        if ask.request is not None:
+            self._limits.take(ask, answer)
+        return answer
 
     def _note(self, ask: Ask, answer: Reply | Stream) -> None:
         """Note for the request log what was asked for and which rule won."""

@@ -18,6 +18,6 @@ class Mislabels(Act[WrongContentType]):
         if head not in self._made:
             others = (header for header in head.headers if header[0] != "content-type")
             headers = (("content-type", self._settings.content_type), *others)
-            self._made[head] = Head(head.status, headers, head.id_name)
+            self._made[head] = head.but(headers)
         answer.head = self._made[head]
         return answer

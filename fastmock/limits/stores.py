@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from fastmock.limits.bucket import Rate, Verdict, take
+from fastmock.limits.bucket import BEGIN, FOR_EVER, PASSED, Rate, Verdict, take
 
 _PATIENCE = 0.25  # seconds to wait for the shared store before requests go on without it
 _RETRY = 0.5  # seconds between looks at whether it is back
@@ -48,6 +48,27 @@ class Here:
             entry = table.known.get(key)
             if entry is None or entry[0] != key:
                 entry = table.find(key, now)
+            # What ``bucket.take`` does where a bucket lets it through, as it nearly always does: here and in one round
+            # that takes 1.7 µs instead of 4.
+            left = []
+            latest, place = 0, BEGIN
+            for (_, limit, period, burst, _), estimate, actual in zip(rates, estimates, actuals, strict=True):
+                value = entry[place]
+                before = value - now if value > now else 0
+                if self._fixed or period == FOR_EVER or before + estimate * period // limit > burst:
+                    break
+                reset = before + actual * period // limit
+                left.append(((burst - reset) * limit // period if reset < burst else 0, reset))
+                if reset > latest:
+                    latest = reset
+                place += 1
+            else:
+                entry[1] = now + latest
+                place = BEGIN
+                for _, reset in left:
+                    entry[place] = now + reset
+                    place += 1
+                return PASSED, 0, left
             verdict, entry[1] = take(rates, entry, estimates, actuals, now, self._fixed, self._count_refused)
         return verdict
 

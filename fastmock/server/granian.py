@@ -181,6 +181,8 @@ class _Adapter:
     def _send(self, app: App, scope: Any, proto: Any, start: float, answer: Reply | Stream) -> None:
         status, constant = answer.head.status, self._constant(answer.head)
         headers = [*constant, (answer.head.id_name, answer.request_id), *answer.more]
+        if answer.values:
+            headers += zip(answer.head.varying, answer.values, strict=True)
         play: _Play
         if isinstance(answer, Reply):
             respond = partial(proto.response_bytes, status, headers, answer.body)
