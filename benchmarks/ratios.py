@@ -262,6 +262,7 @@ def main() -> None:
             Contender("fastmock, an Anthropic message", ten, ("chat.lua", "", "messages")),
             Contender("fastmock, stream of an Anthropic message", ten, ("chat.lua", "stream", "messages")),
             Contender("fastmock, 10 patterns, requests and tokens limited", ten, environment=limits),
+            Contender("fastmock, 10 patterns, with metrics", ten, environment={"FASTMOCK_METRICS_ENABLED": "true"}),
             Contender("fastmock, embedding of 20 unseen words", ten, ("embeddings.lua", "1")),
             Contender("fastmock, 100 such texts in a request", ten, ("embeddings.lua", "100")),
             Contender("fastmock on Granian, 10 patterns", [*ten, "--runtime", "granian"]),

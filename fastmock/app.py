@@ -7,6 +7,7 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -176,8 +177,10 @@ def _vocabularies(config: Config, findings: Findings) -> tokens.OfModel:
 
 
 def _check_server(config: Config, findings: Findings) -> None:
-    """Check what only Granian can do, and the certificate, which it would end on."""
+    """Check what only Granian can do, the certificate, which it would end on, and the library that metrics take."""
     server = config.settings.server
+    if config.settings.metrics.any and find_spec("prometheus_client") is None:
+        findings.error(("metrics",), "needs the extra: pip install 'fastmock[metrics]'")
     for name in ("tls_cert", "tls_key", "http2"):
         if getattr(server, name) and server.runtime == "robyn":
             findings.error(("server", name), "Robyn cannot do this; leave 'server.runtime' at auto, or take granian")
@@ -340,7 +343,8 @@ class App:
             reply = Reply(self._anthropic.get(error.status), id_, anthropic.envelope(error, id_))
         else:
             reply = Reply(self._heads.get(error.status), id_, error.body())
-        reply.more, reply.fault = error.headers, error.fault
+        reply.model, reply.rule, reply.more = error.model, error.rule, error.headers
+        reply.fault, reply.limit = error.fault, error.limit
         return reply
 
     def _whole(self, endpoint: Endpoint, guards: Sequence[Guard]) -> Handler:

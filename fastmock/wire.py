@@ -82,8 +82,9 @@ class Reply:
     Attributes:
         model: the model that was asked for, for the request log; empty where nobody noted it.
         rule: the name of the rule that won, likewise.
-        fault: what goes wrong on purpose, likewise.
-        prompt_tokens: tokens of what was sent, where a limit may be on them.
+        fault: what goes wrong on purpose, likewise; and ``limit`` the limit that it was refused by.
+        ask: what was asked for, where it is needed for metrics.
+        prompt_tokens: tokens of what was sent, where that is not said by ``ask``.
         dues: None where it is sent at once; else it is sent at the last of them. As in Stream.
         values: of the headers that vary with each answer; the head names them.
         more: headers for this answer alone.
@@ -94,6 +95,8 @@ class Reply:
     model = ""
     rule = ""
     fault = ""
+    limit = ""
+    ask: "Ask | None" = None
     prompt_tokens = 0
     values: tuple[str, ...] = ()
     more: Headers = ()
@@ -118,12 +121,15 @@ class Stream:
         failed: returns what is sent instead of the rest when a step cannot be made: an error in the dialect's form.
         steps: how many there are.
         ending: how it ends, as it stands when it does.
-        model, rule, fault, values, more: as in Reply.
+        model, rule, fault, limit, ask, prompt_tokens, values, more: as in Reply.
     """
 
     model = ""
     rule = ""
     fault = ""
+    limit = ""
+    ask: "Ask | None" = None
+    prompt_tokens = 0
     values: tuple[str, ...] = ()
     more: Headers = ()
     ending: Ending = "whole"

@@ -20,7 +20,7 @@ def blocks(page, language):
 
 
 PAGES = ("README.md", "docs/agents.md", "docs/dialects.md")
-CONFIGURED = (*PAGES, "docs/faults.md", "docs/limits.md")
+CONFIGURED = (*PAGES, "docs/faults.md", "docs/limits.md", "docs/metrics.md")
 
 
 def test_the_configurations_that_are_shown_are_right():

@@ -25,9 +25,14 @@ class ApiError(Exception):
         headers: more headers for the answer.
         fault: the fault that it is, if it was made on purpose; and ``as_is`` whether status and words were given for
             it, so that no dialect changes them.
+        limit: the limit that was hit.
+        model, rule: what was asked for, and what would have been said, where that is known.
     """
 
+    model = ""
+    rule = ""
     fault = ""
+    limit = ""
     as_is = False
 
     def __init__(
@@ -49,10 +54,8 @@ class ApiError(Exception):
 
     def but(self, **changes: Any) -> "ApiError":
         """Return the same error with some attributes changed."""
-        other = ApiError(self.status, self.message, self.param, self.code, self.kind, self.headers)
-        other.fault, other.as_is = self.fault, self.as_is
-        for name, value in changes.items():
-            setattr(other, name, value)
+        other = ApiError(self.status, self.message)
+        other.__dict__.update(self.__dict__, **changes)
         return other
 
     def body(self) -> bytes:

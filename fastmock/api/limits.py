@@ -200,14 +200,16 @@ def _refusal(
     too_much_at_once = anthropic.too_much_at_once if theirs else errors.too_much_at_once
     for rate, estimate in zip(rates, estimates, strict=True):
         if estimate > rate.limit and rate.period != FOR_EVER:  # it would never be
-            return too_much_at_once(model, rate.label, rate.unit, rate.limit, estimate).but(headers=headers)
+            error = too_much_at_once(model, rate.label, rate.unit, rate.limit, estimate)
+            return error.but(headers=headers, limit=rate.label, model=model)
     rate = rates[refused]
     if rate.period == FOR_EVER:
-        return errors.quota_exceeded().but(headers=headers)
+        return errors.quota_exceeded().but(headers=headers, limit=rate.label, model=model)
     used = rate.limit - left[refused][0]
     exact = ceil(wait / 1000)
     error = limit_reached(model, rate.label, rate.unit, rate.limit, used, estimates[refused], duration(exact))
-    return error.but(headers=(("retry-after", str(ceil(exact / 1000))), ("retry-after-ms", str(exact)), *headers))
+    told = ("retry-after", str(ceil(exact / 1000))), ("retry-after-ms", str(exact))
+    return error.but(headers=(*told, *headers), limit=rate.label, model=model)
 
 
 def _prepare(rates: tuple[Rate, ...]) -> _Prepared:

@@ -41,16 +41,16 @@ class Policies:
             if self._most is not None and answer.dues is not None:
                 self._queue(answer, self._most)
         except errors.ApiError as error:
-            if shown is None:
-                raise
-            raise error.but(headers=(*error.headers, *shown.of(answer.values))) from None
+            headers = shown.of(answer.values) if shown else ()
+            raise error.but(headers=(*error.headers, *headers), model=ask.model, rule=rule) from None
         return answer
 
     def _queue(self, answer: Answer, most: int) -> None:
         """Have an answer that takes time wait its turn."""
         ticket = self._gate.enter(most, self._overload.max_queue)
         if ticket is None:
-            raise errors.overloaded() if self._overload.status == 503 else errors.too_many_at_a_time(most)
+            error = errors.overloaded() if self._overload.status == 503 else errors.too_many_at_a_time(most)
+            raise error.but(limit="max_concurrent")
         wait(answer, ticket, most)
 
     def around(self, endpoint: Endpoint, kind: str) -> Endpoint:

@@ -129,11 +129,11 @@ class Rulebook:
         ]
         self.names.append(f"{section}.default")
         self._before = traffic.before()
-        notes = {self._note: settings.server.log_requests, self._explain: settings.server.control_headers}
-        self._notes = [note for note, wanted in notes.items() if wanted]
+        self._noted = settings.server.log_requests or settings.metrics.any
+        self._explains = settings.server.control_headers
         self._policies = policies
         self._limits = policies.limits
-        if self._notes or policies.more_than_limits:
+        if self._explains or policies.more_than_limits:
             self.send = self._send_watched  # type: ignore[method-assign]
         elif policies.any:
             self.send = self._send_limited  # type: ignore[method-assign]
@@ -301,6 +301,8 @@ class Rulebook:
             timing = self._traffic.profile(ask.model, self._sources[ask.rule], ask.request).timing
         if not ask.stream:
             reply = Reply(kind.whole, f"req_{ask.unique}", script.whole(ask, answers))
+            if self._noted:
+                reply.ask, reply.model, reply.rule = ask, ask.model, self.names[ask.rule]
             if timing and not timing.instant_whole:
                 fresh = ask.prompt_tokens - ask.cached_tokens
                 self._traffic.delay(reply, timing, script.length(ask, answers), fresh, ask.request)
@@ -309,20 +311,26 @@ class Rulebook:
             raise errors.streaming_off()
         roll = script.roll(ask, answers, self._padded if ask.obfuscation is None else ask.obfuscation)
         if not timing:
-            return Reply(kind.events, f"req_{ask.unique}", roll.all())
+            reply = Reply(kind.events, f"req_{ask.unique}", roll.all())
+            if self._noted:
+                reply.ask, reply.model, reply.rule = ask, ask.model, self.names[ask.rule]
+            return reply
         fresh = ask.prompt_tokens - ask.cached_tokens
         dues = self._traffic.spread(roll.steps, timing, fresh, ask.request)
         request_id = f"req_{ask.unique}"
         failed = partial(kind.error, _BROKEN, request_id)
-        return Stream(kind.events, request_id, dues, roll.cut, len(roll.steps), failed)
+        stream = Stream(kind.events, request_id, dues, roll.cut, len(roll.steps), failed)
+        if self._noted:
+            stream.ask, stream.model, stream.rule = ask, ask.model, self.names[ask.rule]
+        return stream
 
     def _send_watched(
         self, ask: Ask, script: Rendering, answers: list[Answer] | None = None, kind: heads.OfAnswers | None = None
     ) -> Reply | Stream:
-        """Render, note what is wanted, and put the policies around it."""
+        """Render, explain where that is wanted, and put the policies around it."""
         answer = Rulebook.send(self, ask, script, answers, kind)
-        for note in self._notes:
-            note(ask, answer)
+        if self._explains:
+            self._explain(ask, answer)
         if ask.request is None or not self._policies.any:  # what a response manager has said to it is not sent yet
             return answer
         return self._policies.put(ask, answer, self.names[ask.rule], (kind or self._heads).error)
@@ -335,10 +343,6 @@ class Rulebook:
         if ask.request is not None:
             self._limits.take(ask, answer)
         return answer
-
-    def _note(self, ask: Ask, answer: Reply | Stream) -> None:
-        """Note for the request log what was asked for and which rule won."""
-        answer.model, answer.rule = ask.model, self.names[ask.rule]
 
     def _explain(self, ask: Ask, answer: Reply | Stream) -> None:
         """Say in a header which rule won, which came nearest, and what differed."""

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from fastmock.config.faults import ErrorType, Fault
 from fastmock.config.limits import Limits, Overload
 from fastmock.config.match import Match
+from fastmock.config.metrics import MetricsSettings
 from fastmock.config.presets import PresetName
 from fastmock.config.section import Section
 
@@ -531,6 +532,7 @@ class Settings(Section):
     )
     limits: Limits = Field(Limits(), description=Limits.__doc__)
     overload: Overload = Field(Overload(), description=Overload.__doc__)
+    metrics: MetricsSettings = Field(MetricsSettings(), description=MetricsSettings.__doc__)
     streaming: Streaming = Field(Streaming(), description=Streaming.__doc__)
     latency: Latency = Field(Latency(), description=Latency.__doc__)
     output: Output = Field(Output(), description=Output.__doc__)

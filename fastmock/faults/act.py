@@ -165,5 +165,6 @@ A = TypeVar("A", Reply, Stream)
 
 def _like(answer: Answer, made: A) -> A:
     """Have an answer note what another does."""
-    made.model, made.rule, made.values, made.more = answer.model, answer.rule, answer.values, answer.more
+    made.model, made.rule, made.ask = answer.model, answer.rule, answer.ask
+    made.values, made.more = answer.values, answer.more
     return made

@@ -58,6 +58,7 @@ class Live:
         named = app.config.settings.responses.manager is not None
         self._manager = None if named else app.manager  # one that was given as an object has no name to be made anew by
         self._log: RequestLog | None = None
+        self._count(app)
         if settings.log_requests and sys.stdout is not None:  # it is None where the shell closed it
             self._log = RequestLog(as_json if settings.log_format == "json" else as_text, sys.stdout.fileno())
             self._log.watch(app)
@@ -71,6 +72,13 @@ class Live:
         generation = self.numbers[GENERATION]
         self.app = self._prepared[generation]
         self.generation = generation
+
+    def _count(self, app: App) -> None:
+        """Have the answers of an App counted for metrics, where that is wanted."""
+        if app.config.settings.metrics.any:
+            from fastmock.control.metrics import Metrics
+
+            Metrics(app).watch()
 
     def close(self) -> None:
         """Say what is left to be said; the worker ends."""
@@ -89,6 +97,7 @@ class Live:
                 app = build(config, self._manager)
                 app.share.join(self.numbers, self._worker)
                 app.store.join(self._directory)
+                self._count(app)
                 if self._log:
                     self._log.watch(app)
                 # What is in force stays, for there may not have been a request since it came into force.

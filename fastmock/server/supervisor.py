@@ -28,7 +28,7 @@ from fastmock.config.load import Config
 from fastmock.config.model import Settings
 from fastmock.config.problems import ConfigError
 from fastmock.server.live import Live
-from fastmock.state.block import GENERATION, SINCE, Share, clear_gauges, shared_numbers
+from fastmock.state.block import GENERATION, RESTARTS, SINCE, Share, clear_gauges, shared_numbers
 from fastmock.state.gate import Gate
 
 _LOG = logging.getLogger("fastmock")
@@ -233,6 +233,7 @@ class Supervisor:
             excess = worker.early_deaths - (_FREE_EARLY_DEATHS if ready else 0)
             delay = min(_FIRST_BACKOFF * 2.0**excess, _LONGEST_BACKOFF) if excess > 0 else 0.0
             worker.due = now + delay
+            self._numbers[RESTARTS] += 1
             later = f" in {delay:.1f} s" if delay else ""
             _LOG.warning("worker %d (process %d) %s; it is replaced%s", worker.number, pid, _cause(status), later)
 

@@ -26,7 +26,12 @@ MOST_BUCKETS, ENTRY = 1 << 14, 10
 GATE = BUCKETS + MOST_BUCKETS * ENTRY
 """The first place of the queue; see ``state.gate``."""
 TICKETS = 1 << 16
-_SHARED = GATE + 4 + 2 * TICKETS  # numbers before the first row
+LABELS = GATE + 4 + 2 * TICKETS
+"""The first place of the labels of what is counted for metrics; see ``state.meters``."""
+LABELS_SIZE, MOST_COUNTS, MOST_TIMES = 32, 1024, 256
+RESTARTS = LABELS + 2 + (MOST_COUNTS + MOST_TIMES) * LABELS_SIZE
+"""The place of how many workers have been replaced; the parent alone writes it."""
+_SHARED = RESTARTS + 1  # numbers before the first row
 
 _PERIOD = 5.0  # seconds that one histogram of lateness covers
 _PERIODS = 12  # a minute
@@ -34,8 +39,24 @@ _BOUNDS = [0.00005 * 2 ** (step / 4) for step in range(81)]  # seconds, from 0.0
 _HISTOGRAM = 1 + len(_BOUNDS) + 1  # the number of its period, then the counts
 _IN_FLIGHT = 0  # the place in a row of the timed answers that are being sent
 _HELD = 1  # the place in a row of the places that the worker's answers have; see state.gate
-_HISTOGRAMS = 2  # the first place in a row of the histograms
-_ROW = _HISTOGRAMS + _PERIODS * _HISTOGRAM
+STREAMS = 2
+"""The place in a row of the streams that are open, where metrics are on."""
+_HISTOGRAMS = 3  # the first place in a row of the histograms
+_EARLIER = _HISTOGRAMS + _PERIODS * _HISTOGRAM  # where the counts of earlier histograms are added up
+COUNTS, COUNTS_WIDTH = _EARLIER + _HISTOGRAM - 1, 3
+"""The first place in a row of what is counted for metrics, and how many numbers each of it has."""
+TIMES = COUNTS + MOST_COUNTS * COUNTS_WIDTH
+"""The first place in a row of the histograms for metrics."""
+BOUNDS = tuple(
+    int(seconds * 1e9)
+    for seconds in (
+        *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 0.75),
+        *(1, 1.5, 2.5, 5, 7.5, 10, 20, 40, 80, 160),
+    )
+)
+"""Their upper bounds, in nanoseconds."""
+TIMES_WIDTH = 3 * (1 + len(BOUNDS) + 1)
+_ROW = TIMES + MOST_TIMES * TIMES_WIDTH
 
 _TOO_LATE = 0.05  # seconds; a p99 above it is warned of
 _RECONSIDER = 0.5  # seconds between looks at whether to warn
@@ -57,7 +78,7 @@ def shared_numbers(workers: int) -> "memoryview[int]":
 
 def clear_gauges(numbers: "memoryview[int]", worker: int) -> None:
     """Forget what a worker, numbered from 0, had in flight: it has died."""
-    numbers[_SHARED + worker * _ROW + _IN_FLIGHT] = 0
+    numbers[_SHARED + worker * _ROW + _IN_FLIGHT] = numbers[_SHARED + worker * _ROW + STREAMS] = 0
 
 
 class Lateness(NamedTuple):
@@ -73,7 +94,7 @@ class Share:
 
     Attributes:
         numbers: the block.
-        worker: its number, from 0.
+        worker: its number, from 0, and ``row`` the place of the first number of its row.
         lock: to be held for changing what is shared.
         alone: whether there is no other worker.
     """
@@ -91,7 +112,7 @@ class Share:
         self.numbers = numbers
         self._counters: dict[int, int] = {}
         self.worker = worker
-        self._row = _SHARED + worker * _ROW
+        self.row = _SHARED + worker * _ROW
         self._until = 0.0  # when the current histogram ends
         self._counts = numbers[:0]
         self._judged = 0.0
@@ -106,16 +127,20 @@ class Share:
 
     def enter(self) -> None:
         """Count one more timed answer in flight."""
-        self.numbers[self._row + _IN_FLIGHT] += 1
+        self.numbers[self.row + _IN_FLIGHT] += 1
 
     def leave(self) -> None:
         """Count one less."""
-        self.numbers[self._row + _IN_FLIGHT] -= 1
+        self.numbers[self.row + _IN_FLIGHT] -= 1
 
     def in_flight(self) -> int:
         """Return how many timed answers are in flight, over all workers."""
         numbers = self.numbers
         return sum(numbers[place] for place in range(_SHARED + _IN_FLIGHT, len(numbers), _ROW))
+
+    def rows(self) -> range:
+        """Return where the workers' rows begin."""
+        return range(_SHARED, len(self.numbers), _ROW)
 
     def places(self) -> range:
         """Return where it stands how many places in the queue each worker has, by the worker's number from 0."""
@@ -198,9 +223,10 @@ class Share:
     def _turn(self, now: float) -> None:
         """Begin the histogram of a new period, in the place of the oldest."""
         period = int(now / _PERIOD)
-        place = self._row + _HISTOGRAMS + period % _PERIODS * _HISTOGRAM
+        place = self.row + _HISTOGRAMS + period % _PERIODS * _HISTOGRAM
         if self.numbers[place] != period:
             for inside in range(1, _HISTOGRAM):
+                self.numbers[self.row + _EARLIER + inside - 1] += self.numbers[place + inside]
                 self.numbers[place + inside] = 0
             self.numbers[place] = period
         self._counts = self.numbers[place + 1 : place + _HISTOGRAM]
@@ -211,12 +237,21 @@ class Share:
         numbers = self.numbers
         latest = int((time.monotonic() if now is None else now) / _PERIOD)
         counts = [0] * (_HISTOGRAM - 1)
-        for row in range(_SHARED, len(numbers), _ROW):
+        for row in self.rows():
             for place in range(row + _HISTOGRAMS, row + _ROW, _HISTOGRAM):
                 if latest - _PERIODS < numbers[place] <= latest:
                     counts = [ours + theirs for ours, theirs in zip(counts, numbers[place + 1 :], strict=False)]
         frames = sum(counts)
         return Lateness(frames, _percentile(counts, frames * 0.5), _percentile(counts, frames * 0.99))
+
+    def all_lateness(self) -> list[int]:
+        """Return how many frames were up to each of ``bounds`` late, and later, since the server started."""
+        counts = [0] * (_HISTOGRAM - 1)
+        for row in self.rows():
+            for place in (row + _EARLIER, *range(row + _HISTOGRAMS + 1, row + _EARLIER, _HISTOGRAM)):
+                seen = self.numbers[place : place + _HISTOGRAM - 1]
+                counts = [ours + theirs for ours, theirs in zip(counts, seen, strict=True)]
+        return counts
 
     def _judge(self, now: float) -> None:
         """Warn, once a server, when the mock is not in time."""

@@ -1,0 +1,19 @@
+"""The settings of metrics."""
+
+from pydantic import Field
+
+from fastmock.config.section import Section
+
+
+class MetricsSettings(Section):
+    """What is counted for Prometheus, at `GET /metrics`; it takes the extra `metrics`."""
+
+    enabled: bool = Field(False, description="Whether it is.")
+    vllm: bool = Field(
+        False, description="Whether metrics are there under the names that vLLM has for them too; it turns them on."
+    )
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is counted."""
+        return self.enabled or self.vllm

@@ -1,0 +1,294 @@
+"""``GET /metrics``: what every worker counts in the shared block, in the text form of Prometheus.
+
+To count an answer takes five additions to the worker's own row and two looks at the clock.
+"""
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from fastmock import __version__
+from fastmock.app import Answer, App, Handler
+from fastmock.state.block import BOUNDS, GENERATION, RESTARTS, STREAMS, TIMES_WIDTH
+from fastmock.state.meters import Labels, Meters
+from fastmock.wire import Head, Reply, Request
+
+PATH = "/metrics"
+
+_REQUEST, _FAULT, _LIMIT = "request", "fault", "limit"  # what is counted; the first label of each
+_OTHER = "other"  # stands for all labels for which there is no place left
+_LONGEST = 64  # characters of a label
+_MOST_MODELS = 100  # names of models, after which the others are not told apart
+_MOST_KNOWN = 4096
+_HISTOGRAM = TIMES_WIDTH // 3
+_DURATION, _FIRST, _GAP = (part * _HISTOGRAM for part in range(3))  # where the histograms are, among the times
+_BOUNDS = [f"{bound / 1e9:g}" for bound in BOUNDS]
+_EVERY = 4  # of the bounds of lateness one in so many is shown, so that each is twice the one before
+
+_ENDPOINTS = {
+    "/chat/completions": "chat_completions",
+    **{f"/{name}": name for name in ("completions", "embeddings", "moderations", "responses", "messages", "models")},
+}
+
+_Key = tuple[str, str, str, int]
+"""An endpoint, a model, a rule and a status."""
+
+
+class Metrics(Collector):
+    """The metrics of one worker, which shows those of all."""
+
+    def __init__(self, app: App) -> None:
+        """Begin with an app that has joined the server's block."""
+        self._app = app
+        self._vllm = app.config.settings.metrics.vllm
+        self._meters = Meters(app.share)
+        self._numbers = app.share.numbers
+        self._places: dict[_Key, tuple[int, int]] = {}
+        self._models: set[str] = set()
+        # What is beyond all bounds is counted here.
+        self._last = self._place((_REQUEST, *[_OTHER] * 4)), self._time((_OTHER, _OTHER))
+
+    def watch(self) -> None:
+        """Have every answer counted, and the path served."""
+        app = self._app
+        for (method, path), handler in app.handlers.items():
+            if path != "/health":
+                app.handlers[method, path] = self._counted(handler)
+        app.elsewhere = self._counted(app.elsewhere)
+        head = Head(200, (("content-type", CONTENT_TYPE_LATEST),))
+        for method in ("GET", "HEAD"):
+            app.handlers[method, PATH] = lambda _: Reply(head, "req_metrics", generate_latest(self))
+
+    def _counted(self, handler: Handler) -> Handler:
+        numbers, places, clock = self._numbers, self._places, time.monotonic_ns
+
+        def counted(request: Request) -> Answer:
+            begin = clock()
+            answer = handler(request)
+            ask = answer.ask
+            if ask is None:
+                asked, prompt, said = _endpoint(request), answer.prompt_tokens, 0
+            else:
+                asked, prompt, said = ask.endpoint, ask.prompt_tokens, ask.completion_tokens
+            key = asked, answer.model, answer.rule, answer.head.status
+            counts, times = places.get(key) or self._find(key)
+            # Each of these is atomic, as no function is called inside; see design of the block.
+            numbers[counts] += 1
+            numbers[counts + 1] += prompt
+            numbers[counts + 2] += said
+            if answer.fault or answer.limit:
+                self._note(answer)
+            if isinstance(answer, Reply):
+                if answer.dues is None:
+                    _observe(numbers, times, clock() - begin)
+                    if ask is not None and ask.stream:
+                        _observe(numbers, times + _FIRST, clock() - begin)
+                else:
+                    answer.dues = _waited(answer.dues, numbers, times, begin)
+            else:
+                answer.cut = _Followed(answer.cut, numbers, self._app.share.row + STREAMS, times, begin).cut
+            return answer
+
+        return counted
+
+    def _find(self, key: _Key) -> tuple[int, int]:
+        """Return where requests of a kind are counted, and their times."""
+        endpoint, model, rule, status = key
+        model, rule = _plain(model), _plain(rule)
+        if model not in self._models:
+            self._models.update(labels[1] for labels in self._meters.times.labels())
+            if model not in self._models and len(self._models) >= _MOST_MODELS:
+                model = _OTHER
+        code = str(status)
+        place = self._place((_REQUEST, endpoint, model, rule, code), (_REQUEST, endpoint, model, _OTHER, code))
+        found = place or self._last[0], self._time((endpoint, model)) or self._last[1]
+        if len(self._places) >= _MOST_KNOWN:
+            self._places.clear()
+        self._places[key] = found
+        return found
+
+    def _place(self, *wanted: Labels) -> int:
+        """Return the place of the first of some labels that has one; 0 where none has."""
+        return next((place for labels in wanted if (place := self._meters.counts.place(labels))), 0)
+
+    def _time(self, labels: Labels) -> int:
+        return self._meters.times.place(labels) or 0
+
+    def _note(self, answer: Answer) -> None:
+        """Count a fault that has struck, or a limit that was hit."""
+        for kind, name in ((_FAULT, answer.fault), (_LIMIT, answer.limit)):
+            if name and (place := self._place((kind, name))):
+                self._numbers[place] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics, as they stand now; what the client library calls."""
+        numbers, share = self._numbers, self._app.share
+        requests: dict[Labels, int] = {}
+        tokens: dict[Labels, tuple[int, int]] = {}
+        others: dict[str, dict[Labels, int]] = {_FAULT: {}, _LIMIT: {}}
+        for (kind, *labels), (count, prompt, said) in self._meters.counts.sums():
+            if kind != _REQUEST:
+                others[kind][tuple(labels)] = count
+                continue
+            if count:
+                requests[tuple(labels)] = count
+            if prompt:
+                before = tokens.get((labels[0], labels[1]), (0, 0))
+                tokens[labels[0], labels[1]] = before[0] + prompt, before[1] + said
+        times = {labels: values for labels, values in self._meters.times.sums() if any(values)}
+        by_model = ["endpoint", "model"]
+        yield _counter(
+            "fastmock_requests", "Requests that were answered.", [*by_model, "rule", "status"], requests.items()
+        )
+        said_of = "Tokens of {}, of requests that were answered."
+        for place, name in enumerate(("prompt", "completion")):
+            values = ((labels, both[place]) for labels, both in tokens.items())
+            yield _counter(f"fastmock_{name}_tokens", said_of.format(f"{name}s"), by_model, values)
+        for part, name, text in (
+            (_DURATION, "request_duration", "From a request to the end of its answer."),
+            (_FIRST, "time_to_first_token", "From a request to the first chunk of a stream."),
+            (_GAP, "inter_token_latency", "From one chunk of a stream to the next."),
+        ):
+            yield _histogram(f"fastmock_{name}_seconds", text, by_model, part, times)
+        running, waiting = share.in_flight(), self._app.waiting() if self._app.waiting else 0
+        streams = sum(numbers[row + STREAMS] for row in share.rows())
+        yield _gauge("fastmock_requests_in_flight", "Answers that take time and are being sent.", running)
+        yield _gauge("fastmock_requests_queued", "Requests that wait for their turn.", waiting)
+        yield _gauge("fastmock_open_streams", "Streams that are being sent.", streams)
+        yield self._lateness()
+        yield _counter("fastmock_faults", "Faults that have struck.", ["kind"], others[_FAULT].items())
+        yield _counter("fastmock_limits_hit", "Requests that a limit refused.", ["limit"], others[_LIMIT].items())
+        yield _counter("fastmock_worker_restarts", "Workers that were replaced.", [], [((), numbers[RESTARTS])])
+        yield _gauge("fastmock_workers", "Workers.", len(share.rows()))
+        text = "How often another configuration came into force."
+        yield _gauge("fastmock_configuration_generation", text, numbers[GENERATION])
+        info = GaugeMetricFamily("fastmock_info", "What is running.", labels=["version"])
+        info.add_metric([__version__], 1)
+        yield info
+        if self._vllm:
+            yield from self._as_vllm(running, waiting, tokens, times)
+
+    def _lateness(self) -> Metric:
+        counts, bounds = self._app.share.all_lateness(), self._app.share.bounds
+        sums = list(accumulate(counts))
+        buckets = [(f"{bounds[at]:.3g}", sums[at]) for at in range(0, len(bounds), _EVERY)]
+        family = HistogramMetricFamily("fastmock_frame_lateness_seconds", "How late frames of paced answers were sent.")
+        family.add_metric([], [*buckets, ("+Inf", sums[-1])], None)
+        return family
+
+    def _as_vllm(
+        self, running: int, waiting: int, tokens: dict[Labels, tuple[int, int]], times: dict[Labels, list[int]]
+    ) -> Iterator[Metric]:
+        """Yield the metrics that vLLM serves, of what makes text, under its names."""
+        models = self._app.config.settings.models.available
+        served = (models[0].id if models else "default",)
+        name = ["model_name"]
+        most = self._app.config.settings.overload.max_concurrent
+        yield _gauge("vllm:num_requests_running", "Requests that are being answered.", running, name, served)
+        yield _gauge("vllm:num_requests_waiting", "Requests that wait for their turn.", waiting, name, served)
+        if most:
+            share = min(1.0, running / most)
+            yield _gauge("vllm:kv_cache_usage_perc", "Share of the places that are taken.", share, name, served)
+        for place, what in enumerate(("prompt", "generation")):
+            sums: dict[Labels, int] = {}
+            for (_, model), both in tokens.items():
+                sums[model,] = sums.get((model,), 0) + both[place]
+            yield _counter(f"vllm:{what}_tokens", f"Tokens of {what}.", name, sums.items())
+        generated: dict[Labels, list[int]] = {}
+        for (endpoint, model), values in times.items():
+            if model and endpoint in ("chat_completions", "completions", "responses", "messages"):
+                before = generated.get((model,), [0] * TIMES_WIDTH)
+                generated[model,] = [ours + theirs for ours, theirs in zip(before, values, strict=True)]
+        for part, names in (
+            (_FIRST, ("time_to_first_token",)),
+            (_GAP, ("inter_token_latency", "time_per_output_token")),
+            (_DURATION, ("e2e_request_latency",)),
+        ):
+            for what in names:
+                yield _histogram(f"vllm:{what}_seconds", "See vLLM.", name, part, generated)
+
+
+def _endpoint(request: Request) -> str:
+    """Return the kind of endpoint that a path is of."""
+    path = request.path.removeprefix("/v1")
+    return "models" if path.startswith("/models/") else _ENDPOINTS.get(path, _OTHER)
+
+
+def _plain(text: str) -> str:
+    """Return a label that breaks nothing."""
+    return "".join(char if char.isprintable() else "?" for char in text[:_LONGEST])
+
+
+def _observe(numbers: "memoryview[int]", place: int, nanoseconds: int, times: int = 1) -> None:
+    """Add to a histogram, so many times."""
+    bucket = place + 1 + bisect_left(BOUNDS, nanoseconds)
+    spent = nanoseconds * times
+    numbers[place] += spent
+    numbers[bucket] += times
+
+
+def _waited(dues: Iterator[float], numbers: "memoryview[int]", times: int, begin: int) -> Iterator[float]:
+    """Observe the duration of a whole answer when its time has passed, or the client has hung up."""
+    try:
+        yield from dues
+    finally:
+        _observe(numbers, times, time.monotonic_ns() - begin)
+
+
+class _Followed:
+    """Observes a stream until nobody holds it any more: it ended, or was left."""
+
+    def __init__(
+        self, cut: Callable[[int, int], bytes], numbers: "memoryview[int]", streams: int, times: int, begin: int
+    ) -> None:
+        self._cut = cut
+        self._numbers = numbers
+        self._streams = streams
+        self._times = times
+        self._begin = begin
+        self._sent = 0
+        numbers[streams] += 1
+
+    def cut(self, begin: int, end: int) -> bytes:
+        """See ``Stream.cut``."""
+        data = self._cut(begin, end)
+        if data:
+            now = time.monotonic_ns()
+            if self._sent:
+                _observe(self._numbers, self._times + _GAP, (now - self._sent) // (end - begin), end - begin)
+            else:
+                _observe(self._numbers, self._times + _FIRST, now - self._begin)
+            self._sent = now
+        return data
+
+    def __del__(self) -> None:
+        self._numbers[self._streams] -= 1
+        _observe(self._numbers, self._times, time.monotonic_ns() - self._begin)
+
+
+def _counter(name: str, text: str, labels: list[str], values: Iterable[tuple[Labels, int]]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for of, value in values:
+        family.add_metric(of, value)
+    return family
+
+
+def _gauge(name: str, text: str, value: float, labels: Iterable[str] = (), of: Labels = ()) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=list(labels))
+    family.add_metric(of, value)
+    return family
+
+
+def _histogram(name: str, text: str, labels: list[str], part: int, times: dict[Labels, list[int]]) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for of, values in times.items():
+        spent, *counts = values[part : part + _HISTOGRAM]
+        sums = list(accumulate(counts))
+        if sums[-1]:
+            family.add_metric(of, list(zip([*_BOUNDS, "+Inf"], sums, strict=True)), spent / 1e9)
+    return family
