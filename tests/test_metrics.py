@@ -19,7 +19,7 @@ from fastmock.state.meters import Meters
 from fastmock.timing.pace import Pacer
 from fastmock.wire import Request, Stream
 
-from .conftest import KEY, ROOT, make_app, wait_until
+from .conftest import KEY, ROOT, make_app, undisturbed, wait_until
 
 PATH = "/v1/chat/completions"
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -97,6 +97,7 @@ def test_requests_and_tokens_are_counted(metered):
 
 
 @unit
+@undisturbed
 def test_paced_answers_are_timed(metered):
     _, play, read = metered({"latency": {"ttft": 60, "itl": 20}, "output": {"kind": "counter", "tokens": 6}})
     play(PATH, HELLO | {"stream": True})

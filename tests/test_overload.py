@@ -20,7 +20,7 @@ from fastmock.state.block import TICKETS, Share, shared_numbers
 from fastmock.state.gate import Gate
 from fastmock.wire import Head, Reply, Stream
 
-from .conftest import wait_until
+from .conftest import undisturbed, wait_until
 
 PATH = "/v1/chat/completions"
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -296,6 +296,7 @@ def health(server):
 @on_both
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("stream", [True, False])
+@undisturbed
 def test_the_latency_rises_with_the_queue_and_the_order_is_kept(serve, runtime, workers, stream):
     config = {"latency": {"ttft": 200}, "overload": {"max_concurrent": 4}}
     server = serve(config, "--runtime", runtime, "--workers", workers)
@@ -351,6 +352,7 @@ def test_who_hangs_up_gives_the_place_back(serve, runtime):
 
 @integration
 @on_both
+@undisturbed
 def test_a_killed_workers_places_go_to_the_others(serve, runtime):
     config = {"latency": {"ttft": 4000}, "overload": {"max_concurrent": 6, "max_queue": 100}}
     server = serve(config, "--runtime", runtime, "--workers", "2")
@@ -371,10 +373,11 @@ def test_a_killed_workers_places_go_to_the_others(serve, runtime):
 
 
 @integration
+@undisturbed
 def test_a_reload_changes_how_many(serve, tmp_path):
     server = serve({"latency": {"ttft": 400}, "overload": {"max_concurrent": 1}}, "--runtime", "granian")
     config = {"latency": {"ttft": 400}, "overload": {"max_concurrent": 10}}
-    (tmp_path / "config0.json").write_bytes(orjson.dumps(config))
+    max(tmp_path.glob("config*.json")).write_bytes(orjson.dumps(config))  # the last that was started
     server.process.send_signal(signal.SIGHUP)
     assert wait_until(lambda: "reloaded: " in "".join(server.errors), 10)
     start = time.monotonic()
