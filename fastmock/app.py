@@ -6,6 +6,7 @@ import re
 import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +33,7 @@ from fastmock.api.stored import StoredCompletions
 from fastmock.api.stored_responses import StoredResponses
 from fastmock.api.traffic import Traffic
 from fastmock.config.load import Config, SettingPath, load
+from fastmock.config.overlay import Overlay
 from fastmock.config.problems import ConfigError, did_you_mean
 from fastmock.content import tokens
 from fastmock.content.ids import unique
@@ -51,13 +53,30 @@ Handler = Callable[[Request], Answer]
 """An endpoint made whole: it answers whatever comes, and raises nothing."""
 Routes = dict[str, dict[str, Endpoint]]
 """By path, without the ``/v1``, and method; ``{path}`` stands for anything, any other name in braces for a segment."""
-Reads = Mapping[str, tuple[Callable[[dict[str, Any], str], Ask], Rulebook]]
-"""For the parameter by which a request for completions is known: what reads it, and its rules."""
+Reader = Callable[[dict[str, Any], str], Ask]
+"""Reads the body of a request for completions; the other is a unique name."""
+Reads = Mapping[str, tuple[Reader, Rulebook]]
+"""For each kind of endpoint that says completions: what reads its requests, and its rules."""
+_KNOWN_BY = {"system": "messages", "prompt": "completions", "input": "responses"}
+"""For the parameters by which a request is known whose path is not: the kind of endpoint; of any other, chat."""
 
 _KINDS = ("embeddings", "moderations", "models")  # what a match can call an endpoint that has no rules of its own
 _MOST_COMPARED = 500  # patterns compared with each other at start, which takes 0.1 s; "fastmock check" compares all
 
+_ENDPOINTS = {
+    "/chat/completions": "chat_completions",
+    **{f"/{name}": name for name in ("completions", "embeddings", "moderations", "responses", "messages", "models")},
+}
+OTHER = "other"
+"""What an endpoint is called that has no name of its own."""
+
 _LOG = logging.getLogger("fastmock")
+
+
+def endpoint_of(path: str) -> str:
+    """Return the kind of endpoint that a path is of, as a match calls it."""
+    path = path.removeprefix("/v1")
+    return "models" if path.startswith("/models/") else _ENDPOINTS.get(path, OTHER)
 
 
 def build(config: Config, manager: ResponseManager | None = None) -> "App":
@@ -145,15 +164,15 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
         for method, endpoint in methods.items():
             if endpoint not in says or endpoint is say_vectors:
                 kind = path.split("/")[1]
-                methods[method] = policies.around(endpoint, kind if kind in _KINDS else "other")
+                methods[method] = policies.around(endpoint, kind if kind in _KINDS else OTHER)
     for rules in (chats, texts, moderations):
         if len(rules.rules) <= _MOST_COMPARED:
             findings.warnings.extend(rules.never_win())
     reads: Reads = {
-        "system": (messages.parse, chats),
-        "prompt": (made_text.parse, texts),
-        "input": (responses.parse, chats),
-        "messages": (made_chat.parse, chats),
+        "chat_completions": (made_chat.parse, chats),
+        "completions": (made_text.parse, texts),
+        "responses": (responses.parse, chats),
+        "messages": (messages.parse, chats),
     }
     app = App(config, made, routes, reads, findings.warnings, [chats, texts], moderations, manager, traffic, store)
     app.faults = faults
@@ -177,10 +196,12 @@ def _vocabularies(config: Config, findings: Findings) -> tokens.OfModel:
 
 
 def _check_server(config: Config, findings: Findings) -> None:
-    """Check what only Granian can do, the certificate, which it would end on, and the library that metrics take."""
+    """Check what only Granian can do, the certificate, which it would end on, and the libraries of extras."""
     server = config.settings.server
     if config.settings.metrics.any and find_spec("prometheus_client") is None:
         findings.error(("metrics",), "needs the extra: pip install 'fastmock[metrics]'")
+    if server.watch and find_spec("watchfiles") is None:
+        findings.error(("server", "watch"), "needs the extra: pip install 'fastmock[watch]'")
     for name in ("tls_cert", "tls_key", "http2"):
         if getattr(server, name) and server.runtime == "robyn":
             findings.error(("server", name), "Robyn cannot do this; leave 'server.runtime' at auto, or take granian")
@@ -220,13 +241,14 @@ def compile_layers(
     environ: Mapping[str, str],
     flags: Mapping[SettingPath, object],
     manager: ResponseManager | None = None,
+    overlay: Overlay | None = None,
 ) -> "App":
     """Load the layers and compile them; see ``config.load.load`` and ``build``.
 
     Raises:
         ConfigError: with everything that is wrong in either.
     """
-    config, problems = load(file, environ, flags)
+    config, problems = load(file, environ, flags, overlay=overlay)
     try:
         app = build(config, manager)
     except ConfigError as error:
@@ -249,7 +271,8 @@ class App:
         warnings: what worked but maybe not as meant.
         rulebooks: the rules of each kind of completions, and ``moderations`` what is flagged.
         manager: the response manager, which may block; None without one.
-        handlers: by method and path, for a runtime that routes by itself; ``elsewhere`` is for all the rest.
+        handlers: by method and path, for a runtime that routes by itself; ``elsewhere`` is for all the rest, and
+            ``refused`` for what a runtime found wrong before it could be handled.
         takes_time: whether any answer is spread over time, and ``delays_whole`` whether whole ones are too.
         share: the worker's part of the shared block.
         store: keeps answers, for all workers.
@@ -304,6 +327,7 @@ class App:
         for method in self._routes["/health"]:
             self.handlers[method, "/health"] = self._whole(self._healthy, ())
         self.elsewhere = self._whole(self._other, ())
+        self.refused: Callable[[errors.ApiError, Request], Answer] = self.refuse
 
     @property
     def rules(self) -> int:
@@ -329,14 +353,56 @@ class App:
         parsed = checks.parse(body)
         request = Request("POST", "", headers, body)
         # Anthropic's messages are known by "system", or by the header that its clients send.
-        named = next((name for name in self._reads if name in parsed), "messages")
-        read, rulebook = self._reads["system" if anthropic.speaks(request) else named]
+        named = next((kind for name, kind in _KNOWN_BY.items() if name in parsed), "chat_completions")
+        read, rulebook = self._reads["messages" if anthropic.speaks(request) else named]
         ask = read(parsed, unique())
         ask.request = request
         return rulebook.explain(ask)
 
+    def recall(self, request: Request) -> tuple[Ask, Rulebook | None]:
+        """Return what a request of long ago asked for, and the rules that answer such, where any do.
+
+        Of one that was wrong it is what can be made out.
+        """
+        kind = endpoint_of(request.path)
+        read, rulebook = self._reads.get(kind, (None, None))
+        body: dict[str, Any] = {}
+        with suppress(errors.ApiError):
+            body = checks.parse(request.body)
+            if read is not None and request.method == "POST":
+                ask = read(body, unique())
+                ask.request = request
+                return ask, rulebook
+        model = body.get("model")
+        ask = Ask("", body, model if isinstance(model, str) else "")
+        ask.endpoint, ask.request, ask.stream = kind, request, body.get("stream") is True
+        given = body.get("input")
+        texts = given if isinstance(given, list) else [given]
+        ask.user_message = "\n".join(text for text in texts if isinstance(text, str))
+        return ask, None
+
+    def watch(self, put: Callable[[Handler], Handler], health: bool = False) -> None:
+        """Put something around all that answers a request, also one that a runtime found wrong.
+
+        ``health`` says whether around ``/health`` too.
+        """
+        for (method, path), handler in self.handlers.items():
+            if health or path != "/health":
+                self.handlers[method, path] = put(handler)
+        self.elsewhere = put(self.elsewhere)
+        refused = self.refused
+        self.refused = lambda error, request: put(lambda request: refused(error, request))(request)
+
+    def silence(self) -> None:
+        """Answer nothing of the API: requests for it are for others, and only ``/health`` is left."""
+        for method, path in list(self.handlers):
+            if path != "/health":
+                del self.handlers[method, path]
+        self._routes = {"/health": self._routes["/health"]}
+        self._below = []
+
     def refuse(self, error: errors.ApiError, request: Request, name: str = "") -> Reply:
-        """Return an error as an answer to a request; for a runtime, also one that it found by itself."""
+        """Return an error as an answer to a request."""
         id_ = f"req_{name or unique()}"
         if anthropic.speaks(request):
             error = anthropic.put(error)

@@ -15,6 +15,7 @@ from fastmock.api.errors import ApiError
 from fastmock.app import App, compile_layers
 from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import ModerationPattern, Pattern, Saying
+from fastmock.config.overlay import Overlay
 from fastmock.config.problems import ConfigError, Problem, dotted
 from fastmock.config.schema import json_schema
 from fastmock.responses import ResponseManager
@@ -41,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
     add("--runtime", help="robyn, granian or auto (auto)")
     add("--tls-cert", metavar="FILE", help="serve TLS with this certificate chain (PEM)")
     add("--tls-key", metavar="FILE", help="and its private key (PEM)")
+    add("--watch", action="store_const", const="true", help="read the configuration again when a file changes")
+    add("--admin-port", metavar="PORT", help="a port of its own for the control API and the page")
     add("--seed", metavar="N", help="changes vectors, fingerprints and draws (0)")
     add("--log-requests", action="store_const", const="true", help="a line on standard output for each request")
     add("--response-manager", metavar="MODULE:CLASS", help="a class of yours that says the answers")
@@ -65,11 +68,11 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
         return 0
     flags: dict[SettingPath, str] = {setting(name): value for name, value in arguments.items() if value is not None}
 
-    def compile_() -> App:
-        return compile_layers(file or (positional if command == "check" else None), environ, flags)
+    def compile_(overlay: Overlay) -> App:
+        return compile_layers(file or (positional if command == "check" else None), environ, flags, overlay=overlay)
 
     try:
-        app = compile_()
+        app = compile_(Overlay())
     except ConfigError as error:
         count = len(error.problems)
         print(f"fastmock: {count} {'error' if count == 1 else 'errors'} in the configuration", file=stderr)
@@ -118,12 +121,12 @@ def serve_from_python(
         flags[setting("response_manager")] = manager
     given = manager if not isinstance(manager, str) else None
 
-    def compile_() -> App:
-        return compile_layers(config, os.environ, flags, given)
+    def compile_(overlay: Overlay) -> App:
+        return compile_layers(config, os.environ, flags, given, overlay)
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        return serve(compile_(), compile_, sys.stdout, sys.stderr)
+        return serve(compile_(Overlay()), compile_, sys.stdout, sys.stderr)
     finally:  # the supervisor leaves its signals blocked; those that came too late must not end the caller
         late = signal.sigpending()
         while late and signal.sigtimedwait(late, 0):
@@ -133,7 +136,12 @@ def serve_from_python(
 
 def setting(name: str) -> SettingPath:
     """Return the path of the setting that a flag, or an argument of ``fastmock.serve``, gives."""
-    return {"seed": ("seed",), "response_manager": ("responses", "manager")}.get(name, ("server", name))
+    elsewhere: dict[str, SettingPath] = {
+        "seed": ("seed",),
+        "response_manager": ("responses", "manager"),
+        "admin_port": ("admin", "port"),
+    }
+    return elsewhere.get(name, ("server", name))
 
 
 def listing(app: App) -> Iterator[str]:
@@ -183,23 +191,28 @@ def _said(source: Saying) -> str:
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
-def serve(app: App, compile_: Callable[[], App], stdout: TextIO, stderr: TextIO) -> int:
+def serve(app: App, compile_: Callable[[Overlay], App], stdout: TextIO, stderr: TextIO) -> int:
     """Listen, say so, and serve until told to stop; ``compile_`` gives what a reload serves. Return the exit code."""
+    from fastmock.server import granian
     from fastmock.server.listen import ListenError, listen, url
+    from fastmock.server.live import Live
     from fastmock.server.runtime import choose
     from fastmock.server.supervisor import Supervisor
 
-    settings = app.config.settings.server
+    settings, admin = app.config.settings.server, app.config.settings.admin
     try:
         listener = listen(settings.host, settings.port)
+        control = listen(settings.host, admin.port) if admin.enabled and admin.port is not None else None
     except ListenError as error:
         print(f"fastmock: {error}", file=stderr)
         return 1
     runtime, name, reason = choose(app)
     runtime.preload()
+    if control:
+        granian.preload()
 
-    def recompile() -> App:
-        new = compile_()
+    def recompile(overlay: Overlay) -> App:
+        new = compile_(overlay)
         if name == "robyn" and new.faults.needs_granian:
             fault, path = new.faults.needs_granian
             raise ConfigError(
@@ -213,8 +226,15 @@ def serve(app: App, compile_: Callable[[], App], stdout: TextIO, stderr: TextIO)
         return new
 
     workers = settings.workers or len(os.sched_getaffinity(0))
-    where = url(listener, settings.host, "https" if settings.tls_cert else "http")
+    scheme = "https" if settings.tls_cert else "http"
+    where = url(listener, settings.host, scheme)
+    page = url(control, settings.host, scheme) if control else where if admin.enabled else None
     greet = stderr if settings.log_requests and settings.log_format == "json" else stdout
+
+    def controlling(live: Live, ready: Callable[[], None]) -> None:
+        assert control  # noqa: S101 - else nobody does this
+        granian.serve(live, control, ready, settings.shutdown_timeout)
+
     supervisor = Supervisor(
         app,
         recompile,
@@ -222,25 +242,27 @@ def serve(app: App, compile_: Callable[[], App], stdout: TextIO, stderr: TextIO)
         workers,
         listener,
         settings.shutdown_timeout,
+        None if control is None else (control, controlling),
     )
 
     def announce() -> None:
         with suppress(OSError, ValueError):  # nobody reads it, which is no reason not to serve
-            print(_greeting(app, where, f"{name} ({reason})", workers), file=greet, flush=True)
+            print(_greeting(app, where, page, f"{name} ({reason})", workers), file=greet, flush=True)
 
     return supervisor.run(announce)
 
 
-def _greeting(app: App, where: str, runtime: str, workers: int) -> str:
+def _greeting(app: App, where: str, page: str | None, runtime: str, workers: int) -> str:
     models = len(app.config.settings.models.available)
     insecure = " --insecure" if app.config.settings.server.tls_cert else ""
     key = "" if app.config.settings.auth.mode == "off" else " -H 'Authorization: Bearer sk-test'"
+    seen = f"\n  in a browser   {page}/" if page else ""
     return f"""fastmock {__version__}
   configuration  {_origin(app.config)}: patterns {app.rules}, models {models}
   runtime        {runtime}
   workers        {workers}
   tokens         {_tokens(app)}
-  listening on   {where}/v1
+  listening on   {where}/v1{seen}
 
 Try it:
   curl{insecure} {where}/v1/chat/completions{key} -H 'Content-Type: application/json' \\

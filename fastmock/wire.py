@@ -5,10 +5,12 @@ Those are what a request asks for (Ask, Demands) and what is said to it (Answer)
 Nothing here knows a server, a dialect or a rule.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
+
+from fastmock.credentials import session_of
 
 Headers = tuple[tuple[str, str], ...]
 Query = Mapping[str, Sequence[str]]
@@ -24,6 +26,9 @@ class RequestHeaders(Protocol):
     def get(self, name: str, /) -> str | None:
         """Return the value of the header, or None."""
 
+    def items(self) -> Iterable[tuple[str, str]]:
+        """Return all of them."""
+
 
 class Request:
     """One HTTP request.
@@ -35,9 +40,10 @@ class Request:
         body: ``str`` where the runtime has already decoded UTF-8, else ``bytes``.
         query: see Query; only what is not posted has one.
         authorization: that header, where it has been looked at; to look costs 1 µs.
+        client: the address that it came from; only what is for the control API has one.
     """
 
-    __slots__ = ("authorization", "body", "headers", "method", "path", "query")
+    __slots__ = ("authorization", "body", "client", "headers", "method", "path", "query")
 
     def __init__(
         self, method: str, path: str, headers: RequestHeaders, body: str | bytes, query: Query = NO_QUERY
@@ -48,6 +54,7 @@ class Request:
         self.body = body
         self.query = query
         self.authorization: str | None = None
+        self.client = ""
 
 
 class Head:
@@ -90,6 +97,8 @@ class Reply:
         more: headers for this answer alone.
         ending: how it ends; one that is reset is not sent at all.
         unsent: how many bytes more than there are ``content-length`` promises.
+        control: whether it is no answer of the API, so that it counts for nothing; its head and body may change until
+            its time has passed.
     """
 
     model = ""
@@ -103,6 +112,7 @@ class Reply:
     dues: Iterator[float] | None = None
     ending: Ending = "whole"
     unsent = 0
+    control = False
 
     def __init__(self, head: Head, request_id: str, body: bytes) -> None:
         self.head = head
@@ -121,7 +131,7 @@ class Stream:
         failed: returns what is sent instead of the rest when a step cannot be made: an error in the dialect's form.
         steps: how many there are.
         ending: how it ends, as it stands when it does.
-        model, rule, fault, limit, ask, prompt_tokens, values, more: as in Reply.
+        model, rule, fault, limit, ask, prompt_tokens, values, more, control: as in Reply.
     """
 
     model = ""
@@ -133,6 +143,7 @@ class Stream:
     values: tuple[str, ...] = ()
     more: Headers = ()
     ending: Ending = "whole"
+    control = False
 
     def __init__(
         self,
@@ -313,6 +324,7 @@ class Ask:
         endpoint: the kind of endpoint.
         response_format: ``text``, ``json_object`` or ``json_schema``.
         user: who asks, as the request says.
+        session: whose request it is; see ``credentials.session_of``.
     """
 
     # Class attributes, not slots: most asks leave most of them alone, and one is made in half the time.
@@ -390,6 +402,11 @@ class Ask:
         """See the class."""
         user = self.body.get("user")
         return user if isinstance(user, str) else ""
+
+    @property
+    def session(self) -> str:
+        """See the class."""
+        return session_of(self.request.headers) if self.request else ""
 
     def header(self, name: str) -> str | None:
         """Return a header of the request, by its name in any case; None without one."""

@@ -59,11 +59,6 @@ def speaks(request: Request) -> bool:
     )
 
 
-def key_of(request: Request) -> str | None:
-    """Return the key in the header that this dialect has for it; None without one."""
-    return request.headers.get("x-api-key")
-
-
 def invalid(path: str, what: str) -> ApiError:
     """400: a field, given by its path with dots, is wrong."""
     return ApiError(400, f"{path}: {what}")

@@ -6,13 +6,13 @@ from hmac import compare_digest
 
 from fastmock.api import anthropic, errors
 from fastmock.config.model import Auth
+from fastmock.credentials import bare, key_in
 from fastmock.wire import Request
 
 Guard = Callable[[Request], None]
 """Look at a request before it is answered; return, or raise what it is answered with."""
 
 _MOST_ACCEPTED = 1024
-_token = re.compile(r"bearer +(\S.*)", re.IGNORECASE | re.DOTALL).match
 _secret_form = re.compile(r"sk-[\w-]+").fullmatch
 
 
@@ -31,15 +31,15 @@ def authorizer(settings: Auth) -> Guard | None:
     def secret(request: Request) -> None:
         value = request.authorization = request.headers.get("authorization")
         if value not in accepted:
-            if not _secret_form(key := key_of(request)):
+            if not _secret_form(bare(key := key_of(request))):
                 raise errors.wrong_key(key)
             if value and len(accepted) < _MOST_ACCEPTED:
                 accepted.add(value)
 
     def one_of_keys(request: Request) -> None:
-        sent = (key := key_of(request)).encode()
+        key = key_of(request)
         # All of them are compared, each in constant time: how long it takes tells nothing of any.
-        if not sum(compare_digest(sent, known) for known in keys):
+        if not sum(compare_digest(sent.encode(), known) for sent in (key, bare(key)) for known in keys):
             raise errors.wrong_key(key)
 
     return {"bearer": bearer, "sk": secret, "keys": one_of_keys, "off": None}[settings.mode]
@@ -47,10 +47,9 @@ def authorizer(settings: Auth) -> Guard | None:
 
 def key_of(request: Request) -> str:
     """Return the key that was sent; raise a 401 where none was."""
-    value = request.headers.get("authorization")
-    found = _token(value) if value is not None else None
-    if found:
-        return found[1].strip()
-    if anthropic.speaks(request) and (key := anthropic.key_of(request)):
+    key = key_in(request.headers, "authorization")
+    if key is None and anthropic.speaks(request):
+        key = key_in(request.headers, "x-api-key")
+    if key is not None:
         return key
     raise errors.no_key()

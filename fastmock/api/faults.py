@@ -15,10 +15,11 @@ from fastmock.api.findings import Findings, check_regexes
 from fastmock.config.faults import ErrorType, Fault, Status, Strikes
 from fastmock.config.load import Config, SettingPath, describe
 from fastmock.config.model import Server
+from fastmock.credentials import bare, session_of
 from fastmock.faults.act import Act, Error
 from fastmock.faults.draw import drawer
 from fastmock.faults.registry import ACTS
-from fastmock.faults.when import Chooser, Count, Known, Tally
+from fastmock.faults.when import Chooser, Count, Known, Tally, of_session
 from fastmock.rules.index import Index
 from fastmock.wire import Ask, Reply, Request, Stream
 
@@ -109,7 +110,7 @@ class Faults:
         assert request is not None  # noqa: S101 - see above
         fault, key = self._asked_for(request) if self._headers else None, 0
         if fault is None:
-            number = self._chooser.choose(request, lambda number: self._fits(number, ask, request, rule))
+            number = self._chooser.choose(request, lambda number: self._fits(number, ask, request, rule), _session)
             if number is None:
                 return answer
             fault, key = self._faults[number], self._keys[number]
@@ -124,6 +125,11 @@ class Faults:
         struck.fault = name
         struck.more += self._told(name)
         return struck
+
+    def forget(self, session: str) -> None:
+        """Begin to count anew, for a session."""
+        for key in self._keys:
+            self._tally.forget(of_session(key, _number(session)))
 
     def counted(self) -> list[dict[str, object]]:
         """Say of each fault how often it was chosen, by all workers, and how often it then had nothing to strike at."""
@@ -216,9 +222,19 @@ def _key(place: int, settings: Strikes) -> int:
     return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big") or 1
 
 
+def _session(request: Request) -> int:
+    """Return the number of the session that a request is of."""
+    return _number(session_of(request.headers))
+
+
+def _number(session: str) -> int:
+    return int.from_bytes(blake2b(session.encode(), digest_size=8).digest(), "big") if session else 0
+
+
 def _has_key(request: Request, match: Callable[[str], object]) -> bool:
     try:
-        return match(key_of(request)) is not None
+        key = key_of(request)
+        return any(match(one) is not None for one in (key, bare(key)))
     except errors.ApiError:  # it has none
         return False
 

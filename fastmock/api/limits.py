@@ -13,6 +13,7 @@ from fastmock.api import anthropic, errors
 from fastmock.api.auth import key_of
 from fastmock.api.findings import Findings
 from fastmock.config.limits import Limits, Rates
+from fastmock.credentials import bare
 from fastmock.limits.bucket import DAY, FOR_EVER, MINUTE, PASSED, SECOND, Left, Rate, Unit
 from fastmock.limits.stores import Here, Shared, Store, Table
 from fastmock.wire import Ask, Head, Headers, Reply, Request, Stream
@@ -167,7 +168,11 @@ class RateLimits:
             api_key = key_of(request)
         except errors.ApiError:  # none is asked for
             api_key = ""
-        fits = ((place, entry) for place, (key, of, entry) in enumerate(self._globs) if key(api_key) and of(model))
+        fits = (
+            (place, entry)
+            for place, (key, of, entry) in enumerate(self._globs)
+            if (key(api_key) or key(bare(api_key))) and of(model)
+        )
         place, entry = next(fits, (-1, self._limits))
         rates = tuple(_rates(entry, self._limits.quantize))
         hashed = blake2b(f"{place}:{rates}:{api_key}".encode(errors="replace"), digest_size=8).digest()

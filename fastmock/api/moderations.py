@@ -9,10 +9,10 @@ import orjson
 from fastmock.api import checks, errors
 from fastmock.api.findings import Findings, check_regexes
 from fastmock.api.heads import Heads
-from fastmock.api.rulebook import never_win, ordered
+from fastmock.api.rulebook import never_win
 from fastmock.api.traffic import Traffic
-from fastmock.config.load import Config, SettingPath
-from fastmock.config.model import Category
+from fastmock.config.load import Config
+from fastmock.config.model import Category, ModerationPattern
 from fastmock.content.tokens import OfModel
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.wire import Ask, Reply, Request
@@ -20,7 +20,6 @@ from fastmock.wire import Ask, Reply, Request
 _MODEL = "omni-moderation-latest"  # of a request that names none
 _CATEGORIES: tuple[str, ...] = get_args(Category)
 _OF_IMAGES = frozenset(name for name in _CATEGORIES if name.startswith(("self-harm", "violence")) or name == "sexual")
-_PATH: SettingPath = ("responses", "moderations", "patterns")
 
 
 class Moderations:
@@ -36,12 +35,11 @@ class Moderations:
     ) -> None:
         """Compile the patterns; what is wrong goes to ``findings``."""
         settings = config.settings
-        patterns = settings.responses.moderations.patterns
-        places = ordered(patterns)
-        self.rules = [patterns[place] for place in places]
-        self.names = [patterns[place].name or f"moderations.patterns[{place}]" for place in places]
-        for place in places:
-            check_regexes(patterns[place].match, (*_PATH, place, "match"), findings)
+        placed = config.rules("moderations")
+        self.rules = [one.pattern for one in placed if isinstance(one.pattern, ModerationPattern)]
+        self.names = [one.name for one in placed]
+        for _, path, pattern in placed:
+            check_regexes(pattern.match, (*path, "match"), findings)
         if not findings.problems:
             self._index = Index([rule.match for rule in self.rules])
         self._listed = checks.listed(settings.models)

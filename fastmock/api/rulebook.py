@@ -13,7 +13,8 @@ from fastmock.api.traffic import Traffic
 from fastmock.config.documents import DocumentError
 from fastmock.config.load import Config, SettingPath
 from fastmock.config.match import Match
-from fastmock.config.model import Answers, ModerationPattern, Pattern, Saying, Source
+from fastmock.config.model import Answers, Pattern, Saying, Source
+from fastmock.config.overlay import RuleSection
 from fastmock.content.template import TemplateError
 from fastmock.rules.explain import Explainer, Verdict
 from fastmock.rules.hidden import hidden
@@ -37,11 +38,6 @@ def read_source(config: Config, source: Saying, path: SettingPath, findings: Fin
         findings.error((*path, "response_file"), f"{config.find(source.response_file)} {error}")
         return None, "", path
     return document, str(file), ()
-
-
-def ordered(patterns: Sequence[Pattern | ModerationPattern]) -> list[int]:
-    """Return the places of patterns in the order in which they are tried."""
-    return sorted(range(len(patterns)), key=lambda place: -patterns[place].priority)
 
 
 def never_win(matches: Sequence[Match], names: Sequence[str]) -> Iterator[str]:
@@ -73,7 +69,7 @@ class Rulebook:
     def __init__(
         self,
         config: Config,
-        section: str,
+        section: RuleSection,
         shape: Shape,
         made: heads.Heads,
         fingerprint: str,
@@ -93,12 +89,12 @@ class Rulebook:
         self._compiled: dict[str, Script | None] = {}
         self._made: dict[tuple[Script, tuple[Any, ...]], Script] = {}
         at: SettingPath = ("responses", section)
-        order = ordered(answers.patterns)
+        placed = config.rules(section)
         matches = []
         scripts = []
         turns: dict[int, list[Script | None]] = {}
-        for place in order:
-            pattern, path = answers.patterns[place], (*at, "patterns", place)
+        for _, path, pattern in placed:
+            assert isinstance(pattern, Pattern)  # noqa: S101 - moderations are no section here
             matches.append(pattern.match)
             check_regexes(pattern.match, (*path, "match"), findings)
             if pattern.responses is None:
@@ -115,7 +111,7 @@ class Rulebook:
             self._turns = {rule: [script for script in said if script] for rule, said in turns.items()}
             self._made_up = self.script_of(shape.document(Saying()))
         self.default = answers.default
-        self.rules = [answers.patterns[place] for place in order]
+        self.rules = [one.pattern for one in placed if isinstance(one.pattern, Pattern)]
         self._sources = [*self.rules, self.default]
         self._canned = "default" not in answers.model_fields_set
         several = (script for said in turns.values() for script in said)
@@ -124,12 +120,9 @@ class Rulebook:
         self._heads = heads.of_answers(made)
         self._streaming = settings.streaming.enabled
         self._padded = settings.streaming.obfuscation
-        self.names = [
-            rule.name or f"{section}.patterns[{place}]" for place, rule in zip(order, self.rules, strict=True)
-        ]
-        self.names.append(f"{section}.default")
+        self.names = [one.name for one in placed] + [f"{section}.default"]
         self._before = traffic.before()
-        self._noted = settings.server.log_requests or settings.metrics.any
+        self._noted = settings.server.log_requests or settings.metrics.any or settings.journal.enabled
         self._explains = settings.server.control_headers
         self._policies = policies
         self._limits = policies.limits

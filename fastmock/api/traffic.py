@@ -15,7 +15,8 @@ from fastmock.api import errors
 from fastmock.api.prompt_cache import PromptCache
 from fastmock.config.documents import DocumentError
 from fastmock.config.load import Config, SettingPath
-from fastmock.config.model import Amount, Answers, Latency, Output, Source
+from fastmock.config.model import Amount, Answers, Latency, Output, Pattern, Source
+from fastmock.config.overlay import RuleSection
 from fastmock.config.presets import PRESETS, PresetName
 from fastmock.config.section import Section
 from fastmock.content import made
@@ -243,10 +244,12 @@ def _cap(ask: Ask) -> int | None:
 
 def _sources(config: Config) -> Iterator[tuple[SettingPath, Source]]:
     """Yield everything that can be said, with its path."""
-    for name in ("chat_completions", "completions"):
+    sections: tuple[RuleSection, ...] = ("chat_completions", "completions")
+    for name in sections:
         answers: Answers = getattr(config.settings.responses, name)
-        for place, pattern in enumerate(answers.patterns):
-            yield ("responses", name, "patterns", place), pattern
+        for _, path, pattern in config.rules(name):
+            if isinstance(pattern, Pattern):
+                yield path, pattern
         yield ("responses", name, "default"), answers.default
 
 

@@ -4,14 +4,15 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from fastmock.config.documents import DocumentError, read_document, read_samples
 from fastmock.config.faults import FAULTS
 from fastmock.config.mockllm import Translation, is_mockllm
-from fastmock.config.model import Amount, Settings, Source
+from fastmock.config.model import Amount, ModerationPattern, Pattern, Settings, Source
+from fastmock.config.overlay import Added, Overlay, RuleSection, merged
 from fastmock.config.problems import Problem, did_you_mean, dotted
 from fastmock.config.section import Section
 
@@ -19,14 +20,25 @@ SettingPath = tuple[str | int, ...]
 """Where a setting stands in the table: ``("server", "port")``."""
 
 DEFAULT_FILES = ("config.json", "config.yaml", "config.yml", "mock_config.json", "mock_config.yaml")
+CHANGED = "what was put to /fastmock/config"
+"""Where a setting was written that was changed while the server runs."""
+
 _FILE_VARIABLES = ("FASTMOCK_CONFIG", "MOCK_OPENAI_CONFIG")
 _STUB_PATTERN = {"match": {}, "content": ""}
 _STUB_MODERATION: dict[str, Any] = {"match": {}, "flag": []}
 
 
+class Placed(NamedTuple):
+    """A rule: what it is called, where it stands, and the rule."""
+
+    name: str
+    path: SettingPath
+    pattern: Pattern | ModerationPattern
+
+
 @dataclass(frozen=True)
 class Config:
-    """Settings and where they came from.
+    """Settings and where they came from, and the rules that were added while the server runs.
 
     ``file`` is None when nothing but defaults, environment and flags was used; ``origins`` maps a path to the flag
     or variable that set it; ``form`` says what the file is where it is another program's.
@@ -37,11 +49,33 @@ class Config:
     origins: Mapping[SettingPath, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     form: str = ""
+    added: tuple[Added, ...] = ()
     _documents: dict[str, tuple[Any, Path]] = field(default_factory=dict)
 
     def where(self, path: SettingPath) -> str:
-        """Name the flag, variable or file in which the setting at ``path`` was written."""
-        return self.origins.get(path) or (str(self.file) if self.file else "")
+        """Name the flag, variable, call or file in which the setting at ``path`` was written."""
+        if path[:1] == ("rules",):
+            return ""
+        origin = next((found for end in range(len(path), 0, -1) if (found := self.origins.get(path[:end]))), None)
+        return origin or (str(self.file) if self.file else "")
+
+    def rules(self, section: RuleSection) -> list[Placed]:
+        """Return the rules of an endpoint in the order in which they are tried.
+
+        The highest priority is first; among equals those that were added, the last of them first, then those of the
+        configuration in their order.
+        """
+        added = [
+            Placed(one.pattern.name or one.id, ("rules", place), one.pattern)
+            for place, one in enumerate(self.added)
+            if one.section == section
+        ]
+        patterns: list[Pattern | ModerationPattern] = getattr(self.settings.responses, section).patterns
+        written = [
+            Placed(one.name or f"{section}.patterns[{place}]", ("responses", section, "patterns", place), one)
+            for place, one in enumerate(patterns)
+        ]
+        return sorted((*reversed(added), *written), key=lambda rule: -rule.pattern.priority)
 
     def find(self, name: str) -> Path:
         """Resolve a file named in the configuration: beside the configuration file, else in the working directory."""
@@ -60,6 +94,10 @@ class Config:
             file = self.find(name)
             self._documents[name] = read_document(file), file
         return self._documents[name]
+
+    def files(self) -> list[Path]:
+        """Return the files that were read because the configuration names them."""
+        return [file for _, file in self._documents.values()]
 
     def samples(self, name: str) -> list[float]:
         """Return the recorded samples in a file named in the configuration, read once likewise.
@@ -80,6 +118,7 @@ def load(
     environ: Mapping[str, str],
     flags: Mapping[SettingPath, Any],
     directory: Path = Path(),
+    overlay: Overlay | None = None,
 ) -> tuple[Config, list[Problem]]:
     """Lay the layers over each other and validate them.
 
@@ -89,6 +128,7 @@ def load(
         environ: the environment's variables.
         flags: what the command line gave, by path.
         directory: where ``DEFAULT_FILES`` are looked for.
+        overlay: what was changed while the server runs; it wins over all others.
 
     Returns:
         The configuration and everything wrong with it. Where something is wrong, the configuration lacks the wrong
@@ -106,18 +146,31 @@ def load(
     for at, value in flags.items():
         _put(data, at, value)
         origins[at] = f"flag --{str(at[-1]).replace('_', '-')}"
+    overlay = overlay or Overlay()
+    data = merged(data, overlay.patch)
+    for at in _leaves(overlay.patch):
+        origins[at] = CHANGED
     while True:
         try:
             settings = Settings.model_validate(data)
         except ValidationError as error:
             details = error.errors()
             for detail in details:
-                where = origins.get(detail["loc"]) or (str(path) if path else "")
+                where = Config(Settings(), path, origins).where(detail["loc"])
                 problems.append(Problem(where, dotted(_written(detail)), describe(detail)))
             for loc in reversed(dict.fromkeys(detail["loc"] for detail in details)):  # so that indexes stay true
                 data = _prune(data, loc)
         else:
-            return Config(settings, path, origins, tuple(warnings), form), problems
+            return Config(settings, path, origins, tuple(warnings), form, overlay.rules), problems
+
+
+def _leaves(patch: Mapping[str, Any], at: SettingPath = ()) -> Iterator[SettingPath]:
+    """Yield the path of everything in a patch that is no object."""
+    for name, value in patch.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*at, name))
+        else:
+            yield (*at, name)
 
 
 def _read(
@@ -232,8 +285,8 @@ def describe(error: Mapping[str, Any]) -> str:
     if kind in ("model_type", "dict_type"):
         return f"must be an object, not {_short(value)}"
     message: str = error["msg"].replace("Input should be", "must be")
-    if "keys" in loc:
-        return message  # a key is shown to nobody
+    if "keys" in loc or loc == ("admin", "token"):
+        return message  # a secret is shown to nobody
     near = ""
     if kind == "literal_error":
         near = did_you_mean(str(value), error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", "))

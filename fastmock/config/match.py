@@ -75,6 +75,11 @@ class Match(Section):
     )
     user: str | None = Field(None, description="The request's `user`, or a glob.")
     headers: dict[str, str] | None = Field(None, description="Headers of the request, and a glob for each.")
+    session: str | None = Field(
+        None,
+        description="The session of the request: what its header `x-fastmock-session` says, or what stands before a "
+        "colon in its API key.",
+    )
     metadata: dict[str, str] | None = Field(
         None, description="Entries of the request's `metadata`, and a glob for each."
     )

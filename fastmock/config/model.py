@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from fastmock.config.control import Admin, Journal
 from fastmock.config.faults import ErrorType, Fault
 from fastmock.config.limits import Limits, Overload
 from fastmock.config.match import Match
@@ -204,6 +205,11 @@ class Server(Section):
     control_headers: bool = Field(
         False,
         description="Whether a request may set its own latency, output and fault with `x-fastmock-…` headers.",
+    )
+    watch: bool = Field(
+        False,
+        description="Whether the configuration and its files are read again when they change (it needs the extra "
+        "`watch`).",
     )
     tls_cert: str | None = Field(None, description="Serve TLS with this certificate chain, a PEM file (Granian only).")
     tls_key: str | None = Field(None, description="The certificate's private key, a PEM file.")
@@ -533,6 +539,8 @@ class Settings(Section):
     limits: Limits = Field(Limits(), description=Limits.__doc__)
     overload: Overload = Field(Overload(), description=Overload.__doc__)
     metrics: MetricsSettings = Field(MetricsSettings(), description=MetricsSettings.__doc__)
+    journal: Journal = Field(Journal(), description=Journal.__doc__)
+    admin: Admin = Field(Admin(), description=Admin.__doc__)
     streaming: Streaming = Field(Streaming(), description=Streaming.__doc__)
     latency: Latency = Field(Latency(), description=Latency.__doc__)
     output: Output = Field(Output(), description=Output.__doc__)

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from fastmock import __version__
-from fastmock.app import Answer, App, Handler
+from fastmock.app import OTHER, Answer, App, Handler, endpoint_of
 from fastmock.state.block import BOUNDS, GENERATION, RESTARTS, STREAMS, TIMES_WIDTH
 from fastmock.state.meters import Labels, Meters
 from fastmock.wire import Head, Reply, Request
@@ -21,7 +21,6 @@ from fastmock.wire import Head, Reply, Request
 PATH = "/metrics"
 
 _REQUEST, _FAULT, _LIMIT = "request", "fault", "limit"  # what is counted; the first label of each
-_OTHER = "other"  # stands for all labels for which there is no place left
 _LONGEST = 64  # characters of a label
 _MOST_MODELS = 100  # names of models, after which the others are not told apart
 _MOST_KNOWN = 4096
@@ -29,11 +28,6 @@ _HISTOGRAM = TIMES_WIDTH // 3
 _DURATION, _FIRST, _GAP = (part * _HISTOGRAM for part in range(3))  # where the histograms are, among the times
 _BOUNDS = [f"{bound / 1e9:g}" for bound in BOUNDS]
 _EVERY = 4  # of the bounds of lateness one in so many is shown, so that each is twice the one before
-
-_ENDPOINTS = {
-    "/chat/completions": "chat_completions",
-    **{f"/{name}": name for name in ("completions", "embeddings", "moderations", "responses", "messages", "models")},
-}
 
 _Key = tuple[str, str, str, int]
 """An endpoint, a model, a rule and a status."""
@@ -51,15 +45,12 @@ class Metrics(Collector):
         self._places: dict[_Key, tuple[int, int]] = {}
         self._models: set[str] = set()
         # What is beyond all bounds is counted here.
-        self._last = self._place((_REQUEST, *[_OTHER] * 4)), self._time((_OTHER, _OTHER))
+        self._last = self._place((_REQUEST, *[OTHER] * 4)), self._time((OTHER, OTHER))
 
     def watch(self) -> None:
         """Have every answer counted, and the path served."""
         app = self._app
-        for (method, path), handler in app.handlers.items():
-            if path != "/health":
-                app.handlers[method, path] = self._counted(handler)
-        app.elsewhere = self._counted(app.elsewhere)
+        app.watch(self._counted)
         head = Head(200, (("content-type", CONTENT_TYPE_LATEST),))
         for method in ("GET", "HEAD"):
             app.handlers[method, PATH] = lambda _: Reply(head, "req_metrics", generate_latest(self))
@@ -72,7 +63,7 @@ class Metrics(Collector):
             answer = handler(request)
             ask = answer.ask
             if ask is None:
-                asked, prompt, said = _endpoint(request), answer.prompt_tokens, 0
+                asked, prompt, said = endpoint_of(request.path), answer.prompt_tokens, 0
             else:
                 asked, prompt, said = ask.endpoint, ask.prompt_tokens, ask.completion_tokens
             key = asked, answer.model, answer.rule, answer.head.status
@@ -103,9 +94,9 @@ class Metrics(Collector):
         if model not in self._models:
             self._models.update(labels[1] for labels in self._meters.times.labels())
             if model not in self._models and len(self._models) >= _MOST_MODELS:
-                model = _OTHER
+                model = OTHER
         code = str(status)
-        place = self._place((_REQUEST, endpoint, model, rule, code), (_REQUEST, endpoint, model, _OTHER, code))
+        place = self._place((_REQUEST, endpoint, model, rule, code), (_REQUEST, endpoint, model, OTHER, code))
         found = place or self._last[0], self._time((endpoint, model)) or self._last[1]
         if len(self._places) >= _MOST_KNOWN:
             self._places.clear()
@@ -211,12 +202,6 @@ class Metrics(Collector):
         ):
             for what in names:
                 yield _histogram(f"vllm:{what}_seconds", "See vLLM.", name, part, generated)
-
-
-def _endpoint(request: Request) -> str:
-    """Return the kind of endpoint that a path is of."""
-    path = request.path.removeprefix("/v1")
-    return "models" if path.startswith("/models/") else _ENDPOINTS.get(path, _OTHER)
 
 
 def _plain(text: str) -> str:

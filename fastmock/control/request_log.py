@@ -114,9 +114,7 @@ class RequestLog:
 
     def watch(self, app: App) -> None:
         """Have every answer of ``app`` noted."""
-        for route, handler in app.handlers.items():
-            app.handlers[route] = self._noted(handler)
-        app.elsewhere = self._noted(app.elsewhere)
+        app.watch(self._noted, health=True)
 
     def start(self) -> None:
         """Begin to write; call it in the worker, not before the fork."""

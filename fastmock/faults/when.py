@@ -29,6 +29,9 @@ class Tally(Protocol):
     def counted(self, key: int, which: int) -> int:
         """Return how many have been counted."""
 
+    def forget(self, key: int) -> None:
+        """Begin to count anew what is known by a key."""
+
     def since(self) -> float:
         """Return when the configuration came into force, a reading of ``time.monotonic``."""
 
@@ -38,6 +41,11 @@ class Known(NamedTuple):
 
     key: int
     settings: Strikes
+
+
+def of_session(key: int, session: int) -> int:
+    """Return the key by which a fault is counted for a session, known by a number; 0 stands for none."""
+    return key ^ session or key
 
 
 class Chooser:
@@ -51,7 +59,9 @@ class Chooser:
         self._tally = tally
         self._clock = clock
 
-    def choose(self, request: Request, fits: Callable[[int], bool]) -> int | None:
+    def choose(
+        self, request: Request, fits: Callable[[int], bool], session: Callable[[Request], int] = lambda _: 0
+    ) -> int | None:
         """Return the number of the fault; None where all goes well.
 
         The first fault that comes up is taken. Those with a probability share one draw, in which each has a stretch of
@@ -60,6 +70,7 @@ class Chooser:
         Args:
             request: what is answered.
             fits: whether the fault of a number may strike at it.
+            session: the number of its session; each is counted by itself.
         """
         drawn: float | None = None
         end = 0.0
@@ -68,8 +79,10 @@ class Chooser:
                 continue
             if not fits(number):
                 continue
+            counts = settings.every_nth is not None or settings.skip_first or settings.times is not None
+            own = of_session(key, session(request)) if counts else key
             if settings.every_nth is not None or settings.skip_first:
-                counted = self._tally.count(key, Count.SEEN) - settings.skip_first
+                counted = self._tally.count(own, Count.SEEN) - settings.skip_first
                 if counted <= 0 or counted % (settings.every_nth or 1):
                     continue
             if settings.probability is not None:
@@ -78,7 +91,9 @@ class Chooser:
                 begin, end = end, end + settings.probability
                 if not begin <= drawn < end:
                     continue
-            if self._tally.count(key, Count.CHOSEN, settings.times):
+            if self._tally.count(own, Count.CHOSEN, settings.times):
+                if own != key:
+                    self._tally.count(key, Count.CHOSEN)
                 return number
         return None
 

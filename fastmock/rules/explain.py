@@ -53,7 +53,7 @@ class Explainer:
         nearest = self._nearest(ask)
         if nearest is None:
             return Verdict(self._names[winner], None, ())
-        differences = tuple(_differences(self._rules[nearest], ask))
+        differences = tuple(differences_of(self._rules[nearest], ask))
         return Verdict(self._names[winner], self._names[nearest], differences)
 
     def _nearest(self, ask: Ask) -> int | None:
@@ -80,22 +80,26 @@ class Explainer:
         return max(found, key=lambda number: self._likeness(number, ask), default=None)
 
     def _likeness(self, number: int, ask: Ask) -> float:
-        match = self._rules[number]
-        text = match.content or match.content_contains or match.content_regex or ""
-        compared = SequenceMatcher(None, text[:_LONGEST_COMPARED].lower(), ask.user_message[:_LONGEST_COMPARED].lower())
-        return compared.quick_ratio() if text else 0.0
+        return likeness(self._rules[number], ask)
 
 
-def _differences(match: Match, ask: Ask) -> Iterator[str]:
+def likeness(match: Match, ask: Ask) -> float:
+    """Return how like the text that a match wants is to what was said, from 0 to 1."""
+    text = match.content or match.content_contains or match.content_regex or ""
+    compared = SequenceMatcher(None, text[:_LONGEST_COMPARED].lower(), ask.user_message[:_LONGEST_COMPARED].lower())
+    return compared.quick_ratio() if text else 0.0
+
+
+def differences_of(match: Match, ask: Ask) -> Iterator[str]:
     """Say which conditions do not hold, and why."""
     for name, kind in MATCHERS.items():
         wanted = getattr(match, name)
         if wanted is not None and not _holds(name, wanted, ask):
             yield _difference(name, wanted, getattr(ask, kind.attribute))
     if match.any_ and not any(_all_hold(one, ask) for one in match.any_):
-        yield f"any: none holds ({' | '.join('; '.join(_differences(one, ask)) for one in match.any_)})"
+        yield f"any: none holds ({' | '.join('; '.join(differences_of(one, ask)) for one in match.any_)})"
     for place, one in enumerate(match.all_ or ()):
-        if differences := list(_differences(one, ask)):
+        if differences := list(differences_of(one, ask)):
             yield f"all[{place}]: {'; '.join(differences)}"
     if match.not_ and _all_hold(match.not_, ask):
         yield f"not: {match.not_.model_dump(exclude_none=True, by_alias=True)} holds"

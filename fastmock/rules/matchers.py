@@ -210,5 +210,6 @@ MATCHERS: Mapping[str, Kind] = MappingProxyType(
         "user": Kind("user", Glob),
         "headers": Kind("header", Entries),
         "metadata": Kind("entry", Entries),
+        "session": Kind("session", Exact),
     }
 )

@@ -25,10 +25,11 @@ from urllib.parse import parse_qs
 
 from fastmock.api import errors
 from fastmock.app import App
+from fastmock.control.admin import PREFIX
 from fastmock.server.listen import BACKLOG
 from fastmock.server.live import Live
 from fastmock.state.block import GENERATION
-from fastmock.timing.pace import Pacer, nothing
+from fastmock.timing.pace import UNCOUNTED, Pacer, nothing
 from fastmock.timing.wheel import Wheel
 from fastmock.wire import Ending, Head, Reply, Request, Stream
 
@@ -101,6 +102,7 @@ def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeou
     worker.serve_str(scheduler, loop, stop)
     ready()
     signal.sigwait(_STOP)
+    live.stop()
     stop.set()
     ended.wait(timeout)
     live.close()
@@ -163,11 +165,13 @@ class _Adapter:
             try:
                 if isinstance(body, errors.ApiError):
                     request = Request(scope.method, scope.path, scope.headers, b"")
-                    answer: Reply | Stream = app.refuse(body, request)
+                    answer: Reply | Stream = app.refused(body, request)
                 else:
                     request = Request(scope.method, scope.path, scope.headers, body)
                     if request.method in _BODILESS and scope.query_string:
                         request.query = parse_qs(scope.query_string, keep_blank_values=True)
+                    if request.path.startswith(PREFIX):
+                        request.client = scope.client
                     answer = app.handle(request)
                 self._send(app, scope, proto, start, answer)
             except Exception:
@@ -191,15 +195,23 @@ class _Adapter:
             if answer.dues is None:
                 respond()
                 return
-            pacer = Pacer(answer.dues, nothing, start, app.share)
+            if answer.control:
+                respond = partial(self._respond, proto, answer)
+            pacer = Pacer(answer.dues, nothing, start, UNCOUNTED if answer.control else app.share)
             play = _Waiting(self._wheel, proto, pacer, respond)
         else:
             transport = proto.response_stream(status, headers)
-            pacer = Pacer(answer.dues, answer.cut, start, app.share, answer.failed)
+            late = UNCOUNTED if answer.control else app.share
+            pacer = Pacer(answer.dues, answer.cut, start, late, answer.failed)
             play = _Streaming(self._wheel, proto, pacer, transport, self._connections, scope.client, answer)
         due = play.step(time.monotonic())
         if due is not None:
             self._wheel.add(due, play)
+
+    def _respond(self, proto: Any, answer: Reply) -> None:
+        """Send what has become of a reply."""
+        headers = [*self._constant(answer.head), (answer.head.id_name, answer.request_id), *answer.more]
+        proto.response_bytes(answer.head.status, headers, answer.body)
 
     def _break_off(self, scope: Any, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
         """Reset the connection instead of answering, or send less than is promised, upon which Granian closes it."""

@@ -6,17 +6,23 @@ that starts after the flip is answered by the new App, on connections that were 
 """
 
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
+from itertools import count
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 from fastmock.app import App, build
+from fastmock.control.admin import Control
+from fastmock.control.journal import Journal
 from fastmock.control.request_log import RequestLog, as_json, as_text
 from fastmock.state.block import GENERATION
+from fastmock.state.tape import Tape
 
 _LOG = logging.getLogger("fastmock")
 
@@ -30,6 +36,62 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+class Shared(NamedTuple):
+    """What all workers of a server share.
+
+    Attributes:
+        numbers: the shared block.
+        tape: where the journal is kept.
+        directory: the run directory, which is made when it is needed.
+        parent: the parent's process.
+    """
+
+    numbers: "memoryview[int]"
+    tape: Tape
+    directory: Path
+    parent: int
+
+
+class Place(NamedTuple):
+    """What one worker has to itself.
+
+    Attributes:
+        number: its own, from 0.
+        control: by which the parent sends configurations, and ``changes`` by which it is asked for changes.
+        answers, controls: whether it answers requests for the API, and those for the control API.
+    """
+
+    number: int
+    control: Connection
+    changes: Connection
+    answers: bool
+    controls: bool
+
+
+ASKED = signal.SIGUSR1
+"""What tells the parent that it is asked for a change."""
+
+
+_Told = dict[int, tuple[int, dict[str, Any]] | None]
+"""What the parent has said of each change that somebody waits for."""
+
+
+class _Change:
+    """See ``admin.Change``."""
+
+    def __init__(self, number: int, told: "_Told") -> None:
+        self._number = number
+        self._told = told
+        told[number] = None
+
+    def result(self) -> tuple[int, dict[str, Any]] | None:
+        """See ``admin.Change``."""
+        return self._told[self._number]
+
+    def __del__(self) -> None:
+        self._told.pop(self._number, None)
+
+
 class Live:
     """What a runtime serves from. Whoever answers a request looks first whether it is still the one in force:
 
@@ -39,31 +101,29 @@ class Live:
         app: the App in force.
         generation: its number.
         numbers: the shared block.
+        stopping: whether the worker is told to stop.
     """
 
-    def __init__(self, app: App, numbers: "memoryview[int]", worker: int, directory: Path, control: Connection) -> None:
-        """Begin in a worker, just forked and numbered from 0, with what the parent had in force then.
-
-        ``directory`` is the server's run directory, which is made when it is needed.
-        """
+    def __init__(self, app: App, shared: Shared, place: Place) -> None:
+        """Begin in a worker, just forked, with what the parent had in force then."""
         self.app = app
-        self.numbers = numbers
-        self._worker = worker
-        self._directory = directory
-        app.share.join(numbers, worker)
-        app.store.join(directory)
-        self.generation = numbers[GENERATION]
+        self.numbers = shared.numbers
+        self.stopping = False
+        self._shared = shared
+        self._place = place
+        self._ids = count()
+        self._told: _Told = {}
+        self.generation = self.numbers[GENERATION]
         self._prepared: dict[int, App] = {}
         settings = app.config.settings.server
         named = app.config.settings.responses.manager is not None
         self._manager = None if named else app.manager  # one that was given as an object has no name to be made anew by
         self._log: RequestLog | None = None
-        self._count(app)
         if settings.log_requests and sys.stdout is not None:  # it is None where the shell closed it
             self._log = RequestLog(as_json if settings.log_format == "json" else as_text, sys.stdout.fileno())
-            self._log.watch(app)
+        self._join(app)
         with _signals_blocked():  # signals are for the runtime's own threads
-            threading.Thread(target=self._listen, args=(control,), name="control", daemon=True).start()
+            threading.Thread(target=self._listen, name="control", daemon=True).start()
             if self._log:
                 self._log.start()
 
@@ -73,33 +133,69 @@ class Live:
         self.app = self._prepared[generation]
         self.generation = generation
 
-    def _count(self, app: App) -> None:
-        """Have the answers of an App counted for metrics, where that is wanted."""
-        if app.config.settings.metrics.any:
+    def change(self, how: str, *arguments: Any) -> _Change:
+        """See ``admin.Server``."""
+        change = _Change(number := next(self._ids), self._told)
+        self._ring()  # it has to read while a long one is sent
+        self._place.changes.send((number, how, arguments))
+        self._ring()
+        return change
+
+    def _ring(self) -> None:
+        """Have the parent look at what it is asked for."""
+        if os.getppid() == self._shared.parent:
+            os.kill(self._shared.parent, ASKED)
+
+    def _join(self, app: App) -> None:
+        """Have an App work with the other workers, and put around it what watches it."""
+        app.share.join(self.numbers, self._place.number)
+        app.store.join(self._shared.directory)
+        settings = app.config.settings
+        journal = Journal(self._shared.tape)
+        if not self._place.answers:
+            app.silence()
+        if settings.metrics.any:
             from fastmock.control.metrics import Metrics
 
             Metrics(app).watch()
+        if self._log:
+            self._log.watch(app)
+        if settings.journal.enabled:
+            journal.watch(app)
+        if self._place.controls:
+            Control(self, app, journal).attach()
+
+    def stop(self) -> None:
+        """Have all end that would go on for ever."""
+        self.stopping = True
 
     def close(self) -> None:
         """Say what is left to be said; the worker ends."""
         if self._log:
             self._log.close()
 
-    def _listen(self, control: Connection) -> None:
-        """Prepare what the parent sends, and acknowledge it: the number, and what went wrong or nothing."""
+    def _listen(self) -> None:
+        """Prepare what the parent sends, and acknowledge it: the number, and what went wrong or nothing.
+
+        Take what it says of changes that it was asked for, too.
+        """
+        control, changes = self._place.control, self._place.changes
         while True:
             try:
+                ready = cast(list[Connection], wait([control, changes]))
+                if changes in ready:
+                    number, result = changes.recv()
+                    if number in self._told:
+                        self._told[number] = result
+                if control not in ready:
+                    continue
                 generation, config = control.recv()
             except (EOFError, OSError):  # the parent is gone
                 return
             fault = ""
             try:
                 app = build(config, self._manager)
-                app.share.join(self.numbers, self._worker)
-                app.store.join(self._directory)
-                self._count(app)
-                if self._log:
-                    self._log.watch(app)
+                self._join(app)
                 # What is in force stays, for there may not have been a request since it came into force.
                 now = self.numbers[GENERATION]
                 kept = {now: self._prepared[now]} if now in self._prepared else {}

@@ -20,9 +20,10 @@ from inspect import iscoroutinefunction
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
+from fastmock.control.admin import PREFIX
 from fastmock.server.live import Live
 from fastmock.state.block import GENERATION
-from fastmock.timing.pace import Pacer, nothing
+from fastmock.timing.pace import UNCOUNTED, Lateness, Pacer, nothing
 from fastmock.wire import Head, Reply, Request, Stream
 
 MOST_STREAMS = 512
@@ -97,6 +98,7 @@ def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeou
     for method in _METHODS:
         route(method, "/", adapter.anywhere)
         route(method, "/*path", adapter.anywhere)
+        route(method, f"{PREFIX}*path", adapter.control)
     server.add_startup_handler(FunctionInfo(ready, False, 0, {}, {}))
     threading.Thread(target=_stop_on_signal, args=(adapter, live, listener, timeout), daemon=True).start()
     server.start(held, 1)  # one actix thread: more of them fight for the GIL
@@ -165,19 +167,38 @@ class _Adapter:
             if live.numbers[GENERATION] != live.generation:
                 live.obey()
             self.requests += 1
-            answer = live.app.handlers[route](Request(method, path, request.headers, request.body))
-            if isinstance(answer, Reply) and answer.dues is not None:
-                pacer = Pacer(answer.dues, nothing, start, live.app.share)
-                self.streams.add(id(pacer))
-                try:
-                    while (due := pacer.due) is not None:
-                        await asyncio.sleep(due - time.monotonic())
-                        pacer.take(time.monotonic())
-                finally:
-                    self.streams.discard(id(pacer))
-            return self._made(answer)
+            return await self._when_due(
+                live.app.handlers[route](Request(method, path, request.headers, request.body)), start
+            )
 
         return handle
+
+    async def control(self, request: Any) -> Any:
+        """Handle what is for the control API; it runs in the event loop's thread, and may have to wait."""
+        start = time.monotonic()
+        if self._live.numbers[GENERATION] != self._live.generation:
+            self._live.obey()
+        self.requests += 1
+        made = self._request(request)
+        made.client = request.ip_addr or ""
+        return await self._when_due(self._live.app.handle(made), start)
+
+    async def _when_due(self, answer: Reply | Stream, start: float) -> Any:
+        """Return Robyn's form of an answer, of a whole one when its time has passed."""
+        if isinstance(answer, Reply) and answer.dues is not None:
+            pacer = Pacer(answer.dues, nothing, start, self._late(answer))
+            self.streams.add(id(pacer))
+            try:
+                while (due := pacer.due) is not None:
+                    await asyncio.sleep(due - time.monotonic())
+                    pacer.take(time.monotonic())
+            finally:
+                self.streams.discard(id(pacer))
+        return self._made(answer)
+
+    def _late(self, answer: Reply | Stream) -> Lateness:
+        """Return where it is counted how late the steps of an answer are."""
+        return UNCOUNTED if answer.control else self._live.app.share
 
     def anywhere(self, request: Any) -> Any:
         """Handle what no route of a fixed name does."""
@@ -186,12 +207,13 @@ class _Adapter:
         if self._live.numbers[GENERATION] != self._live.generation:
             self._live.obey()
         self.requests += 1
+        return self.translate(self._live.app.handle(self._request(request)))
+
+    def _request(self, request: Any) -> Request:
+        """Return our form of a request that has come in anywhere."""
         raw = request.query_params.to_dict()  # split, but not decoded
         query = {unquote_plus(name): [*map(unquote_plus, values)] for name, values in raw.items()}
-        path = unquote(request.url.path)
-        return self.translate(
-            self._live.app.handle(Request(request.method, path, request.headers, request.body, query))
-        )
+        return Request(request.method, unquote(request.url.path), request.headers, request.body, query)
 
     def translate(self, answer: Reply | Stream) -> Any:
         """Return Robyn's form of an answer, and keep it for the next with the same names of headers."""
@@ -209,8 +231,7 @@ class _Adapter:
         for name, value in (*zip(answer.head.varying, answer.values, strict=True), *answer.more):
             headers.set(name, value)
         if isinstance(answer, Stream):
-            share = self._live.app.share
-            pacer = Pacer(answer.dues, answer.cut, time.monotonic(), share, answer.failed)
+            pacer = Pacer(answer.dues, answer.cut, time.monotonic(), self._late(answer), answer.failed)
             return _Streaming(answer.head.status, headers, _Frames(pacer, self.streams, self._keep_state))
         return self._response(answer.head.status, headers, answer.body)
 
@@ -298,6 +319,7 @@ class _Frames:
 def _stop_on_signal(adapter: _Adapter, live: Live, listener: socket.socket, timeout: float) -> None:
     """Wait for a signal; take no more connections, let what is in flight end, end the process."""
     signal.sigwait(_STOP)
+    live.stop()
     _silence(listener)
     deadline = time.monotonic() + timeout
     quiet, seen = 0, adapter.requests

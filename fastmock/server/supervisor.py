@@ -16,24 +16,29 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from fastmock.app import App
 from fastmock.config.load import Config
 from fastmock.config.model import Settings
-from fastmock.config.problems import ConfigError
-from fastmock.server.live import Live
+from fastmock.config.overlay import NotThereError, Overlay
+from fastmock.config.problems import ConfigError, Problem
+from fastmock.control.journal import HEAD_SIZE
+from fastmock.control.shown import without_secrets
+from fastmock.server.live import ASKED, Live, Place, Shared
+from fastmock.server.watch import Watcher
 from fastmock.state.block import GENERATION, RESTARTS, SINCE, Share, clear_gauges, shared_numbers
 from fastmock.state.gate import Gate
+from fastmock.state.tape import Tape
 
 _LOG = logging.getLogger("fastmock")
 _STOP = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGQUIT))
-_WATCHED = _STOP | {signal.SIGCHLD, signal.SIGHUP}
+_WATCHED = _STOP | {signal.SIGCHLD, signal.SIGHUP, ASKED}
 _PR_SET_PDEATHSIG = 1
 
 _EARLY = 1.0  # seconds; a worker that dies younger counts as an early death
@@ -42,13 +47,18 @@ _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 5.0  # seconds
 _TRIES = 5  # workers in a row that die before they were ready, after which none can live
 _PREPARING = 60.0  # seconds the workers are given to prepare a new configuration
 _PREPARING_POLL = 0.1  # seconds between looks at whether the server is to stop
+_ASKING = 1.0  # seconds for which it is waited for what a worker asks
 _GRACE = 2.0  # seconds beyond the workers' own deadline before they are killed
 
 Work = Callable[[Live, Callable[[], None]], None]
 """What a worker does; it is given what to serve and a function to call when it is ready, and returns when it has
 stopped."""
-Compile = Callable[[], App]
-"""Compile the configuration as it stands now; raises ConfigError."""
+Compile = Callable[[Overlay], App]
+"""Compile the configuration as it stands now, under what was changed while the server runs; raises ConfigError."""
+
+
+class NotPreparedError(Exception):
+    """A worker could not prepare a configuration."""
 
 
 @dataclass
@@ -60,6 +70,8 @@ class _Worker:
     early_deaths: int = 0
     due: float | None = None
     control: Connection | None = None
+    changes: Connection | None = None
+    only_controls: bool = False
 
 
 def _temporary() -> Path:
@@ -74,7 +86,14 @@ class Supervisor:
     """Keeps ``count`` workers alive until it is told to stop."""
 
     def __init__(
-        self, app: App, compile_: Compile, work: Work, count: int, listener: socket.socket, timeout: float
+        self,
+        app: App,
+        compile_: Compile,
+        work: Work,
+        count: int,
+        listener: socket.socket,
+        timeout: float,
+        control: tuple[socket.socket, Work] | None = None,
     ) -> None:
         """Prepare to serve ``app``.
 
@@ -85,17 +104,28 @@ class Supervisor:
             count: how many workers.
             listener: the listening socket.
             timeout: seconds the workers take at most to stop by themselves.
+            control: the listening socket of the control API, and the work of whoever answers there; None where the
+                workers answer it.
         """
         self._app = app
         self._compile = compile_
+        self._overlay = Overlay()
         self._numbers = shared_numbers(count)
         self._gate = Gate(Share(self._numbers))
         self._directory = _temporary() / f"fastmock-{os.getpid()}-{os.urandom(4).hex()}"
+        journal = app.config.settings.journal
+        tape = Tape(journal.size, HEAD_SIZE + journal.max_body_bytes)
+        self._shared = Shared(self._numbers, tape, self._directory, os.getpid())
+        self._watcher = Watcher(app.config) if app.config.settings.server.watch else None
         self._attempt = 0
         self._work = work
         self._listener = listener
         self._timeout = timeout
+        self._control = control
         self._workers = [_Worker(number + 1) for number in range(count)]
+        if control:
+            self._workers.append(_Worker(count + 1, only_controls=True))
+        self._settled = False
         self._never_ready = 0
 
     def run(self, announce: Callable[[], None]) -> int:
@@ -110,15 +140,17 @@ class Supervisor:
         try:
             return self._supervise(announce)
         finally:
+            if self._watcher:
+                self._watcher.stop()
             shutil.rmtree(self._directory, ignore_errors=True)
 
     def _supervise(self, announce: Callable[[], None]) -> int:
         raise_open_files()
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)  # also afterwards: one that comes late changes nothing
-        gc.collect()
-        gc.freeze()  # what the workers inherit is not walked again, so that it stays shared
         for worker in self._workers:
             self._spawn(worker)
+        if self._watcher:
+            self._watcher.start()
         if self._one_is_ready():
             announce()
         while True:
@@ -128,6 +160,8 @@ class Supervisor:
                 return self._stop()
             if info is not None and info.si_signo == signal.SIGHUP:
                 self._reload()
+            if info is not None and info.si_signo == ASKED:
+                self._answer_changes()
             if not self._bury():
                 self._kill_all()
                 return 1
@@ -137,23 +171,32 @@ class Supervisor:
 
     def _spawn(self, worker: _Worker) -> None:
         """Fork a worker."""
+        if not self._settled:  # what the workers inherit is not walked again, so that it stays shared
+            self._settled = True
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
         receive, send = os.pipe()
         os.set_blocking(receive, False)
-        ours, theirs = Pipe()
+        (ours, theirs), (asked, asks) = Pipe(), Pipe()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             os.close(receive)
-            for connection in (ours, *(other.control for other in self._workers)):
+            others = [end for other in self._workers for end in (other.control, other.changes)]
+            for connection in (ours, asked, *others):
                 if connection:
                     connection.close()  # so that each is held by its worker and the parent alone
-            self._be_worker(worker.number - 1, parent, send, theirs)
+            controls = worker.only_controls or (self._control is None and self._app.config.settings.admin.enabled)
+            number = 0 if worker.only_controls else worker.number - 1  # it has no numbers of its own to write
+            self._be_worker(Place(number, theirs, asks, not worker.only_controls, controls), parent, send)
         os.close(send)
         theirs.close()
-        worker.control = ours
+        asks.close()
+        worker.control, worker.changes = ours, asked
         worker.pid, worker.born, worker.ready, worker.due = pid, time.monotonic(), receive, None
 
-    def _be_worker(self, number: int, parent: int, send: int, control: Connection) -> None:
+    def _be_worker(self, place: Place, parent: int, send: int) -> None:
         """Work, in the child; never return."""
         code = 1
         try:
@@ -167,7 +210,8 @@ class Supervisor:
                 os.write(send, b"1")
                 os.close(send)
 
-            self._work(Live(self._app, self._numbers, number, self._directory, control), ready)
+            work = self._work if place.answers or self._control is None else self._control[1]
+            work(Live(self._app, self._shared, place), ready)
             code = 0
         except BaseException:
             _LOG.exception("a worker failed")
@@ -220,11 +264,13 @@ class Supervisor:
             ready = self._was_ready(worker)
             now = time.monotonic()
             worker.pid = 0
-            clear_gauges(self._numbers, worker.number - 1)
-            self._gate.bury(worker.number - 1)
-            if worker.control:
-                worker.control.close()
-                worker.control = None
+            if not worker.only_controls:
+                clear_gauges(self._numbers, worker.number - 1)
+                self._gate.bury(worker.number - 1)
+            for connection in (worker.control, worker.changes):
+                if connection:
+                    connection.close()
+            worker.control = worker.changes = None
             worker.early_deaths = worker.early_deaths + 1 if now - worker.born < _EARLY else 0
             self._never_ready = 0 if ready else self._never_ready + 1
             if self._never_ready >= _TRIES * len(self._workers):
@@ -240,26 +286,68 @@ class Supervisor:
     def _reload(self) -> None:
         """Put the configuration as it stands now in force on all workers at once, or on none."""
         try:
-            app = self._compile()
+            warnings = self._put_in_force(self._overlay)
         except ConfigError as error:
             for problem in error.problems:
                 _LOG.error("%s", problem)
             _LOG.error("not reloaded: the configuration is wrong; the old one stays in force")
             return
+        except NotPreparedError as error:
+            _LOG.error("not reloaded: %s; the old configuration stays in force", error)
+            return
+        self._numbers[SINCE] = time.monotonic_ns()
+        for warning in warnings:
+            _LOG.warning("%s", warning)
+        _LOG.info("reloaded: the new configuration is in force on every worker (patterns: %d)", self._app.rules)
+
+    def _put_in_force(self, overlay: Overlay) -> list[str]:
+        """Put the configuration in force as it is under an overlay; return warnings.
+
+        Raises:
+            ConfigError: it is wrong.
+            NotPreparedError: a worker could not prepare it.
+        """
+        app = self._compile(overlay)
         self._attempt += 1
         if fault := self._prepare(app.config):
-            _LOG.error("not reloaded: %s; the old configuration stays in force", fault)
-            return
-        for name in _fixed_at_start(self._app.config.settings, app.config.settings):
-            _LOG.warning("%s has changed, which takes a restart", name)
-        self._app = app
-        self._numbers[SINCE] = time.monotonic_ns()
+            raise NotPreparedError(fault)
+        old, new = self._app.config.settings, app.config.settings
+        if old.faults != new.faults:  # of which some strike for a time
+            self._numbers[SINCE] = time.monotonic_ns()
+        self._app, self._overlay, self._settled = app, overlay, False
         self._numbers[GENERATION] = self._attempt
-        gc.collect()
-        gc.freeze()
-        for warning in app.warnings:
-            _LOG.warning("%s", warning)
-        _LOG.info("reloaded: the new configuration is in force on every worker (patterns: %d)", app.rules)
+        if self._watcher:
+            self._watcher.follow(app.config)
+        fixed = [f"{name} has changed, which takes a restart" for name in _fixed_at_start(old, new)]
+        return fixed + app.warnings
+
+    def _answer_changes(self) -> None:
+        """Make the changes that workers ask for, one after another."""
+        asking = {worker.changes for worker in self._workers if worker.changes}
+        ready = cast(list[Connection], wait(list(asking), _ASKING))
+        while ready:
+            for connection in ready:
+                try:
+                    number, how, arguments = connection.recv()
+                    connection.send((number, self._change(how, arguments)))
+                except (EOFError, OSError):  # it has died, and nobody waits for it any more
+                    asking.discard(connection)
+            ready = cast(list[Connection], wait(list(asking), 0))
+
+    def _change(self, how: str, arguments: tuple[Any, ...]) -> tuple[int, dict[str, Any]]:
+        """Make one change; return the status and the body of its answer."""
+        before = self._overlay
+        try:
+            overlay: Overlay = getattr(before, how)(*arguments)
+            warnings = self._put_in_force(overlay)
+        except NotThereError:
+            return 404, _error(f"No rule has the id {arguments[0]!r}.", "not_found")
+        except ConfigError as error:
+            return 400, _error("; ".join(map(str, error.problems)), "invalid_configuration", error.problems)
+        except NotPreparedError as error:
+            return 503, _error(f"Nothing was changed: {error}.", "not_changed")
+        changed = [without_secrets(rule.shown()) for rule in overlay.rules if rule not in before.rules]
+        return 200, {"generation": self._attempt, "rules": changed, "warnings": warnings}
 
     def _prepare(self, config: Config) -> str:
         """Have every living worker prepare ``config``; return what went wrong, or nothing."""
@@ -315,6 +403,14 @@ class Supervisor:
                 os.waitpid(-1, 0)
 
 
+def _error(message: str, code: str, problems: Sequence[Problem] = ()) -> dict[str, Any]:
+    """Return the body of an answer to a change that was not made."""
+    error: dict[str, Any] = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+    if problems:
+        error["problems"] = [{"path": one.path, "message": one.message, "where": one.where} for one in problems]
+    return {"error": error}
+
+
 def _fixed_at_start(old: Settings, new: Settings) -> list[str]:
     """Name the settings that differ and are read only at the start."""
     names: tuple[str, ...] = (
@@ -327,10 +423,13 @@ def _fixed_at_start(old: Settings, new: Settings) -> list[str]:
         "log_requests",
         "log_format",
     )
-    names += ("tls_cert", "tls_key", "http2")
+    names += ("tls_cert", "tls_key", "http2", "watch")
     changed = [f"server.{name}" for name in names if getattr(old.server, name) != getattr(new.server, name)]
     if old.streaming.max_concurrent != new.streaming.max_concurrent:
         changed.append("streaming.max_concurrent")
+    for section, parts in (("journal", ("size", "max_body_bytes")), ("admin", ("enabled", "port"))):
+        before, after = getattr(old, section), getattr(new, section)
+        changed += [f"{section}.{part}" for part in parts if getattr(before, part) != getattr(after, part)]
     return changed
 
 

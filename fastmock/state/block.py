@@ -192,6 +192,21 @@ class Share:
         with self.lock:
             return self.numbers[self._counter(key) + 1 + which]
 
+    def forget(self, key: int) -> None:
+        """Begin to count anew what has been counted under a key."""
+        with self.lock:
+            place = self._counter(key) + 1
+            self.numbers[place : place + _COUNTER - 1] = _ZEROS[: _COUNTER - 1]
+
+    def forget_all(self) -> None:
+        """Begin to count all of it anew, and fill up all limits."""
+        numbers = self.numbers
+        with self.lock:
+            for place in range(_COUNTERS, BUCKETS, _COUNTER):  # the keys stay, for workers know their places
+                numbers[place + 1 : place + _COUNTER] = _ZEROS[: _COUNTER - 1]
+            for place in range(BUCKETS, GATE, ENTRY):
+                numbers[place + 1 : place + ENTRY] = _ZEROS[: ENTRY - 1]
+
     def _counter(self, key: int) -> int:
         """Return the place of a key's counters, which are 0 at first; with the lock held."""
         place = self._counters.get(key)

@@ -24,6 +24,20 @@ class Lateness(Protocol):
         """Return the counts to add to, when the first of the steps that are sent at ``now`` was due at ``due``."""
 
 
+class _Nobody:
+    """Counts nothing."""
+
+    bounds: Sequence[float] = ()
+    _counts = memoryview(bytearray(8)).cast("Q")
+
+    def counts(self, due: float, now: float) -> "memoryview[int]":
+        """See Lateness."""
+        return self._counts
+
+
+UNCOUNTED: Lateness = _Nobody()
+"""For what is no answer of the API."""
+
 _LOG = logging.getLogger("fastmock")
 
 _BEHIND = 0.02  # seconds; a visit that is later than that is a sign of overload

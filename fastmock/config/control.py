@@ -1,0 +1,37 @@
+"""The settings of what watches and changes a running server."""
+
+from pydantic import Field, field_validator
+
+from fastmock.config.section import Section
+
+
+class Admin(Section):
+    """The control API, below `/fastmock/`, and the page at `/`."""
+
+    enabled: bool = Field(True, description="Whether they are there.")
+    token: str | None = Field(
+        None,
+        min_length=1,
+        description="A bearer token that the control API asks for. Without one it answers only this machine.",
+        repr=False,
+    )
+    port: int | None = Field(
+        None, ge=0, le=65535, description="A port of their own, instead of `server.port`; 0 takes a free one."
+    )
+
+    @field_validator("token")
+    @classmethod
+    def _can_be_sent(cls, token: str | None) -> str | None:
+        if token is not None and not (token.isascii() and token.isprintable() and token == token.strip()):
+            raise ValueError("must be printable ASCII, for it is sent in a header")
+        return token
+
+
+class Journal(Section):
+    """The last requests, kept in memory for whoever asks."""
+
+    enabled: bool = Field(False, description="Whether they are.")
+    size: int = Field(1000, ge=1, le=1_000_000, description="How many, of all workers together.")
+    max_body_bytes: int = Field(
+        16_384, ge=0, le=16_777_216, description="How much is kept of each body; a longer one is cut."
+    )

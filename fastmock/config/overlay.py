@@ -1,0 +1,172 @@
+"""What was changed while the server runs: rules and settings that lie over the configuration as it is read.
+
+An overlay is never changed: each change makes another, which comes into force or does not.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple, get_args
+
+from pydantic import ValidationError
+
+from fastmock.config.model import ModerationPattern, Pattern
+from fastmock.config.problems import ConfigError, Problem, did_you_mean, dotted
+
+RuleSection = Literal["chat_completions", "completions", "moderations"]
+_SECTIONS: tuple[RuleSection, ...] = get_args(RuleSection)
+_MOST_RULES = 10_000
+_LONGEST_ID = 128
+
+
+class NotThereError(Exception):
+    """There is no rule with this id."""
+
+
+class Added(NamedTuple):
+    """A rule that was added.
+
+    Attributes:
+        id: by which it is changed.
+        section: the endpoint whose answers it says, as in ``responses``.
+        session: whose requests it is for; empty where it is for all.
+        pattern: the rule.
+        given: as it was given, to be shown.
+    """
+
+    id: str
+    section: RuleSection
+    session: str
+    pattern: Pattern | ModerationPattern
+    given: dict[str, Any]
+
+    def shown(self) -> dict[str, Any]:
+        """Return what is shown of it."""
+        session = {"session": self.session} if self.session else {}
+        return {"id": self.id, "endpoint": self.section, **session, **self.given}
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """The changes.
+
+    Attributes:
+        patch: settings, laid over all others; lists replace lists.
+        rules: the rules that were added, in the order in which they were.
+        named: how many ids have been made up.
+    """
+
+    patch: dict[str, Any] = field(default_factory=dict)
+    rules: tuple[Added, ...] = ()
+    named: int = 0
+
+    def adding(self, given: Sequence[Any], session: str) -> "Overlay":
+        """Return this with more rules; raise ConfigError where one is wrong or its id is taken."""
+        made = _read(given, session, self.named)
+        ids = [rule.id for rule in (*self.rules, *made.rules)]
+        twice = [f"rules[{at}]" for at, rule in enumerate(made.rules) if rule.id in ids[: at + len(self.rules)]]
+        return self._with((*self.rules, *made.rules), made.named, twice)
+
+    def replacing(self, given: Sequence[Any], session: str) -> "Overlay":
+        """Return this with other rules instead of those of a session, or, without one, of all."""
+        kept = self.removing(None, session)
+        return kept.adding(given, session)
+
+    def putting(self, id_: str, given: Any, session: str) -> "Overlay":
+        """Return this with one rule added, or in the place of the one with its id."""
+        if not isinstance(given, dict):
+            raise ConfigError([Problem("", "", "must be an object")])
+        made = _read([{**given, "id": id_}], session, self.named)
+        [rule] = made.rules
+        rules = tuple(rule if other.id == id_ else other for other in self.rules)
+        return self._with(rules if rule in rules else (*rules, rule), made.named)
+
+    def removing(self, id_: str | None, session: str) -> "Overlay":
+        """Return this without the rule of an id; without one, without all rules of a session, or of all sessions.
+
+        Raises:
+            NotThereError: there is no such rule.
+        """
+        if id_ is not None and all(rule.id != id_ for rule in self.rules):
+            raise NotThereError
+        if id_ is not None:
+            return replace(self, rules=tuple(rule for rule in self.rules if rule.id != id_))
+        return replace(self, rules=tuple(rule for rule in self.rules if session and rule.session != session))
+
+    def resetting(self, layers: Sequence[str], session: str) -> "Overlay":
+        """Return this without the ``rules`` of a session, or all, and without what was changed of the ``config``."""
+        rules = self.removing(None, session).rules if "rules" in layers else self.rules
+        return replace(self, rules=rules, patch={} if "config" in layers else self.patch)
+
+    def patching(self, patch: Mapping[str, Any]) -> "Overlay":
+        """Return this with more settings changed."""
+        return replace(self, patch=merged(self.patch, patch))
+
+    def _with(self, rules: tuple[Added, ...], named: int, twice: Iterable[str] = ()) -> "Overlay":
+        problems = [Problem("", f"{at}.id", "is taken by another rule") for at in twice]
+        if len(rules) > _MOST_RULES:
+            problems.append(Problem("", "rules", f"are more than {_MOST_RULES}"))
+        if problems:
+            raise ConfigError(problems)
+        return replace(self, rules=rules, named=named)
+
+
+def _read(given: Sequence[Any], session: str, named: int) -> Overlay:
+    """Read rules as they were given; raise ConfigError with all that is wrong."""
+    rules, problems = [], []
+    for place, one in enumerate(given):
+        at = f"rules[{place}]"
+        if not isinstance(one, dict):
+            problems.append(Problem("", at, "must be an object"))
+            continue
+        rest = dict(one)
+        id_, section = rest.pop("id", None), rest.pop("endpoint", "chat_completions")
+        of = rest.pop("session", session)
+        if id_ is None:
+            named += 1
+            id_ = f"rule-{named}"
+        for name, value in (("id", id_), ("session", of)):
+            if not isinstance(value, str) or len(value) > _LONGEST_ID or (name == "id" and not value):
+                problems.append(Problem("", f"{at}.{name}", f"must be a text of up to {_LONGEST_ID} characters"))
+        if section not in _SECTIONS:
+            near = did_you_mean(str(section), _SECTIONS) or f"; known are {', '.join(_SECTIONS)}"
+            problems.append(Problem("", f"{at}.endpoint", f"has no rules: {section!r}{near}"))
+            continue
+        pattern = _pattern(rest, section, at, problems)
+        if pattern is not None:
+            if of:
+                match = pattern.match.model_copy(update={"session": of})
+                pattern = pattern.model_copy(update={"match": match})
+            rules.append(Added(id_, section, of, pattern, rest))
+    if problems:
+        raise ConfigError(problems)
+    return Overlay({}, tuple(rules), named)
+
+
+def _pattern(
+    given: dict[str, Any], section: RuleSection, at: str, problems: list[Problem]
+) -> Pattern | ModerationPattern | None:
+    from fastmock.config.load import describe
+
+    kind: type[Pattern | ModerationPattern] = ModerationPattern if section == "moderations" else Pattern
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        above = ("responses", section, "patterns", 0)
+        for detail in error.errors():
+            message = describe({**detail, "loc": (*above, *detail["loc"])})
+            problems.append(Problem("", dotted((at, *detail["loc"])), message))
+        return None
+
+
+def merged(below: Any, above: Any) -> Any:
+    """Lay one JSON value over another: objects are merged, and what is null above is left out (RFC 7396)."""
+    if not isinstance(above, Mapping):
+        return deepcopy(above)
+    result = dict(below) if isinstance(below, Mapping) else {}
+    for name, value in above.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merged(result.get(name), value)
+    return result

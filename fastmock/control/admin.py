@@ -1,0 +1,289 @@
+"""The control API, below ``/fastmock/``: what came in, what is said, and both changed while the server runs.
+
+Only this machine may use it, or who has the token. A change is made by the parent, on all workers at once; its answer
+waits for that without holding up others.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from hmac import compare_digest
+from ipaddress import ip_address
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import orjson
+
+from fastmock.api import checks, errors, heads
+from fastmock.api.errors import ApiError
+from fastmock.app import Answer, App, Handler
+from fastmock.config.overlay import Added
+from fastmock.content.ids import unique
+from fastmock.control.events import Events
+from fastmock.control.journal import Filter, Journal
+from fastmock.control.page import page
+from fastmock.control.shown import settings_shown, without_secrets
+from fastmock.control.verify import Verification, expectation
+from fastmock.credentials import key_in, session_of
+from fastmock.wire import Reply, Request
+
+PREFIX = "/fastmock/"
+
+_LOOK = 0.005  # seconds between looks at whether what is waited for is there
+_RESETS = ("rules", "config", "journal", "counters")
+
+
+class Change(Protocol):
+    """A change that the parent was asked for."""
+
+    def result(self) -> tuple[int, dict[str, Any]] | None:
+        """Return the status and the body of the answer; None until they are known."""
+
+
+class Server(Protocol):
+    """What serves: whom a change is asked of, and what is in force.
+
+    Attributes:
+        app: the App in force.
+        stopping: whether the server is told to stop.
+    """
+
+    app: App
+    stopping: bool
+
+    def change(self, how: str, *arguments: Any) -> Change:
+        """Ask for a change; ``how`` names a method of ``config.overlay.Overlay``."""
+
+
+class Control:
+    """The control API of one worker."""
+
+    def __init__(self, server: Server, app: App, journal: Journal) -> None:
+        """Control ``server`` by what is said by ``app``."""
+        self._server = server
+        self._app = app
+        self._settings = app.config.settings.admin
+        self._journal = journal
+        self._heads = heads.Heads(())
+        self._routes: dict[str, dict[str, Handler]] = {
+            "requests": {"GET": self._requests, "DELETE": self._clear},
+            "verify": {"POST": self._verify},
+            "rules": {
+                "GET": self._rules,
+                "POST": self._add_rules,
+                "PUT": self._replace_rules,
+                "DELETE": self._remove_rules,
+            },
+            "rules/": {"GET": self._rule, "PUT": self._put_rule, "DELETE": self._remove_rule},
+            "config": {"GET": self._config, "PUT": self._change_config},
+            "reset": {"POST": self._reset},
+            "events": {"GET": self._events},
+        }
+
+    def attach(self) -> None:
+        """Have the App answer what is for the control API, and browsers that ask for the page."""
+        elsewhere, root = self._app.elsewhere, page(self._heads)
+
+        def routed(request: Request) -> Answer:
+            path = request.path
+            if path.startswith(PREFIX):
+                return self.handle(request)
+            if path == "/" and request.method in ("GET", "HEAD"):
+                return root(request)
+            return elsewhere(request)
+
+        self._app.elsewhere = routed
+
+    def handle(self, request: Request) -> Answer:
+        """Answer a request for the control API, whatever it is."""
+        try:
+            self._admit(request)
+            name = request.path[len(PREFIX) :].rstrip("/")
+            place = name if name in self._routes else f"{name.partition('/')[0]}/"
+            methods = self._routes.get(place)
+            if methods is None:
+                known = ", ".join(f"{PREFIX}{name}" for name in self._routes if not name.endswith("/"))
+                raise ApiError(404, f"Nothing is at {request.path}; there are {known}.", None, "unknown_url")
+            handler = methods.get("GET" if request.method == "HEAD" else request.method)
+            if handler is None:
+                raise errors.wrong_method(request.method, request.path, ", ".join(sorted(methods)))
+            return handler(request)
+        except ApiError as error:
+            reply = self._app.refuse(error, request)
+            reply.control = True
+            return reply
+
+    def _admit(self, request: Request) -> None:
+        """Let in who has the token, or, without one, this machine, but none of the pages that its browsers show."""
+        token, get = self._settings.token, request.headers.get
+        if token is not None:
+            sent = key_in(request.headers, "authorization") or ""
+            if not compare_digest(sent.encode(), token.encode()):
+                raise ApiError(401, "The control API asks for 'admin.token' as a bearer token.", None, "invalid_token")
+            return
+        if not _is_local(request.client):
+            hint = "The control API answers only this machine unless 'admin.token' is set."
+            raise ApiError(403, hint, None, "not_local")
+        host, origin = get("host") or "localhost", get("origin")
+        if not _is_local(host, any_address=True) or (origin is not None and urlsplit(origin).netloc != host):
+            raise ApiError(403, "The control API answers no page of another site.", None, "not_local")
+
+    def _reply(self, body: Any, status: int = 200) -> Reply:
+        reply = Reply(self._heads.get(status), f"req_{unique()}", orjson.dumps(body))
+        reply.control = True
+        return reply
+
+    def _later(self, look: Callable[[], tuple[int, Any] | None]) -> Reply:
+        """Return a reply that is sent as soon as ``look`` returns its status and its body."""
+        reply = self._reply(None)
+
+        def dues() -> Iterator[float]:
+            begin, due = time.monotonic(), 0.0
+            while (found := look()) is None:
+                due = max(due, time.monotonic() - begin) + _LOOK
+                yield due
+            reply.head, reply.body = self._heads.get(found[0]), orjson.dumps(found[1])
+
+        reply.dues = dues()
+        return reply
+
+    def _changed(self, how: str, *arguments: Any) -> Reply:
+        return self._later(self._server.change(how, *arguments).result)
+
+    # Requests.
+
+    def _requests(self, request: Request) -> Reply:
+        """List requests, the newest first."""
+        wanted = Filter(request.query, session_of(request.headers))
+        numbers = [number for number in self._journal.tape.numbers() if number >= wanted.since]
+        found: list[dict[str, Any]] = []
+        for record in self._journal.records(numbers[::-1]):
+            if len(found) >= wanted.limit:
+                break
+            if wanted.takes(record.head):
+                shown = record.shown()
+                if wanted.explain and record.missed:
+                    shown |= record.nearest(self._app)
+                found.append(shown)
+        enabled = self._app.config.settings.journal.enabled
+        return self._reply({"requests": found, "journal": {"enabled": enabled, **self._journal.state()}})
+
+    def _clear(self, request: Request) -> Reply:
+        self._journal.clear(session_of(request.headers))
+        return self._reply({"journal": self._journal.state()})
+
+    def _verify(self, request: Request) -> Reply:
+        """Answer 200 where so many requests came that match, and 406 where not, with what came nearest."""
+        wanted = expectation(_json(request))
+        if not self._app.config.settings.journal.enabled:
+            raise ApiError(409, "The journal is off: set 'journal.enabled', or PUT it to /fastmock/config.")
+        verification = Verification(self._journal, wanted, session_of(request.headers))
+        until = time.monotonic() + wanted.wait_ms / 1000
+
+        def look() -> tuple[int, Any] | None:
+            verified = verification.look(self._app)
+            if verified is None or (not verified and time.monotonic() < until and not self._server.stopping):
+                return None
+            return 200 if verified else 406, verification.told(self._app, verified)
+
+        return self._later(look)
+
+    # Rules.
+
+    def _rules(self, request: Request) -> Reply:
+        session = session_of(request.headers)
+        rules = [rule for rule in self._app.config.added if not session or rule.session in ("", session)]
+        return self._reply({"rules": [_shown(rule) for rule in rules]})
+
+    def _rule(self, request: Request) -> Reply:
+        found = next((rule for rule in self._app.config.added if rule.id == _id(request)), None)
+        if found is None:
+            raise ApiError(404, f"No rule has the id {_id(request)!r}.", "id", "not_found")
+        return self._reply(_shown(found))
+
+    def _add_rules(self, request: Request) -> Reply:
+        return self._changed("adding", _several(_json(request)), session_of(request.headers))
+
+    def _replace_rules(self, request: Request) -> Reply:
+        return self._changed("replacing", _several(_json(request)), session_of(request.headers))
+
+    def _put_rule(self, request: Request) -> Reply:
+        return self._changed("putting", _id(request), _json(request), session_of(request.headers))
+
+    def _remove_rules(self, request: Request) -> Reply:
+        return self._changed("removing", None, session_of(request.headers))
+
+    def _remove_rule(self, request: Request) -> Reply:
+        return self._changed("removing", _id(request), session_of(request.headers))
+
+    # Everything else.
+
+    def _config(self, request: Request) -> Reply:
+        return self._reply(settings_shown(self._app.config.settings))
+
+    def _change_config(self, request: Request) -> Reply:
+        return self._changed("patching", checks.parse(request.body))
+
+    def _reset(self, request: Request) -> Reply:
+        """Forget all that has happened and was changed, or what the body names."""
+        given = checks.parse(request.body) if request.body else {}
+        wrong = [name for name, value in given.items() if name not in _RESETS or not isinstance(value, bool)]
+        if wrong:
+            known = ", ".join(_RESETS)
+            raise ApiError(400, f"Invalid '{wrong[0]}': what can be reset is {known}, each true or false.", wrong[0])
+        wanted = [name for name in _RESETS if given.get(name, not given)]
+        session = session_of(request.headers)
+        if "journal" in wanted:
+            self._journal.clear(session)
+        if "counters" in wanted:
+            if session:
+                self._app.faults.forget(session)
+            else:
+                self._app.share.forget_all()
+        layers = [name for name in wanted if name in ("rules", "config") and not (session and name == "config")]
+        if not layers:
+            return self._reply({"reset": wanted})
+        change = self._server.change("resetting", layers, session)
+
+        def look() -> tuple[int, Any] | None:
+            result = change.result()
+            return result and (result[0], {**result[1], "reset": wanted} if result[0] == 200 else result[1])
+
+        return self._later(look)
+
+    def _events(self, request: Request) -> Answer:
+        return Events(self._server, self._journal).stream(session_of(request.headers))
+
+
+def _shown(rule: Added) -> Any:
+    return without_secrets(rule.shown())
+
+
+def _json(request: Request) -> Any:
+    try:
+        return orjson.loads(request.body)
+    except orjson.JSONDecodeError:
+        raise errors.bad_json() from None
+
+
+def _several(given: Any) -> list[Any]:
+    """Return rules that were given as one, as a list, or as ``{"rules": […]}``."""
+    if isinstance(given, Mapping) and isinstance(given.get("rules"), list):
+        given = given["rules"]
+    return given if isinstance(given, list) else [given]
+
+
+def _id(request: Request) -> str:
+    return unquote(request.path[len(PREFIX) + len("rules/") :].rstrip("/"))
+
+
+def _is_local(address: str, any_address: bool = False) -> bool:
+    """Return whether an address, with a port or without, is this machine's; or, if wanted, any that is not a name."""
+    host = address.rpartition("]")[0].lstrip("[") or (address if address.count(":") > 1 else address.partition(":")[0])
+    if any_address and (host == "localhost" or host.endswith(".localhost")):
+        return True
+    try:
+        parsed = ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return any_address or (mapped or parsed).is_loopback

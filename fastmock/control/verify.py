@@ -1,0 +1,149 @@
+"""Verification: whether so many requests came that look like this, and if not, what came nearest."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from fastmock.api.errors import ApiError
+from fastmock.api.findings import Findings, check_regexes
+from fastmock.app import App
+from fastmock.config.load import Config, describe
+from fastmock.config.match import Match, NumberOrSpan, Span
+from fastmock.config.model import Settings
+from fastmock.config.problems import dotted
+from fastmock.config.section import Section
+from fastmock.control.journal import Journal, Record
+from fastmock.rules.explain import differences_of, likeness
+from fastmock.rules.index import DEFAULT, Index
+
+LONGEST_WAIT = 600_000
+"""Milliseconds."""
+
+_AT_ONCE = 500  # requests that are looked at before others get a turn: some 10 ms
+_MOST_COMPARED = 100  # of the requests that do not match, the last ones, among which the nearest is looked for
+
+
+class Expectation(Section):
+    """What is asked to be verified."""
+
+    match: Match = Field(Match(), description="What the requests look like, in the language of the rules.")
+    count: NumberOrSpan = Field(
+        Span(min=1, max=None), description="How many there are: a number, or at least `min` and at most `max`."
+    )
+    session: str | None = Field(None, description="Whose requests; without it those of whoever asks.")
+    wait_ms: float = Field(0, ge=0, le=LONGEST_WAIT, description="Milliseconds that are waited for it to become true.")
+
+
+def expectation(given: Any) -> Expectation:
+    """Read what was posted.
+
+    Raises:
+        ApiError: 400, with all that is wrong.
+    """
+    try:
+        wanted = Expectation.model_validate(given)
+    except ValidationError as error:
+        said = [f"{dotted(detail['loc'])}: {_described(detail)}" for detail in error.errors()]
+        raise ApiError(400, f"Invalid expectation: {'; '.join(said)}") from None
+    findings = Findings(Config(Settings()))
+    check_regexes(wanted.match, ("match",), findings)
+    if findings.problems:
+        raise ApiError(400, f"Invalid expectation: {'; '.join(map(str, findings.problems))}")
+    return wanted
+
+
+def _described(detail: Any) -> str:
+    if detail["loc"][:1] == ("match",):
+        above = ("responses", "chat_completions", "patterns", 0)
+        return describe({**detail, "loc": (*above, *detail["loc"])})
+    known = ", ".join(Expectation.model_fields)
+    return f"unknown name; known here: {known}" if detail["type"] == "extra_forbidden" else describe(detail)
+
+
+class Verification:
+    """One expectation, looked at again and again as requests come in."""
+
+    def __init__(self, journal: Journal, wanted: Expectation, session: str) -> None:
+        self._journal = journal
+        self._wanted = wanted
+        self._session = session if wanted.session is None else wanted.session
+        self._index = Index([wanted.match])
+        self._seen: dict[int, bool | None] = {}  # whether each request matches; None where its body was cut
+        self._others: list[Record] = []
+
+    def look(self, app: App) -> bool | None:
+        """Look at what has come since; return whether it is verified, or None where there is more to look at."""
+        tape = self._journal.tape
+        numbers = tape.numbers()
+        fresh = [number for number in numbers if number not in self._seen]
+        fresh, more = fresh[:_AT_ONCE], len(fresh) > _AT_ONCE
+        for record in self._journal.records(fresh):
+            if self._session and record.head["session"] != self._session:
+                self._seen[record.entry.number] = False
+                continue
+            ask, _ = app.recall(record.request())
+            holds = self._index.pick(ask) != DEFAULT
+            self._seen[record.entry.number] = None if record.cut else holds
+            if not holds or record.cut:
+                self._others = [*self._others, record][-_MOST_COMPARED:]
+        for number in [number for number in self._seen if number < numbers.start]:
+            del self._seen[number]
+        least, most = self._wanted.count.min or 0, self._wanted.count.max
+        if more:
+            return None
+        found = self.count
+        if found < least:
+            return False
+        # What is not known could only be more.
+        return most is None or (found <= most and not self.unknown)
+
+    @property
+    def count(self) -> int:
+        """How many match."""
+        return sum(1 for holds in self._seen.values() if holds)
+
+    @property
+    def unknown(self) -> int:
+        """Of how many it is not known: they have given way, or their bodies were cut."""
+        return self._journal.tape.lost + sum(1 for holds in self._seen.values() if holds is None)
+
+    def told(self, app: App, verified: bool) -> dict[str, Any]:
+        """Return what is answered."""
+        lost, cut = self._journal.tape.lost, sum(1 for holds in self._seen.values() if holds is None)
+        said: dict[str, Any] = {"verified": verified, "count": self.count, "lost": lost, "body_cut": cut}
+        if verified:
+            return said
+        count = self._wanted.count.model_dump(exclude_none=True)
+        said["expected"] = count
+        notes = [f"expected {_spoken(self._wanted.count)}, found {self.count}"]
+        if lost:
+            notes.append(
+                f"{lost} requests have given way to others and are not counted: raise 'journal.size', or DELETE "
+                "/fastmock/requests before"
+            )
+        if cut:
+            notes.append(f"the bodies of {cut} were cut and cannot be judged: raise 'journal.max_body_bytes'")
+        said["message"] = "; ".join(notes)
+        if self.count < (self._wanted.count.min or 0) and (nearest := self._nearest(app, self._others)):
+            said["nearest"] = nearest
+        return said
+
+    def _nearest(self, app: App, others: Sequence[Record]) -> dict[str, Any] | None:
+        """Return the request that the fewest conditions keep from matching, and what differs."""
+        match, best = self._wanted.match, None
+        for record in others:
+            ask, _ = app.recall(record.request())
+            differences = list(differences_of(match, ask))
+            rank = -len(differences), likeness(match, ask), record.entry.number
+            if differences and (best is None or rank > best[0]):
+                best = rank, record, differences
+        return best and {"request": best[1].shown(), "differences": best[2]}
+
+
+def _spoken(count: Span) -> str:
+    if count.min == count.max:
+        return str(count.min)
+    if count.max is None:
+        return f"at least {count.min}"
+    return f"at most {count.max}" if not count.min else f"{count.min} to {count.max}"

@@ -1,0 +1,97 @@
+"""Watches the configuration and its files, in a process of its own, and tells the parent when one has changed.
+
+What the operating system says of the directories only makes it look: what counts is whether a file is another one than
+before, so that editors which replace files, and volumes whose links are swapped, are noticed too.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fastmock.config.load import DEFAULT_FILES, Config
+
+_QUIET_MS = 100  # for which nothing has to happen before it is looked
+_PATIENCE_MS = 1000
+_PR_SET_PDEATHSIG = 1
+
+
+class Watcher:
+    """The watching process, as the parent sees it: started anew when other files are to be watched."""
+
+    def __init__(self, config: Config) -> None:
+        self._files = files_of(config)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Begin to watch."""
+        words = [sys.executable, "-m", "fastmock.server.watch", str(os.getpid()), *map(str, self._files)]
+        self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL)  # noqa: S603 - our own program
+
+    def follow(self, config: Config) -> None:
+        """Watch the files of another configuration."""
+        files = files_of(config)
+        if files != self._files:
+            self._files = files
+            self.stop()
+            self.start()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def files_of(config: Config) -> list[Path]:
+    """Return the files that a configuration was read from; where it was from none, those that would be taken."""
+    first = [config.file] if config.file else [Path(name) for name in DEFAULT_FILES]
+    return sorted({path.absolute() for path in (*first, *config.files())})
+
+
+def _states(files: Iterable[Path]) -> list[tuple[int, ...] | None]:
+    """Return what tells each file from what it was before; None where it is not there."""
+    found: list[tuple[int, ...] | None] = []
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_mtime_ns, status.st_size, status.st_ino))
+    return found
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Watch until the parent ends."""
+    from watchfiles import watch
+
+    parent, files = int(arguments[0]), [Path(name) for name in arguments[1:]]
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the parent ends it
+    before = _states(files)
+    directories = sorted({file.parent for file in files if file.parent.is_dir()})
+    for _ in watch(
+        *directories,
+        watch_filter=None,
+        debounce=_PATIENCE_MS,
+        step=_QUIET_MS,
+        rust_timeout=_PATIENCE_MS,
+        yield_on_timeout=True,
+        recursive=False,
+        raise_interrupt=False,
+    ):
+        if os.getppid() != parent:
+            return
+        now = _states(files)
+        if now != before:
+            before = now
+            os.kill(parent, signal.SIGHUP)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
