@@ -21,6 +21,7 @@ from fastmock.config.schema import json_schema
 from fastmock.responses import ResponseManager
 
 _DESCRIPTION = "A mock OpenAI API server: point an OpenAI or Anthropic client at it."
+_USAGE = "fastmock [check FILE | explain REQUEST | schema] [option …]"
 _COMMANDS = "say what is loaded | which pattern wins, and why | print the schema | (none) serve"
 _EPILOG = (
     "Without --config, ./config.json or ./config.yaml is taken when present. "
@@ -30,7 +31,9 @@ _EPILOG = (
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    made = argparse.ArgumentParser("fastmock", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False)
+    made = argparse.ArgumentParser(
+        "fastmock", usage=_USAGE, description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False
+    )
     add = made.add_argument
     commands = ("serve", "check", "explain", "schema")
     add("command", nargs="?", metavar="check|explain|schema", choices=commands, default="serve", help=_COMMANDS)

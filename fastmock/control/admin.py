@@ -45,10 +45,12 @@ class Server(Protocol):
     Attributes:
         app: the App in force.
         stopping: whether the server is told to stop.
+        api_port: where the API is, where that is not where the control API is.
     """
 
     app: App
     stopping: bool
+    api_port: int | None
 
     def change(self, how: str, *arguments: Any) -> Change:
         """Ask for a change; ``how`` names a method of ``config.overlay.Overlay``."""

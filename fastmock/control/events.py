@@ -30,10 +30,11 @@ _viewers: set[int] = set()
 
 
 class Server(Protocol):
-    """See ``admin.Server``."""
+    """See ``admin.Server``; ``api_port`` is where the API is, where that is not here."""
 
     app: App
     stopping: bool
+    api_port: int | None
 
 
 class Events:
@@ -93,6 +94,7 @@ class Events:
             "version": __version__,
             "generation": share.numbers[GENERATION],
             "workers": len(share.rows()),
+            "api_port": self._server.api_port,
             "rules_loaded": app.rules,
             "metrics": app.config.settings.metrics.any,
             "journal": {"enabled": app.config.settings.journal.enabled, **self._journal.state()},

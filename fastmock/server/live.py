@@ -44,12 +44,14 @@ class Shared(NamedTuple):
         tape: where the journal is kept.
         directory: the run directory, which is made when it is needed.
         parent: the parent's process.
+        api_port: where the API is, where that is not where the control API is.
     """
 
     numbers: "memoryview[int]"
     tape: Tape
     directory: Path
     parent: int
+    api_port: int | None
 
 
 class Place(NamedTuple):
@@ -102,6 +104,7 @@ class Live:
         generation: its number.
         numbers: the shared block.
         stopping: whether the worker is told to stop.
+        api_port: see Shared.
     """
 
     def __init__(self, app: App, shared: Shared, place: Place) -> None:
@@ -109,6 +112,7 @@ class Live:
         self.app = app
         self.numbers = shared.numbers
         self.stopping = False
+        self.api_port = shared.api_port
         self._shared = shared
         self._place = place
         self._ids = count()

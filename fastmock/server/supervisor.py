@@ -115,7 +115,8 @@ class Supervisor:
         self._directory = _temporary() / f"fastmock-{os.getpid()}-{os.urandom(4).hex()}"
         journal = app.config.settings.journal
         tape = Tape(journal.size, HEAD_SIZE + journal.max_body_bytes)
-        self._shared = Shared(self._numbers, tape, self._directory, os.getpid())
+        elsewhere = listener.getsockname()[1] if control else None
+        self._shared = Shared(self._numbers, tape, self._directory, os.getpid(), elsewhere)
         self._watcher = Watcher(app.config) if app.config.settings.server.watch else None
         self._attempt = 0
         self._work = work
