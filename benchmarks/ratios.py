@@ -217,7 +217,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
     parser.add_argument(
-        "--only", default="", help="measure only contenders whose name contains this, and the baselines"
+        "--only", default="", help="measure only contenders in whose name this pattern is found, and the baselines"
     )
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
@@ -263,6 +263,7 @@ def main() -> None:
             Contender("fastmock, stream of an Anthropic message", ten, ("chat.lua", "stream", "messages")),
             Contender("fastmock, 10 patterns, requests and tokens limited", ten, environment=limits),
             Contender("fastmock, 10 patterns, with metrics", ten, environment={"FASTMOCK_METRICS_ENABLED": "true"}),
+            Contender("fastmock, 10 patterns, with the journal", ten, environment={"FASTMOCK_JOURNAL_ENABLED": "true"}),
             Contender("fastmock, embedding of 20 unseen words", ten, ("embeddings.lua", "1")),
             Contender("fastmock, 100 such texts in a request", ten, ("embeddings.lua", "100")),
             Contender("fastmock on Granian, 10 patterns", [*ten, "--runtime", "granian"]),
@@ -277,8 +278,8 @@ def main() -> None:
         if library := fake_cpus(directory):
             fake = {"LD_PRELOAD": str(library)}
             contenders.insert(4, Contender("fastmock, 10 patterns, 64 CPUs shown", ten, environment=fake))
-        keep = ("const", "FastAPI", "fastmock, 10 patterns")
-        contenders = [c for c in contenders if arguments.only in c.name or any(k in c.name for k in keep)]
+        keep = re.compile("const|FastAPI, pydantic|^fastmock, 10 patterns$")
+        contenders = [c for c in contenders if re.search(arguments.only, c.name) or keep.search(c.name)]
         with awake() as polling:
             for round_ in range(arguments.rounds):
                 for contender in contenders:

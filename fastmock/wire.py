@@ -87,10 +87,10 @@ class Reply:
     """A whole answer: all its bytes are ready.
 
     Attributes:
-        model: the model that was asked for, for the request log; empty where nobody noted it.
+        ask: what was asked for, where it is noted what is answered.
+        model: the model, where ``ask`` does not say it; empty where nobody noted it.
         rule: the name of the rule that won, likewise.
         fault: what goes wrong on purpose, likewise; and ``limit`` the limit that it was refused by.
-        ask: what was asked for, where it is needed for metrics.
         prompt_tokens: tokens of what was sent, where that is not said by ``ask``.
         dues: None where it is sent at once; else it is sent at the last of them. As in Stream.
         values: of the headers that vary with each answer; the head names them.
@@ -118,6 +118,11 @@ class Reply:
         self.head = head
         self.request_id = request_id
         self.body = body
+
+
+def model_of(answer: "Reply | Stream") -> str:
+    """Return the model that an answer is of; empty where nobody noted it."""
+    return answer.model if answer.ask is None else answer.ask.model
 
 
 class Stream:

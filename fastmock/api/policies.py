@@ -8,7 +8,7 @@ from fastmock.api.limits import RateLimits
 from fastmock.config.limits import Overload
 from fastmock.limits.overload import wait
 from fastmock.state.gate import Gate
-from fastmock.wire import Ask, Reply, Request
+from fastmock.wire import Ask, Reply, Request, model_of
 
 Endpoint = Callable[[Request, str], Answer]
 
@@ -60,7 +60,7 @@ class Policies:
 
         def answered(request: Request, unique: str) -> Answer:
             answer = endpoint(request, unique)
-            ask = Ask(unique, {}, answer.model)
+            ask = Ask(unique, {}, model_of(answer))
             ask.endpoint = kind
             ask.prompt_tokens = answer.prompt_tokens if isinstance(answer, Reply) else 0
             ask.request = request

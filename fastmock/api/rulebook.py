@@ -295,7 +295,7 @@ class Rulebook:
         if not ask.stream:
             reply = Reply(kind.whole, f"req_{ask.unique}", script.whole(ask, answers))
             if self._noted:
-                reply.ask, reply.model, reply.rule = ask, ask.model, self.names[ask.rule]
+                reply.ask, reply.rule = ask, self.names[ask.rule]
             if timing and not timing.instant_whole:
                 fresh = ask.prompt_tokens - ask.cached_tokens
                 self._traffic.delay(reply, timing, script.length(ask, answers), fresh, ask.request)
@@ -306,7 +306,7 @@ class Rulebook:
         if not timing:
             reply = Reply(kind.events, f"req_{ask.unique}", roll.all())
             if self._noted:
-                reply.ask, reply.model, reply.rule = ask, ask.model, self.names[ask.rule]
+                reply.ask, reply.rule = ask, self.names[ask.rule]
             return reply
         fresh = ask.prompt_tokens - ask.cached_tokens
         dues = self._traffic.spread(roll.steps, timing, fresh, ask.request)
@@ -314,7 +314,7 @@ class Rulebook:
         failed = partial(kind.error, _BROKEN, request_id)
         stream = Stream(kind.events, request_id, dues, roll.cut, len(roll.steps), failed)
         if self._noted:
-            stream.ask, stream.model, stream.rule = ask, ask.model, self.names[ask.rule]
+            stream.ask, stream.rule = ask, self.names[ask.rule]
         return stream
 
     def _send_watched(

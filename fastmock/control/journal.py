@@ -17,7 +17,7 @@ from fastmock.app import Answer, App, Handler, endpoint_of
 from fastmock.config.problems import did_you_mean
 from fastmock.credentials import CREDENTIALS, REDACTED, session_of
 from fastmock.state.tape import ENDED, LEFT, OPEN, Entry, Outcome, Tape
-from fastmock.wire import Reply, Request
+from fastmock.wire import Reply, Request, model_of
 
 HEAD_SIZE = 8192
 """Bytes that are kept of a request beside its body."""
@@ -141,7 +141,7 @@ class Journal:
             "method": request.method,
             "path": request.path,
             "endpoint": endpoint_of(request.path) if ask is None else ask.endpoint,
-            "model": answer.model,
+            "model": model_of(answer),
             "stream": ask is not None and ask.stream,
             "rule": answer.rule,
             "status": answer.head.status,

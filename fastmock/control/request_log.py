@@ -12,7 +12,7 @@ from typing import NamedTuple
 import orjson
 
 from fastmock.app import Answer, App, Handler
-from fastmock.wire import Reply, Request
+from fastmock.wire import Reply, Request, model_of
 
 _BUFFER = 65_536  # lines a worker keeps while they cannot be written; what comes then is counted and lost
 _PAUSE = 0.1  # seconds between looks at the buffer
@@ -63,7 +63,7 @@ def _about(request: Request, answer: Answer) -> _About:
         answer.request_id,
         request.method,
         request.path,
-        answer.model,
+        model_of(answer),
         answer.head.status,
         answer.rule,
         answer.fault,
