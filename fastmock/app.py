@@ -75,7 +75,7 @@ _LOG = logging.getLogger("fastmock")
 
 def endpoint_of(path: str) -> str:
     """Return the kind of endpoint that a path is of, as a match calls it."""
-    path = path.removeprefix("/v1")
+    path = path.removeprefix("/v1").rstrip("/")
     return "models" if path.startswith("/models/") else _ENDPOINTS.get(path, OTHER)
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
@@ -83,6 +84,14 @@ class Server:
     def workers(self) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
+
+    def control(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """Ask the control API; return the status and the parsed body."""
+        found = re.search(r"in a browser +(\S+)/", self.greeting)
+        assert found
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = httpx.request(method, f"{found[1]}/fastmock/{path}", json=body, headers=named, timeout=30)
+        return answer.status_code, answer.json()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:

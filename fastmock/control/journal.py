@@ -15,7 +15,7 @@ import orjson
 from fastmock.api.errors import ApiError
 from fastmock.app import Answer, App, Handler, endpoint_of
 from fastmock.config.problems import did_you_mean
-from fastmock.credentials import CREDENTIALS, REDACTED, session_of
+from fastmock.credentials import CREDENTIALS, REDACTED, SESSION_HEADER, session_of
 from fastmock.state.tape import ENDED, LEFT, OPEN, Entry, Outcome, Tape
 from fastmock.wire import Reply, Request, model_of
 
@@ -62,7 +62,10 @@ class Record:
 
     def request(self) -> Request:
         """Return the request as it was; its credentials are gone."""
-        return Request(self.head["method"], self.head["path"], self.head["headers"], self.entry.body)
+        headers = self.head["headers"]
+        if self.head["session"]:  # which the API key may have said
+            headers = {**headers, SESSION_HEADER: self.head["session"]}
+        return Request(self.head["method"], self.head["path"], headers, self.entry.body)
 
     def shown(self) -> dict[str, Any]:
         """Return what the API says of it."""
@@ -128,7 +131,7 @@ class Journal:
     def record(self, request: Request, answer: Answer, outcome: Outcome) -> int:
         """Write a request and its answer down; return its number."""
         headers = dict(request.headers.items())
-        session = session_of(headers) if "x-fastmock-session" in headers or ":" in _key(headers) else ""
+        session = session_of(headers) if SESSION_HEADER in headers or ":" in _key(headers) else ""
         for name in CREDENTIALS:
             if name in headers:
                 headers[name] = REDACTED
