@@ -54,7 +54,7 @@ class Config:
 
     def where(self, path: SettingPath) -> str:
         """Name the flag, variable, call or file in which the setting at ``path`` was written."""
-        if path[:1] == ("rules",):
+        if str(path[0]).startswith("rules["):
             return ""
         origin = next((found for end in range(len(path), 0, -1) if (found := self.origins.get(path[:end]))), None)
         return origin or (str(self.file) if self.file else "")
@@ -66,8 +66,8 @@ class Config:
         configuration in their order.
         """
         added = [
-            Placed(one.pattern.name or one.id, ("rules", place), one.pattern)
-            for place, one in enumerate(self.added)
+            Placed(one.pattern.name or one.id, (one.at,), one.pattern)
+            for one in self.added
             if one.section == section
         ]
         patterns: list[Pattern | ModerationPattern] = getattr(self.settings.responses, section).patterns

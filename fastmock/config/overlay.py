@@ -32,6 +32,7 @@ class Added(NamedTuple):
         session: whose requests it is for; empty where it is for all.
         pattern: the rule.
         given: as it was given, to be shown.
+        at: where it stood in what was given.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Added(NamedTuple):
     session: str
     pattern: Pattern | ModerationPattern
     given: dict[str, Any]
+    at: str
 
     def shown(self) -> dict[str, Any]:
         """Return what is shown of it."""
@@ -137,7 +139,7 @@ def _read(given: Sequence[Any], session: str, named: int) -> Overlay:
             if of:
                 match = pattern.match.model_copy(update={"session": of})
                 pattern = pattern.model_copy(update={"match": match})
-            rules.append(Added(id_, section, of, pattern, rest))
+            rules.append(Added(id_, section, of, pattern, rest, at))
     if problems:
         raise ConfigError(problems)
     return Overlay({}, tuple(rules), named)

@@ -1,0 +1,634 @@
+"""The control API: rules and settings are changed while the server runs, on all workers at once, by who may."""
+
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import orjson
+import pytest
+
+from fastmock.app import build
+from fastmock.config.load import load
+from fastmock.config.overlay import NotThereError, Overlay, merged
+from fastmock.config.problems import ConfigError
+from fastmock.control.admin import Control
+from fastmock.control.journal import HEAD_SIZE, Journal
+from fastmock.state.tape import Outcome, Tape
+from fastmock.wire import Reply, Request
+
+from .conftest import KEY, wait_until
+
+PATH = "/v1/chat/completions"
+unit, integration = pytest.mark.unit, pytest.mark.integration
+on_both = pytest.mark.parametrize("runtime", ["robyn", "granian"])
+
+
+def chat(content, **more):
+    return {"model": "m", "messages": [{"role": "user", "content": content}]} | more
+
+
+def rule(content, said, **more):
+    return {"match": {"content": content}, "content": said} | more
+
+
+def said(answer):
+    return orjson.loads(answer.body)["choices"][0]["message"]["content"]
+
+
+# What is laid over the configuration.
+
+
+def app_of(overlay, **config):
+    loaded, problems = load(config, {}, {}, overlay=overlay)
+    assert problems == []
+    return build(loaded)
+
+
+def problems_of(call, *arguments):
+    with pytest.raises(ConfigError) as raised:
+        call(*arguments)
+    return [str(problem) for problem in raised.value.problems]
+
+
+@unit
+def test_added_rules_are_tried_first_and_the_last_of_them_before_the_others():
+    patterns = [rule("x", "file"), rule("x", "important", priority=5)]
+    config = {"responses": {"chat_completions": {"patterns": patterns}}}
+    overlay = Overlay().adding([rule("x", "first"), rule("x", "second", id="mine")], "")
+    names = [placed.name for placed in load(config, {}, {}, overlay=overlay)[0].rules("chat_completions")]
+    assert names == ["chat_completions.patterns[1]", "mine", "rule-1", "chat_completions.patterns[0]"]
+    overlay = overlay.adding([rule("x", "highest", priority=9)], "")
+    app = app_of(overlay, **config)
+    assert said(app.handle(Request("POST", PATH, KEY, orjson.dumps(chat("x"))))) == "highest"
+
+
+@unit
+def test_rules_of_all_endpoints_are_added():
+    overlay = Overlay().adding(
+        [
+            rule("x", "a completion", endpoint="completions"),
+            {"endpoint": "moderations", "match": {"content_contains": "bad"}, "flag": ["violence"]},
+            rule("x", "a message", latency={"ttft": 5}),
+        ],
+        "",
+    )
+    app = app_of(overlay)
+    assert app.takes_time
+    body = orjson.loads(app.handle(Request("POST", "/v1/completions", KEY, b'{"model":"m","prompt":"x"}')).body)
+    assert body["choices"][0]["text"] == "a completion"
+    body = orjson.loads(app.handle(Request("POST", "/v1/moderations", KEY, b'{"input":"bad"}')).body)
+    assert body["results"][0]["flagged"] is True
+
+
+@unit
+def test_rules_of_a_session_are_for_its_requests():
+    overlay = Overlay().adding([rule("x", "all")], "").adding([rule("x", "one", id="a")], "one")
+    app = app_of(overlay)
+
+    def answer(**headers):
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return said(app.handle(Request("POST", PATH, KEY | named, orjson.dumps(chat("x")))))
+
+    assert answer() == "all"
+    assert answer(x_fastmock_session="one") == "one"
+    assert answer(authorization="Bearer one:sk-test") == "one"
+    assert answer(x_fastmock_session="two") == "all"
+    assert [one.session for one in overlay.rules] == ["", "one"]
+    assert [one.id for one in overlay.removing(None, "one").rules] == ["rule-1"]
+    assert overlay.removing(None, "").rules == ()
+    assert [one.id for one in overlay.replacing([rule("y", "z")], "one").rules] == ["rule-1", "rule-2"]
+
+
+@unit
+@pytest.mark.parametrize("mode", [{"mode": "sk"}, {"mode": "keys", "keys": ["sk-test"]}])
+def test_a_key_with_a_session_lets_in(mode):
+    app = app_of(Overlay(), auth=mode)
+    for key, status in (("one:sk-test", 200), ("sk-test", 200), ("one:other", 401)):
+        request = Request("POST", PATH, {"authorization": f"Bearer {key}"}, orjson.dumps(chat("x")))
+        assert app.handle(request).head.status == status, key
+
+
+@unit
+def test_wrong_rules_are_all_told():
+    overlay = Overlay()
+    given = [
+        {"match": {"contnt": "x"}, "content": "y"},
+        {"content": "y"},
+        rule("x", "y", endpoint="chat_completion"),
+        rule("x", "y", id=""),
+        "nothing",
+        rule("x", "y", priority="high"),
+    ]
+    told = problems_of(overlay.adding, given, "")
+    assert told[0] == "rules[0].match.contnt: unknown name; did you mean 'content'?"
+    assert told[1] == "rules[1].match: is required"
+    assert told[2].startswith("rules[2].endpoint: has no rules: 'chat_completion'; did you mean 'chat_completions'?")
+    assert told[3].startswith("rules[3].id: must be a text")
+    assert told[4] == "rules[4]: must be an object"
+    assert told[5].startswith("rules[5].priority")
+    assert len(told) == 6
+    assert problems_of(overlay.adding, [rule("x", "y", id="a"), rule("x", "y", id="a")], "") == [
+        "rules[1].id: is taken by another rule"
+    ]
+    with pytest.raises(NotThereError):
+        overlay.removing("a", "")
+
+
+@unit
+def test_what_compiling_finds_is_told_of_the_rule():
+    overlay = Overlay().adding([rule("x", "ok"), {"match": {"content_regex": "("}, "content": "$nothing"}], "")
+    loaded, _ = load({}, {}, {}, overlay=overlay)
+    with pytest.raises(ConfigError) as raised:
+        build(loaded)
+    assert all(problem.path.startswith("rules[1].") for problem in raised.value.problems)
+
+
+@unit
+def test_settings_are_merged_and_their_errors_attributed():
+    assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": None, "e": 4}, "d": [1]}) == {
+        "a": {"c": 2, "e": 4},
+        "d": [1],
+    }
+    overlay = Overlay().patching({"latency": {"ttft": 5}}).patching({"latency": {"itl": 6}})
+    loaded, problems = load({"latency": {"ttft": 1}}, {"FASTMOCK_LATENCY_TTFT": "2"}, {}, overlay=overlay)
+    assert problems == []
+    assert (loaded.settings.latency.ttft.mean, loaded.settings.latency.itl.mean) == (5, 6)
+    _, problems = load({}, {}, {}, overlay=Overlay().patching({"latency": {"tfft": 5}}))
+    assert [str(problem) for problem in problems] == [
+        "what was put to /fastmock/config: latency.tfft: unknown name; did you mean 'ttft'?"
+    ]
+
+
+# Who may.
+
+
+class Done:
+    def result(self):
+        return 200, {}
+
+
+def controlled(config):
+    app = build(load(config, {}, {})[0])
+    journal = Journal(Tape(10, HEAD_SIZE))
+    server = SimpleNamespace(app=app, stopping=False, api_port=None, change=lambda *_: Done())
+    Control(server, app, journal).attach()
+    return app
+
+
+def status_of(app, client="127.0.0.1:1", path="/fastmock/rules", method="GET", **headers):
+    request = Request(method, path, headers, b"")
+    request.client = client
+    return app.handle(request).head.status
+
+
+@unit
+@pytest.mark.parametrize(
+    ("client", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("127.0.0.1:4000", 200),
+        ("127.8.8.8:1", 200),
+        ("[::1]:4000", 200),
+        ("::1", 200),
+        ("::ffff:127.0.0.1", 200),
+        ("[::ffff:127.0.0.1]:80", 200),
+        ("10.0.0.1:4000", 403),
+        ("192.168.1.5", 403),
+        ("[fe80::1]:1", 403),
+        ("::ffff:10.0.0.1", 403),
+        ("", 403),
+    ],
+)
+def test_without_a_token_only_this_machine_may(client, status):
+    assert status_of(controlled({}), client) == status
+
+
+@unit
+def test_pages_of_other_sites_may_not():
+    app = controlled({})
+    assert status_of(app, host="localhost:8080") == 200
+    assert status_of(app, host="127.0.0.1:8080", origin="http://127.0.0.1:8080") == 200
+    assert status_of(app, host="127.0.0.1:8080", origin="http://evil.example") == 403
+    assert status_of(app, host="evil.example:8080") == 403
+    assert status_of(app, host="evil.example", origin="http://evil.example") == 403
+    request = Request("GET", "/fastmock/rules", {"host": "localhost", "origin": "http://localhost"}, b"")
+    request.client = "127.0.0.1"
+    assert not any(name.startswith("access-control") for name, _ in app.handle(request).head.headers)
+
+
+@unit
+def test_with_a_token_who_has_it_may():
+    app = controlled({"admin": {"token": "tok-secret"}})
+    assert status_of(app) == 401
+    assert status_of(app, authorization="Bearer tok-wrong") == 401
+    assert status_of(app, authorization="Bearer t\u00f6k") == 401
+    assert status_of(app, client="10.0.0.1:1", authorization="Bearer tok-secret", host="anything.example") == 200
+    assert status_of(app, path="/fastmock/nothing") == 401
+    for config in ({"admin": {"token": "tok-secret\n"}}, {"admin": {"token": "tok-sécret"}}, {"admin": {"token": 5}}):
+        _, problems = load(config, {}, {})
+        assert "secret" not in str(problems[0])
+        assert problems[0].path == "admin.token"
+
+
+@unit
+def test_secrets_are_not_shown():
+    config = {
+        "admin": {"token": "tok-secret"},
+        "auth": {"mode": "keys", "keys": ["sk-secret"]},
+        "faults": [{"kind": "status", "status": 500, "api_key": "sk-secret*"}],
+        "limits": {"store": "redis://user:sk-secret@127.0.0.1:1", "per": [{"api_key": "sk-secret"}]},
+        "responses": {
+            "chat_completions": {"patterns": [{"match": {"headers": {"Authorization": "*secret"}}, "content": "x"}]}
+        },
+    }
+    app = controlled(config)
+    request = Request("GET", "/fastmock/config", {"authorization": "Bearer tok-secret"}, b"")
+    shown = app.handle(request).body
+    assert b"secret" not in shown
+    assert orjson.loads(shown)["auth"]["keys"] == ["[redacted]"]
+
+
+@unit
+def test_whatever_is_asked_is_answered_in_the_envelope():
+    app = controlled({})
+    for method, path, status in (
+        ("GET", "nothing", 404),
+        ("GET", "", 404),
+        ("PATCH", "rules", 405),
+        ("OPTIONS", "requests", 405),
+        ("POST", "verify", 400),
+        ("POST", "rules", 400),
+        ("PUT", "config", 400),
+        ("GET", "rules/none", 404),
+        ("GET", "rules/a/b", 404),
+        ("HEAD", "requests", 200),
+        ("GET", "requests/", 200),
+    ):
+        request = Request(method, f"/fastmock/{path}", {}, b"")
+        request.client = "127.0.0.1"
+        answer = app.handle(request)
+        assert isinstance(answer, Reply)
+        assert answer.head.status == status, (method, path)
+        assert ("error" in orjson.loads(answer.body)) == (status != 200)
+
+
+@unit
+def test_counters_are_reset_apart():
+    fault = {"kind": "status", "status": 503, "times": 1}
+    app = controlled({"faults": [fault], "limits": {"requests_per_minute": 6}})
+
+    def ask(session=""):
+        headers = KEY | ({"x-fastmock-session": session} if session else {})
+        return app.handle(Request("POST", PATH, headers, orjson.dumps(chat("x")))).head.status
+
+    def reset(session="", **what):
+        request = Request(
+            "POST", "/fastmock/reset", {"x-fastmock-session": session} if session else {}, orjson.dumps(what)
+        )
+        request.client = "127.0.0.1"
+        reply = app.handle(request)
+        for _ in reply.dues or ():
+            pass
+        return orjson.loads(reply.body)
+
+    # Each session is counted by itself.
+    assert [ask(), ask(), ask("one"), ask("one")] == [503, 200, 503, 200]
+    assert reset("one", counters=True) == {"reset": ["counters"]}
+    assert [ask("one"), ask()] == [503, 200]
+    assert ask() == 429
+    assert reset(counters=True) == {"reset": ["counters"]}
+    assert [ask(), ask(), ask("one")] == [503, 200, 503]
+    assert reset()["reset"] == ["rules", "config", "journal", "counters"]
+    assert reset(journal=True, rules=False)["reset"] == ["journal"]
+    assert "known" not in reset(jurnal=True)
+    assert "what can be reset is rules, config, journal, counters" in str(reset(jurnal=True))
+
+
+@unit
+def test_the_root_is_a_page_for_browsers_alone():
+    app = controlled({})
+    page = app.handle(Request("GET", "/", {"accept": "text/html,*/*;q=0.8"}, b""))
+    assert page.body.startswith(b"<!doctype html>")
+    assert b"http://" not in page.body.replace(b"http://www.w3.org", b"")  # nothing from outside
+    for accept in ({}, {"accept": "*/*"}, {"accept": "application/json"}):
+        assert orjson.loads(app.handle(Request("GET", "/", accept, b"")).body)["name"] == "fastmock"
+    assert app.handle(Request("POST", "/", {}, b"")).head.status == 404
+
+
+# With a server.
+
+
+def post(server, content, **headers):
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    answer = httpx.post(server.url + PATH, json=chat(content), headers=KEY | named, timeout=30)
+    answer.raise_for_status()
+    return answer.json()["choices"][0]["message"]["content"]
+
+
+def everywhere(server, content="x", **headers):
+    """Return what is said to it, on connections of their own, by whichever workers."""
+    return {post(server, content, **headers) for _ in range(10)}
+
+
+@integration
+@on_both
+def test_rules_are_added_changed_and_removed(serve, runtime):
+    server = serve({}, "--runtime", runtime, "--workers", "2")
+    status, made = server.control("POST", "rules", [rule("x", "one"), rule("y", "two", id="why")])
+    assert (status, [one["id"] for one in made["rules"]]) == (200, ["rule-1", "why"])
+    assert everywhere(server) == {"one"}
+    assert everywhere(server, "y") == {"two"}
+    assert server.control("PUT", "rules/why", rule("y", "three"))[0] == 200
+    assert everywhere(server, "y") == {"three"}
+    status, one = server.control("GET", "rules/why")
+    assert (status, one) == (200, {"id": "why", "endpoint": "chat_completions", **rule("y", "three")})
+    assert server.control("PUT", "rules/new", rule("z", "four"))[0] == 200
+    assert server.control("DELETE", "rules/rule-1")[0] == 200
+    assert server.control("DELETE", "rules/rule-1")[0] == 404
+    assert [one["id"] for one in server.control("GET", "rules")[1]["rules"]] == ["why", "new"]
+    # A worker that comes later has them too.
+    for worker in server.workers():
+        os.kill(worker, signal.SIGKILL)
+    assert wait_until(lambda: "".join(server.errors).count("it is replaced") == 2, 10)
+    time.sleep(0.3)
+    assert everywhere(server, "y") == {"three"}
+    # As has who reads the configuration again.
+    server.process.send_signal(signal.SIGHUP)
+    assert wait_until(lambda: "reloaded: " in "".join(server.errors), 10)
+    assert everywhere(server, "y") == {"three"}
+    assert server.control("PUT", "rules", {"rules": [rule("x", "five")]})[0] == 200
+    assert [one["content"] for one in server.control("GET", "rules")[1]["rules"]] == ["five"]
+    assert server.control("POST", "reset", {"rules": True})[0] == 200
+    assert server.control("GET", "rules")[1] == {"rules": []}
+    assert "canned answer" in post(server, "x")
+
+
+@integration
+@on_both
+def test_a_wrong_change_changes_nothing(serve, runtime):
+    server = serve({}, "--runtime", runtime, "--workers", "2")
+    server.control("POST", "rules", rule("x", "one"))
+    status, told = server.control("POST", "rules", [rule("x", "two"), {"match": {"content_regex": "("}, "content": ""}])
+    assert status == 400
+    assert [problem["path"] for problem in told["error"]["problems"]] == ["rules[1].match.content_regex"]
+    status, told = server.control("PUT", "config", {"latency": {"ttft": 5}, "server": {"prt": 1}})
+    assert status == 400
+    assert "server.prt: unknown name; did you mean 'port'?" in told["error"]["message"]
+    assert server.control("GET", "config")[1]["latency"]["ttft"] is None
+    assert everywhere(server) == {"one"}
+
+
+@integration
+def test_settings_are_changed_together_or_not_at_all(serve):
+    server = serve({"models": ["a"]}, "--runtime", "granian", "--workers", "2")
+    change = {"models": {"strict": True, "available": ["b"]}, "server": {"port": 1}, "latency": {"ttft": 100}}
+    status, told = server.control("PUT", "config", change)
+    assert (status, told["warnings"]) == (200, ["server.port has changed, which takes a restart"])
+    assert httpx.post(server.url + PATH, json=chat("x"), headers=KEY).status_code == 404
+    start = time.monotonic()
+    assert httpx.post(server.url + PATH, json=chat("x", model="b"), headers=KEY).status_code == 200
+    assert time.monotonic() - start > 0.1
+    server.control("PUT", "config", {"models": {"strict": None}})
+    assert httpx.post(server.url + PATH, json=chat("x"), headers=KEY).status_code == 200
+    assert server.control("POST", "reset", {"config": True})[0] == 200
+    shown = server.control("GET", "config")[1]
+    assert (shown["models"]["available"][0]["id"], shown["latency"]["ttft"]) == ("a", None)
+
+
+@integration
+def test_what_the_runtime_cannot_do_is_told(serve):
+    server = serve({}, "--runtime", "robyn")
+    status, told = server.control("PUT", "config", {"faults": [{"kind": "reset"}]})
+    assert status == 400
+    assert "granian" in told["error"]["message"]
+    status, told = server.control("POST", "rules", rule("x", "y", latency={"ttft": 50}))
+    assert status == 200
+    assert any("after a restart" in warning for warning in told["warnings"])
+
+
+@integration
+@on_both
+def test_tests_in_parallel_do_not_see_each_other(serve, runtime):
+    server = serve({"journal": {"enabled": True}}, "--runtime", runtime, "--workers", "2")
+
+    def one(number):
+        session = {"x_fastmock_session": f"test-{number}"}
+        for turn in range(3):
+            assert server.control("PUT", "rules", [rule("x", f"{number} {turn}")], **session)[0] == 200
+            for _ in range(3):
+                assert post(server, "x", **session) == f"{number} {turn}"
+            asked = {"match": {"content": "x"}, "count": 3}
+            assert server.control("POST", "verify", asked, **session)[0] == 200
+            assert server.control("POST", "reset", **session)[0] == 200
+            assert server.control("GET", "requests", **session)[1]["requests"] == []
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(one, range(6)))
+    assert server.control("GET", "rules")[1] == {"rules": []}
+
+
+class Client(threading.Thread):
+    """Asks again and again on one connection, made anew where it breaks, and says whether an answer was stale."""
+
+    def __init__(self, server, force):
+        super().__init__()
+        self.server, self.force = server, force
+        self.answers = 0
+        self.stale = []
+        self.ended = False
+
+    def run(self):
+        connection = None
+        while not self.ended:
+            try:
+                connection = connection or HTTPConnection("127.0.0.1", self.server.port, timeout=20)
+                least = self.force[0]
+                connection.request("POST", PATH, orjson.dumps(chat("x")), KEY)
+                found = orjson.loads(connection.getresponse().read())["choices"][0]["message"]["content"]
+                self.answers += 1
+                if int(found) < least:
+                    self.stale.append((least, found))
+            except (OSError, HTTPException):  # its worker was killed
+                if connection:
+                    connection.close()
+                connection = None
+        if connection:
+            connection.close()
+
+
+@integration
+@on_both
+def test_no_answer_is_stale_though_workers_are_killed(serve, runtime):
+    server = serve({}, "--runtime", runtime, "--workers", "2")
+    server.control("PUT", "rules/x", rule("x", "0"))
+    force = [0]
+    clients = [Client(server, force) for _ in range(64)]
+    for client in clients:
+        client.start()
+    number = 0
+    while sum(client.answers for client in clients) < 10_000 and number < 400:
+        number += 1
+        if number % 5 == 0 and (workers := server.workers()):
+            os.kill(workers[number % len(workers)], signal.SIGKILL)
+        while True:
+            try:
+                if server.control("PUT", "rules/x", rule("x", str(number)))[0] == 200:
+                    break
+            except httpx.TransportError:  # the worker that was asked has been killed; whether it was done is not known
+                continue
+        force[0] = number
+    for client in clients:
+        client.ended = True
+    for client in clients:
+        client.join()
+    assert sum(client.answers for client in clients) >= 10_000
+    assert [client.stale for client in clients if client.stale] == []
+    assert number >= 5
+
+
+@integration
+def test_a_large_change_is_made(serve):
+    server = serve({}, "--workers", "2")
+    rules = [rule(f"question {number}", f"answer {number} " + "x" * 1000) for number in range(1500)]
+    status, made = server.control("PUT", "rules", rules)
+    assert (status, len(made["rules"])) == (200, 1500)
+    assert post(server, "question 1499").startswith("answer 1499 x")
+    assert len(server.control("GET", "rules")[1]["rules"]) == 1500
+
+
+@integration
+@pytest.mark.parametrize("runtime", ["robyn", "granian"])
+def test_it_has_a_port_of_its_own(serve, runtime):
+    config = {"journal": {"enabled": True}, "metrics": {"enabled": True}}
+    server = serve(config, "--runtime", runtime, "--workers", "2", "--admin-port", "0")
+    assert server.control("POST", "rules", rule("x", "one"))[0] == 200
+    assert everywhere(server) == {"one"}
+    assert server.control("POST", "verify", {"count": 10})[0] == 200
+    assert httpx.get(server.url + "/fastmock/rules").status_code == 404
+    assert httpx.get(server.url + "/", headers={"accept": "text/html"}).status_code == 404
+    page = server.greeting.partition("in a browser")[2].split()[0]
+    assert httpx.get(page, headers={"accept": "text/html"}).text.startswith("<!doctype html>")
+    assert httpx.post(page + "v1/chat/completions", json=chat("x"), headers=KEY).status_code == 404
+    assert "fastmock_workers 2.0" in httpx.get(page + "metrics").text
+    # It is replaced when it dies, as all workers are.
+    controller = next(pid for pid in server.workers() if pid in listeners(int(page.rstrip("/").rpartition(":")[2])))
+    os.kill(controller, signal.SIGKILL)
+    assert wait_until(lambda: "it is replaced" in "".join(server.errors), 5)
+    time.sleep(0.5)
+    assert [one["content"] for one in server.control("GET", "rules")[1]["rules"]] == ["one"]
+
+
+def listeners(port):
+    """Return the processes that have threads of a runtime for a port: those with connections to it."""
+    import psutil
+
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        time.sleep(0.2)
+        own = connection.getsockname()[1]
+        found = set()
+        for process in psutil.process_iter():
+            try:
+                if any(c.raddr and c.raddr.port == own and c.laddr.port == port for c in process.net_connections()):
+                    found.add(process.pid)
+            except psutil.Error:
+                continue
+        return found
+
+
+@integration
+def test_it_can_be_off(serve):
+    server = serve({"admin": {"enabled": False}})
+    assert "in a browser" not in server.greeting
+    for path in ("/", "/fastmock/rules", "/fastmock/events"):
+        assert httpx.get(server.url + path, headers={"accept": "text/html"}).status_code == 404
+
+
+@integration
+@on_both
+def test_where_it_comes_from_cannot_be_faked(serve, runtime):
+    server = serve({}, "--runtime", runtime)
+    headers = {"x-forwarded-for": "8.8.8.8", "forwarded": "for=8.8.8.8", "x-real-ip": "8.8.8.8"}
+    assert httpx.get(f"{server.url}/fastmock/rules", headers=headers).status_code == 200  # they are not looked at
+
+
+@integration
+@on_both
+def test_events_go_on_until_the_server_stops(serve, runtime):
+    server = serve({"journal": {"enabled": True}}, "--runtime", runtime)
+    events = []
+    with httpx.stream("GET", server.url + "/fastmock/events", timeout=10) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        lines = (line for line in stream.iter_lines() if line)
+        events.append(orjson.loads(next(lines).removeprefix("data: ")))
+        post(server, "x")
+        httpx.get(server.url + "/nowhere")
+        events.append(orjson.loads(next(lines).removeprefix("data: ")))
+        start = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        for _ in lines:
+            pass
+        assert server.process.wait(10) == 0
+        assert time.monotonic() - start < 5
+    assert events[0]["requests"] == []
+    assert [request["status"] for request in events[1]["requests"]] == [200, 404]
+    assert events[1]["status"] == {"200": 1, "404": 1}
+    assert events[1]["requests_per_second"] > 0
+    assert events[1]["lateness_ms"]["frames"] == 0  # it is itself not counted
+    assert events[1]["rules"] == [["chat_completions.default", 1]]
+
+
+# Files that are watched.
+
+
+@integration
+def test_files_are_watched(serve, tmp_path):
+    answer, file = tmp_path / "answer.json", tmp_path / "live.yaml"
+
+    def write(path, text):
+        new = path.with_suffix(".new")
+        new.write_text(text)
+        new.replace(path)  # as editors do
+
+    write(answer, '{"choices": [{"message": {"content": "one"}}]}')
+    write(file, "responses: {chat_completions: {default: answer.json}}")
+    server = serve(None, "--config", str(file), "--workers", "2", "--watch")
+    assert everywhere(server) == {"one"}
+    answer.write_text('{"choices": [{"message": {"content": "two"}}]}')
+    assert wait_until(lambda: everywhere(server) == {"two"}, 10)
+    write(file, "responses: {chat_completions: {defalt: answer.json}}")
+    assert wait_until(lambda: "did you mean 'default'?" in "".join(server.errors), 10)
+    assert everywhere(server) == {"two"}
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "answer.json").write_text('{"choices": [{"message": {"content": "three"}}]}')
+    write(file, "responses: {chat_completions: {default: other/answer.json}}")
+    assert wait_until(lambda: everywhere(server) == {"three"}, 10)
+    time.sleep(0.5)
+    write(other / "answer.json", '{"choices": [{"message": {"content": "four"}}]}')
+    assert wait_until(lambda: everywhere(server) == {"four"}, 10)
+    assert server.stop() == 0
+
+
+def memory():
+    """Return the memory of this process, MiB."""
+    return int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+
+@unit
+def test_a_full_journal_costs_no_more_memory():
+    tape = Tape(1000, HEAD_SIZE + 1000)
+    for _ in range(3000):
+        tape.write(b"h" * 300, b"b" * 500, Outcome())
+    full = memory()
+    for _ in range(20_000):
+        tape.write(b"h" * 300, b"b" * 500, Outcome())
+    assert (tape.written, tape.lost) == (23_000, 22_000)
+    assert memory() - full < 1
