@@ -242,13 +242,14 @@ def compile_layers(
     flags: Mapping[SettingPath, object],
     manager: ResponseManager | None = None,
     overlay: Overlay | None = None,
+    runtime: str = "",
 ) -> "App":
     """Load the layers and compile them; see ``config.load.load`` and ``build``.
 
     Raises:
         ConfigError: with everything that is wrong in either.
     """
-    config, problems = load(file, environ, flags, overlay=overlay)
+    config, problems = load(file, environ, flags, overlay=overlay, runtime=runtime)
     try:
         app = build(config, manager)
     except ConfigError as error:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from fastmock import __version__
 from fastmock.api.errors import ApiError
@@ -16,7 +16,7 @@ from fastmock.app import App, compile_layers
 from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import ModerationPattern, Pattern, Saying
 from fastmock.config.overlay import Overlay
-from fastmock.config.problems import ConfigError, Problem, dotted
+from fastmock.config.problems import ConfigError
 from fastmock.config.schema import json_schema
 from fastmock.responses import ResponseManager
 
@@ -71,8 +71,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
         return 0
     flags: dict[SettingPath, str] = {setting(name): value for name, value in arguments.items() if value is not None}
 
-    def compile_(overlay: Overlay) -> App:
-        return compile_layers(file or (positional if command == "check" else None), environ, flags, overlay=overlay)
+    def compile_(overlay: Overlay, runtime: str = "") -> App:
+        source = file or (positional if command == "check" else None)
+        return compile_layers(source, environ, flags, None, overlay, runtime)
 
     try:
         app = compile_(Overlay())
@@ -124,8 +125,8 @@ def serve_from_python(
         flags[setting("response_manager")] = manager
     given = manager if not isinstance(manager, str) else None
 
-    def compile_(overlay: Overlay) -> App:
-        return compile_layers(config, os.environ, flags, given, overlay)
+    def compile_(overlay: Overlay, runtime: str = "") -> App:
+        return compile_layers(config, os.environ, flags, given, overlay, runtime)
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
@@ -194,7 +195,14 @@ def _said(source: Saying) -> str:
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
-def serve(app: App, compile_: Callable[[Overlay], App], stdout: TextIO, stderr: TextIO) -> int:
+class Compile(Protocol):
+    """Compiles what is configured."""
+
+    def __call__(self, overlay: Overlay, runtime: str = "") -> App:
+        """Compile it under what was changed while the server runs, for a runtime once that is settled."""
+
+
+def serve(app: App, compile_: Compile, stdout: TextIO, stderr: TextIO) -> int:
     """Listen, say so, and serve until told to stop; ``compile_`` gives what a reload serves. Return the exit code."""
     from fastmock.server import granian
     from fastmock.server.listen import ListenError, listen, url
@@ -215,17 +223,12 @@ def serve(app: App, compile_: Callable[[Overlay], App], stdout: TextIO, stderr: 
         granian.preload()
 
     def recompile(overlay: Overlay) -> App:
-        new = compile_(overlay)
-        if name == "robyn" and new.faults.needs_granian:
-            fault, path = new.faults.needs_granian
-            raise ConfigError(
-                [Problem(new.config.where(path), dotted(path), f"{fault!r} takes a restart with granian")]
-            )
+        new = compile_(overlay, name)
         _, better, why = choose(new)
         if better != name:
             new.warnings.append(f"the runtime stays {name} until a restart, which would take {better} ({why})")
         elif name == "robyn" and new.delays_whole and not app.delays_whole:
-            new.warnings.append("whole answers take their time only after a restart")
+            new.warnings.append("whole answers that take time are sent in chunks until a restart")
         return new
 
     workers = settings.workers or len(os.sched_getaffinity(0))

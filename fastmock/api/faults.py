@@ -1,7 +1,7 @@
 """What goes wrong on purpose, put around the saying of answers: which fault, in whose words, and what is told of it."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import translate
 from hashlib import blake2b
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from fastmock.api.findings import Findings, check_regexes
 from fastmock.config.faults import ErrorType, Fault, Status, Strikes
 from fastmock.config.load import Config, SettingPath, describe
 from fastmock.config.model import Server
+from fastmock.config.problems import did_you_mean
 from fastmock.credentials import bare, session_of
 from fastmock.faults.act import Act, Error
 from fastmock.faults.draw import drawer
@@ -28,6 +29,9 @@ SayError = Callable[[errors.ApiError, str], bytes]
 """Writes an error, given with the request's id, as a stream says it in its midst."""
 
 FAULT_HEADER, STATUS_HEADER = "x-fastmock-fault", "x-fastmock-status"
+
+_ASKED = 1  # what the faults are counted by that requests ask for
+_WHEN = tuple(Strikes.model_fields)  # what says when a fault strikes, which a request that asks for one knows
 
 _MOST_READ = 512  # values of those headers that are remembered
 
@@ -68,7 +72,7 @@ class Faults:
         settings = config.settings
         self._tally = tally
         self._headers = settings.server.control_headers
-        self._robyn = settings.server.runtime == "robyn"
+        self._robyn = "robyn" in (config.runtime, settings.server.runtime)
         self._read: dict[tuple[str | None, str | None], _Compiled] = {}
         given: list[tuple[Strikes, SettingPath]] = [(one, ("faults", at)) for at, one in enumerate(settings.faults)]
         self._faults = []
@@ -84,6 +88,7 @@ class Faults:
                 self.needs_granian = self.needs_granian or (compiled.name, path)
                 if self._robyn:
                     findings.error(path, _beyond_robyn(compiled.name))
+        self._warn(given, config, findings)
         simulated = _simulated(settings.server)
         self._faults += map(_compile, simulated)
         known = [Known(_key(place, one), one) for place, one in enumerate((*(one for one, _ in given), *simulated))]
@@ -91,6 +96,21 @@ class Faults:
         self._chooser = Chooser(known, drawer(settings.seed, "faults"), tally)
         self.any = bool(known) or self._headers
         self.takes_time = any(one.act.takes_time for one in self._faults)
+
+    @staticmethod
+    def _warn(given: Sequence[tuple[Strikes, SettingPath]], config: Config, findings: Findings) -> None:
+        """Say what works, but maybe not as meant."""
+        names = {f"{section}.default" for section in ("chat_completions", "completions")}
+        names.update(placed.name for placed in (*config.rules("chat_completions"), *config.rules("completions")))
+        for one, path in given:
+            if one.rule is not None and not any(map(re.compile(translate(one.rule)).match, names)):
+                findings.warn(
+                    (*path, "rule"), f"no pattern has such a name: {one.rule!r}{did_you_mean(one.rule, names)}"
+                )
+        total = sum(one.probability or 0 for one, _ in given)
+        everywhere = all(one.match is None and one.rule is None and one.api_key is None for one, _ in given)
+        if total > 1.000001 and everywhere:
+            findings.warn(("faults",), f"probabilities add up to {total:g}: what is above 1 never comes up")
 
     def strike(self, ask: Ask, answer: Answer, rule: str, say: SayError) -> Answer:
         """Return what becomes of an answer.
@@ -108,17 +128,28 @@ class Faults:
             return answer
         request = ask.request
         assert request is not None  # noqa: S101 - see above
-        fault, key = self._asked_for(request) if self._headers else None, 0
+        fault, key = self._asked_for(request) if self._headers else None, _ASKED
+        if fault is not None:
+            self._tally.count(key, Count.CHOSEN)
         if fault is None:
-            number = self._chooser.choose(request, lambda number: self._fits(number, ask, request, rule), _session)
+            number = self._chooser.choose(
+                request,
+                lambda number: self._fits(number, ask, request, rule),
+                lambda number: self._faults[number].act.applies(answer),
+                _session,
+            )
             if number is None:
                 return answer
             fault, key = self._faults[number], self._keys[number]
         name = fault.name
-        struck = fault.act.strike(answer, _Teller(name, ask, request, answer.request_id, say, self._told(name)))
+
+        def missed() -> None:
+            self._tally.count(key, Count.MISSED)
+
+        teller = _Teller(name, ask, request, answer.request_id, say, self._told(name), missed)
+        struck = fault.act.strike(answer, teller)
         if struck is None:
-            if key:
-                self._tally.count(key, Count.MISSED)
+            missed()
             if self._headers:
                 answer.more += ((FAULT_HEADER, f"{name}; not applicable"),)
             return answer
@@ -133,13 +164,16 @@ class Faults:
 
     def counted(self) -> list[dict[str, object]]:
         """Say of each fault how often it was chosen, by all workers, and how often it then had nothing to strike at."""
+        named = [(fault.name, key) for fault, key in zip(self._faults, self._keys, strict=True)]
+        if self._headers:
+            named.append(("asked for by a header", _ASKED))
         return [
             {
-                "kind": fault.name,
+                "kind": name,
                 "chosen": self._tally.counted(key, Count.CHOSEN),
                 "not_applicable": self._tally.counted(key, Count.MISSED),
             }
-            for fault, key in zip(self._faults, self._keys, strict=True)
+            for name, key in named
         ]
 
     def _told(self, name: str) -> tuple[tuple[str, str], ...]:
@@ -173,7 +207,14 @@ class _Teller:
     """See ``act.Telling``."""
 
     def __init__(
-        self, name: str, ask: Ask, request: Request, request_id: str, say: SayError, more: tuple[tuple[str, str], ...]
+        self,
+        name: str,
+        ask: Ask,
+        request: Request,
+        request_id: str,
+        say: SayError,
+        more: tuple[tuple[str, str], ...],
+        missed: Callable[[], None],
     ) -> None:
         self._name = name
         self._ask = ask
@@ -181,6 +222,7 @@ class _Teller:
         self._request_id = request_id
         self._say = say
         self._more = more
+        self.missed = missed
 
     def refuse(self, error: Error) -> NoReturn:
         """See ``act.Telling``."""
@@ -262,6 +304,8 @@ def _parsed(fault: str | None, status: str | None) -> Strikes:
         given = {"kind": kind}
         for part in filter(None, parts):
             name, _, value = part.partition("=")
+            if name.strip() in _WHEN:
+                raise errors.ApiError(400, f"Invalid '{header}': {name.strip()} is not for one request.", header)
             given[name.strip()] = value.strip()
         if kind == "status" and status is not None:
             given["status"] = status

@@ -13,7 +13,7 @@ from fastmock.api import anthropic, errors
 from fastmock.api.auth import key_of
 from fastmock.api.findings import Findings
 from fastmock.config.limits import Limits, Rates
-from fastmock.credentials import bare
+from fastmock.credentials import bare, key_in
 from fastmock.limits.bucket import DAY, FOR_EVER, MINUTE, PASSED, SECOND, Left, Rate, Unit
 from fastmock.limits.stores import Here, Shared, Store, Table
 from fastmock.wire import Ask, Head, Headers, Reply, Request, Stream
@@ -127,9 +127,11 @@ class RateLimits:
         self._sum = limits.estimate == "sum"
         self.any = any(next(_rates(entry, False), None) for entry in (limits, *limits.per))
         self._store: Store = Here(table, fixed, limits.count_refused)
+        if limits.store is not None and not self.any:
+            findings.warn(("limits", "store"), "has no effect, for nothing is limited")
         if limits.store is not None:
             try:
-                self._store = Shared(limits.store, fixed, limits.count_refused)
+                self._store = Shared(limits.store, table, fixed, limits.count_refused)
             except ImportError:
                 findings.error(("limits", "store"), "needs the extra: pip install 'fastmock[redis]'")
             except ValueError as error:
@@ -175,14 +177,16 @@ class RateLimits:
         )
         place, entry = next(fits, (-1, self._limits))
         rates = tuple(_rates(entry, self._limits.quantize))
-        hashed = blake2b(f"{place}:{rates}:{api_key}".encode(errors="replace"), digest_size=8).digest()
+        hashed = blake2b(
+            f"{place}:{self._limits.algorithm}:{rates}:{api_key}".encode(errors="replace"), digest_size=8
+        ).digest()
         if not rates:
             return None
         prepared = self._prepared.get(rates)
         if prepared is None:  # they are as many as the configuration has
             prepared = self._prepared[rates] = _prepare(rates)
         known = _Known(int.from_bytes(hashed, "big") or 1, rates, *prepared)
-        if sent:
+        if sent and key_in(request.headers, "authorization"):  # else another header tells who asks
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[sent, model] = known

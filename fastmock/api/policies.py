@@ -1,8 +1,9 @@
 """What is done to every answer before it is sent, whichever endpoint says it."""
 
 from collections.abc import Callable
+from typing import Any
 
-from fastmock.api import errors
+from fastmock.api import checks, errors
 from fastmock.api.faults import Answer, Faults, SayError
 from fastmock.api.limits import RateLimits
 from fastmock.config.limits import Overload
@@ -13,6 +14,11 @@ from fastmock.wire import Ask, Reply, Request, model_of
 Endpoint = Callable[[Request, str], Answer]
 
 _UNLIMITED = ("models", "other")  # the endpoints that no limit counts
+
+
+def _body(request: Request) -> dict[str, Any]:
+    """Return what was posted; it has been read once, but only here is it needed again."""
+    return checks.parse(request.body) if request.method == "POST" and request.body else {}
 
 
 class Policies:
@@ -60,7 +66,7 @@ class Policies:
 
         def answered(request: Request, unique: str) -> Answer:
             answer = endpoint(request, unique)
-            ask = Ask(unique, {}, model_of(answer))
+            ask = Ask(unique, _body(request), model_of(answer))
             ask.endpoint = kind
             ask.prompt_tokens = answer.prompt_tokens if isinstance(answer, Reply) else 0
             ask.request = request

@@ -40,6 +40,8 @@ class Placed(NamedTuple):
 class Config:
     """Settings and where they came from, and the rules that were added while the server runs.
 
+    ``runtime`` is the one that serves, once that is settled.
+
     ``file`` is None when nothing but defaults, environment and flags was used; ``origins`` maps a path to the flag
     or variable that set it; ``form`` says what the file is where it is another program's.
     """
@@ -50,6 +52,7 @@ class Config:
     warnings: tuple[str, ...] = ()
     form: str = ""
     added: tuple[Added, ...] = ()
+    runtime: str = ""
     _documents: dict[str, tuple[Any, Path]] = field(default_factory=dict)
 
     def where(self, path: SettingPath) -> str:
@@ -66,9 +69,7 @@ class Config:
         configuration in their order.
         """
         added = [
-            Placed(one.pattern.name or one.id, (one.at,), one.pattern)
-            for one in self.added
-            if one.section == section
+            Placed(one.pattern.name or one.id, (one.at,), one.pattern) for one in self.added if one.section == section
         ]
         patterns: list[Pattern | ModerationPattern] = getattr(self.settings.responses, section).patterns
         written = [
@@ -119,6 +120,7 @@ def load(
     flags: Mapping[SettingPath, Any],
     directory: Path = Path(),
     overlay: Overlay | None = None,
+    runtime: str = "",
 ) -> tuple[Config, list[Problem]]:
     """Lay the layers over each other and validate them.
 
@@ -129,6 +131,7 @@ def load(
         flags: what the command line gave, by path.
         directory: where ``DEFAULT_FILES`` are looked for.
         overlay: what was changed while the server runs; it wins over all others.
+        runtime: the runtime that serves, once that is settled.
 
     Returns:
         The configuration and everything wrong with it. Where something is wrong, the configuration lacks the wrong
@@ -158,10 +161,10 @@ def load(
             for detail in details:
                 where = Config(Settings(), path, origins).where(detail["loc"])
                 problems.append(Problem(where, dotted(_written(detail)), describe(detail)))
-            for loc in reversed(dict.fromkeys(detail["loc"] for detail in details)):  # so that indexes stay true
+            for loc in reversed(dict.fromkeys(_written(detail) for detail in details)):  # so that indexes stay true
                 data = _prune(data, loc)
         else:
-            return Config(settings, path, origins, tuple(warnings), form, overlay.rules), problems
+            return Config(settings, path, origins, tuple(warnings), form, overlay.rules, runtime), problems
 
 
 def _leaves(patch: Mapping[str, Any], at: SettingPath = ()) -> Iterator[SettingPath]:

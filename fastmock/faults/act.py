@@ -5,7 +5,7 @@ count, and they are the same in every dialect.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
@@ -38,6 +38,9 @@ class Telling(Protocol):
     def event(self, error: Error) -> bytes:
         """Return an error as a stream says it in its midst."""
 
+    def missed(self) -> None:
+        """Say that a place was not reached, which for a time shows only on the way."""
+
 
 S = TypeVar("S", bound=Strikes)
 
@@ -56,9 +59,21 @@ class Act(ABC, Generic[S]):
     def __init__(self, settings: S) -> None:
         self._settings = settings
 
+    def applies(self, answer: Answer) -> bool:
+        """Return whether an answer is of the kind that it strikes at; only such are counted."""
+        return True
+
     @abstractmethod
     def strike(self, answer: Answer, telling: Telling) -> Answer | None:
         """Return what becomes of an answer; None where the fault has nothing there to strike at."""
+
+
+class OfStreams(Act[S]):
+    """One that strikes at streams alone."""
+
+    def applies(self, answer: Answer) -> bool:
+        """See Act."""
+        return is_stream(answer)
 
 
 class Events:
@@ -99,11 +114,19 @@ class Events:
 
         return _like(answer, Stream(answer.head, answer.request_id, dues, cut, len(frames), failed))
 
-    def until(self, place: Place, last: bytes = b"", ending: Ending = "whole", hangs: bool = False) -> Stream | None:
+    def until(
+        self,
+        place: Place,
+        missed: Callable[[], None],
+        last: bytes = b"",
+        ending: Ending = "whole",
+        hangs: bool = False,
+    ) -> Stream | None:
         """Return the stream up to a place, and then ``last``; None where it ends before.
 
         Args:
             place: where.
+            missed: called where a place in time turns out not to be reached.
             last: what comes then.
             ending: how it ends.
             hangs: whether it does not end, but stands still.
@@ -126,6 +149,7 @@ class Events:
                     break
                 yield (due := following)
             else:
+                missed()
                 return
             stream.ending = ending
             yield due + tail

@@ -18,6 +18,12 @@ _OF_DELTAS = b"function_call_arguments.delta"
 class BreaksArguments(Act[BrokenToolArguments]):
     """See the module."""
 
+    def applies(self, answer: Answer) -> bool:
+        """See Act."""
+        if not isinstance(answer, Reply):
+            return True  # it shows only when it is taken apart
+        return any(name in answer.body for name in (b'"arguments":"', b'"partial_json":"'))
+
     def strike(self, answer: Answer, telling: Telling) -> Answer | None:
         """See Act."""
         if not is_stream(answer):

@@ -1,10 +1,10 @@
 """``cut``: a stream ends too early, as if it were complete, or with its connection."""
 
 from fastmock.config.faults import Cut
-from fastmock.faults.act import Act, Answer, Events, Telling, is_stream
+from fastmock.faults.act import Answer, Events, OfStreams, Telling, is_stream
 
 
-class Cuts(Act[Cut]):
+class Cuts(OfStreams[Cut]):
     """See the module."""
 
     def __init__(self, settings: Cut) -> None:
@@ -15,4 +15,6 @@ class Cuts(Act[Cut]):
         """See Act."""
         if not is_stream(answer):
             return None
-        return Events(answer).until(self._settings.after, ending="whole" if self._settings.clean else "closed")
+        return Events(answer).until(
+            self._settings.after, telling.missed, ending="whole" if self._settings.clean else "closed"
+        )

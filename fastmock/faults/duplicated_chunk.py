@@ -1,10 +1,10 @@
 """``duplicated_chunk``: a chunk of a stream comes twice."""
 
 from fastmock.config.faults import DuplicatedChunk
-from fastmock.faults.act import Act, Answer, Events, Telling, is_stream
+from fastmock.faults.act import Answer, Events, OfStreams, Telling, is_stream
 
 
-class Repeats(Act[DuplicatedChunk]):
+class Repeats(OfStreams[DuplicatedChunk]):
     """See the module."""
 
     def strike(self, answer: Answer, telling: Telling) -> Answer | None:

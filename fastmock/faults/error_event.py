@@ -1,10 +1,10 @@
 """``error_event``: a stream goes on with an error, and ends."""
 
 from fastmock.config.faults import ErrorEvent
-from fastmock.faults.act import Act, Answer, Error, Events, Telling, is_stream
+from fastmock.faults.act import Answer, Error, Events, OfStreams, Telling, is_stream
 
 
-class SaysError(Act[ErrorEvent]):
+class SaysError(OfStreams[ErrorEvent]):
     """See the module."""
 
     def strike(self, answer: Answer, telling: Telling) -> Answer | None:
@@ -13,4 +13,4 @@ class SaysError(Act[ErrorEvent]):
             return None
         settings = self._settings
         error = Error(settings.status, None, settings.message, settings.type, settings.code)
-        return Events(answer).until(settings.after, telling.event(error))
+        return Events(answer).until(settings.after, telling.missed, telling.event(error))

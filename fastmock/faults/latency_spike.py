@@ -7,6 +7,10 @@ from fastmock.faults.act import Act, Answer, Telling
 class TakesLonger(Act[LatencySpike]):
     """See the module."""
 
+    def applies(self, answer: Answer) -> bool:
+        """See Act."""
+        return answer.dues is not None
+
     def strike(self, answer: Answer, telling: Telling) -> Answer | None:
         """See Act."""
         if answer.dues is None:

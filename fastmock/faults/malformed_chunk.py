@@ -1,10 +1,10 @@
 """``malformed_chunk``: a chunk of a stream is no JSON, for half of it is lacking."""
 
 from fastmock.config.faults import MalformedChunk
-from fastmock.faults.act import Act, Answer, Events, Telling, is_stream
+from fastmock.faults.act import Answer, Events, OfStreams, Telling, is_stream
 
 
-class Malforms(Act[MalformedChunk]):
+class Malforms(OfStreams[MalformedChunk]):
     """See the module."""
 
     def strike(self, answer: Answer, telling: Telling) -> Answer | None:

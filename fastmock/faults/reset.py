@@ -9,10 +9,14 @@ class Resets(Act[Reset]):
 
     only_granian = True
 
+    def applies(self, answer: Answer) -> bool:
+        """See Act."""
+        return self._settings.after is None or is_stream(answer)
+
     def strike(self, answer: Answer, telling: Telling) -> Answer | None:
         """See Act."""
         if self._settings.after is None:
             reply = bodiless(answer)
             reply.ending = "reset"
             return reply
-        return Events(answer).until(self._settings.after, ending="reset") if is_stream(answer) else None
+        return Events(answer).until(self._settings.after, telling.missed, ending="reset") if is_stream(answer) else None

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from fastmock.config.faults import Stall
-from fastmock.faults.act import Act, Answer, Events, Telling, is_stream
+from fastmock.faults.act import Answer, Events, OfStreams, Telling, is_stream
 
 
-class Stalls(Act[Stall]):
+class Stalls(OfStreams[Stall]):
     """See the module."""
 
     takes_time = True
@@ -22,14 +22,17 @@ class Stalls(Act[Stall]):
         place, pause = self._settings.after, self._settings.for_
         events = Events(answer)
         if pause is None:
-            return events.until(place, hangs=True)
+            return events.until(place, telling.missed, hangs=True)
         before = events.reaches(place)
         if before is None:
             return None
 
         def dues() -> Iterator[float]:
+            stalled = False
             for number, due in enumerate(events.dues):
                 stalled = due > place.time if place.time is not None else number >= before
                 yield due + pause if stalled else due
+            if not stalled:
+                telling.missed()
 
         return events.stream(events.frames, dues())

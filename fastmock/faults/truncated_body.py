@@ -12,6 +12,10 @@ class Truncates(Act[TruncatedBody]):
         super().__init__(settings)
         self.only_granian = not settings.clean
 
+    def applies(self, answer: Answer) -> bool:
+        """See Act."""
+        return not is_stream(answer)
+
     def strike(self, answer: Answer, telling: Telling) -> Answer | None:
         """See Act."""
         if is_stream(answer) or not isinstance(answer, Reply):

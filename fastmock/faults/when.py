@@ -60,7 +60,11 @@ class Chooser:
         self._clock = clock
 
     def choose(
-        self, request: Request, fits: Callable[[int], bool], session: Callable[[Request], int] = lambda _: 0
+        self,
+        request: Request,
+        fits: Callable[[int], bool],
+        applies: Callable[[int], bool] = lambda _: True,
+        session: Callable[[Request], int] = lambda _: 0,
     ) -> int | None:
         """Return the number of the fault; None where all goes well.
 
@@ -70,6 +74,7 @@ class Chooser:
         Args:
             request: what is answered.
             fits: whether the fault of a number may strike at it.
+            applies: whether its answer is of the kind that the fault strikes at; no other is counted.
             session: the number of its session; each is counted by itself.
         """
         drawn: float | None = None
@@ -80,6 +85,8 @@ class Chooser:
             if not fits(number):
                 continue
             counts = settings.every_nth is not None or settings.skip_first or settings.times is not None
+            if counts and not applies(number):
+                continue
             own = of_session(key, session(request)) if counts else key
             if settings.every_nth is not None or settings.skip_first:
                 counted = self._tally.count(own, Count.SEEN) - settings.skip_first

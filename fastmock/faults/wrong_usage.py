@@ -13,6 +13,10 @@ _tokens = re.compile(rb'("(?:completion|output)_tokens":)(\d+)').subn
 class Miscounts(Act[WrongUsage]):
     """See the module."""
 
+    def applies(self, answer: Answer) -> bool:
+        """See Act."""
+        return not isinstance(answer, Reply) or _tokens(b"", answer.body)[1] > 0
+
     def strike(self, answer: Answer, telling: Telling) -> Answer | None:
         """See Act."""
         if not is_stream(answer):

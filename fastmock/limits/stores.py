@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from fastmock.limits.bucket import BEGIN, FOR_EVER, PASSED, Rate, Verdict, take
+from fastmock.limits.bucket import BEGIN, FOR_EVER, PASSED, SECOND, Rate, Verdict, take
 
 _PATIENCE = 0.25  # seconds to wait for the shared store before requests go on without it
 _RETRY = 0.5  # seconds between looks at whether it is back
@@ -27,6 +27,9 @@ class Table(Protocol):
 
     lock: AbstractContextManager[Any]
     known: dict[int, "memoryview[int]"]
+
+    def turn(self, gone: bool) -> bool:
+        """Note whether the shared store is gone; return whether no other worker has noted the same."""
 
     def find(self, key: int, now: int) -> "memoryview[int]":
         """Return the entry under a key."""
@@ -48,6 +51,11 @@ class Here:
             entry = table.known.get(key)
             if entry is None or entry[0] != key:
                 entry = table.find(key, now)
+            if self._fixed:  # windows are minutes and days of the clock
+                clock = time.time_ns() // 1000
+                verdict, full = take(rates, entry, estimates, actuals, clock, True, self._count_refused)
+                entry[1] = now + full - clock
+                return verdict
             # What ``bucket.take`` does where a bucket lets it through, as it nearly always does: here and in one round
             # that takes 1.7 µs instead of 4.
             left = []
@@ -55,7 +63,7 @@ class Here:
             for (_, limit, period, burst, _), estimate, actual in zip(rates, estimates, actuals, strict=True):
                 value = entry[place]
                 before = value - now if value > now else 0
-                if self._fixed or period == FOR_EVER or before + estimate * period // limit > burst:
+                if period == FOR_EVER or before + estimate * period // limit > burst:
                     break
                 reset = before + actual * period // limit
                 left.append(((burst - reset) * limit // period if reset < burst else 0, reset))
@@ -69,7 +77,7 @@ class Here:
                     entry[place] = now + reset
                     place += 1
                 return PASSED, 0, left
-            verdict, entry[1] = take(rates, entry, estimates, actuals, now, self._fixed, self._count_refused)
+            verdict, entry[1] = take(rates, entry, estimates, actuals, now, False, self._count_refused)
         return verdict
 
 
@@ -84,6 +92,8 @@ local values = {}
 for at = 1, #kept, 2 do values[tonumber(kept[at])] = tonumber(kept[at + 1]) end
 local rates, refused, wait = (#ARGV - 2) / 6, 0, 0
 local function arg(rate, at) return tonumber(ARGV[2 + (rate - 1) * 6 + at]) end
+-- Numbers here are exact up to 2^53: a window is told from the last million only.
+local function window_of(period) return math.floor(now / period) % 1048576 end
 local function counted(value, window) return math.floor(value / 4294967296) == window and value % 4294967296 or 0 end
 for rate = 1, rates do
   local value, limit, period, burst, wanted = values[rate] or 0, arg(rate, 1), arg(rate, 2), arg(rate, 3), arg(rate, 5)
@@ -93,8 +103,7 @@ for rate = 1, rates do
   elseif not fixed then
     needs = math.max(0, math.max(value, now) - now + math.floor(wanted * period / limit) - burst)
   else
-    local window = math.floor(now / period)
-    if counted(value, window) + wanted > limit then needs = (window + 1) * period - now end
+    if counted(value, window_of(period)) + wanted > limit then needs = period - now % period end
   end
   if needs > 0 then
     if refused == 0 then refused = rate end
@@ -114,10 +123,10 @@ for rate = 1, rates do
     remaining, reset = math.max(0, math.floor((burst - (after - now)) * limit / period)), after - now
     if refused > 0 then after = math.min(after, math.max(value, now + burst)) end
   else
-    local window = math.floor(now / period)
+    local window = window_of(period)
     local count = math.min(counted(value, window) + taken, 4294967295)
     after = window * 4294967296 + count
-    remaining, reset = math.max(0, limit - count), (window + 1) * period - now
+    remaining, reset = math.max(0, limit - count), period - now % period
   end
   redis.call('HSET', KEYS[1], rate, string.format('%.0f', after))
   lasts = math.max(lasts, reset)
@@ -132,7 +141,7 @@ return answer
 class Shared:
     """The store of several machines. While it cannot be reached requests go on without limits."""
 
-    def __init__(self, url: str, fixed: bool, count_refused: bool) -> None:
+    def __init__(self, url: str, table: Table, fixed: bool, count_refused: bool) -> None:
         """``url``: see ``limits.store``; nothing is connected before it is asked.
 
         Raises:
@@ -151,6 +160,7 @@ class Shared:
         )
         self._script: Any = self._client.register_script(_SCRIPT)
         self._failure: type[Exception] = redis.RedisError
+        self._table = table
         self._flags = [int(fixed), int(count_refused)]
         self._gone = False
         self._leaving = threading.Lock()
@@ -175,15 +185,17 @@ class Shared:
             if self._gone:
                 return
             self._gone = True
-        _LOG.warning("limits are not in force: their store cannot be asked (%s)", error)
+        if self._table.turn(True):
+            _LOG.warning("limits are not in force: their store cannot be asked (%s)", error)
         threading.Thread(target=self._await, name="limits", daemon=True).start()
 
     def _await(self) -> None:
         while self._gone:
             time.sleep(_RETRY)
             try:
-                self._client.ping()
-            except self._failure:
+                self._script(keys=["fastmock:limit:probe"], args=[0, 0, 1, SECOND, SECOND, 1, 1, 1])
+            except self._failure:  # also of one that answers, but takes nothing
                 continue
             self._gone = False
-            _LOG.warning("limits are in force again: their store is back")
+            if self._table.turn(False):
+                _LOG.warning("limits are in force again: their store is back")

@@ -31,7 +31,9 @@ LABELS = GATE + 4 + 2 * TICKETS
 LABELS_SIZE, MOST_COUNTS, MOST_TIMES = 32, 1024, 256
 RESTARTS = LABELS + 2 + (MOST_COUNTS + MOST_TIMES) * LABELS_SIZE
 """The place of how many workers have been replaced; the parent alone writes it."""
-_SHARED = RESTARTS + 1  # numbers before the first row
+STORE_GONE = RESTARTS + 1
+"""The place of whether the store of limits that several machines share is gone."""
+_SHARED = STORE_GONE + 1  # numbers before the first row
 
 _PERIOD = 5.0  # seconds that one histogram of lateness covers
 _PERIODS = 12  # a minute

@@ -7,7 +7,7 @@ import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
-from fastmock.state.block import BUCKETS, ENTRY, MOST_BUCKETS, Share
+from fastmock.state.block import BUCKETS, ENTRY, MOST_BUCKETS, STORE_GONE, Share
 
 _TRIES = 16  # places that an entry may be at
 _MOST_KNOWN = 4096  # entries whose places a worker remembers
@@ -32,6 +32,13 @@ class Buckets:
     def _joined(self) -> None:
         self.known.clear()
         self.lock = threading.Lock() if self._share.alone else self._share.lock
+
+    def turn(self, gone: bool) -> bool:
+        """Note whether the store of several machines is gone; return whether no other worker has noted the same."""
+        with self._share.lock:
+            before = bool(self._share.numbers[STORE_GONE])
+            self._share.numbers[STORE_GONE] = gone
+            return before != gone
 
     def find(self, key: int, now: int) -> "memoryview[int]":
         """Return an entry; make it where there is none.
