@@ -162,6 +162,16 @@ def test_routing(call, method, path, status, code):
         assert "allow" in dict(reply.more)
 
 
+@pytest.mark.parametrize("mode", ["bearer", "sk"])
+def test_what_another_header_let_in_lets_nobody_else_in(call, mode):
+    post = call({"auth": {"mode": mode}})
+    body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
+    basic = {"authorization": "Basic zzz"}
+    assert post("/v1/messages", body, headers=basic | {"x-api-key": "sk-good"}).head.status == 200
+    assert post("/v1/chat/completions", body, headers=basic).head.status == 401
+    assert post("/v1/messages", body, headers=basic).head.status == 401
+
+
 @pytest.mark.parametrize("value", [None, "", "Bearer", "Bearer  ", "Basic abc", "sk-test"])
 def test_a_bearer_token_must_be_there(call, value):
     headers = {} if value is None else {"authorization": value}

@@ -6,7 +6,7 @@ from hmac import compare_digest
 
 from fastmock.api import anthropic, errors
 from fastmock.config.model import Auth
-from fastmock.credentials import bare, key_in
+from fastmock.credentials import CREDENTIALS, bare, key_in
 from fastmock.wire import Request
 
 Guard = Callable[[Request], None]
@@ -21,20 +21,23 @@ def authorizer(settings: Auth) -> Guard | None:
     keys = [key.encode() for key in settings.keys]
     accepted: set[str | None] = set()  # what was sent before and was right: a client sends the same key again and again
 
+    def remember(value: str | None) -> None:
+        """Accept a header again that has a key itself; beside one that has none another header may have let in."""
+        if value and CREDENTIALS["authorization"](value) is not None and len(accepted) < _MOST_ACCEPTED:
+            accepted.add(value)
+
     def bearer(request: Request) -> None:
         value = request.authorization = request.headers.get("authorization")
         if value not in accepted:
             key_of(request)
-            if value and len(accepted) < _MOST_ACCEPTED:
-                accepted.add(value)
+            remember(value)
 
     def secret(request: Request) -> None:
         value = request.authorization = request.headers.get("authorization")
         if value not in accepted:
             if not _secret_form(bare(key := key_of(request))):
                 raise errors.wrong_key(key)
-            if value and len(accepted) < _MOST_ACCEPTED:
-                accepted.add(value)
+            remember(value)
 
     def one_of_keys(request: Request) -> None:
         key = key_of(request)
