@@ -409,9 +409,20 @@ def test_what_the_runtime_cannot_do_is_told(serve):
     status, told = server.control("PUT", "config", {"faults": [{"kind": "reset"}]})
     assert status == 400
     assert "granian" in told["error"]["message"]
-    status, told = server.control("POST", "rules", rule("x", "y", latency={"ttft": 50}))
+    status, told = server.control("POST", "rules", rule("x", "y", latency={"ttft": 150}))
     assert status == 200
-    assert any("after a restart" in warning for warning in told["warnings"])
+    assert any("sent in chunks until a restart" in warning for warning in told["warnings"])
+    start = time.monotonic()
+    assert post(server, "x") == "y"
+    assert time.monotonic() - start > 0.15
+    assert server.control("PUT", "config", {"server": {"control_headers": True}})[0] == 200
+    refused = httpx.post(server.url + PATH, json=chat("z"), headers=KEY | {"x-fastmock-fault": "hang"})
+    assert refused.status_code == 400
+    for stream in (True, False):
+        start = time.monotonic()
+        slow = KEY | {"x-fastmock-fault": "slow_first_token; for=200ms"}
+        httpx.post(server.url + PATH, json=chat("z", stream=stream), headers=slow).raise_for_status()
+        assert time.monotonic() - start > 0.2
 
 
 @integration

@@ -6,12 +6,15 @@ from collections import Counter
 import orjson
 import pytest
 
+from fastmock.app import build
 from fastmock.config.faults import FAULTS, Status, Window, seconds
+from fastmock.config.load import load
 from fastmock.config.problems import ConfigError
 from fastmock.faults.registry import ACTS
 from fastmock.faults.when import Chooser, Known
 from fastmock.server.runtime import choose
-from fastmock.wire import Request
+from fastmock.timing.pace import UNCOUNTED, Pacer
+from fastmock.wire import Reply, Request
 
 from .conftest import KEY, ROOT, make_app
 
@@ -234,3 +237,95 @@ def test_the_page_has_every_fault_and_what_each_runtime_can_do():
         unclean = "clean" in settings.model_fields
         wanted = "partly" if unclean or kind == "stall" else "no" if act.only_granian else "yes"
         assert row[0].split("|")[-3].strip().partition(",")[0] == wanted, row[0]
+
+
+def text_of(answer):
+    """Return what a stream says in the end."""
+    if isinstance(answer, Reply):
+        return answer.body.decode()
+    pacer, text = Pacer(answer.dues, answer.cut, 0.0, UNCOUNTED), b""
+    while pacer.due is not None:
+        text += pacer.take(pacer.due)
+    return text.decode()
+
+
+def health(post):
+    return orjson.loads(post("/health", method="GET").body)["faults"]
+
+
+@pytest.mark.parametrize("when", [{"times": 1}, {"skip_first": 1, "times": 1}, {"every_nth": 2, "times": 1}])
+def test_only_what_it_can_strike_at_is_counted(call, when):
+    post = call({"faults": [{"kind": "cut", "after": 1} | when]})
+    for _ in range(3):
+        assert post(PATH, HELLO).head.status == 200  # which cannot be cut
+    streams = [post(PATH, HELLO | {"stream": True}) for _ in range(2 if len(when) > 1 else 1)]
+    assert "[DONE]" not in text_of(streams[-1])
+    assert all("[DONE]" in text_of(stream) for stream in streams[:-1])
+    assert health(post) == [{"kind": "cut", "chosen": 1, "not_applicable": 0}]
+
+
+def test_what_had_nothing_to_strike_at_is_counted(call):
+    post = call({"server": {"control_headers": True}, "faults": [{"kind": "cut", "probability": 1}]})
+    post(PATH, HELLO)
+    asked = KEY | {"x-fastmock-fault": "cut"}
+    assert dict(post(PATH, HELLO, headers=asked).more)["x-fastmock-fault"] == "cut; not applicable"
+    assert health(post) == [
+        {"kind": "cut", "chosen": 1, "not_applicable": 1},
+        {"kind": "asked for by a header", "chosen": 1, "not_applicable": 1},
+    ]
+
+
+@pytest.mark.parametrize("fault", ["cut; after=1m", "stall; after=1m; for=1s"])
+def test_a_time_that_is_not_reached_is_counted(call, fault):
+    post = call({"server": {"control_headers": True}, "latency": {"ttft": 1, "itl": 1}})
+    stream = post(PATH, HELLO | {"stream": True}, headers=KEY | {"x-fastmock-fault": fault})
+    assert "[DONE]" in text_of(stream)
+    assert health(post)[-1]["not_applicable"] == 1
+
+
+@pytest.mark.parametrize("part", ["probability=0", "times=1", "every_nth=2", "rule=x", "window=1m"])
+def test_a_request_says_what_but_not_when(call, part):
+    post = call({"server": {"control_headers": True}})
+    refused = post(PATH, HELLO, headers=KEY | {"x-fastmock-fault": f"status; status=503; {part}"})
+    assert refused.head.status == 400
+    assert "is not for one request" in refused.body.decode()
+
+
+def test_what_cannot_be_as_meant_is_said(tmp_path):
+    faults = [
+        {"kind": "cut", "rule": "wether"},
+        {"kind": "cut", "probability": 0.8},
+        {"kind": "status", "status": 500, "probability": 0.7},
+    ]
+    patterns = [{"name": "weather", "match": {}, "content": "x"}]
+    config = {"faults": faults, "responses": {"chat_completions": {"patterns": patterns}}}
+    warnings = " ".join(make_app(config, tmp_path).warnings)
+    assert "faults[0].rule: no pattern has such a name: 'wether'; did you mean 'weather'?" in warnings
+    config = {"faults": faults[1:], "limits": {"store": "redis://127.0.0.1:1"}}
+    warnings = " ".join(make_app(config, tmp_path).warnings)
+    assert "probabilities add up to 1.5" in warnings
+    assert "limits.store: has no effect, for nothing is limited" in warnings
+
+
+def test_embeddings_are_matched_by_what_they_say(call):
+    match = {"endpoint": "embeddings", "user": "bob"}
+    post = call({"faults": [{"kind": "status", "status": 503, "match": match}]})
+    body = {"model": "text-embedding-3-small", "input": "x"}
+    assert post("/v1/embeddings", body).head.status == 200
+    assert post("/v1/embeddings", body | {"user": "bob"}).head.status == 503
+
+
+def test_what_the_runtime_that_serves_cannot_do_is_refused():
+    loaded, problems = load({"server": {"control_headers": True}}, {}, {}, runtime="robyn")
+    assert problems == []
+    app = build(loaded)
+    request = Request("POST", PATH, KEY | {"x-fastmock-fault": "hang"}, orjson.dumps(HELLO))
+    assert app.handle(request).head.status == 400
+    loaded, _ = load({"faults": [{"kind": "hang"}]}, {}, {}, runtime="robyn")
+    with pytest.raises(ConfigError, match="Robyn cannot do 'hang'"):
+        build(loaded)
+
+
+def test_an_error_is_told_once():
+    _, problems = load({"faults": [{"kind": "status", "status": 500, "times": 0}]}, {}, {})
+    assert len(problems) == 1
