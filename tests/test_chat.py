@@ -223,3 +223,33 @@ def test_streaming_off_says_so(call):
     refused = post(PATH, HELLO | {"stream": True})
     assert refused.head.status == 400
     assert b"streaming.enabled" in refused.body
+
+
+@pytest.mark.parametrize(
+    ("parameters", "arguments"),
+    [({}, {}), (None, {}), ({"properties": {"a": {"const": 1}}, "required": ["a"]}, {"a": 1})],
+)
+def test_arguments_are_an_object(call, parameters, arguments):
+    function = {"name": "f"} | ({} if parameters is None else {"parameters": parameters})
+    body = HELLO | {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
+    message = orjson.loads(call()(PATH, body).body)["choices"][0]["message"]
+    assert orjson.loads(message["tool_calls"][0]["function"]["arguments"]) == arguments
+
+
+def test_a_tool_that_takes_no_object_is_refused(call):
+    function = {"name": "f", "parameters": {"type": "string"}}
+    body = HELLO | {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
+    reply = call()(PATH, body)
+    error = orjson.loads(reply.body)["error"]
+    assert (reply.head.status, error["param"]) == (400, "tools[0].function.parameters")
+    assert 'type: "object"' in error["message"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_ends_in_its_text_calls_nothing(call, stream):
+    said = {"content": "Let me see.", "tool_calls": [{"name": "f", "arguments": {}}]}
+    post = call({"responses": {"chat_completions": {"patterns": [{"match": {}, **said}]}}})
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    body = post(PATH, HELLO | {"tools": tools, "stop": [" me"], "stream": stream}).body
+    assert b"tool_calls" not in body
+    assert b'"finish_reason":"stop"' in body

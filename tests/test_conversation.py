@@ -267,6 +267,15 @@ def test_wrong_conditions(match, message):
     assert "patterns[0].match" in shown
 
 
+def test_only_what_differs_is_named_and_no_credential(call):
+    match = {"headers": {"x-team": "a*", "authorization": "Bearer sk-b*"}, "metadata": {"run": "n*", "k": "v"}}
+    post = call(rules({"name": "r", "match": match, "content": "x"}, server={"control_headers": True}))
+    body = HELLO | {"metadata": {"run": "nightly"}}
+    [(_, said)] = post(PATH, body, headers={"authorization": "Bearer sk-secret", "x-team": "alpha"}).more
+    expected = "headers: authorization is [redacted], not [redacted]; metadata: k is None, not 'v'"
+    assert said == f"{MISS} r: {expected}"
+
+
 def test_the_nearest_of_many(tmp_path):
     many = [{"name": f"r{n}", "match": {"content_regex": f"topic {n}$"}, "content": "x"} for n in range(1000)]
     many.append({"name": "nearer", "match": {"model": "gpt-*", "content": "topic 1001"}, "content": "x"})

@@ -189,6 +189,9 @@ def test_stored_completions(server, client):
     deleted = client.chat.completions.delete(made[0])
     assert (deleted.id, deleted.deleted) == (made[0], True)
     assert made[0] not in {item.id for item in client.chat.completions.list(limit=100)}
+    for call in (client.chat.completions.retrieve, client.chat.completions.delete):
+        with pytest.raises(openai.NotFoundError):  # it was made, and is gone
+            call(made[0])
     plausible = client.chat.completions.retrieve("chatcmpl-never-made")
     assert plausible.id == "chatcmpl-never-made"
 

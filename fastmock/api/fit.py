@@ -23,6 +23,7 @@ from fastmock.wire import NO_RULE, Answer, Ask, Demands, TokenProb, Tool, ToolCa
 
 _LONGEST_KEPT = 64 * 1024  # bytes of a schema that is kept compiled
 _VARIANTS = 8  # values that are made up for one schema: few, so that they are soon all ready
+_SHAPES = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"}  # one of which says what a value is
 _MADE_TOKENS = 12  # of a text where no schema says more
 
 _OTHERS = [b" the", b",", b" of", b" to", b" and", b" in", b" is", b" it", b" you", b" that", b" was", b" for", b" on"]
@@ -149,9 +150,14 @@ class Fitter:
         if tool.schema is None:
             return ToolCall(id_, tool.name, lorem(_MADE_TOKENS, self._seed, str(_variant(ask) + place)), custom=True)
         kind = "functions" if ask.demands and ask.demands.legacy else "tools"
-        schema = checks.as_json(tool.schema, kind)
+        shape = tool.schema
+        if isinstance(shape, dict) and not _SHAPES & shape.keys():
+            shape = {"type": "object", **shape}  # as arguments always are
+        schema = checks.as_json(shape, kind)
         try:
             made = _compiled(schema).make(self._random(ask, schema, place))
+            if not isinstance(made, dict):
+                raise SchemaError((), "schema must be a JSON Schema of 'type: \"object\"'")
         except SchemaError as error:
             numbers = (number for number, one in enumerate(ask.demands.tools if ask.demands else ()) if one is tool)
             inner = ".function" if kind == "tools" else ""
@@ -211,10 +217,10 @@ def _variant(ask: Ask) -> int:
 
 
 def _ended(answer: Answer, stops: Sequence[str]) -> Answer:
-    """Return the answer as it is before the first of the texts that end it."""
+    """Return the answer as it is before the first of the texts that end it: calls would have come after it."""
     text = answer.text or ""
     places = [(place, stop) for stop in stops if (place := text.find(stop)) >= 0]
     if not places:
         return answer
     place, stop = min(places)
-    return replace(answer, text=text[:place], finish_reason="stop", stop=stop)
+    return replace(answer, text=text[:place], calls=(), finish_reason="stop", stop=stop)

@@ -63,7 +63,7 @@ class StoredCompletions:
     def delete(self, request: Request, unique: str) -> Reply:
         """Delete one."""
         id_ = _id(request)
-        if not self._store.delete(_KIND, id_) and self._strict:
+        if not self._store.delete(_KIND, id_) and (self._strict or self._store.deleted(_KIND, id_)):
             raise errors.no_such_completion(id_)
         return self._reply({"object": "chat.completion.deleted", "id": id_, "deleted": True}, unique)
 
@@ -80,7 +80,7 @@ class StoredCompletions:
         kept = self._store.get(_KIND, id_)
         if kept is not None:
             return kept
-        if self._strict:
+        if self._strict or self._store.deleted(_KIND, id_):
             raise errors.no_such_completion(id_)
         return Kept(_KIND, id_, "gpt-4o", orjson.dumps(_plausible(id_)), b'[{"role":"user","content":"Hello"}]')
 

@@ -523,7 +523,9 @@ class PerModel(Section):
     latency: Latency | None = Field(None, description="As `latency`, for these models.")
     output: Output | None = Field(None, description="As `output`, for these models.")
     context_window: int | None = Field(
-        None, ge=1, description="Tokens that a prompt and its answer may have; more is a 400 `context_length_exceeded`."
+        None,
+        ge=1,
+        description="Tokens of a prompt and the `max_tokens` it asks for; more is a 400 `context_length_exceeded`.",
     )
 
 

@@ -6,6 +6,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from fastmock.config.match import Match, Span
+from fastmock.credentials import CREDENTIALS, REDACTED
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.matchers import MATCHERS
 from fastmock.wire import Ask
@@ -95,7 +96,7 @@ def differences_of(match: Match, ask: Ask) -> Iterator[str]:
     for name, kind in MATCHERS.items():
         wanted = getattr(match, name)
         if wanted is not None and not _holds(name, wanted, ask):
-            yield _difference(name, wanted, getattr(ask, kind.attribute))
+            yield _difference(name, wanted, getattr(ask, kind.attribute), ask)
     if match.any_ and not any(_all_hold(one, ask) for one in match.any_):
         yield f"any: none holds ({' | '.join('; '.join(differences_of(one, ask)) for one in match.any_)})"
     for place, one in enumerate(match.all_ or ()):
@@ -113,16 +114,22 @@ def _holds(name: str, wanted: Any, ask: Ask) -> bool:
     return _all_hold(Match.model_construct(**{name: wanted}), ask)
 
 
-def _difference(name: str, wanted: Any, found: Any) -> str:
+def _difference(name: str, wanted: Any, found: Any, ask: Ask) -> str:
     if name in _VERBS:
         of = "system_prompt" if name == "system_prompt" else "content"
         return f"{of} {_shown(found)} does not {_VERBS[name]} {_shown(wanted)}"
     if isinstance(wanted, dict):
-        wrong = (f"{key} is {_shown(found(key))}, not {_shown(glob)}" for key, glob in wanted.items())
-        return f"{name}: {', '.join(wrong)}"
+        wrong = {key: glob for key, glob in wanted.items() if not _holds(name, {key: glob}, ask)}
+        shown = (f"{key} is {_entry(key, found(key))}, not {_entry(key, glob)}" for key, glob in wrong.items())
+        return f"{name}: {', '.join(shown)}"
     if isinstance(wanted, bool) and isinstance(found, tuple):
         return f"{name} is {_shown(list(found))}, where there must be {'one' if wanted else 'none'}"
     return f"{name} is {_shown(list(found) if isinstance(found, tuple) else found)}, not {_shown(wanted)}"
+
+
+def _entry(key: str, value: str | None) -> str:
+    """Show the value of a header or of an entry; a credential is shown to nobody."""
+    return REDACTED if key.lower() in CREDENTIALS and value is not None else _shown(value)
 
 
 def _shown(value: Any) -> str:

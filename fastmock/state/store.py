@@ -14,6 +14,7 @@ from pathlib import Path
 import orjson
 
 _FILE = "stored.sqlite"
+_GONE = "deleted "  # before the kind of what was deleted
 _PAGES = 65_536  # of 4 KiB: what is kept takes at most 256 MiB
 _PATIENCE = 5.0  # seconds to wait for another worker that writes
 _TABLE = """
@@ -120,11 +121,16 @@ class Store:
             )
 
     def delete(self, kind: str, id_: str) -> bool:
-        """Delete an entry; return whether there was one."""
+        """Delete an entry; return whether there was one. That it was there is remembered as long as it would be."""
         if not self._exists():
             return False
+        forget = "UPDATE OR REPLACE kept SET kind = ?, body = '', input = '', metadata = '{}' WHERE kind = ? AND id = ?"
         with self._opened() as connection:
-            return connection.execute("DELETE FROM kept WHERE kind = ? AND id = ?", (kind, id_)).rowcount > 0
+            return connection.execute(forget, (_GONE + kind, kind, id_)).rowcount > 0
+
+    def deleted(self, kind: str, id_: str) -> bool:
+        """Return whether there was an entry that has been deleted."""
+        return self.get(_GONE + kind, id_) is not None
 
     def ids(self, kind: str, newest_first: bool, wanted: Callable[[str, Mapping[str, str]], bool]) -> Iterator[str]:
         """Yield the ids of a kind, in the order in which they were kept or its reverse.
