@@ -178,7 +178,7 @@ class Done:
 def controlled(config):
     app = build(load(config, {}, {})[0])
     journal = Journal(Tape(10, HEAD_SIZE))
-    server = SimpleNamespace(app=app, stopping=False, api_port=None, change=lambda *_: Done())
+    server = SimpleNamespace(stopping=False, api_port=None, change=lambda *_: Done())
     Control(server, app, journal).attach()
     return app
 

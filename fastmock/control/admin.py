@@ -43,14 +43,15 @@ class Server(Protocol):
     """What serves: whom a change is asked of, and what is in force.
 
     Attributes:
-        app: the App in force.
         stopping: whether the server is told to stop.
         api_port: where the API is, where that is not where the control API is.
     """
 
-    app: App
     stopping: bool
     api_port: int | None
+
+    def current(self) -> App:
+        """Return the App in force."""
 
     def change(self, how: str, *arguments: Any) -> Change:
         """Ask for a change; ``how`` names a method of ``config.overlay.Overlay``."""

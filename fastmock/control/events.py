@@ -30,11 +30,13 @@ _viewers: set[int] = set()
 
 
 class Server(Protocol):
-    """See ``admin.Server``; ``api_port`` is where the API is, where that is not here."""
+    """See ``admin.Server``."""
 
-    app: App
     stopping: bool
     api_port: int | None
+
+    def current(self) -> App:
+        """Return the App in force."""
 
 
 class Events:
@@ -79,7 +81,7 @@ class Events:
 
     def event(self) -> dict[str, Any]:
         """Return what has happened since the last event, and how things stand."""
-        app = self._server.app
+        app = self._server.current()
         share, tape = app.share, self._journal.tape
         seen = share.lateness()
         fresh, ended = self._take(app)

@@ -137,6 +137,12 @@ class Live:
         self.app = self._prepared[generation]
         self.generation = generation
 
+    def current(self) -> App:
+        """Return the App in force, for who is not called by a request."""
+        if self.numbers[GENERATION] != self.generation:
+            self.obey()
+        return self.app
+
     def change(self, how: str, *arguments: Any) -> _Change:
         """See ``admin.Server``."""
         change = _Change(number := next(self._ids), self._told)
