@@ -103,6 +103,7 @@ def output(url, *command):
         ("langchain_openai_client.py", "agents", [SAID, SAID, "2 1536"]),
         ("node_openai.mjs", "node", [SAID, SAID, "2 1536", "gpt-4", "gpt-4o"]),
         ("anthropic_current.py", None, [SAID, SAID, "8"]),
+        ("scripted.py", None, ["Your refund is on its way."]),
     ],
 )
 def test_what_the_readme_shows(serve, runtime, program, environment, lines):

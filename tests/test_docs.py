@@ -19,7 +19,7 @@ def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
 
 
-PAGES = ("README.md", "docs/agents.md", "docs/dialects.md")
+PAGES = ("README.md", "docs/agents.md", "docs/control.md", "docs/dialects.md")
 CONFIGURED = (*PAGES, "docs/faults.md", "docs/limits.md", "docs/metrics.md")
 
 

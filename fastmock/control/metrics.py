@@ -161,7 +161,7 @@ class Metrics(Collector):
         yield _counter("fastmock_limits_hit", "Requests that a limit refused.", ["limit"], others[_LIMIT].items())
         yield _counter("fastmock_worker_restarts", "Workers that were replaced.", [], [((), numbers[RESTARTS])])
         yield _gauge("fastmock_workers", "Workers.", len(share.rows()))
-        text = "How often another configuration came into force."
+        text = "The number of the configuration in force; it rises with each change."
         yield _gauge("fastmock_configuration_generation", text, numbers[GENERATION])
         info = GaugeMetricFamily("fastmock_info", "What is running.", labels=["version"])
         info.add_metric([__version__], 1)
