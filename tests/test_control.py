@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,8 @@ from types import SimpleNamespace
 import httpx
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fastmock.app import build
 from fastmock.config.load import load
@@ -278,6 +281,64 @@ def test_whatever_is_asked_is_answered_in_the_envelope():
         assert isinstance(answer, Reply)
         assert answer.head.status == status, (method, path)
         assert ("error" in orjson.loads(answer.body)) == (status != 200)
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["match", "count", "content", "id", "endpoint", "session", "wait_ms", "rules", "min"])
+            | st.text(),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@unit
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH"]),
+    st.sampled_from(["requests", "verify", "rules", "rules/x", "config", "reset", "nothing", ""]),
+    ANY.map(orjson.dumps) | st.binary(max_size=20),
+    st.dictionaries(st.sampled_from(["limit", "since", "status", "model", "other"]), st.lists(st.text(), min_size=1)),
+)
+def test_anything_is_answered(method, path, body, query):
+    app = fuzzed()
+    request = Request(method, f"/fastmock/{path}", {"x-fastmock-session": path}, body)
+    request.query, request.client = query, "127.0.0.1"
+    reply = app.handle(request)
+    for _ in zip(range(3), reply.dues or (), strict=False):
+        pass
+    assert reply.head.status in (200, 400, 404, 405, 406, 409)
+
+
+class Changed:
+    """Makes changes as the parent does, but puts none in force."""
+
+    stopping = False
+    api_port = None
+
+    def change(self, how, *arguments):
+        try:
+            overlay = getattr(Overlay(), how)(*arguments)
+            _, problems = load({}, {}, {}, overlay=overlay)
+            status = 400 if problems else 200
+        except ConfigError:
+            status = 400
+        except NotThereError:
+            status = 404
+        return SimpleNamespace(result=lambda: (status, {}))
+
+
+@cache
+def fuzzed():
+    app = build(load({"journal": {"enabled": True}}, {}, {})[0])
+    Control(Changed(), app, Journal(Tape(10, HEAD_SIZE))).attach()
+    return app
 
 
 @unit

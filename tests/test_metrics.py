@@ -46,7 +46,9 @@ def metered(tmp_path):
 
     def configured(config=None):
         app = make_app({"metrics": {"enabled": True}} | (config or {}), tmp_path)
-        Metrics(app).watch()
+        metrics = Metrics(app)
+        metrics.watch()
+        metrics.serve()
 
         def post(path, body=b"", method="POST", headers=KEY):
             return app.handle(Request(method, path, headers, orjson.dumps(body) if body else b""))

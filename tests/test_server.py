@@ -366,5 +366,8 @@ def test_the_wheel_installs_clean_and_starts(tmp_path):
             found = re.search(r"listening on +(http\S+)/v1", process.stdout.readline())
         with urllib.request.urlopen(found[1] + "/health") as answer:
             assert answer.status == 200
+        page = urllib.request.Request(found[1] + "/", headers={"accept": "text/html"})
+        with urllib.request.urlopen(page) as answer:
+            assert answer.read().startswith(b"<!doctype html>")
         process.terminate()
         assert process.wait(10) == 0

@@ -4,6 +4,7 @@ Only this machine may use it, or who has the token. A change is made by the pare
 waits for that without holding up others.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from hmac import compare_digest
@@ -30,6 +31,8 @@ PREFIX = "/fastmock/"
 
 _LOOK = 0.005  # seconds between looks at whether what is waited for is there
 _RESETS = ("rules", "config", "journal", "counters")
+
+_LOG = logging.getLogger("fastmock")
 
 
 class Change(Protocol):
@@ -99,6 +102,9 @@ class Control:
     def handle(self, request: Request) -> Answer:
         """Answer a request for the control API, whatever it is."""
         try:
+            limit = self._app.config.settings.server.max_body_bytes
+            if len(request.body) > limit:
+                raise errors.too_large(limit)
             self._admit(request)
             name = request.path[len(PREFIX) :].rstrip("/")
             place = name if name in self._routes else f"{name.partition('/')[0]}/"
@@ -111,9 +117,15 @@ class Control:
                 raise errors.wrong_method(request.method, request.path, ", ".join(sorted(methods)))
             return handler(request)
         except ApiError as error:
-            reply = self._app.refuse(error, request)
-            reply.control = True
-            return reply
+            return self._refuse(error, request)
+        except Exception:
+            _LOG.exception("%s %s failed; this is a defect of fastmock", request.method, request.path)
+            return self._refuse(errors.server_error(), request)
+
+    def _refuse(self, error: ApiError, request: Request) -> Reply:
+        reply = self._app.refuse(error, request)
+        reply.control = True
+        return reply
 
     def _admit(self, request: Request) -> None:
         """Let in who has the token, or, without one, this machine, but none of the pages that its browsers show."""
@@ -141,9 +153,14 @@ class Control:
 
         def dues() -> Iterator[float]:
             begin, due = time.monotonic(), 0.0
-            while (found := look()) is None:
-                due = max(due, time.monotonic() - begin) + _LOOK
-                yield due
+            try:
+                while (found := look()) is None:
+                    due = max(due, time.monotonic() - begin) + _LOOK
+                    yield due
+            except Exception:
+                _LOG.exception("a call of the control API failed; this is a defect of fastmock")
+                reply.head, reply.body = self._heads.get(500), errors.server_error().body()
+                return
             reply.head, reply.body = self._heads.get(found[0]), orjson.dumps(found[1])
 
         reply.dues = dues()

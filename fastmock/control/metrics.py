@@ -48,12 +48,14 @@ class Metrics(Collector):
         self._last = self._place((_REQUEST, *[OTHER] * 4)), self._time((OTHER, OTHER))
 
     def watch(self) -> None:
-        """Have every answer counted, and the path served."""
-        app = self._app
-        app.watch(self._counted)
+        """Have every answer counted."""
+        self._app.watch(self._counted)
+
+    def serve(self) -> None:
+        """Have what was counted shown."""
         head = Head(200, (("content-type", CONTENT_TYPE_LATEST),))
         for method in ("GET", "HEAD"):
-            app.handlers[method, PATH] = lambda _: Reply(head, "req_metrics", generate_latest(self))
+            self._app.handlers[method, PATH] = lambda _: Reply(head, "req_metrics", generate_latest(self))
 
     def _counted(self, handler: Handler) -> Handler:
         numbers, places, clock = self._numbers, self._places, time.monotonic_ns

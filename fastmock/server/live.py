@@ -162,16 +162,21 @@ class Live:
         app.store.join(self._shared.directory)
         settings = app.config.settings
         journal = Journal(self._shared.tape)
-        if not self._place.answers:
-            app.silence()
+        metrics = None
         if settings.metrics.any:
             from fastmock.control.metrics import Metrics
 
-            Metrics(app).watch()
+            metrics = Metrics(app)
+        if not self._place.answers:
+            app.silence()
+        elif metrics:
+            metrics.watch()
         if self._log:
             self._log.watch(app)
-        if settings.journal.enabled:
+        if settings.journal.enabled and self._place.answers:
             journal.watch(app)
+        if metrics:
+            metrics.serve()
         if self._place.controls:
             Control(self, app, journal).attach()
 

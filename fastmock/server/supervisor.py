@@ -378,6 +378,8 @@ class Supervisor:
     def _stop(self) -> int:
         """Stop the workers: no new connection, what is in flight ends, then they do. A second signal kills them."""
         self._listener.close()
+        if self._control:
+            self._control[0].close()
         alive = {worker.pid for worker in self._workers if worker.pid}
         _send(alive, signal.SIGTERM)
         deadline = time.monotonic() + self._timeout + _GRACE
