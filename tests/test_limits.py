@@ -12,6 +12,7 @@ import httpx
 import openai
 import orjson
 import pytest
+import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai import OpenAI
@@ -457,18 +458,35 @@ def test_two_servers_on_one_valkey(serve, tmp_path):
 @needs_valkey
 def test_a_store_that_goes_away(serve, tmp_path):
     with valkey(tmp_path) as port:
-        server = serve({"limits": {"requests_per_minute": 2, "store": f"redis://127.0.0.1:{port}/0"}})
+        limits = {"requests_per_minute": 2, "store": f"redis://127.0.0.1:{port}/0"}
+        server = serve({"limits": limits}, "--workers", "2")
 
         def status():
             return httpx.post(f"{server.url}{PATH}", json=HELLO, headers=KEY).status_code
 
         assert [status() for _ in range(3)] == [200, 200, 429]
-    assert [status() for _ in range(20)] == [200] * 20
-    assert wait_until(lambda: any("limits are not in force" in line for line in server.errors), 5)
-    assert sum("limits are not in force" in line for line in server.errors) == 1
-    with valkey(tmp_path, port):
-        assert wait_until(lambda: any("in force again" in line for line in server.errors), 5)
+    assert [status() for _ in range(40)] == [200] * 40
+
+    def said(words):
+        return sum(words in line for line in server.errors)
+
+    assert wait_until(lambda: said("limits are not in force"), 5)
+    time.sleep(0.6)  # both workers have noticed
+    assert said("limits are not in force") == 1
+    with valkey(tmp_path, port) as port:
+        assert wait_until(lambda: said("in force again"), 5)
+        time.sleep(0.6)
+        assert said("in force again") == 1
         assert [status() for _ in range(3)] == [200, 200, 429]
+        # One that answers but takes nothing is as good as none, and is not said to be back.
+        with redis.Redis(port=port) as client:
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", 1)
+            assert [status() for _ in range(40)] == [200] * 40
+            time.sleep(1.5)
+            assert said("limits are not in force") == 2
+            client.config_set("maxmemory", 0)
+        assert wait_until(lambda: said("in force again") == 2, 5)
 
 
 @unit
