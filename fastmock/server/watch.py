@@ -5,6 +5,7 @@ before, so that editors which replace files, and volumes whose links are swapped
 """
 
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -24,18 +25,20 @@ class Watcher:
 
     def __init__(self, config: Config) -> None:
         self._files = files_of(config)
+        self._before = _states(self._files)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Begin to watch."""
-        words = [sys.executable, "-m", "fastmock.server.watch", str(os.getpid()), *map(str, self._files)]
+        """Begin to watch, for what is changed since the configuration was read."""
+        known = json.dumps({str(file): state for file, state in zip(self._files, self._before, strict=True)})
+        words = [sys.executable, "-m", "fastmock.server.watch", str(os.getpid()), known]
         self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL)  # noqa: S603 - our own program
 
     def follow(self, config: Config) -> None:
         """Watch the files of another configuration."""
         files = files_of(config)
         if files != self._files:
-            self._files = files
+            self._files, self._before = files, _states(files)
             self.stop()
             self.start()
 
@@ -53,16 +56,16 @@ def files_of(config: Config) -> list[Path]:
     return sorted({path.absolute() for path in (*first, *config.files())})
 
 
-def _states(files: Iterable[Path]) -> list[tuple[int, ...] | None]:
+def _states(files: Iterable[Path]) -> list[list[int] | None]:
     """Return what tells each file from what it was before; None where it is not there."""
-    found: list[tuple[int, ...] | None] = []
+    found: list[list[int] | None] = []
     for file in files:
         try:
             status = file.stat()
         except OSError:
             found.append(None)
         else:
-            found.append((status.st_mtime_ns, status.st_size, status.st_ino))
+            found.append([status.st_mtime_ns, status.st_size, status.st_ino])
     return found
 
 
@@ -70,12 +73,12 @@ def main(arguments: Sequence[str]) -> None:
     """Watch until the parent ends."""
     from watchfiles import watch
 
-    parent, files = int(arguments[0]), [Path(name) for name in arguments[1:]]
+    parent, known = int(arguments[0]), json.loads(arguments[1])
+    files, before = [Path(name) for name in known], list(known.values())
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the parent ends it
-    before = _states(files)
     directories = sorted({file.parent for file in files if file.parent.is_dir()})
-    for _ in watch(
+    changes = watch(
         *directories,
         watch_filter=None,
         debounce=_PATIENCE_MS,
@@ -84,13 +87,14 @@ def main(arguments: Sequence[str]) -> None:
         yield_on_timeout=True,
         recursive=False,
         raise_interrupt=False,
-    ):
-        if os.getppid() != parent:
-            return
+    )
+    while os.getppid() == parent:
         now = _states(files)
         if now != before:
             before = now
             os.kill(parent, signal.SIGHUP)
+        if next(changes, None) is None:
+            return
 
 
 if __name__ == "__main__":
