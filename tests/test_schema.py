@@ -3,6 +3,7 @@
 from random import Random
 
 import jsonschema
+import orjson
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -198,6 +199,50 @@ def test_what_cannot_be_met_is_told_with_its_path(schema, path, message):
         Maker(schema)
     assert caught.value.path == path
     assert message in str(caught.value)
+
+
+def check(schema, seeds=20):
+    """Make values; an independent validator takes them as what a client reads."""
+    validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
+    maker = Maker(schema)
+    values = [orjson.loads(orjson.dumps(maker.make(Random(seed)))) for seed in range(seeds)]
+    assert values == [maker.make(Random(seed)) for seed in range(seeds)]
+    for value in values:
+        validator.validate(value)
+    return values
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "integer", "minimum": 1e30},
+        {"type": "integer", "exclusiveMinimum": 1e30},
+        {"type": "integer", "minimum": 2**64},
+        {"type": "integer", "minimum": 2**64, "multipleOf": 7},
+        {"type": "integer", "minimum": 2**63 - 5, "maximum": 2**63 + 5},
+        {"type": "integer", "maximum": -1e30},
+        {"type": "integer", "exclusiveMaximum": -1e30},
+        {"type": "integer", "minimum": 1.7e308},
+        {"type": "integer", "multipleOf": 1e25},
+        {"type": "integer", "multipleOf": 1e25, "minimum": 1e30},
+        {"type": "number", "multipleOf": 1e25},
+        {"type": "number", "minimum": 2**64},
+        {"type": "number", "minimum": 2**53 + 1, "maximum": 2**53 + 2},
+        {"type": "integer", "multipleOf": 1000, "maximum": -1},
+        {"type": "integer", "multipleOf": 1000, "maximum": 500},
+        {"type": "array", "items": {"type": "integer", "minimum": 1e20}, "minItems": 2},
+    ],
+)
+def test_numbers_of_any_size(schema):
+    check(schema)
+
+
+def test_a_number_that_json_cannot_hold_is_told():
+    with pytest.raises(SchemaError, match="that JSON can hold") as caught:
+        Maker({"type": "integer", "minimum": 2**64 + 1, "maximum": 2**64 + 3})
+    assert caught.value.path == ("minimum",)
+    with pytest.raises(SchemaError, match="no number fits"):
+        Maker({"type": "number", "exclusiveMinimum": 5, "exclusiveMaximum": 5.000000000000001})
 
 
 def test_depth_of_the_schema_is_no_danger():

@@ -1,6 +1,7 @@
 """Values of a JSON Schema that have no parts: what is listed, numbers and strings."""
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from random import Random
@@ -17,6 +18,8 @@ LARGEST = 100_000
 
 _SPAN = 100  # of a number with one bound
 _TRIES = 20
+_MANY_TRIES = 1000
+_LEAST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**64 - 1  # that orjson writes
 
 
 def same(one: Any, other: Any) -> bool:
@@ -28,6 +31,8 @@ def to_number(value: Any, key: str, path: Path) -> float:
     """Return a number, which the value of ``key`` must be; raise SchemaError where it is none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise SchemaError((*path, key), "must be a number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SchemaError((*path, key), "must be a finite number")
     return value
 
 
@@ -147,14 +152,22 @@ def _numbers(schema: dict[str, Any], whole: bool, path: Path) -> Callable[[Rando
     """Return what makes numbers."""
     low, high, step = _range(schema, path)
     outside = {schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")}
+    at = (
+        *path,
+        next((w for w in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum") if w in schema), "type"),
+    )
     if low == -math.inf:
-        low = 1 if high > 1 + _SPAN else high - _SPAN
+        low = (
+            1
+            if high > max(1 + _SPAN, step)
+            else max(-sys.float_info.max, high - max(_SPAN, abs(high) * 1e-3, 20 * step))
+        )
     if high == math.inf:
-        high = low + max(_SPAN, abs(low) * 1e-3, 20 * step)
-    at = (*path, "minimum" if "minimum" in schema else "exclusiveMinimum")
+        high = min(sys.float_info.max, low + max(_SPAN, abs(low) * 1e-3, 20 * step))
     if whole or step:
         return _multiples(low, high, Fraction(str(step)) if step else Fraction(1), whole, outside, at)
-    if low > high or (low == high and low in outside):
+    least, most = _float_within(low, outside, math.inf), _float_within(high, outside, -math.inf)
+    if least > most:
         raise SchemaError(at, "no number fits these bounds")
 
     def decimal(random: Random) -> Any:
@@ -162,9 +175,17 @@ def _numbers(schema: dict[str, Any], whole: bool, path: Path) -> Callable[[Rando
         for digits in (2, 6, 12):
             if low < round(value, digits) < high:
                 return round(value, digits)
-        return next((v for v in (value, low, high) if low <= v <= high and v not in outside), (low + high) / 2)
+        return min(max(value, least), most)
 
     return decimal
+
+
+def _float_within(bound: float, outside: set[Any], to: float) -> float:
+    """Return the float that is nearest to a bound on the side ``to`` of it, which the bound itself may be."""
+    found = float(bound)
+    if found == bound:
+        return math.nextafter(found, to) if bound in outside else found
+    return found if (found > bound) == (to > 0) else math.nextafter(found, to)
 
 
 def _multiples(
@@ -177,16 +198,37 @@ def _multiples(
     last -= last * unit in outside
     if first > last:
         raise SchemaError(at, "no number fits these bounds")
+    near = max(abs(first), abs(last)) * unit <= 2**53  # whole numbers of which each has a float
+
+    def found(random: Random, tries: int) -> Any:
+        for _ in range(tries):
+            made = random.randint(first, last) * unit
+            if made.denominator == 1 and _LEAST_INTEGER <= made <= _LARGEST_INTEGER:
+                return made.numerator
+            value = float(made)
+            if _fits(value, low, high, step, outside, near):
+                return value
+        return None
+
+    sample = found(Random(0), _MANY_TRIES)
+    if sample is None:
+        raise SchemaError(at, "no number fits these bounds that JSON can hold")
 
     def multiple(random: Random) -> Any:
-        for _ in range(_TRIES):
-            made = random.randint(first, last) * unit
-            value = made.numerator if made.denominator == 1 else float(made)
-            if not isinstance(value, float) or (value / float(step)).is_integer():  # as validators divide
-                break
-        return value
+        value = found(random, _TRIES)
+        return sample if value is None else value
 
     return multiple
+
+
+def _fits(value: float, low: float, high: float, step: Fraction, outside: set[Any], near: bool) -> bool:
+    """Return whether a float is a multiple within bounds, however a validator divides."""
+    if not (low <= value <= high) or value in outside or not (value / float(step)).is_integer():
+        return False
+    if near:
+        return True
+    told_alike = step > 2**53 or step.denominator > 1 or Fraction(value) % step == 0
+    return told_alike and Fraction(str(value)) % step == 0  # what is written is a decimal, what is read of it is not
 
 
 def _date(random: Random) -> str:
