@@ -188,6 +188,17 @@ def test_recursion_ends_and_is_there():
         ({"items": 3}, ("items",), "must be an object or a boolean"),
         ({"allOf": [{"type": "string"}, {"type": "integer"}]}, ("allOf", 1, "type"), "at once"),
         ({"properties": [1]}, ("properties",), "must be an object"),
+        (
+            {
+                "type": "object",
+                "allOf": [
+                    {"properties": {"a": {}}, "additionalProperties": False},
+                    {"properties": {"b": {}}, "required": ["b"]},
+                ],
+            },
+            ("properties", "b"),
+            "nothing is allowed",
+        ),
         ({"required": [1]}, ("required",), "list of names"),
         ({"type": ["string", 3], "minLength": 1, "enum": []}, ("enum",), "at least one value"),
         ({"type": 3}, ("type",), "must be a string"),
@@ -243,6 +254,72 @@ def test_a_number_that_json_cannot_hold_is_told():
     assert caught.value.path == ("minimum",)
     with pytest.raises(SchemaError, match="no number fits"):
         Maker({"type": "number", "exclusiveMinimum": 5, "exclusiveMaximum": 5.000000000000001})
+
+
+RECURSIVE = [
+    {"$ref": "#", "type": "object"},
+    {"$ref": "#", "additionalProperties": False},
+    {"$ref": "#", "minProperties": 1},
+    {"$ref": "#", "required": ["n"]},
+    {"$ref": "#", "type": "object", "description": "d"},
+    {"allOf": [{"$ref": "#"}]},
+    {"allOf": [{"$ref": "#"}], "title": "t"},
+    {"allOf": [{"$ref": "#"}, {"minProperties": 1}]},
+    {"allOf": [{"allOf": [{"$ref": "#"}]}]},
+]
+
+
+@pytest.mark.parametrize("again", RECURSIVE)
+def test_recursion_through_what_stands_beside(again):
+    nullable = {"anyOf": [again, {"type": "null"}]}
+    closed = {"required": ["n"], "additionalProperties": False}
+    schema = {"type": "object", "properties": {"n": nullable}, **closed}
+    assert {"n": None} in check(schema) or any(value["n"]["n"] is None for value in check(schema))
+    check({"type": "object", "properties": {"n": again}})
+    check({"type": "object", "properties": {"n": {"type": "array", "items": again}}, "required": ["n"]})
+    moved = orjson.loads(orjson.dumps(schema).replace(b'"#"', b'"#/$defs/N"'))
+    check({"$defs": {"N": moved}, "$ref": "#/$defs/N"})
+    check({"$defs": {"N": moved}, "type": "object", "allOf": [{"$ref": "#/$defs/N"}]})
+    check({"type": "object", "properties": {"a": {"type": "integer"}, "n": again}, "required": ["a"]})
+    with_types = {"type": "object", "properties": {"n": {**again, "type": ["object", "null"]}}}
+    Maker(with_types)
+
+
+def test_recursion_that_grows():
+    grows = {"$ref": "#", "properties": {"n": {"properties": {"m": {"$ref": "#"}}}}}
+    schema = {"type": "object", "properties": {"n": {"anyOf": [grows, {"type": "null"}]}}, "required": ["n"]}
+    check(schema)
+    itself = {
+        "type": ["object", "null"],
+        "anyOf": [{"$ref": "#/$defs/a"}, {"type": "null"}],
+        "$defs": {"a": {"$ref": "#"}},
+    }
+    assert Maker(itself).make(Random(0)) is None  # the validator finds no end to this
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {
+            "allOf": [{"properties": {"a": {}}, "additionalProperties": False}, {"properties": {"b": {}}}],
+            "type": "object",
+        },
+        {
+            "type": "object",
+            "allOf": [
+                {"properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "integer"}},
+                {"properties": {"b": {"minimum": 3}}, "required": ["b"], "patternProperties": {"^a": {"minLength": 5}}},
+            ],
+        },
+        {
+            "allOf": [{"additionalProperties": {"type": "integer"}}, {"additionalProperties": {"minimum": 3}}],
+            "type": "object",
+            "minProperties": 2,
+        },
+    ],
+)
+def test_parts_laid_together_keep_their_limits(schema):
+    check(schema)
 
 
 def test_depth_of_the_schema_is_no_danger():

@@ -1,7 +1,8 @@
 """A text in which a regular expression is found."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from random import Random
 from re import _constants as sre  # type: ignore[attr-defined]  # not public; a test holds what is used of it
 from re import _parser  # type: ignore[attr-defined]
@@ -28,6 +29,25 @@ class PatternError(Exception):
     """No text is known in which the pattern is found."""
 
 
+@lru_cache(1024)
+def searcher(pattern: str) -> Callable[[str], Any]:
+    """Return what looks for a pattern in a text.
+
+    Raises:
+        PatternError: it cannot be read.
+    """
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(pattern, options).search  # type: ignore[no-any-return]
+    except re2.error:
+        pass
+    try:
+        return re.compile(pattern).search
+    except (re.error, OverflowError, RecursionError) as error:
+        raise PatternError(f"is not a regular expression: {error}") from None
+
+
 class Pattern:
     """A pattern of a JSON Schema, which a text made for it holds."""
 
@@ -42,12 +62,7 @@ class Pattern:
             self._parsed = _parser.parse(pattern)
         except (re.error, OverflowError, RecursionError) as error:
             raise PatternError(f"is not a regular expression: {error}") from None
-        options = re2.Options()
-        options.log_errors = False
-        try:
-            self._search = re2.compile(pattern, options).search
-        except re2.error:
-            self._search = re.compile(pattern).search
+        self._search = searcher(pattern)
         self._sample = ""
         found = self._try(Random(0))
         if found is None:

@@ -7,14 +7,14 @@ does not know (``not``, ``if``, ``contains``, …) it does not look at.
 A schema is compiled once into nodes. What it makes depends on the random generator alone.
 """
 
-import math
+import json
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from random import Random
 from typing import Any
 from urllib.parse import unquote
 
 from fastmock.content.made import LOREM
+from fastmock.content.schema_merge import merged
 from fastmock.content.schema_nodes import (
     NEVER,
     Array,
@@ -29,12 +29,11 @@ from fastmock.content.schema_nodes import (
     SchemaError,
     reason,
 )
-from fastmock.content.schema_values import LARGEST, bounds, listed, pattern_of, same, scalar, to_number
+from fastmock.content.schema_values import LARGEST, bounds, listed, pattern_of, scalar
 
 __all__ = ["Maker", "SchemaError"]
 
 _MOST_NODES = 5000  # OpenAI takes schemas of as many properties
-_MOST_ALTERNATIVES = 256
 _DEEPEST = 100  # levels that have to be
 _DEEPER = 3  # levels beyond the least that are made of what contains itself
 _ANNOTATIONS = frozenset(
@@ -80,6 +79,7 @@ class _Compiler:
         self._schema = schema
         self._nodes: list[Node] = []
         self._begun = 0
+        self._resolved = 0
         self._refs: dict[str, Ref] = {}
         self._targets: list[tuple[Ref, Any, Path]] = []
         self.root = self.node(schema, ())
@@ -126,13 +126,14 @@ class _Compiler:
         _check_keywords(schema, path)
         if "$ref" in schema and _ANNOTATIONS.issuperset(schema.keys() - {"$ref"}):
             return self._ref(schema["$ref"], path)
-        schema = self._flat(schema, path, frozenset())
+        if "allOf" in schema or "$ref" in schema:
+            return self._laid({}, schema, path)
         for word in ("anyOf", "oneOf"):
             if word in schema:
                 return self._choice(schema, word, path)
         types = schema.get("type")
         if isinstance(types, list):
-            return self._any([({**schema, "type": one}, path) for one in types], path)
+            return self._kinds(types, schema, path)
         if "const" in schema or "enum" in schema:
             return listed(schema, path)
         kind = types or next((k for k, words in _BY_KEYWORD.items() if not schema.keys().isdisjoint(words)), "string")
@@ -142,16 +143,28 @@ class _Compiler:
             return self._array(schema, path)
         return scalar(kind, schema, path)
 
+    def _kinds(self, types: list[Any], schema: dict[str, Any], path: Path) -> Node:
+        if not types:
+            return Never(path, "must name at least one type")
+        nodes = {str(one): self.node({**schema, "type": one}, path) for one in types}
+        nulls = [nodes.pop("null")] if "null" in nodes else []
+        return Choice(path, list(nodes.values()), nulls)
+
     def _ref(self, pointer: Any, path: Path) -> Node:
         target, at = self._resolve(pointer, path)
-        ref = self._refs.get(pointer)
+        return self._ref_to(pointer, target, at)
+
+    def _ref_to(self, key: str, target: Any, at: Path) -> Ref:
+        """Return the reference that is known by ``key``; its target is compiled later, and once."""
+        ref = self._refs.get(key)
         if ref is None:
-            ref = self._refs[pointer] = Ref(at)
+            ref = self._refs[key] = Ref(at)
             self._targets.append((ref, target, at))
         return ref
 
     def _resolve(self, pointer: Any, path: Path) -> tuple[Any, Path]:
         """Return what a reference points at, and its path."""
+        self._resolved += 1
         if not isinstance(pointer, str) or not (pointer == "#" or pointer.startswith("#/")):
             raise SchemaError((*path, "$ref"), f"only references inside the schema can be followed, not {pointer!r}")
         found: Any = self._schema
@@ -165,6 +178,15 @@ class _Compiler:
                 raise SchemaError((*path, "$ref"), f"there is no {pointer}") from None
             at = (*at, name)
         return found, at
+
+    def _laid(self, common: dict[str, Any], schema: dict[str, Any], path: Path) -> Node:
+        """Compile a schema, with what it has in common with others beside it."""
+        resolved = self._resolved
+        flat = merged(common, self._flat(schema, path, frozenset()), path)
+        if self._resolved == resolved:
+            return self.node(flat, path)
+        key = json.dumps({word: value for word, value in flat.items() if word not in _ANNOTATIONS})
+        return self._ref_to(key, flat, path)  # it may contain itself
 
     def _flat(self, schema: dict[str, Any], path: Path, passed: frozenset[str]) -> dict[str, Any]:
         """Lay ``allOf`` and a reference with others beside it into one."""
@@ -182,7 +204,7 @@ class _Compiler:
                 raise SchemaError(at, "nothing is allowed here")
             if isinstance(part, dict):
                 _check_keywords(part, at)
-                flat = _merged(flat, self._flat(part, at, passed), at)
+                flat = merged(flat, self._flat(part, at, passed), at)
         return flat
 
     def _choice(self, schema: dict[str, Any], word: str, path: Path) -> Node:
@@ -190,25 +212,23 @@ class _Compiler:
         parts = schema[word]
         if not parts:
             return Never((*path, word), "must be a list with at least one schema")
-        laid: list[tuple[Any, Path]] = []
+        nodes: list[Node] = []
+        nulls: list[Node] = []
         for place, part in enumerate(parts):
             at = (*path, word, place)
-            if not common or not isinstance(part, dict):
-                laid.append((part, at))
-                continue
-            try:
-                laid.append((_merged(common, self._flat(part, at, frozenset()), at), at))
-            except SchemaError:
-                laid.append((False, at))
-        return self._any(laid, path)
+            is_null = isinstance(part, dict) and part.get("type") == "null"
+            (nulls if is_null else nodes).append(self._alternative(common, part, at))
+        return Choice(path, nodes, nulls)
 
-    def _any(self, parts: list[tuple[Any, Path]], path: Path) -> Node:
-        if not parts:
-            return Never(path, "must name at least one type")
-        is_null = [isinstance(part, dict) and part.get("type") == "null" for part, _ in parts]
-        nodes = [self.node(part, at) for part, at in parts]
-        nulls = [node for node, null in zip(nodes, is_null, strict=True) if null]
-        return Choice(path, [node for node, null in zip(nodes, is_null, strict=True) if not null], nulls)
+    def _alternative(self, common: dict[str, Any], part: Any, path: Path) -> Node:
+        """Compile one of several parts, with what they have in common beside it."""
+        if not common or not isinstance(part, dict):
+            return self.node(part, path)
+        try:
+            _check_keywords(part, path)
+            return self._laid(common, part, path)
+        except SchemaError as error:
+            return Never(error.path, str(error))
 
     def _object(self, schema: dict[str, Any], path: Path) -> Node:
         properties, names = schema.get("properties", {}), schema.get("required", [])
@@ -293,83 +313,3 @@ def _order(properties: Mapping[str, Any]) -> Callable[[str], int]:
     """Return what sorts names as ``properties`` has them, others last."""
     places = {name: place for place, name in enumerate(properties)}
     return lambda name: places.get(name, len(places))
-
-
-def _merged(first: dict[str, Any], second: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return a schema that asks for what both ask for."""
-    both = {**first, **second}
-    for key in first.keys() & second.keys():
-        if key in _MERGERS:
-            both[key] = _MERGERS[key](first[key], second[key], key, path)
-    return both
-
-
-def _higher(one: Any, other: Any, key: str, path: Path) -> Any:
-    return max(to_number(one, key, path), to_number(other, key, path))
-
-
-def _lower(one: Any, other: Any, key: str, path: Path) -> Any:
-    return min(to_number(one, key, path), to_number(other, key, path))
-
-
-def _all_of(one: Any, other: Any, key: str, path: Path) -> Any:
-    return {"allOf": [one, other]}
-
-
-def _both_properties(one: Any, other: Any, key: str, path: Path) -> Any:
-    if not isinstance(one, dict) or not isinstance(other, dict):
-        raise SchemaError((*path, key), "must be an object")
-    common = {name: _all_of(one[name], other[name], key, path) for name in one.keys() & other.keys()}
-    return {**one, **other, **common}
-
-
-def _both_lists(one: Any, other: Any, key: str, path: Path) -> Any:
-    if not isinstance(one, list) or not isinstance(other, list):
-        raise SchemaError((*path, key), "must be a list")
-    if key == "required":
-        return [*one, *(name for name in other if name not in one)]
-    if key == "enum":
-        return [value for value in one if any(same(value, kept) for kept in other)]
-    if len(one) * len(other) > _MOST_ALTERNATIVES:
-        raise SchemaError((*path, key), "has too many alternatives together with others")
-    return [{"allOf": [a, b]} for a in one for b in other]  # anyOf, oneOf
-
-
-def _one_value(one: Any, other: Any, key: str, path: Path) -> Any:
-    if not same(one, other):
-        raise SchemaError((*path, key), "cannot be two values at once")
-    return one
-
-
-def _closed(one: Any, other: Any, key: str, path: Path) -> Any:
-    return False if one is False or other is False else other
-
-
-def _common_multiple(one: Any, other: Any, key: str, path: Path) -> Any:
-    a, b = Fraction(str(to_number(one, key, path))), Fraction(str(to_number(other, key, path)))
-    numerator = math.lcm(a.numerator * b.denominator, b.numerator * a.denominator)
-    both = Fraction(numerator, a.denominator * b.denominator)
-    return both.numerator if both.denominator == 1 else float(both)
-
-
-def _common_types(one: Any, other: Any, key: str, path: Path) -> Any:
-    ones, others = (types if isinstance(types, list) else [types] for types in (one, other))
-    common = [kind for kind in ones if kind in others or (kind == "integer" and "number" in others)]
-    common += [kind for kind in others if kind == "integer" and "number" in ones and kind not in common]
-    if not common:
-        raise SchemaError((*path, "type"), f"cannot be {one} and {other} at once")
-    return common[0] if len(common) == 1 else common
-
-
-_MERGERS: Mapping[str, Callable[[Any, Any, str, Path], Any]] = {
-    **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), _higher),
-    **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), _lower),
-    **dict.fromkeys(("required", "enum", "anyOf", "oneOf"), _both_lists),
-    "properties": _both_properties,
-    "items": _all_of,
-    "const": _one_value,
-    "type": _common_types,
-    "additionalProperties": _closed,
-    "multipleOf": _common_multiple,
-}
-"""What two schemas ask for by the same keyword, laid into one."""

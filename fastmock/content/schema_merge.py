@@ -1,0 +1,120 @@
+"""Two JSON Schemas laid into one that asks for what both ask for."""
+
+import math
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+from fastmock.content.patterns import PatternError, searcher
+from fastmock.content.schema_nodes import Path, SchemaError
+from fastmock.content.schema_values import same, to_number
+
+_MOST_ALTERNATIVES = 256
+
+
+def merged(first: dict[str, Any], second: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a schema that asks for what both ask for."""
+    try:
+        first, second = _with_others(first, second), _with_others(second, first)
+    except PatternError as error:
+        raise SchemaError((*path, "patternProperties"), str(error)) from None
+    both = {**first, **second}
+    for key in first.keys() & second.keys():
+        if key in _MERGERS:
+            both[key] = _MERGERS[key](first[key], second[key], key, path)
+    return both
+
+
+def _with_others(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return ``one``, its properties asked for what ``other`` asks of those that it does not name itself."""
+    if "properties" not in one or other.keys().isdisjoint(("additionalProperties", "patternProperties")):
+        return one
+    named = other.get("properties", {})
+    limited = {
+        name: part if name in named else _all_of(part, unnamed(other, name), "", ())
+        for name, part in one["properties"].items()
+    }
+    return {**one, "properties": limited}
+
+
+def unnamed(schema: Mapping[str, Any], name: str) -> Any:
+    """Return what a schema asks of a property that is not among its ``properties``."""
+    patterns = schema.get("patternProperties", {})
+    asked = [part for pattern, part in patterns.items() if searcher(pattern)(name)]
+    if not asked:
+        return schema.get("additionalProperties", True)
+    return asked[0] if len(asked) == 1 else {"allOf": asked}
+
+
+def _higher(one: Any, other: Any, key: str, path: Path) -> Any:
+    return max(to_number(one, key, path), to_number(other, key, path))
+
+
+def _lower(one: Any, other: Any, key: str, path: Path) -> Any:
+    return min(to_number(one, key, path), to_number(other, key, path))
+
+
+def _all_of(one: Any, other: Any, key: str, path: Path) -> Any:
+    if one is False or other is False:
+        return False
+    if one is True or other is True:
+        return one if other is True else other
+    parts: list[Any] = []
+    for asked in (one, other):  # what was laid together before is not so again: recursion comes to an end by that
+        inner = asked["allOf"] if isinstance(asked, dict) and asked.keys() == {"allOf"} else [asked]
+        parts += [part for part in inner if part not in parts]
+    return parts[0] if len(parts) == 1 else {"allOf": parts}
+
+
+def _both_properties(one: Any, other: Any, key: str, path: Path) -> Any:
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        raise SchemaError((*path, key), "must be an object")
+    common = {name: _all_of(one[name], other[name], key, path) for name in one.keys() & other.keys()}
+    return {**one, **other, **common}
+
+
+def _both_lists(one: Any, other: Any, key: str, path: Path) -> Any:
+    if not isinstance(one, list) or not isinstance(other, list):
+        raise SchemaError((*path, key), "must be a list")
+    if key == "required":
+        return [*one, *(name for name in other if name not in one)]
+    if key == "enum":
+        return [value for value in one if any(same(value, kept) for kept in other)]
+    if len(one) * len(other) > _MOST_ALTERNATIVES:
+        raise SchemaError((*path, key), "has too many alternatives together with others")
+    return [{"allOf": [a, b]} for a in one for b in other]  # anyOf, oneOf
+
+
+def _one_value(one: Any, other: Any, key: str, path: Path) -> Any:
+    if not same(one, other):
+        raise SchemaError((*path, key), "cannot be two values at once")
+    return one
+
+
+def _common_multiple(one: Any, other: Any, key: str, path: Path) -> Any:
+    a, b = Fraction(str(to_number(one, key, path))), Fraction(str(to_number(other, key, path)))
+    numerator = math.lcm(a.numerator * b.denominator, b.numerator * a.denominator)
+    both = Fraction(numerator, a.denominator * b.denominator)
+    return both.numerator if both.denominator == 1 else float(both)
+
+
+def _common_types(one: Any, other: Any, key: str, path: Path) -> Any:
+    ones, others = (types if isinstance(types, list) else [types] for types in (one, other))
+    common = [kind for kind in ones if kind in others or (kind == "integer" and "number" in others)]
+    common += [kind for kind in others if kind == "integer" and "number" in ones and kind not in common]
+    if not common:
+        raise SchemaError((*path, "type"), f"cannot be {one} and {other} at once")
+    return common[0] if len(common) == 1 else common
+
+
+_MERGERS: Mapping[str, Callable[[Any, Any, str, Path], Any]] = {
+    **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), _higher),
+    **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), _lower),
+    **dict.fromkeys(("required", "enum", "anyOf", "oneOf"), _both_lists),
+    **dict.fromkeys(("properties", "patternProperties"), _both_properties),
+    **dict.fromkeys(("items", "additionalProperties"), _all_of),
+    "const": _one_value,
+    "type": _common_types,
+    "multipleOf": _common_multiple,
+}
+"""What two schemas ask for by the same keyword, laid into one."""
