@@ -1,5 +1,6 @@
 """JSON made for a schema: an independent validator takes it."""
 
+import re
 from random import Random
 
 import jsonschema
@@ -162,6 +163,12 @@ def test_recursion_ends_and_is_there():
         ({"enum": []}, ("enum",), "at least one value"),
         ({"type": "string", "enum": [1, None]}, ("enum",), "none of its values"),
         ({"type": "integer", "const": True}, ("const",), "none of its values"),
+        ({"type": "string", "format": "uuid", "const": "x"}, ("const",), "none of its values"),
+        ({"type": "string", "format": "uuid", "pattern": "^x"}, ("pattern",), "no text was found"),
+        ({"type": "string", "format": "ipv4", "pattern": "^[a-z]+$"}, ("pattern",), "no text was found"),
+        ({"type": "string", "format": "email", "maxLength": 2}, ("format",), "cannot be made"),
+        ({"type": "string", "format": "uuid", "maxLength": 35}, ("format",), "cannot be made"),
+        ({"allOf": [{"pattern": "^a"}, {"pattern": "^b"}]}, ("pattern",), "no text was found"),
         ({"type": "strin"}, ("type",), "no type 'strin'"),
         ({"$ref": "#/$defs/x"}, ("$ref",), "there is no #/$defs/x"),
         ({"$ref": "other.json"}, ("$ref",), "inside the schema"),
@@ -320,6 +327,86 @@ def test_recursion_that_grows():
 )
 def test_parts_laid_together_keep_their_limits(schema):
     check(schema)
+
+
+LOOKS = {
+    "date-time": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$",
+    "time": r"^\d\d:\d\d:\d\d(\.\d+)?Z$",
+    "duration": r"^P(?=.)(\d+D)?(T(?=\d)(\d+H)?(\d+M)?)?$",
+    "hostname": r"^(?=.{1,253}$)[a-z]{1,63}(\.[a-z]{1,63})*$",
+    "uri": r"^([a-z]+://[a-z.]+(/[a-z]*)?|x:[a-z]*)$",
+    "email": r"^[a-z]{1,64}@[a-z]+(\.[a-z]+)*$",
+}
+LENGTHS = [
+    ("email", {"minLength": 8, "maxLength": 10}),
+    ("email", {"maxLength": 14}),
+    ("email", {"maxLength": 6}),
+    ("email", {"minLength": 20}),
+    ("email", {"minLength": 40}),
+    ("email", {"minLength": 200, "maxLength": 254}),
+    ("uri", {"maxLength": 15}),
+    ("uri", {"maxLength": 20}),
+    ("uri", {"maxLength": 7}),
+    ("uri", {"minLength": 30}),
+    ("uri", {"minLength": 60}),
+    ("uri", {"minLength": 1, "maxLength": 2083}),
+    ("hostname", {"maxLength": 4}),
+    ("hostname", {"minLength": 66, "maxLength": 70}),
+    ("ipv4", {"maxLength": 7}),
+    ("ipv4", {"maxLength": 10}),
+    ("ipv4", {"minLength": 15}),
+    ("ipv4", {"minLength": 12, "maxLength": 14}),
+    ("ipv6", {"maxLength": 4}),
+    ("ipv6", {"minLength": 7, "maxLength": 10}),
+    ("ipv6", {"minLength": 15, "maxLength": 15}),
+    ("ipv6", {"minLength": 20}),
+    ("ipv6", {"minLength": 39}),
+    ("duration", {"maxLength": 3}),
+    ("duration", {"minLength": 9}),
+    ("date-time", {"minLength": 24}),
+    ("date-time", {"maxLength": 20}),
+    ("time", {"minLength": 12, "maxLength": 13}),
+    ("uuid", {"minLength": 36, "maxLength": 36}),
+    ("uuid", {"maxLength": 255}),
+    ("date", {"maxLength": 10}),
+]
+
+
+@pytest.mark.parametrize(("form", "length"), LENGTHS)
+def test_formats_of_a_length(form, length):
+    for value in check({"type": "string", "format": form, **length}, seeds=50):
+        assert re.search(LOOKS.get(form, ""), value)
+
+
+@pytest.mark.parametrize(
+    ("form", "pattern"),
+    [
+        ("date", "^2024-"),
+        ("date", "^1999-12-"),
+        ("date", r"^\d{4}-\d{2}-\d{2}$"),
+        ("date-time", "Z$"),
+        ("email", "^[a-z]+@corp\\.com$"),
+        ("email", "@example\\.org$"),
+        ("hostname", "\\.local$"),
+        ("ipv4", r"^10\."),
+        ("ipv4", r"^127\.0\.0\.1$"),
+        ("ipv6", "^fe80"),
+        ("uuid", "^[0-9a-f]{8}-"),
+        ("uuid", "^00000000-"),
+        ("uri", "^https://"),
+        ("uri", "^https://github\\.com/"),
+        ("duration", "^PT"),
+    ],
+)
+def test_formats_with_a_pattern(form, pattern):
+    for value in check({"type": "string", "format": form, "pattern": pattern}):
+        looks = LOOKS.get(form, "").replace(r"(\d+D)?", r"(\d+Y)?(\d+M)?(\d+D)?")
+        assert re.search(looks, value)
+
+
+def test_several_patterns():
+    check({"type": "string", "allOf": [{"pattern": "^a"}, {"pattern": "z$"}, {"pattern": "[0-9]"}]})
+    check({"type": "string", "allOf": [{"pattern": "^[a-z]+$"}, {"pattern": "^.{3}$"}], "minLength": 3})
 
 
 def test_depth_of_the_schema_is_no_danger():

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastmock.content.patterns import PatternError, searcher
 from fastmock.content.schema_nodes import Path, SchemaError
-from fastmock.content.schema_values import same, to_number
+from fastmock.content.schema_values import ALSO, same, to_number
 
 _MOST_ALTERNATIVES = 256
 
@@ -19,9 +19,14 @@ def merged(first: dict[str, Any], second: dict[str, Any], path: Path) -> dict[st
     except PatternError as error:
         raise SchemaError((*path, "patternProperties"), str(error)) from None
     both = {**first, **second}
+    also = [*first.get(ALSO, ()), *second.get(ALSO, ())]
     for key in first.keys() & second.keys():
         if key in _MERGERS:
             both[key] = _MERGERS[key](first[key], second[key], key, path)
+        elif key in _APART and not same(first[key], second[key]):
+            also.append({word: first[word] for word in _APART[key] if word in first})
+    if also:
+        both[ALSO] = [part for place, part in enumerate(also) if part not in also[:place]]
     return both
 
 
@@ -118,3 +123,9 @@ _MERGERS: Mapping[str, Callable[[Any, Any, str, Path], Any]] = {
     "multipleOf": _common_multiple,
 }
 """What two schemas ask for by the same keyword, laid into one."""
+
+_APART: Mapping[str, tuple[str, ...]] = {
+    "pattern": ("pattern",),
+    "format": ("format",),
+}
+"""What two schemas ask for by the same keyword and cannot be laid into one, with what belongs to it."""

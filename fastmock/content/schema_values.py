@@ -2,13 +2,15 @@
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
+from itertools import permutations
 from random import Random
 from typing import Any
 
 import orjson
 
+from fastmock.content.formats import FORMATS, Format
 from fastmock.content.made import LOREM
 from fastmock.content.patterns import Pattern, PatternError
 from fastmock.content.schema_nodes import Made, Never, Node, Path, SchemaError
@@ -16,9 +18,13 @@ from fastmock.content.schema_nodes import Made, Never, Node, Path, SchemaError
 LARGEST = 100_000
 """Values and characters that a schema may ask for at the least."""
 
+ALSO = "$also"
+"""A word of schemas that were laid together: what of one could not be laid into the other; it is asked for too."""
+
 _SPAN = 100  # of a number with one bound
 _TRIES = 20
 _MANY_TRIES = 1000
+_MANY = 100  # places where a text is cut
 _LEAST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**64 - 1  # that orjson writes
 
 
@@ -82,8 +88,11 @@ def admits(schema: dict[str, Any], value: Any, path: Path) -> bool:
         return kind == "integer" and isinstance(value, float) and value.is_integer()
     if isinstance(value, str):
         least, most = bounds(schema, "Length", path)
-        return least <= len(value) <= most and (
-            "pattern" not in schema or pattern_of(schema["pattern"], {}, path).admits(value)
+        form = FORMATS.get(schema.get("format", ""))
+        return (
+            least <= len(value) <= most
+            and (form is None or form.holds(value))
+            and all(pattern_of(pattern, {}, path).admits(value) for pattern in patterns_of(schema))
         )
     if isinstance(value, int | float) and not isinstance(value, bool):
         low, high, step = _range(schema, path)
@@ -92,6 +101,11 @@ def admits(schema: dict[str, Any], value: Any, path: Path) -> bool:
             or (step and Fraction(str(value)) % Fraction(str(step)))
         )
     return True
+
+
+def patterns_of(schema: dict[str, Any]) -> list[Any]:
+    """Return all patterns that a text has to hold."""
+    return [part["pattern"] for part in (schema, *schema.get(ALSO, ())) if "pattern" in part]
 
 
 def pattern_of(pattern: Any, schema: dict[str, Any], path: Path) -> Pattern:
@@ -117,15 +131,21 @@ def scalar(kind: Any, schema: dict[str, Any], path: Path) -> Node:
 
 def _string(schema: dict[str, Any], path: Path) -> Node:
     least, most = bounds(schema, "Length", path)
-    if "pattern" in schema:
-        return Made(path, pattern_of(schema["pattern"], schema, path).make, 1 + least)
-    make = _FORMATS.get(schema.get("format", ""))
-    if make is not None:
-        sample = make(Random(0))
-        if not least <= len(sample) <= most:
-            return Never((*path, "format"), f"a {schema['format']} of this length cannot be made")
-        return Made(path, make, 1 + least)
+    form = FORMATS.get(schema.get("format", ""))
+    made = None if form is None else form.within(least, most)
+    if form is not None and made is None:
+        return Never((*path, "format"), f"a {schema['format']} of this length cannot be made")
+    patterns = [pattern_of(pattern, schema, path) for pattern in patterns_of(schema)]
+    if form is not None and made is not None and patterns:
+        made = _alike(form, made, patterns, (least, most), (*path, "pattern"))
+    elif len(patterns) > 1:
+        made = _alike(None, None, patterns, (least, most), (*path, "pattern"))
+    elif patterns:
+        made = patterns[0].make
+    return Made(path, made or _words(least, most), 1 + least)
 
+
+def _words(least: int, most: float) -> Callable[[Random], str]:
     def words(random: Random) -> str:
         start = random.randrange(len(LOREM))
         said = " ".join((LOREM[start:] + LOREM)[: random.randint(1, 3)]).strip(",.")
@@ -133,7 +153,52 @@ def _string(schema: dict[str, Any], path: Path) -> Node:
             said += " " + said
         return said if len(said) <= most else said[: int(most)]
 
-    return Made(path, words, 1 + least)
+    return words
+
+
+def _alike(
+    form: Format | None,
+    made: Callable[[Random], str] | None,
+    patterns: list[Pattern],
+    length: tuple[int, float],
+    at: Path,
+) -> Callable[[Random], str]:
+    """Return what makes texts that are of a format and in which all patterns are found."""
+    sources = [*([made] if made else []), *(pattern.make for pattern in patterns)]
+
+    def found(random: Random, tries: int) -> str | None:
+        for _ in range(tries):
+            for text in _mixed([source(random) for source in sources]):
+                if (
+                    length[0] <= len(text) <= length[1]
+                    and (form is None or form.holds(text))
+                    and all(pattern.admits(text) for pattern in patterns)
+                ):
+                    return text
+        return None
+
+    sample = found(Random(0), 5 * _TRIES)
+    if sample is None:
+        raise SchemaError(at, "no text was found that matches it and fits what else is asked for")
+
+    def alike(random: Random) -> str:
+        return found(random, _TRIES) or sample
+
+    return alike
+
+
+def _mixed(texts: list[str]) -> Iterator[str]:
+    """Yield texts that may be like all of some: themselves, and what begins as one and ends as another."""
+    yield from texts
+    if len(texts) < 5:
+        yield from map("".join, permutations(texts))
+    for one, other in permutations(texts, 2):
+        for cut in range(min(len(one), _MANY) + 1):
+            yield other + one[cut:]
+            yield one[:cut] + other
+    for text in texts:  # more may stand around what has to be found
+        yield f"a{text}"
+        yield f"{text}a"
 
 
 def _range(schema: dict[str, Any], path: Path) -> tuple[float, float, float]:
@@ -229,35 +294,3 @@ def _fits(value: float, low: float, high: float, step: Fraction, outside: set[An
         return True
     told_alike = step > 2**53 or step.denominator > 1 or Fraction(value) % step == 0
     return told_alike and Fraction(str(value)) % step == 0  # what is written is a decimal, what is read of it is not
-
-
-def _date(random: Random) -> str:
-    return f"20{random.randint(10, 29)}-{random.randint(1, 12):02}-{random.randint(1, 28):02}"
-
-
-def _time(random: Random) -> str:
-    return f"{random.randint(0, 23):02}:{random.randint(0, 59):02}:{random.randint(0, 59):02}Z"
-
-
-def _hex(random: Random, digits: int) -> str:
-    return f"{random.getrandbits(4 * digits):0{digits}x}"
-
-
-def _host(random: Random) -> str:
-    return f"{random.choice(LOREM).strip(',.').lower()}.example.com"
-
-
-_FORMATS: Mapping[str, Callable[[Random], str]] = {
-    "date-time": lambda random: f"{_date(random)}T{_time(random)}",
-    "date": _date,
-    "time": _time,
-    "duration": lambda random: f"P{random.randint(1, 30)}DT{random.randint(1, 23)}H",
-    "email": lambda random: f"{random.choice(LOREM).strip(',.').lower()}@example.com",
-    "hostname": _host,
-    "ipv4": lambda random: f"192.0.2.{random.randint(1, 254)}",  # RFC 5737: for documentation
-    "ipv6": lambda random: f"2001:db8::{random.randint(1, 0xFFFF):x}",  # RFC 3849: likewise
-    "uuid": lambda random: (
-        f"{_hex(random, 8)}-{_hex(random, 4)}-4{_hex(random, 3)}-a{_hex(random, 3)}-{_hex(random, 12)}"
-    ),
-    "uri": lambda random: f"https://{_host(random)}/",
-}
