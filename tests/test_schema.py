@@ -169,6 +169,26 @@ def test_recursion_ends_and_is_there():
         ({"type": "string", "format": "email", "maxLength": 2}, ("format",), "cannot be made"),
         ({"type": "string", "format": "uuid", "maxLength": 35}, ("format",), "cannot be made"),
         ({"allOf": [{"pattern": "^a"}, {"pattern": "^b"}]}, ("pattern",), "no text was found"),
+        ({"oneOf": [{"type": "string"}, {"type": "string"}]}, ("oneOf",), "no value was found"),
+        (
+            {"properties": {"a": {"oneOf": [{}, {}]}}, "required": ["a"]},
+            ("properties", "a", "oneOf"),
+            "no value was found",
+        ),
+        ({"type": "null", "not": {"const": None}}, ("not",), "no value was found"),
+        ({"not": {}}, ("not",), "no value was found"),
+        ({"type": "array", "enum": [[1]], "minItems": 2}, ("enum",), "none of its values"),
+        ({"enum": [{"a": 1}], "properties": {"a": {"type": "string"}}}, ("enum",), "none of its values"),
+        (
+            {"type": "array", "items": {"type": "string"}, "contains": {"const": 1}},
+            ("contains", "const"),
+            "none of its",
+        ),
+        ({"type": "array", "contains": {}, "maxItems": 0}, ("contains",), "more items than"),
+        ({"propertyNames": {"maxLength": 2}, "required": ["abc"]}, ("propertyNames",), "no such name"),
+        ({"propertyNames": {"enum": ["a"]}, "minProperties": 2}, (), "1 properties at the most"),
+        ({"not": {"minLength": "x"}, "type": "string"}, (), "cannot have"),
+        ({"not": {"pattern": "("}, "type": "string"}, ("pattern",), "not a regular expression"),
         ({"type": "strin"}, ("type",), "no type 'strin'"),
         ({"$ref": "#/$defs/x"}, ("$ref",), "there is no #/$defs/x"),
         ({"$ref": "other.json"}, ("$ref",), "inside the schema"),
@@ -407,6 +427,127 @@ def test_formats_with_a_pattern(form, pattern):
 def test_several_patterns():
     check({"type": "string", "allOf": [{"pattern": "^a"}, {"pattern": "z$"}, {"pattern": "[0-9]"}]})
     check({"type": "string", "allOf": [{"pattern": "^[a-z]+$"}, {"pattern": "^.{3}$"}], "minLength": 3})
+
+
+PETS = {
+    name: {
+        "type": "object",
+        "properties": {"kind": {"const": name}, "a": {"type": "string"}},
+        "required": ["kind"],
+        "additionalProperties": False,
+    }
+    for name in ("cat", "dog")
+}
+EITHER = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"oneOf": [{"type": "integer", "multipleOf": 3}, {"type": "integer", "multipleOf": 5}]},
+        {"oneOf": [{"type": "number"}, {"type": "integer"}]},
+        {"oneOf": [{"type": "string"}, {"type": "string", "maxLength": 5}]},
+        {"oneOf": [{"type": "integer", "minimum": 0}, {"type": "integer", "maximum": 10}]},
+        {"oneOf": [{"required": ["a"]}, {"required": ["b"]}], **EITHER},
+        {"anyOf": [{"required": ["a"]}, {"required": ["b"]}], "not": {"required": ["a", "b"]}, **EITHER},
+        {"oneOf": [{"$ref": "#/$defs/cat"}, {"$ref": "#/$defs/dog"}], "$defs": PETS},
+        {"type": "array", "minItems": 3, "items": {"oneOf": [{"enum": [1, 2, 3]}, {"enum": [2, 3, 4]}]}},
+        {
+            "type": "object",
+            "properties": {"next": {"oneOf": [{"$ref": "#"}, {"type": ["null", "object"], "maxProperties": 0}]}},
+            "required": ["next"],
+        },
+        {"type": ["string", "null"], "not": {"type": "string"}},
+        {"not": {"type": "string"}},
+        {"not": {"enum": ["a"]}, "type": "string"},
+        {"type": "integer", "minimum": 1, "maximum": 3, "not": {"enum": [1, 2]}},
+        {"enum": [1, 2, "x"], "not": {"type": "integer"}},
+        {"allOf": [{"not": {"const": 1}}, {"not": {"const": 2}}, {"enum": [1, 2, 3]}]},
+        {"type": "array", "enum": [[1], [1, 2]], "minItems": 2},
+        {"enum": [{"a": 1}, {"b": 1}], "required": ["b"]},
+        {"type": "array", "items": {"type": "integer"}, "contains": {"const": 1000}},
+        {"contains": {"type": "integer"}, "minContains": 2, "maxContains": 3},
+        {"type": "array", "prefixItems": [{"type": "null"}], "contains": {"type": "string"}},
+        {"type": "array", "items": {"type": "integer"}, "contains": {"minimum": 5}, "minItems": 4, "maxContains": 1},
+        {"allOf": [{"contains": {"const": 1}}, {"contains": {"const": 1}, "maxContains": 3}], "type": "array"},
+        {"type": "object", "propertyNames": {"pattern": "^x-"}, "minProperties": 3},
+        {"type": "object", "propertyNames": {"enum": ["a", "b"]}, "additionalProperties": {"type": "integer"}},
+        {"type": "object", "propertyNames": {"maxLength": 2}, "minProperties": 2, "properties": {"long": {}}},
+        {
+            "type": "object",
+            "propertyNames": {"$ref": "#/$defs/n"},
+            "minProperties": 1,
+            "$defs": {"n": {"minLength": 20}},
+        },
+        {"type": "object", "propertyNames": False},
+        {"type": "object", "patternProperties": {"^a": {"type": "integer"}, "b$": {"minimum": 5}}, "required": ["ab"]},
+        {"type": "object", "patternProperties": {"^a": {"minLength": 30}}, "properties": {"a": {"type": "string"}}},
+        {"type": "object", "patternProperties": {"^a$": {"type": "null"}}, "minProperties": 3},
+        {"if": {"required": ["a"]}, "then": {"required": ["c"]}, "else": {"required": ["d"]}, **EITHER},
+        {"type": "integer", "if": {"minimum": 10}, "then": {"multipleOf": 7}, "else": {"const": 3}},
+        {"dependentRequired": {"a": ["c"]}, **EITHER},
+        {"dependentSchemas": {"a": {"minProperties": 4}}, **EITHER, "required": ["a"], "minProperties": 4},
+        {"allOf": [EITHER, {"properties": {"c": {"type": "null"}}}], "unevaluatedProperties": False},
+        {"allOf": [{"prefixItems": [{"minimum": 3}]}, {"items": {"type": "integer"}}], "type": "array"},
+        {"allOf": [{"format": "uuid"}, {"format": "x"}, {"pattern": "^0"}], "type": "string"},
+    ],
+)
+def test_what_is_found_by_trying(schema):
+    check(schema)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        {"type": "string"},
+        {"type": "string", "minLength": 2, "maxLength": 3},
+        {"type": "string", "pattern": "^[a-z]{6}$"},
+        {"type": "string", "format": "email"},
+        {"type": "string", "format": "ipv4"},
+        {"type": "string", "format": "uri"},
+        {"type": "string", "format": "date"},
+        {"type": "integer"},
+        {"type": "integer", "minimum": 1, "maximum": 200},
+        {"type": "number", "minimum": 0, "maximum": 0.05},
+        {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
+        {"$ref": "#/$defs/one"},
+        {},
+    ],
+)
+def test_many_different_items(items):
+    schema = {"type": "array", "items": items, "minItems": 200, "uniqueItems": True}
+    check({**schema, "$defs": {"one": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}}, seeds=3)
+
+
+@pytest.mark.parametrize(
+    ("items", "count"),
+    [
+        ({"enum": ["a", "b", "c"]}, 3),
+        ({"$ref": "#/$defs/few"}, 3),
+        ({"type": "boolean"}, 2),
+        ({"type": ["boolean", "null"]}, 3),
+        ({"type": "integer", "minimum": 1, "maximum": 3}, 3),
+        ({"type": "number", "multipleOf": 0.5, "minimum": 1, "maximum": 3}, 5),
+        ({"type": "object", "properties": {"a": {"const": 1}}, "additionalProperties": False}, 2),
+        ({"type": "string", "maxLength": 1, "pattern": "^[ab]$"}, 2),
+        ({"enum": [1, 1.0, True]}, 2),
+    ],
+)
+def test_as_many_different_items_as_there_are(items, count):
+    schema = {"type": "array", "items": items, "uniqueItems": True, "$defs": {"few": {"enum": [1, 2, None]}}}
+    check({**schema, "minItems": count})
+    check(schema)
+    with pytest.raises(SchemaError) as caught:
+        Maker({**schema, "minItems": count + 1})
+    assert caught.value.path == ("uniqueItems",)
+
+
+def test_what_tells_apart_is_not_tried():
+    """So that discriminated unions cost nothing."""
+    kinds = [{"type": "object", "properties": {"k": {"const": n}}, "required": ["k"]} for n in range(3)]
+    maker = Maker({"oneOf": [*kinds, {"type": "null"}, {"type": "integer"}]})
+    assert {type(maker.make(Random(seed))) for seed in range(50)} == {dict, int}
+    assert len({repr(Maker({"oneOf": [{"type": "number"}]}).make(Random(seed))) for seed in range(30)}) > 8
 
 
 def test_depth_of_the_schema_is_no_danger():

@@ -1,35 +1,36 @@
 """JSON made up to fit a JSON Schema.
 
 Made for what OpenAI's Structured Outputs and tools use: ``$ref`` and ``$defs``, recursion, ``enum``, ``const``,
-``anyOf``, ``oneOf``, ``allOf``, several types, formats, patterns, bounds, lengths, ``additionalProperties``. What it
-does not know (``not``, ``if``, ``contains``, …) it does not look at.
+``anyOf``, ``oneOf``, ``allOf``, several types, formats, patterns, bounds, lengths, ``additionalProperties``. For what
+else it knows (``not``, ``if``, ``contains``, …) it tries what it makes, when it compiles.
 
 A schema is compiled once into nodes. What it makes depends on the random generator alone.
 """
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 from urllib.parse import unquote
 
-from fastmock.content.made import LOREM
-from fastmock.content.schema_merge import merged
+from fastmock.content.schema_check import ALSO, Checker
+from fastmock.content.schema_merge import merged, told_apart
 from fastmock.content.schema_nodes import (
     NEVER,
     Array,
+    Checked,
     Choice,
-    Made,
     Making,
     Never,
     Node,
-    Object,
     Path,
     Ref,
     SchemaError,
     reason,
 )
-from fastmock.content.schema_values import LARGEST, bounds, listed, pattern_of, scalar
+from fastmock.content.schema_objects import Objects
+from fastmock.content.schema_values import LARGEST, bounds, listed, scalar, to_number
 
 __all__ = ["Maker", "SchemaError"]
 
@@ -40,11 +41,19 @@ _ANNOTATIONS = frozenset(
     ("$defs", "definitions", "$schema", "$id", "$comment", "title", "description", "default", "examples", "deprecated")
 )
 _BY_KEYWORD = {
-    "object": ("properties", "required", "additionalProperties", "patternProperties", "minProperties"),
-    "array": ("items", "prefixItems", "minItems", "maxItems", "uniqueItems"),
+    "object": (
+        *("properties", "required", "additionalProperties", "patternProperties", "minProperties", "maxProperties"),
+        *("propertyNames", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties"),
+    ),
+    "array": ("items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains"),
     "string": ("pattern", "format", "minLength", "maxLength"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
+_ONLY_CHECKED = frozenset(
+    ("not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies")
+)  # nothing is made by them
+_TRIED = ("not", "if", "contains", "propertyNames", "dependentRequired", "dependentSchemas", "dependencies", ALSO)
+_TELLING = frozenset(("type", "enum", "const", "anyOf", "oneOf", *(w for words in _BY_KEYWORD.values() for w in words)))
 
 
 class Maker:
@@ -82,11 +91,30 @@ class _Compiler:
         self._resolved = 0
         self._refs: dict[str, Ref] = {}
         self._targets: list[tuple[Ref, Any, Path]] = []
+        self._checker = Checker(self._resolve)
+        self._objects = Objects(self.node, self._flat, self._checker.admits)
+        self._tries: list[Checked] = []
+        self._tried_once: set[Checked] = set()
         self.root = self.node(schema, ())
         while self._targets:
             ref, target, path = self._targets.pop()
             self._nodes.append(ref)  # between what refers to it and what it refers to: so it is measured
             ref.target = self.node(target, path)
+        self._settle()
+        while any(self._fails(node) for node in self._tries):
+            for one in self._nodes:
+                one.depth = one.size = NEVER
+            self._settle()
+
+    def _fails(self, node: Checked) -> bool:
+        """Return whether a node turns out to be one that nothing fits."""
+        if node in self._tried_once or node.depth > _DEEPEST or node.size > LARGEST:
+            return False
+        self._tried_once.add(node)
+        return not node.find(_DEEPER)
+
+    def _settle(self) -> None:
+        """Measure until all is known."""
         passes = 0
         while self._measure():
             passes += 1
@@ -128,6 +156,10 @@ class _Compiler:
             return self._ref(schema["$ref"], path)
         if "allOf" in schema or "$ref" in schema:
             return self._laid({}, schema, path)
+        tried = self._tried(schema)
+        return self._checked(schema, tried, path) if tried else self._plain(schema, path)
+
+    def _plain(self, schema: dict[str, Any], path: Path) -> Node:
         for word in ("anyOf", "oneOf"):
             if word in schema:
                 return self._choice(schema, word, path)
@@ -135,13 +167,54 @@ class _Compiler:
         if isinstance(types, list):
             return self._kinds(types, schema, path)
         if "const" in schema or "enum" in schema:
-            return listed(schema, path)
+            return listed(schema, path, self._checker.admits)
         kind = types or next((k for k, words in _BY_KEYWORD.items() if not schema.keys().isdisjoint(words)), "string")
         if kind == "object":
-            return self._object(schema, path)
+            return self._objects.compile(schema, path)
         if kind == "array":
             return self._array(schema, path)
         return scalar(kind, schema, path)
+
+    def _tried(self, schema: dict[str, Any]) -> str | None:
+        """Return the keyword for which what is made has to be looked at; None where it fits anyhow."""
+        for word in _TRIED:
+            if word in schema:
+                return word
+        if "oneOf" in schema and not self._are_apart(schema["oneOf"]):
+            return "oneOf"
+        if schema.get("uniqueItems") is True and schema.get("minItems", 0) != 0:
+            return "uniqueItems"
+        patterns = schema.get("patternProperties", ())
+        if len(patterns) > 1 or (patterns and not schema.keys().isdisjoint(("properties", "required"))):
+            return "patternProperties"
+        return None
+
+    def _are_apart(self, parts: list[Any]) -> bool:
+        """Return whether it is plain that no value fits two of some schemas."""
+        by_type: dict[Any, list[dict[str, Any]]] = {}
+        for part in parts:
+            is_ref = isinstance(part, dict) and "$ref" in part
+            plain = self._resolve(part["$ref"], ())[0] if is_ref else part
+            if not isinstance(plain, dict) or not isinstance(plain.get("type"), str):
+                return False
+            by_type.setdefault(plain["type"], []).append(plain)
+        if "integer" in by_type and "number" in by_type:
+            return False
+        return all(len(group) == 1 or told_apart(group) for group in by_type.values())
+
+    def _checked(self, schema: dict[str, Any], word: str, path: Path) -> Node:
+        """Compile what is only found by trying."""
+        rest = {key: asked for key, asked in schema.items() if key not in _ONLY_CHECKED}
+        if "if" in schema:
+            met = {"allOf": [schema["if"], schema.get("then", True)]}
+            rest = merged(rest, {"anyOf": [met, schema.get("else", True)]}, path)
+        if rest.keys().isdisjoint(_TELLING):
+            rest = {**rest, "type": [*_BY_KEYWORD, "boolean", "null"]}
+        inner = self._plain(rest, path)
+        self._nodes.append(inner)
+        checked = Checked((*path, word), inner, lambda value: self._checker.admits(schema, value, path))
+        self._tries.append(checked)
+        return checked
 
     def _kinds(self, types: list[Any], schema: dict[str, Any], path: Path) -> Node:
         if not types:
@@ -182,13 +255,13 @@ class _Compiler:
     def _laid(self, common: dict[str, Any], schema: dict[str, Any], path: Path) -> Node:
         """Compile a schema, with what it has in common with others beside it."""
         resolved = self._resolved
-        flat = merged(common, self._flat(schema, path, frozenset()), path)
+        flat = merged(common, self._flat(schema, path), path)
         if self._resolved == resolved:
             return self.node(flat, path)
         key = json.dumps({word: value for word, value in flat.items() if word not in _ANNOTATIONS})
         return self._ref_to(key, flat, path)  # it may contain itself
 
-    def _flat(self, schema: dict[str, Any], path: Path, passed: frozenset[str]) -> dict[str, Any]:
+    def _flat(self, schema: dict[str, Any], path: Path, passed: frozenset[str] = frozenset()) -> dict[str, Any]:
         """Lay ``allOf`` and a reference with others beside it into one."""
         if "allOf" not in schema and "$ref" not in schema:
             return schema
@@ -230,43 +303,6 @@ class _Compiler:
         except SchemaError as error:
             return Never(error.path, str(error))
 
-    def _object(self, schema: dict[str, Any], path: Path) -> Node:
-        properties, names = schema.get("properties", {}), schema.get("required", [])
-        if not all(isinstance(name, str) for name in names):
-            return Never((*path, "required"), "must be a list of names")
-        least, most = bounds(schema, "Properties", path)
-        required: dict[str, Node] = {}
-        optional: dict[str, Node] = {}
-        for name, part in properties.items():
-            (required if name in names else optional)[name] = self.node(part, (*path, "properties", name))
-        others = schema.get("additionalProperties", True)
-        at: Path = (*path, "additionalProperties")
-        patterns = schema.get("patternProperties")
-        if patterns:
-            pattern, others = next(iter(patterns.items()))
-            at = (*path, "patternProperties", pattern)
-            made = pattern_of(pattern, {}, at[:-1]).make
-            more = [made(Random(number)) for number in range(least + 1)]
-        else:
-            more = [*dict.fromkeys(LOREM), *(f"key{number}" for number in range(least))] if others is not False else []
-        for name in names:
-            if name not in properties:
-                if others is False:
-                    return Never((*path, "required"), f"{name!r} is required, but no such property is allowed")
-                required[name] = self.node(others, at)
-        while len(required) < least and optional:  # of the optional ones as many as have to be
-            name = next(iter(optional))
-            required[name] = optional.pop(name)
-        if not properties and not required and not least and (patterns or isinstance(others, dict)):
-            optional[more[0]] = self.node(others, at)  # a map: one entry shows what is in it
-        for name in [name for name in more if name not in properties and name not in optional][
-            : max(0, least - len(required))
-        ]:
-            required[name] = self.node(others, at)
-        if not least <= len(required) <= most:
-            return Never(path, f"has {len(required)} properties at the {'most' if len(required) < least else 'least'}")
-        return Object(path, {name: required[name] for name in sorted(required, key=_order(properties))}, optional, most)
-
     def _array(self, schema: dict[str, Any], path: Path) -> Node:
         least, most = bounds(schema, "Items", path)
         first = schema.get("prefixItems", [])
@@ -280,16 +316,20 @@ class _Compiler:
             if least > most:
                 return Never((*path, "minItems"), f"asks for {least} items, of which {len(first)} are allowed")
         heads = [self.node(part, (*path, "prefixItems", place)) for place, part in enumerate(first)]
-        unique = schema.get("uniqueItems") is True
-        made = Array(path, heads, self.node(items, (*path, "items")), (least, most), unique)
-        if unique and least > 1 and isinstance(items, dict):
-            listed = items.get("enum") or ([True, False] if items.get("type") == "boolean" else None)
-            if listed is not None and len(first) + len(listed) < least:
-                return Never((*path, "minItems"), f"asks for {least} different items")
-            if listed is not None and not first:  # draws might not find all of them
-                self.node(items, (*path, "items"))
-                return Made(path, lambda random: random.sample(listed, least), least)
-        return made
+        if "contains" in schema and "maxContains" in schema:
+            others = self.node({"allOf": [items, {"not": schema["contains"]}]}, (*path, "items"))
+        else:
+            others = self.node(items, (*path, "items"))
+        if "contains" in schema:
+            at = (*path, "contains")
+            wanted = to_number(schema.get("minContains", 1), "minContains", path)
+            if len(heads) + wanted > min(most, LARGEST):
+                return Never(at, "asks for more items than there may be")
+            if wanted > 0:
+                asked = schema["contains"] if items is True else {"allOf": [items, schema["contains"]]}
+                heads += [self.node(asked, at)] * math.ceil(wanted)
+                least = max(least, len(heads))
+        return Array(path, heads, others, (least, most), schema.get("uniqueItems") is True)
 
 
 _KEYWORDS: Mapping[str, tuple[tuple[type, ...], str]] = {
@@ -307,9 +347,3 @@ def _check_keywords(schema: Mapping[str, Any], path: Path) -> None:
     for key, (kinds, what) in _KEYWORDS.items():
         if key in schema and not isinstance(schema[key], kinds):
             raise SchemaError((*path, key), f"must be {what}")
-
-
-def _order(properties: Mapping[str, Any]) -> Callable[[str], int]:
-    """Return what sorts names as ``properties`` has them, others last."""
-    places = {name: place for place, name in enumerate(properties)}
-    return lambda name: places.get(name, len(places))

@@ -5,19 +5,17 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from fastmock.content.patterns import PatternError, searcher
-from fastmock.content.schema_nodes import Path, SchemaError
-from fastmock.content.schema_values import ALSO, same, to_number
+from fastmock.content.schema_check import ALSO, found_in
+from fastmock.content.schema_nodes import Path, SchemaError, canonical, same
+from fastmock.content.schema_values import to_number
 
 _MOST_ALTERNATIVES = 256
 
 
 def merged(first: dict[str, Any], second: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return a schema that asks for what both ask for."""
-    try:
-        first, second = _with_others(first, second), _with_others(second, first)
-    except PatternError as error:
-        raise SchemaError((*path, "patternProperties"), str(error)) from None
+    first, second = _with_first(first, second), _with_first(second, first)
+    first, second = _with_others(first, second, path), _with_others(second, first, path)
     both = {**first, **second}
     also = [*first.get(ALSO, ()), *second.get(ALSO, ())]
     for key in first.keys() & second.keys():
@@ -25,30 +23,60 @@ def merged(first: dict[str, Any], second: dict[str, Any], path: Path) -> dict[st
             both[key] = _MERGERS[key](first[key], second[key], key, path)
         elif key in _APART and not same(first[key], second[key]):
             also.append({word: first[word] for word in _APART[key] if word in first})
+            both = {word: asked for word, asked in both.items() if word not in _APART[key] or word in second}
     if also:
         both[ALSO] = [part for place, part in enumerate(also) if part not in also[:place]]
     return both
 
 
-def _with_others(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def _with_others(one: dict[str, Any], other: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return ``one``, its properties asked for what ``other`` asks of those that it does not name itself."""
     if "properties" not in one or other.keys().isdisjoint(("additionalProperties", "patternProperties")):
         return one
     named = other.get("properties", {})
     limited = {
-        name: part if name in named else _all_of(part, unnamed(other, name), "", ())
+        name: part if name in named else _all_of(part, unnamed(other, name, path)[0], "", path)
         for name, part in one["properties"].items()
     }
     return {**one, "properties": limited}
 
 
-def unnamed(schema: Mapping[str, Any], name: str) -> Any:
-    """Return what a schema asks of a property that is not among its ``properties``."""
-    patterns = schema.get("patternProperties", {})
-    asked = [part for pattern, part in patterns.items() if searcher(pattern)(name)]
-    if not asked:
-        return schema.get("additionalProperties", True)
-    return asked[0] if len(asked) == 1 else {"allOf": asked}
+def _with_first(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return ``one`` with as many items told one by one as ``other`` has."""
+    first = one.get("prefixItems", [])
+    more = len(other.get("prefixItems", [])) - len(first)
+    return {**one, "prefixItems": [*first, *[one.get("items", True)] * more]} if more > 0 else one
+
+
+def unnamed(schema: Mapping[str, Any], name: str, path: Path) -> tuple[Any, Path]:
+    """Return what a schema asks of a property that is not among its ``properties``, and where."""
+    found = [
+        (part, pattern)
+        for pattern, part in schema.get("patternProperties", {}).items()
+        if found_in(pattern, name, path)
+    ]
+    if len(found) == 1:
+        return found[0][0], (*path, "patternProperties", found[0][1])
+    if found:
+        return {"allOf": [part for part, _ in found]}, (*path, "patternProperties")
+    return schema.get("additionalProperties", True), (*path, "additionalProperties")
+
+
+def told_apart(schemas: list[dict[str, Any]]) -> bool:
+    """Return whether a property that all of them require has values in each that it has in no other."""
+    for name in schemas[0].get("required", ()):
+        values: list[bytes] = []
+        for schema in schemas:
+            part = schema.get("properties", {}).get(name) if name in schema.get("required", ()) else None
+            listed = part if isinstance(part, dict) else {}
+            own = [listed["const"]] if "const" in listed else listed.get("enum")
+            if not own:
+                break
+            values += {canonical(value) for value in own}
+        else:
+            if len(values) == len(set(values)):
+                return True
+    return False
 
 
 def _higher(one: Any, other: Any, key: str, path: Path) -> Any:
@@ -90,6 +118,14 @@ def _both_lists(one: Any, other: Any, key: str, path: Path) -> Any:
     return [{"allOf": [a, b]} for a in one for b in other]  # anyOf, oneOf
 
 
+def _both_first(one: Any, other: Any, key: str, path: Path) -> Any:
+    return [_all_of(a, b, key, path) for a, b in zip(one, other, strict=True)]
+
+
+def _either(one: Any, other: Any, key: str, path: Path) -> Any:
+    return one is True or other is True
+
+
 def _one_value(one: Any, other: Any, key: str, path: Path) -> Any:
     if not same(one, other):
         raise SchemaError((*path, key), "cannot be two values at once")
@@ -117,7 +153,9 @@ _MERGERS: Mapping[str, Callable[[Any, Any, str, Path], Any]] = {
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), _lower),
     **dict.fromkeys(("required", "enum", "anyOf", "oneOf"), _both_lists),
     **dict.fromkeys(("properties", "patternProperties"), _both_properties),
-    **dict.fromkeys(("items", "additionalProperties"), _all_of),
+    **dict.fromkeys(("items", "additionalProperties", "propertyNames"), _all_of),
+    "prefixItems": _both_first,
+    "uniqueItems": _either,
     "const": _one_value,
     "type": _common_types,
     "multipleOf": _common_multiple,
@@ -125,7 +163,9 @@ _MERGERS: Mapping[str, Callable[[Any, Any, str, Path], Any]] = {
 """What two schemas ask for by the same keyword, laid into one."""
 
 _APART: Mapping[str, tuple[str, ...]] = {
-    "pattern": ("pattern",),
-    "format": ("format",),
+    **{word: (word,) for word in ("pattern", "format", "not")},
+    **{word: (word,) for word in ("dependentRequired", "dependentSchemas", "dependencies")},
+    "contains": ("contains", "minContains", "maxContains"),
+    "if": ("if", "then", "else"),
 }
 """What two schemas ask for by the same keyword and cannot be laid into one, with what belongs to it."""

@@ -14,6 +14,10 @@ NEVER = math.inf
 
 _MANY = 200  # values after which only what has to be is made
 _TRIES = 20
+_DRAWS = 200  # of what is only found by trying
+_LEFT = (_MANY, 0, _MANY, _MANY, 3, 0, 1)  # values made freely in each of them, again and again
+_VARIETY = 8  # values that are found so
+_ENOUGH = 10_000  # parts that these have together
 
 
 class SchemaError(Exception):
@@ -24,12 +28,37 @@ class SchemaError(Exception):
         self.path = path
 
 
-class Making:
-    """One value being made: its draws, and how many values are left to be made freely."""
+def canonical(value: Any) -> bytes:
+    """Return the same of values that JSON Schema holds for equal: 1 and 1.0, but not true."""
+    return orjson.dumps(_plain(value), option=orjson.OPT_SORT_KEYS)
 
-    def __init__(self, random: Random) -> None:
-        self.random = random
-        self.left = _MANY
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+        return int(value)
+    return value if type(value) is not int or -(2**63) <= value < 2**64 else float(value)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Compare as JSON does: true is not 1."""
+    return canonical(one) == canonical(other)
+
+
+class Making:
+    """One value being made.
+
+    Attributes:
+        random: its draws.
+        left: how many values are left to be made freely.
+        wide: whether it is to be as unlike others as can be, rather than usual.
+    """
+
+    def __init__(self, random: Random, left: int = _MANY, wide: bool = False) -> None:
+        self.random, self.left, self.wide = random, left, wide
 
 
 class Node:
@@ -59,6 +88,10 @@ class Node:
         """Return the nodes that every value needs."""
         return ()
 
+    def values(self, depth: int = 9) -> list[Any] | None:
+        """Return all values, where they are few and found ``depth`` references deep, else None."""
+        return None
+
 
 class Never(Node):
     """Nothing fits."""
@@ -71,14 +104,28 @@ class Never(Node):
         """See Node."""
         return NEVER, NEVER
 
+    def values(self, depth: int = 9) -> list[Any] | None:
+        """See Node."""
+        return []
+
 
 class Made(Node):
     """A value without parts."""
 
-    def __init__(self, path: Path, make: Callable[[Random], Any], size: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        make: Callable[[Random], Any],
+        size: int = 1,
+        wide: Callable[[Random], Any] | None = None,
+        values: Callable[[], list[Any] | None] = lambda: None,
+    ) -> None:
+        """Take what makes values, what makes more than those where there are more, and all there are where few."""
         super().__init__(path)
         self._make = make
         self._size = size
+        self._wide = wide or make
+        self._values = values
 
     def measure(self) -> tuple[float, float]:
         """See Node."""
@@ -87,7 +134,11 @@ class Made(Node):
     def make(self, making: Making, depth: float) -> Any:
         """See Node."""
         making.left -= 1
-        return self._make(making.random)
+        return (self._wide if making.wide else self._make)(making.random)
+
+    def values(self, depth: int = 9) -> list[Any] | None:
+        """See Node."""
+        return self._values()
 
 
 class Ref(Node):
@@ -109,6 +160,10 @@ class Ref(Node):
         """See Node."""
         return (self.target,)
 
+    def values(self, depth: int = 9) -> list[Any] | None:
+        """See Node."""
+        return self.target.values(depth - 1) if depth else None
+
 
 class Choice(Node):
     """One of several."""
@@ -125,7 +180,8 @@ class Choice(Node):
         """See Node."""
         if making.left <= 0:
             depth = self.depth
-        for nodes in (self._nodes, self._nulls):  # null only where nothing else goes
+        groups = ((*self._nodes, *self._nulls),) if making.wide else (self._nodes, self._nulls)
+        for nodes in groups:  # null only where nothing else goes
             if fitting := [node for node in nodes if node.depth <= depth]:
                 return making.random.choice(fitting).make(making, depth)
         least = min((*self._nodes, *self._nulls), key=lambda node: (node.depth, node.size))
@@ -134,6 +190,16 @@ class Choice(Node):
     def inside(self) -> Iterable[Node]:
         """See Node."""
         return (*self._nodes, *self._nulls)[:1]
+
+    def values(self, depth: int = 9) -> list[Any] | None:
+        """See Node."""
+        found: list[Any] = []
+        for node in (*self._nodes, *self._nulls):
+            values = node.values(depth)
+            if values is None:
+                return None
+            found += values
+        return found
 
 
 class Object(Node):
@@ -153,6 +219,8 @@ class Object(Node):
         making.left -= 1
         chosen = dict(self._required)
         for name, node in self._optional.items():
+            if making.wide and making.random.random() < 0.5:
+                continue
             if node.depth < depth and making.left > 0 and len(chosen) < self._most:
                 chosen[name] = node
         return {name: node.make(making, depth - 1) for name, node in chosen.items()}
@@ -192,17 +260,70 @@ class Array(Node):
             free = node.depth < depth and making.left > 0
             if len(made) >= self._least and not free:
                 break
-            value = node.make(making, depth - 1)
             if self._unique:
-                for _ in range(_TRIES):
-                    if orjson.dumps(value) not in seen:
-                        break
-                    value = node.make(making, depth - 1)
-                if orjson.dumps(value) in seen and len(made) >= self._least:
+                value = _unlike(node, making, depth - 1, seen)
+                if canonical(value) in seen and len(made) >= self._least:
                     break
-                seen.add(orjson.dumps(value))
+                seen.add(canonical(value))
+            else:
+                value = node.make(making, depth - 1)
             made.append(value)
         return made
+
+
+def _unlike(node: Node, making: Making, depth: float, seen: set[bytes]) -> Any:
+    """Return a value that was not seen, if one is found."""
+    wide = making.wide
+    for tries in range(_TRIES):
+        making.wide = wide or tries > 2
+        value = node.make(making, depth)
+        if canonical(value) not in seen:
+            break
+    else:
+        value = next((other for other in node.values() or () if canonical(other) not in seen), value)
+    making.wide = wide
+    return value
+
+
+class Checked(Node):
+    """What is only found by trying: of what another node makes some values that fit, found once."""
+
+    def __init__(self, path: Path, node: Node, fits: Callable[[Any], bool]) -> None:
+        super().__init__(path)
+        self.message = ""
+        self._node, self._fits = node, fits
+        self._found: list[Any] | None = None
+
+    def measure(self) -> tuple[float, float]:
+        """See Node."""
+        return (NEVER, NEVER) if self.message else (self._node.depth, self._node.size)
+
+    def inside(self) -> Iterable[Node]:
+        """See Node."""
+        return (self._node,)
+
+    def find(self, deeper: int) -> bool:
+        """Look for values, up to so many levels deeper than need be; return whether there are any."""
+        self._found = []  # what contains itself makes what it contains without looking
+        found: dict[bytes, Any] = {}
+        for number in range(_DRAWS):
+            making = Making(Random(number), _LEFT[number % len(_LEFT)], wide=number % 4 == 3)
+            value = self._node.make(making, self.depth + (deeper if making.left else 0))
+            if self._fits(value):
+                found.setdefault(canonical(value), value)
+                if len(found) * self.size >= _ENOUGH or len(found) >= _VARIETY:
+                    break
+        self._found = list(found.values())
+        if not found:
+            self.message = "no value was found that fits it"
+        return bool(found)
+
+    def make(self, making: Making, depth: float) -> Any:
+        """See Node."""
+        if not self._found:
+            return self._node.make(making, depth)
+        making.left -= 1
+        return making.random.choice(self._found)
 
 
 def reason(node: Node) -> SchemaError:
@@ -210,7 +331,7 @@ def reason(node: Node) -> SchemaError:
     seen: set[int] = set()
     while id(node) not in seen:
         seen.add(id(node))
-        if isinstance(node, Never):
+        if isinstance(node, Never | Checked) and node.message:
             return SchemaError(node.path, node.message)
         node = next(inner for inner in node.inside() if inner.depth == NEVER)
     return SchemaError(node.path, "contains itself without end")

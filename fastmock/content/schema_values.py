@@ -2,35 +2,30 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import permutations
 from random import Random
+from string import ascii_lowercase
 from typing import Any
-
-import orjson
 
 from fastmock.content.formats import FORMATS, Format
 from fastmock.content.made import LOREM
 from fastmock.content.patterns import Pattern, PatternError
+from fastmock.content.schema_check import ALSO
 from fastmock.content.schema_nodes import Made, Never, Node, Path, SchemaError
 
 LARGEST = 100_000
 """Values and characters that a schema may ask for at the least."""
 
-ALSO = "$also"
-"""A word of schemas that were laid together: what of one could not be laid into the other; it is asked for too."""
-
 _SPAN = 100  # of a number with one bound
+_WIDE_SPAN = 1_000_000  # of one that has to be unlike others
+_FEW = 1000  # multiples that are looked at one by one
+_LETTERS = 8  # of a text that has to be unlike others
 _TRIES = 20
 _MANY_TRIES = 1000
 _MANY = 100  # places where a text is cut
 _LEAST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**64 - 1  # that orjson writes
-
-
-def same(one: Any, other: Any) -> bool:
-    """Compare as JSON does: true is not 1."""
-    return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)
 
 
 def to_number(value: Any, key: str, path: Path) -> float:
@@ -53,59 +48,23 @@ def bounds(schema: dict[str, Any], what: str, path: Path) -> tuple[int, float]:
     return max(0, least), most
 
 
-def listed(schema: dict[str, Any], path: Path) -> Node:
-    """Compile ``const`` and ``enum``."""
+def listed(schema: dict[str, Any], path: Path, admits: Callable[[Any, Any, Path], bool]) -> Node:
+    """Compile ``const`` and ``enum``; ``admits`` says whether a value fits the schema at a path."""
     word = "const" if "const" in schema else "enum"
     values = [schema["const"]] if word == "const" else schema["enum"]
     if not values:
         return Never((*path, word), "must be a list with at least one value")
-    if word == "const" and "enum" in schema:
-        values = [value for value in values if any(same(value, other) for other in schema["enum"])]
-    fitting = [value for value in values if admits(schema, value, path)]
+    rest = {key: asked for key, asked in schema.items() if key != word}
+    fitting = [value for value in values if admits(rest, value, path)]
     if not fitting:
         return Never((*path, word), "none of its values fits what else is asked for")
-    fitting = [value for value in fitting if value is not None] or fitting
-    return Made(path, lambda random: random.choice(fitting))
+    usual = [value for value in fitting if value is not None] or fitting
+    return Made(path, lambda random: random.choice(usual), values=lambda: fitting)
 
 
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "null": (type(None),),
-    "array": (list,),
-    "object": (dict,),
-}
-
-
-def admits(schema: dict[str, Any], value: Any, path: Path) -> bool:
-    """Return whether a listed value fits what else is asked for; what is inside of it is not looked at."""
-    kind = schema.get("type")
-    if isinstance(kind, str) and (
-        not isinstance(value, _TYPES.get(kind, ())) or (isinstance(value, bool) and kind != "boolean")
-    ):
-        return kind == "integer" and isinstance(value, float) and value.is_integer()
-    if isinstance(value, str):
-        least, most = bounds(schema, "Length", path)
-        form = FORMATS.get(schema.get("format", ""))
-        return (
-            least <= len(value) <= most
-            and (form is None or form.holds(value))
-            and all(pattern_of(pattern, {}, path).admits(value) for pattern in patterns_of(schema))
-        )
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        low, high, step = _range(schema, path)
-        return low <= value <= high and not (
-            value in (schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum"))
-            or (step and Fraction(str(value)) % Fraction(str(step)))
-        )
-    return True
-
-
-def patterns_of(schema: dict[str, Any]) -> list[Any]:
-    """Return all patterns that a text has to hold."""
-    return [part["pattern"] for part in (schema, *schema.get(ALSO, ())) if "pattern" in part]
+def asked_of(schema: dict[str, Any], word: str) -> list[Any]:
+    """Return all that is asked for by a keyword, of which there are several in what was laid together."""
+    return [part[word] for part in (schema, *schema.get(ALSO, ())) if word in part]
 
 
 def pattern_of(pattern: Any, schema: dict[str, Any], path: Path) -> Pattern:
@@ -121,28 +80,48 @@ def scalar(kind: Any, schema: dict[str, Any], path: Path) -> Node:
     if kind == "string":
         return _string(schema, path)
     if kind in ("number", "integer"):
-        return Made(path, _numbers(schema, kind == "integer", path))
+        return _number(schema, kind == "integer", path)
     if kind == "boolean":
-        return Made(path, lambda random: random.random() < 0.5)
+        return Made(path, lambda random: random.random() < 0.5, values=lambda: [True, False])
     if kind == "null":
-        return Made(path, lambda random: None)
+        return Made(path, lambda random: None, values=lambda: [None])
     return Never((*path, "type"), f"there is no type {kind!r}")
 
 
 def _string(schema: dict[str, Any], path: Path) -> Node:
     least, most = bounds(schema, "Length", path)
-    form = FORMATS.get(schema.get("format", ""))
+    name = next((name for name in asked_of(schema, "format") if name in FORMATS), None)
+    form = None if name is None else FORMATS[name]
     made = None if form is None else form.within(least, most)
     if form is not None and made is None:
-        return Never((*path, "format"), f"a {schema['format']} of this length cannot be made")
-    patterns = [pattern_of(pattern, schema, path) for pattern in patterns_of(schema)]
+        return Never((*path, "format"), f"a {name} of this length cannot be made")
+    patterns = [pattern_of(pattern, schema, path) for pattern in asked_of(schema, "pattern")]
     if form is not None and made is not None and patterns:
         made = _alike(form, made, patterns, (least, most), (*path, "pattern"))
     elif len(patterns) > 1:
         made = _alike(None, None, patterns, (least, most), (*path, "pattern"))
     elif patterns:
         made = patterns[0].make
-    return Made(path, made or _words(least, most), 1 + least)
+    if made is None:
+        return Made(path, _words(least, most), 1 + least, _letters(least, most))
+    wide = None if form is None or patterns else _further(form, made, least, most)
+    return Made(path, made, 1 + least, wide)
+
+
+def _letters(least: int, most: float) -> Callable[[Random], str]:
+    longest = int(min(most, max(least, _LETTERS)))
+    shortest = longest if longest > 2 else least
+    return lambda random: "".join(random.choices(ascii_lowercase, k=random.randint(shortest, longest)))
+
+
+def _further(form: Format, made: Callable[[Random], str], least: int, most: float) -> Callable[[Random], str]:
+    """Return what makes texts of a format that are longer than usual, of which there are more."""
+
+    def further(random: Random) -> str:
+        longer = form.within(int(min(most, max(least, len(made(random)) + 4))), most)
+        return (longer or made)(random)
+
+    return further
 
 
 def _words(least: int, most: float) -> Callable[[Random], str]:
@@ -213,24 +192,38 @@ def _range(schema: dict[str, Any], path: Path) -> tuple[float, float, float]:
     return low, high, step
 
 
-def _numbers(schema: dict[str, Any], whole: bool, path: Path) -> Callable[[Random], Any]:
-    """Return what makes numbers."""
+def _number(schema: dict[str, Any], whole: bool, path: Path) -> Node:
     low, high, step = _range(schema, path)
     outside = {schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")}
-    at = (
-        *path,
-        next((w for w in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum") if w in schema), "type"),
-    )
+    bounding = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
+    at = (*path, next((word for word in bounding if word in schema), "type"))
+    if not whole and not step:
+        make, wide = _decimals(*_spanned(low, high, step, _SPAN), outside, at)
+        return Made(path, make, wide=wide)
+    unit = Fraction(str(step)) if step else Fraction(1)
+
+    def further(random: Random) -> Any:
+        return _multiples(*_spanned(low, high, step, _WIDE_SPAN), unit, whole, outside, at)[0](random)
+
+    multiple, few = _multiples(*_spanned(low, high, step, _SPAN), unit, whole, outside, at)
+    return Made(path, multiple, wide=further, values=few)
+
+
+def _spanned(low: float, high: float, step: float, span: float) -> tuple[float, float]:
+    """Return bounds of which both are there, ``span`` apart at the least where one is made up."""
     if low == -math.inf:
-        low = (
-            1
-            if high > max(1 + _SPAN, step)
-            else max(-sys.float_info.max, high - max(_SPAN, abs(high) * 1e-3, 20 * step))
-        )
+        below = high - max(span, abs(high) * 1e-3, 20 * step)
+        low = 1 if high > max(1 + span, step) else max(-sys.float_info.max, below)
     if high == math.inf:
-        high = min(sys.float_info.max, low + max(_SPAN, abs(low) * 1e-3, 20 * step))
-    if whole or step:
-        return _multiples(low, high, Fraction(str(step)) if step else Fraction(1), whole, outside, at)
+        high = min(sys.float_info.max, low + max(span, abs(low) * 1e-3, 20 * step))
+    return low, high
+
+
+_Draw = Callable[[Random], Any]
+
+
+def _decimals(low: float, high: float, outside: set[Any], at: Path) -> tuple[_Draw, _Draw]:
+    """Return what makes numbers that read well, and what makes any."""
     least, most = _float_within(low, outside, math.inf), _float_within(high, outside, -math.inf)
     if least > most:
         raise SchemaError(at, "no number fits these bounds")
@@ -242,7 +235,7 @@ def _numbers(schema: dict[str, Any], whole: bool, path: Path) -> Callable[[Rando
                 return round(value, digits)
         return min(max(value, least), most)
 
-    return decimal
+    return decimal, lambda random: min(max(low + (high - low) * random.random(), least), most)
 
 
 def _float_within(bound: float, outside: set[Any], to: float) -> float:
@@ -255,8 +248,8 @@ def _float_within(bound: float, outside: set[Any], to: float) -> float:
 
 def _multiples(
     low: float, high: float, step: Fraction, whole: bool, outside: set[Any], at: Path
-) -> Callable[[Random], Any]:
-    """Return what makes multiples of ``step`` within bounds, whole ones if need be."""
+) -> tuple[_Draw, Callable[[], list[Any] | None]]:
+    """Return what makes multiples of ``step`` within bounds, whole ones if need be; and what returns all, if few."""
     unit = Fraction(step.numerator) if whole else step
     first, last = math.ceil(Fraction(str(low)) / unit), math.floor(Fraction(str(high)) / unit)
     first += first * unit in outside
@@ -265,25 +258,31 @@ def _multiples(
         raise SchemaError(at, "no number fits these bounds")
     near = max(abs(first), abs(last)) * unit <= 2**53  # whole numbers of which each has a float
 
-    def found(random: Random, tries: int) -> Any:
-        for _ in range(tries):
-            made = random.randint(first, last) * unit
-            if made.denominator == 1 and _LEAST_INTEGER <= made <= _LARGEST_INTEGER:
-                return made.numerator
-            value = float(made)
-            if _fits(value, low, high, step, outside, near):
-                return value
-        return None
+    def number(place: int) -> Any:
+        made = place * unit
+        if made.denominator == 1 and _LEAST_INTEGER <= made <= _LARGEST_INTEGER:
+            return made.numerator
+        value = float(made)
+        return value if _fits(value, low, high, step, outside, near) else None
 
-    sample = found(Random(0), _MANY_TRIES)
+    def draw(random: Random, tries: int) -> Any:
+        drawn = (number(random.randint(first, last)) for _ in range(tries))
+        return next((value for value in drawn if value is not None), None)
+
+    sample = draw(Random(0), _MANY_TRIES)
     if sample is None:
         raise SchemaError(at, "no number fits these bounds that JSON can hold")
 
     def multiple(random: Random) -> Any:
-        value = found(random, _TRIES)
+        value = draw(random, _TRIES)
         return sample if value is None else value
 
-    return multiple
+    def few() -> list[Any] | None:
+        if last - first >= _FEW:
+            return None
+        return [value for place in range(first, last + 1) if (value := number(place)) is not None]
+
+    return multiple, few
 
 
 def _fits(value: float, low: float, high: float, step: Fraction, outside: set[Any], near: bool) -> bool:
