@@ -568,10 +568,19 @@ def test_patterns_of_the_field(pattern):
         jsonschema.validate(maker.make(Random(seed)), schema)
 
 
+def test_depth_of_a_value_is_no_danger():
+    value: list = []
+    for _ in range(300):
+        value = [value]
+    with pytest.raises(SchemaError, match="too deeply"):
+        Maker({"const": value})
+
+
 def test_size_of_the_schema_is_no_danger():
-    two = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    twos = [{"anyOf": [{"type": "string", "minLength": n}, {"type": "null"}]} for n in range(30)]
     with pytest.raises(SchemaError, match="too many alternatives"):
-        Maker({"allOf": [two] * 30})
+        Maker({"allOf": twos})
+    Maker({"allOf": twos[:1] * 30})
     again = {"properties": {"x": {}}, "anyOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}]}
     with pytest.raises(SchemaError):
         Maker({"$defs": {"a": again}, "$ref": "#/$defs/a"})

@@ -295,6 +295,8 @@ class _Compiler:
 
     def _alternative(self, common: dict[str, Any], part: Any, path: Path) -> Node:
         """Compile one of several parts, with what they have in common beside it."""
+        if part is True:
+            part = {}
         if not common or not isinstance(part, dict):
             return self.node(part, path)
         try:

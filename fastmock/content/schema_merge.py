@@ -25,7 +25,7 @@ def merged(first: dict[str, Any], second: dict[str, Any], path: Path) -> dict[st
             also.append({word: first[word] for word in _APART[key] if word in first})
             both = {word: asked for word, asked in both.items() if word not in _APART[key] or word in second}
     if also:
-        both[ALSO] = [part for place, part in enumerate(also) if part not in also[:place]]
+        both[ALSO] = [part for place, part in enumerate(also) if not _is_among(also[:place], part)]
     return both
 
 
@@ -95,8 +95,12 @@ def _all_of(one: Any, other: Any, key: str, path: Path) -> Any:
     parts: list[Any] = []
     for asked in (one, other):  # what was laid together before is not so again: recursion comes to an end by that
         inner = asked["allOf"] if isinstance(asked, dict) and asked.keys() == {"allOf"} else [asked]
-        parts += [part for part in inner if part not in parts]
+        parts += [part for part in inner if not _is_among(parts, part)]
     return parts[0] if len(parts) == 1 else {"allOf": parts}
+
+
+def _is_among(parts: list[Any], part: Any) -> bool:
+    return any(part == other and same(part, other) for other in parts)  # what is not equal is soon told
 
 
 def _both_properties(one: Any, other: Any, key: str, path: Path) -> Any:
@@ -113,9 +117,11 @@ def _both_lists(one: Any, other: Any, key: str, path: Path) -> Any:
         return [*one, *(name for name in other if name not in one)]
     if key == "enum":
         return [value for value in one if any(same(value, kept) for kept in other)]
+    if one == other and same(one, other):
+        return one
     if len(one) * len(other) > _MOST_ALTERNATIVES:
         raise SchemaError((*path, key), "has too many alternatives together with others")
-    return [{"allOf": [a, b]} for a in one for b in other]  # anyOf, oneOf
+    return [_all_of(a, b, key, path) for a in one for b in other]  # anyOf, oneOf
 
 
 def _both_first(one: Any, other: Any, key: str, path: Path) -> Any:

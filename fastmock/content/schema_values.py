@@ -9,6 +9,8 @@ from random import Random
 from string import ascii_lowercase
 from typing import Any
 
+import orjson
+
 from fastmock.content.formats import FORMATS, Format
 from fastmock.content.made import LOREM
 from fastmock.content.patterns import Pattern, PatternError
@@ -20,6 +22,7 @@ LARGEST = 100_000
 
 _SPAN = 100  # of a number with one bound
 _WIDE_SPAN = 1_000_000  # of one that has to be unlike others
+_ONE = Fraction(1)
 _FEW = 1000  # multiples that are looked at one by one
 _LETTERS = 8  # of a text that has to be unlike others
 _TRIES = 20
@@ -54,6 +57,10 @@ def listed(schema: dict[str, Any], path: Path, admits: Callable[[Any, Any, Path]
     values = [schema["const"]] if word == "const" else schema["enum"]
     if not values:
         return Never((*path, word), "must be a list with at least one value")
+    try:
+        orjson.dumps(values)
+    except TypeError:
+        return Never((*path, word), "has a value that is nested too deeply, or too large a number")
     rest = {key: asked for key, asked in schema.items() if key != word}
     fitting = [value for value in values if admits(rest, value, path)]
     if not fitting:
@@ -200,7 +207,7 @@ def _number(schema: dict[str, Any], whole: bool, path: Path) -> Node:
     if not whole and not step:
         make, wide = _decimals(*_spanned(low, high, step, _SPAN), outside, at)
         return Made(path, make, wide=wide)
-    unit = Fraction(str(step)) if step else Fraction(1)
+    unit = Fraction(str(step)) if step else _ONE
 
     def further(random: Random) -> Any:
         return _multiples(*_spanned(low, high, step, _WIDE_SPAN), unit, whole, outside, at)[0](random)
@@ -250,8 +257,11 @@ def _multiples(
     low: float, high: float, step: Fraction, whole: bool, outside: set[Any], at: Path
 ) -> tuple[_Draw, Callable[[], list[Any] | None]]:
     """Return what makes multiples of ``step`` within bounds, whole ones if need be; and what returns all, if few."""
-    unit = Fraction(step.numerator) if whole else step
-    first, last = math.ceil(Fraction(str(low)) / unit), math.floor(Fraction(str(high)) / unit)
+    unit = step.numerator if whole or step.denominator == 1 else step
+    if unit == 1:
+        first, last = math.ceil(low), math.floor(high)
+    else:
+        first, last = math.ceil(Fraction(str(low)) / unit), math.floor(Fraction(str(high)) / unit)
     first += first * unit in outside
     last -= last * unit in outside
     if first > last:
@@ -269,6 +279,14 @@ def _multiples(
         drawn = (number(random.randint(first, last)) for _ in range(tries))
         return next((value for value in drawn if value is not None), None)
 
+    def few() -> list[Any] | None:
+        if last - first >= _FEW:
+            return None
+        return [value for place in range(first, last + 1) if (value := number(place)) is not None]
+
+    if unit.denominator == 1 and first * unit >= _LEAST_INTEGER and last * unit <= _LARGEST_INTEGER:
+        factor = unit.numerator
+        return lambda random: random.randint(first, last) * factor, few
     sample = draw(Random(0), _MANY_TRIES)
     if sample is None:
         raise SchemaError(at, "no number fits these bounds that JSON can hold")
@@ -276,11 +294,6 @@ def _multiples(
     def multiple(random: Random) -> Any:
         value = draw(random, _TRIES)
         return sample if value is None else value
-
-    def few() -> list[Any] | None:
-        if last - first >= _FEW:
-            return None
-        return [value for place in range(first, last + 1) if (value := number(place)) is not None]
 
     return multiple, few
 
