@@ -468,6 +468,11 @@ EITHER = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type"
         {"type": "array", "items": {"type": "integer"}, "contains": {"const": 1000}},
         {"contains": {"type": "integer"}, "minContains": 2, "maxContains": 3},
         {"type": "array", "prefixItems": [{"type": "null"}], "contains": {"type": "string"}},
+        {"type": "array", "prefixItems": [{"enum": ["a", 1]}], "contains": {"const": 1}, "maxItems": 1},
+        {
+            "type": "object",
+            "allOf": [{"patternProperties": {"^a": True}}, {"additionalProperties": False, "properties": {"a": {}}}],
+        },
         {"type": "array", "items": {"type": "integer"}, "contains": {"minimum": 5}, "minItems": 4, "maxContains": 1},
         {"allOf": [{"contains": {"const": 1}}, {"contains": {"const": 1}, "maxContains": 3}], "type": "array"},
         {"type": "object", "propertyNames": {"pattern": "^x-"}, "minProperties": 3},

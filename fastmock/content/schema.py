@@ -197,6 +197,7 @@ class _Compiler:
             plain = self._resolve(part["$ref"], ())[0] if is_ref else part
             if not isinstance(plain, dict) or not isinstance(plain.get("type"), str):
                 return False
+            _check_keywords(plain, ())
             by_type.setdefault(plain["type"], []).append(plain)
         if "integer" in by_type and "number" in by_type:
             return False
@@ -322,20 +323,23 @@ class _Compiler:
             others = self.node({"allOf": [items, {"not": schema["contains"]}]}, (*path, "items"))
         else:
             others = self.node(items, (*path, "items"))
-        if "contains" in schema:
-            at = (*path, "contains")
-            wanted = to_number(schema.get("minContains", 1), "minContains", path)
-            if len(heads) + wanted > min(most, LARGEST):
-                return Never(at, "asks for more items than there may be")
-            if wanted > 0:
-                asked = schema["contains"] if items is True else {"allOf": [items, schema["contains"]]}
-                heads += [self.node(asked, at)] * math.ceil(wanted)
-                least = max(least, len(heads))
-        return Array(path, heads, others, (least, most), schema.get("uniqueItems") is True)
+        unique = schema.get("uniqueItems") is True
+        plain = Array(path, heads, others, (least, most), unique)
+        wanted = to_number(schema.get("minContains", 1), "minContains", path) if "contains" in schema else 0
+        if wanted <= 0:
+            return plain
+        nodes: list[Node] = [plain] if heads else []  # of which one may be what is wanted
+        at = (*path, "contains")
+        if len(heads) + wanted <= min(most, LARGEST):
+            asked = schema["contains"] if items is True else {"allOf": [items, schema["contains"]]}
+            heads = [*heads, *[self.node(asked, at)] * math.ceil(wanted)]
+            nodes.insert(0, Array(path, heads, others, (max(least, len(heads)), most), unique))
+        self._nodes += nodes
+        return Choice(path, nodes, []) if nodes else Never(at, "asks for more items than there may be")
 
 
 _KEYWORDS: Mapping[str, tuple[tuple[type, ...], str]] = {
-    **dict.fromkeys(("allOf", "anyOf", "oneOf", "enum", "required", "prefixItems"), ((list,), "a list")),
+    **dict.fromkeys(("allOf", "anyOf", "oneOf", "enum", "required", "prefixItems", ALSO), ((list,), "a list")),
     **dict.fromkeys(("properties", "patternProperties"), ((dict,), "an object")),
     **dict.fromkeys(("additionalProperties", "additionalItems"), ((dict, bool), "an object or a boolean")),
     **dict.fromkeys(("$ref", "pattern", "format"), ((str,), "a string")),

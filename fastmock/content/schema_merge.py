@@ -18,6 +18,9 @@ def merged(first: dict[str, Any], second: dict[str, Any], path: Path) -> dict[st
     first, second = _with_others(first, second, path), _with_others(second, first, path)
     both = {**first, **second}
     also = [*first.get(ALSO, ()), *second.get(ALSO, ())]
+    for one, other in ((first, second), (second, first)):
+        if "patternProperties" in one and other.get("additionalProperties", True) is not True:
+            also.append({word: other[word] for word in _CLOSING if word in other})
     for key in first.keys() & second.keys():
         if key in _MERGERS:
             both[key] = _MERGERS[key](first[key], second[key], key, path)
@@ -67,16 +70,23 @@ def told_apart(schemas: list[dict[str, Any]]) -> bool:
     for name in schemas[0].get("required", ()):
         values: list[bytes] = []
         for schema in schemas:
-            part = schema.get("properties", {}).get(name) if name in schema.get("required", ()) else None
-            listed = part if isinstance(part, dict) else {}
-            own = [listed["const"]] if "const" in listed else listed.get("enum")
+            properties = schema.get("properties", {}) if name in schema.get("required", ()) else {}
+            own = _listed(properties.get(name) if isinstance(name, str) else None)
             if not own:
                 break
-            values += {canonical(value) for value in own}
+            values += own
         else:
             if len(values) == len(set(values)):
                 return True
     return False
+
+
+def _listed(schema: Any) -> set[bytes]:
+    """Return the values that a schema lists, if it does."""
+    if not isinstance(schema, dict):
+        return set()
+    listed = [schema["const"]] if "const" in schema else schema.get("enum")
+    return {canonical(value) for value in listed} if isinstance(listed, list) else set()
 
 
 def _higher(one: Any, other: Any, key: str, path: Path) -> Any:
@@ -167,6 +177,8 @@ _MERGERS: Mapping[str, Callable[[Any, Any, str, Path], Any]] = {
     "multipleOf": _common_multiple,
 }
 """What two schemas ask for by the same keyword, laid into one."""
+
+_CLOSING = ("properties", "patternProperties", "additionalProperties")
 
 _APART: Mapping[str, tuple[str, ...]] = {
     **{word: (word,) for word in ("pattern", "format", "not")},

@@ -71,7 +71,7 @@ def listed(schema: dict[str, Any], path: Path, admits: Callable[[Any, Any, Path]
 
 def asked_of(schema: dict[str, Any], word: str) -> list[Any]:
     """Return all that is asked for by a keyword, of which there are several in what was laid together."""
-    return [part[word] for part in (schema, *schema.get(ALSO, ())) if word in part]
+    return [part[word] for part in (schema, *schema.get(ALSO, ())) if isinstance(part, dict) and word in part]
 
 
 def pattern_of(pattern: Any, schema: dict[str, Any], path: Path) -> Pattern:
