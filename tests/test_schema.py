@@ -111,6 +111,37 @@ def test_what_is_made_is_valid(schema, one, two, seed):
         assume(False)
 
 
+TRIED = st.one_of(
+    st.builds(lambda ones: {"oneOf": ones}, st.lists(SCHEMAS, min_size=1, max_size=3)),
+    st.builds(lambda one, other: {"allOf": [one], "not": other}, SCHEMAS, LEAVES),
+    st.builds(lambda ones: {"allOf": ones}, st.lists(SCHEMAS, min_size=2, max_size=2)),
+    st.builds(lambda a, b, c: {"if": a, "then": b, "else": c}, LEAVES, SCHEMAS, SCHEMAS),
+    st.builds(
+        lambda one, other, least: {"type": "array", "items": one, "contains": other, "minItems": least},
+        SCHEMAS,
+        LEAVES,
+        st.integers(0, 3),
+    ),
+    st.builds(
+        lambda one, least: {"type": "array", "items": one, "uniqueItems": True, "minItems": least},
+        SCHEMAS,
+        st.integers(0, 4),
+    ),
+    st.builds(
+        lambda one, name, pattern: one | {"propertyNames": name, "patternProperties": {"^a": pattern}},
+        objects(LEAVES),
+        st.sampled_from([True, {"maxLength": 1}, {"pattern": "^[ab]$"}]),
+        LEAVES,
+    ),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(TRIED, SCHEMAS, SCHEMAS, st.integers(0, 3))
+def test_what_is_found_by_trying_is_valid(schema, one, two, seed):
+    test_what_is_made_is_valid.hypothesis.inner_test(schema, one, two, seed)
+
+
 def test_most_random_schemas_can_be_met():
     """So that the test above looks at more than it lets go."""
     met = []
@@ -211,6 +242,11 @@ def test_recursion_ends_and_is_there():
         ({"anyOf": [{"type": "string", "enum": [1]}, False]}, ("anyOf", 0, "enum"), "none of its values"),
         ({"anyOf": 3}, ("anyOf",), "must be a list"),
         ({"allOf": None}, ("allOf",), "must be a list"),
+        (
+            {"anyOf": [{"anyOf": [{"allOf": 3}]}], "allOf": [{"anyOf": [{}]}]},
+            ("anyOf", 0, "anyOf", 0, "allOf"),
+            "a list",
+        ),
         ({"$ref": 3}, ("$ref",), "must be a string"),
         ({"items": 3}, ("items",), "must be an object or a boolean"),
         ({"allOf": [{"type": "string"}, {"type": "integer"}]}, ("allOf", 1, "type"), "at once"),

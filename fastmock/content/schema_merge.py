@@ -104,7 +104,8 @@ def _all_of(one: Any, other: Any, key: str, path: Path) -> Any:
         return one if other is True else other
     parts: list[Any] = []
     for asked in (one, other):  # what was laid together before is not so again: recursion comes to an end by that
-        inner = asked["allOf"] if isinstance(asked, dict) and asked.keys() == {"allOf"} else [asked]
+        inner = asked["allOf"] if isinstance(asked, dict) and asked.keys() == {"allOf"} else None
+        inner = inner if isinstance(inner, list) else [asked]
         parts += [part for part in inner if not _is_among(parts, part)]
     return parts[0] if len(parts) == 1 else {"allOf": parts}
 
