@@ -617,6 +617,29 @@ def test_depth_of_a_value_is_no_danger():
         Maker({"const": value})
 
 
+@pytest.mark.parametrize(
+    ("pattern", "python"),
+    [
+        (r"[^\x00-\x7F]", None),
+        (r"^[^ -~]+$", None),
+        (r"^\p{Lu}\p{L}+$", "^[A-Z][A-Za-z]+$"),
+        (r"^[\p{L}\p{N}_-]+$", r"^[\w-]+$"),
+        (r"^\P{L}$", "^[^A-Za-z]$"),
+        (r"^\p{Script=Greek}{3}$", "^[\u03b1-\u03c9]{3}$"),
+        (r"^(?<year>\d{4})$", r"^\d{4}$"),
+        (r"^(?<a>[a-z])\k<a>$", r"^([a-z])\1$"),
+        (r"^(?<=^)(?<!x)y(?<n>z)$", "^yz$"),
+        ("^[^]$", r"^[\s\S]$"),
+        (r"^\cA$", "^\x01$"),
+        (r"^\u{41}[\]a]$", r"^A[\]a]$"),
+    ],
+)
+def test_patterns_as_browsers_read_them(pattern, python):
+    maker = Maker({"type": "string", "pattern": pattern})
+    for seed in range(20):
+        assert re.search(python or pattern, maker.make(Random(seed)))
+
+
 def test_size_of_the_schema_is_no_danger():
     twos = [{"anyOf": [{"type": "string", "minLength": n}, {"type": "null"}]} for n in range(30)]
     with pytest.raises(SchemaError, match="too many alternatives"):

@@ -23,6 +23,29 @@ _CATEGORIES = {
     sre.CATEGORY_NOT_WORD: " -.",
 }
 _PRINTABLE = [chr(code) for code in range(32, 127)]
+_FURTHER = [char for char in map(chr, range(160, 0x3100)) if char.isalpha()]
+_PIECES = re.compile(
+    r"\[\^\](?!.*\])|\(\?<(?=[A-Za-z_$])|\\k<\w+>|\\c[A-Za-z]|\\u\{[0-9A-Fa-f]{1,8}\}|\\[pP]\{[\w=]+\}|\\.|.", re.DOTALL
+)
+_KINDS = {
+    "L": "a-zA-Z",
+    "Lu": "A-Z",
+    "Ll": "a-z",
+    "N": "0-9",
+    "P": "!-#%-*,-/",
+    "Z": " ",
+    "S": "$+<->",
+    "C": r"\x00-\x1f",
+    "Uppercase_Letter": "A-Z",
+    "Lowercase_Letter": "a-z",
+    "Uppercase": "A-Z",
+    "Lowercase": "a-z",
+    "Alphabetic": "a-z",
+    "Han": "\u4e00-\u9fa5",
+    "Cyrillic": "\u0430-\u044f",
+    "Greek": "\u03b1-\u03c9",
+    "Latin": "a-zA-Z",
+}  # characters of those that Unicode has by these names
 
 
 class PatternError(Exception):
@@ -38,14 +61,59 @@ def searcher(pattern: str) -> Callable[[str], Any]:
     """
     options = re2.Options()
     options.log_errors = False
+    for one in (pattern, _translated(pattern)):
+        try:
+            return re2.compile(one, options).search  # type: ignore[no-any-return]
+        except re2.error:
+            pass
+        try:
+            return re.compile(one).search
+        except (re.error, OverflowError, RecursionError) as error:
+            told = error
+    raise PatternError(f"is not a regular expression: {told}")
+
+
+def _parsed(pattern: str) -> Any:
+    """Return a pattern in parts; what only browsers know in words of Python, as near as they come."""
     try:
-        return re2.compile(pattern, options).search  # type: ignore[no-any-return]
-    except re2.error:
-        pass
-    try:
-        return re.compile(pattern).search
+        return _parser.parse(pattern)
     except (re.error, OverflowError, RecursionError) as error:
-        raise PatternError(f"is not a regular expression: {error}") from None
+        try:
+            return _parser.parse(_translated(pattern))
+        except (re.error, OverflowError, RecursionError):
+            raise PatternError(f"is not a regular expression: {error}") from None
+
+
+def _translated(pattern: str) -> str:
+    in_class = False
+    parts = []
+    for part in _PIECES.findall(pattern):
+        if part.startswith("["):
+            in_class = part == "["
+        elif part == "]":
+            in_class = False
+        parts.append(_piece(part, in_class))
+    return "".join(parts)
+
+
+def _piece(part: str, in_class: bool) -> str:
+    if part == "[^]":
+        return r"[\s\S]"
+    if part.startswith("(?<"):
+        return f"(?P<{part[3:]}"
+    if part.startswith(r"\k<"):
+        return f"(?P={part[3:-1]})"
+    if part.startswith(r"\c"):
+        return f"\\x{ord(part[2]) % 32:02x}"
+    if part.startswith(r"\u{"):
+        return f"\\U{part[3:-1]:>08}"
+    if part.lower().startswith(r"\p{"):
+        kind = part[3:-1].rpartition("=")[2]
+        chars = _KINDS.get(kind) or _KINDS.get(kind[:1], "a-z")
+        if part.startswith(r"\P"):
+            return part if in_class else f"[^{chars}]"
+        return chars if in_class else f"[{chars}]"
+    return part
 
 
 class Pattern:
@@ -58,10 +126,7 @@ class Pattern:
             PatternError: it cannot be read, or no text was found for it.
         """
         self._least, self._most = least, most
-        try:
-            self._parsed = _parser.parse(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
-            raise PatternError(f"is not a regular expression: {error}") from None
+        self._parsed = _parsed(pattern)
         self._search = searcher(pattern)
         self._sample = ""
         found = self._try(Random(0))
@@ -125,7 +190,11 @@ def _text(kind: Any, value: Any, random: Random, groups: dict[int, str]) -> str:
 def _one_of(parts: list[tuple[Any, Any]], random: Random) -> str:
     """Return a character of a class."""
     if parts[0][0] is sre.NEGATE:
-        allowed = [char for char in _PRINTABLE if not any(_holds(kind, value, char) for kind, value in parts[1:])]
+        allowed: list[str] = []
+        for among in (_PRINTABLE, _FURTHER):
+            allowed = allowed or [
+                char for char in among if not any(_holds(kind, value, char) for kind, value in parts[1:])
+            ]
         plain = [char for char in allowed if char.isalnum()] or allowed
         return random.choice(plain) if plain else ""
     kind, value = random.choice(parts)
