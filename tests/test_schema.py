@@ -609,6 +609,21 @@ def test_patterns_of_the_field(pattern):
         jsonschema.validate(maker.make(Random(seed)), schema)
 
 
+def test_size_of_what_is_optional_is_no_danger():
+    rows = {"type": "array", "minItems": 100_000}
+    table = {**rows, "items": rows}
+    assert Maker({"type": "object", "properties": {"a": table}}).make(Random(1)) == {}
+    assert Maker({"anyOf": [{**table}, {"type": "null"}]}).make(Random(1)) is None
+
+
+@pytest.mark.timeout(20)
+def test_different_items_that_there_are_not_so_many_of_are_soon_told():
+    for items in ({"type": "boolean"}, {"enum": list(range(2000))}, {"type": "string", "pattern": "^[ab]$"}):
+        with pytest.raises(SchemaError):
+            Maker({"type": "array", "items": items, "uniqueItems": True, "minItems": 2001})
+    Maker({"type": "array", "items": {"type": "string"}, "uniqueItems": True, "minItems": 5000})
+
+
 def test_depth_of_a_value_is_no_danger():
     value: list = []
     for _ in range(300):

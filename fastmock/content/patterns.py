@@ -85,6 +85,7 @@ def _parsed(pattern: str) -> Any:
 
 
 def _translated(pattern: str) -> str:
+    """Return a pattern as Python writes it, with ASCII for most of what Unicode names."""
     in_class = False
     parts = []
     for part in _PIECES.findall(pattern):

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from fastmock.content.schema_check import ALSO, Checker
 from fastmock.content.schema_merge import merged, told_apart
 from fastmock.content.schema_nodes import (
+    LARGEST,
     NEVER,
     Array,
     Checked,
@@ -30,7 +31,7 @@ from fastmock.content.schema_nodes import (
     reason,
 )
 from fastmock.content.schema_objects import Objects
-from fastmock.content.schema_values import LARGEST, bounds, listed, scalar, to_number
+from fastmock.content.schema_values import bounds, listed, scalar, to_number
 
 __all__ = ["Maker", "SchemaError"]
 

@@ -162,7 +162,7 @@ _Met = Callable[[Checker, Any, Any, Mapping[str, Any]], bool]
 _ANY: Mapping[str, _Met] = {
     "$ref": Checker.follows,
     "type": _is_type,
-    "enum": lambda checker, asked, value, schema: any(same(value, one) for one in asked),
+    "enum": lambda checker, asked, value, schema: any(value == one and same(value, one) for one in asked),
     "const": lambda checker, asked, value, schema: same(value, asked),
     "allOf": lambda checker, asked, value, schema: checker.count(asked, value) == len(asked),
     ALSO: lambda checker, asked, value, schema: checker.count(asked, value) == len(asked),

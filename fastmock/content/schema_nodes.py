@@ -1,7 +1,8 @@
 """The nodes that a JSON Schema is compiled into: each makes values of its part."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -9,12 +10,16 @@ import orjson
 
 Path = tuple[str | int, ...]
 
+LARGEST = 100_000
+"""Values and characters that a schema may ask for at the least."""
+
 NEVER = math.inf
 """The depth of what no value fits."""
 
 _MANY = 200  # values after which only what has to be is made
 _TRIES = 20
 _DRAWS = 200  # of what is only found by trying
+_LEAST_DRAWS = 8  # of what is large
 _LEFT = (_MANY, 0, _MANY, _MANY, 3, 0, 1)  # values made freely in each of them, again and again
 _VARIETY = 8  # values that are found so
 _ENOUGH = 10_000  # parts that these have together
@@ -182,7 +187,7 @@ class Choice(Node):
             depth = self.depth
         groups = ((*self._nodes, *self._nulls),) if making.wide else (self._nodes, self._nulls)
         for nodes in groups:  # null only where nothing else goes
-            if fitting := [node for node in nodes if node.depth <= depth]:
+            if fitting := [node for node in nodes if node.depth <= depth and node.size <= LARGEST]:
                 return making.random.choice(fitting).make(making, depth)
         least = min((*self._nodes, *self._nulls), key=lambda node: (node.depth, node.size))
         return least.make(making, depth)
@@ -221,7 +226,7 @@ class Object(Node):
         for name, node in self._optional.items():
             if making.wide and making.random.random() < 0.5:
                 continue
-            if node.depth < depth and making.left > 0 and len(chosen) < self._most:
+            if node.depth < depth and node.size <= LARGEST and making.left > 0 and len(chosen) < self._most:
                 chosen[name] = node
         return {name: node.make(making, depth - 1) for name, node in chosen.items()}
 
@@ -255,15 +260,16 @@ class Array(Node):
         wanted = min(max(self._least, len(self._first), making.random.randint(1, 2)), self._most)
         made: list[Any] = []
         seen: set[bytes] = set()
+        left: dict[int, Iterator[Any]] = {}
         while len(made) < wanted:
             node = self._first[len(made)] if len(made) < len(self._first) else self._items
             free = node.depth < depth and making.left > 0
             if len(made) >= self._least and not free:
                 break
             if self._unique:
-                value = _unlike(node, making, depth - 1, seen)
-                if canonical(value) in seen and len(made) >= self._least:
-                    break
+                value = _unlike(node, making, depth - 1, seen, left)
+                if canonical(value) in seen:
+                    break  # also where there have to be more: then it is found not to fit
                 seen.add(canonical(value))
             else:
                 value = node.make(making, depth - 1)
@@ -271,16 +277,18 @@ class Array(Node):
         return made
 
 
-def _unlike(node: Node, making: Making, depth: float, seen: set[bytes]) -> Any:
-    """Return a value that was not seen, if one is found."""
+def _unlike(node: Node, making: Making, depth: float, seen: set[bytes], left: dict[int, Iterator[Any]]) -> Any:
+    """Return a value that was not seen, if one is found; ``left`` keeps what was not yet tried of few."""
     wide = making.wide
-    for tries in range(_TRIES):
+    for tries in range(0 if id(node) in left else _TRIES):
         making.wide = wide or tries > 2
         value = node.make(making, depth)
         if canonical(value) not in seen:
             break
     else:
-        value = next((other for other in node.values() or () if canonical(other) not in seen), value)
+        few = left.setdefault(id(node), iter(node.values() or ()))
+        unseen = list(islice((other for other in few if canonical(other) not in seen), 1))
+        value = unseen[0] if unseen else node.make(making, depth)
     making.wide = wide
     return value
 
@@ -306,7 +314,7 @@ class Checked(Node):
         """Look for values, up to so many levels deeper than need be; return whether there are any."""
         self._found = []  # what contains itself makes what it contains without looking
         found: dict[bytes, Any] = {}
-        for number in range(_DRAWS):
+        for number in range(max(_LEAST_DRAWS, min(_DRAWS, int(2 * _ENOUGH / self.size)))):
             making = Making(Random(number), _LEFT[number % len(_LEFT)], wide=number % 4 == 3)
             value = self._node.make(making, self.depth + (deeper if making.left else 0))
             if self._fits(value):

@@ -15,10 +15,7 @@ from fastmock.content.formats import FORMATS, Format
 from fastmock.content.made import LOREM
 from fastmock.content.patterns import Pattern, PatternError
 from fastmock.content.schema_check import ALSO
-from fastmock.content.schema_nodes import Made, Never, Node, Path, SchemaError
-
-LARGEST = 100_000
-"""Values and characters that a schema may ask for at the least."""
+from fastmock.content.schema_nodes import LARGEST, Made, Never, Node, Path, SchemaError
 
 _SPAN = 100  # of a number with one bound
 _WIDE_SPAN = 1_000_000  # of one that has to be unlike others
