@@ -263,7 +263,7 @@ class Array(Node):
         left: dict[int, Iterator[Any]] = {}
         while len(made) < wanted:
             node = self._first[len(made)] if len(made) < len(self._first) else self._items
-            free = node.depth < depth and making.left > 0
+            free = node.depth < depth and node.size <= LARGEST and making.left > 0
             if len(made) >= self._least and not free:
                 break
             if self._unique:
