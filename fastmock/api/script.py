@@ -25,6 +25,8 @@ DONE = b"data: [DONE]\n\n"
 
 _MOST_KEPT, _LONGEST_KEPT = 64, 512  # streams of made-up text that a script keeps ready, and their tokens
 
+_COUNTED = ("completion_tokens", "total_tokens")  # variables that are known only once the answer is
+
 Document = dict[str, Any]
 Chunks = list[tuple[int, list[bytes]]]
 """What one choice sends: steps, each with its number of tokens and a run of ``"choices":[…]`` fragments that go out
@@ -143,7 +145,8 @@ class Script:
         choices = Template(document["choices"])
         self.makes = "output" in whole.names
         self._choices = choices.render
-        self._counts = not whole.names.isdisjoint(("completion_tokens", "total_tokens"))
+        self._counts = not whole.names.isdisjoint(_COUNTED)
+        self._says_count = not choices.names.isdisjoint(_COUNTED)
         self.only_made = self.makes and choices.names <= {"output", "finish_reason"}
         self._reel_of_all: _Reel | None = None
         self._fixed_tokens: dict[Vocabulary, int] = {}
@@ -197,9 +200,15 @@ class Script:
         return self._for_n[n]
 
     def answers(self, ask: Ask) -> list[Answer]:
-        """Return what is said to ``ask``."""
+        """Return what is said to ``ask``; what says how long it is, is as long as if it said 0."""
+        if self._says_count:
+            ask.completion_tokens = 0
         said = [self._shape.answer(choice) for choice in self._rendered(ask)]
-        return [replace(answer, tokens=self._counted(ask, answer)) for answer in said]
+        counts = [self._counted(ask, answer) for answer in said]
+        if self._says_count:
+            ask.completion_tokens = sum(counts) + ask.unsaid_tokens
+            said = [self._shape.answer(choice) for choice in self._rendered(ask)]
+        return [replace(answer, tokens=tokens) for answer, tokens in zip(said, counts, strict=True)]
 
     def whole(self, ask: Ask, answers: Sequence[Answer] | None = None) -> bytes:
         """Return the whole answer; ``answers`` are said instead of the script's own."""
@@ -218,13 +227,14 @@ class Script:
     def roll(self, ask: Ask, answers: Sequence[Answer] | None = None, obfuscated: bool = False) -> "Roll":
         """Return the stream, of which any stretch can be had; nothing is made before it is."""
         if answers is None:
-            reel = self._reel(ask)
             said = self.tokens(ask)
+            ask.completion_tokens = said + ask.unsaid_tokens
+            reel = self._reel(ask)
         else:
-            reel = _Reel(self._documents(ask, answers), self._shape, self._per_chunk)
             said = sum(answer.tokens for answer in answers)
+            ask.completion_tokens = said + ask.unsaid_tokens
+            reel = _Reel(self._documents(ask, answers), self._shape, self._per_chunk)
         opening = b"data: %b," % self._outer(ask)[:-1]
-        ask.completion_tokens = said + ask.unsaid_tokens
         last = DONE
         if not ask.include_usage:
             chunks = reel.padded if obfuscated else reel.chunks

@@ -1,0 +1,80 @@
+"""What the dialects owe in corners: of counts, ids, errors, streams. Without a socket."""
+
+import orjson
+import pytest
+
+from fastmock.app import build
+from fastmock.config.load import load
+from fastmock.wire import Request
+
+from .conftest import KEY
+from .test_chat import PATH
+from .test_dialects import (
+    KEYS,
+    MESSAGES,
+    RESPONSES,
+    assembled_message,
+    assembled_response,
+    sent,
+    typed,
+    words_of_chat,
+    words_of_message,
+    words_of_response,
+)
+
+pytestmark = pytest.mark.unit
+
+
+def ruled(*patterns, manager=None, **settings):
+    """Compile an app of some patterns."""
+    config = {"responses": {"chat_completions": {"patterns": [{"match": {}, **one} for one in patterns]}}, **settings}
+    loaded, problems = load(config, {}, {})
+    assert problems == []
+    return build(loaded, manager)
+
+
+def body_of(path, text, **more):
+    said = {"messages": [{"role": "user", "content": text}]}
+    least = {PATH: {"model": "m", **said}, RESPONSES: {"model": "m", "input": text}}
+    return least.get(path, {"model": "m", "max_tokens": 2000, **said}) | more
+
+
+def asked(app, path, body, method="POST", query=None):
+    """Return the status and the parsed body of an answer."""
+    given = () if query is None else (query,)
+    reply = app.handle(Request(method, path, KEYS.get(path, KEY), orjson.dumps(body), *given))
+    return reply.head.status, orjson.loads(reply.body)
+
+
+def refused(app, path, body, **more):
+    """Return the error of a request that is wrong."""
+    status, told = asked(app, path, body, **more)
+    assert status == 400, told
+    return told["error"]
+
+
+def text_of(app, path, text, stream=False, **more):
+    """Return the words of an answer, whole or of a stream."""
+    body = sent(app, path, body_of(path, text, **more), stream)
+    if path == PATH and stream:
+        chunks = [orjson.loads(part[6:]) for part in body.decode().split("\n\n") if part.startswith("data: {")]
+        return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
+    if path == PATH:
+        return words_of_chat(body)[0]
+    if path == RESPONSES:
+        return words_of_response(assembled_response(typed(body)) if stream else orjson.loads(body)["output"])[0]
+    return words_of_message(assembled_message(typed(body)) if stream else orjson.loads(body)["content"])[0]
+
+
+EVERY = pytest.mark.parametrize("path", [PATH, RESPONSES, MESSAGES])
+EITHER = pytest.mark.parametrize("stream", [False, True])
+
+
+@EVERY
+@EITHER
+def test_an_answer_may_say_how_long_it_is(path, stream):
+    app = ruled({"content": "$prompt_tokens $completion_tokens $total_tokens"})
+    prompt, completion, total = map(int, text_of(app, path, "x", stream).split())
+    assert 0 < completion == total - prompt
+    usage = orjson.loads(sent(app, path, body_of(path, "x")))["usage"]
+    assert completion == usage.get("completion_tokens", usage.get("output_tokens"))
