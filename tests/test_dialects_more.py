@@ -78,3 +78,41 @@ def test_an_answer_may_say_how_long_it_is(path, stream):
     assert 0 < completion == total - prompt
     usage = orjson.loads(sent(app, path, body_of(path, "x")))["usage"]
     assert completion == usage.get("completion_tokens", usage.get("output_tokens"))
+
+
+FORCED = {
+    "model": "gpt-forced",
+    "choices": [{"message": {"content": "Forced."}}],
+    "usage": {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150},
+}
+
+
+@EITHER
+def test_a_whole_response_says_its_model_and_its_usage_in_every_dialect(stream):
+    app = ruled({"response": FORCED})
+    body = sent(app, RESPONSES, body_of(RESPONSES, "x"), stream)
+    whole = typed(body)[-1]["response"] if stream else orjson.loads(body)
+    usage = whole["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (100, 50, 150)
+    assert whole["model"] == "gpt-forced"
+    if stream:
+        assert typed(body)[0]["response"]["model"] == "gpt-forced"
+    body = sent(app, MESSAGES, body_of(MESSAGES, "x"), stream)
+    message = typed(body)[0]["message"] if stream else orjson.loads(body)
+    usage = message["usage"] | (typed(body)[-2]["usage"] if stream else {})
+    assert (message["model"], usage["input_tokens"], usage["output_tokens"]) == ("gpt-forced", 100, 50)
+
+
+def test_a_whole_response_may_leave_a_part_to_be_counted():
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": "$completion_tokens",
+        "prompt_tokens_details": {"cached_tokens": 64},
+    }
+    app = ruled({"response": FORCED | {"model": "${model}-2024", "usage": usage}})
+    message = orjson.loads(sent(app, MESSAGES, body_of(MESSAGES, "x")))
+    assert message["model"] == "m-2024"
+    assert (message["usage"]["input_tokens"], message["usage"]["cache_read_input_tokens"]) == (36, 64)
+    assert 0 < message["usage"]["output_tokens"] < 50
+    begun = orjson.loads(sent(app, RESPONSES, body_of(RESPONSES, "x", background=True)))
+    assert (begun["status"], begun["model"]) == ("queued", "m-2024")

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from fastmock.api.messages_ask import MessagesAsk
-from fastmock.api.retold import Events, Told, call_id, event_bytes
+from fastmock.api.retold import Events, Outer, Told, call_id, event_bytes
 from fastmock.content.pieces import sized
 from fastmock.wire import Answer, Ask, ToolCall
 
@@ -48,37 +48,37 @@ class MessagesTeller:
             events.append((0, {"type": "content_block_stop", **where}))
         return content, events
 
-    def whole(self, ask: Ask, told: Told, content: bytes) -> bytes:
+    def whole(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> bytes:
         """See ``retold.Teller``."""
-        return _message(ask, content, _ending(told), ask.completion_tokens)
+        return _message(ask, content, _ending(told), outer, outer.completion_tokens)
 
-    def around(self, ask: Ask, told: Told, content: bytes) -> tuple[bytes, bytes]:
+    def around(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
         """See ``retold.Teller``."""
-        begun = _message(ask, b"[]", b'"stop_reason":null,"stop_sequence":null', 1)
+        begun = _message(ask, b"[]", b'"stop_reason":null,"stop_sequence":null', outer, 1)
         opening = b'event: message_start\ndata: {"type":"message_start","message":%b}\n\n%b' % (begun, _PING)
         end = b'event: message_delta\ndata: {"type":"message_delta","delta":{%b},"usage":%b}\n\n%b' % (
             _ending(told),
-            _usage(ask, ask.completion_tokens),
+            _usage(outer, outer.completion_tokens),
             _STOP,
         )
         return opening, end
 
 
-def _message(ask: Ask, content: bytes, ending: bytes, tokens: int) -> bytes:
+def _message(ask: Ask, content: bytes, ending: bytes, outer: Outer, tokens: int) -> bytes:
     return b'{"id":"msg_%b","type":"message","role":"assistant","model":%b,"content":%b,%b,"usage":%b}' % (
         ask.unique[8:].encode(),
-        orjson.dumps(ask.model),
+        orjson.dumps(outer.model),
         content,
         ending,
-        _usage(ask, tokens),
+        _usage(outer, tokens),
     )
 
 
-def _usage(ask: Ask, tokens: int) -> bytes:
+def _usage(outer: Outer, tokens: int) -> bytes:
     """Return the usage; what was read from the cache is not among the input tokens."""
     return (
         b'{"input_tokens":%d,"cache_creation_input_tokens":0,"cache_read_input_tokens":%d,"output_tokens":%d,'
-        b'"service_tier":"standard"}' % (ask.prompt_tokens - ask.cached_tokens, ask.cached_tokens, tokens)
+        b'"service_tier":"standard"}' % (max(0, outer.prompt_tokens - outer.cached_tokens), outer.cached_tokens, tokens)
     )
 
 

@@ -53,7 +53,8 @@ class Responses:
         if ask.keep:
             self._stored.keep(ask)
         if ask.background and isinstance(reply, Reply) and not ask.stream:
-            reply.body = begun_response(ask, b"queued", int(time.time()), ask.echo)
+            model = orjson.loads(ask.whole)["model"]
+            reply.body = begun_response(ask, b"queued", int(time.time()), ask.echo, model)
             reply.dues = None
         return reply
 

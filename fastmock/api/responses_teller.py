@@ -9,7 +9,7 @@ import orjson
 from fastmock.api.chat import logprobs_of, pieces
 from fastmock.api.errors import ApiError
 from fastmock.api.responses_ask import ResponsesAsk
-from fastmock.api.retold import OWN, Events, Told, call_id, event_bytes
+from fastmock.api.retold import OWN, Events, Outer, Told, call_id, event_bytes
 from fastmock.content.made import lorem
 from fastmock.content.pieces import sized
 from fastmock.wire import Answer, Ask, ToolCall
@@ -52,18 +52,18 @@ class ResponsesTeller:
         output += [_call(call, place, status) for place, call in enumerate(answer.calls)]
         return output, events_of(output, per_chunk, padded)
 
-    def whole(self, ask: Ask, told: Told, content: bytes) -> bytes:
+    def whole(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> bytes:
         """See ``retold.Teller``."""
         assert isinstance(ask, ResponsesAsk)  # noqa: S101
-        ask.whole = _response(ask, int(time.time()), ask.echo, told, content)
+        ask.whole = _response(ask, int(time.time()), ask.echo, told, content, outer)
         return ask.whole
 
-    def around(self, ask: Ask, told: Told, content: bytes) -> tuple[bytes, bytes]:
+    def around(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
         """See ``retold.Teller``."""
         assert isinstance(ask, ResponsesAsk)  # noqa: S101
         now, echo = int(time.time()), ask.echo
-        begun = begun_response(ask, b"in_progress", now, echo)
-        ask.whole = _response(ask, now, echo, told, content)
+        begun = begun_response(ask, b"in_progress", now, echo, outer.model)
+        ask.whole = _response(ask, now, echo, told, content, outer)
         end = b"incomplete" if told.answer.finish_reason in _REASONS else b"completed"
         opening = _event(b"created", 0, begun) + _event(b"in_progress", 1, begun)
         return opening, _event(end, _OPENING + told.events, ask.whole)
@@ -85,16 +85,16 @@ def _event(kind: bytes, number: int, response: bytes) -> bytes:
     )
 
 
-def begun_response(ask: ResponsesAsk, status: bytes, now: int, echo: bytes) -> bytes:
+def begun_response(ask: ResponsesAsk, status: bytes, now: int, echo: bytes, model: str) -> bytes:
     """Return a response of which nothing has been said yet."""
     return (
         b'{"id":"resp_%b","object":"response","created_at":%d,"status":"%b","completed_at":null,"error":null,'
         b'"incomplete_details":null,"model":%b,"output":[],%b,"usage":null}'
-        % (ask.unique.encode(), now, status, orjson.dumps(ask.model), echo)
+        % (ask.unique.encode(), now, status, orjson.dumps(model), echo)
     )
 
 
-def _response(ask: ResponsesAsk, now: int, echo: bytes, told: Told, content: bytes) -> bytes:
+def _response(ask: ResponsesAsk, now: int, echo: bytes, told: Told, content: bytes, outer: Outer) -> bytes:
     reason = _REASONS.get(told.answer.finish_reason)
     return (
         b'{"id":"resp_%b","object":"response","created_at":%d,"status":"%b","completed_at":%d,"error":null,'
@@ -107,14 +107,14 @@ def _response(ask: ResponsesAsk, now: int, echo: bytes, told: Told, content: byt
             b"incomplete" if reason else b"completed",
             now,
             b'{"reason":"%b"}' % reason if reason else b"null",
-            orjson.dumps(ask.model),
+            orjson.dumps(outer.model),
             content,
             echo,
-            ask.prompt_tokens,
-            ask.cached_tokens,
-            ask.completion_tokens,
-            ask.reasoning_tokens,
-            ask.prompt_tokens + ask.completion_tokens,
+            outer.prompt_tokens,
+            outer.cached_tokens,
+            outer.completion_tokens,
+            outer.reasoning_tokens,
+            outer.prompt_tokens + outer.completion_tokens,
         )
     )
 

@@ -5,12 +5,13 @@ each request fills anew. What a rule always says alike is ready.
 """
 
 from collections.abc import Hashable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from fastmock.api.script import NOBODYS_ID, Rendering, Script
 from fastmock.config.documents import MARK
+from fastmock.content.template import Template
 from fastmock.wire import Answer, Ask
 
 OWN = MARK
@@ -57,6 +58,16 @@ def event_bytes(event: dict[str, Any]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), orjson.dumps(event))
 
 
+class Outer(NamedTuple):
+    """What an answer says beside what is said: its model and its tokens, as they are or as a whole response has them."""
+
+    model: str
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+
+
 class Teller(Protocol):
     """What a dialect does differently."""
 
@@ -66,10 +77,10 @@ class Teller(Protocol):
     def tell(self, answer: Answer, form: Any, per_chunk: int) -> tuple[Any, Events]:
         """Return what is said, for a whole answer and for a stream; ``OWN`` stands where ids go on."""
 
-    def whole(self, ask: Ask, told: Told, content: bytes) -> bytes:
+    def whole(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> bytes:
         """Return the whole answer, of which ``content`` is what is said."""
 
-    def around(self, ask: Ask, told: Told, content: bytes) -> tuple[bytes, bytes]:
+    def around(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
         """Return what a stream begins with, and what it ends with."""
 
 
@@ -78,6 +89,8 @@ class Retelling:
 
     def __init__(self, script: Script, teller: Teller, per_chunk: int) -> None:
         self._script = script.alone()
+        own = script.own()
+        self._own = Template(own).render if own else None
         self._teller = teller
         self._per_chunk = per_chunk
         self._ready: dict[tuple[object, ...], Told] = {}
@@ -85,18 +98,23 @@ class Retelling:
     def whole(self, ask: Ask, answers: Sequence[Answer] | None = None) -> bytes:
         """Return the whole answer."""
         told = self._told(ask, answers)
-        return self._teller.whole(ask, told, _own(ask).join(told.content))
+        return self._teller.whole(ask, told, _own(ask).join(told.content), self._outer(ask))
 
     def roll(self, ask: Ask, answers: Sequence[Answer] | None = None, obfuscated: bool = False) -> "RetoldRoll":
         """Return the stream."""
         ask.obfuscation = obfuscated
         told = self._told(ask, answers)
         own = _own(ask)
-        return RetoldRoll(told, own, *self._teller.around(ask, told, own.join(told.content)))
+        return RetoldRoll(told, own, *self._teller.around(ask, told, own.join(told.content), self._outer(ask)))
 
     def length(self, ask: Ask, answers: Sequence[Answer] | None = None) -> int:
         """Return how many tokens are said one after another."""
         return self._told(ask, answers).length
+
+    def _outer(self, ask: Ask) -> Outer:
+        """Return what is said of the model and the tokens, once they are counted."""
+        known = Outer(ask.model, ask.prompt_tokens, ask.cached_tokens, ask.completion_tokens, ask.reasoning_tokens)
+        return known if self._own is None else _given(orjson.loads(self._own(ask)), known)
 
     def _told(self, ask: Ask, answers: Sequence[Answer] | None) -> Told:
         """Return what is said to ``ask``, and count it."""
@@ -137,6 +155,29 @@ class Retold:
         if found is None:
             found = script.retold[self] = Retelling(script, self._teller, self._per_chunk)
         return found
+
+
+def _given(own: dict[str, Any], known: Outer) -> Outer:
+    """Return what a whole response says of its model and usage; what it leaves out stands as it is known."""
+    model, usage = own.get("model"), own.get("usage")
+    if isinstance(model, str):
+        known = known._replace(model=model)
+    if not isinstance(usage, dict):
+        return known
+    details = [usage.get(f"{kind}_tokens_details") for kind in ("prompt", "completion")]
+    cached, reasoning = (one if isinstance(one, dict) else {} for one in details)
+    return Outer(
+        known.model,
+        _count(usage, "prompt_tokens", known.prompt_tokens),
+        _count(cached, "cached_tokens", 0),
+        _count(usage, "completion_tokens", known.completion_tokens),
+        _count(reasoning, "reasoning_tokens", 0),
+    )
+
+
+def _count(holder: dict[str, Any], name: str, otherwise: int) -> int:
+    value = holder.get(name)
+    return value if type(value) is int and value >= 0 else otherwise
 
 
 def _own(ask: Ask) -> bytes:

@@ -188,6 +188,15 @@ class Script:
         document = {**self._document, "choices": self._document["choices"][:1]}
         return Script(document, self._shape, self._per_chunk, self.repeats)
 
+    def own(self) -> Document:
+        """Return what it says of the model and the usage where that is its own, a template as the document is."""
+        document = self._document
+        return {
+            name: document[name]
+            for name, standard in (("model", "$model"), ("usage", _USAGE))
+            if document.get(name) not in (None, standard)
+        }
+
     def for_choices(self, n: int) -> "Script":
         """Return the script that says ``n`` choices: those of the document, again from the first when they run out."""
         choices = self._document["choices"]

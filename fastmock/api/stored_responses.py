@@ -150,7 +150,7 @@ def _plausible(id_: str) -> Entry:
     """Return a response that was never asked for."""
     ask = ResponsesAsk("0" * 32, {}, "gpt-4o")
     ask.sent = {"model": ask.model, "input": "Hello"}
-    document = orjson.loads(begun_response(ask, b"completed", 1_700_000_000, ask.echo))
+    document = orjson.loads(begun_response(ask, b"completed", 1_700_000_000, ask.echo, ask.model))
     part = {"type": "output_text", "text": "Hello from fastmock!", "annotations": [], "logprobs": []}
     item = {"id": f"msg_{id_.removeprefix('resp_')}", "type": "message", "status": "completed", "role": "assistant"}
     usage = {
