@@ -5,6 +5,7 @@ import pytest
 
 from fastmock.app import build
 from fastmock.config.load import load
+from fastmock.responses import ResponseManager
 from fastmock.wire import Request
 
 from .conftest import KEY
@@ -116,3 +117,41 @@ def test_a_whole_response_may_leave_a_part_to_be_counted():
     assert 0 < message["usage"]["output_tokens"] < 50
     begun = orjson.loads(sent(app, RESPONSES, body_of(RESPONSES, "x", background=True)))
     assert (begun["status"], begun["model"]) == ("queued", "m-2024")
+
+
+class Echoes(ResponseManager):
+    def generate_chat_response(self, request_data, response_file=None):
+        return {"choices": [{"message": {"content": request_data["messages"][-1]["content"]}}]}
+
+
+SIGNS = [
+    "A\0fastmock\0B",
+    "\0fastmock\0model",
+    "\0~model\0",
+    "\0=model\0",
+    "\0~nobody\0",
+    "$\0x",
+    "$$model",
+    "\0fastmock\0$",
+]
+
+
+@EVERY
+@EITHER
+@pytest.mark.parametrize("said", SIGNS)
+def test_what_a_user_says_is_no_sign_of_ours(path, stream, said):
+    app = ruled({"content": "You said: $user_message"})
+    assert text_of(app, path, said, stream) == f"You said: {said}"
+    assert text_of(ruled(manager=Echoes()), path, said, stream) == said
+    schema = {"type": "object", "properties": {"a": {"const": said}}, "required": ["a"]}
+    tool: Any = {"name": "f", "parameters": schema}
+    if path == PATH:
+        more: Any = {"tools": [{"type": "function", "function": tool}], "tool_choice": "required"}
+        words = words_of_chat
+    elif path == RESPONSES:
+        more = {"tools": [{"type": "function", **tool}], "tool_choice": "required"}
+        words = lambda body: words_of_response(orjson.loads(body)["output"])  # noqa: E731
+    else:
+        more = {"tools": [{"name": "f", "input_schema": schema}], "tool_choice": {"type": "any"}}
+        words = lambda body: words_of_message(orjson.loads(body)["content"])  # noqa: E731
+    assert words(sent(app, path, body_of(path, "x", **more)))[1] == [("f", {"a": said})]

@@ -4,18 +4,18 @@ Both render an answer once, whole and as the events of a stream, with only the i
 each request fills anew. What a rule always says alike is ready.
 """
 
+import secrets
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from fastmock.api.script import NOBODYS_ID, Rendering, Script
-from fastmock.config.documents import MARK
 from fastmock.content.template import Template
 from fastmock.wire import Answer, Ask
 
-OWN = MARK
-"""Stands in what is told wherever an id of the request's own goes on: 24 hexadecimal digits."""
+OWN = f"\0{secrets.token_hex(8)}\0"
+"""Stands in what is told wherever an id of the request's own goes on: 24 hexadecimal digits. No request can say it."""
 
 _OWN = orjson.dumps(OWN)[1:-1]
 _MOST_KEPT, _LONGEST_KEPT = 64, 512  # texts that were made up and are kept ready, and their tokens
@@ -59,7 +59,7 @@ def event_bytes(event: dict[str, Any]) -> bytes:
 
 
 class Outer(NamedTuple):
-    """What an answer says beside what is said: its model and its tokens, as they are or as a whole response has them."""
+    """What stands around what is said: the model and the tokens, as they are or as a whole response has them."""
 
     model: str
     prompt_tokens: int

@@ -4,6 +4,7 @@ Rendering is one ``%`` on bytes: 0.3 µs for five slots in 700 bytes, the half o
 """
 
 import re
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -102,10 +103,13 @@ def _uuid(u: str) -> bytes:
     return f"{u[:8]}-{u[8:12]}-4{u[13:16]}-a{u[17:20]}-{u[20:]}".encode()
 
 
-_PIECE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{(\w*)\})")
-# How a slot travels through the JSON encoder: NUL, kind, name, NUL; the encoder writes NUL as \u0000, and inside of a
-# JsonText as \\u0000.
-_SLOT = re.compile(rb'(\\)?"\\(\\)?u0000=(\w+)\\\\?u0000\\?"|(\\)?\\u0000~(\w+)\\\\?u0000')
+_PIECE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{(\w*)\}|(?=\0))")
+# How a slot travels through the JSON encoder: NUL, kind, key, name, NUL; the encoder writes NUL as \u0000, and inside of
+# a JsonText as \\u0000. The key is one that nothing that is said can have in it.
+_KEY = secrets.token_hex(8)
+_SLOT = re.compile(
+    rb'(\\)?"\\(\\)?u0000=KEY(\w+)\\\\?u0000\\?"|(\\)?\\u0000~KEY(\w+)\\\\?u0000'.replace(b"KEY", _KEY.encode())
+)
 
 
 class JsonText:
@@ -205,12 +209,15 @@ def _filler(expressions: str) -> Callable[[bytes], Render]:
 
 
 def literal(value: Any) -> Any:
-    """Return ``value`` as a template that says it: every dollar sign doubled."""
+    """Return ``value`` as a template that says it: every dollar sign doubled, and one before what is like a variable."""
     if isinstance(value, dict):
         return {key: literal(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [literal(inner) for inner in value]
-    return value.replace("$", "$$") if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    escaped = value.replace("$", "$$")
+    return f"${escaped}" if escaped.startswith(MARK) else escaped
 
 
 def _mark(value: Any, path: tuple[str | int, ...], faults: list[tuple[tuple[str | int, ...], str]]) -> Any:
@@ -232,9 +239,11 @@ def _mark(value: Any, path: tuple[str | int, ...], faults: list[tuple[tuple[str 
 
     def slot(found: re.Match[str]) -> str:
         name = found[2] or found[3] or ""
-        return "$" if found[1] else f"\0~{name}\0" if known(name) else ""
+        if not name and found[3] is None:
+            return found[1] or ""
+        return f"\0~{_KEY}{name}\0" if known(name) else ""
 
     if value.startswith(MARK):
         name = value.removeprefix(MARK)
-        return f"\0={name}\0" if known(name) else ""
+        return f"\0={_KEY}{name}\0" if known(name) else ""
     return _PIECE.sub(slot, value)
