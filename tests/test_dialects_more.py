@@ -144,9 +144,9 @@ def test_what_a_user_says_is_no_sign_of_ours(path, stream, said):
     assert text_of(app, path, said, stream) == f"You said: {said}"
     assert text_of(ruled(manager=Echoes()), path, said, stream) == said
     schema = {"type": "object", "properties": {"a": {"const": said}}, "required": ["a"]}
-    tool: Any = {"name": "f", "parameters": schema}
+    tool = {"name": "f", "parameters": schema}
     if path == PATH:
-        more: Any = {"tools": [{"type": "function", "function": tool}], "tool_choice": "required"}
+        more = {"tools": [{"type": "function", "function": tool}], "tool_choice": "required"}
         words = words_of_chat
     elif path == RESPONSES:
         more = {"tools": [{"type": "function", **tool}], "tool_choice": "required"}
@@ -155,3 +155,17 @@ def test_what_a_user_says_is_no_sign_of_ours(path, stream, said):
         more = {"tools": [{"name": "f", "input_schema": schema}], "tool_choice": {"type": "any"}}
         words = lambda body: words_of_message(orjson.loads(body)["content"])  # noqa: E731
     assert words(sent(app, path, body_of(path, "x", **more)))[1] == [("f", {"a": said})]
+
+
+@EITHER
+def test_thoughts_that_a_rule_leaves_empty_are_not_made_up(stream):
+    app = ruled({"content": "Said.", "reasoning": ""})
+    for thinking in ({}, {"thinking": {"type": "enabled", "budget_tokens": 1024}}):
+        body = sent(app, MESSAGES, body_of(MESSAGES, "x", **thinking), stream)
+        content = assembled_message(typed(body)) if stream else orjson.loads(body)["content"]
+        assert [block["type"] for block in content] == ["text"]
+    for reasoning, kinds in ({}, ["message"]), ({"effort": "low", "summary": "auto"}, ["reasoning", "message"]):
+        body = sent(app, RESPONSES, body_of(RESPONSES, "x", reasoning=reasoning), stream)
+        output = assembled_response(typed(body)) if stream else orjson.loads(body)["output"]
+        assert [item["type"] for item in output] == kinds
+        assert all(item.get("summary", []) == [] for item in output)

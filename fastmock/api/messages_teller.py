@@ -32,8 +32,11 @@ class MessagesTeller:
     def tell(self, answer: Answer, form: str, per_chunk: int) -> tuple[list[Document], Events]:
         """See ``retold.Teller``."""
         content: list[Document] = []
-        if form or answer.reasoning is not None:
-            thought = "" if form == "omitted" else answer.reasoning or self._thinking
+        thought = answer.reasoning
+        if thought is None and form:
+            thought = self._thinking
+        if thought:
+            thought = "" if form == "omitted" else thought
             content.append({"type": "thinking", "thinking": thought, "signature": _SIGNATURE})
         text = answer.text if answer.refusal is None else answer.refusal
         if text or not answer.calls:

@@ -43,9 +43,11 @@ class ResponsesTeller:
         """See ``retold.Teller``."""
         shows, encrypted, padded = form
         output: list[Document] = []
-        if shows or answer.reasoning is not None:
-            text = answer.reasoning or (self._summary if shows == "summary" else "")
-            output.append(_reasoning(text, encrypted))
+        thought = answer.reasoning
+        if thought is None and shows == "summary":
+            thought = self._summary
+        if shows or thought:
+            output.append(_reasoning(thought or "", encrypted))
         status = "incomplete" if answer.finish_reason in _REASONS else "completed"
         if answer.text or answer.refusal is not None or not answer.calls:
             output.append(_message(answer, status))

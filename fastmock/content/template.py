@@ -104,8 +104,8 @@ def _uuid(u: str) -> bytes:
 
 
 _PIECE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{(\w*)\}|(?=\0))")
-# How a slot travels through the JSON encoder: NUL, kind, key, name, NUL; the encoder writes NUL as \u0000, and inside of
-# a JsonText as \\u0000. The key is one that nothing that is said can have in it.
+# How a slot travels through the JSON encoder: NUL, kind, key, name, NUL; the encoder writes NUL as \u0000, and inside
+# of a JsonText as \\u0000. The key is one that nothing that is said can have in it.
 _KEY = secrets.token_hex(8)
 _SLOT = re.compile(
     rb'(\\)?"\\(\\)?u0000=KEY(\w+)\\\\?u0000\\?"|(\\)?\\u0000~KEY(\w+)\\\\?u0000'.replace(b"KEY", _KEY.encode())
@@ -209,7 +209,7 @@ def _filler(expressions: str) -> Callable[[bytes], Render]:
 
 
 def literal(value: Any) -> Any:
-    """Return ``value`` as a template that says it: every dollar sign doubled, and one before what is like a variable."""
+    """Return ``value`` as a template that says it: dollar signs doubled, and one before what would be a variable."""
     if isinstance(value, dict):
         return {key: literal(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
