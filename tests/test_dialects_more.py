@@ -169,3 +169,40 @@ def test_thoughts_that_a_rule_leaves_empty_are_not_made_up(stream):
         output = assembled_response(typed(body)) if stream else orjson.loads(body)["output"]
         assert [item["type"] for item in output] == kinds
         assert all(item.get("summary", []) == [] for item in output)
+
+
+CONVERSATIONS = "/v1/conversations"
+SAID = {"role": "user", "content": "a"}
+
+
+@pytest.mark.parametrize("wrong", [{}, [], 3, True])
+def test_the_id_of_an_item_is_a_string(wrong):
+    app = ruled()
+    items = [SAID, SAID | {"id": wrong}]
+    assert refused(app, RESPONSES, {"input": items})["param"] == "input[1].id"
+    assert refused(app, CONVERSATIONS, {"items": items})["param"] == "items[1].id"
+    assert refused(app, f"{CONVERSATIONS}/conv_x/items", {"items": items})["param"] == "items[1].id"
+    assert refused(app, f"{RESPONSES}/input_tokens", {"input": items})["param"] == "input[1].id"
+
+
+def test_no_two_items_have_the_same_id():
+    app = ruled()
+    items = [SAID | {"id": "msg_a"}, SAID | {"id": "msg_a"}]
+    assert refused(app, RESPONSES, {"input": items})["message"].startswith("Duplicate item found with id msg_a.")
+    assert refused(app, CONVERSATIONS, {"items": items})["param"] == "items"
+
+
+def test_what_is_null_in_an_item_is_made_up():
+    app = ruled()
+    items = [SAID | {"id": None, "type": None, "status": None}, {"role": "user", "content": "b", "id": None}]
+    _, made = asked(app, RESPONSES, {"input": items})
+    _, listed = asked(app, f"{RESPONSES}/{made['id']}/input_items", None, "GET", {"order": ["asc"]})
+    _, conversation = asked(app, CONVERSATIONS, {"items": items})
+    below = f"{CONVERSATIONS}/{conversation['id']}/items"
+    _, of_conversation = asked(app, below, None, "GET", {"order": ["asc"]})
+    for found in (listed["data"], of_conversation["data"]):
+        assert [item["content"][0]["text"] for item in found] == ["a", "b"]
+        assert len({item["id"] for item in found}) == 2
+        assert all(item["type"] == "message" and item["status"] == "completed" for item in found)
+    _, page = asked(app, below, None, "GET", {"order": ["asc"], "limit": ["1"], "after": [of_conversation["first_id"]]})
+    assert [item["content"][0]["text"] for item in page["data"]] == ["b"]

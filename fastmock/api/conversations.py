@@ -21,6 +21,7 @@ DELETED = b"d"
 _KIND, _ITEMS = "conversation", "conversation.items"
 _LONGEST = 1000  # entries that a conversation is made of
 _MOST_ITEMS = 20  # that are created in one request, as at OpenAI
+_MADE_UP = ("id", "type", "status")  # of an item, where they are lacking or null
 _id_of_response = re.compile(r"resp_([0-9a-f]{32})").fullmatch
 
 
@@ -43,7 +44,8 @@ def input_items(given: Any, id_: str) -> list[Document]:
         given = [{"role": "user", "content": given}]
     items = []
     for place, one in enumerate(given or ()):
-        item: Document = {"id": f"msg_{id_}{place}", "type": "message", **one}
+        own = {name: value for name, value in one.items() if value is not None or name not in _MADE_UP}
+        item: Document = {"id": f"msg_{id_}{place}", "type": "message", **own}
         if item["type"] == "message":
             kind = "output_text" if item.get("role") == "assistant" else "input_text"
             more: Document = {"annotations": [], "logprobs": []} if kind == "output_text" else {}

@@ -275,9 +275,16 @@ def as_messages(given: Any, name: str = "input") -> list[Document]:
     if type(given) is str:
         return [{"role": "user", "content": given}]
     messages: list[Document] = []
+    ids = set()
     for index, item in enumerate(given):
         if type(item) is not dict:
             raise errors.wrong_type(f"{name}[{index}]", "an object", item)
+        if (id_ := item.get("id")) is not None:
+            checks.string(id_, f"{name}[{index}].id")
+            if id_ in ids:
+                message = f"Duplicate item found with id {id_}. Remove duplicate items from your input and try again."
+                raise errors.ApiError(400, message, name)
+            ids.add(id_)
         kind = item.get("type")
         if kind is None or kind == "message":
             _add_message(messages, item, f"{name}[{index}]")
