@@ -28,6 +28,7 @@ from fastmock.api.models import Models
 from fastmock.api.moderations import Moderations
 from fastmock.api.policies import Policies
 from fastmock.api.responses import Responses
+from fastmock.api.responses_teller import error_event, numbered
 from fastmock.api.rulebook import Rulebook
 from fastmock.api.stored import StoredCompletions
 from fastmock.api.stored_responses import StoredResponses
@@ -134,6 +135,11 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
             ManagedCompletions(chats, messages, manager.generate_chat_response),
         )
     say_chat, say_text, say_vectors, say_response, say_message = says
+    say_again = policies.around(stored_responses.one, OTHER, error_event)  # it may be a stream
+
+    def retrieve(request: Request, unique: str) -> Answer:
+        return numbered(say_again(request, unique))
+
     routes: Routes = {
         "/chat/completions": {"POST": say_chat, "GET": stored.all},
         "/chat/completions/{id}": {"GET": stored.one, "POST": stored.update, "DELETE": stored.delete},
@@ -144,7 +150,7 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
         "/responses": {"POST": say_response},
         "/responses/input_tokens": {"POST": responses.input_tokens},
         "/responses/compact": {"POST": responses.compact},
-        "/responses/{id}": {"GET": stored_responses.one, "DELETE": stored_responses.delete},
+        "/responses/{id}": {"GET": retrieve, "DELETE": stored_responses.delete},
         "/responses/{id}/cancel": {"POST": stored_responses.cancel},
         "/responses/{id}/input_items": {"GET": stored_responses.input_items},
         "/conversations": {"POST": conversations.create},
@@ -162,7 +168,7 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     }
     for path, methods in routes.items():
         for method, endpoint in methods.items():
-            if endpoint not in says or endpoint is say_vectors:
+            if endpoint not in (*says, retrieve) or endpoint is say_vectors:
                 kind = path.split("/")[1]
                 methods[method] = policies.around(endpoint, kind if kind in _KINDS else OTHER)
     for rules in (chats, texts, moderations):

@@ -6,7 +6,8 @@ import pytest
 from fastmock.app import build
 from fastmock.config.load import load
 from fastmock.responses import ResponseManager
-from fastmock.wire import Request
+from fastmock.timing.pace import UNCOUNTED, Pacer
+from fastmock.wire import Request, Stream
 
 from .conftest import KEY
 from .test_chat import PATH
@@ -52,6 +53,20 @@ def refused(app, path, body, **more):
     status, told = asked(app, path, body, **more)
     assert status == 400, told
     return told["error"]
+
+
+def streamed(app, path, body, method="POST", query=None):
+    """Return the events of a stream, as they are sent when nothing is late."""
+    given = () if query is None else (query,)
+    answer = app.handle(Request(method, path, KEYS.get(path, KEY), orjson.dumps(body), *given))
+    assert answer.head.status == 200
+    assert ("content-type", "text/event-stream; charset=utf-8") in answer.head.headers
+    if not isinstance(answer, Stream):
+        return typed(answer.body)
+    pacer, said = Pacer(answer.dues, answer.cut, 0.0, UNCOUNTED, answer.failed), b""
+    while pacer.due is not None:
+        said += pacer.take(pacer.due)
+    return typed(said)
 
 
 def text_of(app, path, text, stream=False, **more):
@@ -206,3 +221,49 @@ def test_what_is_null_in_an_item_is_made_up():
         assert all(item["type"] == "message" and item["status"] == "completed" for item in found)
     _, page = asked(app, below, None, "GET", {"order": ["asc"], "limit": ["1"], "after": [of_conversation["first_id"]]})
     assert [item["content"][0]["text"] for item in page["data"]] == ["b"]
+
+
+STRIKES = [{"after": 4}, {"after": "50%"}, {"after": 1}, {"after": "25ms"}]
+PACED = pytest.mark.parametrize("latency", [{}, {"itl": 10}])
+
+
+@PACED
+@pytest.mark.parametrize("strike", STRIKES)
+def test_an_error_in_the_midst_of_a_stream_has_its_number(latency, strike):
+    app = ruled(latency=latency, faults=[{"kind": "error_event", "status": 503, **strike}])
+    found = streamed(app, RESPONSES, {"input": "x", "stream": True})
+    if found[-1]["type"] == "error":
+        assert found[-1]["param"] is None
+        assert len(found) > 1
+    else:  # where nothing takes time, no time is reached
+        assert strike == {"after": "25ms"} and not latency
+    assert [event["sequence_number"] for event in found] == list(range(len(found)))
+
+
+def test_a_stream_that_cannot_be_made_any_further_ends_with_the_next_number():
+    app = ruled(latency={"itl": 10})
+    answer = app.handle(Request("POST", RESPONSES, KEY, orjson.dumps({"input": "x", "stream": True})))
+    numbering = answer.cut.__self__
+    known = numbering._cut
+
+    def breaking(begin, end):
+        if end > 3:
+            raise OSError
+        return known(begin, end)
+
+    numbering._cut = breaking
+    pacer, said = Pacer(answer.dues, answer.cut, 0.0, UNCOUNTED, answer.failed), b""
+    while pacer.due is not None:
+        said += pacer.take(pacer.due)
+    found = typed(said)
+    assert found[-1]["type"] == "error"
+    assert [event["sequence_number"] for event in found] == list(range(len(found)))
+    assert len(found) > 4
+
+
+def test_a_response_that_is_streamed_again_breaks_off_in_its_own_form():
+    app = ruled(faults=[{"kind": "error_event", "status": 503, "after": 4, "match": {"endpoint": "other"}}])
+    _, made = asked(app, RESPONSES, {"input": "x"})
+    found = streamed(app, f"{RESPONSES}/{made['id']}", None, "GET", {"stream": ["true"]})
+    assert [event["sequence_number"] for event in found] == [0, 1, 2, 3, 4]
+    assert found[-1]["type"] == "error"

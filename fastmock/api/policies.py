@@ -59,8 +59,11 @@ class Policies:
             raise error.but(limit="max_concurrent")
         wait(answer, ticket, most)
 
-    def around(self, endpoint: Endpoint, kind: str) -> Endpoint:
-        """Return an endpoint that has no rules, with this put around it; ``kind`` is what a match calls it."""
+    def around(self, endpoint: Endpoint, kind: str, say: SayError = errors.in_stream) -> Endpoint:
+        """Return an endpoint that has no rules, with this put around it.
+
+        ``kind`` is what a match calls it, ``say`` writes an error in the midst of a stream.
+        """
         if not self.any:
             return endpoint
 
@@ -70,6 +73,6 @@ class Policies:
             ask.endpoint = kind
             ask.prompt_tokens = answer.prompt_tokens if isinstance(answer, Reply) else 0
             ask.request = request
-            return self.put(ask, answer)
+            return self.put(ask, answer, say=say)
 
         return answered

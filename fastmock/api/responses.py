@@ -8,7 +8,7 @@ import orjson
 from fastmock.api import checks, errors, responses_ask
 from fastmock.api.heads import Heads, of_answers
 from fastmock.api.responses_ask import ResponsesAsk, compacted
-from fastmock.api.responses_teller import ResponsesTeller, begun_response, error_event
+from fastmock.api.responses_teller import ResponsesTeller, begun_response, error_event, numbered
 from fastmock.api.retold import Retold
 from fastmock.api.rulebook import Rulebook
 from fastmock.api.script import Script
@@ -49,7 +49,7 @@ class Responses:
     def tell(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
         """See ``managed.Dialect``."""
         assert isinstance(ask, ResponsesAsk)  # noqa: S101 - ``parse`` made it
-        reply = self._rulebook.send(ask, self._retold.of(script), answers, self._heads)
+        reply = numbered(self._rulebook.send(ask, self._retold.of(script), answers, self._heads))
         if ask.keep:
             self._stored.keep(ask)
         if ask.background and isinstance(reply, Reply) and not ask.stream:

@@ -12,13 +12,16 @@ from fastmock.api.responses_ask import ResponsesAsk
 from fastmock.api.retold import OWN, Events, Outer, Told, call_id, event_bytes
 from fastmock.content.made import lorem
 from fastmock.content.pieces import sized
-from fastmock.wire import Answer, Ask, ToolCall
+from fastmock.wire import Answer, Ask, Reply, Stream, ToolCall
 
 Document = dict[str, Any]
 
 _OPENING = 2  # events before those of what is said
 _SUMMARY = 12  # words of a summary that is made up
 _ENCRYPTED = "gAAAAABmYXN0bW9jaw=="  # as with the real one, nobody can read it
+_UNKNOWN = -1  # the number of an event of which it is not known yet
+_NUMBERLESS = b'"sequence_number":%d' % _UNKNOWN  # a quote in what is said is escaped, so that it is not found there
+_EVENT_END = b"\n\n"
 _REASONS = {"length": b"max_output_tokens", "content_filter": b"content_filter"}
 
 
@@ -72,9 +75,43 @@ class ResponsesTeller:
 
 
 def error_event(error: ApiError, request_id: str) -> bytes:
-    """Return an error as a stream of events says it."""
-    event = {"type": "error", "sequence_number": 0, "code": error.code or error.kind, "message": error.message}
+    """Return an error as a stream of events says it; ``numbered`` gives it its number."""
+    event = {"type": "error", "sequence_number": _UNKNOWN, "code": error.code or error.kind, "message": error.message}
     return event_bytes(event | {"param": error.param})
+
+
+def numbered(answer: Reply | Stream) -> Reply | Stream:
+    """Have the error that a stream may break off with know its number; where that is shows only when it is sent."""
+    if isinstance(answer, Stream):
+        _Numbering(answer)
+    return answer
+
+
+class _Numbering:
+    """Put around the sending of a stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._cut = stream.cut
+        self._failed = stream.failed
+        self._begin = 0
+        stream.cut = self._cut_numbered if stream.fault else self._cut_known
+        stream.failed = self._failed_numbered
+
+    def _cut_known(self, begin: int, end: int) -> bytes:
+        self._begin = begin
+        return self._cut(begin, end)
+
+    def _cut_numbered(self, begin: int, end: int) -> bytes:
+        data = self._cut_known(begin, end)
+        return self._put(data) if _NUMBERLESS in data else data
+
+    def _failed_numbered(self) -> bytes:
+        return self._put(self._failed())
+
+    def _put(self, data: bytes) -> bytes:
+        before, _, after = data.partition(_NUMBERLESS)
+        number = (self._cut(0, self._begin) + before).count(_EVENT_END)
+        return b'%b"sequence_number":%d%b' % (before, number, after)
 
 
 def _event(kind: bytes, number: int, response: bytes) -> bytes:
