@@ -28,7 +28,7 @@ from fastmock.api.models import Models
 from fastmock.api.moderations import Moderations
 from fastmock.api.policies import Policies
 from fastmock.api.responses import Responses
-from fastmock.api.responses_teller import error_event, numbered
+from fastmock.api.responses_teller import error_event, numbering
 from fastmock.api.rulebook import Rulebook
 from fastmock.api.stored import StoredCompletions
 from fastmock.api.stored_responses import StoredResponses
@@ -135,11 +135,7 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
             ManagedCompletions(chats, messages, manager.generate_chat_response),
         )
     say_chat, say_text, say_vectors, say_response, say_message = says
-    say_again = policies.around(stored_responses.one, OTHER, error_event)  # it may be a stream
-
-    def retrieve(request: Request, unique: str) -> Answer:
-        return numbered(say_again(request, unique))
-
+    retrieve = numbering(policies.around(stored_responses.one, OTHER, error_event))
     routes: Routes = {
         "/chat/completions": {"POST": say_chat, "GET": stored.all},
         "/chat/completions/{id}": {"GET": stored.one, "POST": stored.update, "DELETE": stored.delete},

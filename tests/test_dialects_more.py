@@ -236,7 +236,7 @@ def test_an_error_in_the_midst_of_a_stream_has_its_number(latency, strike):
         assert found[-1]["param"] is None
         assert len(found) > 1
     else:  # where nothing takes time, no time is reached
-        assert strike == {"after": "25ms"} and not latency
+        assert (strike, latency) == ({"after": "25ms"}, {})
     assert [event["sequence_number"] for event in found] == list(range(len(found)))
 
 
@@ -267,3 +267,58 @@ def test_a_response_that_is_streamed_again_breaks_off_in_its_own_form():
     found = streamed(app, f"{RESPONSES}/{made['id']}", None, "GET", {"stream": ["true"]})
     assert [event["sequence_number"] for event in found] == [0, 1, 2, 3, 4]
     assert found[-1]["type"] == "error"
+
+
+def again(app, id_, **query):
+    """Return the events of a response that is streamed again."""
+    query = {name: [value] for name, value in ({"stream": "true"} | query).items()}
+    return streamed(app, f"{RESPONSES}/{id_}", None, "GET", query)
+
+
+CUT_OFF = {"choices": [{"message": {"content": "Once upon"}, "finish_reason": "length"}]}
+
+
+def test_a_response_is_streamed_again_as_it_was_streamed():
+    app = ruled({"match": {"content": "long"}, "response": CUT_OFF}, {"content": "Said."})
+    for text in ("x", "long"):
+        first = streamed(app, RESPONSES, {"input": text, "stream": True})
+        assert again(app, first[-1]["response"]["id"]) == first
+        assert first[0]["response"]["completed_at"] is None
+        whole = first[-1]["response"]
+        assert (whole["completed_at"] is None) == (whole["status"] == "incomplete") == (text == "long")
+
+
+def test_a_cancelled_response_is_streamed_again_to_an_end_that_clients_know():
+    app = ruled()
+    _, begun = asked(app, RESPONSES, {"input": "x", "background": True})
+    asked(app, f"{RESPONSES}/{begun['id']}/cancel", None)
+    found = again(app, begun["id"])
+    assert [event["type"] for event in found] == ["response.created", "response.in_progress", "response.failed"]
+    assert found[-1]["response"]["status"] == "cancelled"
+
+
+def test_a_stream_goes_on_after_any_number():
+    app = ruled()
+    _, made = asked(app, RESPONSES, {"input": "x"})
+    everything = again(app, made["id"])
+    for after in ("-1", "-3", "-" + "9" * 30):
+        assert again(app, made["id"], starting_after=after) == everything
+    assert again(app, made["id"], starting_after="2") == everything[3:]
+    for wrong in ("", "x", "1.5", "--1"):
+        query = {"stream": ["true"], "starting_after": [wrong]}
+        told = refused(app, f"{RESPONSES}/{made['id']}", None, method="GET", query=query)
+        assert told["param"] == "starting_after"
+
+
+def test_what_goes_on_from_a_response_of_a_conversation_knows_its_earlier_turns():
+    app = ruled({"match": {"turn": 3}, "content": "The third."}, {"match": {"turn": 4}, "content": "The fourth."})
+    asked(app, RESPONSES, {"input": "One", "conversation": "conv_x"})
+    _, second = asked(app, RESPONSES, {"input": "Two", "conversation": {"id": "conv_x"}})
+    asked(app, RESPONSES, {"input": "Not seen", "conversation": "conv_x"})
+    _, third = asked(app, RESPONSES, {"input": "Three", "previous_response_id": second["id"]})
+    assert words_of_response(third["output"])[0] == "The third."
+    _, fourth = asked(app, RESPONSES, {"input": "Four", "previous_response_id": third["id"]})
+    assert words_of_response(fourth["output"])[0] == "The fourth."
+    app.handle(Request("DELETE", f"{CONVERSATIONS}/conv_x", KEY, b""))
+    status, _ = asked(app, RESPONSES, {"input": "Three", "previous_response_id": second["id"]})
+    assert status == 200

@@ -75,8 +75,21 @@ class Conversations:
 
     def items(self, id_: str) -> list[Document]:
         """Return the items of a conversation, in their order."""
+        return self._items(self._words(self._found(id_)))
+
+    def items_before(self, id_: str, response: str) -> list[Document]:
+        """Return the items that a conversation had before a response of it; none where it is not known any more."""
+        kept = self._store.get(_KIND, id_)
+        words = self._words(kept) if kept else []
+        return self._items(words[: words.index(response)]) if response in words else []
+
+    @staticmethod
+    def _words(kept: Kept) -> list[str]:
+        return kept.body.decode().split()[-_LONGEST:]
+
+    def _items(self, words: list[str]) -> list[Document]:
         items: dict[str, Document] = {}
-        for word in self._found(id_).body.decode().split()[-_LONGEST:]:
+        for word in words:
             if word[0] == "-":
                 items.pop(word[1:], None)
             elif (created := self._store.get(_ITEMS, word)) is not None:

@@ -1,7 +1,7 @@
 """``POST /v1/responses``: answers rendered as responses, whole or as the events of a stream."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -12,7 +12,7 @@ from fastmock.api.responses_ask import ResponsesAsk
 from fastmock.api.retold import OWN, Events, Outer, Told, call_id, event_bytes
 from fastmock.content.made import lorem
 from fastmock.content.pieces import sized
-from fastmock.wire import Answer, Ask, Reply, Stream, ToolCall
+from fastmock.wire import Answer, Ask, Reply, Request, Stream, ToolCall
 
 Document = dict[str, Any]
 
@@ -87,6 +87,11 @@ def numbered(answer: Reply | Stream) -> Reply | Stream:
     return answer
 
 
+def numbering(endpoint: Callable[[Request, str], Reply | Stream]) -> Callable[[Request, str], Reply | Stream]:
+    """Return an endpoint whose answers are ``numbered``."""
+    return lambda request, unique: numbered(endpoint(request, unique))
+
+
 class _Numbering:
     """Put around the sending of a stream."""
 
@@ -136,7 +141,7 @@ def begun_response(ask: ResponsesAsk, status: bytes, now: int, echo: bytes, mode
 def _response(ask: ResponsesAsk, now: int, echo: bytes, told: Told, content: bytes, outer: Outer) -> bytes:
     reason = _REASONS.get(told.answer.finish_reason)
     return (
-        b'{"id":"resp_%b","object":"response","created_at":%d,"status":"%b","completed_at":%d,"error":null,'
+        b'{"id":"resp_%b","object":"response","created_at":%d,"status":"%b","completed_at":%b,"error":null,'
         b'"incomplete_details":%b,"model":%b,"output":%b,%b,"usage":{"input_tokens":%d,"input_tokens_details":'
         b'{"cached_tokens":%d,"cache_write_tokens":0},"output_tokens":%d,"output_tokens_details":'
         b'{"reasoning_tokens":%d},"total_tokens":%d}}'
@@ -144,7 +149,7 @@ def _response(ask: ResponsesAsk, now: int, echo: bytes, told: Told, content: byt
             ask.unique.encode(),
             now,
             b"incomplete" if reason else b"completed",
-            now,
+            b"null" if reason else b"%d" % now,
             b'{"reason":"%b"}' % reason if reason else b"null",
             orjson.dumps(outer.model),
             content,

@@ -1,5 +1,6 @@
 """Stored responses: what others go on from, and what is below ``/v1/responses``."""
 
+import re
 from typing import Any
 
 import orjson
@@ -18,6 +19,10 @@ Document = dict[str, Any]
 _KEPT, _PLAUSIBLE = b"k", b"p"
 _WAITED_FOR, _DONE, _CANCELLED = b"b", b"e", b"c"
 """Marks of what is stored. What is made in the background is waited for until it is seen done, or is cancelled."""
+
+_NOTHING_YET: Document = {"completed_at": None, "incomplete_details": None, "output": [], "usage": None}
+_ENDS = ("completed", "incomplete")  # clients know no event but these and ``response.failed`` that ends a stream
+_is_integer = re.compile(r"-?[0-9]{1,100}").fullmatch
 
 _LONGEST = 1000  # responses that one may go on from
 
@@ -46,6 +51,7 @@ class StoredResponses:
         if (conversation := body.get("conversation")) is not None:
             return as_messages(self._conversations.items(conversation_of(conversation)))
         found: list[Entry] = []
+        before: list[Document] = []
         previous = body.get("previous_response_id")
         while previous and len(found) < _LONGEST:
             entry = stored(self._ring, previous)
@@ -54,8 +60,11 @@ class StoredResponses:
             entry = entry or _plausible(previous)
             found.insert(0, entry)
             asked = orjson.loads(entry.request)
+            if (conversation := asked.get("conversation")) is not None:
+                before = as_messages(self._conversations.items_before(conversation_of(conversation), previous))
+                break
             previous = asked.get("previous_response_id")
-        return _messages(found)
+        return before + _messages(found)
 
     def one(self, request: Request, unique: str) -> Reply:
         """Return one, or the events that said it."""
@@ -68,16 +77,18 @@ class StoredResponses:
         query = request.query
         if lists.one(query, "stream") != "true":
             return self._reply(entry.answer, unique)
-        after = lists.one(query, "starting_after") or "-1"
-        if not after.removeprefix("-").isdecimal():
+        after = lists.one(query, "starting_after")
+        if after is not None and not _is_integer(after):
             raise errors.wrong_type("starting_after", "an integer", after)
         document = orjson.loads(entry.answer)
-        begun = {**document, "status": "in_progress", "output": [], "usage": None}
+        begun = {**document, **_NOTHING_YET, "status": "in_progress"}
         events = [{"type": f"response.{kind}", "response": begun} for kind in ("created", "in_progress")]
         events += [event for _, event in events_of(document["output"], self._per_chunk)]
-        events.append({"type": f"response.{document['status']}", "response": document})
+        end = document["status"] if document["status"] in _ENDS else "failed"
+        events.append({"type": f"response.{end}", "response": document})
         said = (event_bytes({**event, "sequence_number": number}) for number, event in enumerate(events))
-        return Reply(self._heads.events, f"req_{unique}", b"".join([*said][int(after) + 1 :]))
+        begin = 0 if after is None else max(0, int(after) + 1)
+        return Reply(self._heads.events, f"req_{unique}", b"".join([*said][begin:]))
 
     def delete(self, request: Request, unique: str) -> Reply:
         """Delete one."""
@@ -142,8 +153,7 @@ def _messages(entries: list[Entry]) -> list[Document]:
 
 
 def _cancelled(answer: bytes) -> bytes:
-    changed: Document = {"status": "cancelled", "completed_at": None, "output": [], "usage": None}
-    return orjson.dumps(orjson.loads(answer) | changed)
+    return orjson.dumps(orjson.loads(answer) | _NOTHING_YET | {"status": "cancelled"})
 
 
 def _plausible(id_: str) -> Entry:
