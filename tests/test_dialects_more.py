@@ -322,3 +322,53 @@ def test_what_goes_on_from_a_response_of_a_conversation_knows_its_earlier_turns(
     app.handle(Request("DELETE", f"{CONVERSATIONS}/conv_x", KEY, b""))
     status, _ = asked(app, RESPONSES, {"input": "Three", "previous_response_id": second["id"]})
     assert status == 200
+
+
+TOOL = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+HOSTED = {"type": "web_search"}
+
+
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [
+        ({"tools": [{"type": {}}]}, "tools[0].type"),
+        ({"tools": [TOOL, {"type": 5}]}, "tools[1].type"),
+        ({"tools": [5]}, "tools[0]"),
+        ({"tools": 5}, "tools"),
+        ({"tool_choice": {"type": ["a"]}}, "tool_choice.type"),
+        ({"tool_choice": {}}, "tool_choice.type"),
+        ({"tools": [TOOL], "tool_choice": {"type": ["a"]}}, "tool_choice.type"),
+        ({"tools": [HOSTED], "tool_choice": {"type": ["a"]}}, "tool_choice.type"),
+        ({"tool_choice": "junk"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": "junk"}, "tool_choice"),
+        ({"tools": [HOSTED], "tool_choice": "junk"}, "tool_choice"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [], "tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "name": "f"}}, "tool_choice"),
+        ({"tools": [HOSTED], "tool_choice": {"type": "function", "name": "f"}}, "tool_choice"),
+        ({"tools": [HOSTED], "tool_choice": {"type": "function"}}, "tool_choice.name"),
+        (
+            {"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [3]}},
+            "tool_choice.tools[0]",
+        ),
+    ],
+)
+def test_tools_and_the_choice_among_them_are_checked(more, param):
+    assert refused(ruled(), RESPONSES, {"input": "x"} | more)["param"] == param
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tool_choice": "auto"},
+        {"tool_choice": "none"},
+        {"tool_choice": None, "tools": None},
+        {"tools": [HOSTED], "tool_choice": "required"},
+        {"tools": [HOSTED], "tool_choice": HOSTED},
+        {"tools": [HOSTED, TOOL], "tool_choice": HOSTED},
+        {"tools": [HOSTED], "tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [HOSTED]}},
+    ],
+)
+def test_tools_that_run_at_the_provider_may_be_chosen(more):
+    _, made = asked(ruled(), RESPONSES, {"input": "x"} | more)
+    assert [item["type"] for item in made["output"]] == ["message"]

@@ -20,6 +20,7 @@ Document = dict[str, Any]
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 _ROLES = "'assistant', 'system', 'developer', and 'user'"
 _SUPPORTED = frozenset(("assistant", "system", "developer", "user"))
+_CHOICE = checks.among("none", "auto", "required")
 _CALLABLE = ("function", "custom")  # no set: whatever the request has there is looked for in it
 
 
@@ -208,10 +209,29 @@ def _put_options(chat: Document, body: Document) -> None:
     if (form := (body.get("text") or {}).get("format")) is not None:
         checks.object_(form, "text.format")
         chat["response_format"] = _format(form)
-    if tools := [_tool(tool) for tool in body.get("tools") or () if tool.get("type") in (None, *_CALLABLE)]:
+    _put_tools(chat, body)
+
+
+def _put_tools(chat: Document, body: Document) -> None:
+    """Put tools and the choice among them; those that run at the provider are offered to nobody."""
+    given = body.get("tools") or ()
+    for place, tool in enumerate(given):
+        if tool.get("type") is not None:
+            checks.string(tool["type"], f"tools[{place}].type")
+    choice = _choice(body.get("tool_choice"))
+    if tools := [_tool(tool) for tool in given if tool.get("type") in (None, *_CALLABLE)]:
         chat["tools"] = tools
-        if (choice := _choice(body.get("tool_choice"))) is not None:
-            chat["tool_choice"] = choice
+    elif given:  # any of them may be what is chosen, but for one that would have to be called
+        if type(choice) is dict and choice["type"] in _CALLABLE:
+            name = choice[choice["type"]]["name"]
+            raise (
+                errors.missing("tool_choice.name")
+                if name is None
+                else errors.no_such_tool("tool_choice", name, "tools")
+            )
+        return
+    if choice is not None:
+        chat["tool_choice"] = choice
 
 
 def _format(form: Document) -> Document:
@@ -227,9 +247,15 @@ def _tool(tool: Document) -> Document:
 
 def _choice(choice: Any) -> Any:
     """Put ``tool_choice`` as chat completions take it; tools that run at the provider are never called here."""
-    if type(choice) is not dict:
+    if choice is None:
+        return None
+    if type(choice) is str:
+        _CHOICE(choice, "tool_choice")
         return choice
     kind = choice.get("type")
+    if kind is None:
+        raise errors.missing("tool_choice.type")
+    checks.string(kind, "tool_choice.type")
     if kind in _CALLABLE:
         return {"type": kind, kind: {"name": choice.get("name")}}
     if kind != "allowed_tools":
