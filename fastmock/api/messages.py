@@ -32,7 +32,10 @@ class Messages:
         """Answer a request."""
         ask = self.parse(_parsed(request), unique)
         ask.request = request
-        return self.tell(ask, *self._rulebook.choose(ask))
+        try:
+            return self.tell(ask, *self._rulebook.choose(ask))
+        except errors.ApiError as error:
+            raise messages_ask.renamed(error, ask.sent) from None
 
     def parse(self, body: dict[str, Any], unique: str) -> MessagesAsk:
         """See ``managed.Dialect``."""

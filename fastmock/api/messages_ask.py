@@ -6,7 +6,7 @@ What follows, rules and all, then sees a conversation in one form, whichever dia
 import re
 from typing import Any
 
-from fastmock.api import chat_ask, checks
+from fastmock.api import chat_ask, checks, errors
 from fastmock.api.anthropic import invalid
 from fastmock.api.chat_ask import ChatAsk
 from fastmock.content.tokens import OfModel
@@ -14,8 +14,11 @@ from fastmock.wire import Demands
 
 Document = dict[str, Any]
 
+_MOST_TOKENS = 2**31 - 1
 _LEAST_BUDGET = 1024  # tokens of thinking, as Anthropic has it
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}\Z")
+_OF_TOOL = re.compile(r"tools\[(\d+)\]")
+_CALLABLE = (None, "custom")  # types of tools; all others run at the provider, or have inputs that are not described
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
@@ -23,12 +26,14 @@ class MessagesAsk(ChatAsk):
     """What a request for a message asks for; its ``body`` is that of the chat completion that asks for the same.
 
     Attributes:
+        sent: the body as it was sent.
         shows: what of the thinking is shown: nothing, a block that is ``omitted`` but for its signature, or all of it,
             ``summarized``.
     """
 
     endpoint = "messages"
     longest_tool_name = 128
+    sent: Document
     shows = ""
 
 
@@ -44,7 +49,10 @@ def parse(body: Document, unique: str, vocabularies: OfModel, thinking: str, cou
     """
     chat: Document = {"model": _text(body, "model"), "messages": []}
     if not counted_only:
-        chat["max_completion_tokens"] = _integer(body, "max_tokens", 1)
+        most = chat["max_completion_tokens"] = _integer(body, "max_tokens", 1)
+        if most > _MOST_TOKENS:
+            what = f"{most} > {_MOST_TOKENS}, which is the maximum allowed number of output tokens for {chat['model']}"
+            raise invalid("max_tokens", what)
     messages = chat["messages"]
     if (system := body.get("system")) is not None:
         messages.append({"role": "system", "content": _system(system)})
@@ -60,9 +68,28 @@ def parse(body: Document, unique: str, vocabularies: OfModel, thinking: str, cou
     if not messages:  # nothing but empty content
         messages.append({"role": "user", "content": ""})
     _put_options(chat, body)
-    ask = chat_ask.parse(chat, unique, vocabularies, MessagesAsk)
+    try:
+        ask = chat_ask.parse(chat, unique, vocabularies, MessagesAsk)
+    except errors.ApiError as error:
+        raise renamed(error, body) from None
+    ask.sent = body
     _read_others(ask, body, thinking)
     return ask
+
+
+def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
+    """Say an error about the chat completion in terms of the message; only of schemas there are any left."""
+    param = error.param or ""
+    if error.as_is:
+        return error
+    if param.startswith("response_format"):
+        path = "output_format.schema" if body.get("output_format") else "output_config.format.schema"
+    elif at := _OF_TOOL.match(param):
+        places = [place for place, tool in enumerate(body.get("tools") or ()) if tool.get("type") in _CALLABLE]
+        path = f"tools.{places[int(at[1])]}.custom.input_schema"
+    else:
+        return error
+    return error.but(message=f"{path}: {error.message.partition(': ')[2]}", param=None)
 
 
 def _text(body: Document, name: str) -> str:
@@ -165,8 +192,7 @@ def _put_options(chat: Document, body: Document) -> None:
     for name in ("temperature", "top_p"):
         if (value := body.get(name)) is not None:
             _check_share(value, name)
-    if tools := body.get("tools"):
-        _put_tools(chat, tools, body.get("tool_choice"))
+    _put_tools(chat, body)
     form = body.get("output_format") or (_object(body, "output_config") or {}).get("format")
     if form is not None:
         schema = form.get("schema") if type(form) is dict else None
@@ -183,15 +209,15 @@ def _check_share(value: Any, name: str) -> None:
         raise invalid(name, f"Input should be {edge}")
 
 
-def _put_tools(chat: Document, tools: Any, choice: Any) -> None:
+def _put_tools(chat: Document, body: Document) -> None:
+    tools = [] if body.get("tools") is None else body["tools"]
     if type(tools) is not list:
         raise invalid("tools", "Input should be a valid list")
     offered = [_tool(tool, f"tools.{place}") for place, tool in enumerate(tools)]
-    callable_ = [tool for tool in offered if tool]
-    if callable_:
+    if callable_ := [tool for tool in offered if tool]:
         chat["tools"] = callable_
-        if choice is not None:
-            _put_choice(chat, choice, [tool["function"]["name"] for tool in callable_])
+    if (choice := body.get("tool_choice")) is not None:
+        _put_choice(chat, choice, tools)
 
 
 def _object(body: Document, name: str) -> Document | None:
@@ -201,7 +227,7 @@ def _object(body: Document, name: str) -> Document | None:
 
 def _tool(tool: Any, path: str) -> Document | None:
     """Return a tool as a chat offers it; None for one that runs at the provider, or whose input is not described."""
-    if _as_object(tool, path).get("type") not in (None, "custom"):
+    if _as_object(tool, path).get("type") not in _CALLABLE:
         return None
     name = _text_in(tool, "name", path)
     if not _TOOL_NAME.match(name):
@@ -214,17 +240,23 @@ def _tool(tool: Any, path: str) -> Document | None:
     return {"type": "function", "function": function}
 
 
-def _put_choice(chat: Document, choice: Any, names: list[str]) -> None:
+def _put_choice(chat: Document, choice: Any, tools: list[Document]) -> None:
+    """Put what has to be called; a tool that is chosen and never called here makes no difference."""
     kind = choice.get("type") if type(choice) is dict else None
+    if type(kind) is not str or (kind not in _CHOICES and kind != "tool"):
+        raise invalid("tool_choice", "Input tag does not match any of the expected tags: 'auto', 'any', 'tool', 'none'")
+    if kind in ("any", "tool") and not tools:
+        raise invalid("tool_choice", "tool_choice may only be specified while providing tools")
+    made: Any = _CHOICES.get(kind)
     if kind == "tool":
         name = _text_in(choice, "name", "tool_choice.tool")
-        if name not in names:
+        named = [tool for tool in tools if tool.get("name") == name]
+        if not named:
             raise invalid("tool_choice", f"Tool '{name}' not found in provided tools")
-        chat["tool_choice"] = {"type": "function", "function": {"name": name}}
-    elif type(kind) is str and kind in _CHOICES:
-        chat["tool_choice"] = _CHOICES[kind]
-    else:
-        raise invalid("tool_choice", "Input tag does not match any of the expected tags: 'auto', 'any', 'tool', 'none'")
+        if named[0].get("type") in _CALLABLE:
+            made = {"type": "function", "function": {"name": name}}
+    if "tools" in chat and made is not None:
+        chat["tool_choice"] = made
     if choice.get("disable_parallel_tool_use") is True:
         chat["parallel_tool_calls"] = False
 
@@ -243,8 +275,13 @@ def _read_others(ask: MessagesAsk, body: Document, thinking: str) -> None:
         if type(user := metadata.get("user_id")) is str:
             ask.body["user"] = user
     config = _object(body, "thinking")
-    if config and config.get("type") in ("enabled", "adaptive"):
-        if config["type"] == "enabled":
+    kind = None if config is None else _text_in(config, "type", "thinking")
+    if kind not in (None, "enabled", "adaptive", "disabled"):
+        expected = "'adaptive', 'disabled', 'enabled'"
+        what = f"Input tag '{kind}' found using 'type' does not match any of the expected tags: {expected}"
+        raise invalid("thinking", what)
+    if config is not None and kind != "disabled":
+        if kind == "enabled":
             budget = _integer(config, "budget_tokens", _LEAST_BUDGET, "thinking.enabled.budget_tokens")
             most = ask.body.get("max_completion_tokens")
             if most is not None and budget >= most:
