@@ -5,7 +5,7 @@ import pytest
 
 from fastmock.app import build
 from fastmock.config.load import load
-from fastmock.responses import ResponseManager
+from fastmock.responses import ApiError, ResponseManager
 from fastmock.timing.pace import UNCOUNTED, Pacer
 from fastmock.wire import Request, Stream
 
@@ -403,7 +403,7 @@ BASH = {"type": "bash_20250124", "name": "bash"}
     ],
 )
 def test_what_is_wrong_in_a_request_for_a_message_is_said_in_its_words(more, begin):
-    for app in (ruled(),):
+    for app in (ruled(), ruled(manager=ResponseManager())):
         told = refused(app, MESSAGES, body_of(MESSAGES, "x") | more)
         assert told["message"].startswith(begin)
         assert "response_format" not in told["message"]
@@ -432,3 +432,96 @@ def test_the_tokens_of_a_streamed_message_never_fall():
         begun, ended = found[0]["message"]["usage"]["output_tokens"], found[-2]["usage"]["output_tokens"]
         assert (begun, ended > 0) == ((0, False) if stop == "one" else (1, True))
         assert found[-2]["delta"]["stop_reason"] == "stop_sequence"
+
+
+class Raises(ResponseManager):
+    def __init__(self, error):
+        self.error = error
+
+    def generate_chat_response(self, request_data, response_file=None):
+        super().generate_chat_response(request_data, response_file)
+        if self.error is not None:
+            raise self.error
+        return []
+
+
+def test_the_rules_behind_a_manager_know_the_dialect():
+    names = ("chat_completions", "responses", "messages")
+    app = ruled(*({"match": {"endpoint": name}, "content": f"By {name}."} for name in names), manager=ResponseManager())
+    assert [text_of(app, path, "x") for path in (PATH, RESPONSES, MESSAGES)] == [f"By {name}." for name in names]
+
+
+def test_what_only_messages_may_ask_for_reaches_the_rules_behind_a_manager():
+    rule = {"match": {"metadata": {"user_id": "u"}}, "content": "It is u."}
+    patterns = [rule, {"content": "one two three"}]
+    managed, alone = ruled(*patterns, manager=ResponseManager()), ruled(*patterns)
+    stops = [f"x{number}" for number in range(9)]
+    for more in (
+        {"stop_sequences": [*stops, "three"]},
+        {"stop_sequences": ["three"]},
+        {"thinking": {"type": "enabled", "budget_tokens": 1024}, "stop_sequences": ["three"]},
+        {"metadata": {"user_id": None}},
+        {"metadata": {"user_id": "u" * 600}},
+        {"metadata": {"user_id": "u"}},
+        {"tools": [{"name": "f" * 70, "input_schema": {"type": "object"}}]},
+        {"tools": [{"name": "f" * 70, "input_schema": {"type": "object"}}], "tool_choice": {"type": "any"}},
+    ):
+        found = [orjson.loads(sent(app, MESSAGES, body_of(MESSAGES, "x", **more))) for app in (managed, alone)]
+        for one in found:
+            del one["id"]
+            for block in one["content"]:
+                block.pop("id", None)
+        assert found[0] == found[1]
+
+
+def test_errors_behind_a_manager_name_what_was_sent():
+    bad = [HOSTED, {"type": "function", "name": "f", "parameters": IMPOSSIBLE}]
+    form = {"format": {"type": "json_schema", "name": "n", "schema": IMPOSSIBLE}}
+    window = [{"model": "m", "context_window": 60}]
+    for manager in (None, ResponseManager()):
+        app = ruled(manager=manager, per_model=window)
+        for more, param in (
+            ({"tools": bad, "tool_choice": "required"}, "tools[1].parameters"),
+            ({"text": form}, "text.format"),
+            ({"input": "word " * 200}, "input"),
+        ):
+            told = refused(app, RESPONSES, body_of(RESPONSES, "x") | more)
+            assert told["param"] == param
+        reply = app.handle(Request("POST", MESSAGES, KEYS[MESSAGES], b"{"))
+        assert orjson.loads(reply.body)["error"]["message"] == "The request body is not valid JSON"
+        told = refused(app, MESSAGES, body_of(MESSAGES, "word " * 200))
+        assert told["message"].startswith("prompt is too long: ")
+
+
+@EVERY
+@pytest.mark.parametrize(
+    ("error", "status", "words", "kinds"),
+    [
+        (ValueError("gone"), 500, "The response manager failed: ValueError: gone", ("server_error", "api_error")),
+        (None, 500, "The response manager failed: it returned list, not a dict", ("server_error", "api_error")),
+        (ApiError(429, "Slow down"), 429, "Slow down", ("invalid_request_error", "rate_limit_error")),
+        (ApiError(503, "Busy", kind="mine"), 503, "Busy", ("mine", "mine")),
+        (
+            ApiError(400, "'messages' are wrong", "messages"),
+            400,
+            "'messages' are wrong",
+            ("invalid_request_error",) * 2,
+        ),
+    ],
+)
+def test_the_words_of_a_manager_stand(path, error, status, words, kinds):
+    found, told = asked(ruled(manager=Raises(error)), path, body_of(path, "x"))
+    assert found == status
+    assert told["error"]["message"].startswith(words)
+    assert told["error"]["type"] == kinds[path == MESSAGES]
+    if status == 400 and path != MESSAGES:
+        assert told["error"]["param"] == "messages"
+
+
+@EVERY
+def test_what_the_rules_refuse_behind_a_manager_is_said_in_the_dialects_words(path):
+    app = ruled(manager=ResponseManager(), models={"strict": True, "available": ["other"]})
+    status, told = asked(app, path, body_of(path, "x"))
+    assert status == 404
+    if path == MESSAGES:
+        assert told["error"]["message"] == "model: m"

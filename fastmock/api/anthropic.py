@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import orjson
 
-from fastmock.api.errors import ApiError, phrase
+from fastmock.api.errors import ApiError, bad_json, phrase
 from fastmock.api.heads import Heads
 from fastmock.wire import Request
 
@@ -31,6 +31,7 @@ _KINDS: Mapping[int, str] = MappingProxyType(
     }
 )
 _OTHER_KINDS = "invalid_request_error", "api_error"  # below 500, and from there on
+_BAD_JSON = bad_json().message
 _NO_CREDIT = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or "
 _LIMITS = "For details, refer to: https://docs.anthropic.com/en/api/rate-limits. You can see the response headers for "
 _LIMITS += "current usage. Please reduce"
@@ -73,6 +74,8 @@ def put(error: ApiError) -> ApiError:
         status = 400
     elif status == 503:
         status, message = 529, _WORDS[529]
+    elif message == _BAD_JSON:
+        message = "The request body is not valid JSON"
     elif error.code == "model_not_found":
         message = f"model: {error.message.partition('`')[2].partition('`')[0]}"
     elif status == 401:
@@ -86,6 +89,12 @@ def put(error: ApiError) -> ApiError:
     message = _WORDS.get(error.code, message)
     kind = _KINDS.get(status, "invalid_request_error")
     return error.but(status=status, message=message, kind=kind)
+
+
+def given(error: ApiError) -> ApiError:
+    """Return an error whose words stand; its kind is that of its status where nothing else was said of it."""
+    said = error.kind not in ("invalid_request_error", "server_error")
+    return error.but(as_is=True, kind=error.kind if said else _kind(error.status))
 
 
 def limit_reached(model: str, label: str, unit: str, limit: int, used: int, wanted: int, wait: str) -> ApiError:
@@ -109,7 +118,11 @@ def _limited(message: str, unit: str) -> ApiError:
 
 def of_status(status: int) -> ApiError:
     """Return the error that a status stands for."""
-    return ApiError(status, _WORDS.get(status) or phrase(status), kind=_KINDS.get(status, _OTHER_KINDS[status >= 500]))
+    return ApiError(status, _WORDS.get(status) or phrase(status), kind=_kind(status))
+
+
+def _kind(status: int) -> str:
+    return _KINDS.get(status, _OTHER_KINDS[status >= 500])
 
 
 def _too_long(message: str) -> str:

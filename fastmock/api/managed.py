@@ -2,11 +2,14 @@
 
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 import orjson
 
 from fastmock.api import checks, errors
+from fastmock.api.chat import Chat
 from fastmock.api.rulebook import Rulebook
 from fastmock.api.script import Document, Script, ShapeError
 from fastmock.config.problems import dotted
@@ -20,6 +23,35 @@ Generate = Callable[[Document, str | None], Document]
 _LOG = logging.getLogger("fastmock")
 
 
+class _OfRules(errors.ApiError):
+    """An error that the rules say to a manager, and not the manager itself."""
+
+
+class _Asked:
+    """What a manager is saying an answer to, where that was asked for in another dialect than chat.
+
+    Attributes:
+        stop: the text before which what the rules said to the manager ended; None where it ended by itself. A chat
+            completion does not tell.
+    """
+
+    def __init__(self, rulebook: Rulebook, dialect: "OtherDialect", ask: Ask) -> None:
+        self._rulebook = rulebook
+        self._dialect = dialect
+        self._ask = ask
+        self.stop: str | None = None
+
+    def say(self, body: Document, unique: str, file: str | None) -> Reply | Stream:
+        """Answer a chat completion by the rules, as what it stands for."""
+        ask = self._dialect.reread(self._ask, body, unique)
+        script, answers = self._rulebook.choose(ask, file)
+        self.stop = answers[0].stop if answers else None
+        return self._rulebook.send(ask, script, answers)
+
+
+_asked: ContextVar[_Asked | None] = ContextVar("asked", default=None)
+
+
 class Sayer(Protocol):
     """An endpoint as the compiled rules answer it."""
 
@@ -31,7 +63,16 @@ def compiled(endpoint: Sayer) -> Generate:
     """Return what a manager's own method does by default: say what the rules say, as a dictionary."""
 
     def generate(body: Document, file: str | None) -> Document:
-        answer = endpoint.say({**body, "stream": False}, new_unique(), file)
+        whole, unique, asked = {**body, "stream": False}, new_unique(), _asked.get()
+        try:
+            if asked is not None and isinstance(endpoint, Chat):
+                answer = asked.say(whole, unique, file)
+            else:
+                answer = endpoint.say(whole, unique, file)
+        except errors.ApiError as error:
+            said = _OfRules(error.status, error.message)
+            said.__dict__.update(error.__dict__)
+            raise said from None
         assert isinstance(answer, Reply)  # noqa: S101 - only a stream is anything else
         document: Document = orjson.loads(answer.body)
         return document
@@ -40,17 +81,27 @@ def compiled(endpoint: Sayer) -> Generate:
 
 
 def managed(generate: Generate, body: Document, file: str | None) -> Document:
-    """Have a manager say an answer; its own failure becomes a 500 that says so."""
+    """Have a manager say an answer; its own failure becomes a 500 that says so.
+
+    Raises:
+        ApiError: that, or what the manager raised; of either the words stand. Or what the rules said to the manager.
+    """
     try:
         document = generate(body, file)
-    except errors.ApiError:
+    except _OfRules:
         raise
+    except errors.ApiError as error:
+        raise error.but(as_is=True) from None
     except Exception as error:
         _LOG.exception("the response manager failed")
-        raise errors.manager_failed(f"{type(error).__name__}: {error}") from None
+        raise _failed(f"{type(error).__name__}: {error}") from None
     if not isinstance(document, dict):
-        raise errors.manager_failed(f"it returned {type(document).__name__}, not a dictionary")
+        raise _failed(f"it returned {type(document).__name__}, not a dictionary")
     return document
+
+
+def _failed(why: str) -> errors.ApiError:
+    return errors.manager_failed(why).but(as_is=True)
 
 
 class Dialect(Protocol):
@@ -63,6 +114,20 @@ class Dialect(Protocol):
         """Tell what the script says, or else ``answers``; store it where that is wanted."""
 
 
+@runtime_checkable
+class OtherDialect(Dialect, Protocol):
+    """One whose requests a manager gets as those for chat completions."""
+
+    def reread(self, ask: Ask, body: Document, unique: str) -> Ask:
+        """Read a chat completion that a manager asks the rules for, to answer ``ask``."""
+
+    def renamed(self, error: errors.ApiError, ask: Ask) -> errors.ApiError:
+        """Say an error about the chat completion in terms of what was sent."""
+
+    def given(self, error: errors.ApiError) -> errors.ApiError:
+        """Return an error whose words a manager gave as this dialect says it."""
+
+
 class ManagedCompletions:
     """Completions of any dialect, said by a manager; what its answer lacks is filled in."""
 
@@ -73,19 +138,42 @@ class ManagedCompletions:
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        ask = self._dialect.parse(checks.parse(request.body), unique)
+        dialect = self._dialect
+        ask = dialect.parse(checks.parse(request.body), unique)
         ask.request = request
+        if not isinstance(dialect, OtherDialect):
+            return dialect.tell(ask, self._script(ask))
+        asked = _Asked(self._rulebook, dialect, ask)
+        before = _asked.set(asked)
+        try:
+            try:
+                script = self._script(ask)
+            except errors.ApiError as error:
+                raise dialect.given(error) if error.as_is else error from None
+            answers = None if asked.stop is None else _ended(script.answers(ask), asked.stop)
+            return dialect.tell(ask, script, answers)
+        except errors.ApiError as error:
+            raise dialect.renamed(error, ask) from None
+        finally:
+            _asked.reset(before)
+
+    def _script(self, ask: Ask) -> Script:
+        """Return the script that says what the manager says."""
         document = managed(self._generate, ask.body, self._rulebook.file(ask))
         try:
             script = self._rulebook.script_of(literal(document))
         except ShapeError as fault:
-            raise errors.manager_failed(f"wrong answer: {dotted(fault.path)} {fault}") from None
+            raise _failed(f"wrong answer: {dotted(fault.path)} {fault}") from None
         except (TemplateError, RecursionError) as error:
-            raise errors.manager_failed(f"wrong answer: {error}") from None
+            raise _failed(f"wrong answer: {error}") from None
         # One choice stands for as many as were asked for; several are what the manager means.
         one_for_all = ask.choices > 1 and len(document["choices"]) == 1
-        script = script.for_choices(ask.choices) if one_for_all else script
-        return self._dialect.tell(ask, script)
+        return script.for_choices(ask.choices) if one_for_all else script
+
+
+def _ended(said: list[Answer], stop: str) -> list[Answer]:
+    """Return answers as they are where they ended before a text."""
+    return [replace(answer, stop=stop) if answer.finish_reason == "stop" else answer for answer in said]
 
 
 class ManagedEmbeddings:

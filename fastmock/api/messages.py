@@ -30,7 +30,7 @@ class Messages:
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        ask = self.parse(_parsed(request), unique)
+        ask = self.parse(checks.parse(request.body), unique)
         ask.request = request
         try:
             return self.tell(ask, *self._rulebook.choose(ask))
@@ -45,15 +45,22 @@ class Messages:
         """See ``managed.Dialect``."""
         return self._rulebook.send(ask, self._retold.of(script), answers, self._heads)
 
+    def reread(self, ask: Ask, body: dict[str, Any], unique: str) -> MessagesAsk:
+        """See ``managed.OtherDialect``."""
+        assert isinstance(ask, MessagesAsk)  # noqa: S101 - ``parse`` made it
+        return messages_ask.reread(ask, body, unique, self._vocabularies)
+
+    def renamed(self, error: errors.ApiError, ask: Ask) -> errors.ApiError:
+        """See ``managed.OtherDialect``."""
+        assert isinstance(ask, MessagesAsk)  # noqa: S101
+        return messages_ask.renamed(error, ask.sent)
+
+    def given(self, error: errors.ApiError) -> errors.ApiError:
+        """See ``managed.OtherDialect``."""
+        return anthropic.given(error)
+
     def count_tokens(self, request: Request, unique: str) -> Reply:
         """Count the tokens of a request that is not answered."""
-        ask = messages_ask.parse(_parsed(request), unique, self._vocabularies, self._thinking, counted_only=True)
-        body = orjson.dumps({"input_tokens": ask.prompt_tokens})
-        return Reply(self._heads.whole, f"req_{unique}", body)
-
-
-def _parsed(request: Request) -> dict[str, Any]:
-    try:
-        return checks.parse(request.body)
-    except errors.ApiError:
-        raise errors.ApiError(400, "The request body is not valid JSON") from None
+        body = checks.parse(request.body)
+        ask = messages_ask.parse(body, unique, self._vocabularies, self._thinking, counted_only=True)
+        return Reply(self._heads.whole, f"req_{unique}", orjson.dumps({"input_tokens": ask.prompt_tokens}))

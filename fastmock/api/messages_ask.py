@@ -86,10 +86,31 @@ def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
         path = "output_format.schema" if body.get("output_format") else "output_config.format.schema"
     elif at := _OF_TOOL.match(param):
         places = [place for place, tool in enumerate(body.get("tools") or ()) if tool.get("type") in _CALLABLE]
-        path = f"tools.{places[int(at[1])]}.custom.input_schema"
+        path = f"tools.{dict(enumerate(places)).get(int(at[1]), at[1])}.custom.input_schema"
     else:
         return error
     return error.but(message=f"{path}: {error.message.partition(': ')[2]}", param=None)
+
+
+def reread(ask: MessagesAsk, body: Document, unique: str, vocabularies: OfModel) -> MessagesAsk:
+    """Read a chat completion that a response manager asks for, to answer ``ask``."""
+    # Of these there may be more, and others, than a chat may have.
+    chat = {name: value for name, value in body.items() if name not in ("stop", "metadata")}
+    again = chat_ask.parse(chat, unique, vocabularies, MessagesAsk)
+    again.body = body
+    if stops := body.get("stop"):
+        _end_at(again, [stops] if type(stops) is str else stops)
+    if ask.shows:
+        again.special = True
+        again.reasoning_tokens = again.unsaid_tokens = ask.reasoning_tokens
+    return again
+
+
+def _end_at(ask: MessagesAsk, stops: list[str]) -> None:
+    """Have the answer end before texts, of which there may be any number."""
+    ask.special = True
+    ask.demands = ask.demands or Demands()
+    ask.demands.stop = tuple(filter(None, stops))
 
 
 def _text(body: Document, name: str) -> str:
@@ -266,9 +287,8 @@ def _read_others(ask: MessagesAsk, body: Document, thinking: str) -> None:
     if stops := body.get("stop_sequences"):
         if type(stops) is not list or not all(type(stop) is str for stop in stops):
             raise invalid("stop_sequences", "Input should be a valid list of strings")
-        ask.special = True
-        ask.demands = ask.demands or Demands()
-        ask.demands.stop = tuple(filter(None, stops))
+        ask.body["stop"] = stops
+        _end_at(ask, stops)
     metadata = _object(body, "metadata")
     if metadata:
         ask.body["metadata"] = metadata

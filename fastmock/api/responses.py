@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from fastmock.api import checks, errors, responses_ask
+from fastmock.api import chat_ask, checks, errors, responses_ask
 from fastmock.api.heads import Heads, of_answers
 from fastmock.api.responses_ask import ResponsesAsk, compacted
 from fastmock.api.responses_teller import ResponsesTeller, begun_response, error_event, numbered
@@ -57,6 +57,19 @@ class Responses:
             reply.body = begun_response(ask, b"queued", int(time.time()), ask.echo, model)
             reply.dues = None
         return reply
+
+    def reread(self, ask: Ask, body: Document, unique: str) -> ResponsesAsk:
+        """See ``managed.OtherDialect``."""
+        return chat_ask.parse(body, unique, self._vocabularies, ResponsesAsk)
+
+    def renamed(self, error: errors.ApiError, ask: Ask) -> errors.ApiError:
+        """See ``managed.OtherDialect``."""
+        assert isinstance(ask, ResponsesAsk)  # noqa: S101
+        return responses_ask.renamed(error, ask.sent)
+
+    def given(self, error: errors.ApiError) -> errors.ApiError:
+        """See ``managed.OtherDialect``."""
+        return error
 
     def input_tokens(self, request: Request, unique: str) -> Reply:
         """Count the tokens of a request that is not answered."""

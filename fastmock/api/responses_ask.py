@@ -419,10 +419,11 @@ _NAMES = (
 
 def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
     """Say an error about the chat completion in terms of the response."""
-    places = [place for place, tool in enumerate(body.get("tools") or ()) if tool.get("type") in (None, *_CALLABLE)]
+    tools = enumerate(body.get("tools") or ())
+    places = dict(enumerate(place for place, tool in tools if tool.get("type") in (None, *_CALLABLE)))
 
     def said(text: str) -> str:
-        text = re.sub(r"(?<=tools\[)\d+(?=\])", lambda found: str(places[int(found[0])]), text)
+        text = re.sub(r"(?<=tools\[)\d+(?=\])", lambda found: str(places.get(int(found[0]), found[0])), text)
         for pattern, name in _NAMES:
             text = pattern.sub(name, text)
         return text
