@@ -525,3 +525,17 @@ def test_what_the_rules_refuse_behind_a_manager_is_said_in_the_dialects_words(pa
     assert status == 404
     if path == MESSAGES:
         assert told["error"]["message"] == "model: m"
+
+
+def test_strict_models_are_strict_where_nothing_is_answered():
+    app = ruled(models={"strict": True, "available": ["known"]})
+    for path in (f"{RESPONSES}/input_tokens", f"{RESPONSES}/compact", f"{MESSAGES}/count_tokens"):
+        least = body_of(path.removesuffix("/count_tokens"), "x") | {"input": "x"}
+        assert asked(app, path, least | {"model": "known"})[0] == 200
+        status, told = asked(app, path, least | {"model": "nobody"})
+        assert status == 404
+        assert "nobody" in told["error"]["message"]
+    assert asked(app, f"{RESPONSES}/input_tokens", {"input": "x"})[0] == 200
+    assert asked(app, "/v1/moderations", {"input": "x"})[1]["model"] == "omni-moderation-latest"
+    assert asked(app, "/v1/moderations", {"input": "x", "model": "nobody"})[0] == 404
+    assert asked(app, "/v1/moderations", {"input": "x", "model": "known"})[0] == 200

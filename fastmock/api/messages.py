@@ -63,4 +63,5 @@ class Messages:
         """Count the tokens of a request that is not answered."""
         body = checks.parse(request.body)
         ask = messages_ask.parse(body, unique, self._vocabularies, self._thinking, counted_only=True)
+        self._rulebook.check_model(ask)
         return Reply(self._heads.whole, f"req_{unique}", orjson.dumps({"input_tokens": ask.prompt_tokens}))

@@ -55,9 +55,11 @@ class Moderations:
     def __call__(self, request: Request, unique: str) -> Reply:
         """Answer a request."""
         body = checks.parse(request.body)
-        model = _MODEL if body.get("model") is None else checks.model_of(body)
-        if self._listed is not None and model not in self._listed:
-            raise errors.no_such_model(model)
+        model = _MODEL
+        if body.get("model") is not None:
+            model = checks.model_of(body)
+            if self._listed is not None and model not in self._listed:
+                raise errors.no_such_model(model)
         results = []
         tokens = 0
         for text, kinds in _inputs(body.get("input")):

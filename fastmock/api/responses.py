@@ -73,12 +73,12 @@ class Responses:
 
     def input_tokens(self, request: Request, unique: str) -> Reply:
         """Count the tokens of a request that is not answered."""
-        ask = self.parse(checks.parse(request.body), unique)
+        ask = self._unanswered(request, unique)
         return self._reply({"object": "response.input_tokens", "input_tokens": ask.prompt_tokens}, unique)
 
     def compact(self, request: Request, unique: str) -> Reply:
         """Put a conversation as one item, which stands for it in a later request."""
-        ask = self.parse(checks.parse(request.body), unique)
+        ask = self._unanswered(request, unique)
         compaction = {"id": f"cmp_{unique[8:]}", "type": "compaction", "encrypted_content": compacted(ask)}
         usage = {
             "input_tokens": ask.prompt_tokens,
@@ -89,6 +89,11 @@ class Responses:
         }
         answer = {"id": f"resp_{unique}", "object": "response.compaction", "created_at": int(time.time())}
         return self._reply(answer | {"output": [compaction], "usage": usage}, unique)
+
+    def _unanswered(self, request: Request, unique: str) -> ResponsesAsk:
+        ask = self.parse(checks.parse(request.body), unique)
+        self._rulebook.check_model(ask)
+        return ask
 
     def _reply(self, document: Document, unique: str) -> Reply:
         return Reply(self._heads.whole, f"req_{unique}", orjson.dumps(document))

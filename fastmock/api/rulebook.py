@@ -251,10 +251,14 @@ class Rulebook:
             self._traffic.make_up(ask, profile)
         return script
 
-    def file(self, ask: Ask) -> str | None:
-        """Return the response file of the rule that wins for ``ask``, as the configuration names it; None without."""
+    def check_model(self, ask: Ask) -> None:
+        """Raise a 404 for a model that is not served."""
         if self._listed is not None and ask.model not in self._listed:
             raise errors.no_such_model(ask.model)
+
+    def file(self, ask: Ask) -> str | None:
+        """Return the response file of the rule that wins for ``ask``, as the configuration names it; None without."""
+        self.check_model(ask)
         self._look(ask)
         ask.rule = self._index.pick(ask)
         source: Saying = self._sources[ask.rule]
