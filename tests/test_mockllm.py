@@ -59,6 +59,33 @@ def test_without_lag(tmp_path):
     assert answered(app, "c") == ("I don't know the answer to that.", 0.0)
 
 
+@pytest.mark.parametrize("name", ["manager", "completions", "chat_completions", "embeddings"])
+def test_prompts_may_be_called_as_fastmock_calls_something(name):
+    others = {"hello": "Hi", name: "The manager is Bob"}, {name: "The manager is Bob"}
+    for document in (
+        {"responses": others[0], "defaults": {"unknown_response": "x"}},
+        {"responses": others[1], "settings": {"lag_enabled": False}},
+        {"responses": others[0]},
+    ):
+        config, problems = load(document, {}, {})
+        assert (config.form, problems) == ("a mockllm file", [])
+        assert answered(build(config), name)[0] == "The manager is Bob"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"responses": {"manager": "mine:Mine"}},
+        {"responses": {"manager": "mine:Mine", "hello": "Hi"}},
+        {"responses": {"completions": None}},
+        {"responses": {}},
+        {"responses": {"completions": {"default": {"content": "x"}}}, "defaults": {"unknown_response": "x"}},
+    ],
+)
+def test_what_is_fastmocks_own_stays_so(document):
+    assert load(document, {}, {})[0].form != "a mockllm file"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -11,6 +11,7 @@ Its form, and what mockllm does with it (source: its release of April 2025):
       lag_factor: 10
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from fastmock.config.problems import Problem, did_you_mean, dotted
 
 SettingPath = tuple[str | int, ...]
 
+_is_class = re.compile(r"[\w.]+:\w+").fullmatch
 _UNKNOWN = "I don't know the answer to that."  # said where the file says nothing, as by mockllm
 _FACTOR = 10  # likewise
 _PARTS: Mapping[str, tuple[str, ...]] = {
@@ -34,12 +36,15 @@ def is_mockllm(data: Mapping[Any, Any]) -> bool:
     answers = data.get("responses")
     if not isinstance(answers, Mapping) or not data.keys() <= _PARTS.keys():
         return False
-    if not answers:
-        return len(data) > 1
-    ours = Responses.model_fields.keys()
-    if any(name in ours or isinstance(answer, Mapping) for name, answer in answers.items()):
+    if any(isinstance(answer, Mapping) for answer in answers.values()):
         return False
-    return not all(did_you_mean(str(name), ours) for name in answers)
+    if len(data) > 1:  # fastmock has none of the other parts
+        return True
+    manager = answers.get("manager")
+    if isinstance(manager, str) and _is_class(manager):
+        return False
+    ours = Responses.model_fields.keys()
+    return not all(name in ours or did_you_mean(str(name), ours) for name in answers)
 
 
 class Translation:
