@@ -58,7 +58,12 @@ Reader = Callable[[dict[str, Any], str], Ask]
 """Reads the body of a request for completions; the other is a unique name."""
 Reads = Mapping[str, tuple[Reader, Rulebook]]
 """For each kind of endpoint that says completions: what reads its requests, and its rules."""
-_KNOWN_BY = {"system": "messages", "prompt": "completions", "input": "responses"}
+_KNOWN_BY = {
+    "system": "messages",
+    **dict.fromkeys(("input", "previous_response_id", "conversation", "instructions"), "responses"),
+    "messages": "chat_completions",
+    "prompt": "completions",
+}
 """For the parameters by which a request is known whose path is not: the kind of endpoint; of any other, chat."""
 
 _KINDS = ("embeddings", "moderations", "models")  # what a match can call an endpoint that has no rules of its own
@@ -357,6 +362,8 @@ class App:
         request = Request("POST", "", headers, body)
         # Anthropic's messages are known by "system", or by the header that its clients send.
         named = next((kind for name, kind in _KNOWN_BY.items() if name in parsed), "chat_completions")
+        if named == "completions" and isinstance(parsed["prompt"], dict):  # one that is stored at OpenAI
+            named = "responses"
         read, rulebook = self._reads["messages" if anthropic.speaks(request) else named]
         ask = read(parsed, unique())
         ask.request = request

@@ -539,3 +539,27 @@ def test_strict_models_are_strict_where_nothing_is_answered():
     assert asked(app, "/v1/moderations", {"input": "x"})[1]["model"] == "omni-moderation-latest"
     assert asked(app, "/v1/moderations", {"input": "x", "model": "nobody"})[0] == 404
     assert asked(app, "/v1/moderations", {"input": "x", "model": "known"})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"prompt": {"id": "pmpt_x"}, "input": "x"}, "responses"),
+        ({"prompt": {"id": "pmpt_x"}}, "responses"),
+        ({"previous_response_id": "resp_x"}, "responses"),
+        ({"conversation": "conv_x", "model": "m"}, "responses"),
+        ({"instructions": "Be kind."}, "responses"),
+        ({"input": "x"}, "responses"),
+        (body_of(PATH, "x"), "chat_completions"),
+        (body_of(PATH, "x", prompt="x"), "chat_completions"),
+        (body_of(MESSAGES, "x", system="Be kind."), "messages"),
+    ],
+)
+def test_requests_are_known_by_what_is_in_them(body, kind):
+    names = ("chat_completions", "responses", "messages")
+    app = ruled(*({"match": {"endpoint": name}, "name": f"by-{name}"} for name in names))
+    assert f"by-{kind}" in app.explain(orjson.dumps(body), {}).winner
+
+
+def test_a_legacy_completion_is_known_by_its_prompt():
+    assert "completions.default" in ruled().explain(orjson.dumps({"model": "m", "prompt": "x"}), {}).winner
