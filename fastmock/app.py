@@ -60,8 +60,8 @@ Reads = Mapping[str, tuple[Reader, Rulebook]]
 """For each kind of endpoint that says completions: what reads its requests, and its rules."""
 _KNOWN_BY = {
     "system": "messages",
-    **dict.fromkeys(("input", "previous_response_id", "conversation", "instructions"), "responses"),
     "messages": "chat_completions",
+    **dict.fromkeys(("input", "previous_response_id", "conversation", "instructions"), "responses"),
     "prompt": "completions",
 }
 """For the parameters by which a request is known whose path is not: the kind of endpoint; of any other, chat."""

@@ -551,7 +551,7 @@ def test_strict_models_are_strict_where_nothing_is_answered():
         ({"instructions": "Be kind."}, "responses"),
         ({"input": "x"}, "responses"),
         (body_of(PATH, "x"), "chat_completions"),
-        (body_of(PATH, "x", prompt="x"), "chat_completions"),
+        (body_of(PATH, "x", prompt="x", instructions="x"), "chat_completions"),
         (body_of(MESSAGES, "x", system="Be kind."), "messages"),
     ],
 )
