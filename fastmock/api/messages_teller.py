@@ -57,7 +57,9 @@ class MessagesTeller:
 
     def around(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
         """See ``retold.Teller``."""
-        begun = _message(ask, b"[]", b'"stop_reason":null,"stop_sequence":null', outer, min(1, outer.completion_tokens))
+        begun = _message(
+            ask, b"[]", b'"stop_reason":null,"stop_sequence":null', outer, 1 if outer.completion_tokens else 0
+        )
         opening = b'event: message_start\ndata: {"type":"message_start","message":%b}\n\n%b' % (begun, _PING)
         end = b'event: message_delta\ndata: {"type":"message_delta","delta":{%b},"usage":%b}\n\n%b' % (
             _ending(told),

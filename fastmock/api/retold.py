@@ -58,14 +58,18 @@ def event_bytes(event: dict[str, Any]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), orjson.dumps(event))
 
 
-class Outer(NamedTuple):
-    """What stands around what is said: the model and the tokens, as they are or as a whole response has them."""
+class Own(NamedTuple):
+    """What a whole response says of its model and its tokens; see Ask."""
 
     model: str
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
     reasoning_tokens: int
+
+
+Outer = Ask | Own
+"""What says the model and the tokens that stand around what is said: the ask, unless a whole response has its own."""
 
 
 class Teller(Protocol):
@@ -113,8 +117,7 @@ class Retelling:
 
     def _outer(self, ask: Ask) -> Outer:
         """Return what is said of the model and the tokens, once they are counted."""
-        known = Outer(ask.model, ask.prompt_tokens, ask.cached_tokens, ask.completion_tokens, ask.reasoning_tokens)
-        return known if self._own is None else _given(orjson.loads(self._own(ask)), known)
+        return ask if self._own is None else _given(orjson.loads(self._own(ask)), ask)
 
     def _told(self, ask: Ask, answers: Sequence[Answer] | None) -> Told:
         """Return what is said to ``ask``, and count it."""
@@ -157,20 +160,20 @@ class Retold:
         return found
 
 
-def _given(own: dict[str, Any], known: Outer) -> Outer:
-    """Return what a whole response says of its model and usage; what it leaves out stands as it is known."""
+def _given(own: dict[str, Any], ask: Ask) -> Own:
+    """Return what a whole response says of its model and usage; what it leaves out is what is known."""
     model, usage = own.get("model"), own.get("usage")
-    if isinstance(model, str):
-        known = known._replace(model=model)
+    named = model if isinstance(model, str) else ask.model
     if not isinstance(usage, dict):
-        return known
+        return Own(named, ask.prompt_tokens, ask.cached_tokens, ask.completion_tokens, ask.reasoning_tokens)
     details = [usage.get(f"{kind}_tokens_details") for kind in ("prompt", "completion")]
     cached, reasoning = (one if isinstance(one, dict) else {} for one in details)
-    return Outer(
-        known.model,
-        _count(usage, "prompt_tokens", known.prompt_tokens),
-        _count(cached, "cached_tokens", 0),
-        _count(usage, "completion_tokens", known.completion_tokens),
+    prompt = _count(usage, "prompt_tokens", ask.prompt_tokens)
+    return Own(
+        named,
+        prompt,
+        min(prompt, _count(cached, "cached_tokens", 0)),
+        _count(usage, "completion_tokens", ask.completion_tokens),
         _count(reasoning, "reasoning_tokens", 0),
     )
 
