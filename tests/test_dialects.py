@@ -416,7 +416,7 @@ NAMES = st.sampled_from(["after", "limit", "order", "stream", "starting_after", 
 BELOW = st.sampled_from(["", "/cancel", "/input_items"]).map(lambda below: f"{RESPONSES}/resp_x{below}")
 CONVERSATION = st.sampled_from(["", "/conv_x", "/conv_x/items", "/conv_x/items/msg_x"]).map("/v1/conversations".__add__)
 ITEMS = OTHERS | st.lists(
-    st.fixed_dictionaries({"role": st.just("user"), "content": OTHERS}, optional={"type": OTHERS})
+    st.fixed_dictionaries({"role": st.just("user"), "content": OTHERS}, optional={"type": OTHERS, "id": OTHERS})
 )
 
 

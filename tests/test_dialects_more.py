@@ -563,3 +563,13 @@ def test_requests_are_known_by_what_is_in_them(body, kind):
 
 def test_a_legacy_completion_is_known_by_its_prompt():
     assert "completions.default" in ruled().explain(orjson.dumps({"model": "m", "prompt": "x"}), {}).winner
+
+
+@pytest.mark.parametrize("path", [RESPONSES, MESSAGES])
+def test_a_prompt_is_not_seen_twice_because_a_manager_asks_the_rules(path):
+    app = ruled(manager=ResponseManager(), usage={"simulate_prompt_cache": True})
+    found = []
+    for _ in range(2):
+        usage = orjson.loads(sent(app, path, body_of(path, "word " * 2500)))["usage"]
+        found.append(usage.get("cache_read_input_tokens", usage.get("input_tokens_details", {}).get("cached_tokens")))
+    assert found[0] == 0 < 1024 <= found[1]

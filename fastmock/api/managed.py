@@ -45,6 +45,7 @@ class _Asked:
         """Answer a chat completion by the rules, as what it stands for."""
         ask = self._dialect.reread(self._ask, body, unique)
         script, answers = self._rulebook.choose(ask, file)
+        ask.cached_tokens = self._ask.cached_tokens  # the prompt itself was not seen before
         self.stop = answers[0].stop if answers else None
         return self._rulebook.send(ask, script, answers)
 
