@@ -368,3 +368,22 @@ def test_any_request_for_what_is_stored(method, below, query, body):
     for path in ("/v1/chat/completions", f"/v1/chat/completions/chatcmpl-x{below}"):
         reply = _LOOKING_APP.handle(Request(method, path, KEY, _dumps(body), query))
         assert reply.head.status in (200, 400, 404, 405), reply.body
+
+
+@pytest.mark.parametrize(
+    ("limit", "code"),
+    [
+        ("-1", "integer_below_min_value"),
+        ("x", "invalid_type"),
+        ("9" * 5000, "invalid_type"),
+        ("1" * 9, "integer_above_max_value"),
+    ],
+)
+def test_wrong_limits_of_lists(limit, code):
+    app = make_app()
+    reply = app.handle(Request("GET", "/v1/chat/completions", KEY, b"", {"limit": [limit]}))
+    assert (reply.head.status, orjson.loads(reply.body)["error"]["code"]) == (400, code)
+    theirs = app.handle(
+        Request("GET", "/v1/models", KEY | {"anthropic-version": "2023-06-01"}, b"", {"limit": [limit]})
+    )
+    assert theirs.head.status == 400

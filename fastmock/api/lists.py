@@ -1,5 +1,6 @@
 """Lists as the API gives them: a page at a time, with the ids of its ends."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,13 +23,16 @@ def newest_first(query: Query, default: str = "asc") -> bool:
     return order == "desc"
 
 
+_integer = re.compile(r"-?\d{1,18}", re.ASCII).fullmatch
+
+
 def page(ids: Sequence[str], query: Query, most: int = _MOST) -> tuple[Sequence[str], bool, str | None]:
     """Return what the query asks for of a list, whether there is more, and what it comes after, if that is unknown."""
     after, limit = one(query, "after"), one(query, "limit")
-    if limit is not None and not (limit.isdecimal() and int(limit) <= most):
-        if limit.isdecimal():
-            raise errors.out_of_range("limit", int(limit), 1, most)
+    if limit is not None and not _integer(limit):
         raise errors.wrong_type("limit", "an integer", limit)
+    if limit is not None and not 0 <= int(limit) <= most:
+        raise errors.out_of_range("limit", int(limit), 1, most)
     unknown = None
     if after in ids:
         ids = ids[ids.index(after) + 1 :]

@@ -79,7 +79,7 @@ def _shown_to_anthropic(card: ModelCard) -> dict[str, Any]:
 def _page(cards: list[ModelCard], query: Query) -> dict[str, Any]:
     """Return a page of the models in Anthropic's form."""
     limit = lists.one(query, "limit") or str(_LIMIT)
-    if not limit.isdecimal() or not 1 <= int(limit) <= _MOST:
+    if not limit.isdecimal() or len(limit) > 9 or not 1 <= int(limit) <= _MOST:
         raise invalid("limit", f"Input should be a number from 1 to {_MOST}")
     after, before = lists.one(query, "after_id"), lists.one(query, "before_id")
     ids = [card.id for card in cards]
