@@ -250,13 +250,14 @@ def compile_layers(
     manager: ResponseManager | None = None,
     overlay: Overlay | None = None,
     runtime: str = "",
+    again: Config | None = None,
 ) -> "App":
     """Load the layers and compile them; see ``config.load.load`` and ``build``.
 
     Raises:
         ConfigError: with everything that is wrong in either.
     """
-    config, problems = load(file, environ, flags, overlay=overlay, runtime=runtime)
+    config, problems = load(file, environ, flags, overlay=overlay, runtime=runtime, again=again)
     try:
         app = build(config, manager)
     except ConfigError as error:

@@ -71,9 +71,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
         return 0
     flags: dict[SettingPath, str] = {setting(name): value for name, value in arguments.items() if value is not None}
 
-    def compile_(overlay: Overlay, runtime: str = "") -> App:
+    def compile_(overlay: Overlay, runtime: str = "", again: Config | None = None) -> App:
         source = file or (positional if command == "check" else None)
-        return compile_layers(source, environ, flags, None, overlay, runtime)
+        return compile_layers(source, environ, flags, None, overlay, runtime, again)
 
     try:
         app = compile_(Overlay())
@@ -125,8 +125,8 @@ def serve_from_python(
         flags[setting("response_manager")] = manager
     given = manager if not isinstance(manager, str) else None
 
-    def compile_(overlay: Overlay, runtime: str = "") -> App:
-        return compile_layers(config, os.environ, flags, given, overlay, runtime)
+    def compile_(overlay: Overlay, runtime: str = "", again: Config | None = None) -> App:
+        return compile_layers(config, os.environ, flags, given, overlay, runtime, again)
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
@@ -198,8 +198,8 @@ def _said(source: Saying) -> str:
 class Compile(Protocol):
     """Compiles what is configured."""
 
-    def __call__(self, overlay: Overlay, runtime: str = "") -> App:
-        """Compile it under what was changed while the server runs, for a runtime once that is settled."""
+    def __call__(self, overlay: Overlay, runtime: str = "", again: Config | None = None) -> App:
+        """Compile it; see ``app.compile_layers``."""
 
 
 def serve(app: App, compile_: Compile, stdout: TextIO, stderr: TextIO) -> int:
@@ -222,8 +222,8 @@ def serve(app: App, compile_: Compile, stdout: TextIO, stderr: TextIO) -> int:
     if control:
         granian.preload()
 
-    def recompile(overlay: Overlay) -> App:
-        new = compile_(overlay, name)
+    def recompile(overlay: Overlay, again: Config | None) -> App:
+        new = compile_(overlay, name, again)
         _, better, why = choose(new)
         if better != name:
             new.warnings.append(f"the runtime stays {name} until a restart, which would take {better} ({why})")

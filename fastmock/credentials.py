@@ -29,10 +29,13 @@ CREDENTIALS: Mapping[str, Callable[[str], str | None]] = MappingProxyType(
     {
         "authorization": _of_bearer,
         "x-api-key": _plain,
-        "api-key": _never,
-        "x-goog-api-key": _never,
-        "proxy-authorization": _never,
-        "cookie": _never,
+        **dict.fromkeys(
+            (
+                *("api-key", "openai-api-key", "anthropic-api-key", "x-goog-api-key", "ocp-apim-subscription-key"),
+                *("x-amz-security-token", "x-auth-token", "x-access-token", "proxy-authorization", "cookie"),
+            ),
+            _never,
+        ),
     }
 )
 """The headers that have one, in lower case, each with what reads the API key in it."""
@@ -62,7 +65,7 @@ def session_of(headers: _Headers) -> str:
     session = headers.get(SESSION_HEADER)
     if session is None:
         key = next((key for name in ("authorization", "x-api-key") if (key := key_in(headers, name))), "")
-        session, colon, _ = key.partition(":")
-        if not colon:
+        session, _, rest = key.partition(":")
+        if not rest:
             return ""
     return session.strip()[:LONGEST_SESSION]

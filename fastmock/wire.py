@@ -41,9 +41,10 @@ class Request:
         query: see Query; only what is not posted has one.
         authorization: that header, where it has been looked at; to look costs 1 µs.
         client: the address that it came from; only what is for the control API has one.
+        host: the host that it is for, likewise, where no header says it.
     """
 
-    __slots__ = ("authorization", "body", "client", "headers", "method", "path", "query")
+    __slots__ = ("authorization", "body", "client", "headers", "host", "method", "path", "query")
 
     def __init__(
         self, method: str, path: str, headers: RequestHeaders, body: str | bytes, query: Query = NO_QUERY
@@ -54,7 +55,7 @@ class Request:
         self.body = body
         self.query = query
         self.authorization: str | None = None
-        self.client = ""
+        self.client = self.host = ""
 
 
 class Head:

@@ -24,6 +24,7 @@ from fastmock.config.overlay import NotThereError, Overlay, merged
 from fastmock.config.problems import ConfigError
 from fastmock.control.admin import Control
 from fastmock.control.journal import HEAD_SIZE, Journal
+from fastmock.control.shown import settings_shown
 from fastmock.state.tape import Outcome, Tape
 from fastmock.wire import Reply, Request
 
@@ -106,6 +107,16 @@ def test_rules_of_a_session_are_for_its_requests():
     assert answer(x_fastmock_session="two") == "all"
     assert [one.session for one in overlay.rules] == ["", "one"]
     assert [one.id for one in overlay.removing(None, "one").rules] == ["rule-1"]
+    # Ids are each session's own.
+    both = overlay.adding([rule("x", "two", id="a")], "two").putting("a", rule("x", "three"), "two")
+    assert [(one.session, one.pattern.content) for one in both.rules if one.id == "a"] == [
+        ("one", "one"),
+        ("two", "three"),
+    ]
+    assert [one.session for one in both.removing("a", "two").rules] == ["", "one"]
+    with pytest.raises(NotThereError):
+        overlay.removing("a", "two")
+    assert [one.session for one in overlay.removing("a", "").rules] == [""]
     assert overlay.removing(None, "").rules == ()
     assert [one.id for one in overlay.replacing([rule("y", "z")], "one").rules] == ["rule-1", "rule-2"]
 
@@ -134,7 +145,7 @@ def test_wrong_rules_are_all_told():
     assert told[0] == "rules[0].match.contnt: unknown name; did you mean 'content'?"
     assert told[1] == "rules[1].match: is required"
     assert told[2].startswith("rules[2].endpoint: has no rules: 'chat_completion'; did you mean 'chat_completions'?")
-    assert told[3].startswith("rules[3].id: must be a text")
+    assert told[3].startswith("rules[3].id: must be up to 128 letters")
     assert told[4] == "rules[4]: must be an object"
     assert told[5].startswith("rules[5].priority")
     assert len(told) == 6
@@ -160,6 +171,8 @@ def test_settings_are_merged_and_their_errors_attributed():
         "a": {"c": 2, "e": 4},
         "d": [1],
     }
+    overlay = Overlay().patching({"latency": {"ttft": None}})
+    assert load({"latency": {"ttft": 1}}, {}, {}, overlay=overlay)[0].settings.latency.ttft is None  # the default
     overlay = Overlay().patching({"latency": {"ttft": 5}}).patching({"latency": {"itl": 6}})
     loaded, problems = load({"latency": {"ttft": 1}}, {"FASTMOCK_LATENCY_TTFT": "2"}, {}, overlay=overlay)
     assert problems == []
@@ -173,16 +186,34 @@ def test_settings_are_merged_and_their_errors_attributed():
 # Who may.
 
 
-class Done:
-    def result(self):
-        return 200, {}
+class Changed:
+    """Makes changes as the parent does, but puts none in force."""
+
+    stopping = False
+    api_port = None
+
+    def __init__(self, app):
+        self.app = app
+
+    def current(self):
+        return self.app
+
+    def change(self, how, *arguments):
+        try:
+            overlay = getattr(Overlay(), how)(*arguments)
+            _, problems = load({}, {}, {}, overlay=overlay)
+            status = 400 if problems else 200
+        except ConfigError:
+            status = 400
+        except NotThereError:
+            status = 404
+        return SimpleNamespace(result=lambda: (status, {"rules": []}))
 
 
 def controlled(config):
     app = build(load(config, {}, {})[0])
     journal = Journal(Tape(10, HEAD_SIZE))
-    server = SimpleNamespace(stopping=False, api_port=None, change=lambda *_: Done())
-    Control(server, app, journal).attach()
+    Control(Changed(app), app, journal).attach()
     return app
 
 
@@ -222,6 +253,7 @@ def test_pages_of_other_sites_may_not():
     assert status_of(app, host="127.0.0.1:8080", origin="http://evil.example") == 403
     assert status_of(app, host="evil.example:8080") == 403
     assert status_of(app, host="evil.example", origin="http://evil.example") == 403
+    assert status_of(app, host="localhost", origin="http://[") == 403
     request = Request("GET", "/fastmock/rules", {"host": "localhost", "origin": "http://localhost"}, b"")
     request.client = "127.0.0.1"
     assert not any(name.startswith("access-control") for name, _ in app.handle(request).head.headers)
@@ -260,6 +292,44 @@ def test_secrets_are_not_shown():
 
 
 @unit
+def test_what_is_shown_in_place_of_a_secret_is_not_taken_for_one():
+    app = controlled({"admin": {"token": "t"}, "auth": {"mode": "keys", "keys": ["sk-a", "sk-b"]}})
+    shown = orjson.loads(app.handle(Request("GET", "/fastmock/config", {"authorization": "Bearer t"}, b"")).body)
+    told = problems_of(Overlay().patching, shown)
+    assert [problem.partition(": ")[0] for problem in told] == ["admin.token", "auth.keys[0]", "auth.keys[1]"]
+    match = {"headers": {"authorization": "[redacted]"}}
+    assert "match.headers.authorization" in problems_of(Overlay().adding, [{"match": match, "content": "x"}], "")[0]
+
+
+@unit
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"faults": [{"kind": "status", "status": 500, "api_key": ["sk-SECRET"]}]},
+        {"limits": {"per": [{"api_key": ["sk-SECRET"]}]}},
+        {"admin": "SECRET"},
+        {"auth": {"keys": "SECRET"}},
+        {"limits": {"requests_per_minute": 1, "store": "redis://u:SECRET/x@127.0.0.1:1/0"}},
+        {"responses": {"chat_completions": {"patterns": [{"match": {"headers": {"Authorization": ["SECRET"]}}}]}}},
+    ],
+)
+def test_no_secret_is_in_an_error(wrong):
+    loaded, problems = load({}, {}, {}, overlay=Overlay().patching(wrong))
+    if not problems:
+        problems = problems_of(build, loaded)
+    assert problems
+    assert "SECRET" not in str(problems)
+
+
+@unit
+def test_a_password_of_a_store_is_not_shown():
+    for url in ("redis://127.0.0.1:1/0?password=SECRET", "redis://u:p@SECRET@127.0.0.1:1/0", "redis://:SECRET@h:1"):
+        shown = settings_shown(load({"limits": {"store": url}}, {}, {})[0].settings)["limits"]["store"]
+        assert "SECRET" not in shown
+        assert shown.startswith("redis://")
+
+
+@unit
 def test_whatever_is_asked_is_answered_in_the_envelope():
     app = controlled({})
     for method, path, status in (
@@ -273,6 +343,7 @@ def test_whatever_is_asked_is_answered_in_the_envelope():
         ("GET", "rules/none", 404),
         ("GET", "rules/a/b", 404),
         ("HEAD", "requests", 200),
+        ("HEAD", "events", 200),
         ("GET", "requests/", 200),
     ):
         request = Request(method, f"/fastmock/{path}", {}, b"")
@@ -316,28 +387,10 @@ def test_anything_is_answered(method, path, body, query):
     assert reply.head.status in (200, 400, 404, 405, 406, 409)
 
 
-class Changed:
-    """Makes changes as the parent does, but puts none in force."""
-
-    stopping = False
-    api_port = None
-
-    def change(self, how, *arguments):
-        try:
-            overlay = getattr(Overlay(), how)(*arguments)
-            _, problems = load({}, {}, {}, overlay=overlay)
-            status = 400 if problems else 200
-        except ConfigError:
-            status = 400
-        except NotThereError:
-            status = 404
-        return SimpleNamespace(result=lambda: (status, {}))
-
-
 @cache
 def fuzzed():
     app = build(load({"journal": {"enabled": True}}, {}, {})[0])
-    Control(Changed(), app, Journal(Tape(10, HEAD_SIZE))).attach()
+    Control(Changed(app), app, Journal(Tape(10, HEAD_SIZE))).attach()
     return app
 
 
@@ -362,6 +415,9 @@ def test_counters_are_reset_apart():
 
     # Each session is counted by itself.
     assert [ask(), ask(), ask("one"), ask("one")] == [503, 200, 503, 200]
+    assert reset("one", counters=True) == {"reset": ["counters"]}
+    assert reset("one")["reset"] == ["rules", "journal", "counters"]
+    assert ask("one") == 503
     assert reset("one", counters=True) == {"reset": ["counters"]}
     assert [ask("one"), ask()] == [503, 200]
     assert ask() == 429
@@ -564,6 +620,76 @@ def test_no_answer_is_stale_though_workers_are_killed(serve, runtime):
     assert sum(client.answers for client in clients) >= 10_000
     assert [client.stale for client in clients if client.stale] == []
     assert number >= 5
+
+
+@integration
+@on_both
+def test_a_stop_is_obeyed_though_changes_are_asked_for(serve, runtime):
+    server = serve({}, "--runtime", runtime, "--workers", "2")
+    statuses = []
+    ended = threading.Event()
+
+    def change():
+        while not ended.is_set():
+            try:
+                statuses.append(server.control("PUT", "rules/x", rule("x", "y"))[0])
+            except httpx.TransportError:
+                return
+
+    threads = [threading.Thread(target=change) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert wait_until(lambda: len(statuses) > 20, 10)
+    start = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - start < 5
+    ended.set()
+    for thread in threads:
+        thread.join(10)
+    assert set(statuses) <= {200, 503}
+
+
+@integration
+def test_a_worker_that_stands_still_holds_nothing_up_for_ever(serve):
+    server = serve({}, "--runtime", "granian", "--workers", "2", "--shutdown-timeout", "1")
+    rules = [rule(f"question {number}", "x" * 1000) for number in range(1500)]
+    assert server.control("PUT", "rules", rules)[0] == 200
+    stuck = server.workers()[0]
+    os.kill(stuck, signal.SIGSTOP)
+    changing = threading.Thread(target=lambda: change_quietly(server))
+    changing.start()
+    time.sleep(0.5)
+    start = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - start < 6
+    changing.join(10)
+
+
+def change_quietly(server):
+    try:
+        server.control("PUT", "config", {"seed": 3})
+    except httpx.TransportError:
+        pass
+
+
+@integration
+def test_over_http2_the_host_is_looked_at_too(serve):
+    server = serve({"server": {"http2": True}}, "--runtime", "granian")
+    with httpx.Client(http1=False, http2=True) as client:
+        url = f"{server.url}/fastmock/rules"
+        assert client.get(url, headers={"origin": server.url}).status_code == 200
+        assert client.get(url, headers={"origin": "http://evil.example"}).status_code == 403
+
+
+@integration
+def test_a_file_that_is_wrong_by_now_hinders_no_change(serve, tmp_path):
+    file = tmp_path / "live.json"
+    file.write_text('{"models": ["a"]}')
+    server = serve(None, "--config", str(file))
+    file.write_text('{"modls": ["b"]}')
+    assert server.control("POST", "rules", rule("x", "one"))[0] == 200
+    assert post(server, "x") == "one"
+    assert server.control("GET", "config")[1]["models"]["available"][0]["id"] == "a"  # what was read is in force
 
 
 @integration

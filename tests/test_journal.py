@@ -101,7 +101,7 @@ def journaled(tmp_path):
         app = make_app({"journal": {"enabled": True}} | (config or {}), tmp_path)
         journal = Journal(Tape(size, HEAD_SIZE + most))
         journal.watch(app)
-        server = SimpleNamespace(stopping=False, api_port=None)
+        server = SimpleNamespace(stopping=False, api_port=None, current=lambda: app)
         Control(server, app, journal).attach()
 
         def post(body, path=PATH, method="POST", headers=KEY):
@@ -155,10 +155,11 @@ def test_no_credential_is_kept(journaled):
         "cookie": secret,
         "proxy-authorization": secret,
     }
-    post(chat("x"), headers=headers | {"api-key": secret})
+    post(chat("x"), headers=headers | {"api-key": secret, "x-auth-token": secret, "openai-api-key": secret})
+    post(chat("x"), headers={"authorization": f"Bearer {secret}:"})
     _, found = control("GET", "requests", explain=True)
     assert secret not in str(found)
-    assert {found["requests"][0]["headers"][name] for name in headers} == {"[redacted]"}
+    assert {found["requests"][1]["headers"][name] for name in headers} == {"[redacted]"}
 
 
 @unit
@@ -203,6 +204,10 @@ def test_long_bodies_are_cut_and_long_headers_too(journaled):
     status, said = control("POST", "verify", {"match": {"content": "x" * 500}, "count": 1})
     assert (status, said["verified"], said["body_cut"]) == (406, False, 1)
     assert "journal.max_body_bytes" in said["message"]
+    # What needs no body can be judged; what needs headers that were not kept cannot.
+    assert control("POST", "verify", {"match": {"model": "m"}, "count": 2})[0] == 200
+    status, said = control("POST", "verify", {"match": {"headers": {"x-1": "z*"}}, "count": 0})
+    assert (status, said["body_cut"]) == (406, 1)
 
 
 @unit
@@ -227,6 +232,8 @@ def test_listing_is_filtered(journaled):
     assert (status, said["error"]["param"]) == (400, "modle")
     assert "did you mean 'model'?" in said["error"]["message"]
     assert control("GET", "requests", limit="-1")[0] == 400
+    assert control("GET", "requests", status="abc")[0] == 400
+    assert control("GET", "requests", explain="maybe")[0] == 400
     assert control("DELETE", "requests")[0] == 200
     assert count() == 0
 
@@ -261,7 +268,8 @@ def test_verify(journaled):
     )
     assert verify(count={"max": 5})[0] == 200
     assert verify(match={"content": "bye"}, count=0)[0] == 200
-    assert verify(match={"headers": {"authorization": "*"}}, count=5)[0] == 200
+    assert verify(match={"headers": {"Authorization": "*"}})[0] == 400  # it is not kept
+    assert verify(count=-1)[0] == verify(count=1.5)[0] == 400
     status, said = verify(match=orders, count={"max": 2})
     assert (status, said["message"]) == (406, "expected at most 2, found 4")
     status, said = verify(match={"content": "order 22", "model": "m"}, count=1)

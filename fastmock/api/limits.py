@@ -135,7 +135,8 @@ class RateLimits:
             except ImportError:
                 findings.error(("limits", "store"), "needs the extra: pip install 'fastmock[redis]'")
             except ValueError as error:
-                findings.error(("limits", "store"), str(error))
+                fault = "is no URL of a store" if "@" in limits.store or "?" in limits.store else str(error)
+                findings.error(("limits", "store"), fault)  # a password is shown to nobody
 
     def take(self, ask: Ask, answer: Reply | Stream) -> Shown | None:
         """Let a request through whose answer is made, and put the headers on it that say what is left; return them.

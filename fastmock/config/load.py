@@ -15,11 +15,15 @@ from fastmock.config.model import Amount, ModerationPattern, Pattern, Settings, 
 from fastmock.config.overlay import Added, Overlay, RuleSection, merged
 from fastmock.config.problems import Problem, did_you_mean, dotted
 from fastmock.config.section import Section
+from fastmock.credentials import CREDENTIALS
 
 SettingPath = tuple[str | int, ...]
 """Where a setting stands in the table: ``("server", "port")``."""
 
 DEFAULT_FILES = ("config.json", "config.yaml", "config.yml", "mock_config.json", "mock_config.yaml")
+_SPANS = ("turn", "messages", "count")
+SECRETS = frozenset(("keys", "token", "api_key", "store", *CREDENTIALS))
+"""The names of settings, and of what they name, whose values are shown to nobody."""
 CHANGED = "what was put to /fastmock/config"
 """Where a setting was written that was changed while the server runs."""
 
@@ -40,7 +44,7 @@ class Placed(NamedTuple):
 class Config:
     """Settings and where they came from, and the rules that were added while the server runs.
 
-    ``runtime`` is the one that serves, once that is settled.
+    ``runtime`` is the one that serves, once that is settled; ``data`` is what stands in the file.
 
     ``file`` is None when nothing but defaults, environment and flags was used; ``origins`` maps a path to the flag
     or variable that set it; ``form`` says what the file is where it is another program's.
@@ -53,6 +57,7 @@ class Config:
     form: str = ""
     added: tuple[Added, ...] = ()
     runtime: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
     _documents: dict[str, tuple[Any, Path]] = field(default_factory=dict)
 
     def where(self, path: SettingPath) -> str:
@@ -121,6 +126,7 @@ def load(
     directory: Path = Path(),
     overlay: Overlay | None = None,
     runtime: str = "",
+    again: "Config | None" = None,
 ) -> tuple[Config, list[Problem]]:
     """Lay the layers over each other and validate them.
 
@@ -132,18 +138,20 @@ def load(
         directory: where ``DEFAULT_FILES`` are looked for.
         overlay: what was changed while the server runs; it wins over all others.
         runtime: the runtime that serves, once that is settled.
+        again: what was loaded before: files are taken as they were then.
 
     Returns:
         The configuration and everything wrong with it. Where something is wrong, the configuration lacks the wrong
         parts and serves to find further errors, not to be served.
     """
-    path, data, problems = _read(file, environ, directory)
+    path, data, problems = _read(file, environ, directory) if again is None else (again.file, dict(again.data), [])
+    read, data = data, deepcopy(data)
     warnings: list[str] = []
     form = ""
     if is_mockllm(data):
-        read = Translation(data, str(path or ""))
-        data, warnings, form = read.settings, read.warnings, "a mockllm file"
-        problems += read.problems
+        told = Translation(data, str(path or ""))
+        data, warnings, form = told.settings, told.warnings, "a mockllm file"
+        problems += told.problems
     origins: dict[SettingPath, str] = {}
     warnings += _lay_environment(data, origins, environ)
     for at, value in flags.items():
@@ -164,7 +172,11 @@ def load(
             for loc in reversed(dict.fromkeys(_written(detail) for detail in details)):  # so that indexes stay true
                 data = _prune(data, loc)
         else:
-            return Config(settings, path, origins, tuple(warnings), form, overlay.rules, runtime), problems
+            documents = {} if again is None else again._documents
+            config = Config(
+                settings, path, origins, tuple(warnings), form, overlay.rules, runtime, read, _documents=documents
+            )
+            return config, problems
 
 
 def _leaves(patch: Mapping[str, Any], at: SettingPath = ()) -> Iterator[SettingPath]:
@@ -285,11 +297,13 @@ def describe(error: Mapping[str, Any]) -> str:
         return "is required"
     if kind == "value_error":
         return str(error["ctx"]["error"])
-    if kind in ("model_type", "dict_type"):
-        return f"must be an object, not {_short(value)}"
+    secret = loc[:1] in (("admin",), ("auth",)) or not SECRETS.isdisjoint(str(part).lower() for part in loc)
     message: str = error["msg"].replace("Input should be", "must be")
-    if "keys" in loc or loc == ("admin", "token"):
-        return message  # a secret is shown to nobody
+    if kind in ("model_type", "dict_type"):
+        message = "must be a whole number, or an object" if loc and loc[-1] in _SPANS else "must be an object"
+        return message if secret else f"{message}, not {_short(value)}"
+    if secret:
+        return message
     near = ""
     if kind == "literal_error":
         near = did_you_mean(str(value), error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", "))

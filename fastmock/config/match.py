@@ -14,8 +14,8 @@ def _number_is_span(value: Any) -> Any:
 class Span(Section):
     """A number from `min` to `max`, both included."""
 
-    min: int | None = Field(None, description="The least.")
-    max: int | None = Field(None, description="The most.")
+    min: int | None = Field(None, ge=0, description="The least.")
+    max: int | None = Field(None, ge=0, description="The most.")
 
     @model_validator(mode="after")
     def _has_one(self) -> "Span":

@@ -3,7 +3,8 @@
 An overlay is never changed: each change makes another, which comes into force or does not.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, get_args
@@ -12,11 +13,13 @@ from pydantic import ValidationError
 
 from fastmock.config.model import ModerationPattern, Pattern
 from fastmock.config.problems import ConfigError, Problem, did_you_mean, dotted
+from fastmock.credentials import LONGEST_SESSION, REDACTED
 
 RuleSection = Literal["chat_completions", "completions", "moderations"]
 _SECTIONS: tuple[RuleSection, ...] = get_args(RuleSection)
 _MOST_RULES = 10_000
-_LONGEST_ID = 128
+_LONGEST = LONGEST_SESSION
+_id = re.compile(rf"(?!\.+$)[\w:.-]{{1,{_LONGEST}}}").fullmatch  # what can stand in a path
 
 
 class NotThereError(Exception):
@@ -42,10 +45,33 @@ class Added(NamedTuple):
     given: dict[str, Any]
     at: str
 
+    @property
+    def named(self) -> tuple[str, str]:
+        """What no other has: sessions do not see each other's ids."""
+        return self.session, self.id
+
     def shown(self) -> dict[str, Any]:
         """Return what is shown of it."""
         session = {"session": self.session} if self.session else {}
         return {"id": self.id, "endpoint": self.section, **session, **self.given}
+
+
+def found_in(rules: Sequence[Added], id_: str, session: str) -> Added | None:
+    """Return the rule of an id that a session has, or, where none is given, whoever has it."""
+    found = [rule for rule in rules if rule.id == id_ and rule.session in (session, "" if session else rule.session)]
+    return min(found, key=lambda rule: rule.session != session, default=None)
+
+
+def _hidden(value: Any, at: str = "") -> Iterator[str]:
+    """Yield where in a JSON value something stands for what is not shown."""
+    if isinstance(value, str) and REDACTED in value:
+        yield at
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _hidden(inner, f"{at}.{name}" if at else str(name))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _hidden(inner, f"{at}[{place}]")
 
 
 @dataclass(frozen=True)
@@ -65,8 +91,8 @@ class Overlay:
     def adding(self, given: Sequence[Any], session: str) -> "Overlay":
         """Return this with more rules; raise ConfigError where one is wrong or its id is taken."""
         made = _read(given, session, self.named)
-        ids = [rule.id for rule in (*self.rules, *made.rules)]
-        twice = [f"rules[{at}]" for at, rule in enumerate(made.rules) if rule.id in ids[: at + len(self.rules)]]
+        ids = [rule.named for rule in (*self.rules, *made.rules)]
+        twice = [rule.at for at, rule in enumerate(made.rules) if rule.named in ids[: at + len(self.rules)]]
         return self._with((*self.rules, *made.rules), made.named, twice)
 
     def replacing(self, given: Sequence[Any], session: str) -> "Overlay":
@@ -80,7 +106,7 @@ class Overlay:
             raise ConfigError([Problem("", "", "must be an object")])
         made = _read([{**given, "id": id_}], session, self.named)
         [rule] = made.rules
-        rules = tuple(rule if other.id == id_ else other for other in self.rules)
+        rules = tuple(rule if other.named == rule.named else other for other in self.rules)
         return self._with(rules if rule in rules else (*rules, rule), made.named)
 
     def removing(self, id_: str | None, session: str) -> "Overlay":
@@ -89,10 +115,11 @@ class Overlay:
         Raises:
             NotThereError: there is no such rule.
         """
-        if id_ is not None and all(rule.id != id_ for rule in self.rules):
-            raise NotThereError
         if id_ is not None:
-            return replace(self, rules=tuple(rule for rule in self.rules if rule.id != id_))
+            found = found_in(self.rules, id_, session)
+            if found is None:
+                raise NotThereError
+            return replace(self, rules=tuple(rule for rule in self.rules if rule is not found))
         return replace(self, rules=tuple(rule for rule in self.rules if session and rule.session != session))
 
     def resetting(self, layers: Sequence[str], session: str) -> "Overlay":
@@ -101,8 +128,11 @@ class Overlay:
         return replace(self, rules=rules, patch={} if "config" in layers else self.patch)
 
     def patching(self, patch: Mapping[str, Any]) -> "Overlay":
-        """Return this with more settings changed."""
-        return replace(self, patch=merged(self.patch, patch))
+        """Return this with more settings changed; raise ConfigError where a secret is given as it is shown."""
+        if hidden := list(_hidden(patch)):
+            said = "is not what it stands for: leave it out, or give the value"
+            raise ConfigError([Problem("", at, f"{REDACTED} {said}") for at in hidden])
+        return replace(self, patch=merged(self.patch, patch, keep_null=True))
 
     def _with(self, rules: tuple[Added, ...], named: int, twice: Iterable[str] = ()) -> "Overlay":
         problems = [Problem("", f"{at}.id", "is taken by another rule") for at in twice]
@@ -122,14 +152,16 @@ def _read(given: Sequence[Any], session: str, named: int) -> Overlay:
             problems.append(Problem("", at, "must be an object"))
             continue
         rest = dict(one)
+        problems += [Problem("", f"{at}.{part}", f"{REDACTED} is not what it stands for") for part in _hidden(one)]
         id_, section = rest.pop("id", None), rest.pop("endpoint", "chat_completions")
         of = rest.pop("session", session)
         if id_ is None:
             named += 1
             id_ = f"rule-{named}"
-        for name, value in (("id", id_), ("session", of)):
-            if not isinstance(value, str) or len(value) > _LONGEST_ID or (name == "id" and not value):
-                problems.append(Problem("", f"{at}.{name}", f"must be a text of up to {_LONGEST_ID} characters"))
+        if not isinstance(id_, str) or not _id(id_):
+            problems.append(Problem("", f"{at}.id", f"must be up to {_LONGEST} letters, digits, '-', '_', ':' or '.'"))
+        if not isinstance(of, str) or len(of) > _LONGEST:
+            problems.append(Problem("", f"{at}.session", f"must be a text of up to {_LONGEST} characters"))
         if section not in _SECTIONS:
             near = did_you_mean(str(section), _SECTIONS) or f"; known are {', '.join(_SECTIONS)}"
             problems.append(Problem("", f"{at}.endpoint", f"has no rules: {section!r}{near}"))
@@ -161,14 +193,17 @@ def _pattern(
         return None
 
 
-def merged(below: Any, above: Any) -> Any:
-    """Lay one JSON value over another: objects are merged, and what is null above is left out (RFC 7396)."""
+def merged(below: Any, above: Any, keep_null: bool = False) -> Any:
+    """Lay one JSON value over another: objects are merged, and what is null above is left out (RFC 7396).
+
+    ``keep_null``: it is not, so that it can be laid over a third.
+    """
     if not isinstance(above, Mapping):
         return deepcopy(above)
     result = dict(below) if isinstance(below, Mapping) else {}
     for name, value in above.items():
-        if value is None:
+        if value is None and not keep_null:
             result.pop(name, None)
         else:
-            result[name] = merged(result.get(name), value)
+            result[name] = merged(result.get(name), value, keep_null)
     return result

@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from hmac import compare_digest
 from ipaddress import ip_address
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 import orjson
 
 from fastmock.api import checks, errors, heads
 from fastmock.api.errors import ApiError
 from fastmock.app import Answer, App, Handler
-from fastmock.config.overlay import Added
+from fastmock.config.overlay import Added, found_in
 from fastmock.content.ids import unique
 from fastmock.control.events import Events
 from fastmock.control.journal import Filter, Journal
@@ -31,6 +30,15 @@ PREFIX = "/fastmock/"
 
 _LOOK = 0.005  # seconds between looks at whether what is waited for is there
 _RESETS = ("rules", "config", "journal", "counters")
+
+_STOPPING = {
+    "error": {
+        "message": "The server is told to stop; whether the change was made is not known.",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "not_changed",
+    }
+}
 
 _LOG = logging.getLogger("fastmock")
 
@@ -138,8 +146,8 @@ class Control:
         if not _is_local(request.client):
             hint = "The control API answers only this machine unless 'admin.token' is set."
             raise ApiError(403, hint, None, "not_local")
-        host, origin = get("host") or "localhost", get("origin")
-        if not _is_local(host, any_address=True) or (origin is not None and urlsplit(origin).netloc != host):
+        host, origin = request.host or get("host") or "localhost", get("origin")
+        if not _is_local(host, any_address=True) or (origin is not None and origin.partition("://")[2] != host):
             raise ApiError(403, "The control API answers no page of another site.", None, "not_local")
 
     def _reply(self, body: Any, status: int = 200) -> Reply:
@@ -166,8 +174,22 @@ class Control:
         reply.dues = dues()
         return reply
 
-    def _changed(self, how: str, *arguments: Any) -> Reply:
-        return self._later(self._server.change(how, *arguments).result)
+    def _changed(self, how: str, *arguments: Any, then: Callable[[dict[str, Any]], None] = lambda _: None) -> Reply:
+        """Ask for a change; ``then`` is done with the body of the answer when it was made."""
+        change = self._server.change(how, *arguments)
+
+        def look() -> tuple[int, Any] | None:
+            result = change.result()
+            if result is None:
+                return (503, _STOPPING) if self._server.stopping else None
+            status, body = result
+            if status == 200:
+                made = {(rule.session, rule.id): rule for rule in self._server.current().config.added}
+                body = {**body, "rules": [_shown(made[named]) for named in body["rules"] if named in made]}
+                then(body)
+            return status, body
+
+        return self._later(look)
 
     # Requests.
 
@@ -215,7 +237,7 @@ class Control:
         return self._reply({"rules": [_shown(rule) for rule in rules]})
 
     def _rule(self, request: Request) -> Reply:
-        found = next((rule for rule in self._app.config.added if rule.id == _id(request)), None)
+        found = found_in(self._app.config.added, _id(request), session_of(request.headers))
         if found is None:
             raise ApiError(404, f"No rule has the id {_id(request)!r}.", "id", "not_found")
         return self._reply(_shown(found))
@@ -250,27 +272,29 @@ class Control:
         if wrong:
             known = ", ".join(_RESETS)
             raise ApiError(400, f"Invalid '{wrong[0]}': what can be reset is {known}, each true or false.", wrong[0])
-        wanted = [name for name in _RESETS if given.get(name, not given)]
         session = session_of(request.headers)
-        if "journal" in wanted:
-            self._journal.clear(session)
-        if "counters" in wanted:
-            if session:
+        resets = [name for name in _RESETS if not (session and name == "config")]
+        wanted = [name for name in resets if given.get(name, not given)]
+
+        def rest(body: dict[str, Any]) -> None:
+            body["reset"] = wanted
+            if "journal" in wanted:
+                self._journal.clear(session)
+            if "counters" in wanted and session:
                 self._app.faults.forget(session)
-            else:
+            elif "counters" in wanted:
                 self._app.share.forget_all()
-        layers = [name for name in wanted if name in ("rules", "config") and not (session and name == "config")]
-        if not layers:
-            return self._reply({"reset": wanted})
-        change = self._server.change("resetting", layers, session)
 
-        def look() -> tuple[int, Any] | None:
-            result = change.result()
-            return result and (result[0], {**result[1], "reset": wanted} if result[0] == 200 else result[1])
-
-        return self._later(look)
+        layers = [name for name in wanted if name in ("rules", "config")]
+        if layers:
+            return self._changed("resetting", layers, session, then=rest)
+        body: dict[str, Any] = {}
+        rest(body)
+        return self._reply(body)
 
     def _events(self, request: Request) -> Answer:
+        if request.method == "HEAD":
+            return self._reply({})
         return Events(self._server, self._journal).stream(session_of(request.headers))
 
 
@@ -293,7 +317,7 @@ def _several(given: Any) -> list[Any]:
 
 
 def _id(request: Request) -> str:
-    return unquote(request.path[len(PREFIX) + len("rules/") :].rstrip("/"))
+    return request.path[len(PREFIX) + len("rules/") :].rstrip("/")
 
 
 def _is_local(address: str, any_address: bool = False) -> bool:

@@ -4,6 +4,7 @@ A request is written before its answer is sent, so that whoever has an answer fi
 asked. How the answer went is added before its last part is sent.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from fastmock.app import Answer, App, Handler, endpoint_of
 from fastmock.config.problems import did_you_mean
 from fastmock.credentials import CREDENTIALS, REDACTED, SESSION_HEADER, session_of
 from fastmock.state.tape import ENDED, LEFT, OPEN, Entry, Outcome, Tape
-from fastmock.wire import Reply, Request, model_of
+from fastmock.wire import Ask, Reply, Request, model_of
 
 HEAD_SIZE = 8192
 """Bytes that are kept of a request beside its body."""
@@ -47,6 +48,11 @@ class Record:
         return len(self.entry.body) < int(self.head["size"])
 
     @property
+    def headers_cut(self) -> bool:
+        """Whether not all of the headers was kept."""
+        return "headers_cut" in self.head
+
+    @property
     def missed(self) -> bool:
         """Whether no rule held, so that the default was said."""
         rule: str = self.head["rule"]
@@ -59,6 +65,13 @@ class Record:
         if verdict is None or verdict.nearest is None:
             return {}
         return {"nearest": verdict.nearest, "differences": list(verdict.differences)}
+
+    def ask(self, app: App) -> Ask:
+        """Return what it asked for; where its body was cut, what is known without it."""
+        ask, _ = app.recall(self.request())
+        if self.cut:
+            ask.model, ask.endpoint, ask.stream = self.head["model"], self.head["endpoint"], self.head["stream"]
+        return ask
 
     def request(self) -> Request:
         """Return the request as it was; its credentials are gone."""
@@ -186,6 +199,7 @@ def _shortened(head: dict[str, Any]) -> bytes:
     """Return the same with long values cut, and without headers where that does not help."""
     for name in ("path", "model", "rule", "method"):
         head[name] = head[name][:_LONGEST]
+    head["headers_cut"] = True
     head["headers"] = {name[:_LONGEST]: value[:_LONGEST] for name, value in head["headers"].items()}
     data = orjson.dumps(head)
     if len(data) > HEAD_SIZE:
@@ -260,18 +274,23 @@ class Filter:
                 raise ApiError(400, f"Unknown parameter: '{name}'{near}", name, "unknown_parameter")
         given = {name: values[-1] for name, values in query.items()}
         self._globs = {name: given[name] for name in _GLOBS if name in given}
-        self._status = given.get("status", "")
+        self._status = given.get("status", "").lower()
+        if not re.fullmatch(r"(?:\d\d\d|[1-5]xx)?", self._status):
+            raise ApiError(400, f"Invalid 'status': expected a number or such as 5xx, not '{self._status}'.", "status")
         self._session = given.get("session", session)
         self.since = _number("since", given.get("since", "0"))
         self.limit = _number("limit", given.get("limit", str(_MOST_SHOWN)))
-        self.explain = given.get("explain", "") in ("true", "1")
+        explain = given.get("explain", "false")
+        if explain not in ("true", "false", "1", "0"):
+            raise ApiError(400, f"Invalid 'explain': expected true or false, but got '{explain}'.", "explain")
+        self.explain = explain in ("true", "1")
 
     def takes(self, head: Mapping[str, Any]) -> bool:
         """Return whether a request is wanted."""
         status = str(head["status"])
         return (
             (not self._session or head["session"] == self._session)
-            and (not self._status or status == self._status or f"{status[0]}xx" == self._status.lower())
+            and (not self._status or status == self._status or f"{status[0]}xx" == self._status)
             and all(fnmatchcase(head[name], glob) for name, glob in self._globs.items())
         )
 

@@ -3,11 +3,11 @@
 import re
 from typing import Any
 
+from fastmock.config.load import SECRETS
 from fastmock.config.model import Settings
-from fastmock.credentials import CREDENTIALS, REDACTED
+from fastmock.credentials import REDACTED
 
-_SECRETS = frozenset(("keys", "token", "api_key", *CREDENTIALS))
-_password = re.compile(r"(?<=://)[^/@]*@").sub
+_password = re.compile(r"(?<=://).*@|(?<=\?).*").sub
 
 
 def settings_shown(settings: Settings) -> Any:
@@ -15,12 +15,16 @@ def settings_shown(settings: Settings) -> Any:
     return without_secrets(settings.model_dump(mode="json", by_alias=True, exclude={"schema_url"}))
 
 
+def _hide(found: re.Match[str]) -> str:
+    return REDACTED + ("@" if found[0].endswith("@") else "")
+
+
 def without_secrets(value: Any, name: str = "") -> Any:
     """Return a JSON value with what is secret in it replaced."""
-    if name.lower() in _SECRETS and value:
+    if name.lower() in SECRETS and name != "store" and value:
         return REDACTED if isinstance(value, str) else [REDACTED] * len(value) if isinstance(value, list) else value
     if isinstance(value, dict):
         return {key: without_secrets(inner, key) for key, inner in value.items()}
     if isinstance(value, list):
         return [without_secrets(inner) for inner in value]
-    return _password(f"{REDACTED}@", value) if name == "store" and isinstance(value, str) else value
+    return _password(_hide, value) if name == "store" and isinstance(value, str) else value

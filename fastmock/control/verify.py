@@ -14,12 +14,16 @@ from fastmock.config.model import Settings
 from fastmock.config.problems import dotted
 from fastmock.config.section import Section
 from fastmock.control.journal import Journal, Record
+from fastmock.credentials import CREDENTIALS
 from fastmock.rules.explain import differences_of, likeness
 from fastmock.rules.index import DEFAULT, Index
+from fastmock.rules.matchers import within
 
 LONGEST_WAIT = 600_000
 """Milliseconds."""
 
+_WITHOUT_BODY = {"model", "endpoint", "stream", "session", "headers", "any_", "all_", "not_"}
+"""The conditions that a body is not needed for."""
 _AT_ONCE = 500  # requests that are looked at before others get a turn: some 10 ms
 _MOST_COMPARED = 100  # of the requests that do not match, the last ones, among which the nearest is looked for
 
@@ -48,6 +52,10 @@ def expectation(given: Any) -> Expectation:
         raise ApiError(400, f"Invalid expectation: {'; '.join(said)}") from None
     findings = Findings(Config(Settings()))
     check_regexes(wanted.match, ("match",), findings)
+    for match, path in within(wanted.match, ("match",)):
+        for name in match.headers or ():
+            if name.lower() in CREDENTIALS:
+                findings.error((*path, "headers", name), "is a credential, which is never kept")
     if findings.problems:
         raise ApiError(400, f"Invalid expectation: {'; '.join(map(str, findings.problems))}")
     return wanted
@@ -69,6 +77,8 @@ class Verification:
         self._wanted = wanted
         self._session = session if wanted.session is None else wanted.session
         self._index = Index([wanted.match])
+        asked = {name for match, _ in within(wanted.match, ()) for name in match.model_fields_set}
+        self._needs_body, self._needs_headers = bool(asked - _WITHOUT_BODY), "headers" in asked
         self._seen: dict[int, bool | None] = {}  # whether each request matches; None where its body was cut
         self._others: list[Record] = []
 
@@ -82,10 +92,11 @@ class Verification:
             if self._session and record.head["session"] != self._session:
                 self._seen[record.entry.number] = False
                 continue
-            ask, _ = app.recall(record.request())
-            holds = self._index.pick(ask) != DEFAULT
-            self._seen[record.entry.number] = None if record.cut else holds
-            if not holds or record.cut:
+            holds: bool | None = self._index.pick(record.ask(app)) != DEFAULT
+            if (record.cut and self._needs_body) or (record.headers_cut and self._needs_headers):
+                holds = None
+            self._seen[record.entry.number] = holds
+            if not holds:
                 self._others = [*self._others, record][-_MOST_COMPARED:]
         for number in [number for number in self._seen if number < numbers.start]:
             del self._seen[number]
@@ -123,7 +134,10 @@ class Verification:
                 "/fastmock/requests before"
             )
         if cut:
-            notes.append(f"the bodies of {cut} were cut and cannot be judged: raise 'journal.max_body_bytes'")
+            notes.append(
+                f"of {cut} the bodies were cut, or the headers, so that they cannot be judged: raise "
+                "'journal.max_body_bytes'"
+            )
         said["message"] = "; ".join(notes)
         if self.count < (self._wanted.count.min or 0) and (nearest := self._nearest(app, self._others)):
             said["nearest"] = nearest
@@ -133,7 +147,7 @@ class Verification:
         """Return the request that the fewest conditions keep from matching, and what differs."""
         match, best = self._wanted.match, None
         for record in others:
-            ask, _ = app.recall(record.request())
+            ask = record.ask(app)
             differences = list(differences_of(match, ask))
             rank = -len(differences), likeness(match, ask), record.entry.number
             if differences and (best is None or rank > best[0]):

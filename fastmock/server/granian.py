@@ -171,7 +171,7 @@ class _Adapter:
                     if request.method in _BODILESS and scope.query_string:
                         request.query = parse_qs(scope.query_string, keep_blank_values=True)
                     if request.path.startswith(PREFIX):
-                        request.client = scope.client
+                        request.client, request.host = scope.client, scope.authority or ""
                     answer = app.handle(request)
                 self._send(app, scope, proto, start, answer)
             except Exception:

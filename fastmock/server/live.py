@@ -7,6 +7,7 @@ that starts after the flip is answered by the new App, on connections that were 
 
 import logging
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -45,6 +46,8 @@ class Shared(NamedTuple):
         directory: the run directory, which is made when it is needed.
         parent: the parent's process.
         api_port: where the API is, where that is not where the control API is.
+        configuration: the descriptor of the file in which the parent hands a configuration on. Through a connection it
+            would wait for a worker that does not read.
     """
 
     numbers: "memoryview[int]"
@@ -52,6 +55,7 @@ class Shared(NamedTuple):
     directory: Path
     parent: int
     api_port: int | None
+    configuration: int
 
 
 class Place(NamedTuple):
@@ -70,6 +74,7 @@ class Place(NamedTuple):
     controls: bool
 
 
+_LONG = 32_768  # bytes; what is shorter fits into a connection that nobody reads
 ASKED = signal.SIGUSR1
 """What tells the parent that it is asked for a change."""
 
@@ -146,8 +151,10 @@ class Live:
     def change(self, how: str, *arguments: Any) -> _Change:
         """See ``admin.Server``."""
         change = _Change(number := next(self._ids), self._told)
-        self._ring()  # it has to read while a long one is sent
-        self._place.changes.send((number, how, arguments))
+        asked = pickle.dumps((number, how, arguments))
+        if len(asked) > _LONG:  # the parent has to read while it is sent
+            self._ring()
+        self._place.changes.send_bytes(asked)
         self._ring()
         return change
 
@@ -204,12 +211,12 @@ class Live:
                         self._told[number] = result
                 if control not in ready:
                     continue
-                generation, config = control.recv()
+                generation, length = control.recv()
             except (EOFError, OSError):  # the parent is gone
                 return
             fault = ""
             try:
-                app = build(config, self._manager)
+                app = build(pickle.loads(os.pread(self._shared.configuration, length, 0)), self._manager)  # noqa: S301
                 self._join(app)
                 # What is in force stays, for there may not have been a request since it came into force.
                 now = self.numbers[GENERATION]

@@ -8,6 +8,7 @@ import ctypes
 import gc
 import logging
 import os
+import pickle
 import resource
 import select
 import shutil
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any, cast
@@ -29,15 +30,15 @@ from fastmock.config.model import Settings
 from fastmock.config.overlay import NotThereError, Overlay
 from fastmock.config.problems import ConfigError, Problem
 from fastmock.control.journal import HEAD_SIZE
-from fastmock.control.shown import without_secrets
 from fastmock.server.live import ASKED, Live, Place, Shared
 from fastmock.server.watch import Watcher
 from fastmock.state.block import GENERATION, RESTARTS, SINCE, Share, clear_gauges, shared_numbers
 from fastmock.state.gate import Gate
-from fastmock.state.tape import Tape
+from fastmock.state.tape import Tape, memory_file
 
 _LOG = logging.getLogger("fastmock")
 _STOP = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGQUIT))
+_URGENT = _STOP | {signal.SIGCHLD}
 _WATCHED = _STOP | {signal.SIGCHLD, signal.SIGHUP, ASKED}
 _PR_SET_PDEATHSIG = 1
 
@@ -47,14 +48,15 @@ _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 5.0  # seconds
 _TRIES = 5  # workers in a row that die before they were ready, after which none can live
 _PREPARING = 60.0  # seconds the workers are given to prepare a new configuration
 _PREPARING_POLL = 0.1  # seconds between looks at whether the server is to stop
-_ASKING = 1.0  # seconds for which it is waited for what a worker asks
+_ASKING = 0.2  # seconds for which it is waited for what a worker asks
 _GRACE = 2.0  # seconds beyond the workers' own deadline before they are killed
 
 Work = Callable[[Live, Callable[[], None]], None]
 """What a worker does; it is given what to serve and a function to call when it is ready, and returns when it has
 stopped."""
-Compile = Callable[[Overlay], App]
-"""Compile the configuration as it stands now, under what was changed while the server runs; raises ConfigError."""
+Compile = Callable[[Overlay, Config | None], App]
+"""Compile the configuration under what was changed while the server runs: as it stands now, or as it was when another
+was read; raises ConfigError."""
 
 
 class NotPreparedError(Exception):
@@ -116,7 +118,7 @@ class Supervisor:
         journal = app.config.settings.journal
         tape = Tape(journal.size, HEAD_SIZE + journal.max_body_bytes)
         elsewhere = listener.getsockname()[1] if control else None
-        self._shared = Shared(self._numbers, tape, self._directory, os.getpid(), elsewhere)
+        self._shared = Shared(self._numbers, tape, self._directory, os.getpid(), elsewhere, memory_file())
         self._watcher = Watcher(app.config) if app.config.settings.server.watch else None
         self._attempt = 0
         self._work = work
@@ -156,7 +158,9 @@ class Supervisor:
             announce()
         while True:
             waits = [worker.due - time.monotonic() for worker in self._workers if worker.due is not None]
-            info = signal.sigtimedwait(_WATCHED, max(0.0, min(waits))) if waits else signal.sigwaitinfo(_WATCHED)
+            info = signal.sigtimedwait(_STOP, 0)  # before all others, which may come without end
+            if info is None:
+                info = signal.sigtimedwait(_WATCHED, max(0.0, min(waits))) if waits else signal.sigwaitinfo(_WATCHED)
             if info is not None and info.si_signo in _STOP:
                 return self._stop()
             if info is not None and info.si_signo == signal.SIGHUP:
@@ -287,7 +291,7 @@ class Supervisor:
     def _reload(self) -> None:
         """Put the configuration as it stands now in force on all workers at once, or on none."""
         try:
-            warnings = self._put_in_force(self._overlay)
+            warnings = self._put_in_force(self._overlay, None)
         except ConfigError as error:
             for problem in error.problems:
                 _LOG.error("%s", problem)
@@ -301,14 +305,16 @@ class Supervisor:
             _LOG.warning("%s", warning)
         _LOG.info("reloaded: the new configuration is in force on every worker (patterns: %d)", self._app.rules)
 
-    def _put_in_force(self, overlay: Overlay) -> list[str]:
+    def _put_in_force(self, overlay: Overlay, again: Config | None) -> list[str]:
         """Put the configuration in force as it is under an overlay; return warnings.
+
+        ``again`` is one that was read before and is not to be read anew.
 
         Raises:
             ConfigError: it is wrong.
             NotPreparedError: a worker could not prepare it.
         """
-        app = self._compile(overlay)
+        app = self._compile(overlay, again)
         self._attempt += 1
         if fault := self._prepare(app.config):
             raise NotPreparedError(fault)
@@ -323,11 +329,14 @@ class Supervisor:
         return fixed + app.warnings
 
     def _answer_changes(self) -> None:
-        """Make the changes that workers ask for, one after another."""
+        """Make the changes that workers ask for, one after another, until something else has to be done."""
         asking = {worker.changes for worker in self._workers if worker.changes}
         ready = cast(list[Connection], wait(list(asking), _ASKING))
         while ready:
             for connection in ready:
+                if signal.sigpending() & _URGENT:
+                    os.kill(os.getpid(), ASKED)  # so that the others get their turn
+                    return
                 try:
                     number, how, arguments = connection.recv()
                     connection.send((number, self._change(how, arguments)))
@@ -335,28 +344,39 @@ class Supervisor:
                     asking.discard(connection)
             ready = cast(list[Connection], wait(list(asking), 0))
 
+    def _refuse_changes(self) -> None:
+        """Take what workers ask for while they stop, so that none waits to be heard."""
+        for worker in self._workers:
+            with suppress(EOFError, OSError):
+                while worker.changes and worker.changes.poll():
+                    number, *_ = worker.changes.recv()
+                    worker.changes.send((number, (503, _error("The server is told to stop.", "not_changed"))))
+
     def _change(self, how: str, arguments: tuple[Any, ...]) -> tuple[int, dict[str, Any]]:
         """Make one change; return the status and the body of its answer."""
         before = self._overlay
         try:
             overlay: Overlay = getattr(before, how)(*arguments)
-            warnings = self._put_in_force(overlay)
+            warnings = self._put_in_force(overlay, self._app.config)
         except NotThereError:
             return 404, _error(f"No rule has the id {arguments[0]!r}.", "not_found")
         except ConfigError as error:
             return 400, _error("; ".join(map(str, error.problems)), "invalid_configuration", error.problems)
         except NotPreparedError as error:
             return 503, _error(f"Nothing was changed: {error}.", "not_changed")
-        changed = [without_secrets(rule.shown()) for rule in overlay.rules if rule not in before.rules]
+        changed = [rule.named for rule in overlay.rules if rule not in before.rules]
         return 200, {"generation": self._attempt, "rules": changed, "warnings": warnings}
 
     def _prepare(self, config: Config) -> str:
         """Have every living worker prepare ``config``; return what went wrong, or nothing."""
+        data = pickle.dumps(replace(config, data={}))
+        os.ftruncate(self._shared.configuration, 0)
+        os.pwrite(self._shared.configuration, data, 0)
         waiting: set[Connection] = set()
         for worker in self._workers:
             if worker.control:
                 with suppress(OSError):  # it has died; its successor begins with what is in force then
-                    worker.control.send((self._attempt, config))
+                    worker.control.send((self._attempt, len(data)))
                     waiting.add(worker.control)
         deadline = time.monotonic() + _PREPARING
         while waiting:
@@ -387,6 +407,9 @@ class Supervisor:
         while alive:
             left = deadline - time.monotonic()
             info = signal.sigtimedwait(_WATCHED, min(left, 0.5)) if left > 0 else None
+            self._refuse_changes()
+            if info is not None and info.si_signo == ASKED:
+                continue
             with suppress(ChildProcessError):
                 while (dead := os.waitpid(-1, os.WNOHANG)[0]) != 0:
                     alive.discard(dead)

@@ -65,7 +65,7 @@ class Tape:
         self._stride = -(-(_ROOM + most) // 64) * 64
         self._lock = SharedLock()
         length = _BEGIN + size * self._stride
-        descriptor = _memory()
+        descriptor = memory_file()
         try:
             os.ftruncate(descriptor, length)
             self._map = mmap.mmap(descriptor, length)
@@ -140,9 +140,9 @@ class Tape:
                 _COUNT.pack_into(self._map, place, 0)
 
 
-def _memory() -> int:
-    """Return the descriptor of memory that has no name, so that it ends with whoever holds it."""
+def memory_file() -> int:
+    """Return the descriptor of a file in memory that has no name, so that it ends with whoever holds it."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("journal")
+        return os.memfd_create("fastmock")
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
