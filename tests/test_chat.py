@@ -211,7 +211,11 @@ def test_parts_are_joined_and_developer_is_system(call):
         {"role": "assistant", "content": None, "tool_calls": []},
         {
             "role": "user",
-            "content": [{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "text", "text": "b"}],
+            "content": [
+                {"type": "text", "text": "a"},
+                {"type": "image_url", "image_url": {"url": "x"}},
+                {"type": "text", "text": "b"},
+            ],
         },
     ]
     assert b'"yes"' in post(PATH, {"model": "m", "messages": messages}).body

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from fastmock.api import checks, errors
+from fastmock.api import chat_checks, checks, errors
 from fastmock.content.tokens import OfModel
 from fastmock.wire import Ask, Demands, Tool, Vocabulary
 
@@ -18,7 +18,9 @@ _IMAGE_TOKENS = {"low": 85, "auto": 765, "high": 765}
 _AUDIO_TOKENS = 10  # a second, as OpenAI charges for sound that comes in
 _AUDIO_BYTES = {"wav": 48_000, "mp3": 16_000}  # a second of it: 24 kHz of 16 bits, and 128 kbit/s
 _REASONING = {"none": 0, "minimal": 0, "low": 64, "medium": 256, "high": 1024, "xhigh": 4096}  # tokens by effort
-_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
+_NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
+_LONGEST_FORMAT_NAME = 64
+_MOST_TOOLS = 128
 _LONGEST_KEPT = 64 * 1024  # bytes of tools whose tokens are remembered
 
 _CHECKS: dict[str, checks.Check] = {
@@ -30,6 +32,9 @@ _CHECKS: dict[str, checks.Check] = {
     "parallel_tool_calls": checks.boolean,
     "response_format": checks.object_,
     "prediction": checks.object_,
+    "modalities": checks.array_of(checks.among("text", "audio"), "strings"),
+    "audio": checks.object_,
+    "web_search_options": checks.object_,
     "reasoning_effort": checks.among(*_REASONING),
     "verbosity": checks.among("low", "medium", "high"),
     "service_tier": checks.among("auto", "default", "flex", "scale", "priority"),
@@ -53,6 +58,7 @@ _DEMANDING = frozenset(
 )
 _SPECIAL = _DEMANDING | {"reasoning_effort", "service_tier", "store"}
 _OPTIONS = _SPECIAL | {"stream", "stream_options", "n"}
+_PREDICTED = checks.among("content")
 _CHOICE = checks.among("none", "auto", "required")
 
 
@@ -115,7 +121,8 @@ def parse(
 ) -> _AnyAsk:
     """Read a request; raise the API's own error where it is wrong.
 
-    Other dialects put what they are sent in this form, and have an ``ask_type`` of their own.
+    Other dialects put what they are sent in this form, and have an ``ask_type`` of their own. What messages have beside
+    text is theirs to check.
     """
     ask = ask_type(unique, body, checks.model_of(body))
     ask.vocabulary = vocabulary = vocabularies(ask.model)
@@ -123,6 +130,7 @@ def parse(
     if type(messages) is not list or not messages:
         raise _wrong_messages(messages)
     system = None
+    more = False
     texts = []
     tokens = 3 + 4 * len(messages)  # OpenAI's cookbook: three a reply; three a message, and its role
     for index, message in enumerate(messages):
@@ -132,18 +140,23 @@ def parse(
         if type(role) is not str or role not in ROLES:
             raise _wrong_role(role, index)
         content = message.get("content")
+        if len(message) > 2 or content is None:
+            tokens += _more_tokens(message, vocabulary)
+            more = True
         if type(content) is not str:
             content = _other_content(ask, message, content, role, index)
         texts.append(content)
-        if len(message) > 2:
-            tokens += _more_tokens(message, vocabulary)
         if role == "user":
             ask.user_message = content
-        elif role == "system" or role == "developer":
-            system = content if system is None else f"{system}\n{content}"
+        elif role != "assistant":
+            if role == "system" or role == "developer":
+                system = content if system is None else f"{system}\n{content}"
+            else:
+                more = True
+    if more and ask_type is ChatAsk:
+        chat_checks.check_messages(messages)
     ask.prompt_tokens += tokens + vocabulary.count_all(texts)
-    if system is not None:
-        ask.system_prompt = system
+    ask.system_prompt = system or ""
     if len(body) > 2:
         _read_options(ask, body)
     return ask
@@ -205,10 +218,13 @@ def _other_content(ask: Ask, message: dict[str, Any], content: Any, role: str, i
         param = f"messages[{index}].content[{place}]"
         if type(part) is not dict:
             raise errors.wrong_type(param, "an object", part)
-        kind = _string(part, "type", param)
+        kind = checks.string_in(part, "type", param)
         if kind == "text":
-            texts.append(_string(part, "text", param))
-        elif kind == "image_url":
+            texts.append(checks.string_in(part, "text", param))
+            continue
+        if type(ask) is ChatAsk:
+            chat_checks.check_part(part, kind, param)
+        if kind == "image_url":
             image = part.get("image_url")
             detail = image.get("detail") if type(image) is dict else None
             ask.prompt_tokens += _IMAGE_TOKENS.get(detail if type(detail) is str else "auto", _IMAGE_TOKENS["auto"])
@@ -218,16 +234,6 @@ def _other_content(ask: Ask, message: dict[str, Any], content: Any, role: str, i
             ask.special = True
             ask.prompt_tokens += tokens
     return "".join(texts)
-
-
-def _string(holder: dict[str, Any], name: str, param: str) -> str:
-    """Return a string that has to be there."""
-    value = holder.get(name)
-    if type(value) is str:
-        return value
-    raise (
-        errors.missing(f"{param}.{name}") if value is None else errors.wrong_type(f"{param}.{name}", "a string", value)
-    )
 
 
 def _audio_tokens(audio: Any) -> int:
@@ -265,10 +271,13 @@ def _demands(ask: ChatAsk) -> Demands:
         message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
         raise errors.ApiError(400, message, "top_logprobs")
     if (prediction := body.get("prediction")) is not None:
+        _PREDICTED(checks.string_in(prediction, "type", "prediction"), "prediction.type")
         content = prediction.get("content")
         if type(content) is list:
-            content = "".join(_string(part, "text", "prediction.content") for part in content if type(part) is dict)
-        demands.prediction = content if type(content) is str else _string(prediction, "content", "prediction")
+            content = "".join(
+                checks.string_in(part, "text", "prediction.content") for part in content if type(part) is dict
+            )
+        demands.prediction = content if type(content) is str else checks.string_in(prediction, "content", "prediction")
     return demands
 
 
@@ -276,7 +285,10 @@ def _read_tools(ask: ChatAsk, demands: Demands) -> None:
     """Read what may and what has to be called."""
     body = ask.body
     legacy = demands.legacy = not body.get("tools")
-    offered = checks.as_json(body["functions" if legacy else "tools"], "tools")
+    holder = "functions" if legacy else "tools"
+    if type(ask) is ChatAsk and len(body[holder]) > _MOST_TOOLS:
+        raise errors.too_long(holder, _MOST_TOOLS, len(body[holder]))
+    offered = checks.as_json(body[holder], "tools")
     if len(offered) <= _LONGEST_KEPT:
         demands.tools_key = offered
         demands.tools = _offered(offered, legacy, ask.longest_tool_name)
@@ -288,7 +300,7 @@ def _read_tools(ask: ChatAsk, demands: Demands) -> None:
         _choose(demands, body.get("tool_choice"))
     elif type(choice := body.get("function_call")) is dict:
         demands.call = "required"
-        name = _string(choice, "name", "function_call")
+        name = checks.string_in(choice, "name", "function_call")
         demands.allowed = [_named(demands.tools, name, "function_call", "functions")]
     elif choice is not None:
         checks.among("none", "auto")(choice, "function_call")
@@ -306,25 +318,17 @@ def _read_tools(ask: ChatAsk, demands: Demands) -> None:
 def _offered(tools: bytes, legacy: bool, longest: int) -> tuple[Tool, ...]:
     """Return the tools that are offered by a JSON text; what is wrong raises each time."""
     read, holder = (_function, "functions") if legacy else (_tool, "tools")
-    found = tuple(read(tool, f"{holder}[{place}]") for place, tool in enumerate(orjson.loads(tools)))
-    for place, tool in enumerate(found):
-        if len(tool.name) > longest:
-            raise errors.string_too_long(f"{holder}[{place}].name", longest, len(tool.name))
-    return found
+    return tuple(read(tool, f"{holder}[{place}]", longest) for place, tool in enumerate(orjson.loads(tools)))
 
 
-def _tool(tool: dict[str, Any], param: str) -> Tool:
+def _tool(tool: dict[str, Any], param: str, longest: int) -> Tool:
     kind = tool.get("type")
     if kind == "function":
-        function = tool.get("function")
-        if function is None:
-            raise errors.missing(f"{param}.function")
-        checks.object_(function, f"{param}.function")
-        return _function(function, f"{param}.function")
+        return _function(checks.object_in(tool, "function", param), f"{param}.function", longest)
     if kind == "custom":
         custom = tool.get("custom")
         checks.object_(custom, f"{param}.custom")
-        return Tool(_tool_name(custom, f"{param}.custom"), None)  # type: ignore[arg-type]  # it is an object
+        return Tool(_name(custom, f"{param}.custom", longest), None)  # type: ignore[arg-type]  # it is an object
     raise (
         errors.missing(f"{param}.type")
         if kind is None
@@ -332,17 +336,21 @@ def _tool(tool: dict[str, Any], param: str) -> Tool:
     )
 
 
-def _function(function: dict[str, Any], param: str) -> Tool:
+def _function(function: dict[str, Any], param: str, longest: int) -> Tool:
+    checks.optional(function, "description", checks.string, param)
+    checks.optional(function, "strict", checks.boolean, param)
     schema = function.get("parameters")
     if schema is None:
         schema = {"type": "object", "properties": {}, "additionalProperties": False}
     checks.object_(schema, f"{param}.parameters")
-    return Tool(_tool_name(function, param), schema)
+    return Tool(_name(function, param, longest), schema)
 
 
-def _tool_name(holder: dict[str, Any], param: str) -> str:
-    name = _string(holder, "name", param)
-    if not _TOOL_NAME.match(name):
+def _name(holder: dict[str, Any], param: str, longest: int) -> str:
+    name = checks.string_in(holder, "name", param)
+    if len(name) > longest:
+        raise errors.string_too_long(f"{param}.name", longest, len(name))
+    if not _NAME.match(name):
         message = f"Invalid '{param}.name': string does not match pattern. Expected a string that matches the pattern "
         raise errors.ApiError(400, message + "'^[a-zA-Z0-9_-]+$'.", f"{param}.name", "invalid_value")
     return name
@@ -357,19 +365,18 @@ def _choose(demands: Demands, choice: Any) -> None:
         demands.call = choice
         return
     checks.object_(choice, "tool_choice")
-    kind = _string(choice, "type", "tool_choice")
+    kind = checks.string_in(choice, "type", "tool_choice")
     checks.among("function", "custom", "allowed_tools")(kind, "tool_choice.type")
-    inner = choice.get(kind)
-    if inner is None:
-        raise errors.missing(f"tool_choice.{kind}")
-    checks.object_(inner, f"tool_choice.{kind}")
+    inner = checks.object_in(choice, kind, "tool_choice")
     if kind != "allowed_tools":
         demands.call = "required"
-        demands.allowed = [_named(demands.tools, _string(inner, "name", f"tool_choice.{kind}"), "tool_choice", "tools")]
+        demands.allowed = [
+            _named(demands.tools, checks.string_in(inner, "name", f"tool_choice.{kind}"), "tool_choice", "tools")
+        ]
         return
-    demands.call = _string(inner, "mode", "tool_choice.allowed_tools")
+    demands.call = checks.string_in(inner, "mode", "tool_choice.allowed_tools")
     checks.among("auto", "required")(demands.call, "tool_choice.allowed_tools.mode")
-    allowed = inner.get("tools")
+    allowed: Any = inner.get("tools")
     checks.array_of_objects(allowed, "tool_choice.allowed_tools.tools")
     demands.allowed = [
         _named(demands.tools, name, "tool_choice", "tools")
@@ -402,15 +409,13 @@ def _read_format(demands: Demands, form: dict[str, Any]) -> None:
 def _format(source: bytes) -> tuple[Any, str]:
     """Return the schema, None without one, and its name; what is wrong raises each time."""
     form = orjson.loads(source)
-    kind = _string(form, "type", "response_format")
+    kind = checks.string_in(form, "type", "response_format")
     checks.among("text", "json_object", "json_schema")(kind, "response_format.type")
     if kind == "json_object":
         return None, ""
-    inner = form.get("json_schema")
-    if inner is None:
-        raise errors.missing("response_format.json_schema")
-    checks.object_(inner, "response_format.json_schema")
-    name = _string(inner, "name", "response_format.json_schema")
+    inner = checks.object_in(form, "json_schema", "response_format")
+    name = _name(inner, "response_format.json_schema", _LONGEST_FORMAT_NAME)
+    checks.optional(inner, "strict", checks.boolean, "response_format.json_schema")
     schema = {"type": "object"} if inner.get("schema") is None else inner["schema"]
     checks.object_(schema, "response_format.json_schema.schema")
     return schema, name

@@ -15,6 +15,7 @@ Check = Callable[[Any, str], None]
 _MOST_CHOICES = 128
 _MOST_LENGTH = 2**31 - 1
 _MOST_STOPS = 4
+_LARGE = 2**63
 _MOST_ENTRIES, _LONGEST_ENTRY_KEY, _LONGEST_ENTRY = 16, 64, 512
 
 
@@ -60,16 +61,50 @@ def object_(value: Any, name: str) -> None:
         raise errors.wrong_type(name, "an object", value)
 
 
+def string_in(holder: Mapping[str, Any], name: str, param: str) -> str:
+    """Return a string that has to be there; ``param`` is the holder's name."""
+    value = holder.get(name)
+    if type(value) is str:
+        return value
+    raise (
+        errors.missing(f"{param}.{name}") if value is None else errors.wrong_type(f"{param}.{name}", "a string", value)
+    )
+
+
+def object_in(holder: Mapping[str, Any], name: str, param: str) -> dict[str, Any]:
+    """Return an object that has to be there; ``param`` is the holder's name."""
+    value = holder.get(name)
+    if type(value) is dict:
+        return value
+    raise (
+        errors.missing(f"{param}.{name}") if value is None else errors.wrong_type(f"{param}.{name}", "an object", value)
+    )
+
+
+def optional(holder: Mapping[str, Any], name: str, check: Check, param: str) -> None:
+    """Check what may be there; ``param`` is the holder's name."""
+    value = holder.get(name)
+    if value is not None:
+        check(value, f"{param}.{name}")
+
+
 def integer(least: int, most: int) -> Check:
     """Return what checks that it is an integer within bounds."""
 
     def check(value: Any, name: str) -> None:
         if type(value) is not int:
-            raise errors.wrong_type(name, "an integer", value)
+            value = _large_integer(value, name)
         if not least <= value <= most:
             raise errors.out_of_range(name, value, least, most)
 
     return check
+
+
+def _large_integer(value: Any, name: str) -> int:
+    """Return an integer that parsing has made a decimal number, since 64 bits do not hold it."""
+    if type(value) is float and abs(value) >= _LARGE and value.is_integer():
+        return int(value)
+    raise errors.wrong_type(name, "an integer", value)
 
 
 def decimal(least: float, most: float) -> Check:
@@ -86,7 +121,8 @@ def decimal(least: float, most: float) -> Check:
 
 def among(*supported: str) -> Check:
     """Return what checks that it is one of some strings."""
-    shown = f"{', '.join(map(repr, supported[:-1]))}, and {supported[-1]!r}"
+    names = [repr(one) for one in supported]
+    shown = " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])}, and {names[-1]}"
 
     def check(value: Any, name: str) -> None:
         string(value, name)
@@ -96,17 +132,26 @@ def among(*supported: str) -> Check:
     return check
 
 
-def array_of_objects(value: Any, name: str) -> None:
-    """Check that it is an array of objects."""
-    if type(value) is not list:
-        raise errors.wrong_type(name, "an array of objects", value)
-    for place, item in enumerate(value):
-        object_(item, f"{name}[{place}]")
+def array_of(check: Check, kinds: str) -> Check:
+    """Return what checks that it is an array, and each of its elements; ``kinds`` names them, as in ``strings``."""
+
+    def check_each(value: Any, name: str) -> None:
+        if type(value) is not list:
+            raise errors.wrong_type(name, f"an array of {kinds}", value)
+        for place, item in enumerate(value):
+            check(item, f"{name}[{place}]")
+
+    return check_each
 
 
-def _any_integer(value: Any, name: str) -> None:
-    if type(value) is not int:
-        raise errors.wrong_type(name, "an integer", value)
+array_of_objects = array_of(object_, "objects")
+"""Check that it is an array of objects."""
+
+
+def _logit_bias(value: Any, name: str) -> None:
+    object_(value, name)
+    for token, bias in value.items():
+        _BIAS(bias, f"{name}.{token}")
 
 
 def _stop(value: Any, name: str) -> None:
@@ -133,6 +178,8 @@ def metadata(value: Any, name: str) -> None:
                 raise errors.string_too_long(f"{name}.{key}", most, len(text))
 
 
+_BIAS = decimal(-100, 100)
+
 COMPLETING: Mapping[str, Check] = {
     "stream": boolean,
     "stream_options": object_,
@@ -143,8 +190,8 @@ COMPLETING: Mapping[str, Check] = {
     "top_p": decimal(0, 1),
     "presence_penalty": decimal(-2, 2),
     "frequency_penalty": decimal(-2, 2),
-    "logit_bias": object_,
-    "seed": _any_integer,
+    "logit_bias": _logit_bias,
+    "seed": integer(-_LARGE, _LARGE),
     "stop": _stop,
     "user": string,
     # vLLM's; load generators send them

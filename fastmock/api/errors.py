@@ -159,6 +159,36 @@ def only_with(param: str, other: str) -> ApiError:
     return ApiError(400, f"Invalid value for '{param}': '{param}' is only allowed when '{other}' are specified.", param)
 
 
+def no_call_id(index: int) -> ApiError:
+    """400: the result of a tool does not say of which call; ``index`` is the message's."""
+    message = "Missing parameter 'tool_call_id': messages with role 'tool' must have a 'tool_call_id'."
+    return ApiError(400, message, f"messages.[{index}].tool_call_id")
+
+
+def no_calls_before(index: int) -> ApiError:
+    """400: the result of a tool follows no calls; ``index`` is the message's."""
+    return ApiError(
+        400,
+        "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.",
+        f"messages.[{index}].role",
+    )
+
+
+def no_such_call(index: int, id_: str) -> ApiError:
+    """400: the result of a tool is that of none of the calls before it; ``index`` is the message's."""
+    message = f"Invalid parameter: 'tool_call_id' of '{id_}' not found in 'tool_calls' of previous message."
+    return ApiError(400, message, f"messages.[{index}].tool_call_id")
+
+
+def calls_without_results(param: str, ids: Iterable[str]) -> ApiError:
+    """400: calls have no results; ``param`` is the role that comes in their place, or all messages at their end."""
+    message = (
+        "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. "
+        f"The following tool_call_ids did not have response messages: {', '.join(ids)}"
+    )
+    return ApiError(400, message, param)
+
+
 def bad_schema(what: str, param: str, code: str | None, path: Iterable[str | int], why: str) -> ApiError:
     """400: a JSON Schema that nothing fits; ``what`` names its holder, ``path`` leads to the fault inside it."""
     message = f"Invalid schema for {what}: In context={tuple(path)!r}, {why}."
