@@ -157,7 +157,7 @@ def test_no_credential_is_kept(journaled):
     }
     post(chat("x"), headers=headers | {"api-key": secret, "x-auth-token": secret, "openai-api-key": secret})
     post(chat("x"), headers={"authorization": f"Bearer {secret}:"})
-    _, found = control("GET", "requests", explain=True)
+    _, found = control("GET", "requests", explain="true")
     assert secret not in str(found)
     assert {found["requests"][1]["headers"][name] for name in headers} == {"[redacted]"}
 

@@ -64,9 +64,9 @@ def test_a_bucket_is_refilled_all_the_time():
         20 * SECOND,
     ]
     assert passes(rate(60, burst=SECOND), [start, start, start + SECOND, start + SECOND]) == [0, SECOND, 0, SECOND]
-    every_ms = range(start, start + 10 * MINUTE, 1000)
+    every_ms = range(start, start + 2 * MINUTE, 1000)
     passed = [wait for wait in passes(rate(500), every_ms) if wait == 0]
-    assert len(passed) == 500 + 5000 - 1  # the bucket, and what it is refilled with
+    assert len(passed) == 500 + 1000 - 1  # the bucket, and what it is refilled with
 
 
 @unit
@@ -290,7 +290,7 @@ def test_the_lock_excludes_processes_and_threads():
     lock, numbers = SharedLock(), shared_numbers(1)
 
     def work():
-        for _ in range(3000):
+        for _ in range(1500):
             with lock:
                 seen = numbers[0]
                 time.sleep(0)
@@ -309,7 +309,7 @@ def test_the_lock_excludes_processes_and_threads():
         os._exit(0)
     run()
     os.waitpid(child, 0)
-    assert numbers[0] == 12_000
+    assert numbers[0] == 6000
 
 
 # What follows needs sockets.
