@@ -27,10 +27,13 @@ _MOST_KNOWN = 4096
 _HISTOGRAM = TIMES_WIDTH // 3
 _DURATION, _FIRST, _GAP = (part * _HISTOGRAM for part in range(3))  # where the histograms are, among the times
 _BOUNDS = [f"{bound / 1e9:g}" for bound in BOUNDS]
+_QUICK = BOUNDS[0]
 _EVERY = 4  # of the bounds of lateness one in so many is shown, so that each is twice the one before
 
 _Key = tuple[str, str, str, int]
 """An endpoint, a model, a rule and a status."""
+_Places = tuple[int, int, int, int, int]
+"""Where requests are counted, their tokens in and out, the sum of their durations, and the quickest of them."""
 
 
 class Metrics(Collector):
@@ -42,7 +45,7 @@ class Metrics(Collector):
         self._vllm = app.config.settings.metrics.vllm
         self._meters = Meters(app.share)
         self._numbers = app.share.numbers
-        self._places: dict[_Key, tuple[int, int]] = {}
+        self._places: dict[_Key, _Places] = {}
         self._models: set[str] = set()
         # What is beyond all bounds is counted here.
         self._last = self._place((_REQUEST, *[OTHER] * 4)), self._time((OTHER, OTHER))
@@ -62,25 +65,27 @@ class Metrics(Collector):
         faulty = self._app.faults.any
 
         def counted(request: Request) -> Answer:
-            # What most answers go through is written out: calls, and looks at what is the same each time, would take
-            # twice as long. Each addition is atomic, as no function is called inside of it.
+            # What most answers go through is written out, and where things are counted is known beforehand: calls and
+            # sums would take twice as long. Each addition is atomic, as no function is called inside of it.
             begin = clock()
             answer = handler(request)
             ask = answer.ask
             if ask is None:
-                asked, prompt, said = endpoint_of(request.path), answer.prompt_tokens, 0
+                key = endpoint_of(request.path), answer.model, answer.rule, answer.head.status
+                place, prompt_place, _, times, bucket = places.get(key) or self._find(key)
+                numbers[prompt_place] += answer.prompt_tokens
             else:
-                asked, prompt, said = ask.endpoint, ask.prompt_tokens, ask.completion_tokens
-            key = asked, answer.model if ask is None else ask.model, answer.rule, answer.head.status
-            counts, times = places.get(key) or self._find(key)
-            numbers[counts] += 1
-            numbers[counts + 1] += prompt
-            numbers[counts + 2] += said
+                key = ask.endpoint, ask.model, answer.rule, answer.head.status
+                place, prompt_place, said_place, times, bucket = places.get(key) or self._find(key)
+                numbers[prompt_place] += ask.prompt_tokens
+                numbers[said_place] += ask.completion_tokens
+            numbers[place] += 1
             if ask is None or faulty:
                 self._note(answer)
             if type(answer) is Reply and answer.dues is None:
                 spent = clock() - begin
-                bucket = times + 1 + bisect_left(BOUNDS, spent)
+                if spent > _QUICK:
+                    bucket += bisect_left(BOUNDS, spent)
                 numbers[times] += spent
                 numbers[bucket] += 1
                 if ask is not None and ask.stream:
@@ -94,7 +99,7 @@ class Metrics(Collector):
 
         return counted
 
-    def _find(self, key: _Key) -> tuple[int, int]:
+    def _find(self, key: _Key) -> _Places:
         """Return where requests of a kind are counted, and their times."""
         endpoint, model, rule, status = key
         model, rule = _plain(model), _plain(rule)
@@ -104,7 +109,8 @@ class Metrics(Collector):
                 model = OTHER
         code = str(status)
         place = self._place((_REQUEST, endpoint, model, rule, code), (_REQUEST, endpoint, model, OTHER, code))
-        found = place or self._last[0], self._time((endpoint, model)) or self._last[1]
+        place, times = place or self._last[0], self._time((endpoint, model)) or self._last[1]
+        found = place, place + 1, place + 2, times, times + 1
         if len(self._places) >= _MOST_KNOWN:
             self._places.clear()
         self._places[key] = found
