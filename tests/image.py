@@ -76,7 +76,11 @@ def build(buildah: Buildah, directory: Path) -> dict[str, Any]:
     say("building")
     # This machine's pip fetches what the build needs, so that its settings need not be known in there.
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    needed = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
+    extras = re.search(r"'\.\[([\w,]+)\]'", (ROOT / "Dockerfile").read_text())
+    assert extras
+    of_extras = (one for name in extras[1].split(",") for one in project["project"]["optional-dependencies"][name])
+    needed = [*project["build-system"]["requires"], *project["project"]["dependencies"], *of_extras]
+    needed.append("async-timeout")  # which redis needs with Debian's Python, older than this one may be
     chosen = ("--quiet", "--only-binary=:all:", "--python-version=3.11", "--dest", directory / "wheels")
     run(sys.executable, "-m", "pip", "download", *chosen, *needed)
     settings = directory / "pip.conf"
