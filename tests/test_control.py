@@ -275,6 +275,22 @@ def test_with_a_token_who_has_it_may():
 
 
 @unit
+def test_a_token_names_no_session():
+    app = controlled({"admin": {"token": "a:b"}})
+    headers = {"authorization": "Bearer a:b"}
+    request = Request("POST", "/fastmock/reset", headers, b"")
+    reply = app.handle(request)
+    for _ in reply.dues or ():
+        pass
+    assert "config" in orjson.loads(reply.body)["reset"]  # which a session could not
+    request = Request("POST", "/fastmock/reset", headers | {"x-fastmock-session": "s"}, b"")
+    reply = app.handle(request)
+    for _ in reply.dues or ():
+        pass
+    assert "config" not in orjson.loads(reply.body)["reset"]
+
+
+@unit
 def test_secrets_are_not_shown():
     config = {
         "admin": {"token": "tok-secret"},

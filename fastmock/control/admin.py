@@ -23,7 +23,7 @@ from fastmock.control.journal import Filter, Journal
 from fastmock.control.page import page
 from fastmock.control.shown import settings_shown, without_secrets
 from fastmock.control.verify import Verification, expectation
-from fastmock.credentials import key_in, session_of
+from fastmock.credentials import LONGEST_SESSION, SESSION_HEADER, key_in, session_of
 from fastmock.wire import Reply, Request
 
 PREFIX = "/fastmock/"
@@ -150,6 +150,12 @@ class Control:
         if not _is_local(host, any_address=True) or (origin is not None and origin.partition("://")[2] != host):
             raise ApiError(403, "The control API answers no page of another site.", None, "not_local")
 
+    def _session(self, request: Request) -> str:
+        """Return whose rules and requests are meant; the token says nothing of it."""
+        if self._settings.token is not None:
+            return (request.headers.get(SESSION_HEADER) or "").strip()[:LONGEST_SESSION]
+        return session_of(request.headers)
+
     def _reply(self, body: Any, status: int = 200) -> Reply:
         reply = Reply(self._heads.get(status), f"req_{unique()}", orjson.dumps(body))
         reply.control = True
@@ -195,7 +201,7 @@ class Control:
 
     def _requests(self, request: Request) -> Reply:
         """List requests, the newest first."""
-        wanted = Filter(request.query, session_of(request.headers))
+        wanted = Filter(request.query, self._session(request))
         numbers = [number for number in self._journal.tape.numbers() if number >= wanted.since]
         found: list[dict[str, Any]] = []
         for record in self._journal.records(numbers[::-1]):
@@ -210,7 +216,7 @@ class Control:
         return self._reply({"requests": found, "journal": {"enabled": enabled, **self._journal.state()}})
 
     def _clear(self, request: Request) -> Reply:
-        self._journal.clear(session_of(request.headers))
+        self._journal.clear(self._session(request))
         return self._reply({"journal": self._journal.state()})
 
     def _verify(self, request: Request) -> Reply:
@@ -218,7 +224,7 @@ class Control:
         wanted = expectation(_json(request))
         if not self._app.config.settings.journal.enabled:
             raise ApiError(409, "The journal is off: set 'journal.enabled', or PUT it to /fastmock/config.")
-        verification = Verification(self._journal, wanted, session_of(request.headers))
+        verification = Verification(self._journal, wanted, self._session(request))
         until = time.monotonic() + wanted.wait_ms / 1000
 
         def look() -> tuple[int, Any] | None:
@@ -232,30 +238,30 @@ class Control:
     # Rules.
 
     def _rules(self, request: Request) -> Reply:
-        session = session_of(request.headers)
+        session = self._session(request)
         rules = [rule for rule in self._app.config.added if not session or rule.session in ("", session)]
         return self._reply({"rules": [_shown(rule) for rule in rules]})
 
     def _rule(self, request: Request) -> Reply:
-        found = found_in(self._app.config.added, _id(request), session_of(request.headers))
+        found = found_in(self._app.config.added, _id(request), self._session(request))
         if found is None:
             raise ApiError(404, f"No rule has the id {_id(request)!r}.", "id", "not_found")
         return self._reply(_shown(found))
 
     def _add_rules(self, request: Request) -> Reply:
-        return self._changed("adding", _several(_json(request)), session_of(request.headers))
+        return self._changed("adding", _several(_json(request)), self._session(request))
 
     def _replace_rules(self, request: Request) -> Reply:
-        return self._changed("replacing", _several(_json(request)), session_of(request.headers))
+        return self._changed("replacing", _several(_json(request)), self._session(request))
 
     def _put_rule(self, request: Request) -> Reply:
-        return self._changed("putting", _id(request), _json(request), session_of(request.headers))
+        return self._changed("putting", _id(request), _json(request), self._session(request))
 
     def _remove_rules(self, request: Request) -> Reply:
-        return self._changed("removing", None, session_of(request.headers))
+        return self._changed("removing", None, self._session(request))
 
     def _remove_rule(self, request: Request) -> Reply:
-        return self._changed("removing", _id(request), session_of(request.headers))
+        return self._changed("removing", _id(request), self._session(request))
 
     # Everything else.
 
@@ -272,7 +278,7 @@ class Control:
         if wrong:
             known = ", ".join(_RESETS)
             raise ApiError(400, f"Invalid '{wrong[0]}': what can be reset is {known}, each true or false.", wrong[0])
-        session = session_of(request.headers)
+        session = self._session(request)
         resets = [name for name in _RESETS if not (session and name == "config")]
         wanted = [name for name in resets if given.get(name, not given)]
 
@@ -295,7 +301,7 @@ class Control:
     def _events(self, request: Request) -> Answer:
         if request.method == "HEAD":
             return self._reply({})
-        return Events(self._server, self._journal).stream(session_of(request.headers))
+        return Events(self._server, self._journal).stream(self._session(request))
 
 
 def _shown(rule: Added) -> Any:
