@@ -329,3 +329,13 @@ def test_what_the_runtime_that_serves_cannot_do_is_refused():
 def test_an_error_is_told_once():
     _, problems = load({"faults": [{"kind": "status", "status": 500, "times": 0}]}, {}, {})
     assert len(problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [("", "in 1s."), ("; retry_after=7", "in 7s."), ("; retry_after=7; retry_after_ms=20.5", "in 21ms.")],
+)
+def test_a_limit_that_is_made_up_says_when_to_come_again(call, more, said):
+    post = call({"server": {"control_headers": True}})
+    reply = post(PATH, HELLO, headers=KEY | {"x-fastmock-fault": f"status; status=429{more}"})
+    assert f"try again {said}" in orjson.loads(reply.body)["error"]["message"]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import translate
 from hashlib import blake2b
+from math import ceil
 from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from fastmock.api import anthropic, errors
 from fastmock.api.auth import key_of
 from fastmock.api.findings import Findings, check_regexes
+from fastmock.api.limits import duration
 from fastmock.config.faults import ErrorType, Fault, Status, Strikes
 from fastmock.config.load import Config, SettingPath, describe
 from fastmock.config.model import Server
@@ -22,7 +24,7 @@ from fastmock.faults.draw import drawer
 from fastmock.faults.registry import ACTS
 from fastmock.faults.when import Chooser, Count, Known, Tally, of_session
 from fastmock.rules.index import Index
-from fastmock.wire import Ask, Reply, Request, Stream
+from fastmock.wire import Ask, Headers, Reply, Request, Stream
 
 Answer = Reply | Stream
 SayError = Callable[[errors.ApiError, str], bytes]
@@ -242,9 +244,19 @@ class _Teller:
             made = anthropic.of_status(error.status)
         else:
             made = errors.of_status(error.status, self._ask.model or "default")
+        if error.message is None and (wait := _wait(error.headers)) is not None:
+            made = made.but(message=made.message.replace("again in 1s", f"again in {duration(wait)}"))
         words = {"message": error.message, "kind": error.type, "code": error.code}
         given = {name: word for name, word in words.items() if word is not None}
         return made.but(**given, as_is=error.status is not None or bool(given))
+
+
+def _wait(headers: Headers) -> int | None:
+    """Return after how many milliseconds some headers say to come again; None where they say nothing."""
+    given = dict(headers)
+    if (exact := given.get("retry-after-ms")) is not None:
+        return ceil(float(exact))
+    return int(given["retry-after"]) * 1000 if "retry-after" in given else None
 
 
 def _compile(settings: Strikes) -> _Compiled:
