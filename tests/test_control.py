@@ -667,6 +667,32 @@ def test_a_stop_is_obeyed_though_changes_are_asked_for(serve, runtime):
 
 
 @integration
+def test_a_dead_worker_and_changes_do_not_keep_each_other_waiting(serve):
+    server = serve({}, "--workers", "2")
+    with httpx.Client(base_url=f"{server.url}/fastmock/", timeout=20) as client:
+        client.get("rules").raise_for_status()  # from now on this connection is one worker's
+        mine = worker_of(client, server)
+        # So that the parent finds both signals at once.
+        os.kill(server.process.pid, signal.SIGSTOP)
+        [other] = [pid for pid in server.workers() if pid != mine]
+        os.kill(other, signal.SIGKILL)
+        threading.Timer(0.5, os.kill, (server.process.pid, signal.SIGCONT)).start()
+        assert client.put("rules/x", json=rule("x", "one")).status_code == 200
+    assert wait_until(lambda: len(server.workers()) == 2 and other not in server.workers(), 5)
+
+
+def worker_of(client, server):
+    """Return the process that has the other end of a client's only connection."""
+    import psutil
+
+    own = {c.laddr.port for c in psutil.Process().net_connections() if c.raddr and c.raddr.port == server.port}
+    for pid in server.workers():
+        if any(c.raddr and c.raddr.port in own for c in psutil.Process(pid).net_connections()):
+            return pid
+    raise AssertionError("nobody has it")
+
+
+@integration
 def test_a_worker_that_stands_still_holds_nothing_up_for_ever(serve):
     server = serve({}, "--runtime", "granian", "--workers", "2", "--shutdown-timeout", "1")
     rules = [rule(f"question {number}", "x" * 1000) for number in range(1500)]

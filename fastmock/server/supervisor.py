@@ -158,7 +158,7 @@ class Supervisor:
             announce()
         while True:
             waits = [worker.due - time.monotonic() for worker in self._workers if worker.due is not None]
-            info = signal.sigtimedwait(_STOP, 0)  # before all others, which may come without end
+            info = signal.sigtimedwait(_URGENT, 0)  # before all others, which may come without end
             if info is None:
                 info = signal.sigtimedwait(_WATCHED, max(0.0, min(waits))) if waits else signal.sigwaitinfo(_WATCHED)
             if info is not None and info.si_signo in _STOP:
