@@ -58,10 +58,13 @@ class ApiError(Exception):
         other.__dict__.update(self.__dict__, **changes)
         return other
 
-    def body(self) -> bytes:
+    def envelope(self) -> dict[str, dict[str, Any]]:
         """Return the envelope; all four keys are always there."""
-        inner = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
-        return orjson.dumps({"error": inner})
+        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+
+    def body(self) -> bytes:
+        """Return it as JSON."""
+        return orjson.dumps(self.envelope())
 
 
 def in_stream(error: ApiError, request_id: str) -> bytes:

@@ -274,9 +274,12 @@ def _written(error: Mapping[str, Any]) -> SettingPath:
     return (*loc[:2], *loc[3:]) if loc[0] == "faults" else loc
 
 
-def describe(error: Mapping[str, Any]) -> str:
-    """Say one of pydantic's errors in our words, with the nearest right name."""
-    kind, loc, value = error["type"], error["loc"], error.get("input")
+def describe(error: Mapping[str, Any], above: SettingPath = ()) -> str:
+    """Say one of pydantic's errors in our words, with the nearest right name.
+
+    ``above`` is where what was validated would stand among the settings.
+    """
+    kind, loc, value = error["type"], (*above, *error["loc"]), error.get("input")
     if kind == "union_tag_not_found":
         return "is required"
     if kind == "union_tag_invalid":

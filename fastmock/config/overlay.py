@@ -188,8 +188,7 @@ def _pattern(
     except ValidationError as error:
         above = ("responses", section, "patterns", 0)
         for detail in error.errors():
-            message = describe({**detail, "loc": (*above, *detail["loc"])})
-            problems.append(Problem("", dotted((at, *detail["loc"])), message))
+            problems.append(Problem("", dotted((at, *detail["loc"])), describe(detail, above)))
         return None
 
 

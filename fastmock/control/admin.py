@@ -31,14 +31,7 @@ PREFIX = "/fastmock/"
 _LOOK = 0.005  # seconds between looks at whether what is waited for is there
 _RESETS = ("rules", "config", "journal", "counters")
 
-_STOPPING = {
-    "error": {
-        "message": "The server is told to stop; whether the change was made is not known.",
-        "type": "invalid_request_error",
-        "param": None,
-        "code": "not_changed",
-    }
-}
+_STOPPING = ApiError(503, "The server is told to stop; whether the change was made is not known.", None, "not_changed")
 
 _LOG = logging.getLogger("fastmock")
 
@@ -187,7 +180,7 @@ class Control:
         def look() -> tuple[int, Any] | None:
             result = change.result()
             if result is None:
-                return (503, _STOPPING) if self._server.stopping else None
+                return (_STOPPING.status, _STOPPING.envelope()) if self._server.stopping else None
             status, body = result
             if status == 200:
                 made = {(rule.session, rule.id): rule for rule in self._server.current().config.added}

@@ -63,8 +63,7 @@ def expectation(given: Any) -> Expectation:
 
 def _described(detail: Any) -> str:
     if detail["loc"][:1] == ("match",):
-        above = ("responses", "chat_completions", "patterns", 0)
-        return describe({**detail, "loc": (*above, *detail["loc"])})
+        return describe(detail, ("responses", "chat_completions", "patterns", 0))
     known = ", ".join(Expectation.model_fields)
     return f"unknown name; known here: {known}" if detail["type"] == "extra_forbidden" else describe(detail)
 
@@ -107,7 +106,7 @@ class Verification:
         if found < least:
             return False
         # What is not known could only be more.
-        return most is None or (found <= most and not self.unknown)
+        return most is None or (found <= most and not tape.lost and not self.cut)
 
     @property
     def count(self) -> int:
@@ -115,13 +114,13 @@ class Verification:
         return sum(1 for holds in self._seen.values() if holds)
 
     @property
-    def unknown(self) -> int:
-        """Of how many it is not known: they have given way, or their bodies were cut."""
-        return self._journal.tape.lost + sum(1 for holds in self._seen.values() if holds is None)
+    def cut(self) -> int:
+        """Of how many it is not known, for what would tell was cut."""
+        return sum(1 for holds in self._seen.values() if holds is None)
 
     def told(self, app: App, verified: bool) -> dict[str, Any]:
         """Return what is answered."""
-        lost, cut = self._journal.tape.lost, sum(1 for holds in self._seen.values() if holds is None)
+        lost, cut = self._journal.tape.lost, self.cut
         said: dict[str, Any] = {"verified": verified, "count": self.count, "lost": lost, "body_cut": cut}
         if verified:
             return said

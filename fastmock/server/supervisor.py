@@ -19,11 +19,12 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any, cast
 
+from fastmock.api.errors import ApiError
 from fastmock.app import App
 from fastmock.config.load import Config
 from fastmock.config.model import Settings
@@ -300,7 +301,6 @@ class Supervisor:
         except NotPreparedError as error:
             _LOG.error("not reloaded: %s; the old configuration stays in force", error)
             return
-        self._numbers[SINCE] = time.monotonic_ns()
         for warning in warnings:
             _LOG.warning("%s", warning)
         _LOG.info("reloaded: the new configuration is in force on every worker (patterns: %d)", self._app.rules)
@@ -319,7 +319,7 @@ class Supervisor:
         if fault := self._prepare(app.config):
             raise NotPreparedError(fault)
         old, new = self._app.config.settings, app.config.settings
-        if old.faults != new.faults:  # of which some strike for a time
+        if again is None or old.faults != new.faults:  # of which some strike for a time
             self._numbers[SINCE] = time.monotonic_ns()
         self._app, self._overlay, self._settled = app, overlay, False
         self._numbers[GENERATION] = self._attempt
@@ -350,7 +350,7 @@ class Supervisor:
             with suppress(EOFError, OSError):
                 while worker.changes and worker.changes.poll():
                     number, *_ = worker.changes.recv()
-                    worker.changes.send((number, (503, _error("The server is told to stop.", "not_changed"))))
+                    worker.changes.send((number, _refusal(503, "The server is told to stop.", "not_changed")))
 
     def _change(self, how: str, arguments: tuple[Any, ...]) -> tuple[int, dict[str, Any]]:
         """Make one change; return the status and the body of its answer."""
@@ -359,11 +359,11 @@ class Supervisor:
             overlay: Overlay = getattr(before, how)(*arguments)
             warnings = self._put_in_force(overlay, self._app.config)
         except NotThereError:
-            return 404, _error(f"No rule has the id {arguments[0]!r}.", "not_found")
+            return _refusal(404, f"No rule has the id {arguments[0]!r}.", "not_found")
         except ConfigError as error:
-            return 400, _error("; ".join(map(str, error.problems)), "invalid_configuration", error.problems)
+            return _refusal(400, "; ".join(map(str, error.problems)), "invalid_configuration", error.problems)
         except NotPreparedError as error:
-            return 503, _error(f"Nothing was changed: {error}.", "not_changed")
+            return _refusal(503, f"Nothing was changed: {error}.", "not_changed")
         changed = [rule.named for rule in overlay.rules if rule not in before.rules]
         return 200, {"generation": self._attempt, "rules": changed, "warnings": warnings}
 
@@ -429,12 +429,12 @@ class Supervisor:
                 os.waitpid(-1, 0)
 
 
-def _error(message: str, code: str, problems: Sequence[Problem] = ()) -> dict[str, Any]:
-    """Return the body of an answer to a change that was not made."""
-    error: dict[str, Any] = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+def _refusal(status: int, message: str, code: str, problems: Sequence[Problem] = ()) -> tuple[int, dict[str, Any]]:
+    """Return the status and the body of the answer to a change that was not made."""
+    body = ApiError(status, message, None, code).envelope()
     if problems:
-        error["problems"] = [{"path": one.path, "message": one.message, "where": one.where} for one in problems]
-    return {"error": error}
+        body["error"]["problems"] = [asdict(problem) for problem in problems]
+    return status, body
 
 
 def _fixed_at_start(old: Settings, new: Settings) -> list[str]:
