@@ -85,12 +85,16 @@ def endpoint_of(path: str) -> str:
     return "models" if path.startswith("/models/") else _ENDPOINTS.get(path, OTHER)
 
 
-def build(config: Config, manager: ResponseManager | None = None) -> "App":
+def build(
+    config: Config, manager: ResponseManager | None = None, previous: "App | None" = None, warns: bool = True
+) -> "App":
     """Compile a configuration: every file read, every template cut, every pattern in its index.
 
     Args:
         config: what to compile.
         manager: says the answers, instead of the one that the configuration names.
+        previous: an App whose configuration this one is a change of; what both have is taken over from it.
+        warns: whether to look for rules that can never win; False saves the time where the warnings were given before.
 
     Raises:
         ConfigError: with everything that is wrong.
@@ -106,8 +110,9 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
     policies = Policies(limits, faults, settings.overload, gate)
     common = made, fingerprint, traffic, policies, findings
     vocabularies = _vocabularies(config, findings)
-    chats = Rulebook(config, "chat_completions", chat.ChatShape(), *common)
-    texts = Rulebook(config, "completions", completions.CompletionShape(), *common)
+    before = (None, None) if previous is None else previous.rulebooks
+    chats = Rulebook(config, "chat_completions", chat.ChatShape(), *common, before[0])
+    texts = Rulebook(config, "completions", completions.CompletionShape(), *common, before[1])
     embeddings = Embeddings(config, made, traffic, vocabularies, findings)
     moderations = Moderations(config, made, traffic, vocabularies, findings)
     named = settings.responses.manager
@@ -173,7 +178,7 @@ def build(config: Config, manager: ResponseManager | None = None) -> "App":
                 kind = path.split("/")[1]
                 methods[method] = policies.around(endpoint, kind if kind in _KINDS else OTHER)
     for rules in (chats, texts, moderations):
-        if len(rules.rules) <= _MOST_COMPARED:
+        if warns and len(rules.rules) <= _MOST_COMPARED:
             findings.warnings.extend(rules.never_win())
     reads: Reads = {
         "chat_completions": (made_chat.parse, chats),
@@ -250,16 +255,20 @@ def compile_layers(
     manager: ResponseManager | None = None,
     overlay: Overlay | None = None,
     runtime: str = "",
-    again: Config | None = None,
+    previous: "App | None" = None,
+    warns: bool = True,
 ) -> "App":
     """Load the layers and compile them; see ``config.load.load`` and ``build``.
+
+    Where ``previous`` is given its configuration is not read again: only ``overlay`` differs.
 
     Raises:
         ConfigError: with everything that is wrong in either.
     """
+    again = None if previous is None else previous.config
     config, problems = load(file, environ, flags, overlay=overlay, runtime=runtime, again=again)
     try:
-        app = build(config, manager)
+        app = build(config, manager, previous, warns)
     except ConfigError as error:
         problems += error.problems
     if problems:

@@ -4,6 +4,7 @@ Chat and legacy completions have the same outer form and differ in their choices
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
@@ -148,7 +149,6 @@ class Script:
         self._counts = not whole.names.isdisjoint(_COUNTED)
         self._says_count = not choices.names.isdisjoint(_COUNTED)
         self.only_made = self.makes and choices.names <= {"output", "finish_reason"}
-        self._reel_of_all: _Reel | None = None
         self._fixed_tokens: dict[Vocabulary, int] = {}
         answers = [shape.answer(choice) for choice in orjson.loads(choices.render(_NOBODY))]
         self.text_only = not any(answer.calls or answer.refusal is not None for answer in answers)
@@ -160,12 +160,28 @@ class Script:
             _but_ids(one) for one in others
         ]
         self._ids = self._same_tokens and not choices.constant
-        if self._same_tokens:
-            self._reel_of_all = _Reel(self._rendered(_NOBODY), shape, per_chunk)
         self.fixed = answers[0] if self._same_tokens and len(answers) == 1 else None
         self._made: dict[tuple[str, str], _Reel] = {}
         self.retold: dict[object, Rendering] = {}
         self._for_n: dict[int, Script] = {}
+        if self._same_tokens:
+            self._reel_of_all  # noqa: B018 - made now, rather than while a request waits
+
+    @cached_property
+    def _reel_of_all(self) -> "_Reel | None":
+        """The chunks of what never changes."""
+        return _Reel(self._rendered(_NOBODY), self._shape, self._per_chunk) if self._same_tokens else None
+
+    def for_chunks_of(self, per_chunk: int) -> "Script":
+        """Return this script for another App, whose streams send so many words at once; nothing is compiled anew."""
+        self.retold.clear()  # it belongs to the dialects of the App that gives way
+        if per_chunk == self._per_chunk:
+            return self
+        other = copy(self)
+        other._per_chunk = per_chunk
+        other.__dict__.pop("_reel_of_all", None)
+        other._made, other.retold, other._for_n = {}, {}, {}
+        return other
 
     def instead(self, ask: Ask, answers: Sequence[Answer]) -> "Script":
         """Return the script that says ``answers``, which were made for ``ask``, instead."""

@@ -79,7 +79,10 @@ class Traffic:
         for place, entry in enumerate(settings.per_model):
             latencies.append((("per_model", place, "latency"), entry.latency))
             outputs.append((("per_model", place, "output"), entry.output))
-        for at, source in _sources(config):
+        self._sources = list(_sources(config))
+        for at, source in self._sources:
+            if source.latency is None and source.output is None:
+                continue
             latencies.append(((*at, "latency"), source.latency))
             outputs.append(((*at, "output"), source.output))
         for path, section in (*latencies, *outputs):
@@ -131,7 +134,7 @@ class Traffic:
     def takes_time(self) -> bool:
         """Return whether any answer takes time; ask when nothing was found wrong."""
         entries = (None, *self._settings.per_model)
-        sources = (None, *(source for _, source in _sources(self._config) if source.latency))
+        sources = (None, *(source for _, source in self._sources if source.latency))
         return self._headers or any(self._laid(source, entry).timing for entry in entries for source in sources)
 
     def _check(self, path: SettingPath, section: Latency | Output | None, error: _Tell) -> None:

@@ -54,10 +54,13 @@ class Index:
         self._by_message: list[Callable[[str], int]] = []
         self._by_rest: list[tuple[str, Callable[[Any], int]]] = []
         self._known: dict[tuple[str, str], int] = {}
+        by_kind: dict[str, dict[int, Any]] = {name: {} for name in MATCHERS}
+        for number, rule in enumerate(matches):
+            for name in rule.model_fields_set:
+                if name in by_kind and (wanted := getattr(rule, name)) is not None:
+                    by_kind[name][number] = wanted
         for name, kind in MATCHERS.items():
-            conditions = {
-                number: wanted for number, rule in enumerate(matches) if (wanted := getattr(rule, name)) is not None
-            }
+            conditions = by_kind[name]
             if name == "content_regex":
                 conditions = self._set_apart(conditions)
             if conditions:

@@ -10,6 +10,7 @@ To add a kind: a field in ``config.model.Match``, a class here, and its line in 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import translate
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -31,6 +32,12 @@ def within(match: Match, path: Path) -> Iterator[tuple[Match, Path]]:
             yield from within(one, (*path, name, place))
     if match.not_ is not None:
         yield from within(match.not_, (*path, "not"))
+
+
+@lru_cache(16_384)
+def glob_matcher(glob: str) -> Callable[[str], object]:
+    """Return the function that matches a text against a glob; kept, since a change compiles all rules again."""
+    return re.compile(translate(glob)).match
 
 
 class Matcher(Protocol):
@@ -67,7 +74,7 @@ class Glob:
 
     def __init__(self, conditions: Conditions, rules: int) -> None:
         self._free = free_of(conditions, rules)
-        self._globs = [(1 << number, re.compile(translate(glob)).match) for number, glob in conditions.items()]
+        self._globs = [(1 << number, glob_matcher(glob)) for number, glob in conditions.items()]
 
     def find(self, text: str) -> int:
         """See Matcher."""
@@ -144,7 +151,7 @@ class Named:
         self._globs = []
         for number, wanted in conditions.items():
             if isinstance(wanted, str):
-                self._globs.append((1 << number, re.compile(translate(wanted)).match))
+                self._globs.append((1 << number, glob_matcher(wanted)))
             elif wanted:
                 self._some |= 1 << number
             else:
@@ -165,7 +172,7 @@ class Entries:
     def __init__(self, conditions: Conditions, rules: int) -> None:
         self._free = free_of(conditions, rules)
         self._wanted = [
-            (1 << number, [(name, re.compile(translate(glob)).match) for name, glob in wanted.items()])
+            (1 << number, [(name, glob_matcher(glob)) for name, glob in wanted.items()])
             for number, wanted in conditions.items()
         ]
 

@@ -6,10 +6,12 @@ possessive quantifiers) is left to ``re``.
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import re2
 
 _MAX_MEMORY = 256 << 20  # bytes; RE2's own default of 8 MiB is too little for a thousand patterns
+_MOST_KEPT = 16_384  # patterns; more than there can be rules
 _TOKEN = re.compile(r"\\(.)|(\[\^?\]?)|(\])|(\$)", re.S)
 _MULTILINE = re.compile(r"\(\?[a-zA-Z]*m")
 
@@ -46,6 +48,7 @@ def to_re2(pattern: str) -> str:
     return _TOKEN.sub(translate, pattern)
 
 
+@lru_cache(_MOST_KEPT)
 def readable(pattern: str) -> tuple[str | None, re.Pattern[str] | None]:
     """Return (RE2's form, None), or (None, the compiled pattern) where only Python's ``re`` can read it.
 
