@@ -1,6 +1,15 @@
 """``python -m fastmock`` is the ``fastmock`` command."""
 
-from fastmock.cli import run
+from fastmock.server import signals
+
+
+def run() -> None:
+    """Run the ``fastmock`` command."""
+    signals.defer()  # before the imports, which take half a second
+    from fastmock import cli
+
+    cli.run()
+
 
 if __name__ == "__main__":
     run()

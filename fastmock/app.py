@@ -7,6 +7,7 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +23,7 @@ from fastmock.api.embeddings import Embeddings
 from fastmock.api.faults import Faults
 from fastmock.api.findings import Findings
 from fastmock.api.limits import RateLimits
-from fastmock.api.managed import ManagedCompletions, ManagedEmbeddings, compiled
+from fastmock.api.managed import Generate, ManagedCompletions, ManagedEmbeddings, compiled
 from fastmock.api.messages import Messages
 from fastmock.api.models import Models
 from fastmock.api.moderations import Moderations
@@ -33,7 +34,7 @@ from fastmock.api.rulebook import Rulebook
 from fastmock.api.stored import StoredCompletions
 from fastmock.api.stored_responses import StoredResponses
 from fastmock.api.traffic import Traffic
-from fastmock.config.load import Config, SettingPath, load
+from fastmock.config.load import Config, SettingPath, load, relaid
 from fastmock.config.overlay import Overlay
 from fastmock.config.problems import ConfigError, did_you_mean
 from fastmock.content import tokens
@@ -45,7 +46,7 @@ from fastmock.state.buckets import Buckets
 from fastmock.state.gate import Gate
 from fastmock.state.ring import Ring
 from fastmock.state.store import Store
-from fastmock.wire import Ask, Head, Reply, Request, Stream
+from fastmock.wire import Ask, Head, Progress, Reply, Request, Stream
 
 Answer = Reply | Stream
 Endpoint = Callable[[Request, str], Answer]
@@ -115,9 +116,7 @@ def build(
     texts = Rulebook(config, "completions", completions.CompletionShape(), *common, before[1])
     embeddings = Embeddings(config, made, traffic, vocabularies, findings)
     moderations = Moderations(config, made, traffic, vocabularies, findings)
-    named = settings.responses.manager
-    if manager is None and named is not None:
-        manager = _manager(named, findings)
+    manager = manager or _manager(config, previous, findings)
     _check_server(config, findings)
     if findings.problems:
         raise ConfigError(findings.problems)
@@ -133,16 +132,15 @@ def build(
     responses = Responses(chats, vocabularies, stored_responses, made, settings.seed, models.first)
     messages = Messages(chats, vocabularies, settings.seed)
     says: tuple[Endpoint, ...] = (made_chat, made_text, embeddings, responses, messages)
+    progress = Progress()
+    by_rules = {"chat": compiled(made_chat), "completion": compiled(made_text), "embedding": compiled(embeddings)}
     if manager is not None:
-        manager.bind(
-            {"chat": compiled(made_chat), "completion": compiled(made_text), "embedding": compiled(embeddings)}
-        )
         says = (
-            ManagedCompletions(chats, made_chat, manager.generate_chat_response),
-            ManagedCompletions(texts, made_text, manager.generate_completion_response),
-            ManagedEmbeddings(embeddings, manager.generate_embedding_response),
-            ManagedCompletions(chats, responses, manager.generate_chat_response),
-            ManagedCompletions(chats, messages, manager.generate_chat_response),
+            ManagedCompletions(chats, made_chat, manager.generate_chat_response, progress),
+            ManagedCompletions(texts, made_text, manager.generate_completion_response, progress),
+            ManagedEmbeddings(embeddings, manager.generate_embedding_response, progress),
+            ManagedCompletions(chats, responses, manager.generate_chat_response, progress),
+            ManagedCompletions(chats, messages, manager.generate_chat_response, progress),
         )
     say_chat, say_text, say_vectors, say_response, say_message = says
     retrieve = numbering(policies.around(stored_responses.one, OTHER, error_event))
@@ -186,7 +184,9 @@ def build(
         "responses": (responses.parse, chats),
         "messages": (messages.parse, chats),
     }
-    app = App(config, made, routes, reads, findings.warnings, [chats, texts], moderations, manager, traffic, store)
+    app = App(
+        config, made, routes, reads, findings.warnings, [chats, texts], moderations, manager, traffic, store, progress
+    )
     app.faults = faults
     app.takes_time = app.takes_time or faults.takes_time
     app.delays_whole = app.delays_whole or faults.takes_time
@@ -195,6 +195,9 @@ def build(
         if not app.takes_time:
             findings.warn(("overload", "max_concurrent"), "has no effect while no answer takes time")
     app.exact = vocabularies is not tokens.estimated
+    app.by_rules = by_rules
+    if previous is None:
+        app.activate()
     return app
 
 
@@ -228,7 +231,17 @@ def _check_server(config: Config, findings: Findings) -> None:
             findings.error(("server", "tls_cert"), f"{server.tls_cert} with {server.tls_key} cannot be used: {fault}")
 
 
-def _manager(name: str, findings: Findings) -> ResponseManager | None:
+def _manager(config: Config, previous: "App | None", findings: Findings) -> ResponseManager | None:
+    """Return the response manager that the configuration names: that of ``previous`` where it named the same."""
+    name = config.settings.responses.manager
+    if name is None:
+        return None
+    if previous is not None and previous.config.settings.responses.manager == name:
+        return previous.manager
+    return _made_manager(name, findings)
+
+
+def _made_manager(name: str, findings: Findings) -> ResponseManager | None:
     """Make the response manager that is named as ``package.module:Class``."""
     module, _, attribute = name.partition(":")
     if "" not in sys.path:
@@ -242,38 +255,65 @@ def _manager(name: str, findings: Findings) -> ResponseManager | None:
         fault = f"cannot import {module!r}: {error}"
     except AttributeError as error:
         fault = f"{error}{did_you_mean(attribute, vars(sys.modules.get(module, sys)))}"
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: whatever it is shall not end the server
         fault = f"{name} cannot be made: {type(error).__name__}: {error}"
     findings.error(("responses", "manager"), fault)
     return None
 
 
-def compile_layers(
-    file: str | Path | Mapping[str, object] | None,
-    environ: Mapping[str, str],
-    flags: Mapping[SettingPath, object],
-    manager: ResponseManager | None = None,
-    overlay: Overlay | None = None,
-    runtime: str = "",
-    previous: "App | None" = None,
-    warns: bool = True,
-) -> "App":
-    """Load the layers and compile them; see ``config.load.load`` and ``build``.
+@dataclass(frozen=True)
+class Layers:
+    """The layers of a configuration, to be loaded and compiled as often as they change; see ``config.load.load``.
 
-    Where ``previous`` is given its configuration is not read again: only ``overlay`` differs.
-
-    Raises:
-        ConfigError: with everything that is wrong in either.
+    Attributes:
+        file: the configuration file, or its contents.
+        environ: the environment's variables.
+        flags: what the command line gave.
+        manager: a response manager that was given as an object.
+        runtime: the runtime that serves, once that is settled.
+        pipes: see ``load``.
     """
-    again = None if previous is None else previous.config
-    config, problems = load(file, environ, flags, overlay=overlay, runtime=runtime, again=again)
-    try:
-        app = build(config, manager, previous, warns)
-    except ConfigError as error:
-        problems += error.problems
-    if problems:
-        raise ConfigError(problems)
-    return app
+
+    file: str | Path | Mapping[str, object] | None
+    environ: Mapping[str, str]
+    flags: Mapping[SettingPath, object]
+    manager: ResponseManager | None = None
+    runtime: str = ""
+    pipes: dict[Path, Any] = field(default_factory=dict)
+
+    def load(self, overlay: Overlay | None = None) -> "App":
+        """Load and compile them.
+
+        Raises:
+            ConfigError: with everything that is wrong in either.
+        """
+        config, problems = load(
+            self.file, self.environ, self.flags, overlay=overlay, runtime=self.runtime, pipes=self.pipes
+        )
+        try:
+            app = build(config, self.manager)
+        except ConfigError as error:
+            problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        return app
+
+    def relaid(self, overlay: Overlay, config: Config) -> Config:
+        """Return a configuration that was loaded before, under another overlay; raise ConfigError as ``load`` does."""
+        again, problems = relaid(config, overlay)
+        if problems:
+            try:
+                build(again, self.manager)
+            except ConfigError as error:
+                problems += error.problems
+            raise ConfigError(problems)
+        return again
+
+    def compile(self, config: Config, previous: "App | None", warns: bool) -> "App":
+        """Compile a configuration; see ``build``."""
+        return build(config, self.manager, previous, warns)
 
 
 def _pattern(path: str) -> Callable[[str], re.Match[str] | None]:
@@ -295,12 +335,15 @@ class App:
         share: the worker's part of the shared block.
         store: keeps answers, for all workers.
         exact: whether tokens are counted exactly.
+        progress: see ``wire.Progress``; ``route_names`` are the names of its routes, the first that of number 1.
         faults: what goes wrong on purpose.
+        by_rules: what the rules alone say, for the response manager.
         waiting: how many wait for their turn; None where any number is answered at a time.
     """
 
     exact = False
     faults: Faults
+    by_rules: dict[str, Generate]
     waiting: Callable[[], int] | None = None
 
     def __init__(
@@ -315,8 +358,11 @@ class App:
         manager: ResponseManager | None,
         traffic: Traffic,
         store: Store,
+        progress: Progress,
     ) -> None:
         settings = config.settings
+        self.progress = progress
+        self.route_names: list[str] = []
         self.config = config
         self.warnings = warnings
         self.rulebooks = rulebooks
@@ -336,16 +382,21 @@ class App:
         fixed = {path: methods for path, methods in routes.items() if "{" not in path}
         self._routes = {f"{base}{path}": methods for base in ("", "/v1") for path, methods in fixed.items()}
         self._below = [(_pattern(path), methods) for path, methods in routes.items() if "{" in path]
-        self.handlers = {
-            (method, path): self._whole(endpoint, self._guards)
-            for path, methods in self._routes.items()
-            for method, endpoint in methods.items()
-        }
+        self.handlers: dict[tuple[str, str], Handler] = {}
+        for path, methods in self._routes.items():
+            for method, endpoint in methods.items():
+                self.route_names.append(f"{method} {path}")
+                self.handlers[method, path] = self._whole(endpoint, self._guards, len(self.route_names))
         self._routes["/health"] = {"GET": self._healthy, "HEAD": self._healthy}
         for method in self._routes["/health"]:
             self.handlers[method, "/health"] = self._whole(self._healthy, ())
         self.elsewhere = self._whole(self._other, ())
         self.refused: Callable[[errors.ApiError, Request], Answer] = self.refuse
+
+    def activate(self) -> None:
+        """Have the response manager go by the rules of this App; it may be that of the App which gives way."""
+        if self.manager is not None:
+            self.manager.bind(self.by_rules)
 
     @property
     def rules(self) -> int:
@@ -433,13 +484,17 @@ class App:
         reply.fault, reply.limit = error.fault, error.limit
         return reply
 
-    def _whole(self, endpoint: Endpoint, guards: Sequence[Guard]) -> Handler:
-        """Put around an endpoint what all of them have: a limit, guards, errors, origins."""
+    def _whole(self, endpoint: Endpoint, guards: Sequence[Guard], number: int = 0) -> Handler:
+        """Put around an endpoint what all of them have: a limit, guards, errors, origins.
+
+        ``number`` is that of its route; see ``wire.Progress``.
+        """
         limit = self.config.settings.server.max_body_bytes
         origins = heads.Origins(self.config.settings.server.cors_origins)
-        refuse = self.refuse
+        refuse, progress = self.refuse, self.progress
 
         def handler(request: Request) -> Answer:
+            progress.cells[0] = number  # Progress.ROUTE; it takes 60 ns
             name = unique()
             try:
                 if len(request.body) > limit:

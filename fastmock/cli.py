@@ -7,18 +7,20 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from fastmock import __version__
 from fastmock.api.errors import ApiError
-from fastmock.app import App, compile_layers
+from fastmock.app import App, Layers
 from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import ModerationPattern, Pattern, Saying
 from fastmock.config.overlay import Overlay
 from fastmock.config.problems import ConfigError
 from fastmock.config.schema import json_schema
 from fastmock.responses import ResponseManager
+from fastmock.server import signals
 
 _DESCRIPTION = "A mock OpenAI API server: point an OpenAI or Anthropic client at it."
 _USAGE = "fastmock [check FILE | explain REQUEST | schema] [option …]"
@@ -66,17 +68,16 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
         parsing.error(f"unrecognized argument: {positional}")
     if command == "explain" and not positional:
         parsing.error("explain needs a FILE with the body of a request")
+    if command != "serve":
+        signals.deliver()
     if command == "schema":
         print(json_schema(), end="", file=stdout)
         return 0
     flags: dict[SettingPath, str] = {setting(name): value for name, value in arguments.items() if value is not None}
 
-    def compile_(overlay: Overlay, runtime: str = "", again: Config | None = None) -> App:
-        source = file or (positional if command == "check" else None)
-        return compile_layers(source, environ, flags, None, overlay, runtime, again)
-
+    layers = Layers(file or (positional if command == "check" else None), environ, flags)
     try:
-        app = compile_(Overlay())
+        app = layers.load()
     except ConfigError as error:
         count = len(error.problems)
         print(f"fastmock: {count} {'error' if count == 1 else 'errors'} in the configuration", file=stderr)
@@ -93,7 +94,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
     logging.basicConfig(stream=stderr, level=level, format="%(asctime)s %(levelname)s %(message)s")
     for warning in app.warnings:
         print(f"fastmock: warning: {warning}", file=stderr)
-    return serve(app, compile_, stdout, stderr)
+    return serve(app, layers, stdout, stderr)
 
 
 def explain(app: App, file: str, headers: Sequence[str], stdout: TextIO, stderr: TextIO) -> int:
@@ -124,13 +125,10 @@ def serve_from_python(
     if isinstance(manager, str):
         flags[setting("response_manager")] = manager
     given = manager if not isinstance(manager, str) else None
-
-    def compile_(overlay: Overlay, runtime: str = "", again: Config | None = None) -> App:
-        return compile_layers(config, os.environ, flags, given, overlay, runtime, again)
-
+    layers = Layers(config, os.environ, flags, given)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        return serve(compile_(Overlay()), compile_, sys.stdout, sys.stderr)
+        return serve(layers.load(), layers, sys.stdout, sys.stderr)
     finally:  # the supervisor leaves its signals blocked; those that came too late must not end the caller
         late = signal.sigpending()
         while late and signal.sigtimedwait(late, 0):
@@ -195,15 +193,45 @@ def _said(source: Saying) -> str:
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
-class Compile(Protocol):
-    """Compiles what is configured."""
+class _Compiler:
+    """Compiles changes for a running server; see ``server.reload.Compiler``."""
 
-    def __call__(self, overlay: Overlay, runtime: str = "", again: Config | None = None) -> App:
-        """Compile it; see ``app.compile_layers``."""
+    def __init__(self, layers: Layers, app: App, runtime: str) -> None:
+        """Compile ``layers`` for a server that began with ``app`` on a runtime."""
+        self._layers = replace(layers, runtime=runtime)
+        self._runtime = runtime
+        self._delays_whole = app.delays_whole
+        self.manager = layers.manager
+
+    def load(self, overlay: Overlay) -> App:
+        """See ``server.reload.Compiler``."""
+        return self._warned(self._layers.load(overlay))
+
+    def relaid(self, overlay: Overlay, config: Config) -> Config:
+        """See ``server.reload.Compiler``."""
+        return self._layers.relaid(overlay, config)
+
+    def compile(self, config: Config, previous: App | None, warns: bool) -> App:
+        """See ``server.reload.Compiler``."""
+        app = self._layers.compile(config, previous, warns)
+        if self._runtime == "robyn":
+            self._warned(app)
+        return app
+
+    def _warned(self, app: App) -> App:
+        """Add what holds only because the runtime is the one that serves."""
+        from fastmock.server.runtime import choose
+
+        _, better, why = choose(app)
+        if better != self._runtime:
+            app.warnings.append(f"the runtime stays {self._runtime} until a restart, which would take {better} ({why})")
+        elif self._runtime == "robyn" and app.delays_whole and not self._delays_whole:
+            app.warnings.append("whole answers that take time are sent in chunks until a restart")
+        return app
 
 
-def serve(app: App, compile_: Compile, stdout: TextIO, stderr: TextIO) -> int:
-    """Listen, say so, and serve until told to stop; ``compile_`` gives what a reload serves. Return the exit code."""
+def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
+    """Listen, say so, and serve until told to stop; ``layers`` give what a reload serves. Return the exit code."""
     from fastmock.server import granian
     from fastmock.server.listen import ListenError, listen, url
     from fastmock.server.live import Live
@@ -222,15 +250,6 @@ def serve(app: App, compile_: Compile, stdout: TextIO, stderr: TextIO) -> int:
     if control:
         granian.preload()
 
-    def recompile(overlay: Overlay, again: Config | None) -> App:
-        new = compile_(overlay, name, again)
-        _, better, why = choose(new)
-        if better != name:
-            new.warnings.append(f"the runtime stays {name} until a restart, which would take {better} ({why})")
-        elif name == "robyn" and new.delays_whole and not app.delays_whole:
-            new.warnings.append("whole answers that take time are sent in chunks until a restart")
-        return new
-
     workers = settings.workers or len(os.sched_getaffinity(0))
     scheme = "https" if settings.tls_cert else "http"
     where = url(listener, settings.host, scheme)
@@ -243,7 +262,7 @@ def serve(app: App, compile_: Compile, stdout: TextIO, stderr: TextIO) -> int:
 
     supervisor = Supervisor(
         app,
-        recompile,
+        _Compiler(layers, app, name),
         lambda live, ready: runtime.serve(live, listener, ready, settings.shutdown_timeout),
         workers,
         listener,
@@ -290,6 +309,8 @@ def run() -> None:
     """Run the ``fastmock`` command."""
     try:
         sys.exit(main(sys.argv[1:], os.environ, sys.stdout, sys.stderr))
+    except KeyboardInterrupt:  # before it listens
+        sys.exit(130)
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -58,6 +58,20 @@ class Request:
         self.client = self.host = ""
 
 
+class Progress:
+    """Cells in which a worker notes its progress, for a parent that finds it hung.
+
+    Attributes:
+        cells: in ``ROUTE`` the number of the route of the request that was begun last, from 1; 0 without one of its
+            own. In ``MANAGER`` the calls of the response manager that have not returned.
+    """
+
+    ROUTE, MANAGER = 0, 1
+
+    def __init__(self) -> None:
+        self.cells: memoryview[int] = memoryview(bytearray(16)).cast("Q")
+
+
 class Head:
     """The constant part of an answer: status and headers, made once and known by identity.
 

@@ -36,7 +36,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 class Server:
     """A running ``fastmock`` command."""
 
-    def __init__(self, *arguments: str, cwd: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        cwd: Path,
+        env: dict[str, str] | None = None,
+        started: Callable[[int], None] = lambda pid: None,
+    ) -> None:
+        """Start it; ``started`` is called with its process, long before it listens."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("FASTMOCK_", "MOCK_OPENAI_"))}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "fastmock", "--port", "0", *arguments],
@@ -46,6 +53,7 @@ class Server:
             stderr=subprocess.PIPE,
             text=True,
         )
+        started(self.process.pid)
         self.errors: list[str] = []
         self.lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -82,8 +90,17 @@ class Server:
         self.errors.extend(iter(self.process.stderr.readline, ""))
 
     def workers(self) -> list[int]:
+        """Return the forked processes; the others that the parent started have a command line of their own."""
+
+        def command_of(pid: int | str) -> bytes:
+            try:
+                return Path(f"/proc/{pid}/cmdline").read_bytes()
+            except OSError:
+                return b""
+
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
+        ours = command_of(self.process.pid)
+        return [int(pid) for pid in children.split() if command_of(pid) == ours]
 
     def control(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Ask the control API; return the status and the parsed body."""

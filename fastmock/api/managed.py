@@ -1,9 +1,11 @@
 """Endpoints whose answers a response manager says, instead of the compiled rules alone."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from threading import Lock
 from typing import Protocol, runtime_checkable
 
 import orjson
@@ -15,7 +17,7 @@ from fastmock.api.script import Document, Script, ShapeError
 from fastmock.config.problems import dotted
 from fastmock.content.ids import unique as new_unique
 from fastmock.content.template import TemplateError, literal
-from fastmock.wire import Answer, Ask, Reply, Request, Stream
+from fastmock.wire import Answer, Ask, Progress, Reply, Request, Stream
 
 Generate = Callable[[Document, str | None], Document]
 """A manager's method: the request's body and the file of the rule that won in, a whole answer out."""
@@ -81,14 +83,30 @@ def compiled(endpoint: Sayer) -> Generate:
     return generate
 
 
-def managed(generate: Generate, body: Document, file: str | None) -> Document:
+_counting = Lock()
+
+
+@contextmanager
+def _counted(progress: Progress) -> Iterator[None]:
+    """Note that a manager is at work; calls may run in several threads."""
+    with _counting:
+        progress.cells[Progress.MANAGER] += 1
+    try:
+        yield
+    finally:
+        with _counting:
+            progress.cells[Progress.MANAGER] -= 1
+
+
+def managed(generate: Generate, body: Document, file: str | None, progress: Progress) -> Document:
     """Have a manager say an answer; its own failure becomes a 500 that says so.
 
     Raises:
         ApiError: that, or what the manager raised; of either the words stand. Or what the rules said to the manager.
     """
     try:
-        document = generate(body, file)
+        with _counted(progress):
+            document = generate(body, file)
     except _OfRules:
         raise
     except errors.ApiError as error:
@@ -132,7 +150,8 @@ class OtherDialect(Dialect, Protocol):
 class ManagedCompletions:
     """Completions of any dialect, said by a manager; what its answer lacks is filled in."""
 
-    def __init__(self, rulebook: Rulebook, dialect: Dialect, generate: Generate) -> None:
+    def __init__(self, rulebook: Rulebook, dialect: Dialect, generate: Generate, progress: Progress) -> None:
+        self._progress = progress
         self._rulebook = rulebook
         self._dialect = dialect
         self._generate = generate
@@ -160,7 +179,7 @@ class ManagedCompletions:
 
     def _script(self, ask: Ask) -> Script:
         """Return the script that says what the manager says."""
-        document = managed(self._generate, ask.body, self._rulebook.file(ask))
+        document = managed(self._generate, ask.body, self._rulebook.file(ask), self._progress)
         try:
             script = self._rulebook.script_of(literal(document))
         except ShapeError as fault:
@@ -180,14 +199,15 @@ def _ended(said: list[Answer], stop: str) -> list[Answer]:
 class ManagedEmbeddings:
     """Embeddings, said by a manager."""
 
-    def __init__(self, endpoint: Callable[[Request, str], Reply], generate: Generate) -> None:
+    def __init__(self, endpoint: Callable[[Request, str], Reply], generate: Generate, progress: Progress) -> None:
+        self._progress = progress
         self._endpoint = endpoint
         self._generate = generate
 
     def __call__(self, request: Request, unique: str) -> Reply:
         """Answer a request; it is checked as always, and what the manager returns is sent as it is."""
         reply = self._endpoint(request, unique)
-        document = managed(self._generate, checks.parse(request.body), None)
+        document = managed(self._generate, checks.parse(request.body), None, self._progress)
         try:
             reply.body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
         except TypeError as error:

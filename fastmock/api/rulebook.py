@@ -1,6 +1,6 @@
 """The rules of one endpoint, compiled: which answer a request gets, and that answer made ready."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -40,9 +40,12 @@ def read_source(config: Config, source: Saying, path: SettingPath, findings: Fin
     return document, str(file), ()
 
 
-def never_win(matches: Sequence[Match], names: Sequence[str]) -> Iterator[str]:
-    """Say which of some rules can never win, and why; it takes time with the square of their number."""
-    for number, earlier in hidden(matches):
+def never_win(matches: Sequence[Match], names: Sequence[str], only: Iterable[int] | None = None) -> Iterator[str]:
+    """Say which of some rules can never win, and why; it takes time with the square of their number.
+
+    ``only`` are the numbers of those that are looked at; None for all.
+    """
+    for number, earlier in hidden(matches, only):
         why = "its conditions exclude each other" if earlier == number else f"{names[earlier]} comes before it"
         yield f"{names[number]} can never win: {why}"
 
@@ -106,7 +109,7 @@ class Rulebook:
         at: SettingPath = ("responses", section)
         placed = config.rules(section)
         matches = []
-        scripts = []
+        scripts: list[Script | None] = []
         turns: dict[int, list[Script | None]] = {}
         for _, path, pattern in placed:
             assert isinstance(pattern, Pattern)  # noqa: S101 - moderations are no section here

@@ -174,7 +174,8 @@ class Script:
 
     def for_chunks_of(self, per_chunk: int) -> "Script":
         """Return this script for another App, whose streams send so many words at once; nothing is compiled anew."""
-        self.retold.clear()  # it belongs to the dialects of the App that gives way
+        if self.retold:
+            self.retold.clear()  # it belongs to the dialects of the App that gives way
         if per_chunk == self._per_chunk:
             return self
         other = copy(self)

@@ -26,16 +26,19 @@ class Span(Section):
         return self
 
 
+Glob = Annotated[str, Field(max_length=512)]
+Pattern = Annotated[str, Field(max_length=32_768)]
+
 NumberOrSpan = Annotated[Span, BeforeValidator(_number_is_span, json_schema_input_type=int | Span)]
 
 
 class Match(Section):
     """What a request must look like; every field given must hold, and an empty match holds always."""
 
-    model: str | None = Field(None, description="The model's name, or a glob such as `gpt-4*`.")
+    model: Glob | None = Field(None, description="The model's name, or a glob such as `gpt-4*`.")
     content: str | None = Field(None, description="The last user message is exactly this.")
     content_contains: str | None = Field(None, description="The last user message contains this.")
-    content_regex: str | None = Field(None, description="This is found in the last user message (RE2 syntax).")
+    content_regex: Pattern | None = Field(None, description="This is found in the last user message (RE2 syntax).")
     system_prompt: str | None = Field(None, description="The system or developer messages contain this.")
     turn: NumberOrSpan | None = Field(
         None, description="The number of the answer in its conversation: 1 before the assistant has said anything."
@@ -44,12 +47,12 @@ class Match(Section):
     last_role: Literal["system", "developer", "user", "assistant", "tool", "function"] | None = Field(
         None, description="The role of the last message."
     )
-    tool_result: bool | str | None = Field(
+    tool_result: bool | Glob | None = Field(
         None,
         description="Whether the conversation ends with results of tools; or the name, or a glob, of a tool that one "
         "of them is of.",
     )
-    tool: bool | str | None = Field(
+    tool: bool | Glob | None = Field(
         None, description="Whether tools are offered; or the name, or a glob, of one that is."
     )
     stream: bool | None = Field(None, description="Whether a stream is wanted.")
@@ -73,14 +76,14 @@ class Match(Section):
     response_format: Literal["text", "json_object", "json_schema"] | None = Field(
         None, description="The form that the answer must have; `text` where the request says nothing."
     )
-    user: str | None = Field(None, description="The request's `user`, or a glob.")
-    headers: dict[str, str] | None = Field(None, description="Headers of the request, and a glob for each.")
+    user: Glob | None = Field(None, description="The request's `user`, or a glob.")
+    headers: dict[str, Glob] | None = Field(None, description="Headers of the request, and a glob for each.")
     session: str | None = Field(
         None,
         description="The session of the request: what its header `x-fastmock-session` says, or what stands before a "
         "colon in its API key.",
     )
-    metadata: dict[str, str] | None = Field(
+    metadata: dict[str, Glob] | None = Field(
         None, description="Entries of the request's `metadata`, and a glob for each."
     )
     any_: Annotated[list["Match"], Field(min_length=1)] | None = Field(

@@ -202,6 +202,20 @@ class Server(Section):
     shutdown_timeout: float = Field(
         30.0, ge=0, le=86_400, description="Seconds that streams in flight are given to end after SIGTERM."
     )
+    change_timeout: float = Field(
+        10.0,
+        gt=0,
+        le=3600,
+        description="Seconds that a change of the configuration may take, by a reload or over the control API; one "
+        "that takes longer is refused.",
+    )
+    worker_timeout: float = Field(
+        10.0,
+        ge=0,
+        le=86_400,
+        description="Seconds after which a worker that does not respond is killed and replaced; 0 never. Calls of a "
+        "response manager may take any time.",
+    )
     control_headers: bool = Field(
         False,
         description="Whether a request may set its own latency, output and fault with `x-fastmock-…` headers.",

@@ -91,8 +91,12 @@ class Overlay:
     def adding(self, given: Sequence[Any], session: str) -> "Overlay":
         """Return this with more rules; raise ConfigError where one is wrong or its id is taken."""
         made = _read(given, session, self.named)
-        ids = [rule.named for rule in (*self.rules, *made.rules)]
-        twice = [rule.at for at, rule in enumerate(made.rules) if rule.named in ids[: at + len(self.rules)]]
+        taken = {rule.named for rule in self.rules}
+        twice = []
+        for rule in made.rules:
+            if rule.named in taken:
+                twice.append(rule.at)
+            taken.add(rule.named)
         return self._with((*self.rules, *made.rules), made.named, twice)
 
     def replacing(self, given: Sequence[Any], session: str) -> "Overlay":
@@ -106,8 +110,13 @@ class Overlay:
             raise ConfigError([Problem("", "", "must be an object")])
         made = _read([{**given, "id": id_}], session, self.named)
         [rule] = made.rules
-        rules = tuple(rule if other.named == rule.named else other for other in self.rules)
-        return self._with(rules if rule in rules else (*rules, rule), made.named)
+        rules = list(self.rules)
+        at = next((at for at, other in enumerate(rules) if other.id == id_ and other.session == rule.session), None)
+        if at is None:
+            rules.append(rule)
+        else:
+            rules[at] = rule
+        return self._with(tuple(rules), made.named)
 
     def removing(self, id_: str | None, session: str) -> "Overlay":
         """Return this without the rule of an id; without one, without all rules of a session, or of all sessions.

@@ -28,7 +28,7 @@ from fastmock.wire import Reply, Request
 
 PREFIX = "/fastmock/"
 
-_LOOK = 0.005  # seconds between looks at whether what is waited for is there
+_LOOK = 0.002  # seconds between looks at whether what is waited for is there
 _RESETS = ("rules", "config", "journal", "counters")
 
 _STOPPING = ApiError(503, "The server is told to stop; whether the change was made is not known.", None, "not_changed")

@@ -1,7 +1,7 @@
 """Rules that can never win."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
@@ -14,19 +14,21 @@ _TEXTS = ("model", "content", "content_contains", "content_regex", "system_promp
 _OTHERS = tuple(name for name in Match.model_fields if name not in _TEXTS)
 
 
-def hidden(rules: Sequence[Match]) -> Iterator[tuple[int, int]]:
+def hidden(rules: Sequence[Match], only: Iterable[int] | None = None) -> Iterator[tuple[int, int]]:
     """Find rules that can never win.
 
     Only what is certain is reported; whether one regular expression covers another is not looked at.
 
     Args:
         rules: in the order in which they are tried.
+        only: the numbers of the rules that are looked at; None for all.
 
     Yields:
         The rule's number and that of the earlier rule which holds whenever it does; its own number where its
         conditions exclude each other.
     """
-    for number, rule in enumerate(rules):
+    for number in range(len(rules)) if only is None else only:
+        rule = rules[number]
         if _impossible(rule):
             yield number, number
             continue

@@ -49,10 +49,10 @@ class Matcher(Protocol):
 
 def free_of(conditions: Conditions, rules: int) -> int:
     """Return the set of the rules, of ``rules`` in all, that have no condition of the kind."""
-    free = (1 << rules) - 1
+    digits = bytearray(b"1") * rules
     for number in conditions:
-        free &= ~(1 << number)
-    return free
+        digits[-1 - number] = 48  # "0"; 1,000 operations on numbers of 1,000 bits take ten times as long
+    return int(digits or b"0", 2)
 
 
 class Exact:

@@ -133,9 +133,13 @@ class _Adapter:
         self._connections = _Connections()
         self._threads = ThreadPoolExecutor(_MANAGER_THREADS, "manager")  # its threads are made when they are needed
         self._heads: dict[Head, list[tuple[str, str]]] = {}
+        self._watched = False
 
     def begin(self, watcher: Any) -> None:
         """Take a request; its body is still to come."""
+        if not self._watched:
+            self._watched = True
+            self._live.heartbeat.watch()
         start = time.monotonic()
         self._wheel.begun += 1
         scope, proto = watcher.scope, watcher.proto

@@ -1,40 +1,33 @@
 """The App in force in one worker, and how a new one comes into force on all workers at once.
 
-In two phases: the parent sends a configuration that it has validated, and every worker prepares an App from it; when
-all have, the parent flips the generation number in the shared block. A request compares that number, so every request
-that starts after the flip is answered by the new App, on connections that were open before too.
+In two phases: the parent sends the step that leads to a new configuration, and every worker prepares an App from it;
+when all have, the parent changes the generation number in the shared block. A request compares that number, so every
+request that starts after the change is answered by the new App, on connections that were open before too.
 """
 
 import logging
 import os
 import pickle
-import signal
+import select
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from fastmock.app import App, build
+from fastmock.app import App
+from fastmock.config.bounds import BoundsError, check_bounds
 from fastmock.control.admin import Control
 from fastmock.control.journal import Journal
 from fastmock.control.request_log import RequestLog, as_json, as_text
+from fastmock.server import signals
+from fastmock.server.channel import Channel, ChannelClosedError
+from fastmock.server.heartbeat import Heartbeat
+from fastmock.server.reload import Compiler, Prepare, State, Step, refusal
 from fastmock.state.block import GENERATION
 from fastmock.state.tape import Tape
 
 _LOG = logging.getLogger("fastmock")
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Shared(NamedTuple):
@@ -43,19 +36,16 @@ class Shared(NamedTuple):
     Attributes:
         numbers: the shared block.
         tape: where the journal is kept.
-        directory: the run directory, which is made when it is needed.
-        parent: the parent's process.
+        directory: the run directory; None where there is none.
         api_port: where the API is, where that is not where the control API is.
-        configuration: the descriptor of the file in which the parent hands a configuration on. Through a connection it
-            would wait for a worker that does not read.
+        compiler: compiles changes of the configuration.
     """
 
     numbers: "memoryview[int]"
     tape: Tape
-    directory: Path
-    parent: int
+    directory: Path | None
     api_port: int | None
-    configuration: int
+    compiler: Compiler
 
 
 class Place(NamedTuple):
@@ -63,20 +53,39 @@ class Place(NamedTuple):
 
     Attributes:
         number: its own, from 0.
-        control: by which the parent sends configurations, and ``changes`` by which it is asked for changes.
+        channel: to the parent: steps to prepare and answers to changes come by it, changes are asked for by it.
+        heartbeat: its heartbeat.
         answers, controls: whether it answers requests for the API, and those for the control API.
     """
 
     number: int
-    control: Connection
-    changes: Connection
+    channel: Channel
+    heartbeat: Heartbeat
     answers: bool
     controls: bool
 
 
-_LONG = 32_768  # bytes; what is shorter fits into a connection that nobody reads
-ASKED = signal.SIGUSR1
-"""What tells the parent that it is asked for a change."""
+class Prepared(NamedTuple):
+    """To the parent: a generation is prepared, or why it could not be."""
+
+    number: int
+    fault: str
+
+
+class Ask(NamedTuple):
+    """To the parent: make a change; see ``reload.Change``."""
+
+    number: int
+    how: str
+    arguments: tuple[Any, ...]
+
+
+class Answered(NamedTuple):
+    """From the parent: the answer to a change."""
+
+    number: int
+    status: int
+    body: dict[str, Any]
 
 
 _Told = dict[int, tuple[int, dict[str, Any]] | None]
@@ -108,38 +117,50 @@ class Live:
         app: the App in force.
         generation: its number.
         numbers: the shared block.
+        heartbeat: the worker's heartbeat; a thread that answers requests has itself watched by it.
         stopping: whether the worker is told to stop.
         api_port: see Shared.
     """
 
-    def __init__(self, app: App, shared: Shared, place: Place) -> None:
+    def __init__(self, state: State, generation: int, shared: Shared, place: Place) -> None:
         """Begin in a worker, just forked, with what the parent had in force then."""
-        self.app = app
+        if state.app is None:
+            state = state._replace(app=shared.compiler.compile(state.config, None, warns=False))
+        assert state.app is not None  # noqa: S101 - see above
+        self.app = app = state.app
         self.numbers = shared.numbers
+        self.heartbeat = place.heartbeat
         self.stopping = False
         self.api_port = shared.api_port
         self._shared = shared
         self._place = place
         self._ids = count()
         self._told: _Told = {}
-        self.generation = self.numbers[GENERATION]
-        self._prepared: dict[int, App] = {}
+        self.generation = generation
+        self._states = {generation: state}
+        self._prepared = threading.Condition()
         settings = app.config.settings.server
-        named = app.config.settings.responses.manager is not None
-        self._manager = None if named else app.manager  # one that was given as an object has no name to be made anew by
         self._log: RequestLog | None = None
         if settings.log_requests and sys.stdout is not None:  # it is None where the shell closed it
             self._log = RequestLog(as_json if settings.log_format == "json" else as_text, sys.stdout.fileno())
         self._join(app)
-        with _signals_blocked():  # signals are for the runtime's own threads
+        with signals.blocked():  # they are for the runtime's own threads
             threading.Thread(target=self._listen, name="control", daemon=True).start()
             if self._log:
                 self._log.start()
+        self.heartbeat.start()
 
     def obey(self) -> None:
-        """Take the App that the parent has put in force."""
-        generation = self.numbers[GENERATION]
-        self.app = self._prepared[generation]
+        """Take the App that the parent has put in force.
+
+        A worker that did not respond while the others prepared it still has to: that is waited for here.
+        """
+        with self._prepared:
+            while (state := self._states.get(generation := self.numbers[GENERATION])) is None:
+                self._prepared.wait()
+        assert state.app is not None  # noqa: S101 - workers have one
+        state.app.activate()
+        self.app = state.app
         self.generation = generation
 
     def current(self) -> App:
@@ -151,22 +172,21 @@ class Live:
     def change(self, how: str, *arguments: Any) -> _Change:
         """See ``admin.Server``."""
         change = _Change(number := next(self._ids), self._told)
-        asked = pickle.dumps((number, how, arguments))
-        if len(asked) > _LONG:  # the parent has to read while it is sent
-            self._ring()
-        self._place.changes.send_bytes(asked)
-        self._ring()
+        try:
+            for argument in arguments:
+                check_bounds(argument)
+        except BoundsError as error:
+            self._told[number] = refusal(400, f"It {error}.", "invalid_configuration")
+        else:
+            if not self._place.channel.send(pickle.dumps(Ask(number, how, arguments))):
+                self._told[number] = refusal(503, "The server takes no change now; try again.", "not_changed")
         return change
-
-    def _ring(self) -> None:
-        """Have the parent look at what it is asked for."""
-        if os.getppid() == self._shared.parent:
-            os.kill(self._shared.parent, ASKED)
 
     def _join(self, app: App) -> None:
         """Have an App work with the other workers, and put around it what watches it."""
         app.share.join(self.numbers, self._place.number)
         app.store.join(self._shared.directory)
+        app.progress.cells = self.heartbeat.cells
         settings = app.config.settings
         journal = Journal(self._shared.tape)
         metrics = None
@@ -197,32 +217,38 @@ class Live:
             self._log.close()
 
     def _listen(self) -> None:
-        """Prepare what the parent sends, and acknowledge it: the number, and what went wrong or nothing.
-
-        Take what it says of changes that it was asked for, too.
-        """
-        control, changes = self._place.control, self._place.changes
+        """Do what the parent asks for, until it is gone."""
+        channel = self._place.channel
+        poll = select.poll()  # which takes descriptors of any number
+        poll.register(channel.fileno(), select.POLLIN)
         while True:
+            poll.poll()
             try:
-                ready = cast(list[Connection], wait([control, changes]))
-                if changes in ready:
-                    number, result = changes.recv()
-                    if number in self._told:
-                        self._told[number] = result
-                if control not in ready:
-                    continue
-                generation, length = control.recv()
-            except (EOFError, OSError):  # the parent is gone
+                message = channel.receive()
+            except ChannelClosedError:  # the kernel ends this process too
                 return
-            fault = ""
-            try:
-                app = build(pickle.loads(os.pread(self._shared.configuration, length, 0)), self._manager)  # noqa: S301
-                self._join(app)
-                # What is in force stays, for there may not have been a request since it came into force.
-                now = self.numbers[GENERATION]
-                kept = {now: self._prepared[now]} if now in self._prepared else {}
-                self._prepared = kept | {generation: app}
-            except Exception as error:
-                _LOG.exception("a worker cannot prepare the new configuration")
-                fault = str(error) or type(error).__name__
-            control.send((generation, fault))
+            if message is not None:
+                told: Prepare | Answered = pickle.loads(message)  # noqa: S301 - our own
+                if isinstance(told, Prepare):
+                    channel.send(pickle.dumps(self._prepare(told.step)))
+                elif told.number in self._told:
+                    self._told[told.number] = told.status, told.body
+
+    def _prepare(self, step: Step) -> Prepared:
+        """Prepare a step."""
+        try:
+            state = step.lead_from(self._states[step.base], self._shared.compiler)
+            assert state.app is not None  # noqa: S101 - workers have one
+            self._join(state.app)
+        except Exception as error:
+            _LOG.exception("a worker cannot prepare the new configuration")
+            if self.numbers[GENERATION] >= step.number:  # it is in force already: this worker cannot go on
+                os._exit(1)
+            return Prepared(step.number, str(error) or type(error).__name__)
+        with self._prepared:
+            # What is in force stays, for there may not have been a request since it came into force.
+            kept = (self.numbers[GENERATION], self.generation, step.base)
+            self._states = {number: self._states[number] for number in kept if number in self._states}
+            self._states[step.number] = state
+            self._prepared.notify_all()
+        return Prepared(step.number, "")

@@ -124,7 +124,7 @@ class _Adapter:
         self._headers, self._response = Headers, Response
         self._live = live
         self._every_cpu = every_cpu
-        self._settled = False
+        self._settled = self._loop_watched = False
         self._keep_state = _state_keeper()
         self._replies: dict[Head | tuple[Head | str, ...], tuple[Callable[[str, str], None], str, Any]] = {}
         self.requests = 0
@@ -164,6 +164,8 @@ class _Adapter:
 
         async def handle(request: Any) -> Any:
             start = time.monotonic()
+            if not self._loop_watched:
+                self._watch_loop()
             if live.numbers[GENERATION] != live.generation:
                 live.obey()
             self.requests += 1
@@ -173,9 +175,16 @@ class _Adapter:
 
         return handle
 
+    def _watch_loop(self) -> None:
+        """Have the thread of the event loop watched, in which asynchronous handlers run."""
+        self._loop_watched = True
+        self._live.heartbeat.watch(asyncio.Handle._run)
+
     async def control(self, request: Any) -> Any:
         """Handle what is for the control API; it runs in the event loop's thread, and may have to wait."""
         start = time.monotonic()
+        if not self._loop_watched:
+            self._watch_loop()
         if self._live.numbers[GENERATION] != self._live.generation:
             self._live.obey()
         self.requests += 1
@@ -254,6 +263,7 @@ class _Adapter:
         """
         self._settled = True
         self._keep_state()
+        self._live.heartbeat.watch()
         for thread in os.listdir("/proc/self/task"):  # noqa: PTH208
             with suppress(OSError):
                 os.sched_setaffinity(int(thread), self._every_cpu)

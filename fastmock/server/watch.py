@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
     files, before = [Path(name) for name in known], list(known.values())
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the parent ends it
-    directories = sorted({file.parent for file in files if file.parent.is_dir()})
+    directories = sorted({file.parent for file in files if os.path.isdir(file.parent)})  # noqa: PTH112
     changes = watch(
         *directories,
         watch_filter=None,

@@ -61,7 +61,7 @@ class Store:
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.Lock()
 
-    def join(self, directory: Path) -> None:
+    def join(self, directory: Path | None) -> None:
         """Keep everything in ``directory``, which is made when it is needed; without one it is a temporary one."""
         self.directory = directory
 

@@ -1,0 +1,17 @@
+"""Forked processes that end with their parent."""
+
+import ctypes
+import os
+import signal
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent has ended, whatever Python does then; call it after a fork.
+
+    ``parent`` is the parent's process; where it has ended already this process ends now.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

@@ -1,0 +1,417 @@
+"""How a new configuration comes into force on all workers at once, or on none.
+
+A change is tried in a process of its own first. Then every worker prepares an App of it, and when all have, the number
+in the shared block changes, which every request compares. Workers repeat the change themselves: at 1,000 rules that
+takes 10 ms, where handing over the whole configuration would take 80.
+"""
+
+import logging
+import pickle
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple, Protocol, get_args
+
+from fastmock.api.errors import ApiError
+from fastmock.api.rulebook import never_win
+from fastmock.app import App, build
+from fastmock.config.load import Config
+from fastmock.config.model import Settings
+from fastmock.config.overlay import NotThereError, Overlay, RuleSection
+from fastmock.config.problems import ConfigError, Problem
+from fastmock.responses import ResponseManager
+from fastmock.server.channel import Channel
+from fastmock.server.trial import Trial, TrialError
+
+RELOAD = "reload"
+"""The change that reads all files again; any other is named after the method of ``Overlay`` that makes it."""
+
+_LONG_TRIAL = (
+    1.0  # seconds; a change that took longer is not repeated by the parent, which supervises nothing meanwhile
+)
+_MOST_COMPARED = 250_000  # pairs of rules that are compared to find those that can never win, which takes 0.3 s
+_LOOK = 0.1  # seconds between looks at whether the workers that are waited for still respond
+
+_LOG = logging.getLogger("fastmock")
+
+Answer = tuple[int, dict[str, Any]]
+"""The status and the body of the answer to a change."""
+
+
+class State(NamedTuple):
+    """A configuration, the runtime changes that it was loaded under, and the App that was compiled from it.
+
+    The App is None in a parent that has left compiling to the workers.
+    """
+
+    config: Config
+    overlay: Overlay
+    app: App | None
+
+
+class Compiler(Protocol):
+    """Compiles configurations; it raises ConfigError where one is wrong."""
+
+    manager: ResponseManager | None
+    """The response manager that was given as an object; None where the configuration names it, or there is none."""
+
+    def load(self, overlay: Overlay) -> App:
+        """Read all files, and compile what they say under an overlay."""
+
+    def relaid(self, overlay: Overlay, config: Config) -> Config:
+        """Return a configuration that was loaded before, under another overlay."""
+
+    def compile(self, config: Config, previous: App | None, warns: bool) -> App:
+        """Compile a configuration; see ``app.build``."""
+
+
+class Step(NamedTuple):
+    """The way from one state to the next, as a worker is told it.
+
+    Attributes:
+        number: the generation that it leads to, and ``base`` that from which it starts.
+        how: see ``Change``.
+        arguments: those of the change; of a reload the configuration, pickled.
+    """
+
+    number: int
+    base: int
+    how: str
+    arguments: tuple[Any, ...]
+
+    def lead_from(self, before: State, compiler: Compiler) -> State:
+        """Return the next state; whatever could go wrong was tried before."""
+        if self.how == RELOAD:
+            config: Config = pickle.loads(self.arguments[0])  # noqa: S301 - our own
+            return State(config, before.overlay, build(config, compiler.manager, warns=False))
+        return _changed(self.how, self.arguments, before, compiler, warns=False)
+
+    def lead_parent_from(self, before: State, compiler: Compiler, compiles: bool) -> State:
+        """Return the next state of the parent, which runs no new code of a user; without an App where that, or
+        ``compiles``, forbids it: then each worker compiles it when it starts.
+        """
+        if self.how != RELOAD:
+            if compiles and before.app is not None:
+                return self.lead_from(before, compiler)
+            overlay: Overlay = getattr(before.overlay, self.how)(*self.arguments)
+            return State(compiler.relaid(overlay, before.config), overlay, None)
+        config: Config = pickle.loads(self.arguments[0])  # noqa: S301 - our own
+        manager = compiler.manager or (before.app.manager if before.app else None)
+        named = config.settings.responses.manager
+        if not compiles or (named and not manager) or named != before.config.settings.responses.manager:
+            return State(config, before.overlay, None)
+        return State(config, before.overlay, build(config, manager, warns=False))
+
+
+class Prepare(NamedTuple):
+    """The message to a worker to prepare a step."""
+
+    step: Step
+
+
+@dataclass
+class Change:
+    """A change that was asked for.
+
+    Attributes:
+        how: the name of the method of ``Overlay`` that makes it, or ``RELOAD``.
+        arguments: its arguments.
+        answer: called with the status and the body of the answer.
+    """
+
+    how: str
+    arguments: tuple[Any, ...]
+    answer: Callable[[int, dict[str, Any]], None]
+
+
+class Worker(Protocol):
+    """A worker, as far as changes go."""
+
+    channel: Channel | None
+
+    @property
+    def responds(self) -> bool:
+        """Whether it can be expected to act on a message soon."""
+
+
+class Outcome(NamedTuple):
+    """The outcome of a trial: the answer to a change that is wrong; or what the change leads to.
+
+    Attributes:
+        refusal: that answer.
+        config: the configuration of a reload, pickled.
+        brought: the names of the rules that a change brings.
+        rules: how many rules there are then.
+        warnings: what to tell of it.
+        faults_anew: whether what the faults count begins anew.
+    """
+
+    refusal: Answer | None = None
+    config: bytes = b""
+    brought: tuple[tuple[str, str], ...] = ()
+    rules: int = 0
+    warnings: tuple[str, ...] = ()
+    faults_anew: bool = False
+
+
+class Changes:
+    """Makes changes one after another, and never waits: call ``advance`` when anything may have happened.
+
+    Attributes:
+        state: what is in force.
+        generation: its number.
+        rules: how many rules it has.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        compiler: Compiler,
+        workers: Iterable[Worker],
+        put_in_force: Callable[[int, bool], None],
+        in_child: Callable[[], None],
+    ) -> None:
+        """Begin with a state that is in force.
+
+        Args:
+            state: that state.
+            compiler: compiles what a change leads to.
+            workers: those that have to prepare a change.
+            put_in_force: called with the number of the new generation, and whether its faults begin anew.
+            in_child: called first in the process of a trial.
+        """
+        self.state = state
+        self.generation = 0
+        self.rules = state.app.rules if state.app else 0
+        self._compiler = compiler
+        self._workers = workers
+        self._put_in_force = put_in_force
+        self._in_child = in_child
+        self._attempt = 0
+        self._queue: deque[Change] = deque()
+        self._trial: Trial | None = None
+        self._began = self._took = self._deadline = 0.0
+        self._step: Step | None = None
+        self._message = b""
+        self._outcome = Outcome()
+        self._waiting: list[Channel] = []
+
+    def ask(self, change: Change) -> None:
+        """Have a change made after those that were asked for before."""
+        self._queue.append(change)
+
+    @property
+    def waits_for(self) -> list[int]:
+        """The descriptors that become readable when there is a reason to ``advance``, but those of the workers."""
+        return [self._trial.fileno()] if self._trial else []
+
+    @property
+    def due(self) -> float | None:
+        """When to ``advance`` at the latest, a reading of ``time.monotonic``; None without a change."""
+        if not self._queue:
+            return None
+        return min(self._deadline, time.monotonic() + _LOOK) if self._waiting else self._deadline
+
+    def reaped(self, pid: int, status: int) -> None:
+        """Note that a process has ended, which may be that of a trial."""
+        if self._trial is not None and self._trial.pid == pid:
+            self._trial.status = status
+
+    def prepared(self, channel: Channel, number: int, fault: str) -> None:
+        """Note that a worker has prepared a change, or why it could not."""
+        if self._step is not None and number == self._step.number and channel in self._waiting:
+            self._waiting.remove(channel)
+            if fault:
+                self._give_up(503, f"a worker cannot prepare it ({fault})")
+
+    def join(self, channel: Channel) -> None:
+        """Have a worker that was just forked, from the state in force, prepare the change that is being made."""
+        if self._step is not None and channel.send(self._message):
+            self._waiting.append(channel)
+
+    def refuse_all(self, why: str) -> None:
+        """Refuse what is being made and all that is asked for: the server stops."""
+        while self._queue:
+            self._give_up(503, why)
+
+    def advance(self) -> None:
+        """Go on as far as it goes now."""
+        while self._queue:
+            if self._step is not None:
+                going_on = self._advance_workers()
+            elif self._trial is not None:
+                going_on = self._advance_trial(self._trial)
+            else:
+                going_on = self._begin(self._queue[0])
+            if not going_on:
+                return
+
+    def _begin(self, change: Change) -> bool:
+        self._began = time.monotonic()
+        self._deadline = self._began + self._timeout
+        before = self.state
+        try:
+            self._trial = Trial(lambda: _tried(change, before, self._compiler), self._in_child)
+        except OSError as error:
+            self._give_up(503, f"no process can be started to try it ({error.strerror})")
+        return True
+
+    def _advance_trial(self, trial: Trial) -> bool:
+        if trial.is_over:
+            self._end_trial(trial)
+        elif time.monotonic() >= self._deadline:
+            self._give_up(400, f"to compile it takes longer than 'server.change_timeout', {self._timeout:g} s")
+        else:
+            return False
+        return True
+
+    def _end_trial(self, trial: Trial) -> None:
+        self._trial, self._took = None, time.monotonic() - self._began
+        try:
+            self._outcome = trial.result()
+        except TrialError as error:
+            self._give_up(400, str(error))
+            return
+        if self._outcome.refusal:
+            self._answer(*self._outcome.refusal)
+            return
+        change = self._queue[0]
+        self._attempt += 1
+        arguments = (self._outcome.config,) if change.how == RELOAD else change.arguments
+        self._step = Step(self._attempt, self.generation, change.how, arguments)
+        self._message = pickle.dumps(Prepare(self._step))
+        self._waiting = [one.channel for one in self._workers if one.channel and one.channel.send(self._message)]
+
+    def _advance_workers(self) -> bool:
+        """Wait for the workers. One that hangs prepares the change before it answers its next request."""
+        responding = {id(worker.channel) for worker in self._workers if worker.responds}
+        self._waiting = [channel for channel in self._waiting if id(channel) in responding]
+        if not self._waiting:
+            self._finish()
+        elif time.monotonic() >= self._deadline:
+            self._give_up(503, "a worker took too long to prepare it")
+        else:
+            return False
+        return True
+
+    def _finish(self) -> None:
+        """Put the change in force; then make it here too, so that a worker can be forked from it at once."""
+        step, outcome, before = self._step, self._outcome, self.state
+        assert step is not None  # noqa: S101 - see advance
+        self.generation, self.rules = step.number, outcome.rules
+        self._put_in_force(step.number, outcome.faults_anew)
+        body = {"generation": step.number, "rules": list(outcome.brought), "warnings": list(outcome.warnings)}
+        self._answer(200, body)
+        self.state = step.lead_parent_from(before, self._compiler, self._took < _LONG_TRIAL)
+
+    @property
+    def _timeout(self) -> float:
+        return self.state.config.settings.server.change_timeout
+
+    def _give_up(self, status: int, why: str) -> None:
+        if self._trial is not None and self._trial.status is None:
+            self._trial.cancel()
+        self._answer(*refusal(status, f"Nothing was changed: {why}.", "not_changed"))
+
+    def _answer(self, status: int, body: dict[str, Any]) -> None:
+        self._trial = self._step = None
+        self._waiting = []
+        self._queue.popleft().answer(status, body)
+
+
+def refusal(status: int, message: str, code: str, problems: Iterable[Problem] = ()) -> Answer:
+    """Return the answer to a change that is not made."""
+    body = ApiError(status, message, None, code).envelope()
+    if told := [asdict(problem) for problem in problems]:
+        body["error"]["problems"] = told
+    return status, body
+
+
+def _rules_alone(config: Config, before: Overlay, after: Overlay) -> Config:
+    """Return a configuration that has no rules but those that a change brings; the others were tried before."""
+    if after.patch is not before.patch:
+        return config
+    old = {id(rule) for rule in before.rules}
+    brought = tuple(rule for rule in after.rules if id(rule) not in old)
+    responses = config.settings.responses
+    alone = {
+        section: getattr(responses, section).model_copy(update={"patterns": []}) for section in get_args(RuleSection)
+    }
+    settings = config.settings.model_copy(update={"responses": responses.model_copy(update=alone)})
+    return replace(config, settings=settings, added=brought)
+
+
+def _changed(how: str, arguments: tuple[Any, ...], before: State, compiler: Compiler, warns: bool) -> State:
+    overlay: Overlay = getattr(before.overlay, how)(*arguments)
+    config = compiler.relaid(overlay, before.config)
+    return State(config, overlay, compiler.compile(config, before.app, warns))
+
+
+def _tried(change: Change, before: State, compiler: Compiler) -> Outcome:
+    """Try a change, in a process of its own."""
+    try:
+        if change.how == RELOAD:
+            app = compiler.load(before.overlay)
+            config, overlay, data = app.config, before.overlay, pickle.dumps(replace(app.config))  # without its caches
+        else:
+            overlay = getattr(before.overlay, change.how)(*change.arguments)
+            config, data = compiler.relaid(overlay, before.config), b""
+            app = compiler.compile(_rules_alone(config, before.overlay, overlay), before.app, warns=False)
+    except NotThereError:
+        return Outcome(refusal(404, f"No rule has the id {change.arguments[0]!r}.", "not_found"))
+    except ConfigError as error:
+        message = "; ".join(map(str, error.problems))
+        return Outcome(refusal(400, message, "invalid_configuration", error.problems))
+    except RecursionError:
+        return Outcome(refusal(400, "It is nested too deeply.", "invalid_configuration"))
+    except MemoryError:
+        return Outcome(refusal(400, "To compile it takes too much memory.", "invalid_configuration"))
+    return _told(before, config, overlay, app.warnings, data)
+
+
+def _told(before: State, config: Config, overlay: Overlay, warnings: list[str], data: bytes) -> Outcome:
+    """Return the outcome of a change that was tried with success."""
+    old = {id(rule) for rule in before.overlay.rules}
+    brought = [rule for rule in overlay.rules if id(rule) not in old]
+    fixed = (f"{name} has changed, which takes a restart" for name in _fixed_at_start(before.config, config))
+    told = (*fixed, *warnings, *_unreachable(config, {id(rule.pattern) for rule in brought}))
+    return Outcome(
+        config=data,
+        brought=tuple(rule.named for rule in brought),
+        rules=sum(len(config.rules(section)) for section in get_args(RuleSection)),
+        warnings=told,
+        faults_anew=bool(data) or before.config.settings.faults != config.settings.faults,
+    )
+
+
+def _unreachable(config: Config, brought: set[int]) -> Iterator[str]:
+    """Say which of the rules that a change brings can never win; rules are known by their identity."""
+    for section in get_args(RuleSection):
+        rules = config.rules(section)
+        only = [number for number, rule in enumerate(rules) if id(rule.pattern) in brought]
+        if only and len(only) * len(rules) <= _MOST_COMPARED:
+            yield from never_win([rule.pattern.match for rule in rules], [rule.name for rule in rules], only)
+
+
+_FIXED_AT_START = {
+    "server": (
+        *("host", "port", "workers", "runtime", "shutdown_timeout", "log_level", "log_requests", "log_format"),
+        *("tls_cert", "tls_key", "http2", "watch", "worker_timeout"),
+    ),
+    "streaming": ("max_concurrent",),
+    "journal": ("size", "max_body_bytes"),
+    "admin": ("enabled", "port"),
+}
+"""Settings that are read only at the start."""
+
+
+def _fixed_at_start(old: Config, new: Config) -> list[str]:
+    """Name the settings that differ and are read only at the start."""
+    before: Settings = old.settings
+    return [
+        f"{section}.{name}"
+        for section, names in _FIXED_AT_START.items()
+        for name in names
+        if getattr(getattr(before, section), name) != getattr(getattr(new.settings, section), name)
+    ]

@@ -1,0 +1,90 @@
+"""The parent's signals, as something to wait for beside connections."""
+
+import os
+import select
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+STOP = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGQUIT))
+"""Ask the server to stop; a second one ends it at once."""
+WATCHED = STOP | {signal.SIGCHLD, signal.SIGHUP}
+"""All signals that the parent acts on."""
+DEFERRED = frozenset((signal.SIGHUP,))
+"""Blocked from the very start, so that a reload that is asked for too early is done as soon as the server listens."""
+
+_AT_ONCE = 4096  # bytes read at a time, each a signal
+
+
+def defer() -> None:
+    """Hold signals back until the parent can act on them; call it before anything heavy is imported."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, DEFERRED)
+
+
+def deliver() -> None:
+    """Let the signals that were held back have their usual effect; for commands that do not serve."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, DEFERRED)
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Block all signals in the calling thread, and in what it starts meanwhile."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Signals:
+    """Collects the signals of the main thread: wait for ``fileno`` to become readable, then ask for ``received``."""
+
+    def __enter__(self) -> "Signals":
+        self._read, self._write = socket.socketpair()
+        self._read.setblocking(False)
+        self._write.setblocking(False)
+        self._handlers: dict[signal.Signals, Any] = {number: signal.signal(number, _note) for number in WATCHED}
+        self._wakeup = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Restore what was before; the signals stay blocked, so that one that comes late changes nothing."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+        signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._read.close()
+        self._write.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait for."""
+        return self._read.fileno()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a signal; return whether one came."""
+        return bool(select.select([self._read], [], [], seconds)[0])
+
+    def received(self) -> list[int]:
+        """Return the numbers of the signals that came since the last call."""
+        try:
+            return list(self._read.recv(_AT_ONCE))
+        except BlockingIOError:
+            return []
+
+    def forget_in_child(self) -> None:
+        """Give the signals their usual effects back, in a process that was just forked with all of them blocked."""
+        signal.set_wakeup_fd(-1)
+        for number in WATCHED:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        os.close(self._read.detach())
+        os.close(self._write.detach())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
+
+
+def _note(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: the interpreter has written the number where ``received`` finds it."""
