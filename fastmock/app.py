@@ -18,6 +18,7 @@ import orjson
 from fastmock import __version__
 from fastmock.api import anthropic, chat, checks, completions, errors, heads
 from fastmock.api.auth import Guard, authorizer
+from fastmock.api.content_encoding import PLAIN, decompress
 from fastmock.api.conversations import Conversations
 from fastmock.api.embeddings import Embeddings
 from fastmock.api.faults import Faults
@@ -46,7 +47,7 @@ from fastmock.state.buckets import Buckets
 from fastmock.state.gate import Gate
 from fastmock.state.ring import Ring
 from fastmock.state.store import Store
-from fastmock.wire import Ask, Head, Progress, Reply, Request, Stream
+from fastmock.wire import Ask, Head, MoveApart, Progress, Reply, Request, Stream
 
 Answer = Reply | Stream
 Endpoint = Callable[[Request, str], Answer]
@@ -497,13 +498,18 @@ class App:
             progress.cells[0] = number  # Progress.ROUTE; it takes 60 ns
             name = unique()
             try:
-                if len(request.body) > limit:
+                body = request.body
+                if len(body) > limit:
                     raise errors.too_large(limit)
+                if body and body[0] not in PLAIN:
+                    decompress(request, limit)
                 for guard in guards:
                     guard(request)
                 answer = endpoint(request, name)
             except errors.ApiError as error:
                 answer = refuse(error, request, name)
+            except MoveApart:
+                raise
             except Exception:
                 _LOG.exception("%s %s failed; this is a defect of fastmock", request.method, request.path)
                 answer = refuse(errors.server_error(), request, name)
@@ -530,6 +536,8 @@ class App:
                 guard(request)
             return endpoint(request, name)
         allowed = ", ".join(sorted((*methods, "OPTIONS")))
+        if (request.headers.get("upgrade") or "").lower() == "websocket":
+            raise errors.upgrade_required()
         if request.method != "OPTIONS":
             raise errors.wrong_method(request.method, request.path, allowed)
         more = heads.preflight(request.headers.get("access-control-request-headers"))

@@ -42,9 +42,10 @@ class Request:
         authorization: that header, where it has been looked at; to look costs 1 µs.
         client: the address that it came from; only what is for the control API has one.
         host: the host that it is for, likewise, where no header says it.
+        can_move: whether the runtime can answer it apart from others; see MoveApart.
     """
 
-    __slots__ = ("authorization", "body", "client", "headers", "host", "method", "path", "query")
+    __slots__ = ("authorization", "body", "can_move", "client", "headers", "host", "method", "path", "query")
 
     def __init__(
         self, method: str, path: str, headers: RequestHeaders, body: str | bytes, query: Query = NO_QUERY
@@ -56,6 +57,13 @@ class Request:
         self.query = query
         self.authorization: str | None = None
         self.client = self.host = ""
+        self.can_move = False
+
+
+class MoveApart(Exception):  # noqa: N818 - nothing is wrong
+    """Raised while a request is answered that takes long: it is to be answered anew, in a thread for such requests,
+    so that others do not wait. Nothing has been counted or stored for it yet.
+    """
 
 
 class Progress:
@@ -327,7 +335,10 @@ class Ask:
         demands: what is demanded of the form of the answer; None where any ready text will do.
         keep: whether the answer is to be stored.
         request: the request it came in, while it is being answered; None where it came from a response manager.
+        prompts: how many prompts the request has, each with as many choices; of chat one.
         rule: the number of the rule that won, or NO_RULE.
+        regex_deadline: until when patterns that backtrack may be searched for, a reading of ``time.monotonic``; 0
+            before the first of them.
         output: the text that was made up for it, of ``output_tokens`` tokens; empty where none was needed.
         finish_reason: why that text ends.
         service_tier: what the answer says of it.
@@ -355,11 +366,13 @@ class Ask:
     continuous_usage = False
     obfuscation: bool | None = None
     choices = 1
+    prompts = 1
     special = False
     demands: Demands | None = None
     keep = False
     request: Request | None = None
     rule = NO_RULE
+    regex_deadline = 0.0
     output = ""
     output_tokens = 0
     finish_reason = "stop"

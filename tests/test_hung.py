@@ -25,17 +25,16 @@ TRAP = """
 from ctypes import PyDLL
 from fastmock.api.chat import Chat
 
-parse = Chat.parse
+answer = Chat.__call__
 
-def trapped(self, body, unique):
-    if body["model"] == "endless":
-        while True:
-            pass
-    if body["model"] == "locked":  # the interpreter, as a regular expression does
+def trapped(self, request, unique):
+    while "endless" in str(request.body):
+        pass
+    if "locked" in str(request.body):  # the interpreter, as a regular expression does
         PyDLL(None).sleep(3600)
-    return parse(self, body, unique)
+    return answer(self, request, unique)
 
-Chat.parse = trapped
+Chat.__call__ = trapped
 """
 SLOW = """
 import time

@@ -12,7 +12,10 @@ from fastmock.wire import Ask
 Check = Callable[[Any, str], None]
 """Take a parameter's value and its name; raise ApiError where it is wrong. None never is: it stands for no value."""
 
+_LARGE_BODY = 1 << 18  # bytes; a shorter one cannot hold too many values
+_MOST_VALUES = 1_000_000  # which take up to 100 MB when they are parsed
 _MOST_CHOICES = 128
+_LONGEST_MODEL = 256  # characters
 _MOST_LENGTH = 2**31 - 1
 _MOST_STOPS = 4
 _LARGE = 2**63
@@ -21,6 +24,8 @@ _MOST_ENTRIES, _LONGEST_ENTRY_KEY, _LONGEST_ENTRY = 16, 64, 512
 
 def parse(body: str | bytes) -> dict[str, Any]:
     """Return the JSON object in ``body``, whatever content type it was sent with."""
+    if len(body) > _LARGE_BODY and _values(body) > _MOST_VALUES:
+        raise errors.ApiError(400, f"The request body has too many values; at most {_MOST_VALUES} are accepted.")
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -30,11 +35,19 @@ def parse(body: str | bytes) -> dict[str, Any]:
     return parsed
 
 
+def _values(body: str | bytes) -> int:
+    """Return an upper bound of the values in a JSON text, weighed by the memory that each kind takes."""
+    text, comma, bracket, brace = (body, ",", "[", "{") if isinstance(body, str) else (body, b",", b"[", b"{")
+    return text.count(comma) + 2 * text.count(bracket) + 4 * text.count(brace)  # type: ignore[arg-type]
+
+
 def model_of(body: dict[str, Any]) -> str:
     """Return the model's name."""
     model = body.get("model")
     if type(model) is not str or not model:
         raise errors.no_model() if model in (None, "") else errors.wrong_type("model", "a string", model)
+    if len(model) > _LONGEST_MODEL:
+        raise errors.string_too_long("model", _LONGEST_MODEL, len(model))
     return model
 
 

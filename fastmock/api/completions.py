@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from fastmock.api import checks, errors
+from fastmock.api.answer_size import MAX_CHOICES, check_inputs
 from fastmock.api.rulebook import Rulebook
 from fastmock.api.script import FINISH_REASON, OUTPUT, Chunks, Document, Script, ShapeError, envelope, fragment
 from fastmock.config.model import Saying
@@ -197,8 +198,11 @@ class Completions:
         """
         asks = parse(body, unique, self._vocabularies)
         for ask in asks:
-            ask.request = request
+            ask.request, ask.prompts = request, len(asks)
         first = asks[0]
+        if (choices := len(asks) * first.choices) > MAX_CHOICES:
+            raise errors.answer_too_large(choices, "choices", MAX_CHOICES)
+        check_inputs(request, len(asks))
         if len(asks) == 1 and not body.get("echo"):
             return self._rulebook.answer(first, file)
         answers: list[Answer] = []

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import orjson
 
 from fastmock.api import checks, errors
+from fastmock.api.answer_size import MAX_EMBEDDING_TOKENS, check_inputs
 from fastmock.api.findings import Findings
 from fastmock.api.heads import Heads
 from fastmock.api.rulebook import read_source
@@ -47,13 +48,13 @@ class Embeddings:
     def __call__(self, request: Request, unique: str) -> Reply:
         """Answer a request."""
         body = checks.parse(request.body)
-        reply = self.say(body, unique)
+        reply = self.say(body, unique, request=request)
         if self._traffic.delays_whole:  # an embedding is all prefill: it takes the time to first token
             tokens = _tokens(body["input"], self._vocabularies(body["model"]))
             self._traffic.delay_of_prefill(reply, body["model"], tokens, request)
         return reply
 
-    def say(self, body: dict[str, Any], unique: str, file: str | None = None) -> Reply:
+    def say(self, body: dict[str, Any], unique: str, file: str | None = None, request: Request | None = None) -> Reply:
         """Answer a parsed request; ``file``, a manager's wish, may fix the vector."""
         model = checks.model_of(body)
         if self._listed is not None and model not in self._listed:
@@ -64,7 +65,10 @@ class Embeddings:
         form = body.get("encoding_format")
         if form not in (None, "float", "base64"):
             raise errors.not_among("encoding_format", form, "'float' and 'base64'")
+        check_inputs(request, 0, len(inputs) * keep)
         tokens = _tokens(inputs, self._vocabularies(model))
+        if tokens > MAX_EMBEDDING_TOKENS:
+            raise errors.too_many_embedding_tokens(tokens, MAX_EMBEDDING_TOKENS)
         if (window := self._traffic.window(model)) is not None and tokens > window:
             raise errors.prompt_too_long(window, tokens, 0)
         fixed = self._fixed if file is None else self._from_file(file)

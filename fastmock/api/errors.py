@@ -311,6 +311,50 @@ def too_large(limit: int) -> ApiError:
     return ApiError(413, f"Maximum request body size of {limit} bytes exceeded ('server.max_body_bytes').")
 
 
+def answer_too_large(size: int, of: str, most: int) -> ApiError:
+    """400: more is wanted than one answer may hold; ``of`` names the unit."""
+    return ApiError(
+        400, f"The answer would have {size} {of}; one answer may have at most {most}.", code="invalid_value"
+    )
+
+
+def too_many_embedding_tokens(tokens: int, most: int) -> ApiError:
+    """400: the inputs of a request for embeddings are too long together."""
+    kind = "max_tokens_per_request"
+    return ApiError(400, f"Requested {tokens} tokens, max {most} tokens per request", None, kind, kind)
+
+
+def out_of_buffers() -> ApiError:
+    """503: the bodies and large answers in flight take as much memory as they may."""
+    message = "Too many large requests and answers are in flight ('server.max_buffered_bytes'). Please try again later."
+    return ApiError(503, message, kind="server_error", headers=(("retry-after", "1"),))
+
+
+def unknown_content_encoding(coding: str, known: Iterable[str]) -> ApiError:
+    """415: the body is compressed in a way that is not understood."""
+    hint = " ('zstd' needs the extra: pip install 'fastmock[zstd]')" if coding == "zstd" else ""
+    message = f"Unsupported content-encoding '{coding}': supported are {', '.join(known)} and identity{hint}."
+    return ApiError(
+        415, message, None, "unsupported_content_encoding", headers=(("accept-encoding", ", ".join(known)),)
+    )
+
+
+def damaged_body(coding: str) -> ApiError:
+    """400: the body is not compressed as it says."""
+    return ApiError(400, f"The request body is not valid {coding}, which its content-encoding names.")
+
+
+def upgrade_required() -> ApiError:
+    """426: a WebSocket was asked for; clients such as Codex go on over HTTP when they see this status."""
+    return ApiError(
+        426,
+        "WebSocket connections are not supported here. Please send the request over HTTP.",
+        None,
+        "websocket_not_supported",
+        headers=(("upgrade", "HTTP/1.1"),),
+    )
+
+
 def manager_failed(why: str) -> ApiError:
     """500: a response manager raised, or returned what cannot be sent."""
     return ApiError(500, f"The response manager failed: {why}", kind="server_error")

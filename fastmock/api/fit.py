@@ -16,6 +16,7 @@ from zlib import crc32
 import orjson
 
 from fastmock.api import checks, errors
+from fastmock.api.answer_size import check_logprobs
 from fastmock.config.model import Settings
 from fastmock.content.made import lorem
 from fastmock.content.schema import Maker, SchemaError
@@ -24,6 +25,8 @@ from fastmock.wire import NO_RULE, Answer, Ask, Demands, TokenProb, Tool, ToolCa
 _LONGEST_KEPT = 64 * 1024  # bytes of a schema that is kept compiled
 _VARIANTS = 8  # values that are made up for one schema: few, so that they are soon all ready
 _SHAPES = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"}  # one of which says what a value is
+_PREDICTED_MORE = 64  # characters of a prediction that are compared beyond the length of the answer
+_LONGEST_TOKEN = 16  # characters, as a rule
 _MADE_TOKENS = 12  # of a text where no schema says more
 
 _OTHERS = [b" the", b",", b" of", b" to", b" and", b" in", b" is", b" it", b" you", b" that", b" was", b" for", b" on"]
@@ -185,16 +188,20 @@ class Fitter:
 
     def _predict(self, ask: Ask, prediction: str, said: Sequence[Answer]) -> None:
         """Count what came true of a prediction: what the answer begins with."""
-        said_tokens, predicted = ask.vocabulary.tokens(said[0].text or ""), ask.vocabulary.tokens(prediction)
+        text, vocabulary = said[0].text or "", ask.vocabulary
+        said_tokens, predicted = vocabulary.tokens(text), vocabulary.tokens(prediction[: len(text) + _PREDICTED_MORE])
         differ = (place for place, (one, other) in enumerate(zip(said_tokens, predicted, strict=False)) if one != other)
         ask.accepted_tokens = next(differ, min(len(said_tokens), len(predicted)))
-        ask.rejected_tokens = len(predicted) - ask.accepted_tokens
+        ask.rejected_tokens = max(0, vocabulary.count(prediction) - ask.accepted_tokens)
         ask.unsaid_tokens = ask.reasoning_tokens + ask.rejected_tokens
 
     def _probabilities(self, ask: Ask, text: str, top: int) -> tuple[TokenProb, ...]:
         """Make up probabilities that a model may have seen: of each token high, of the others what is left."""
         found = []
-        for place, token in enumerate(ask.vocabulary.tokens(text)):
+        check_logprobs(ask, len(text) // _LONGEST_TOKEN, top)  # before they are counted
+        tokens = ask.vocabulary.tokens(text)
+        check_logprobs(ask, len(tokens), top)
+        for place, token in enumerate(tokens):
             digest = blake2b(b"%d:%d:%b" % (self._seed, place, token), digest_size=4).digest()
             share = 0.55 + 0.449 * int.from_bytes(digest, "big") / 2**32
             likely = [(token, share)]

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import orjson
 
 from fastmock.api import checks, errors
+from fastmock.api.answer_size import check_inputs
 from fastmock.api.findings import Findings, check_regexes
 from fastmock.api.heads import Heads
 from fastmock.api.rulebook import never_win
@@ -18,6 +19,7 @@ from fastmock.rules.index import DEFAULT, Index
 from fastmock.wire import Ask, Reply, Request
 
 _MODEL = "omni-moderation-latest"  # of a request that names none
+_MOST_INPUTS = 2048  # as of embeddings
 _CATEGORIES: tuple[str, ...] = get_args(Category)
 _OF_IMAGES = frozenset(name for name in _CATEGORIES if name.startswith(("self-harm", "violence")) or name == "sexual")
 
@@ -41,7 +43,7 @@ class Moderations:
         for _, path, pattern in placed:
             check_regexes(pattern.match, (*path, "match"), findings)
         if not findings.problems:
-            self._index = Index([rule.match for rule in self.rules])
+            self._index = Index([rule.match for rule in self.rules], self.names)
         self._listed = checks.listed(settings.models)
         self._seed = settings.seed
         self._json = made.get(200)
@@ -62,7 +64,9 @@ class Moderations:
                 raise errors.no_such_model(model)
         results = []
         tokens = 0
-        for text, kinds in _inputs(body.get("input")):
+        inputs = _inputs(body.get("input"))
+        check_inputs(request, len(inputs))
+        for text, kinds in inputs:
             ask = Ask(unique, body, model)
             ask.endpoint = "moderations"
             ask.request = request
@@ -111,6 +115,8 @@ def _inputs(given: Any) -> list[tuple[str, frozenset[str]]]:
         raise errors.wrong_type("input", "one of a string, array of strings, or array of objects", given)
     if not given:
         raise errors.empty_array("input")
+    if len(given) > _MOST_INPUTS:
+        raise errors.too_long("input", _MOST_INPUTS, len(given))
     if type(given[0]) is str:
         for place, text in enumerate(given):
             checks.string(text, f"input[{place}]")

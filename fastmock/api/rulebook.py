@@ -127,7 +127,7 @@ class Rulebook:
                 scripts.append(said[0])
         scripts.append(self._script(answers.default, (*at, "default"), findings))  # index.DEFAULT, -1, is the last
         if not findings.problems:
-            self._index = Index(matches)
+            self._index = Index(matches, [one.name for one in placed])
             self._scripts = [script for script in scripts if script]
             self._turns = {rule: [script for script in said if script] for rule, said in turns.items()}
             self._made_up = self.script_of(shape.document(Saying()))

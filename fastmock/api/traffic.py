@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, get_args
 
 from fastmock.api import errors
+from fastmock.api.answer_size import MAX_TOKENS, check_tokens
 from fastmock.api.prompt_cache import PromptCache
 from fastmock.config.documents import DocumentError
 from fastmock.config.load import Config, SettingPath
@@ -26,7 +27,6 @@ from fastmock.timing.latency import Sampler, Timing, sampler
 from fastmock.wire import Ask, Reply, Request
 
 _TOKENS = 100  # of made-up text, where nothing says how many
-_MOST_TOKENS = 200_000
 _LONGEST = 600_000.0  # milliseconds that a header may ask for
 _MOST_KNOWN = 1024
 
@@ -209,7 +209,8 @@ class Traffic:
         wanted = max(wanted, output.min_tokens or 0, body.get("min_tokens") or 0, 1)
         if cap is not None and (body.get("ignore_eos") or wanted >= cap):
             wanted = cap
-        wanted = min(wanted, _MOST_TOKENS)
+        wanted = min(wanted, MAX_TOKENS)
+        check_tokens(ask, wanted)
         ask.finish_reason = "length" if wanted == cap else "stop"
         if kind == "counter":
             ask.output = made.counter(wanted)
@@ -273,7 +274,7 @@ def _read(said: tuple[str | None, ...]) -> tuple[Latency | None, int | None]:
     for name, header, text in (("ttft", _TTFT, ttft), ("itl", _ITL, itl)):
         if text is not None:
             given[name] = _number(header, text, _LONGEST)
-    return Latency(**given), None if tokens is None else int(_number(_OUTPUT, tokens, _MOST_TOKENS))
+    return Latency(**given), None if tokens is None else int(_number(_OUTPUT, tokens, MAX_TOKENS))
 
 
 def _number(header: str, text: str, most: float) -> float:

@@ -199,6 +199,35 @@ class Server(Section):
     max_body_bytes: int = Field(
         32 * 1024 * 1024, ge=1, le=2**31 - 1, description="A longer request body is answered with 413."
     )
+    max_buffered_bytes: int = Field(
+        128 * 1024 * 1024,
+        ge=1 << 20,
+        le=2**40,
+        description="Bytes that the request bodies in flight and large answers that are not sent yet may take together "
+        "in one worker; a request beyond that is answered with 503 (Granian only).",
+    )
+    max_connections: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Connections that one worker holds open at once; more wait in the backlog, and connections that "
+        "have been idle longest are closed for new ones (Granian only). Without it 16,384, or what the limit of open "
+        "files allows.",
+    )
+    request_timeout: float = Field(
+        60.0,
+        gt=0,
+        le=86_400,
+        description="Seconds that may pass between two pieces of a request body, or of an answer that a client reads, "
+        "before the connection is closed (Granian only).",
+    )
+    keep_alive: float = Field(
+        120.0,
+        gt=0,
+        le=86_400,
+        description="Seconds after which an idle connection is closed (Granian only); announced in the header "
+        "`keep-alive`.",
+    )
     shutdown_timeout: float = Field(
         30.0, ge=0, le=86_400, description="Seconds that streams in flight are given to end after SIGTERM."
     )
@@ -274,11 +303,8 @@ class Streaming(Section):
         description="Whether chunks are padded with an `obfuscation`, as OpenAI's are; a request's "
         "`stream_options.include_obfuscation` has precedence.",
     )
-    max_concurrent: int = Field(
-        16_384,
-        ge=1,
-        le=1_000_000,
-        description="Connections that one Granian worker holds open at once; more wait in the backlog.",
+    max_concurrent: int | None = Field(
+        None, ge=1, le=1_000_000, description="The older name of `server.max_connections`, which has precedence."
     )
 
     @model_validator(mode="before")

@@ -1,8 +1,10 @@
 """How many tokens a text has: estimated, or counted exactly by the extra ``tokens``. All that counts goes this way."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+
+import re2
 
 from fastmock.wire import Vocabulary
 
@@ -10,6 +12,12 @@ OfModel = Callable[[str], Vocabulary]
 """Return the vocabulary of a model, by its name."""
 
 _PIECE = 4  # bytes
+_LONGEST_COUNTED = 1 << 20  # characters of a text that are counted exactly, which takes some 25 ms
+# Characters. The tokenizer takes time with the square of a word's length, and keeps the words it has seen: 700 new ones
+# of 200 kB took 425 MiB.
+_LONGEST_WORD = 256
+_HAS_LONG_WORD = re2.compile(r"\S{257}")
+_WORDS = re.compile(r"\w+|[^\w\s]+")
 # Not one token, so that splintr-rs makes its tables of merges now, for all workers, and not in the first request that
 # needs them, which would take 0.1 to 0.3 s.
 _MERGED = "ünï 你好 qxzjv"
@@ -60,16 +68,45 @@ class Exact:
         self._encode(_MERGED)
 
     def count(self, text: str) -> int:
-        """See wire.Vocabulary."""
-        return len(self._encode(text))
+        """See wire.Vocabulary; a huge text, and words without an end, are counted in part and estimated."""
+        if len(text) <= _LONGEST_WORD:
+            return len(self._encode(text))
+        if len(text) > _LONGEST_COUNTED:
+            return self.count(text[:_LONGEST_COUNTED]) * len(text) // _LONGEST_COUNTED
+        if not _HAS_LONG_WORD.search(text):
+            return len(self._encode(text))
+        return sum(len(self._encode(part)) if exact else ESTIMATE.count(part) for exact, part in _parted(text))
 
     def count_all(self, texts: Sequence[str]) -> int:
         """See wire.Vocabulary."""
+        if max(map(len, texts), default=0) > _LONGEST_WORD:
+            return sum(map(self.count, texts))
         return sum(map(len, map(self._encode, texts)))
 
     def tokens(self, text: str) -> list[bytes]:
-        """See wire.Vocabulary."""
+        """See wire.Vocabulary; what is not counted exactly is cut as an estimate is."""
+        if len(text) <= _LONGEST_WORD or (len(text) <= _LONGEST_COUNTED and not _HAS_LONG_WORD.search(text)):
+            return self._tokens(text)
+        found: list[bytes] = []
+        for exact, part in _parted(text[:_LONGEST_COUNTED]):
+            found += self._tokens(part) if exact else ESTIMATE.tokens(part)
+        return found + ESTIMATE.tokens(text[_LONGEST_COUNTED:])
+
+    def _tokens(self, text: str) -> list[bytes]:
         return [bytes(self._bytes(token)) for token in self._encode(text)]
+
+
+def _parted(text: str) -> Iterator[tuple[bool, str]]:
+    """Cut a text at its long words; yield each part, and whether it is short enough to be counted exactly."""
+    begin = 0
+    for word in _WORDS.finditer(text):
+        if word.end() - word.start() > _LONGEST_WORD:
+            if begin < word.start():
+                yield True, text[begin : word.start()]
+            yield False, word[0]
+            begin = word.end()
+    if begin < len(text):
+        yield True, text[begin:]
 
 
 ESTIMATE = Estimate()

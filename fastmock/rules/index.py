@@ -1,16 +1,21 @@
 """The compiled index: one look at the request finds the winning rule, however many rules there are."""
 
-import re
+import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import regex
+
 from fastmock.config.match import Match
 from fastmock.rules.matchers import MATCHERS
-from fastmock.rules.regex import readable
+from fastmock.rules.regex import BACKTRACKING_SECONDS, readable, search_in_time
 from fastmock.wire import NO_RULE, Ask
 
 DEFAULT = NO_RULE
 """What ``pick`` returns when no rule holds."""
+
+_LOG = logging.getLogger("fastmock")
 
 _MOST_KEYS = 1024
 _LONGEST_KEY = 4096  # characters
@@ -36,8 +41,8 @@ class Index:
     What a client sends again and again, its model and its system prompt, is remembered; the message is looked at anew.
     """
 
-    def __init__(self, rules: Sequence[Match]) -> None:
-        """Compile ``rules``, given in the order in which they are to be tried.
+    def __init__(self, rules: Sequence[Match], names: Sequence[str] = ()) -> None:
+        """Compile ``rules``, given in the order in which they are to be tried; ``names`` are for warnings.
 
         Raises:
             PatternError: a ``content_regex`` cannot be read; check with ``readable`` before.
@@ -45,11 +50,15 @@ class Index:
         self._rules = (1 << len(rules)) - 1
         self._compounds: dict[int, _Compound] = {}
         matches = list(rules)
+        self._owners = list(range(len(rules)))  # the rule that each match is, or stands inside of
         for number, rule in enumerate(rules):
             if rule.any_ or rule.all_ or rule.not_:
                 self._compounds[1 << number] = _compound(rule, 1 << number, matches)
+                self._owners += [number] * (len(matches) - len(self._owners))
         self._all = (1 << len(matches)) - 1
-        self._late: dict[int, re.Pattern[str]] = {}
+        self._late: dict[int, regex.Pattern[str]] = {}
+        self._names = names
+        self._warned: set[str] = set()
         self._by_setting: list[tuple[str, Callable[[Any], int]]] = []
         self._by_message: list[Callable[[str], int]] = []
         self._by_rest: list[tuple[str, Callable[[Any], int]]] = []
@@ -72,7 +81,7 @@ class Index:
         self._plain = not self._late and not self._compounds
 
     def _set_apart(self, conditions: dict[int, str]) -> dict[int, str]:
-        """Keep the patterns that RE2 can read; the others are searched for by ``re`` when their rule would win."""
+        """Keep the patterns that RE2 can read; the others are searched for when their rule would win."""
         linear = {}
         for number, pattern in conditions.items():
             _, slow = readable(pattern)
@@ -125,7 +134,27 @@ class Index:
 
     def _found(self, bit: int, ask: Ask) -> bool:
         slow = self._late.get(bit)
-        return slow is None or slow.search(ask.user_message) is not None
+        if slow is None:
+            return True
+        now = time.monotonic()
+        ask.regex_deadline = ask.regex_deadline or now + BACKTRACKING_SECONDS
+        try:
+            return search_in_time(slow, ask.user_message, ask.regex_deadline - now)
+        except TimeoutError:
+            self._warn(bit, slow.pattern)
+            return False
+
+    def _warn(self, bit: int, pattern: str) -> None:
+        """Say once that a pattern takes too long."""
+        if pattern not in self._warned:
+            self._warned.add(pattern)
+            number = self._owners[bit.bit_length() - 1]
+            name = self._names[number] if number < len(self._names) else f"number {number}"
+            _LOG.warning(
+                "the rule %s does not match where its 'content_regex' takes longer than %.0f ms: it backtracks, since "
+                "RE2 cannot read it",
+                *(name, BACKTRACKING_SECONDS * 1000),
+            )
 
     def _together(self, match: _Compound, left: int, ask: Ask) -> bool:
         """Return whether a match holds with all inside of it."""

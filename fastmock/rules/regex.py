@@ -1,7 +1,7 @@
 """Many regular expressions in one linear-time pass (RE2), as near to Python's ``re`` as RE2 goes.
 
 Differences that stay: ``\\w``, ``\\d``, ``\\s`` and ``\\b`` see ASCII only. What RE2 lacks (lookaround, backreferences,
-possessive quantifiers) is left to ``re``.
+possessive quantifiers) is left to the package ``regex``, which backtracks, but within a time limit.
 """
 
 import re
@@ -9,6 +9,12 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import re2
+import regex
+
+BACKTRACKING_SECONDS = 0.02
+"""The time that all patterns which RE2 cannot read may take for one request."""
+BACKTRACKING_CHARACTERS = 65_536
+"""The part of a text in which they are searched for."""
 
 _MAX_MEMORY = 256 << 20  # bytes; RE2's own default of 8 MiB is too little for a thousand patterns
 _MOST_KEPT = 16_384  # patterns; more than there can be rules
@@ -17,7 +23,7 @@ _MULTILINE = re.compile(r"\(\?[a-zA-Z]*m")
 
 
 class PatternError(Exception):
-    """A regular expression that neither RE2 nor Python's ``re`` can read."""
+    """A regular expression that neither RE2 nor ``regex`` can read."""
 
 
 def _options() -> "re2.Options":
@@ -49,8 +55,8 @@ def to_re2(pattern: str) -> str:
 
 
 @lru_cache(_MOST_KEPT)
-def readable(pattern: str) -> tuple[str | None, re.Pattern[str] | None]:
-    """Return (RE2's form, None), or (None, the compiled pattern) where only Python's ``re`` can read it.
+def readable(pattern: str) -> "tuple[str | None, regex.Pattern[str] | None]":
+    """Return (RE2's form, None), or (None, the compiled pattern) where only ``regex`` can read it.
 
     Raises:
         PatternError: neither can.
@@ -60,10 +66,21 @@ def readable(pattern: str) -> tuple[str | None, re.Pattern[str] | None]:
         re2.compile(form, _options())
     except re2.error:
         try:
-            return None, re.compile(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
+            return None, regex.compile(pattern, cache_pattern=False)
+        except (regex.error, OverflowError, RecursionError) as error:
             raise PatternError(f"is not a regular expression: {error}") from None
     return form, None
+
+
+def search_in_time(pattern: "regex.Pattern[str]", text: str, seconds: float) -> bool:
+    """Return whether a pattern that backtracks is found in the beginning of a text.
+
+    Raises:
+        TimeoutError: it took longer than ``seconds``.
+    """
+    if seconds <= 0:
+        raise TimeoutError
+    return pattern.search(text, 0, BACKTRACKING_CHARACTERS, concurrent=True, timeout=seconds) is not None
 
 
 class RegexSet:

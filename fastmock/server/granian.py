@@ -4,20 +4,15 @@ Granian's own process manager is not used, nor asyncio: the worker and the sched
 public. The version is pinned, and tests hold the pin.
 """
 
-import ctypes
-import fcntl
 import logging
 import os
 import signal
 import socket
-import sys
-import termios
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -26,12 +21,16 @@ from urllib.parse import parse_qs
 from fastmock.api import errors
 from fastmock.app import App
 from fastmock.control.admin import PREFIX
+from fastmock.server import signals
+from fastmock.server.bodies import Bodies
+from fastmock.server.buffers import Buffers
+from fastmock.server.connections import Connections, most_connections
 from fastmock.server.listen import BACKLOG
 from fastmock.server.live import Live
 from fastmock.state.block import GENERATION
 from fastmock.timing.pace import UNCOUNTED, Pacer, nothing
 from fastmock.timing.wheel import Wheel
-from fastmock.wire import Ending, Head, Reply, Request, Stream
+from fastmock.wire import Head, MoveApart, Reply, Request, Stream
 
 _MANAGER_THREADS = 64  # calls of a response manager at a time
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
@@ -40,7 +39,12 @@ _LONG_WAIT = 1.0
 _TRUSTED = 65_536  # bytes of a stream, after which its reader is watched: Granian would buffer without bound
 _MOST_UNREAD = 131_072  # bytes in the kernel's buffer, above which a reader is waited for
 _READER_PAUSE = 0.05  # seconds between looks at whether it has read
-_SEARCH_PAUSE = 0.5  # seconds between searches for a connection, which look at all of them
+_SHORTEST_PAUSE = 0.001
+_LOST_PATIENCE = 2.0  # seconds for which a connection may not be found
+_PIECE = 131_072  # bytes of a large answer that are sent at a time
+_LARGE_ANSWER = 262_144  # bytes
+_LARGE = 65_536  # bytes of a body, which then takes long enough to be answered apart from others
+_BOUNDS_PAUSE = 0.25  # seconds between looks at the bounds
 _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 _LOG = logging.getLogger("fastmock")
@@ -72,6 +76,7 @@ def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeou
     settings = live.app.config.settings
     server = settings.server
     tls = (True, server.tls_cert, server.tls_key) if server.tls_cert else (False, None, None)
+    most = most_connections(server.max_connections or settings.streaming.max_concurrent)
     worker = private.RSGIWorker(
         1,
         (None, private.SocketHolder(listener.fileno(), False, BACKLOG)),
@@ -80,9 +85,9 @@ def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeou
         1,  # runtime blocking threads
         1,  # threads of Python
         30,  # their idle time-out
-        settings.streaming.max_concurrent,
+        most,
         "auto" if server.http2 else "1",
-        http.HTTP1Settings(),
+        http.HTTP1Settings(header_read_timeout=int(server.keep_alive * 1000)),
         http.HTTP2Settings() if server.http2 else None,
         False,
         None,
@@ -98,7 +103,7 @@ def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeou
     wheel.start()
     loop = _AtOnce()
     scheduler = private.CallbackScheduler(loop, None, None, None, None)
-    scheduler._schedule_fn = _Adapter(live, wheel).begin
+    scheduler._schedule_fn = _Adapter(live, wheel, Connections(most)).begin
     worker.serve_str(scheduler, loop, stop)
     ready()
     signal.sigwait(_STOP)
@@ -127,13 +132,31 @@ class _Adapter:
     Everything here runs in Granian's thread of Python; an exception would be lost in it, so that none may leave.
     """
 
-    def __init__(self, live: Live, wheel: Wheel) -> None:
+    def __init__(self, live: Live, wheel: Wheel, connections: Connections) -> None:
         self._live = live
         self._wheel = wheel
-        self._connections = _Connections()
-        self._threads = ThreadPoolExecutor(_MANAGER_THREADS, "manager")  # its threads are made when they are needed
+        server = live.app.config.settings.server
+        self._connections = connections
+        self._bodies = Bodies(Buffers(server.max_buffered_bytes), server.request_timeout)
+        self._patience = server.request_timeout
+        self._keep_alive = () if server.http2 else (("keep-alive", f"timeout={server.keep_alive:.0f}"),)
+        # Their threads are made when they are needed.
+        self._threads = ThreadPoolExecutor(_MANAGER_THREADS, "manager")
+        self._large = ThreadPoolExecutor(1, "large")  # one at a time: each takes memory, and the interpreter
         self._heads: dict[Head, list[tuple[str, str]]] = {}
+        with signals.blocked():
+            threading.Thread(target=self._keep_bounds, name="bounds", daemon=True).start()
         self._watched = False
+
+    def _keep_bounds(self) -> None:
+        """End what takes too long or too much, again and again."""
+        while True:
+            time.sleep(_BOUNDS_PAUSE)
+            try:
+                self._bodies.expire()
+                self._connections.make_room()
+            except Exception:
+                _LOG.exception("the bounds of connections could not be kept; this is a defect of fastmock")
 
     def begin(self, watcher: Any) -> None:
         """Take a request; its body is still to come."""
@@ -150,41 +173,67 @@ class _Adapter:
             answer = partial(self._answer, app, scope, proto, start)
             if scope.method in _BODILESS:
                 answer(b"")
-                return
-            limit = app.config.settings.server.max_body_bytes
-            length = scope.headers.get("content-length")
-            if length is None:
-                _Body(proto, limit, answer).read()
-            elif len(length) > 18 or int(length) > limit:
-                answer(errors.too_large(limit))
             else:
-                proto().add_done_callback(partial(_whole_body, answer))
+                limit = app.config.settings.server.max_body_bytes
+                self._bodies.receive(proto, scope.headers.get("content-length"), limit, answer)
         except Exception:
             _LOG.exception("a request could not be taken; this is a defect of fastmock")
 
-    def _answer(self, app: App, scope: Any, proto: Any, start: float, body: bytes | errors.ApiError) -> None:
-        """Answer a request whose body was read, or could not be."""
+    def _answer(
+        self, app: App, scope: Any, proto: Any, start: float, body: bytes | errors.ApiError, taken: int = 0
+    ) -> None:
+        """Answer a request whose body was read, or could not be; ``taken`` are the bytes of the buffers for it."""
+        if isinstance(body, errors.ApiError):
+            request = Request(scope.method, scope.path, scope.headers, b"")
+            self._respond_to(partial(app.refused, body), app, request, scope, proto, start, taken)
+            return
+        request = Request(scope.method, scope.path, scope.headers, body)
+        if request.method in _BODILESS and scope.query_string:
+            request.query = parse_qs(scope.query_string, keep_blank_values=True)
+        if request.path.startswith(PREFIX):
+            request.client, request.host = scope.client, scope.authority or ""
+        if app.manager is not None:  # it may block, which harms no other request here
+            self._apart(self._threads, app, request, scope, proto, start, taken)
+        elif len(body) > _LARGE:
+            self._apart(self._large, app, request, scope, proto, start, taken)
+        else:
+            request.can_move = True
+            self._respond_to(app.handle, app, request, scope, proto, start, taken)
+
+    def _apart(
+        self, pool: ThreadPoolExecutor, app: App, request: Request, scope: Any, proto: Any, start: float, taken: int
+    ) -> None:
+        """Answer in a thread of its own, so that other requests do not wait."""
+        self._connections.hold(scope.client)
 
         def respond() -> None:
             try:
-                if isinstance(body, errors.ApiError):
-                    request = Request(scope.method, scope.path, scope.headers, b"")
-                    answer: Reply | Stream = app.refused(body, request)
-                else:
-                    request = Request(scope.method, scope.path, scope.headers, body)
-                    if request.method in _BODILESS and scope.query_string:
-                        request.query = parse_qs(scope.query_string, keep_blank_values=True)
-                    if request.path.startswith(PREFIX):
-                        request.client, request.host = scope.client, scope.authority or ""
-                    answer = app.handle(request)
-                self._send(app, scope, proto, start, answer)
-            except Exception:
-                _LOG.exception("an answer could not be sent; this is a defect of fastmock")
+                self._respond_to(app.handle, app, request, scope, proto, start, taken)
+            finally:
+                self._connections.let_go(scope.client)
 
-        if app.manager is None:
-            respond()
-        else:  # it may block, which harms no other request here
-            self._threads.submit(respond)
+        pool.submit(respond)
+
+    def _respond_to(
+        self,
+        handle: Callable[[Request], Reply | Stream],
+        app: App,
+        request: Request,
+        scope: Any,
+        proto: Any,
+        start: float,
+        taken: int,
+    ) -> None:
+        try:
+            self._send(app, scope, proto, start, handle(request))
+        except MoveApart:
+            request.can_move = False
+            self._apart(self._large, app, request, scope, proto, start, taken)
+            return
+        except Exception:
+            _LOG.exception("an answer could not be sent; this is a defect of fastmock")
+        if taken:
+            self._bodies.buffers.give_back(taken)
 
     def _send(self, app: App, scope: Any, proto: Any, start: float, answer: Reply | Stream) -> None:
         status, constant = answer.head.status, self._constant(answer.head)
@@ -196,21 +245,38 @@ class _Adapter:
             respond = partial(proto.response_bytes, status, headers, answer.body)
             if answer.ending != "whole" or answer.unsent:
                 respond = partial(self._break_off, scope, proto, headers, answer)
+            elif len(answer.body) > _LARGE_ANSWER and scope.method != "HEAD":
+                respond = partial(self._send_large, app, scope, proto, headers, answer)
             if answer.dues is None:
                 respond()
                 return
             if answer.control:
                 respond = partial(self._respond, proto, answer)
             pacer = Pacer(answer.dues, nothing, start, UNCOUNTED if answer.control else app.share)
-            play = _Waiting(self._wheel, proto, pacer, respond)
+            play = _Waiting(self._wheel, proto, pacer, scope.client, self._connections, respond)
         else:
             transport = proto.response_stream(status, headers)
             late = UNCOUNTED if answer.control else app.share
             pacer = Pacer(answer.dues, answer.cut, start, late, answer.failed)
-            play = _Streaming(self._wheel, proto, pacer, transport, self._connections, scope.client, answer)
+            play = _Streaming(
+                self._wheel, proto, pacer, scope.client, self._connections, transport, answer, self._patience
+            )
         due = play.step(time.monotonic())
         if due is not None:
             self._wheel.add(due, play)
+
+    def _send_large(self, app: App, scope: Any, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
+        """Send an answer as fast as it is read: Granian would hold all of it, for a client that reads nothing too."""
+        size = len(answer.body)
+        if not self._bodies.buffers.take_for(answer, size):
+            request = Request(scope.method, scope.path, scope.headers, b"")
+            self._respond(proto, app.refuse(errors.out_of_buffers(), request))
+            return
+        transport = proto.response_stream(answer.head.status, [*headers, ("content-length", str(size))])
+        download = _Download(transport, scope.client, self._connections, answer, self._patience)
+        due = download.step(time.monotonic())
+        if due is not None:
+            self._wheel.add(due, download)
 
     def _respond(self, proto: Any, answer: Reply) -> None:
         """Send what has become of a reply."""
@@ -232,56 +298,19 @@ class _Adapter:
         if known is None:
             if len(self._heads) >= 256:
                 self._heads.clear()
-            known = self._heads[head] = list(head.headers)
+            known = self._heads[head] = [*head.headers, *self._keep_alive]
         return known
-
-
-Answer = Callable[[bytes | errors.ApiError], None]
-"""Goes on with a body, or with what was wrong with it."""
-
-
-def _whole_body(answer: Answer, reading: Any) -> None:
-    try:
-        body: bytes | errors.ApiError = reading.result()
-    except RuntimeError:  # as which Granian's own errors come: the body was cut short, or malformed
-        body = errors.bad_json()
-    answer(body)
-
-
-class _Body:
-    """A body of unknown length, read part by part, but not beyond a limit."""
-
-    def __init__(self, proto: Any, limit: int, answer: Answer) -> None:
-        self._parts = aiter(proto)
-        self._limit = limit
-        self._answer = answer
-        self._body = bytearray()
-
-    def read(self) -> None:
-        """Ask for the next part."""
-        try:
-            anext(self._parts).add_done_callback(self._take)
-        except StopAsyncIteration:
-            self._answer(bytes(self._body))
-
-    def _take(self, reading: Any) -> None:
-        try:
-            self._body += reading.result()
-        except RuntimeError:
-            self._answer(errors.bad_json())
-            return
-        if len(self._body) > self._limit:
-            self._answer(errors.too_large(self._limit))
-        else:
-            self.read()
 
 
 class _Play(ABC):
     """An answer that takes its time; see ``wheel.Play``."""
 
-    __slots__ = ("_gone", "_pacer", "_proto", "_watch", "_wheel")
+    __slots__ = ("_client", "_connections", "_gone", "_pacer", "_proto", "_watch", "_wheel")
 
-    def __init__(self, wheel: Wheel, proto: Any, pacer: Pacer) -> None:
+    def __init__(self, wheel: Wheel, proto: Any, pacer: Pacer, client: str, connections: Connections) -> None:
+        self._client = client
+        self._connections = connections
+        connections.hold(client)
         self._wheel = wheel
         self._proto = proto
         self._pacer: Pacer | None = pacer
@@ -329,6 +358,8 @@ class _Play(ABC):
         """Let go of everything; a step that is planned still holds this object."""
         if self._watch is not None:
             self._watch.cancel()
+        if self._pacer is not None:
+            self._connections.let_go(self._client)
         self._pacer = self._proto = self._watch = None
 
     def _reads_slowly(self) -> bool:
@@ -348,8 +379,16 @@ class _Waiting(_Play):
 
     __slots__ = ("_respond",)
 
-    def __init__(self, wheel: Wheel, proto: Any, pacer: Pacer, respond: Callable[[], None]) -> None:
-        super().__init__(wheel, proto, pacer)
+    def __init__(
+        self,
+        wheel: Wheel,
+        proto: Any,
+        pacer: Pacer,
+        client: str,
+        connections: Connections,
+        respond: Callable[[], None],
+    ) -> None:
+        super().__init__(wheel, proto, pacer, client, connections)
         self._respond: Callable[[], None] | None = respond
 
     def _send(self, data: bytes) -> bool:
@@ -367,27 +406,35 @@ class _Waiting(_Play):
 class _Streaming(_Play):
     """A stream."""
 
-    __slots__ = ("_client", "_connections", "_sent", "_stream", "_transport")
+    __slots__ = ("_progress", "_sent", "_stream", "_transport")
 
     def __init__(
         self,
         wheel: Wheel,
         proto: Any,
         pacer: Pacer,
-        transport: Any,
-        connections: "_Connections",
         client: str,
+        connections: Connections,
+        transport: Any,
         stream: Stream,
+        patience: float,
     ) -> None:
-        super().__init__(wheel, proto, pacer)
+        super().__init__(wheel, proto, pacer, client, connections)
         self._transport = transport
-        self._connections = connections
-        self._client = client
         self._stream: Stream | None = stream
         self._sent = 0
+        self._progress: _Progress | None = None if patience == 0 else _Progress(patience)
 
     def _reads_slowly(self) -> bool:
-        return self._sent > _TRUSTED and self._connections.unread(self._client) > _MOST_UNREAD
+        if self._sent <= _TRUSTED:
+            return False
+        unread = self._connections.unread(self._client)
+        if unread is None or unread <= _MOST_UNREAD:
+            return False
+        if self._progress is not None and self._progress.is_over(unread):
+            self._connections.end(self._client, "closed")
+            self._gone = True
+        return True
 
     def _send(self, data: bytes) -> bool:
         if data:
@@ -410,60 +457,74 @@ class _Streaming(_Play):
         super()._leave()
 
 
-class _Connections:
-    """Reaches for the connections themselves; they are Granian's, and found by their peer, an ``address:port``."""
+class _Progress:
+    """Whether a client reads at all."""
 
-    def __init__(self) -> None:
-        self._descriptors: dict[str, int] = {}
-        self._searched = 0.0
+    __slots__ = ("_patience", "_since", "_unread")
 
-    def unread(self, client: str) -> int:
-        """Return the bytes that a client has not read and that wait in the kernel; 0 where it is not found."""
-        descriptor = self._descriptors.get(client)
-        if descriptor is None or _peer(descriptor) != client:
-            now = time.monotonic()
-            if now < self._searched + _SEARCH_PAUSE:
-                return 0
-            self._searched = now
-            descriptor = self._find(client)
-        if descriptor is None:
-            return 0
-        waiting = bytearray(4)
-        with suppress(OSError):
-            fcntl.ioctl(descriptor, termios.TIOCOUTQ, waiting)
-        return int.from_bytes(waiting, sys.byteorder)
+    def __init__(self, patience: float) -> None:
+        """``patience``: seconds for which it may read nothing."""
+        self._patience = patience
+        self._since = time.monotonic()
+        self._unread = -1
 
-    def end(self, client: str, ending: Ending) -> None:
-        """Close or reset a connection."""
-        descriptor = self._descriptors.get(client)
-        if descriptor is None or _peer(descriptor) != client:
-            descriptor = self._find(client)
-        if descriptor is None:  # it is gone already
-            return
-        if ending == "closed":
-            connection = socket.socket(fileno=descriptor)
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.detach()
-        else:  # to connect it to nobody resets it
-            nobody = (ctypes.c_char * 16)()  # a sockaddr of the family AF_UNSPEC, which is 0
-            ctypes.CDLL(None).connect(descriptor, nobody, len(nobody))
-
-    def _find(self, client: str) -> int | None:
-        self._descriptors = {_peer(int(name)): int(name) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208
-        return self._descriptors.get(client)
+    def is_over(self, unread: int) -> bool:
+        """Return whether a client has read nothing for too long, that has not read so many bytes."""
+        now = time.monotonic()
+        if unread != self._unread:
+            self._unread, self._since = unread, now
+        return now - self._since > self._patience
 
 
-def _peer(descriptor: int) -> str:
-    """Return ``address:port`` of who is connected to a descriptor; empty where nobody is."""
-    try:
-        connection = socket.socket(fileno=descriptor)
-    except OSError:
-        return ""
-    try:
-        address = connection.getpeername()
-        return f"[{address[0]}]:{address[1]}" if len(address) == 4 else f"{address[0]}:{address[1]}"
-    except (OSError, IndexError):
-        return ""
-    finally:
-        connection.detach()
+class _Download:
+    """A large answer, sent piece by piece as it is read; see ``wheel.Play``."""
+
+    __slots__ = ("_answer", "_at", "_body", "_client", "_connections", "_lost", "_pause", "_progress", "_transport")
+
+    def __init__(self, transport: Any, client: str, connections: Connections, answer: Reply, patience: float) -> None:
+        self._transport = transport
+        self._client = client
+        self._connections = connections
+        self._answer: Reply | None = answer  # its memory is given back when it is gone
+        self._body = memoryview(answer.body)
+        self._at = 0
+        self._pause = _SHORTEST_PAUSE
+        self._progress = _Progress(patience)
+        self._lost = 0.0
+        connections.hold(client)
+
+    def step(self, now: float) -> float | None:
+        """Send the next piece, if the last was read; return when to come again, or None at the end."""
+        if self._at:
+            unread = self._connections.unread(self._client)
+            if unread is None:
+                self._lost = self._lost or now
+                if now < self._lost + _LOST_PATIENCE:
+                    return now + _SHORTEST_PAUSE
+                self._end()
+                return None
+            self._lost = 0.0
+            if unread > _MOST_UNREAD:
+                if self._progress.is_over(unread):
+                    self._connections.end(self._client, "closed")
+                    self._end()
+                    return None
+                self._pause = min(2 * self._pause, _READER_PAUSE)
+                return now + self._pause
+        self._pause = _SHORTEST_PAUSE
+        piece = bytes(self._body[self._at : self._at + _PIECE])
+        self._at += len(piece)
+        try:
+            for _ in self._transport.send_bytes(piece):
+                pass
+        except RuntimeError:  # the client hung up
+            self._at = len(self._body)
+        if self._at < len(self._body):
+            return now
+        self._end()
+        return None
+
+    def _end(self) -> None:
+        self._connections.let_go(self._client)
+        self._answer = self._transport = None
+        self._body = memoryview(b"")

@@ -398,6 +398,7 @@ _FIXED_AT_START = {
     "server": (
         *("host", "port", "workers", "runtime", "shutdown_timeout", "log_level", "log_requests", "log_format"),
         *("tls_cert", "tls_key", "http2", "watch", "worker_timeout"),
+        *("max_connections", "max_buffered_bytes", "request_timeout", "keep_alive"),
     ),
     "streaming": ("max_concurrent",),
     "journal": ("size", "max_body_bytes"),
