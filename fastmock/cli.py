@@ -18,6 +18,7 @@ from fastmock.config.model import ModerationPattern, Pattern, Saying
 from fastmock.config.overlay import Overlay
 from fastmock.config.problems import ConfigError
 from fastmock.config.schema import json_schema
+from fastmock.control.shown import without_secrets
 from fastmock.responses import ResponseManager
 
 _DESCRIPTION = "A mock OpenAI API server: point an OpenAI or Anthropic client at it."
@@ -172,7 +173,7 @@ def listing(app: App) -> Iterator[str]:
 
 def _line(rule: Pattern | ModerationPattern | None, name: str, said: str) -> str:
     """Say what a rule does; None stands for the default."""
-    match = {} if rule is None else rule.match.model_dump(exclude_none=True, by_alias=True)
+    match = {} if rule is None else without_secrets(rule.match.model_dump(exclude_none=True, by_alias=True))
     priority = " " * 6 if rule is None else f"{rule.priority:>6}"
     when = ", ".join(f"{key} {value!r}" for key, value in match.items()) or "always"
     return f"{priority}  {name}: {when} -> {said}"
