@@ -35,6 +35,7 @@ from fastmock.api.stored_responses import StoredResponses
 from fastmock.api.traffic import Traffic
 from fastmock.config.load import Config, SettingPath, load
 from fastmock.config.overlay import Overlay
+from fastmock.config.permitted import refused_changes, without_contents
 from fastmock.config.problems import ConfigError, did_you_mean
 from fastmock.content import tokens
 from fastmock.content.ids import unique
@@ -251,17 +252,28 @@ def compile_layers(
     overlay: Overlay | None = None,
     runtime: str = "",
     again: Config | None = None,
+    admin_files: bool = False,
 ) -> "App":
     """Load the layers and compile them; see ``config.load.load`` and ``build``.
+
+    With ``again`` it is the control API that changes a configuration, which may name no further files unless
+    ``admin_files``; see ``config.permitted``.
 
     Raises:
         ConfigError: with everything that is wrong in either.
     """
     config, problems = load(file, environ, flags, overlay=overlay, runtime=runtime, again=again)
+    if again is not None:
+
+        def unchanged() -> Config:
+            return load(file, environ, flags, runtime=runtime, again=again)[0]
+
+        if refused := refused_changes(config, again, unchanged, admin_files):  # before any of the files is read
+            raise ConfigError([*problems, *refused])
     try:
         app = build(config, manager)
     except ConfigError as error:
-        problems += error.problems
+        problems += error.problems if again is None else without_contents(error.problems, config)
     if problems:
         raise ConfigError(problems)
     return app

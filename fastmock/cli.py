@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from fastmock.config.model import ModerationPattern, Pattern, Saying
 from fastmock.config.overlay import Overlay
 from fastmock.config.problems import ConfigError
 from fastmock.config.schema import json_schema
+from fastmock.control.access import is_loopback
 from fastmock.control.shown import without_secrets
 from fastmock.responses import ResponseManager
 
@@ -47,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--tls-cert", metavar="FILE", help="serve TLS with this certificate chain (PEM)")
     add("--tls-key", metavar="FILE", help="and its private key (PEM)")
     add("--watch", action="store_const", const="true", help="read the configuration again when a file changes")
+    add("--admin-host", metavar="HOST", help="name or address for that port (--host)")
     add("--admin-port", metavar="PORT", help="a port of its own for the control API and the page")
     add("--seed", metavar="N", help="changes vectors, fingerprints and draws (0)")
     add("--log-requests", action="store_const", const="true", help="a line on standard output for each request")
@@ -72,9 +75,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
         return 0
     flags: dict[SettingPath, str] = {setting(name): value for name, value in arguments.items() if value is not None}
 
-    def compile_(overlay: Overlay, runtime: str = "", again: Config | None = None) -> App:
+    def compile_(overlay: Overlay, runtime: str = "", again: Config | None = None, admin_files: bool = False) -> App:
         source = file or (positional if command == "check" else None)
-        return compile_layers(source, environ, flags, None, overlay, runtime, again)
+        return compile_layers(source, environ, flags, None, overlay, runtime, again, admin_files)
 
     try:
         app = compile_(Overlay())
@@ -126,8 +129,8 @@ def serve_from_python(
         flags[setting("response_manager")] = manager
     given = manager if not isinstance(manager, str) else None
 
-    def compile_(overlay: Overlay, runtime: str = "", again: Config | None = None) -> App:
-        return compile_layers(config, os.environ, flags, given, overlay, runtime, again)
+    def compile_(overlay: Overlay, runtime: str = "", again: Config | None = None, admin_files: bool = False) -> App:
+        return compile_layers(config, os.environ, flags, given, overlay, runtime, again, admin_files)
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
@@ -144,6 +147,7 @@ def setting(name: str) -> SettingPath:
     elsewhere: dict[str, SettingPath] = {
         "seed": ("seed",),
         "response_manager": ("responses", "manager"),
+        "admin_host": ("admin", "host"),
         "admin_port": ("admin", "port"),
     }
     return elsewhere.get(name, ("server", name))
@@ -199,7 +203,9 @@ def _said(source: Saying) -> str:
 class Compile(Protocol):
     """Compiles what is configured."""
 
-    def __call__(self, overlay: Overlay, runtime: str = "", again: Config | None = None) -> App:
+    def __call__(
+        self, overlay: Overlay, runtime: str = "", again: Config | None = None, admin_files: bool = False
+    ) -> App:
         """Compile it; see ``app.compile_layers``."""
 
 
@@ -214,7 +220,7 @@ def serve(app: App, compile_: Compile, stdout: TextIO, stderr: TextIO) -> int:
     settings, admin = app.config.settings.server, app.config.settings.admin
     try:
         listener = listen(settings.host, settings.port)
-        control = listen(settings.host, admin.port) if admin.enabled and admin.port is not None else None
+        control = listen(admin.host or settings.host, admin.port) if admin.enabled and admin.port is not None else None
     except ListenError as error:
         print(f"fastmock: {error}", file=stderr)
         return 1
@@ -224,7 +230,9 @@ def serve(app: App, compile_: Compile, stdout: TextIO, stderr: TextIO) -> int:
         granian.preload()
 
     def recompile(overlay: Overlay, again: Config | None) -> App:
-        new = compile_(overlay, name, again)
+        new = compile_(overlay, name, again, admin.files)
+        if token:
+            token.announce(new)
         _, better, why = choose(new)
         if better != name:
             new.warnings.append(f"the runtime stays {name} until a restart, which would take {better} ({why})")
@@ -235,17 +243,24 @@ def serve(app: App, compile_: Compile, stdout: TextIO, stderr: TextIO) -> int:
     workers = settings.workers or len(os.sched_getaffinity(0))
     scheme = "https" if settings.tls_cert else "http"
     where = url(listener, settings.host, scheme)
-    page = url(control, settings.host, scheme) if control else where if admin.enabled else None
+    page = url(control, admin.host or settings.host, scheme) if control else where if admin.enabled else None
+    exposed = not is_loopback(str((control or listener).getsockname()[0]))
+    token = GeneratedToken(page, stderr) if page and exposed else None
     greet = stderr if settings.log_requests and settings.log_format == "json" else stdout
+
+    def work(live: Live, ready: Callable[[], None]) -> None:
+        live.generated_token = token.value if token else None
+        runtime.serve(live, listener, ready, settings.shutdown_timeout)
 
     def controlling(live: Live, ready: Callable[[], None]) -> None:
         assert control  # noqa: S101 - else nobody does this
+        live.generated_token = token.value if token else None
         granian.serve(live, control, ready, settings.shutdown_timeout)
 
     supervisor = Supervisor(
         app,
         recompile,
-        lambda live, ready: runtime.serve(live, listener, ready, settings.shutdown_timeout),
+        work,
         workers,
         listener,
         settings.shutdown_timeout,
@@ -255,8 +270,38 @@ def serve(app: App, compile_: Compile, stdout: TextIO, stderr: TextIO) -> int:
     def announce() -> None:
         with suppress(OSError, ValueError):  # nobody reads it, which is no reason not to serve
             print(_greeting(app, where, page, f"{name} ({reason})", workers), file=greet, flush=True)
+        if token:
+            token.announce(app)
 
     return supervisor.run(announce)
+
+
+class GeneratedToken:
+    """The token of a control API that other machines can reach, for when ``admin.token`` is not set.
+
+    It is the same for all workers as long as the server runs.
+    """
+
+    def __init__(self, page: str, stderr: TextIO | None) -> None:
+        """Make one; ``page`` is the address of the dashboard."""
+        self.value = secrets.token_urlsafe(24)
+        self._page = page
+        self._stderr = stderr
+        self._announced = False
+
+    def announce(self, app: App) -> None:
+        """Print it, once, as soon as ``app`` needs it: at the start, or when a reload takes ``admin.token`` away."""
+        if self._announced or self._stderr is None or app.config.settings.admin.token is not None:
+            return
+        self._announced = True
+        lines = (
+            "fastmock: other machines can reach the control API, so it needs a token. FASTMOCK_ADMIN_TOKEN is not set;",
+            "  this one is valid until the server stops:",
+            f"  token          {self.value}",
+            f"  dashboard      {self._page}/#token={self.value}",
+        )
+        with suppress(OSError, ValueError):
+            print("\n".join(lines), file=self._stderr, flush=True)
 
 
 def _greeting(app: App, where: str, page: str | None, runtime: str, workers: int) -> str:

@@ -110,7 +110,10 @@ class Live:
         numbers: the shared block.
         stopping: whether the worker is told to stop.
         api_port: see Shared.
+        generated_token: see ``admin.Server``; set before the first request.
     """
+
+    generated_token: str | None = None
 
     def __init__(self, app: App, shared: Shared, place: Place) -> None:
         """Begin in a worker, just forked, with what the parent had in force then."""

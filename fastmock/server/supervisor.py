@@ -453,7 +453,7 @@ def _fixed_at_start(old: Settings, new: Settings) -> list[str]:
     changed = [f"server.{name}" for name in names if getattr(old.server, name) != getattr(new.server, name)]
     if old.streaming.max_concurrent != new.streaming.max_concurrent:
         changed.append("streaming.max_concurrent")
-    for section, parts in (("journal", ("size", "max_body_bytes")), ("admin", ("enabled", "port"))):
+    for section, parts in (("journal", ("size", "max_body_bytes")), ("admin", ("enabled", "host", "port", "files"))):
         before, after = getattr(old, section), getattr(new, section)
         changed += [f"{section}.{part}" for part in parts if getattr(before, part) != getattr(after, part)]
     return changed
