@@ -4,15 +4,18 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from contextlib import closing
 
 import httpx
 import orjson
 import pytest
+import yaml
 
 from fastmock.config.load import load
 
-from .conftest import KEY, wait_until
+from .conftest import KEY, ROOT, wait_until
 from .test_control import controlled, on_both, post, status_of
 
 unit, integration = pytest.mark.unit, pytest.mark.integration
@@ -359,3 +362,78 @@ def test_a_manager_and_a_store_are_not_changed_over_the_control_api(serve, files
         server.url + CHAT, json={"model": "m", "messages": [{"role": "user", "content": "x"}]}, headers=KEY
     )
     assert answer.status_code == 200
+
+
+# The examples of the documentation.
+
+CURL = """curl() { command curl --silent --noproxy '*' -o /dev/null -w '%{http_code}\\n' "$@"; }\n"""
+
+
+def examples(page, with_token):
+    """Return the shell examples that use the control API, with its token or without."""
+    found = re.findall(r"^```sh\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
+    return [text for text in found if "/fastmock/" in text and ("FASTMOCK_ADMIN_TOKEN" in text) == with_token]
+
+
+def run_example(text, server, environ):
+    """Run an example against a server; return the statuses of its calls."""
+    script = CURL + text.replace("http://127.0.0.1:8080", server.url)
+    bash = ("bash", "-e", "-c", script)
+    done = subprocess.run(bash, env=os.environ | environ, capture_output=True, text=True, timeout=20, check=True)
+    return [int(line) for line in done.stdout.split()]
+
+
+def container_environ(token):
+    """Return the environment that the Dockerfile and compose.yaml give a server where the shell's token is this."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    composed = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["fastmock"]["environment"]
+    assert composed == {"FASTMOCK_ADMIN_TOKEN": "${FASTMOCK_ADMIN_TOKEN:-}"}
+    return {"FASTMOCK_HOST": re.search(r"FASTMOCK_HOST=(\S+)", dockerfile)[1], "FASTMOCK_ADMIN_TOKEN": token}
+
+
+@integration
+@on_both
+@pytest.mark.parametrize("page", ["README.md", "docs/control.md"])
+def test_the_examples_without_a_token_work_on_loopback(serve, runtime, page):
+    server = serve({"journal": {"enabled": True}}, "--runtime", runtime)
+    shown = examples(page, with_token=False)
+    assert shown
+    statuses = [status for text in shown for status in run_example(text, server, {})]
+    assert set(statuses) <= {200, 406}  # 406 of what is verified, for nobody has asked
+    assert len(statuses) == sum(text.count("curl ") for text in shown)
+
+
+@integration
+@on_both
+@pytest.mark.parametrize("page", ["README.md", "docs/control.md"])
+def test_the_examples_with_a_token_work_as_in_a_container(serve, runtime, page):
+    environ = container_environ("tok-1")
+    server = serve({"journal": {"enabled": True}}, "--runtime", runtime, env=environ)
+    shown = examples(page, with_token=True)
+    assert shown
+    statuses = [status for text in shown for status in run_example(text, server, environ)]
+    assert set(statuses) == {200}
+    assert len(statuses) == sum(text.count("curl ") for text in shown)
+    wrong = [status for text in shown for status in run_example(text, server, {"FASTMOCK_ADMIN_TOKEN": "x"})]
+    assert set(wrong) == {401}
+
+
+@integration
+def test_a_container_without_a_token_makes_one(serve):
+    environ = container_environ("")
+    server = serve({"journal": {"enabled": True}}, env=environ)
+    token = printed_token(server)
+    for text in examples("README.md", with_token=True):
+        assert set(run_example(text, server, {"FASTMOCK_ADMIN_TOKEN": token})) == {200}
+
+
+@integration
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_the_program_that_scripts_a_server_works_with_a_token_and_without(serve, host):
+    server = serve({}, "--host", host)
+    environ = {"FASTMOCK_URL": f"{server.url}/v1"}
+    if host == "0.0.0.0":
+        environ["FASTMOCK_ADMIN_TOKEN"] = printed_token(server)
+    program = (sys.executable, ROOT / "docs/clients/scripted.py")
+    done = subprocess.run(program, env=os.environ | environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == "Your refund is on its way.", done.stderr
