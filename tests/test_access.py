@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -437,3 +438,41 @@ def test_the_program_that_scripts_a_server_works_with_a_token_and_without(serve,
     program = (sys.executable, ROOT / "docs/clients/scripted.py")
     done = subprocess.run(program, env=os.environ | environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.strip() == "Your refund is on its way.", done.stderr
+
+
+# The page, without a browser (see test_page.py for one).
+
+PAGE = """
+const fs = require("fs"), vm = require("vm");
+const script = fs.readFileSync(process.argv[2], "utf8").match(/<script>([^]*)<\\/script>/)[1];
+const anything = () => new Proxy(() => {}, {
+  get: (_, name) => name === "then" ? undefined : anything(), set: () => true, apply: anything,
+});
+const stored = new Map(), shown = [];
+vm.runInNewContext(script, {
+  document: { getElementById: anything, createElement: anything },
+  location: { hash: process.argv[3], pathname: "/", search: "", protocol: "http:", hostname: "h" },
+  history: { replaceState: (state, title, url) => shown.push(url) },
+  sessionStorage: { getItem: name => stored.get(name) ?? null, setItem: (name, value) => stored.set(name, value) },
+  addEventListener: () => {}, URLSearchParams, performance, setTimeout, TextDecoderStream,
+  fetch: (url, options) => {
+    console.log(JSON.stringify({ url, headers: options.headers, shown, stored: [...stored] }));
+    process.exit(0);
+  },
+});
+"""
+
+
+@unit
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+@pytest.mark.parametrize(
+    ("fragment", "headers", "shown"), [("#token=tok-1", bearer("tok-1"), ["/"]), ("", {}, []), ("#other", {}, [])]
+)
+def test_the_page_takes_the_token_from_its_address(tmp_path, fragment, headers, shown):
+    script = tmp_path / "page.cjs"
+    script.write_text(PAGE)
+    command = ("node", script, ROOT / "fastmock/control/page.html", fragment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    stored = [["fastmock-token", "tok-1"]] if headers else []
+    asked = orjson.loads(done.stdout)
+    assert asked == {"url": "/fastmock/events", "headers": headers, "shown": shown, "stored": stored}

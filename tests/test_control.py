@@ -117,6 +117,8 @@ def test_rules_of_a_session_are_for_its_requests():
     assert [one.session for one in both.removing("a", "two").rules] == ["", "one"]
     with pytest.raises(NotThereError):
         overlay.removing("a", "two")
+    with pytest.raises(NotThereError):
+        overlay.removing("rule-1", "one")  # which is for all
     assert [one.session for one in overlay.removing("a", "").rules] == [""]
     assert overlay.removing(None, "").rules == ()
     assert [one.id for one in overlay.replacing([rule("y", "z")], "one").rules] == ["rule-1", "rule-2"]

@@ -3,11 +3,14 @@
 import orjson
 import pytest
 
+from fastmock.api.errors import ApiError
 from fastmock.app import build
+from fastmock.cli import listing
 from fastmock.config.load import load
 from fastmock.config.overlay import Overlay
 from fastmock.control.journal import HEAD_SIZE, Journal
 from fastmock.control.shown import settings_shown
+from fastmock.control.verify import expectation
 from fastmock.credentials import bare, is_credential, session_of
 from fastmock.state.tape import Tape
 from fastmock.wire import Request
@@ -82,3 +85,17 @@ def test_a_section_that_is_named_like_a_credential_is_shown():
     config, _ = load({"auth": {"mode": "keys", "keys": ["sk-SECRET"]}}, {}, {})
     shown = settings_shown(config.settings)
     assert shown["auth"] == {"mode": "keys", "keys": ["[redacted]"]}
+
+
+@pytest.mark.parametrize("name", BY_FORM)
+def test_a_credential_by_form_cannot_be_verified(name):
+    with pytest.raises(ApiError, match="is a credential"):
+        expectation({"match": {"headers": {name: "*"}}})
+
+
+def test_a_credential_is_not_listed_by_check():
+    match = {"headers": {"X-Vault-Token": "SECRET"}}
+    config = {"responses": {"chat_completions": {"patterns": [{"match": match, "content": "x"}]}}}
+    lines = "\n".join(listing(build(load(config, {}, {})[0])))
+    assert "X-Vault-Token" in lines
+    assert "SECRET" not in lines
