@@ -243,9 +243,9 @@ def serve(app: App, compile_: Compile, stdout: TextIO, stderr: TextIO) -> int:
     workers = settings.workers or len(os.sched_getaffinity(0))
     scheme = "https" if settings.tls_cert else "http"
     where = url(listener, settings.host, scheme)
-    page = url(control, admin.host or settings.host, scheme) if control else where if admin.enabled else None
+    page = url(control, admin.host or settings.host, scheme) if control else where
     exposed = not is_loopback(str((control or listener).getsockname()[0]))
-    token = GeneratedToken(page, stderr) if page and exposed else None
+    token = GeneratedToken(page, stderr) if exposed else None
     greet = stderr if settings.log_requests and settings.log_format == "json" else stdout
 
     def work(live: Live, ready: Callable[[], None]) -> None:
@@ -269,7 +269,8 @@ def serve(app: App, compile_: Compile, stdout: TextIO, stderr: TextIO) -> int:
 
     def announce() -> None:
         with suppress(OSError, ValueError):  # nobody reads it, which is no reason not to serve
-            print(_greeting(app, where, page, f"{name} ({reason})", workers), file=greet, flush=True)
+            seen = page if admin.enabled else None
+            print(_greeting(app, where, seen, f"{name} ({reason})", workers), file=greet, flush=True)
         if token:
             token.announce(app)
 
@@ -291,7 +292,8 @@ class GeneratedToken:
 
     def announce(self, app: App) -> None:
         """Print it, once, as soon as ``app`` needs it: at the start, or when a reload takes ``admin.token`` away."""
-        if self._announced or self._stderr is None or app.config.settings.admin.token is not None:
+        admin = app.config.settings.admin
+        if self._announced or self._stderr is None or not admin.enabled or admin.token is not None:
             return
         self._announced = True
         lines = (

@@ -211,6 +211,22 @@ def test_a_token_that_a_reload_takes_away_is_replaced_by_the_one_that_was_made(s
     assert server.control("GET", "rules", authorization=f"Bearer {token}")[0] == 200
 
 
+@integration
+def test_a_control_api_that_a_reload_turns_on_is_not_open(serve, tmp_path):
+    file = tmp_path / "live.json"
+    file.write_text('{"admin": {"enabled": false}}')
+    server = serve(None, "--config", str(file), "--host", "0.0.0.0", "--workers", "1")
+    file.write_text("{}")
+    server.process.send_signal(signal.SIGHUP)
+    assert wait_until(lambda: "reloaded" in errors_of(server), 10)
+    [worker] = server.workers()
+    os.kill(worker, signal.SIGKILL)  # the one that replaces it serves what is in force by then
+    assert wait_until(lambda: server.workers() not in ([], [worker]), 10)
+    token = printed_token(server)
+    assert wait_until(lambda: httpx.get(f"{server.url}/fastmock/rules").status_code == 401, 10)
+    assert httpx.get(f"{server.url}/fastmock/rules", headers=bearer(token)).status_code == 200
+
+
 @unit
 def test_an_own_host_without_an_own_port_is_an_error():
     _, problems = load({"admin": {"host": "127.0.0.1"}}, {}, {})
