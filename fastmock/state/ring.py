@@ -84,7 +84,7 @@ class Ring:
         directory = self._store.directory
         try:
             descriptor = os.open(directory / _file_name(name), flags) if directory else None
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             descriptor = None
         try:
             yield descriptor
