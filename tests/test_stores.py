@@ -258,6 +258,7 @@ def test_counters_that_give_way_are_the_oldest_and_it_is_said(monkeypatch, caplo
     for key in keys[:4]:
         one.count(key, 0)
         other.count(key, 0)
+        assert one.counted(key, 0) == 2  # both know by now where it is
     one.count(keys[0], 0)  # so that the second was used longest ago
     assert other.count(keys[4], 0) == 1
     assert one.count(keys[1], 0) == 1  # which begins anew, in place of the third, and is not mixed up with the fifth
