@@ -24,6 +24,8 @@ ENV LD_PRELOAD=libmimalloc.so.2 \
     PATH=/opt/fastmock/bin:$PATH \
     FASTMOCK_HOST=0.0.0.0 \
     FASTMOCK_PORT=8080
+# The control API requires FASTMOCK_ADMIN_TOKEN, which is given at run time: no secret belongs into an image. Without it the
+# server makes a token and prints it on standard error.
 # ./config.json is taken when it is mounted here.
 WORKDIR /app
 USER ${UID}

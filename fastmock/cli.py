@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,8 +18,11 @@ from fastmock.app import App, Layers
 from fastmock.config.load import Config, SettingPath
 from fastmock.config.model import ModerationPattern, Pattern, Saying
 from fastmock.config.overlay import Overlay
-from fastmock.config.problems import ConfigError
+from fastmock.config.permitted import refused_changes
+from fastmock.config.problems import ConfigError, Problem
 from fastmock.config.schema import json_schema
+from fastmock.control.access import is_loopback
+from fastmock.control.shown import without_secrets
 from fastmock.responses import ResponseManager
 from fastmock.server import signals
 
@@ -48,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     add("--tls-cert", metavar="FILE", help="serve TLS with this certificate chain (PEM)")
     add("--tls-key", metavar="FILE", help="and its private key (PEM)")
     add("--watch", action="store_const", const="true", help="read the configuration again when a file changes")
+    add("--admin-host", metavar="HOST", help="name or address for that port (--host)")
     add("--admin-port", metavar="PORT", help="a port of its own for the control API and the page")
     add("--seed", metavar="N", help="changes vectors, fingerprints and draws (0)")
     add("--log-requests", action="store_const", const="true", help="a line on standard output for each request")
@@ -141,6 +146,7 @@ def setting(name: str) -> SettingPath:
     elsewhere: dict[str, SettingPath] = {
         "seed": ("seed",),
         "response_manager": ("responses", "manager"),
+        "admin_host": ("admin", "host"),
         "admin_port": ("admin", "port"),
     }
     return elsewhere.get(name, ("server", name))
@@ -170,7 +176,7 @@ def listing(app: App) -> Iterator[str]:
 
 def _line(rule: Pattern | ModerationPattern | None, name: str, said: str) -> str:
     """Say what a rule does; None stands for the default."""
-    match = {} if rule is None else rule.match.model_dump(exclude_none=True, by_alias=True)
+    match = {} if rule is None else without_secrets(rule.match.model_dump(exclude_none=True, by_alias=True))
     priority = " " * 6 if rule is None else f"{rule.priority:>6}"
     when = ", ".join(f"{key} {value!r}" for key, value in match.items()) or "always"
     return f"{priority}  {name}: {when} -> {said}"
@@ -201,6 +207,7 @@ class _Compiler:
         self._layers = replace(layers, runtime=runtime)
         self._runtime = runtime
         self._delays_whole = app.delays_whole
+        self._files = app.config.settings.admin.files
         self.manager = layers.manager
 
     def load(self, overlay: Overlay) -> App:
@@ -210,6 +217,10 @@ class _Compiler:
     def relaid(self, overlay: Overlay, config: Config) -> Config:
         """See ``server.reload.Compiler``."""
         return self._layers.relaid(overlay, config)
+
+    def refused(self, new: Config, old: Config) -> list[Problem]:
+        """See ``server.reload.Compiler``."""
+        return refused_changes(new, old, lambda: self._layers.relaid(Overlay(), old), self._files)
 
     def compile(self, config: Config, previous: App | None, warns: bool) -> App:
         """See ``server.reload.Compiler``."""
@@ -241,7 +252,7 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
     settings, admin = app.config.settings.server, app.config.settings.admin
     try:
         listener = listen(settings.host, settings.port)
-        control = listen(settings.host, admin.port) if admin.enabled and admin.port is not None else None
+        control = listen(admin.host or settings.host, admin.port) if admin.enabled and admin.port is not None else None
     except ListenError as error:
         print(f"fastmock: {error}", file=stderr)
         return 1
@@ -253,17 +264,24 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
     workers = settings.workers or len(os.sched_getaffinity(0))
     scheme = "https" if settings.tls_cert else "http"
     where = url(listener, settings.host, scheme)
-    page = url(control, settings.host, scheme) if control else where if admin.enabled else None
+    page = url(control, admin.host or settings.host, scheme) if control else where
+    exposed = not is_loopback(str((control or listener).getsockname()[0]))
+    token = GeneratedToken(page, stderr) if exposed else None
     greet = stderr if settings.log_requests and settings.log_format == "json" else stdout
+
+    def work(live: Live, ready: Callable[[], None]) -> None:
+        live.generated_token = token.value if token else None
+        runtime.serve(live, listener, ready, settings.shutdown_timeout)
 
     def controlling(live: Live, ready: Callable[[], None]) -> None:
         assert control  # noqa: S101 - else nobody does this
+        live.generated_token = token.value if token else None
         granian.serve(live, control, ready, settings.shutdown_timeout)
 
     supervisor = Supervisor(
         app,
         _Compiler(layers, app, name),
-        lambda live, ready: runtime.serve(live, listener, ready, settings.shutdown_timeout),
+        work,
         workers,
         listener,
         settings.shutdown_timeout,
@@ -272,9 +290,44 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
 
     def announce() -> None:
         with suppress(OSError, ValueError):  # nobody reads it, which is no reason not to serve
-            print(_greeting(app, where, page, f"{name} ({reason})", workers), file=greet, flush=True)
+            seen = page if admin.enabled else None
+            print(_greeting(app, where, seen, f"{name} ({reason})", workers), file=greet, flush=True)
+        changed(app.config)
 
-    return supervisor.run(announce)
+    def changed(config: Config) -> None:
+        if token:
+            token.announce(config)
+
+    return supervisor.run(announce, changed)
+
+
+class GeneratedToken:
+    """The token of a control API that other machines can reach, for when ``admin.token`` is not set.
+
+    It is the same for all workers as long as the server runs.
+    """
+
+    def __init__(self, page: str, stderr: TextIO | None) -> None:
+        """Make one; ``page`` is the address of the dashboard."""
+        self.value = secrets.token_urlsafe(24)
+        self._page = page
+        self._stderr = stderr
+        self._announced = False
+
+    def announce(self, config: Config) -> None:
+        """Print it, once, as soon as it is needed: at the start, or when a reload takes ``admin.token`` away."""
+        admin = config.settings.admin
+        if self._announced or self._stderr is None or not admin.enabled or admin.token is not None:
+            return
+        self._announced = True
+        lines = (
+            "fastmock: other machines can reach the control API, so it needs a token. FASTMOCK_ADMIN_TOKEN is not set;",
+            "  this one is valid until the server stops:",
+            f"  token          {self.value}",
+            f"  dashboard      {self._page}/#token={self.value}",
+        )
+        with suppress(OSError, ValueError):
+            print("\n".join(lines), file=self._stderr, flush=True)
 
 
 def _greeting(app: App, where: str, page: str | None, runtime: str, workers: int) -> str:

@@ -1,7 +1,8 @@
-"""What counts as a credential: one list, by which requests are let in and what is shown of them is redacted."""
+"""Credentials: which headers hold one, how an API key and a session are read, and which names are redacted."""
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Protocol
 
@@ -40,10 +41,28 @@ CREDENTIALS: Mapping[str, Callable[[str], str | None]] = MappingProxyType(
 )
 """The headers that have one, in lower case, each with what reads the API key in it."""
 
+_NO_CREDENTIALS = frozenset(
+    ("x-fastmock-key", "idempotency-key", "x-idempotency-key", "sec-websocket-key", "authority", ":authority")
+)
+_credential_form = re.compile(r"auth|cookie|(?:key|token|secret|password|credentials?)$").search
+
 REDACTED = "[redacted]"
 SESSION_HEADER = "x-fastmock-session"
 LONGEST_SESSION = 128
-"""Characters of a session's name; of a longer one the rest is left out."""
+"""Characters of a session's name in the header; of a longer one the rest is left out."""
+
+_session_in_key = re.compile(r"(?!sk-)[a-z0-9._-]{1,64}", re.IGNORECASE | re.ASCII).fullmatch
+
+
+@lru_cache(maxsize=1024)
+def is_credential(name: str) -> bool:
+    """Return whether a header holds a credential: by ``CREDENTIALS``, or by the form of its name.
+
+    Gateways and proxies have headers of their own (``x-litellm-api-key``, ``helicone-auth``, ``x-vault-token``), which
+    no list can name in full.
+    """
+    name = name.lower()
+    return name in CREDENTIALS or (name not in _NO_CREDENTIALS and _credential_form(name) is not None)
 
 
 def key_in(headers: _Headers, name: str) -> str | None:
@@ -52,9 +71,19 @@ def key_in(headers: _Headers, name: str) -> str | None:
     return None if value is None else CREDENTIALS[name](value)
 
 
+def split_key(sent: str) -> tuple[str, str]:
+    """Split ``session:key`` into the session, empty without one, and the key.
+
+    A session has at most 64 letters, digits, ``-``, ``_`` and ``.``, and does not begin with ``sk-``: sessions are
+    shown in the journal, so what could be part of a real key must not be taken for one.
+    """
+    session, _, key = sent.partition(":")
+    return (session, key) if key and _session_in_key(session) else ("", sent)
+
+
 def bare(key: str) -> str:
     """Return an API key without the session that it begins with: of ``name:key`` the key."""
-    return key.partition(":")[2] or key
+    return split_key(key)[1]
 
 
 def session_of(headers: _Headers) -> str:
@@ -65,7 +94,5 @@ def session_of(headers: _Headers) -> str:
     session = headers.get(SESSION_HEADER)
     if session is None:
         key = next((key for name in ("authorization", "x-api-key") if (key := key_in(headers, name))), "")
-        session, _, rest = key.partition(":")
-        if not rest:
-            return ""
+        return split_key(key)[0]
     return session.strip()[:LONGEST_SESSION]

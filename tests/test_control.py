@@ -117,6 +117,8 @@ def test_rules_of_a_session_are_for_its_requests():
     assert [one.session for one in both.removing("a", "two").rules] == ["", "one"]
     with pytest.raises(NotThereError):
         overlay.removing("a", "two")
+    with pytest.raises(NotThereError):
+        overlay.removing("rule-1", "one")  # which is for all
     assert [one.session for one in overlay.removing("a", "").rules] == [""]
     assert overlay.removing(None, "").rules == ()
     assert [one.id for one in overlay.replacing([rule("y", "z")], "one").rules] == ["rule-1", "rule-2"]
@@ -192,6 +194,7 @@ class Changed:
 
     stopping = False
     api_port = None
+    generated_token = None
 
     def __init__(self, app):
         self.app = app
@@ -794,8 +797,10 @@ def test_it_can_be_off(serve):
 @on_both
 def test_where_it_comes_from_cannot_be_faked(serve, runtime):
     server = serve({}, "--runtime", runtime)
-    headers = {"x-forwarded-for": "8.8.8.8", "forwarded": "for=8.8.8.8", "x-real-ip": "8.8.8.8"}
-    assert httpx.get(f"{server.url}/fastmock/rules", headers=headers).status_code == 200  # they are not looked at
+    headers = {"x-forwarded-for": "127.0.0.1", "forwarded": "for=127.0.0.1", "x-real-ip": "127.0.0.1"}
+    for name, value in headers.items():  # a proxy shows itself by them, whatever they say
+        assert httpx.get(f"{server.url}/fastmock/rules", headers={name: value}).status_code == 403
+    assert httpx.get(f"{server.url}/fastmock/rules").status_code == 200
 
 
 @integration

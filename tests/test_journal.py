@@ -101,7 +101,7 @@ def journaled(tmp_path):
         app = make_app({"journal": {"enabled": True}} | (config or {}), tmp_path)
         journal = Journal(Tape(size, HEAD_SIZE + most))
         journal.watch(app)
-        server = SimpleNamespace(stopping=False, api_port=None, current=lambda: app)
+        server = SimpleNamespace(stopping=False, api_port=None, generated_token=None, current=lambda: app)
         Control(server, app, journal).attach()
 
         def post(body, path=PATH, method="POST", headers=KEY):

@@ -142,3 +142,22 @@ def test_it_asks_for_the_token_and_finds_the_api(serve, tmp_path):
         assert wait_until(lambda: text(driver, "#answer").startswith("Hello from fastmock!"), 10)
         assert wait_until(lambda: "chat_completions.default" in text(driver, "#requests"), 10)
         driver.get_log("browser")  # which has the 401 that it was answered at first
+
+
+def test_the_address_that_is_printed_opens_it(serve, tmp_path):
+    server = serve(CONFIG, "--host", "0.0.0.0", "--workers", "1")
+    assert wait_until(lambda: "/#token=" in "".join(server.errors), 10)
+    printed = next(word for word in "".join(server.errors).split() if "/#token=" in word)
+    url, _, token = printed.partition("#token=")
+    with browser(tmp_path / "profile") as driver:
+        driver.get(printed)
+        assert wait_until(lambda: text(driver, "#state") == "live", 10)
+        assert driver.current_url == url  # the token is neither in the address bar nor in the history
+        assert driver.execute_script("return sessionStorage.getItem('fastmock-token')") == token
+        driver.refresh()
+        assert wait_until(lambda: text(driver, "#state") == "live", 10)
+        driver.get(f"{url}#token=wrong")
+        driver.refresh()
+        assert wait_until(lambda: text(driver, "#state") == "locked", 10)
+        assert "FASTMOCK_ADMIN_TOKEN" in text(driver, "#locked-why")
+        driver.get_log("browser")  # which has the 401

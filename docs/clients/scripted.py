@@ -7,7 +7,10 @@ from openai import OpenAI
 
 URL = os.environ.get("FASTMOCK_URL", "http://127.0.0.1:8080/v1").removesuffix("/v1")
 
-control = httpx.Client(base_url=f"{URL}/fastmock/", headers={"x-fastmock-session": "checkout"})
+TOKEN = os.environ.get("FASTMOCK_ADMIN_TOKEN", "")  # needed where the server does not listen on loopback alone
+headers = {"x-fastmock-session": "checkout"} | ({"authorization": f"Bearer {TOKEN}"} if TOKEN else {})
+
+control = httpx.Client(base_url=f"{URL}/fastmock/", headers=headers)
 control.put("config", json={"journal": {"enabled": True}}).raise_for_status()
 rule = {"match": {"content_contains": "refund"}, "content": "Your refund is on its way."}
 control.post("rules", json=rule).raise_for_status()

@@ -15,7 +15,7 @@ from fastmock.api.findings import Findings
 from fastmock.config.limits import Limits, Rates
 from fastmock.credentials import bare, key_in
 from fastmock.limits.bucket import DAY, FOR_EVER, MINUTE, PASSED, SECOND, Left, Rate, Unit
-from fastmock.limits.stores import Here, Shared, Store, Table
+from fastmock.limits.stores import Here, Shared, Store, StoreOptionError, Table
 from fastmock.wire import Ask, Head, Headers, Reply, Request, Stream
 
 _MOST_KNOWN = 4096  # keys and models whose rates are remembered
@@ -134,6 +134,8 @@ class RateLimits:
                 self._store = Shared(limits.store, table, fixed, limits.count_refused)
             except ImportError:
                 findings.error(("limits", "store"), "needs the extra: pip install 'fastmock[redis]'")
+            except StoreOptionError as error:
+                findings.error(("limits", "store"), str(error))
             except ValueError as error:
                 fault = "is no URL of a store" if "@" in limits.store or "?" in limits.store else str(error)
                 findings.error(("limits", "store"), fault)  # a password is shown to nobody

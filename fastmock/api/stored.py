@@ -7,6 +7,7 @@ import orjson
 
 from fastmock.api import checks, errors, lists
 from fastmock.api.heads import Heads
+from fastmock.credentials import session_of
 from fastmock.state.store import Kept, Store
 from fastmock.wire import Ask, Query, Reply, Request
 
@@ -30,10 +31,14 @@ class StoredCompletions:
         document |= {name: body[name] for name in _REMEMBERED if body.get(name) is not None}
         metadata = body.get("metadata") or {}
         messages = checks.as_json(body["messages"], "messages")
-        self._store.keep(Kept(_KIND, str(document["id"]), ask.model, orjson.dumps(document), messages, metadata))
+        id_, data = str(document["id"]), orjson.dumps(document)
+        self._store.keep(Kept(_KIND, id_, ask.model, data, messages, metadata, ask.session))
 
     def all(self, request: Request, unique: str) -> Reply:
-        """List what is stored: ``after``, ``limit``, ``order``, ``model`` and ``metadata[…]`` narrow it down."""
+        """List what is stored: ``after``, ``limit``, ``order``, ``model`` and ``metadata[…]`` narrow it down.
+
+        A request of a session sees what was stored in that session; one without a session sees all.
+        """
         query = request.query
         model = lists.one(query, "model")
         named = [name for name in query if name.startswith("metadata[") and name[-1] == "]"]
@@ -42,7 +47,8 @@ class StoredCompletions:
         def wanted(of: str, metadata: Mapping[str, str]) -> bool:
             return model in (None, of) and entries.items() <= metadata.items()
 
-        ids, more = self._page(list(self._store.ids(_KIND, lists.newest_first(query), wanted)), query)
+        session = session_of(request.headers)
+        ids, more = self._page(self._store.ids(_KIND, lists.newest_first(query), wanted, session), query)
         kept = (self._store.get(_KIND, id_) for id_ in ids)
         return self._list([_shown(one) for one in kept if one], more, unique)
 

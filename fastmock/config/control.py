@@ -1,6 +1,6 @@
 """The settings of what watches and changes a running server."""
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from fastmock.config.section import Section
 
@@ -12,12 +12,31 @@ class Admin(Section):
     token: str | None = Field(
         None,
         min_length=1,
-        description="A bearer token that the control API asks for. Without one it answers only this machine.",
+        description="A bearer token that the control API asks for. Without one it answers only this machine, or asks "
+        "for a token that is made and printed at the start where other machines can reach it.",
         repr=False,
     )
     port: int | None = Field(
         None, ge=0, le=65535, description="A port of their own, instead of `server.port`; 0 takes a free one."
     )
+
+    host: str | None = Field(
+        None,
+        min_length=1,
+        description="Name or address to listen on at `admin.port`; without it `server.host`. On a loopback address no "
+        "token is needed.",
+    )
+    files: bool = Field(
+        False,
+        description="Whether the control API may name further files, below the directory of the configuration file; "
+        "read at the start only.",
+    )
+
+    @model_validator(mode="after")
+    def _host_has_a_port(self) -> "Admin":
+        if self.host is not None and self.port is None:
+            raise ValueError("'host' is that of the control API's own 'port', which is not set")
+        return self
 
     @field_validator("token")
     @classmethod

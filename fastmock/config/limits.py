@@ -54,7 +54,7 @@ class Limits(Rates):
     store: str | None = Field(
         None,
         description="A Valkey or Redis for several machines, `redis://host:6379/0` (it takes the extra `redis`); "
-        "without it each machine has its own.",
+        "without it each machine has its own. The control API cannot change it.",
     )
 
     @model_validator(mode="after")

@@ -17,7 +17,7 @@ from fastmock.config.model import Amount, ModerationPattern, Pattern, Settings, 
 from fastmock.config.overlay import Added, Overlay, RuleSection, merged
 from fastmock.config.problems import Problem, did_you_mean, dotted
 from fastmock.config.section import Section
-from fastmock.credentials import CREDENTIALS
+from fastmock.credentials import CREDENTIALS, is_credential
 
 SettingPath = tuple[str | int, ...]
 """Where a setting stands in the table: ``("server", "port")``."""
@@ -353,7 +353,7 @@ def describe(error: Mapping[str, Any], above: SettingPath = ()) -> str:
         return "is required"
     if kind == "value_error":
         return str(error["ctx"]["error"])
-    secret = loc[:1] in (("admin",), ("auth",)) or not SECRETS.isdisjoint(str(part).lower() for part in loc)
+    secret = loc[:1] in (("admin",), ("auth",)) or _is_secret(loc)
     message: str = error["msg"].replace("Input should be", "must be")
     if kind in ("model_type", "dict_type"):
         message = "must be a whole number, or an object" if loc and loc[-1] in _SPANS else "must be an object"
@@ -364,6 +364,13 @@ def describe(error: Mapping[str, Any], above: SettingPath = ()) -> str:
     if kind == "literal_error":
         near = did_you_mean(str(value), error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", "))
     return f"{message}, not {_short(value)}{near}"
+
+
+def _is_secret(loc: SettingPath) -> bool:
+    """Return whether a path leads to a secret: a setting that holds one, or a header that does."""
+    names = [str(part).lower() for part in loc]
+    headers = names[names.index("headers") + 1 :] if "headers" in names else []
+    return not SECRETS.isdisjoint(names) or any(map(is_credential, headers))
 
 
 def _short(value: Any) -> str:

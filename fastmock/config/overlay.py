@@ -126,7 +126,7 @@ class Overlay:
         """
         if id_ is not None:
             found = found_in(self.rules, id_, session)
-            if found is None:
+            if found is None or (session and not found.session):  # one that is for all is not one session's to remove
                 raise NotThereError
             return replace(self, rules=tuple(rule for rule in self.rules if rule is not found))
         return replace(self, rules=tuple(rule for rule in self.rules if session and rule.session != session))

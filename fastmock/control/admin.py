@@ -1,14 +1,12 @@
 """The control API, below ``/fastmock/``: what came in, what is said, and both changed while the server runs.
 
-Only this machine may use it, or who has the token. A change is made by the parent, on all workers at once; its answer
+Who may use it: see ``control.access``. A change is made by the parent, on all workers at once; its answer
 waits for that without holding up others.
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from hmac import compare_digest
-from ipaddress import ip_address
 from typing import Any, Protocol
 
 import orjson
@@ -18,12 +16,12 @@ from fastmock.api.errors import ApiError
 from fastmock.app import Answer, App, Handler
 from fastmock.config.overlay import Added, found_in
 from fastmock.content.ids import unique
+from fastmock.control.access import Access
 from fastmock.control.events import Events
 from fastmock.control.journal import Filter, Journal
 from fastmock.control.page import page
 from fastmock.control.shown import settings_shown, without_secrets
 from fastmock.control.verify import Verification, expectation
-from fastmock.credentials import LONGEST_SESSION, SESSION_HEADER, key_in, session_of
 from fastmock.wire import Reply, Request
 
 PREFIX = "/fastmock/"
@@ -49,10 +47,13 @@ class Server(Protocol):
     Attributes:
         stopping: whether the server is told to stop.
         api_port: where the API is, where that is not where the control API is.
+        generated_token: the token that was made at the start, for when ``admin.token`` is not set; None where none is
+            needed.
     """
 
     stopping: bool
     api_port: int | None
+    generated_token: str | None
 
     def current(self) -> App:
         """Return the App in force."""
@@ -68,7 +69,7 @@ class Control:
         """Control ``server`` by what is said by ``app``."""
         self._server = server
         self._app = app
-        self._settings = app.config.settings.admin
+        self._access = Access(lambda: app.config.settings.admin.token or server.generated_token)
         self._journal = journal
         self._heads = heads.Heads(())
         self._routes: dict[str, dict[str, Handler]] = {
@@ -106,7 +107,7 @@ class Control:
             limit = self._app.config.settings.server.max_body_bytes
             if len(request.body) > limit:
                 raise errors.too_large(limit)
-            self._admit(request)
+            self._access.check(request)
             name = request.path[len(PREFIX) :].rstrip("/")
             place = name if name in self._routes else f"{name.partition('/')[0]}/"
             methods = self._routes.get(place)
@@ -127,27 +128,6 @@ class Control:
         reply = self._app.refuse(error, request)
         reply.control = True
         return reply
-
-    def _admit(self, request: Request) -> None:
-        """Let in who has the token, or, without one, this machine, but none of the pages that its browsers show."""
-        token, get = self._settings.token, request.headers.get
-        if token is not None:
-            sent = key_in(request.headers, "authorization") or ""
-            if not compare_digest(sent.encode(), token.encode()):
-                raise ApiError(401, "The control API asks for 'admin.token' as a bearer token.", None, "invalid_token")
-            return
-        if not _is_local(request.client):
-            hint = "The control API answers only this machine unless 'admin.token' is set."
-            raise ApiError(403, hint, None, "not_local")
-        host, origin = request.host or get("host") or "localhost", get("origin")
-        if not _is_local(host, any_address=True) or (origin is not None and origin.partition("://")[2] != host):
-            raise ApiError(403, "The control API answers no page of another site.", None, "not_local")
-
-    def _session(self, request: Request) -> str:
-        """Return whose rules and requests are meant; the token says nothing of it."""
-        if self._settings.token is not None:
-            return (request.headers.get(SESSION_HEADER) or "").strip()[:LONGEST_SESSION]
-        return session_of(request.headers)
 
     def _reply(self, body: Any, status: int = 200) -> Reply:
         reply = Reply(self._heads.get(status), f"req_{unique()}", orjson.dumps(body))
@@ -194,7 +174,7 @@ class Control:
 
     def _requests(self, request: Request) -> Reply:
         """List requests, the newest first."""
-        wanted = Filter(request.query, self._session(request))
+        wanted = Filter(request.query, self._access.session(request))
         numbers = [number for number in self._journal.tape.numbers() if number >= wanted.since]
         found: list[dict[str, Any]] = []
         for record in self._journal.records(numbers[::-1]):
@@ -209,7 +189,7 @@ class Control:
         return self._reply({"requests": found, "journal": {"enabled": enabled, **self._journal.state()}})
 
     def _clear(self, request: Request) -> Reply:
-        self._journal.clear(self._session(request))
+        self._journal.clear(self._access.session(request))
         return self._reply({"journal": self._journal.state()})
 
     def _verify(self, request: Request) -> Reply:
@@ -217,7 +197,7 @@ class Control:
         wanted = expectation(_json(request))
         if not self._app.config.settings.journal.enabled:
             raise ApiError(409, "The journal is off: set 'journal.enabled', or PUT it to /fastmock/config.")
-        verification = Verification(self._journal, wanted, self._session(request))
+        verification = Verification(self._journal, wanted, self._access.session(request))
         until = time.monotonic() + wanted.wait_ms / 1000
 
         def look() -> tuple[int, Any] | None:
@@ -231,30 +211,30 @@ class Control:
     # Rules.
 
     def _rules(self, request: Request) -> Reply:
-        session = self._session(request)
+        session = self._access.session(request)
         rules = [rule for rule in self._app.config.added if not session or rule.session in ("", session)]
         return self._reply({"rules": [_shown(rule) for rule in rules]})
 
     def _rule(self, request: Request) -> Reply:
-        found = found_in(self._app.config.added, _id(request), self._session(request))
+        found = found_in(self._app.config.added, _id(request), self._access.session(request))
         if found is None:
             raise ApiError(404, f"No rule has the id {_id(request)!r}.", "id", "not_found")
         return self._reply(_shown(found))
 
     def _add_rules(self, request: Request) -> Reply:
-        return self._changed("adding", _several(_json(request)), self._session(request))
+        return self._changed("adding", _several(_json(request)), self._access.session(request))
 
     def _replace_rules(self, request: Request) -> Reply:
-        return self._changed("replacing", _several(_json(request)), self._session(request))
+        return self._changed("replacing", _several(_json(request)), self._access.session(request))
 
     def _put_rule(self, request: Request) -> Reply:
-        return self._changed("putting", _id(request), _json(request), self._session(request))
+        return self._changed("putting", _id(request), _json(request), self._access.session(request))
 
     def _remove_rules(self, request: Request) -> Reply:
-        return self._changed("removing", None, self._session(request))
+        return self._changed("removing", None, self._access.session(request))
 
     def _remove_rule(self, request: Request) -> Reply:
-        return self._changed("removing", _id(request), self._session(request))
+        return self._changed("removing", _id(request), self._access.session(request))
 
     # Everything else.
 
@@ -271,7 +251,7 @@ class Control:
         if wrong:
             known = ", ".join(_RESETS)
             raise ApiError(400, f"Invalid '{wrong[0]}': what can be reset is {known}, each true or false.", wrong[0])
-        session = self._session(request)
+        session = self._access.session(request)
         resets = [name for name in _RESETS if not (session and name == "config")]
         wanted = [name for name in resets if given.get(name, not given)]
 
@@ -294,7 +274,7 @@ class Control:
     def _events(self, request: Request) -> Answer:
         if request.method == "HEAD":
             return self._reply({})
-        return Events(self._server, self._journal).stream(self._session(request))
+        return Events(self._server, self._journal).stream(self._access.session(request))
 
 
 def _shown(rule: Added) -> Any:
@@ -317,16 +297,3 @@ def _several(given: Any) -> list[Any]:
 
 def _id(request: Request) -> str:
     return request.path[len(PREFIX) + len("rules/") :].rstrip("/")
-
-
-def _is_local(address: str, any_address: bool = False) -> bool:
-    """Return whether an address, with a port or without, is this machine's; or, if wanted, any that is not a name."""
-    host = address.rpartition("]")[0].lstrip("[") or (address if address.count(":") > 1 else address.partition(":")[0])
-    if any_address and (host == "localhost" or host.endswith(".localhost")):
-        return True
-    try:
-        parsed = ip_address(host)
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return any_address or (mapped or parsed).is_loopback

@@ -16,7 +16,7 @@ import orjson
 from fastmock.api.errors import ApiError
 from fastmock.app import Answer, App, Handler, endpoint_of
 from fastmock.config.problems import did_you_mean
-from fastmock.credentials import CREDENTIALS, REDACTED, SESSION_HEADER, session_of
+from fastmock.credentials import REDACTED, SESSION_HEADER, is_credential, session_of
 from fastmock.state.tape import ENDED, LEFT, OPEN, Entry, Outcome, Tape
 from fastmock.wire import Ask, Reply, Request, model_of
 
@@ -145,8 +145,8 @@ class Journal:
         """Write a request and its answer down; return its number."""
         headers = dict(request.headers.items())
         session = session_of(headers) if SESSION_HEADER in headers or ":" in _key(headers) else ""
-        for name in CREDENTIALS:
-            if name in headers:
+        for name in headers:
+            if is_credential(name):
                 headers[name] = REDACTED
         body = request.body.encode() if isinstance(request.body, str) else request.body
         ask = answer.ask

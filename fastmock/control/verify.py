@@ -14,7 +14,7 @@ from fastmock.config.model import Settings
 from fastmock.config.problems import dotted
 from fastmock.config.section import Section
 from fastmock.control.journal import Journal, Record
-from fastmock.credentials import CREDENTIALS
+from fastmock.credentials import is_credential
 from fastmock.rules.explain import differences_of, likeness
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.matchers import within
@@ -54,7 +54,7 @@ def expectation(given: Any) -> Expectation:
     check_regexes(wanted.match, ("match",), findings)
     for match, path in within(wanted.match, ("match",)):
         for name in match.headers or ():
-            if name.lower() in CREDENTIALS:
+            if is_credential(name):
                 findings.error((*path, "headers", name), "is a credential, which is never kept")
     if findings.problems:
         raise ApiError(400, f"Invalid expectation: {'; '.join(map(str, findings.problems))}")

@@ -6,13 +6,24 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
+from urllib.parse import parse_qs, urlsplit
 
+from fastmock.config.problems import did_you_mean
 from fastmock.limits.bucket import BEGIN, FOR_EVER, PASSED, SECOND, Rate, Verdict, take
 
 _PATIENCE = 0.25  # seconds to wait for the shared store before requests go on without it
 _RETRY = 0.5  # seconds between looks at whether it is back
+_OPTIONS = (
+    *("db", "username", "password", "client_name", "protocol", "ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs"),
+    *("ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_min_version", "ssl_ciphers"),
+)
+"""The options that a URL may have. The client would take any other argument of its own too, as a text."""
 
 _LOG = logging.getLogger("fastmock")
+
+
+class StoreOptionError(ValueError):
+    """A URL with an option that the store does not have; the message holds no secret."""
 
 
 class Store(Protocol):
@@ -147,19 +158,27 @@ class Shared:
         Raises:
             ImportError: its client is not installed.
             ValueError: the URL is wrong.
+            StoreOptionError: an option of it is.
         """
         import redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
+        for name in parse_qs(urlsplit(url).query, keep_blank_values=True):
+            if name not in _OPTIONS:
+                near = did_you_mean(name, _OPTIONS) or f"; known are {', '.join(_OPTIONS)}"
+                raise StoreOptionError(f"has an unknown option: {name!r}{near}")
         self._client: Any = redis.Redis.from_url(
             url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
             socket_timeout=_PATIENCE,
             socket_connect_timeout=_PATIENCE,
             retry=Retry(NoBackoff(), 0),
         )
+        try:
+            self._client.connection_pool.make_connection()  # which connects to nothing yet
+        except Exception as error:
+            raise StoreOptionError(f"has an option that cannot be used ({type(error).__name__})") from None
         self._script: Any = self._client.register_script(_SCRIPT)
-        self._failure: type[Exception] = redis.RedisError
         self._table = table
         self._flags = [int(fixed), int(count_refused)]
         self._gone = False
@@ -174,10 +193,10 @@ class Shared:
             given += (rate.limit, rate.period, rate.burst, int(rate.unit == "requests"), estimate, actual)
         try:
             refused, wait, *left = self._script(keys=[f"fastmock:limit:{key:016x}"], args=given)
-        except self._failure as error:
+            return refused - 1, wait, list(zip(left[::2], left[1::2], strict=True))
+        except Exception as error:  # whatever it is, requests go on
             self._leave(error)
             return None
-        return (refused - 1, wait, list(zip(left[::2], left[1::2], strict=True)))
 
     def _leave(self, error: Exception) -> None:
         """Go on without it, and look in a thread whether it is back."""
@@ -194,7 +213,7 @@ class Shared:
             time.sleep(_RETRY)
             try:
                 self._script(keys=["fastmock:limit:probe"], args=[0, 0, 1, SECOND, SECOND, 1, 1, 1])
-            except self._failure:  # also of one that answers, but takes nothing
+            except Exception:  # noqa: S112 - also of one that answers, but takes nothing
                 continue
             self._gone = False
             if self._table.turn(False):

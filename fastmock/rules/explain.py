@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from fastmock.config.match import Match, Span
-from fastmock.credentials import CREDENTIALS, REDACTED
+from fastmock.credentials import CREDENTIALS, REDACTED, is_credential
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.matchers import MATCHERS
 from fastmock.wire import Ask
@@ -120,16 +120,21 @@ def _difference(name: str, wanted: Any, found: Any, ask: Ask) -> str:
         return f"{of} {_shown(found)} does not {_VERBS[name]} {_shown(wanted)}"
     if isinstance(wanted, dict):
         wrong = {key: glob for key, glob in wanted.items() if not _holds(name, {key: glob}, ask)}
-        shown = (f"{key} is {_entry(key, found(key))}, not {_entry(key, glob)}" for key, glob in wrong.items())
+        secret = is_credential if name == "headers" else CREDENTIALS.__contains__
+        hidden = [key for key in wrong if secret(key.lower())]
+        shown = (
+            f"{key} is {_entry(found(key), key in hidden)}, not {_entry(glob, key in hidden)}"
+            for key, glob in wrong.items()
+        )
         return f"{name}: {', '.join(shown)}"
     if isinstance(wanted, bool) and isinstance(found, tuple):
         return f"{name} is {_shown(list(found))}, where there must be {'one' if wanted else 'none'}"
     return f"{name} is {_shown(list(found) if isinstance(found, tuple) else found)}, not {_shown(wanted)}"
 
 
-def _entry(key: str, value: str | None) -> str:
+def _entry(value: str | None, hidden: bool) -> str:
     """Show the value of a header or of an entry; a credential is shown to nobody."""
-    return REDACTED if key.lower() in CREDENTIALS and value is not None else _shown(value)
+    return REDACTED if hidden and value is not None else _shown(value)
 
 
 def _shown(value: Any) -> str:

@@ -120,7 +120,10 @@ class Live:
         heartbeat: the worker's heartbeat; a thread that answers requests has itself watched by it.
         stopping: whether the worker is told to stop.
         api_port: see Shared.
+        generated_token: see ``admin.Server``; set before the first request.
     """
+
+    generated_token: str | None = None
 
     def __init__(self, state: State, generation: int, shared: Shared, place: Place) -> None:
         """Begin in a worker, just forked, with what the parent had in force then."""

@@ -19,6 +19,7 @@ from fastmock.app import App, build
 from fastmock.config.load import Config
 from fastmock.config.model import Settings
 from fastmock.config.overlay import NotThereError, Overlay, RuleSection
+from fastmock.config.permitted import without_contents
 from fastmock.config.problems import ConfigError, Problem
 from fastmock.responses import ResponseManager
 from fastmock.server.channel import Channel
@@ -61,6 +62,9 @@ class Compiler(Protocol):
 
     def relaid(self, overlay: Overlay, config: Config) -> Config:
         """Return a configuration that was loaded before, under another overlay."""
+
+    def refused(self, new: Config, old: Config) -> list[Problem]:
+        """Return what of a change the control API may not make; see ``config.permitted``."""
 
     def compile(self, config: Config, previous: App | None, warns: bool) -> App:
         """Compile a configuration; see ``app.build``."""
@@ -357,7 +361,7 @@ def _tried(change: Change, before: State, compiler: Compiler) -> Outcome:
         else:
             overlay = getattr(before.overlay, change.how)(*change.arguments)
             config, data = compiler.relaid(overlay, before.config), b""
-            app = compiler.compile(_rules_alone(config, before.overlay, overlay), before.app, warns=False)
+            app = _compiled_change(_rules_alone(config, before.overlay, overlay), before, compiler)
     except NotThereError:
         return Outcome(refusal(404, f"No rule has the id {change.arguments[0]!r}.", "not_found"))
     except ConfigError as error:
@@ -368,6 +372,16 @@ def _tried(change: Change, before: State, compiler: Compiler) -> Outcome:
     except MemoryError:
         return Outcome(refusal(400, "To compile it takes too much memory.", "invalid_configuration"))
     return _told(before, config, overlay, app.warnings, data)
+
+
+def _compiled_change(config: Config, before: State, compiler: Compiler) -> App:
+    """Compile a change that the control API makes: it may not do all that a configuration may."""
+    if refused := compiler.refused(config, before.config):  # before any file is read
+        raise ConfigError(refused)
+    try:
+        return compiler.compile(config, before.app, warns=False)
+    except ConfigError as error:
+        raise ConfigError(without_contents(error.problems, config)) from None
 
 
 def _told(before: State, config: Config, overlay: Overlay, warnings: list[str], data: bytes) -> Outcome:
@@ -402,7 +416,7 @@ _FIXED_AT_START = {
     ),
     "streaming": ("max_concurrent",),
     "journal": ("size", "max_body_bytes"),
-    "admin": ("enabled", "port"),
+    "admin": ("enabled", "host", "port", "files"),
 }
 """Settings that are read only at the start."""
 

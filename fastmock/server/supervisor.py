@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastmock.app import App
+from fastmock.config.load import Config
 from fastmock.config.overlay import Overlay
 from fastmock.control.journal import HEAD_SIZE
 from fastmock.server import signals
@@ -127,11 +128,12 @@ class Supervisor:
         self._never_ready = 0
         self._announce: Callable[[], None] | None = None
 
-    def run(self, announce: Callable[[], None]) -> int:
+    def run(self, announce: Callable[[], None], changed: Callable[[Config], None]) -> int:
         """Serve until told to stop.
 
         Args:
             announce: called once, when the first worker is ready.
+            changed: called when another configuration has come into force.
 
         Returns:
             The exit code: 0 after a stop that was asked for, 1 when no worker could live.
@@ -142,7 +144,7 @@ class Supervisor:
                 self._directory.failure,
             )
         raise_open_files()
-        self._announce = announce
+        self._announce, self._changed = announce, changed
         with self._signals:
             try:
                 self._directory.guard()
@@ -174,8 +176,10 @@ class Supervisor:
             self._listen_to_workers()
             before = self._changes.generation
             self._changes.advance()
-            if self._watcher and self._changes.generation != before:
-                self._watcher.follow(self._changes.state.config)
+            if self._changes.generation != before:
+                self._changed(self._changes.state.config)
+                if self._watcher:
+                    self._watcher.follow(self._changes.state.config)
             self._kill_hung()
             for worker in self._workers:
                 if worker.due is not None and worker.due <= time.monotonic():

@@ -18,8 +18,10 @@ SINCE = 2
 """The place of the time at which that configuration came into force: nanoseconds of the monotonic clock."""
 _PREFIXES = 3  # the first place of the hashes of prompts' beginnings
 _MOST_PREFIXES = 1 << 16
-_COUNTERS = _PREFIXES + _MOST_PREFIXES  # the first place of the counters: a key, and what is counted under it
-_MOST_COUNTERS, _COUNTER = 1024, 4
+_COUNTERS = _PREFIXES + _MOST_PREFIXES  # the first place of the counters: a key, what is counted under it, its last use
+_MOST_COUNTERS, _COUNTER, _KINDS = 1 << 16, 5, 3
+_TRIES = 1024  # places at which a key's counters may be
+_MOST_KNOWN = 1 << 14  # keys whose places a worker remembers
 BUCKETS = _COUNTERS + _MOST_COUNTERS * _COUNTER
 """The first place of what is left of limits; see ``state.buckets``."""
 MOST_BUCKETS, ENTRY = 1 << 14, 10
@@ -33,7 +35,8 @@ RESTARTS = LABELS + 2 + (MOST_COUNTS + MOST_TIMES) * LABELS_SIZE
 """The place of how many workers have been replaced; the parent alone writes it."""
 STORE_GONE = RESTARTS + 1
 """The place of whether the store of limits that several machines share is gone."""
-_SHARED = STORE_GONE + 1  # numbers before the first row
+_COUNTERS_FULL = STORE_GONE + 1  # the place of whether it has been warned that counters give way
+_SHARED = _COUNTERS_FULL + 1  # numbers before the first row
 
 _PERIOD = 5.0  # seconds that one histogram of lateness covers
 _PERIODS = 12  # a minute
@@ -173,6 +176,8 @@ class Share:
     def count(self, key: int, which: int, most: int | None = None) -> int:
         """Count one more, over all workers, exactly.
 
+        Where there are more keys than places, the one that was used longest ago begins anew.
+
         Args:
             key: what it is of; not 0, and below 2**64.
             which: which of its three counters.
@@ -183,7 +188,11 @@ class Share:
         """
         numbers = self.numbers
         with self.lock:
-            place = self._counter(key) + 1 + which
+            begin = self._find(key)
+            if begin is None:
+                begin = self._make(key)
+            numbers[begin + 1 + _KINDS] = time.monotonic_ns()
+            place = begin + 1 + which
             if most is not None and numbers[place] >= most:
                 return 0
             numbers[place] += 1
@@ -192,38 +201,59 @@ class Share:
     def counted(self, key: int, which: int) -> int:
         """Return how many have been counted."""
         with self.lock:
-            return self.numbers[self._counter(key) + 1 + which]
+            begin = self._find(key)
+            return 0 if begin is None else self.numbers[begin + 1 + which]
 
     def forget(self, key: int) -> None:
         """Begin to count anew what has been counted under a key."""
         with self.lock:
-            place = self._counter(key) + 1
-            self.numbers[place : place + _COUNTER - 1] = _ZEROS[: _COUNTER - 1]
+            if (begin := self._find(key)) is not None:
+                self.numbers[begin + 1 : begin + 1 + _KINDS] = _ZEROS[:_KINDS]
 
     def forget_all(self) -> None:
         """Begin to count all of it anew, and fill up all limits."""
         numbers = self.numbers
         with self.lock:
-            for place in range(_COUNTERS, BUCKETS, _COUNTER):  # the keys stay, for workers know their places
-                numbers[place + 1 : place + _COUNTER] = _ZEROS[: _COUNTER - 1]
+            numbers[_COUNTERS:BUCKETS] = memoryview(bytes((BUCKETS - _COUNTERS) * 8)).cast("Q")
+            numbers[_COUNTERS_FULL] = 0
             for place in range(BUCKETS, GATE, ENTRY):
                 numbers[place + 1 : place + ENTRY] = _ZEROS[: ENTRY - 1]
 
-    def _counter(self, key: int) -> int:
-        """Return the place of a key's counters, which are 0 at first; with the lock held."""
-        place = self._counters.get(key)
-        if place is None:
-            numbers = self.numbers
-            for step in range(_MOST_COUNTERS):
-                place = _COUNTERS + (key + step) % _MOST_COUNTERS * _COUNTER
-                if numbers[place] in (0, key):
-                    break
-            else:  # after thousands of changes of the configuration: an old one gives way
-                place = _COUNTERS + key % _MOST_COUNTERS * _COUNTER
-                numbers[place + 1 : place + _COUNTER] = _ZEROS[: _COUNTER - 1]
-            numbers[place] = key
-            self._counters[key] = place
-        return place
+    def _find(self, key: int) -> int | None:
+        """Return the first place of a key's counters, None where it has none; with the lock held."""
+        numbers = self.numbers
+        begin = self._counters.get(key)
+        if begin is not None and numbers[begin] == key:  # else it has given way to another
+            return begin
+        for step in range(_TRIES):
+            begin = _counter(key, step)
+            if numbers[begin] == key:
+                if len(self._counters) >= _MOST_KNOWN:
+                    self._counters.clear()
+                self._counters[key] = begin
+                return begin
+            if numbers[begin] == 0:
+                return None
+        return None
+
+    def _make(self, key: int) -> int:
+        """Return the first place of counters for a key that has none, all 0; with the lock held."""
+        numbers = self.numbers
+        oldest, least = 0, 1 << 64
+        for step in range(_TRIES):
+            begin = _counter(key, step)
+            if numbers[begin] == 0:
+                break
+            if numbers[begin + 1 + _KINDS] < least:
+                oldest, least = begin, numbers[begin + 1 + _KINDS]
+        else:
+            begin = oldest
+            if not numbers[_COUNTERS_FULL]:
+                numbers[_COUNTERS_FULL] = 1
+                _LOG.warning("faults are counted for too many sessions: those unused for longest are counted anew")
+        numbers[begin : begin + _COUNTER] = _ZEROS[:_COUNTER]
+        numbers[begin] = key
+        return begin
 
     def counts(self, due: float, now: float) -> "memoryview[int]":
         """Return the counts by lateness, of the buckets that ``bounds`` ends, for steps that are sent at ``now``.
@@ -282,6 +312,11 @@ class Share:
                 "measured now include the mock's own (GET /health shows it; more workers or a faster machine help)",
                 seen.p99,
             )
+
+
+def _counter(key: int, step: int) -> int:
+    """Return the first place of the counters that a key may have."""
+    return _COUNTERS + (key + step) % _MOST_COUNTERS * _COUNTER
 
 
 def _percentile(counts: list[int], rank: float) -> float:

@@ -11,6 +11,8 @@ import struct
 import threading
 import weakref
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +43,7 @@ class Ring:
         self._store = store
         self._file: _File | None = None
         self._process = ""
-        self._full = False
+        self._full = self._noted = False
 
     def keep(self, name: str, mark: bytes, answer: bytes, request: bytes) -> None:
         """Keep an answer; where there is no place to, as on a read-only disk, say so once and keep none."""
@@ -59,32 +61,42 @@ class Ring:
 
     def get(self, name: str) -> Entry | None:
         """Return an entry; None where there is none, or it has given way."""
-        path = self._path(name)
-        if path is None:
-            return None
-        descriptor = os.open(path, os.O_RDONLY)
         try:
-            found = _find(descriptor, name)
-            return found and found[1]
-        finally:
-            os.close(descriptor)
+            with self._opened(name, os.O_RDONLY) as descriptor:
+                found = None if descriptor is None else _find(descriptor, name)
+                return found and found[1]
+        except OSError as error:
+            self._note(error)
+            return None
 
     def mark(self, name: str, mark: bytes) -> None:
         """Give an entry another mark."""
-        path = self._path(name)
-        if path is None:
-            return
-        descriptor = os.open(path, os.O_RDWR)
         try:
-            if found := _find(descriptor, name):
-                os.pwrite(descriptor, mark, found[0])
-        finally:
-            os.close(descriptor)
+            with self._opened(name, os.O_RDWR) as descriptor:
+                if descriptor is not None and (found := _find(descriptor, name)):
+                    os.pwrite(descriptor, mark, found[0])
+        except OSError as error:
+            self._note(error)
 
-    def _path(self, name: str) -> Path | None:
+    @contextmanager
+    def _opened(self, name: str, flags: int) -> Iterator[int | None]:
+        """Open the file that would have an entry; yield None where there is none."""
         directory = self._store.directory
-        path = directory / _file_name(name) if directory else None
-        return path if path and path.exists() else None
+        try:
+            descriptor = os.open(directory / _file_name(name), flags) if directory else None
+        except (FileNotFoundError, NotADirectoryError):
+            descriptor = None
+        try:
+            yield descriptor
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _note(self, error: OSError) -> None:
+        """Log, once, that stored responses cannot be read or changed."""
+        if not self._noted:
+            self._noted = True
+            _LOG.warning("stored responses cannot be used: %s", error)
 
 
 def _file_name(name: str) -> str:

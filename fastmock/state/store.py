@@ -1,26 +1,32 @@
 """Answers that are kept, for all workers of a machine: one bounded SQLite file in the server's run directory."""
 
 import logging
+import os
 import shutil
 import sqlite3
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
+
+T = TypeVar("T")
 
 _FILE = "stored.sqlite"
 _GONE = "deleted "  # before the kind of what was deleted
 _PAGES = 65_536  # of 4 KiB: what is kept takes at most 256 MiB
-_PATIENCE = 5.0  # seconds to wait for another worker that writes
+_PATIENCE = 0.5  # seconds to wait for another worker that writes; none while the file is known to be locked
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TABLE = """
 CREATE TABLE IF NOT EXISTS kept (
     number INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, model TEXT NOT NULL, metadata BLOB NOT NULL,
-    body BLOB NOT NULL, input BLOB NOT NULL, UNIQUE (kind, id)
+    body BLOB NOT NULL, input BLOB NOT NULL, session TEXT NOT NULL DEFAULT '', UNIQUE (kind, id)
 )
 """
 
@@ -36,6 +42,7 @@ class Kept:
         id: its id.
         model: the model that was asked for.
         metadata: what the client wants to be remembered with it.
+        session: the session of the request that it answers; empty without one.
         body: the whole answer, JSON.
         input: what was asked, JSON.
     """
@@ -46,10 +53,14 @@ class Kept:
     body: bytes
     input: bytes = b"[]"
     metadata: Mapping[str, str] = field(default_factory=dict)
+    session: str = ""
 
 
 class Store:
     """Keeps at most ``most`` entries; the oldest give way. Nothing is made before something is kept.
+
+    While the file cannot be used, entries are not kept and none are found; this is logged once. A damaged file is
+    replaced by a new one.
 
     Attributes:
         directory: where; None before that is known.
@@ -60,6 +71,8 @@ class Store:
         self.directory: Path | None = None
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.Lock()
+        self._path, self._inode = "", 0  # of the file that is open
+        self._failing = False
 
     def join(self, directory: Path | None) -> None:
         """Keep everything in ``directory``, which is made when it is needed; without one it is a temporary one."""
@@ -75,96 +88,163 @@ class Store:
 
     def keep(self, kept: Kept) -> None:
         """Keep an entry, or log why it could not be kept."""
-        row = (kept.kind, kept.id, kept.model, orjson.dumps(kept.metadata), kept.body, kept.input)
-        insert = "INSERT OR REPLACE INTO kept (kind, id, model, metadata, body, input) VALUES (?, ?, ?, ?, ?, ?)"
-        try:
-            with self._opened() as connection:
-                try:
-                    number = connection.execute(insert, row).lastrowid or 0
-                except sqlite3.OperationalError as error:
-                    if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
-                        raise
-                    middle = "SELECT (min(number) + max(number)) / 2 FROM kept"  # the older half gives way
-                    connection.execute(f"DELETE FROM kept WHERE number <= ({middle})")  # noqa: S608
-                    number = connection.execute(insert, row).lastrowid or 0
-                connection.execute("DELETE FROM kept WHERE number <= ?", (number - self._most,))
-        except (sqlite3.Error, OSError) as error:
-            _LOG.warning("%s %s could not be kept: %s", kept.kind, kept.id, error)
+        row = (kept.kind, kept.id, kept.model, orjson.dumps(kept.metadata), kept.body, kept.input, kept.session)
+        insert = "INSERT OR REPLACE INTO kept (kind, id, model, metadata, body, input, session) VALUES "
+        insert += "(?, ?, ?, ?, ?, ?, ?)"
+
+        def keep(connection: sqlite3.Connection) -> None:
+            try:
+                number = connection.execute(insert, row).lastrowid or 0
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                    raise
+                middle = "SELECT (min(number) + max(number)) / 2 FROM kept"  # the older half gives way
+                connection.execute(f"DELETE FROM kept WHERE number <= ({middle})")  # noqa: S608
+                number = connection.execute(insert, row).lastrowid or 0
+            connection.execute("DELETE FROM kept WHERE number <= ?", (number - self._most,))
+
+        self._use(keep, None, writes=True)
 
     def append(self, kind: str, id_: str, data: bytes) -> None:
         """Append to the body of an entry, which is made where it is not there; or log why it could not be kept."""
         insert = "INSERT INTO kept (kind, id, model, metadata, body, input) VALUES (?, ?, '', '{}', ?, '[]') "
         update = "ON CONFLICT (kind, id) DO UPDATE SET body = CAST(body || excluded.body AS BLOB)"
-        try:
-            with self._opened() as connection:
-                connection.execute(insert + update, (kind, id_, data))
-        except (sqlite3.Error, OSError) as error:
-            _LOG.warning("%s %s could not be kept: %s", kind, id_, error)
+        self._use(lambda connection: connection.execute(insert + update, (kind, id_, data)), None, writes=True)
 
     def get(self, kind: str, id_: str) -> Kept | None:
         """Return an entry; None without one."""
         if not self._exists():
             return None
-        query = "SELECT model, body, input, metadata FROM kept WHERE kind = ? AND id = ?"
-        with self._opened() as connection:
+        query = "SELECT model, body, input, metadata, session FROM kept WHERE kind = ? AND id = ?"
+
+        def get(connection: sqlite3.Connection) -> Kept | None:
             found = connection.execute(query, (kind, id_)).fetchone()
-        if found is None:
-            return None
-        model, body, input_, metadata = found
-        return Kept(kind, id_, model, body, input_, orjson.loads(metadata))
+            if found is None:
+                return None
+            model, body, input_, metadata, session = found
+            return Kept(kind, id_, model, body, input_, orjson.loads(metadata), session)
+
+        return self._use(get, None)
 
     def update(self, kind: str, id_: str, metadata: Mapping[str, str]) -> None:
         """Replace the metadata of an entry."""
-        with self._opened() as connection:
-            connection.execute(
-                "UPDATE kept SET metadata = ? WHERE kind = ? AND id = ?", (orjson.dumps(metadata), kind, id_)
-            )
+        query, values = "UPDATE kept SET metadata = ? WHERE kind = ? AND id = ?", (orjson.dumps(metadata), kind, id_)
+        self._use(lambda connection: connection.execute(query, values), None, writes=True)
 
     def delete(self, kind: str, id_: str) -> bool:
         """Delete an entry; return whether there was one. That it was there is remembered as long as it would be."""
         if not self._exists():
             return False
         forget = "UPDATE OR REPLACE kept SET kind = ?, body = '', input = '', metadata = '{}' WHERE kind = ? AND id = ?"
-        with self._opened() as connection:
-            return connection.execute(forget, (_GONE + kind, kind, id_)).rowcount > 0
+        values = (_GONE + kind, kind, id_)
+        return self._use(lambda connection: connection.execute(forget, values).rowcount > 0, False, writes=True)
 
     def deleted(self, kind: str, id_: str) -> bool:
         """Return whether there was an entry that has been deleted."""
         return self.get(_GONE + kind, id_) is not None
 
-    def ids(self, kind: str, newest_first: bool, wanted: Callable[[str, Mapping[str, str]], bool]) -> Iterator[str]:
-        """Yield the ids of a kind, in the order in which they were kept or its reverse.
+    def ids(
+        self, kind: str, newest_first: bool, wanted: Callable[[str, Mapping[str, str]], bool], session: str = ""
+    ) -> list[str]:
+        """Return the ids of a kind, in the order in which they were kept or its reverse.
 
-        ``wanted`` is given the model and the metadata of each, and says whether it is one of them.
+        ``wanted`` is given the model and the metadata of each, and says whether it is one of them. With a ``session``
+        only those of that session are looked at.
         """
         if not self._exists():
-            return
-        query = (
-            f"SELECT id, model, metadata FROM kept WHERE kind = ? ORDER BY number {'DESC' if newest_first else 'ASC'}"  # noqa: S608
-        )
-        with self._opened() as connection:
-            found = connection.execute(query, (kind,)).fetchall()
-        yield from (id_ for id_, model, metadata in found if wanted(model, orjson.loads(metadata)))
+            return []
+        order = "DESC" if newest_first else "ASC"
+        query = "SELECT id, model, metadata FROM kept WHERE kind = ? AND ? IN ('', session) ORDER BY number " + order  # noqa: S608
+
+        def ids(connection: sqlite3.Connection) -> list[str]:
+            found = connection.execute(query, (kind, session)).fetchall()
+            return [id_ for id_, model, metadata in found if wanted(model, orjson.loads(metadata))]
+
+        return self._use(ids, [])
 
     def _exists(self) -> bool:
         """Return whether anything was kept, by any worker."""
         return self._connection is not None or (self.directory is not None and (self.directory / _FILE).exists())
 
-    @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            if self._connection is None:
-                self._connection = self._open()
-            yield self._connection
+    def _use(self, action: Callable[[sqlite3.Connection], T], otherwise: T, writes: bool = False) -> T:
+        """Do something with the file; where that fails return ``otherwise``.
 
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.place() / _FILE, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
-        )
+        ``writes``: it writes. A file that is locked can be read all the same, so that only this shows that it is not.
+        """
+        with self._lock:
+            for again in (True, False):
+                try:
+                    result = action(self._opened())
+                except (sqlite3.Error, OSError, ValueError) as error:
+                    if self._reopen(error) and again:
+                        continue
+                    self._note(error)
+                    return otherwise
+                if writes:
+                    self._note(None)
+                return result
+        return otherwise
+
+    def _note(self, error: Exception | None) -> None:
+        """Log that the file cannot be used, or can be again; once each."""
+        if self._failing != (error is not None):
+            self._failing = error is not None
+            if error is not None:
+                _LOG.warning("answers are not stored: %s", error)
+            else:
+                _LOG.warning("answers are stored again")
+            if self._connection is not None:
+                patience = 0 if self._failing else int(_PATIENCE * 1000)
+                self._connection.execute(f"PRAGMA busy_timeout = {patience}")
+
+    def _reopen(self, error: Exception) -> bool:
+        """Close the file where it is at fault, so that it is opened or made anew; return whether it was."""
+        code = getattr(error, "sqlite_errorcode", None)
+        code = None if code is None else code & 0xFF  # without what an extended code adds
+        if code in _LOCKED:
+            return False
+        self._close()
+        if code in _DAMAGED:
+            path = self.place() / _FILE
+            with suppress(OSError):
+                if self._inode in (0, path.stat().st_ino):  # else another worker has made a new one
+                    _LOG.warning("%s is damaged (%s): what was stored is gone", path, error)
+                    for end in ("", "-wal", "-shm"):
+                        path.with_name(_FILE + end).unlink(missing_ok=True)
+        return True
+
+    def _opened(self) -> sqlite3.Connection:
+        """Return the connection to the file, which is opened anew where somebody has taken it away."""
+        if self._connection is not None:
+            try:
+                if os.stat(self._path).st_ino == self._inode:  # noqa: PTH116 - the faster of the two
+                    return self._connection
+            except FileNotFoundError:
+                pass
+            self._close()
+        path = self.place() / _FILE
+        self._connection = self._open(path)
+        self._path, self._inode = str(path), path.stat().st_ino
+        return self._connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def _open(self, path: Path) -> sqlite3.Connection:
+        patience = 0 if self._failing else _PATIENCE
+        self._inode = path.stat().st_ino if path.exists() else 0
+        connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
         weakref.finalize(self, connection.close)
-        # It lives as long as the server: nothing has to reach the disk.
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute(f"PRAGMA max_page_count = {_PAGES}")
-        connection.execute(_TABLE)
+        try:
+            # It lives as long as the server: nothing has to reach the disk.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute(f"PRAGMA max_page_count = {_PAGES}")
+            connection.execute(_TABLE)
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection

@@ -1,0 +1,102 @@
+"""Limits on what the control API may change: which files it may name, and what it may not change at all."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from fastmock.config.load import CHANGED, Config, SettingPath
+from fastmock.config.problems import Problem, dotted
+
+_FIXED: tuple[SettingPath, ...] = (
+    ("responses", "manager"),  # imports a module
+    ("limits", "store"),  # connects to any host
+    ("admin", "files"),
+)
+_FILES = frozenset(("response_file", "file", "tls_cert", "tls_key"))
+
+_LOG = logging.getLogger("fastmock")
+
+
+def refused_changes(new: Config, old: Config, base: Callable[[], Config], files: bool) -> list[Problem]:
+    """Return what the control API may not change.
+
+    Args:
+        new: the configuration that would come into force; it need not have the rules that were in force before.
+        old: the one that is in force.
+        base: returns that without anything the control API has changed, to which a reset goes back.
+        files: whether further files may be named, below the directory of the configuration file.
+    """
+    problems = [
+        Problem(new.where(path), dotted(path), "cannot be changed over the control API")
+        for path in _FIXED
+        if _value(new, path) != _value(old, path)
+    ]
+    added = list(_files(new))
+    if added:
+        known = {name for one in (old, base()) for _, name in _files(one)}
+        added = [(path, name) for path, name in added if name not in known]
+    for path, name in added:
+        if not files:
+            problems.append(
+                Problem(new.where(path), dotted(path), "names a file, which takes 'admin.files: true' at the start")
+            )
+        elif not _is_below(new, name):
+            problems.append(
+                Problem(new.where(path), dotted(path), "names a file outside the directory of the configuration")
+            )
+    return problems
+
+
+def without_contents(problems: Sequence[Problem], config: Config) -> list[Problem]:
+    """Return the problems without those that may quote a file, which go to the log instead."""
+    settings = ("", CHANGED, str(config.file), *config.origins.values())
+    shown = []
+    for problem in problems:
+        part = problem.path.rpartition(".")[2]
+        if part in _FILES or problem.where not in settings:
+            _LOG.warning("%s", problem)
+            path = problem.path if part in _FILES else ""
+            shown.append(Problem("", path, "a file cannot be used; the log says why"))
+        else:
+            shown.append(problem)
+    return shown
+
+
+def _value(config: Config, path: SettingPath) -> Any:
+    value: Any = config.settings
+    for part in path:
+        value = getattr(value, str(part))
+    return value
+
+
+def _files(config: Config) -> Iterator[tuple[SettingPath, str]]:
+    """Yield every file that a configuration names, and where."""
+    yield from _files_in(config.settings, ())
+    for rule in config.added:
+        yield from _files_in(rule.pattern, (rule.at,))
+
+
+def _files_in(value: Any, at: SettingPath) -> Iterator[tuple[SettingPath, str]]:
+    if isinstance(value, BaseModel):
+        for name in value.model_fields_set:
+            inner = getattr(value, name)
+            if isinstance(inner, str):
+                if name in _FILES:
+                    yield (*at, name), inner
+            else:
+                yield from _files_in(inner, (*at, name))
+    elif isinstance(value, list | tuple):
+        for place, inner in enumerate(value):
+            yield from _files_in(inner, (*at, place))
+
+
+def _is_below(config: Config, name: str) -> bool:
+    """Return whether a file is below the directory of the configuration file, or of the process without one."""
+    try:
+        root = (config.file.parent if config.file else Path()).resolve()
+        return config.find(name).resolve().is_relative_to(root)
+    except (OSError, ValueError, RuntimeError):  # a name that no file can have, or links in a circle
+        return False

@@ -1,0 +1,106 @@
+"""Access to the control API: with a token, or, where there is none, from this machine alone."""
+
+from collections.abc import Callable
+from hmac import compare_digest
+from ipaddress import ip_address
+
+from fastmock.api.errors import ApiError
+from fastmock.credentials import LONGEST_SESSION, SESSION_HEADER, key_in, session_of, split_key
+from fastmock.wire import Request
+
+_PROXY_HEADERS = frozenset(("forwarded", "via", "x-real-ip"))
+_PROXY_PREFIX = "x-forwarded-"
+_OWN_SITE = (None, "same-origin", "none")  # "none": a person typed the address
+
+_UNAUTHORIZED = (
+    "The control API needs its token as a bearer token: the one in FASTMOCK_ADMIN_TOKEN ('admin.token') or, where none "
+    "is set, the one that the server printed on standard error when it started."
+)
+_ADVICE = "set FASTMOCK_ADMIN_TOKEN ('admin.token') and send it as a bearer token"
+
+
+class Access:
+    """Decides who may use the control API, and which session a call is for."""
+
+    def __init__(self, token: Callable[[], str | None]) -> None:
+        """``token`` returns the token that is required now; None where none is."""
+        self._token = token
+
+    def check(self, request: Request) -> None:
+        """Let a request pass, or raise the ApiError that it is answered with."""
+        host = _host(request)
+        token = self._token()
+        if token is None:
+            _check_local(request, host)
+        elif not _matches(_sent(request), token) and not _matches(split_key(_sent(request))[1], token):
+            raise ApiError(401, _UNAUTHORIZED, None, "invalid_token")
+
+    def session(self, request: Request) -> str:
+        """Return the session that a call is for, or nothing.
+
+        The header ``x-fastmock-session`` says so, else the prefix of the API key; where a token is required, that of
+        the token (``session:token``).
+        """
+        token = self._token()
+        if token is None:
+            return session_of(request.headers)
+        named = request.headers.get(SESSION_HEADER)
+        if named is not None:
+            return named.strip()[:LONGEST_SESSION]
+        sent = _sent(request)
+        return "" if _matches(sent, token) else split_key(sent)[0]
+
+
+def _sent(request: Request) -> str:
+    return key_in(request.headers, "authorization") or ""
+
+
+def _matches(sent: str, token: str) -> bool:
+    return compare_digest(sent.encode(errors="replace"), token.encode())
+
+
+def _host(request: Request) -> str:
+    """Return the host that a request is for, with its port.
+
+    Raises:
+        ApiError: there are several. Each runtime would take another of them.
+    """
+    get_all = getattr(request.headers, "get_all", None)  # of the runtimes' headers, which keep repeated ones
+    found = list(get_all("host") or ()) if get_all else [request.headers.get("host")]
+    hosts = [host for host in found if host is not None]
+    if len(hosts) > 1 or (request.host and hosts and hosts != [request.host]):
+        raise ApiError(400, "The request has several Host headers.", None, "invalid_host")
+    return request.host or (hosts[0] if hosts else "localhost")
+
+
+def _check_local(request: Request, host: str) -> None:
+    """Refuse what does not come from this machine, or shows that a proxy or another site's page sent it."""
+    if not is_loopback(request.client):
+        raise _not_local(f"The control API answers only this machine; to use it from another, {_ADVICE}.")
+    if any(name in _PROXY_HEADERS or name.startswith(_PROXY_PREFIX) for name, _ in request.headers.items()):
+        raise _not_local(f"The control API answers no proxy without a token; {_ADVICE}.")
+    if not is_loopback(host, names=True):
+        raise _not_local(f"The control API answers only at localhost and loopback addresses; elsewhere, {_ADVICE}.")
+    get = request.headers.get
+    origin = get("origin")
+    if get("sec-fetch-site") not in _OWN_SITE or (origin is not None and origin.partition("://")[2] != host):
+        raise _not_local("The control API answers no page of another site.")
+
+
+def _not_local(message: str) -> ApiError:
+    return ApiError(403, message, None, "not_local")
+
+
+def is_loopback(address: str, names: bool = False) -> bool:
+    """Return whether an address, with a port or without, is of this machine alone.
+
+    ``names``: so is ``localhost``, and what ends with it.
+    """
+    host = address.rpartition("]")[0].lstrip("[") or (address if address.count(":") > 1 else address.partition(":")[0])
+    if names and (host.lower() == "localhost" or host.lower().endswith(".localhost")):
+        return True
+    try:
+        parsed = ip_address(host)
+    except ValueError:
+        return False
+    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
