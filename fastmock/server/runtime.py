@@ -43,7 +43,7 @@ def _reason_for_granian(app: App, exposed: bool) -> str | None:
         "HTTP/2 needs it": server.http2,
         f"other machines can reach it; with Robyn {_ROBYN_LACKS}": exposed,
         "a request may ask for an answer that takes time": server.control_headers,
-        f"the fault {next(iter(app.faults.needs_granian), '')!r} needs it": bool(app.faults.needs_granian),
+        f"the fault {(app.faults.needs_granian or ('',))[0]!r} needs it": bool(app.faults.needs_granian),
         "answers take time": app.takes_time,
         "a response manager may block": app.manager is not None,
     }
