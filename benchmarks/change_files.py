@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from fastmock.config.control import Admin
+
 MANAGERS = {
     "raises_exit": "raise SystemExit(7)",
     "raises_interrupt": "raise KeyboardInterrupt",
@@ -38,7 +40,8 @@ def base_config(reload: str) -> dict[str, Any]:
         {"match": {"content": "reload probe"}, "content": reload, "priority": 1000},
         {"match": {"content": "ping"}, "content": "pong", "priority": 1000},
     ]
-    return {
+    may_name_files = {"admin": {"files": True}} if "files" in Admin.model_fields else {}
+    return may_name_files | {
         "server": {"shutdown_timeout": 2},
         "journal": {"enabled": True, "size": 50},
         "responses": {"chat_completions": {"patterns": patterns}},

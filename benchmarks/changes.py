@@ -6,6 +6,7 @@ not survive, or that it never answered, another server is started, so that one r
 """
 
 import argparse
+import re
 import signal
 import sys
 import tempfile
@@ -31,6 +32,7 @@ RELOAD_LIMIT = 15.0  # seconds after SIGHUP within which a valid file is in forc
 CONNECTIONS = 4
 RESET_EVERY = 40  # changes, so that the rules stay few
 MEMORY_LIMIT = 4 << 30  # of each process, so that a file without an end does not take the machine down
+RECURSION_LIMIT = 10_000  # enough to serialize the deepest rule
 _PAUSE = 0.004  # seconds between the requests of a connection
 _POLL = 0.01
 
@@ -199,6 +201,8 @@ class _Run:
             value: Any = orjson.loads(self._exchange("GET", "/fastmock/config").body)
             for name in path:
                 value = value[name]
+            if isinstance(value, dict) and value.get("distribution") == "constant":
+                value = value["mean"]  # how a number of milliseconds is shown
             if value != expected:
                 self._report.fail(change, "valid but not in force", f"got {value!r}, not {expected!r}")
 
@@ -206,24 +210,35 @@ class _Run:
         """Write the file and have it read; a valid one must come into force, a broken one must change nothing."""
         assert change.write is not None
         change.write(self._target.config)
+        begin = self._target.errors_size()
         self._target.process.send_signal(signal.SIGHUP)
-        if change.probe is not None:
-            deadline = time.monotonic() + RELOAD_LIMIT
-            while (answer := self._probe(change.probe[0])) != change.probe[1]:
-                if time.monotonic() > deadline or not self._target.is_alive():
-                    self._report.fail(change, "valid but not in force", f"got {answer!r}")
-                    break
-                time.sleep(_POLL)
-            else:
-                self._in_force = change.probe[1]
-            return
         try:
-            # The server makes changes one after another: this one is made when the file has been read.
-            self._call(Change(f"{change.kind}, then a reset", "valid", "POST", "reset", b'{"counters": true}'))
-            if (answer := self._probe("reload probe")) != self._in_force:
-                self._report.fail(change, "broken but in force", f"got {answer!r}, not {self._in_force!r}")
+            outcome = self._reload_outcome(begin)
+            if not outcome:
+                self._report.fail(change, "no word about the reload")
+            answer = self._probe("reload probe")
+            if change.expected == "valid" and (not change.probe or answer != change.probe[1]):
+                self._report.fail(change, "valid but not in force", f"{outcome!r}, got {answer!r}")
+            elif change.expected == "broken" and answer != self._in_force:
+                self._report.fail(change, "broken but in force", f"{outcome!r}, got {answer!r}, not {self._in_force!r}")
+            self._in_force = answer
         finally:
             writes(dumped(base_config(self._in_force)))(self._target.config)
+
+    def _reload_outcome(self, begin: int) -> str:
+        """Wait until standard error tells of the reload; return its line, or nothing where none comes in time.
+
+        Raises:
+            ServerLostError: the server has ended.
+        """
+        deadline = time.monotonic() + RELOAD_LIMIT
+        while time.monotonic() < deadline:
+            if found := re.search(r"^.*\breloaded:.*$", self._target.errors(begin), re.M):
+                return found[0]
+            if not self._target.is_alive():
+                raise ServerLostError(f"the server ended with {self._target.process.returncode}")
+            time.sleep(_POLL)
+        return ""
 
     def _probe(self, message: str) -> str:
         body = dumped({"model": "gpt-4o", "messages": [{"role": "user", "content": message}]})
@@ -270,6 +285,7 @@ def change(directory: Path, runtime: str, count: int, seed: int, kinds: str = ""
         seed: the same seed makes the same changes.
         kinds: a part of the name of the kinds to make; all where it is empty.
     """
+    sys.setrecursionlimit(RECURSION_LIMIT)
     report, changes = Report(), ChangeGenerator(seed, kinds)
     load = Load(report)
     started, made, attempt = time.monotonic(), 0, 0
@@ -287,8 +303,9 @@ def change(directory: Path, runtime: str, count: int, seed: int, kinds: str = ""
                     run.make(one)
                 except ServerLostError as error:
                     load.pause()
-                    report.fail(one, "the server is lost", str(error))
-                    print(f"change {made}, {one.kind}: {error}; another server is started", file=sys.stderr)
+                    last = (target.errors().strip().splitlines() or [""])[-1]
+                    report.fail(one, "the server is lost", f"{error}; last on standard error: {last[:200]}")
+                    print(f"change {made}, {one.kind}: {error}: {last[:200]}; another server starts", file=sys.stderr)
                     target.kill()
                     break
             load.pause()

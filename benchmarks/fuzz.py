@@ -26,6 +26,7 @@ from benchmarks.target import RICH_CONFIG, Target
 SLOW = 5.0  # seconds after which a request is a finding
 GIVE_UP = 20.0  # seconds without a byte after which its connection is given up
 CONNECTIONS = 8
+MEMORY_LIMIT = 8 << 30  # address space of each process, so that a costly request does not take the machine down
 MAX_EXAMPLES = 20  # failures that are shown with their requests
 MAX_KNOWN_IDS = 50
 _SAMPLING = 0.5  # seconds between looks at the workers
@@ -55,6 +56,7 @@ class Report:
     peak_pss: dict[int, float] = field(default_factory=dict)
     slowest: float = 0.0
     slowest_request: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def failed(self) -> bool:
@@ -131,10 +133,9 @@ def judge(request: HttpRequest, response: HttpResponse, seconds: float) -> str:
 class _Driver(threading.Thread):
     """Sends requests over one keep-alive connection."""
 
-    def __init__(self, port: int, runtime: str, seed: str, count: int, report: Report, lock: threading.Lock) -> None:
+    def __init__(self, port: int, requests: RequestGenerator, seed: str, count: int, report: Report) -> None:
         super().__init__(daemon=True)
-        self._port, self._count, self._report, self._lock = port, count, report, lock
-        self._requests = RequestGenerator(seed, runtime)
+        self._port, self._requests, self._count, self._report = port, requests, count, report
         self._ids = KnownIds(seed)
         self._statuses: Counter[str] = Counter()
         self._slowest, self._slowest_request = 0.0, HttpRequest("", "")
@@ -166,7 +167,7 @@ class _Driver(threading.Thread):
                 self._close(connection)
                 connection = None
         self._close(connection)
-        with self._lock:
+        with self._report.lock:
             self._report.statuses += self._statuses
             if self._slowest > self._report.slowest:
                 request = self._slowest_request
@@ -201,11 +202,11 @@ class _Driver(threading.Thread):
             connection.close()
 
     def _found(self, finding: Finding) -> None:
-        with self._lock:
+        with self._report.lock:
             self._report.findings.append(finding)
 
 
-def fuzz(directory: Path, runtime: str, workers: int, requests: int, seed: int) -> Report:
+def fuzz(directory: Path, runtime: str, workers: int, requests: int, seed: int, costly: float = 0.0) -> Report:
     """Start a server, send it ``requests`` requests and report what failed.
 
     Args:
@@ -214,15 +215,18 @@ def fuzz(directory: Path, runtime: str, workers: int, requests: int, seed: int) 
         workers: how many workers it has.
         requests: how many requests are sent, over all connections.
         seed: the same seed sends the same requests, except for the ids that the server has issued.
+        costly: share of requests that ask for as much work as they can.
     """
-    report, lock = Report(requests), threading.Lock()
-    with Target(directory, RICH_CONFIG, "--runtime", runtime, "--workers", str(workers)) as target:
+    report = Report(requests)
+    flags = ("--runtime", runtime, "--workers", str(workers))
+    with Target(directory, RICH_CONFIG, *flags, memory_limit=MEMORY_LIMIT) as target:
         first = _started_workers(target, workers)
         share, rest = divmod(requests, CONNECTIONS)
-        drivers = [
-            _Driver(target.port, runtime, f"{seed}:{number}", share + (number < rest), report, lock)
-            for number in range(CONNECTIONS)
-        ]
+        drivers = []
+        for number in range(CONNECTIONS):
+            own_seed = f"{seed}:{number}"
+            generator = RequestGenerator(own_seed, runtime, costly=costly)
+            drivers.append(_Driver(target.port, generator, own_seed, share + (number < rest), report))
         started = time.monotonic()
         for driver in drivers:
             driver.start()
@@ -285,10 +289,12 @@ def main() -> int:
     parser.add_argument("--runtime", choices=("granian", "robyn"), default="granian", help="the server's (granian)")
     parser.add_argument("--workers", type=int, default=2, help="the server's (2)")
     parser.add_argument("--seed", type=int, default=0, help="which requests (0)")
+    parser.add_argument("--costly", type=float, default=0.0, help="share of requests that ask for much work (0)")
     parser.add_argument("--json", type=Path, help="write the examples to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fastmock-fuzz-") as directory:
-        report = fuzz(Path(directory), arguments.runtime, arguments.workers, arguments.requests, arguments.seed)
+        options = (arguments.runtime, arguments.workers, arguments.requests, arguments.seed, arguments.costly)
+        report = fuzz(Path(directory), *options)
     print(report)
     if arguments.json:
         found = [

@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.http_client import HttpRequest
-from benchmarks.mutations import corrupt, mutate_value, serialize
+from benchmarks.mutations import corrupt, make_costly, mutate_value, serialize
 from benchmarks.request_types import (
     COMPLETION_ID,
     CONVERSATION_ID,
@@ -14,6 +14,7 @@ from benchmarks.request_types import (
     RESPONSE_ID,
     Draw,
     body_generators,
+    link_tool_results,
 )
 
 ROBYN_ANSWERS_ITSELF: Mapping[str, str] = {
@@ -132,18 +133,19 @@ _MULTIPART = "multipart/form-data; boundary=b"
 class RequestGenerator:
     """Draws requests: most from the SDKs' types, the rest from the lists above."""
 
-    def __init__(self, seed: str, runtime: str, mutated: float = 0.5) -> None:
+    def __init__(self, seed: str, runtime: str, mutated: float = 0.5, costly: float = 0.0) -> None:
         """Prepare to draw.
 
         Args:
             seed: the same seed draws the same requests.
             runtime: kinds that it answers by itself are left out.
             mutated: share of bodies that are mutated.
+            costly: share of bodies that ask for as much work as they can.
         """
         self._random = Random(seed)
         self._bodies = list(body_generators().items())
         self._weights = [6 if path.count("/") == 2 or path.endswith("/completions") else 2 for path, _ in self._bodies]
-        self._mutated = mutated
+        self._mutated, self._costly = mutated, costly
         self._left_out = ROBYN_ANSWERS_ITSELF if runtime == "robyn" else {}
 
     def __iter__(self) -> "RequestGenerator":
@@ -161,10 +163,14 @@ class RequestGenerator:
         random = self._random
         path, draws = random.choices(self._bodies, self._weights)[0]
         body = _drawn(random, draws)
+        if path == "/v1/chat/completions" and random.random() < 0.8:
+            link_tool_results(body)
         is_mutated = random.random() < self._mutated
         if is_mutated and random.random() < 0.8:
             for _ in range(random.choice((1, 1, 1, 2, 5))):
                 mutate_value(random, body)
+        if random.random() < self._costly:
+            make_costly(random, body)
         data = serialize(body)
         if is_mutated and random.random() < 0.25:
             data = corrupt(random, data)

@@ -105,6 +105,33 @@ def mutate_value(random: Random, body: dict[str, Any]) -> None:
         container[random.choice([*container, *_KEYS])] = container.pop(key)
 
 
+COSTLY: Mapping[str, tuple[Any, ...]] = {
+    "n": (1, 128),
+    "best_of": (128,),
+    "min_tokens": (1000, 200_000),
+    "max_tokens": (200_000,),
+    "ignore_eos": (True,),
+    "logprobs": (True, 5),
+    "top_logprobs": (20,),
+    "stream": (True, False),
+    "stream_options": ({"include_usage": True, "continuous_usage_stats": True},),
+    "dimensions": (3072,),
+    "prompt": (["a"] * 2000, "a " * 200_000),
+    "input": (["a"] * 2048, "a" * 1_000_000, ["a"] * 50_000),
+    "prediction": ({"type": "content", "content": "word " * 200_000},),
+    "stop": (["a", "b", "c", "d"],),
+}
+"""Fields that make a response large or slow to compute, with values that the API allows or might allow."""
+
+
+def make_costly(random: Random, body: dict[str, Any]) -> None:
+    """Set several of the fields whose costs multiply."""
+    for name in random.sample(list(COSTLY), random.randint(2, 6)):
+        if name not in ("prompt", "input", "dimensions") or name in body:
+            body[name] = random.choice(COSTLY[name])
+    body["model"] = random.choice(("gpt-4o", "echo-model", "paced-model", "text-embedding-3-large"))
+
+
 def serialize(body: Any) -> bytes:
     """Serialize a body, with the raw JSON texts that it names in place of their names."""
     text = json.dumps(body).encode()

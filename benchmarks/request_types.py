@@ -264,6 +264,21 @@ def _scalar(hint: Any) -> Draw:
     return lambda random, depth: random.choice((_text(random, depth), 1, True, None, {}, [], {"a": [1]}))
 
 
+def link_tool_results(body: dict[str, Any]) -> None:
+    """Put the call before each tool result of a chat: the types do not say that a result without one is refused."""
+    messages: list[Any] = []
+    for message in body.get("messages", ()):
+        if message["role"] == "tool":
+            function = {"name": "lookup", "arguments": "{}"}
+            call = {"id": message["tool_call_id"], "type": "function", "function": function}
+            messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+        elif message["role"] == "assistant":
+            message.pop("tool_calls", None)
+        messages.append(message)
+    if messages:
+        body["messages"] = messages
+
+
 @cache
 def body_generators() -> dict[str, list[Draw]]:
     """Compile ``BODIES``: for each path the functions that draw a body."""

@@ -135,9 +135,15 @@ class Target:
                 sizes[pid] = int(found[1]) / 1024
         return sizes
 
-    def errors(self) -> str:
-        """Everything that it has written to standard error."""
-        return self._errors.read_text(errors="replace")
+    def errors(self, begin: int = 0) -> str:
+        """What it has written to standard error, from a byte on."""
+        with self._errors.open("rb") as file:
+            file.seek(begin)
+            return file.read().decode(errors="replace")
+
+    def errors_size(self) -> int:
+        """How many bytes it has written to standard error."""
+        return self._errors.stat().st_size
 
     def tracebacks(self) -> list[str]:
         """Cut the tracebacks and panics out of its standard error; each comes once."""
