@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: run test unit coverage hooks lint bench streams locust image-test clean
+.PHONY: run test unit coverage hooks lint bench streams locust fuzz soak changes image-test clean
 
 run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
@@ -78,6 +78,15 @@ PROCESSES ?= 0
 
 locust: $(VENV)/.bench  ## Load a server for a while and write benchmarks/locust.html
 	$(BIN)/python -m benchmarks.load $(LOAD) --processes $(PROCESSES) $(LOCUST)
+
+fuzz: $(VENV)/.test  ## Send 200,000 generated requests; ARGS="--runtime robyn --seed 3" changes which, to what
+	$(BIN)/python -m benchmarks.fuzz $(ARGS)
+
+soak: $(VENV)/.test  ## Send ever-new requests for 30 minutes and measure memory; ARGS="--minutes 60" changes how long
+	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+changes: $(VENV)/.test  ## Change the configuration under load 10,000 times; ARGS="--kinds manager" chooses
+	$(BIN)/python -m benchmarks.changes $(ARGS)
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
