@@ -106,6 +106,10 @@ Ending = Literal["whole", "closed", "reset"]
 """How an answer ends: as it should; with the connection closed before its end; with the connection reset."""
 
 
+class Wait(float):
+    """A due time at which nothing is sent: it is looked whether the answer may begin. It counts as no frame."""
+
+
 class Reply:
     """A whole answer: all its bytes are ready.
 

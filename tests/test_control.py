@@ -76,6 +76,13 @@ def test_added_rules_are_tried_first_and_the_last_of_them_before_the_others():
 
 
 @unit
+def test_a_generated_id_is_none_that_a_rule_has():
+    overlay = Overlay().putting("rule-1", rule("x", "a"), "").adding([rule("x", "b"), rule("x", "c", id="rule-2")], "")
+    assert [one.id for one in overlay.rules] == ["rule-1", "rule-3", "rule-2"]
+    assert overlay.adding([rule("x", "d")], "").rules[-1].id == "rule-4"
+
+
+@unit
 def test_rules_of_all_endpoints_are_added():
     overlay = Overlay().adding(
         [

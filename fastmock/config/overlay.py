@@ -90,7 +90,7 @@ class Overlay:
 
     def adding(self, given: Sequence[Any], session: str) -> "Overlay":
         """Return this with more rules; raise ConfigError where one is wrong or its id is taken."""
-        made = _read(given, session, self.named)
+        made = _read(given, session, self)
         taken = {rule.named for rule in self.rules}
         twice = []
         for rule in made.rules:
@@ -108,7 +108,7 @@ class Overlay:
         """Return this with one rule added, or in the place of the one with its id."""
         if not isinstance(given, dict):
             raise ConfigError([Problem("", "", "must be an object")])
-        made = _read([{**given, "id": id_}], session, self.named)
+        made = _read([{**given, "id": id_}], session, self)
         [rule] = made.rules
         rules = list(self.rules)
         at = next((at for at, other in enumerate(rules) if other.id == id_ and other.session == rule.session), None)
@@ -152,9 +152,11 @@ class Overlay:
         return replace(self, rules=rules, named=named)
 
 
-def _read(given: Sequence[Any], session: str, named: int) -> Overlay:
+def _read(given: Sequence[Any], session: str, before: Overlay) -> Overlay:
     """Read rules as they were given; raise ConfigError with all that is wrong."""
-    rules, problems = [], []
+    rules, problems, named = [], [], before.named
+    taken = {rule.id for rule in before.rules}
+    taken |= {one["id"] for one in given if isinstance(one, dict) and isinstance(one.get("id"), str)}
     for place, one in enumerate(given):
         at = f"rules[{place}]"
         if not isinstance(one, dict):
@@ -166,7 +168,8 @@ def _read(given: Sequence[Any], session: str, named: int) -> Overlay:
         of = rest.pop("session", session)
         if id_ is None:
             named += 1
-            id_ = f"rule-{named}"
+            while (id_ := f"rule-{named}") in taken:  # somebody has given it
+                named += 1
         if not isinstance(id_, str) or not _id(id_):
             problems.append(Problem("", f"{at}.id", f"must be up to {_LONGEST} letters, digits, '-', '_', ':' or '.'"))
         if not isinstance(of, str) or len(of) > _LONGEST:

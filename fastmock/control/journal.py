@@ -86,7 +86,8 @@ class Record:
         body: Any
         try:
             body = orjson.loads(self.entry.body) if self.entry.body else None
-        except orjson.JSONDecodeError:
+            orjson.dumps(body)  # reading goes deeper than writing
+        except (orjson.JSONDecodeError, TypeError):
             body = self.entry.body.decode(errors="replace")
         size = head.pop("size")
         return {

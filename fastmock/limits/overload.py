@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from fastmock.wire import Reply, Stream
+from fastmock.wire import Reply, Stream, Wait
 
 _LOOK = 0.002  # seconds between looks at whether it is one's turn, for whoever is next
 _SELDOM = 0.1  # seconds, at most, for whoever has many before him
@@ -36,7 +36,7 @@ def wait(answer: Reply | Stream, ticket: Ticket, most: int, clock: Callable[[], 
             # The next look is later than the last also where several are planned ahead.
             look = max(look, clock() - begin) + min(_SELDOM, _LOOK * (1 + before // most))
             looks += 1
-            yield look
+            yield Wait(look)
         waited = max(0.0, ticket.start() - begin)
         due = 0.0
         for due in dues:

@@ -31,6 +31,9 @@ MOST_STREAMS = 512
 
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE", "CONNECT")
 _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+# Seconds after which a stream that waits calls Robyn, with a piece of no bytes, which is not sent: only calls of some
+# stream or request have it let go of the streams whose clients hung up, and so free their places in the queue.
+_CALL_PAUSE = 0.1
 _POLL = 0.02  # seconds between looks at what is in flight
 _QUIET_POLLS = 4  # polls in a row without a request or a stream, after which nothing is in flight
 
@@ -327,7 +330,8 @@ class _Frames:
 
     def __next__(self) -> bytes:
         self._keep_state()
-        while not (data := self._pacer.take(time.monotonic())):
+        begin = now = time.monotonic()
+        while not (data := self._pacer.take(now)):
             due = self._pacer.due
             if due is None:
                 if self._last:
@@ -335,7 +339,10 @@ class _Frames:
                     return last
                 self._live.discard(id(self))
                 raise StopIteration
-            time.sleep(max(0.0, due - time.monotonic()))
+            if now - begin >= _CALL_PAUSE:
+                return b""
+            time.sleep(max(0.0, min(due - now, _CALL_PAUSE)))
+            now = time.monotonic()
         return data
 
     def __del__(self) -> None:

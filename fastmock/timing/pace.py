@@ -10,6 +10,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from fastmock.wire import Wait
+
 
 class Lateness(Protocol):
     """Counts how late steps are, in a histogram.
@@ -56,7 +58,7 @@ class Pacer:
         due: when the next step is to be sent, in seconds of the caller's monotonic clock; None when there are no more.
     """
 
-    __slots__ = ("_ahead", "_beyond", "_cut", "_dues", "_failed", "_late", "_start", "_taken", "due")
+    __slots__ = ("_ahead", "_beyond", "_cut", "_dues", "_failed", "_late", "_start", "_taken", "_waits", "due")
 
     def __init__(
         self,
@@ -81,6 +83,7 @@ class Pacer:
         self._late = late
         self._failed = failed
         self._taken = 0
+        self._waits = True  # whether the step that was drawn last is a wait; these come before all others
         self._ahead: list[float] = []  # when the steps are due that the next visit is for; the visit is at the last
         self._beyond: float | None = None  # a due time that has been drawn and is later than that
         self.due = self._draw()
@@ -89,7 +92,10 @@ class Pacer:
 
     def _draw(self) -> float | None:
         for due in self._dues:  # one round; half the cost of next() with a default
+            if self._waits:
+                self._waits = type(due) is Wait
             return self._start + due
+        self._waits = False
         return None
 
     def take(self, now: float) -> bytes:
@@ -97,6 +103,8 @@ class Pacer:
         planned = self.due
         if planned is None or planned > now:
             return b""
+        if self._waits:
+            return self._wait(now)
         ahead = self._ahead
         counts, bounds = self._late.counts(ahead[0], now), self._late.bounds
         begin = self._taken
@@ -124,3 +132,14 @@ class Pacer:
             _LOG.exception("a stream failed half-way; this is a defect of fastmock")
             self.due = None
             return self._failed()
+
+    def _wait(self, now: float) -> bytes:
+        """Look whether the answer may begin."""
+        begin = self._taken
+        following = self.due
+        while self._waits and following is not None and following <= now:
+            self._taken += 1
+            following = self._draw()
+        self.due = following
+        self._ahead = [] if following is None else [following]
+        return self._cut(begin, self._taken)
