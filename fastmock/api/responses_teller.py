@@ -21,7 +21,7 @@ _SUMMARY = 12  # words of a summary that is made up
 _ENCRYPTED = "gAAAAABmYXN0bW9jaw=="  # as with the real one, nobody can read it
 _UNKNOWN = -1  # the number of an event of which it is not known yet
 _NUMBERLESS = b'"sequence_number":%d' % _UNKNOWN  # a quote in what is said is escaped, so that it is not found there
-_EVENT_END = b"\n\n"
+_EVENT = b"\ndata: "  # which comments, as heartbeats are, do not have
 _REASONS = {"length": b"max_output_tokens", "content_filter": b"content_filter"}
 
 
@@ -115,7 +115,7 @@ class _Numbering:
 
     def _put(self, data: bytes) -> bytes:
         before, _, after = data.partition(_NUMBERLESS)
-        number = (self._cut(0, self._begin) + before).count(_EVENT_END)
+        number = (self._cut(0, self._begin) + before).count(_EVENT) - 1
         return b'%b"sequence_number":%d%b' % (before, number, after)
 
 

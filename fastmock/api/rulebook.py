@@ -20,6 +20,7 @@ from fastmock.rules.explain import Explainer, Verdict
 from fastmock.rules.hidden import hidden
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.matchers import within
+from fastmock.timing.heartbeat import COMMENT, PING, beat
 from fastmock.wire import Answer, Ask, Reply, Stream
 
 _MOST_MADE = 512  # answers that were made up to demands and are kept ready
@@ -152,6 +153,9 @@ class Rulebook:
             self.send = self._send_watched  # type: ignore[method-assign]
         elif policies.any:
             self.send = self._send_limited  # type: ignore[method-assign]
+        if traffic.beats:
+            self._send = self.send
+            self.send = self._send_beating  # type: ignore[method-assign]
 
     @cached_property
     def _explainer(self) -> Explainer:
@@ -381,6 +385,17 @@ class Rulebook:
         answer = Rulebook.send(self, ask, script, answers, kind)
         if ask.request is not None:
             self._limits.take(ask, answer)
+        return answer
+
+    def _send_beating(
+        self, ask: Ask, script: Rendering, answers: list[Answer] | None = None, kind: heads.OfAnswers | None = None
+    ) -> Reply | Stream:
+        """Do the same, with heartbeats while a stream waits."""
+        answer = self._send(ask, script, answers, kind)
+        if isinstance(answer, Stream):
+            profile = self._traffic.profile(ask.model, self._sources[ask.rule], ask.request)
+            if profile.heartbeat is not None:
+                beat(answer, profile.heartbeat, PING if profile.pings and ask.endpoint == "messages" else COMMENT)
         return answer
 
     def _explain(self, ask: Ask, answer: Reply | Stream) -> None:

@@ -28,10 +28,11 @@ from fastmock.wire import Ask, Reply, Request
 
 _TOKENS = 100  # of made-up text, where nothing says how many
 _LONGEST = 600_000.0  # milliseconds that a header may ask for
+_LONGEST_INTERVAL = 3600.0  # seconds likewise
 _MOST_KNOWN = 1024
 
-_PRESET, _TTFT, _ITL, _OUTPUT = (f"x-fastmock-{name}" for name in ("preset", "ttft-ms", "itl-ms", "output-tokens"))
-CONTROL_HEADERS = (_PRESET, _TTFT, _ITL, _OUTPUT)
+_NAMES = ("preset", "ttft-ms", "itl-ms", "output-tokens", "heartbeat")
+_PRESET, _TTFT, _ITL, _OUTPUT, _HEARTBEAT = CONTROL_HEADERS = tuple(f"x-fastmock-{name}" for name in _NAMES)
 """What a request may say of its own answer where ``server.control_headers`` is on."""
 
 _Tell = Callable[[SettingPath, str], None]
@@ -47,6 +48,8 @@ class Profile:
         length: draws how many tokens that has; None where nothing says it.
         configured: whether anything was said of the output.
         tokens: how many tokens the request's header asks for.
+        heartbeat: seconds between heartbeats while a stream waits; None without. ``pings`` says whether they are
+            Anthropic's.
     """
 
     timing: Timing | None
@@ -54,6 +57,8 @@ class Profile:
     length: Sampler | None
     configured: bool
     tokens: int | None
+    heartbeat: float | None
+    pings: bool
 
 
 class Traffic:
@@ -61,6 +66,7 @@ class Traffic:
 
     Attributes:
         share: the worker's part of the shared block.
+        beats: whether any stream may have heartbeats.
     """
 
     def __init__(self, config: Config, share: Share, error: _Tell, warn: _Tell) -> None:
@@ -98,6 +104,9 @@ class Traffic:
         self.shapes = bool(given or self._gap or self._headers or settings.output.model_fields_set)
         self.shapes = self.shapes or any(output is not None for _, output in outputs[1:])
         self.delays_whole = self._headers or bool(given)
+        beats = [settings.streaming.heartbeat, *(entry.heartbeat for entry in settings.per_model)]
+        beats += [source.heartbeat for _, source in self._sources]
+        self.beats = self._headers or any(level is not None and level.interval for level in beats)
         self.per_chunk = settings.streaming.tokens_per_chunk or (1 if self._headers or given else 5)
 
     def before(self) -> list[Callable[[Ask], None]]:
@@ -167,7 +176,12 @@ class Traffic:
         return profile
 
     def _laid(
-        self, source: Source | None, entry: Any, header: Latency | None = None, tokens: int | None = None
+        self,
+        source: Source | None,
+        entry: Any,
+        header: Latency | None = None,
+        tokens: int | None = None,
+        interval: float | None = None,
     ) -> Profile:
         """Lay the levels over each other."""
         settings = self._settings
@@ -187,7 +201,16 @@ class Traffic:
         timing = Timing(Latency(**latency), self._samples, self._gap, self.share)
         amount: Amount | None = output.get("tokens")
         length = sampler(amount, self._samples(amount)) if amount is not None else None
-        return Profile(None if timing.instant else timing, Output(**output), length, bool(output), tokens)
+        beats: dict[str, Any] = {}
+        for beat in filter(
+            None, (settings.streaming.heartbeat, entry and entry.heartbeat, source and source.heartbeat)
+        ):
+            beats |= _given(beat)
+        if interval is not None:
+            beats["interval"] = interval
+        heartbeat, pings = beats.get("interval") or None, beats.get("form") == "ping"
+        timed = None if timing.instant else timing
+        return Profile(timed, Output(**output), length, bool(output), tokens, heartbeat, pings)
 
     def _samples(self, amount: Amount) -> Sequence[float]:
         return self._config.samples(amount.file) if amount.file is not None else ()
@@ -263,18 +286,19 @@ def _given(level: Section) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _read(said: tuple[str | None, ...]) -> tuple[Latency | None, int | None]:
+def _read(said: tuple[str | None, ...]) -> tuple[Latency | None, int | None, float | None]:
     """Read the control headers."""
     if not any(value is not None for value in said):
-        return None, None
-    preset, ttft, itl, tokens = said
+        return None, None, None
+    preset, ttft, itl, tokens, beat = said
+    interval = None if beat is None else _number(_HEARTBEAT, beat, _LONGEST_INTERVAL)
     if preset is not None and preset not in get_args(PresetName):
         raise errors.not_among(_PRESET, preset, ", ".join(map(repr, get_args(PresetName))))
     given: dict[str, Any] = {} if preset is None else {"preset": preset}
     for name, header, text in (("ttft", _TTFT, ttft), ("itl", _ITL, itl)):
         if text is not None:
             given[name] = _number(header, text, _LONGEST)
-    return Latency(**given), None if tokens is None else int(_number(_OUTPUT, tokens, MAX_TOKENS))
+    return Latency(**given), None if tokens is None else int(_number(_OUTPUT, tokens, MAX_TOKENS)), interval
 
 
 def _number(header: str, text: str, most: float) -> float:

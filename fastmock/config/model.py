@@ -276,8 +276,35 @@ class Server(Section):
     )
 
 
+def _number_is_heartbeat(value: Any) -> Any:
+    return {"interval": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class Heartbeat(Section):
+    """Signs of life in a stream that waits for its first token, or stalls."""
+
+    interval: float | None = Field(
+        None,
+        gt=0,
+        le=3600,
+        description="Seconds between heartbeats while nothing else is sent; without it there are none.",
+    )
+    form: Literal["comment", "ping"] | None = Field(
+        None,
+        description="`comment` (the default), which every client of server-sent events skips; or `ping`, Anthropic's "
+        "event. Streams of other APIs have comments in any case.",
+    )
+
+
+NumberOrHeartbeat = Annotated[
+    Heartbeat, BeforeValidator(_number_is_heartbeat, json_schema_input_type=float | Heartbeat)
+]
+
+
 class Streaming(Section):
     """How streams are cut and timed."""
+
+    heartbeat: NumberOrHeartbeat = Field(Heartbeat(), description=Heartbeat.__doc__)
 
     enabled: bool = Field(
         True,
@@ -456,6 +483,7 @@ class Source(Saying):
 
     latency: Latency | None = Field(None, description="As `latency`, for these answers.")
     output: Output | None = Field(None, description="As `output`, for these answers.")
+    heartbeat: NumberOrHeartbeat | None = Field(None, description="As `streaming.heartbeat`, for these answers.")
 
 
 FileOrSource = Annotated[Source, BeforeValidator(_file_is_source, json_schema_input_type=str | Source)]
@@ -562,6 +590,7 @@ class PerModel(Section):
     model: str = Field(min_length=1, description="The model's name, or a glob such as `gpt-4*`; the first that fits.")
     latency: Latency | None = Field(None, description="As `latency`, for these models.")
     output: Output | None = Field(None, description="As `output`, for these models.")
+    heartbeat: NumberOrHeartbeat | None = Field(None, description="As `streaming.heartbeat`, for these models.")
     context_window: int | None = Field(
         None,
         ge=1,

@@ -1,0 +1,94 @@
+"""Heartbeats keep a stream that waits alive, and change nothing of what clients read."""
+
+import anthropic
+import httpx
+import openai
+import pytest
+
+from fastmock.timing.heartbeat import COMMENT, PING, beat
+from fastmock.timing.pace import UNCOUNTED, Pacer
+from fastmock.wire import Head, Stream
+
+from .conftest import serving
+
+unit, integration = pytest.mark.unit, pytest.mark.integration
+CONFIG = {
+    "latency": {"ttft": 700, "itl": 5},
+    "output": {"kind": "counter", "tokens": 5},
+    "streaming": {"heartbeat": {"interval": 0.2, "form": "ping"}},
+    "per_model": [{"model": "quiet", "heartbeat": {"interval": 600}}],
+    "server": {"control_headers": True},
+    "responses": {
+        "chat_completions": {"patterns": [{"match": {"content": "slow"}, "content": "x", "heartbeat": 0.5}]},
+    },
+}
+CHAT = {"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "x"}]}
+KEY = {"authorization": "Bearer sk-test"}
+
+
+def _numbered(begin, end):
+    return b"".join(b"<%d>" % number for number in range(begin, end))
+
+
+def walked(dues, interval, step=0.05):
+    """Return what a stream of these due times sends, by the time at which it does."""
+    stream = Stream(Head(200, ()), "req_x", iter(dues), _numbered, len(dues))
+    beat(stream, interval, b":")
+    pacer, now, sent = Pacer(stream.dues, stream.cut, 0.0, UNCOUNTED), 0.0, []
+    while pacer.due is not None:
+        if data := pacer.take(now):
+            sent.append((now, data))
+        now = round(now + step, 3)
+    return sent
+
+
+@unit
+def test_heartbeats_fill_gaps_and_leave_frames_as_they_are():
+    assert walked([0.35, 0.4, 0.4, 1.0], 0.1)[:3] == [(0.1, b":"), (0.2, b":"), (0.35, b":<0>")]
+    assert b"".join(data for _, data in walked([0.35, 0.4, 0.4, 1.0], 0.1)) == b":::<0><1><2>:::::<3>"
+    assert b"".join(data for _, data in walked([0.0, 0.05, 0.1], 0.2)) == b"<0><1><2>"
+    assert b"".join(data for _, data in walked([0.5, 0.6], 0.2, step=2.0)) == b"::<0><1>"  # visited late, all at once
+
+
+@pytest.fixture(scope="module", params=["robyn", "granian"])
+def server(request, tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("beats"), CONFIG, "--runtime", request.param) as running:
+        yield running
+
+
+def raw(server, path, body, **headers):
+    named = KEY | {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.post(f"{server.url}{path}", json=body, headers=named, timeout=20).content
+
+
+@integration
+def test_heartbeats_are_sent_while_a_stream_waits_for_its_first_token(server):
+    data = raw(server, "/v1/chat/completions", CHAT)
+    assert data.startswith(COMMENT * 3 + b"data: ")
+    assert data.count(COMMENT) == 3
+    messages = raw(server, "/v1/messages", CHAT | {"max_tokens": 50})
+    assert messages.startswith(PING)
+    assert COMMENT not in messages
+    assert raw(server, "/v1/responses", {"model": "m", "input": "x", "stream": True}).startswith(COMMENT)
+    assert raw(server, "/v1/completions", {"model": "m", "prompt": "x", "stream": True}).startswith(COMMENT)
+
+
+@integration
+def test_heartbeats_follow_the_model_the_rule_and_the_header(server):
+    assert COMMENT not in raw(server, "/v1/chat/completions", CHAT | {"model": "quiet"})
+    slow = CHAT | {"messages": [{"role": "user", "content": "slow"}]}
+    assert raw(server, "/v1/chat/completions", slow).count(COMMENT) == 1
+    assert raw(server, "/v1/chat/completions", CHAT, x_fastmock_heartbeat="0.1").count(COMMENT) == 6
+    assert COMMENT not in raw(server, "/v1/chat/completions", CHAT, x_fastmock_heartbeat="0")
+
+
+@integration
+def test_official_sdks_skip_heartbeats(server):
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="sk-test", max_retries=0)
+    stream = client.chat.completions.create(model="m", messages=CHAT["messages"], stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "w1 w2 w3 w4 w5"
+    with client.responses.stream(model="m", input="x") as events:
+        assert events.get_final_response().output_text == "w1 w2 w3 w4 w5"
+    claude = anthropic.Anthropic(base_url=server.url, api_key="k", max_retries=0)
+    with claude.messages.stream(model="m", max_tokens=50, messages=CHAT["messages"]) as stream:
+        assert stream.get_final_text() == "w1 w2 w3 w4 w5"
