@@ -12,6 +12,7 @@ import signal
 import socket
 import stat
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -49,13 +50,29 @@ def _one_cpu() -> Iterator[None]:
         os.sched_setaffinity(0, everything)
 
 
+@contextmanager
+def _temporary_directory() -> Iterator[None]:
+    """Have a directory for temporary files named, also where none can be written: a package that Robyn imports asks
+    for its name.
+    """
+    before = tempfile.tempdir
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = os.sep
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
 def preload() -> None:
     """Import Robyn before the workers are forked. It parses ``sys.argv`` and obeys ``ROBYN_*`` while it is imported."""
     arguments, sys.argv = sys.argv, sys.argv[:1]
     for name in [name for name in os.environ if name.startswith("ROBYN_")]:
         del os.environ[name]
     try:
-        with _one_cpu():
+        with _one_cpu(), _temporary_directory():
             import robyn.robyn  # noqa: F401
     finally:
         sys.argv = arguments
