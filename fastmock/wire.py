@@ -124,6 +124,7 @@ class Reply:
         more: headers for this answer alone.
         ending: how it ends; one that is reset is not sent at all.
         unsent: how many bytes more than there are ``content-length`` promises.
+        close_idle: seconds for which the connection is idle afterwards before it is closed; None where it is kept.
         control: whether it is no answer of the API, so that it counts for nothing; its head and body may change until
             its time has passed.
     """
@@ -139,6 +140,7 @@ class Reply:
     dues: Iterator[float] | None = None
     ending: Ending = "whole"
     unsent = 0
+    close_idle: float | None = None
     control = False
 
     def __init__(self, head: Head, request_id: str, body: bytes) -> None:
@@ -175,6 +177,7 @@ class Stream:
     values: tuple[str, ...] = ()
     more: Headers = ()
     ending: Ending = "whole"
+    close_idle: float | None = None
     control = False
 
     def __init__(

@@ -243,6 +243,14 @@ class Reset(Strikes):
     after: PlaceOrText | None = Field(None, description=f"{_AFTER} Without it before anything is answered.")
 
 
+class CloseIdle(Strikes):
+    """The connection is closed while it is idle after the answer, as servers do at the end of their keep-alive time: a
+    client that sends its next request at that moment gets a reset."""
+
+    kind: Literal["close_idle"]
+    after_idle: Seconds = Field(0.0, description="For how long it is idle before.")
+
+
 class Hang(Strikes):
     """The request is taken, and never answered."""
 
@@ -265,6 +273,7 @@ AnyFault = (
     | BrokenToolArguments
     | WrongUsage
     | Reset
+    | CloseIdle
     | Hang
 )
 Fault = Annotated[AnyFault, Field(discriminator="kind")]

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from fastmock import __version__
 from fastmock.app import OTHER, Answer, App, Handler, endpoint_of
-from fastmock.state.block import BOUNDS, GENERATION, RESTARTS, STREAMS, TIMES_WIDTH
+from fastmock.state.block import BOUNDS, CLOSED_IDLE, GENERATION, OPENED, RESTARTS, REUSED, STREAMS, TIMES_WIDTH
 from fastmock.state.meters import Labels, Meters
 from fastmock.wire import Head, Reply, Request
 
@@ -29,6 +29,12 @@ _DURATION, _FIRST, _GAP = (part * _HISTOGRAM for part in range(3))  # where the 
 _BOUNDS = [f"{bound / 1e9:g}" for bound in BOUNDS]
 _QUICK = BOUNDS[0]
 _EVERY = 4  # of the bounds of lateness one in so many is shown, so that each is twice the one before
+
+_CONNECTIONS = (
+    ("opened", OPENED, "Connections that brought a request (Granian only)."),
+    ("reused", REUSED, "Requests that came over a connection that had brought another (Granian only)."),
+    ("closed_idle", CLOSED_IDLE, "Connections that were closed while idle, for room or by a fault (Granian only)."),
+)
 
 _Key = tuple[str, str, str, int]
 """An endpoint, a model, a rule and a status."""
@@ -167,6 +173,9 @@ class Metrics(Collector):
         yield self._lateness()
         yield _counter("fastmock_faults", "Faults that have struck.", ["kind"], others[_FAULT].items())
         yield _counter("fastmock_limits_hit", "Requests that a limit refused.", ["limit"], others[_LIMIT].items())
+        for name, place, meaning in _CONNECTIONS:
+            total = sum(numbers[row + place] for row in share.rows())
+            yield _counter(f"fastmock_connections_{name}", meaning, [], [((), total)])
         yield _counter("fastmock_worker_restarts", "Workers that were replaced.", [], [((), numbers[RESTARTS])])
         yield _gauge("fastmock_workers", "Workers.", len(share.rows()))
         text = "The number of the configuration in force; it rises with each change."

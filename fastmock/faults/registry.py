@@ -7,6 +7,7 @@ from typing import Any
 from fastmock.config import faults
 from fastmock.faults.act import Act
 from fastmock.faults.broken_tool_arguments import BreaksArguments
+from fastmock.faults.close_idle import ClosesIdle
 from fastmock.faults.cut import Cuts
 from fastmock.faults.duplicated_chunk import Repeats
 from fastmock.faults.empty_body import Empties
@@ -40,6 +41,7 @@ ACTS: Mapping[type[faults.Strikes], Callable[[Any], Act[Any]]] = MappingProxyTyp
         faults.BrokenToolArguments: BreaksArguments,
         faults.WrongUsage: Miscounts,
         faults.Reset: Resets,
+        faults.CloseIdle: ClosesIdle,
         faults.Hang: Hangs,
     }
 )

@@ -23,11 +23,17 @@ class Bodies:
         self._timeout = timeout
         self._open: dict[int, _Body] = {}
 
-    def receive(self, proto: Any, length: str | None, limit: int, answer: Answer) -> None:
+    @property
+    def clients(self) -> set[str]:
+        """The clients that bodies are being received from."""
+        return {body.client for body in list(self._open.values())}
+
+    def receive(self, proto: Any, client: str, length: str | None, limit: int, answer: Answer) -> None:
         """Receive a body.
 
         Args:
             proto: Granian's protocol object.
+            client: the address of the client, with its port.
             length: the header ``content-length``; None where the length is not known.
             limit: bytes that it may have.
             answer: called once.
@@ -40,7 +46,7 @@ class Bodies:
         if taken and not self.buffers.take(taken):
             answer(errors.out_of_buffers(), 0)
             return
-        body = _Body(self, limit, answer, taken)
+        body = _Body(self, client, limit, answer, taken)
         self._open[id(body)] = body
         if size is not None and size <= _SMALL:
             proto().add_done_callback(body.take_whole)
@@ -64,12 +70,14 @@ class _Body:
     """A body that is being received.
 
     Attributes:
+        client: where it comes from.
         since: when its last piece came, a reading of ``time.monotonic``.
     """
 
-    __slots__ = ("_answer", "_bodies", "_body", "_limit", "_taken", "parts", "since")
+    __slots__ = ("_answer", "_bodies", "_body", "_limit", "_taken", "client", "parts", "since")
 
-    def __init__(self, bodies: Bodies, limit: int, answer: Answer, taken: int) -> None:
+    def __init__(self, bodies: Bodies, client: str, limit: int, answer: Answer, taken: int) -> None:
+        self.client = client
         self._bodies = bodies
         self._limit = limit
         self._answer = answer

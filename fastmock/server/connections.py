@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from typing import NamedTuple
 
+from fastmock.state.block import CLOSED_IDLE, OPENED, REUSED, Share
 from fastmock.wire import Ending
 
 DEFAULT_MOST = 16_384  # connections
@@ -22,6 +23,7 @@ _FULL, _ROOMY = 0.9, 0.8  # shares of the most connections: above the first idle
 _LEAST_IDLE = 0.2  # seconds; a connection on which data came since is not idle
 _TCP_INFO = struct.Struct("=B51xI")  # of Linux's struct tcp_info the state, and the milliseconds since data came
 _ESTABLISHED = 1
+_MOST_SEEN = 65_536  # clients that are remembered before those that are gone are forgotten
 
 
 def most_connections(wanted: int | None) -> int:
@@ -38,18 +40,35 @@ class _Idle(NamedTuple):
 
 
 class Connections:
-    """The connections of one worker; it may be used from any thread.
+    """The connections of one worker; it may be used from any thread, but ``seen``."""
 
-    Attributes:
-        closed_idle: how many connections were closed to make room for new ones.
-    """
-
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, share: Share) -> None:
+        """``most``: how many may be open; ``share``: where they are counted."""
         self._most = most
+        self._share = share
+        self._seen: set[str] = set()
         self._descriptors: dict[str, int] = {}
         self._searched = 0.0
         self._answered: dict[str, int] = {}
-        self.closed_idle = 0
+
+    def seen(self, client: str) -> None:
+        """Count a request by whether its connection had brought one before."""
+        share = self._share
+        if client in self._seen:
+            share.numbers[share.row + REUSED] += 1
+            return
+        share.numbers[share.row + OPENED] += 1
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen &= {_peer(int(name)) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208
+        self._seen.add(client)
+
+    def close_idle(self, client: str, idle: float) -> None:
+        """Close a client's connection where it is idle, and has been for so many seconds."""
+        descriptor = self._find(client)
+        seconds = None if descriptor is None else _seconds_idle(descriptor)
+        if descriptor is not None and seconds is not None and seconds >= idle and client not in self._answered:
+            _shut_down(descriptor)
+            self._share.numbers[self._share.row + CLOSED_IDLE] += 1
 
     def hold(self, client: str) -> None:
         """Note that something is being answered to a client: its connection is not idle."""
@@ -85,8 +104,19 @@ class Connections:
                 break
             if _peer(connection.descriptor) not in self._answered:
                 _shut_down(connection.descriptor)
-                self.closed_idle += 1
+                self._share.numbers[self._share.row + CLOSED_IDLE] += 1
                 excess -= 1
+
+    def close_unanswered(self, others: set[str]) -> None:
+        """Close the connections on which nothing is answered and nothing has come for a while, as the worker stops;
+        ``others`` are clients that are let be.
+        """
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+            seconds = _seconds_idle(int(name))
+            if seconds is not None and seconds >= _LEAST_IDLE:
+                client = _peer(int(name))
+                if client not in self._answered and client not in others:
+                    _shut_down(int(name))
 
     def unread(self, client: str) -> int | None:
         """Return the bytes that a client has not read and that wait in the kernel; None where it is not found."""

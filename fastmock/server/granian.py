@@ -41,6 +41,8 @@ _MOST_UNREAD = 131_072  # bytes in the kernel's buffer, above which a reader is 
 _READER_PAUSE = 0.05  # seconds between looks at whether it has read
 _SHORTEST_PAUSE = 0.001
 _LOST_PATIENCE = 2.0  # seconds for which a connection may not be found
+_UNREAD = frozenset((408, 503))  # statuses that are sent though a body was not read to its end
+_FLUSHED = 0.02  # seconds after which an answer has left the process
 _PIECE = 131_072  # bytes of a large answer that are sent at a time
 _LARGE_ANSWER = 262_144  # bytes
 _LARGE = 65_536  # bytes of a body, which then takes long enough to be answered apart from others
@@ -103,13 +105,16 @@ def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeou
     wheel.start()
     loop = _AtOnce()
     scheduler = private.CallbackScheduler(loop, None, None, None, None)
-    scheduler._schedule_fn = _Adapter(live, wheel, Connections(most)).begin
+    adapter = _Adapter(live, wheel, Connections(most, live.app.share))
+    scheduler._schedule_fn = adapter.begin
     worker.serve_str(scheduler, loop, stop)
     ready()
     signal.sigwait(_STOP)
     live.stop()
     stop.set()
-    ended.wait(timeout)
+    deadline = time.monotonic() + timeout
+    while not ended.wait(min(_BOUNDS_PAUSE, max(0.0, deadline - time.monotonic()))) and time.monotonic() < deadline:
+        adapter.close_unanswered()  # for which Granian would wait
     live.close()
 
 
@@ -148,6 +153,10 @@ class _Adapter:
             threading.Thread(target=self._keep_bounds, name="bounds", daemon=True).start()
         self._watched = False
 
+    def close_unanswered(self) -> None:
+        """Close the connections that nothing is in flight on."""
+        self._connections.close_unanswered(self._bodies.clients)
+
     def _keep_bounds(self) -> None:
         """End what takes too long or too much, again and again."""
         while True:
@@ -166,6 +175,7 @@ class _Adapter:
         start = time.monotonic()
         self._wheel.begun += 1
         scope, proto = watcher.scope, watcher.proto
+        self._connections.seen(scope.client)
         try:
             if self._live.numbers[GENERATION] != self._live.generation:
                 self._live.obey()
@@ -175,7 +185,7 @@ class _Adapter:
                 answer(b"")
             else:
                 limit = app.config.settings.server.max_body_bytes
-                self._bodies.receive(proto, scope.headers.get("content-length"), limit, answer)
+                self._bodies.receive(proto, scope.client, scope.headers.get("content-length"), limit, answer)
         except Exception:
             _LOG.exception("a request could not be taken; this is a defect of fastmock")
 
@@ -186,6 +196,8 @@ class _Adapter:
         if isinstance(body, errors.ApiError):
             request = Request(scope.method, scope.path, scope.headers, b"")
             self._respond_to(partial(app.refused, body), app, request, scope, proto, start, taken)
+            if body.status in _UNREAD:  # the rest of the body may never come, for which Granian would wait
+                self._wheel.add(time.monotonic() + _FLUSHED, _Close(self._connections, scope.client, None))
             return
         request = Request(scope.method, scope.path, scope.headers, body)
         if request.method in _BODILESS and scope.query_string:
@@ -247,6 +259,8 @@ class _Adapter:
                 respond = partial(self._break_off, scope, proto, headers, answer)
             elif len(answer.body) > _LARGE_ANSWER and scope.method != "HEAD":
                 respond = partial(self._send_large, app, scope, proto, headers, answer)
+            if answer.close_idle is not None:
+                respond = partial(self._respond_and_close, scope.client, answer.close_idle, respond)
             if answer.dues is None:
                 respond()
                 return
@@ -277,6 +291,10 @@ class _Adapter:
         due = download.step(time.monotonic())
         if due is not None:
             self._wheel.add(due, download)
+
+    def _respond_and_close(self, client: str, idle: float, respond: Callable[[], None]) -> None:
+        respond()
+        self._wheel.add(time.monotonic() + idle + _FLUSHED, _Close(self._connections, client, idle))
 
     def _respond(self, proto: Any, answer: Reply) -> None:
         """Send what has become of a reply."""
@@ -451,10 +469,30 @@ class _Streaming(_Play):
         """End the body, by letting go of what it is sent with; or the connection, before that could be done."""
         if self._stream is not None and self._stream.ending != "whole":
             self._connections.end(self._client, self._stream.ending)
+        elif self._stream is not None and self._stream.close_idle is not None:
+            idle = self._stream.close_idle
+            self._wheel.add(time.monotonic() + idle + _FLUSHED, _Close(self._connections, self._client, idle))
 
     def _leave(self) -> None:
         self._transport = self._stream = None
         super()._leave()
+
+
+class _Close:
+    """The end of a connection that was idle; see ``wheel.Play``."""
+
+    __slots__ = ("_client", "_connections", "_idle")
+
+    def __init__(self, connections: Connections, client: str, idle: float | None) -> None:
+        """``idle``: seconds for which it has to have been idle; None to close it however busy it is."""
+        self._connections, self._client, self._idle = connections, client, idle
+
+    def step(self, now: float) -> None:
+        """Close it, unless something has come since."""
+        if self._idle is None:
+            self._connections.end(self._client, "closed")
+        else:
+            self._connections.close_idle(self._client, self._idle)
 
 
 class _Progress:

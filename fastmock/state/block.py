@@ -46,7 +46,10 @@ _IN_FLIGHT = 0  # the place in a row of the timed answers that are being sent
 _HELD = 1  # the place in a row of the places that the worker's answers have; see state.gate
 STREAMS = 2
 """The place in a row of the streams that are open, where metrics are on."""
-_HISTOGRAMS = 3  # the first place in a row of the histograms
+OPENED, REUSED, CLOSED_IDLE = 3, 4, 5
+"""The places in a row of the connections that were opened, those that came with another request, and those that were
+closed while they were idle; on Granian."""
+_HISTOGRAMS = 6  # the first place in a row of the histograms
 _EARLIER = _HISTOGRAMS + _PERIODS * _HISTOGRAM  # where the counts of earlier histograms are added up
 COUNTS, COUNTS_WIDTH = _EARLIER + _HISTOGRAM - 1, 3
 """The first place in a row of what is counted for metrics, and how many numbers each of it has."""
