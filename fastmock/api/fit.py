@@ -17,13 +17,14 @@ import orjson
 from fastmock.api import checks, errors
 from fastmock.api.byte_cache import byte_cache
 from fastmock.config.model import Settings
-from fastmock.content.budget import ANSWER_STEPS, Budget
+from fastmock.content.budget import ANSWER_STEPS, Budget, BudgetExceededError
 from fastmock.content.made import lorem
 from fastmock.content.schema import Maker, SchemaError
 from fastmock.wire import NO_RULE, Answer, Ask, Demands, TokenProb, Tool, ToolCall, Vocabulary
 
 _CACHE_BYTES = 64 * 2**20  # of compiled schemas
 _LONGEST_SCHEMA = 2**19  # bytes
+_CHARACTERS_PER_STEP = 2  # of what is written: it is counted, cut into pieces and rendered
 _BYTES_PER_STEP = 200  # of a compiled schema, for each step of compiling it
 _VARIANTS = 8  # values that are made up for one schema: few, so that they are soon all ready
 _SHAPES = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"}  # one of which says what a value is
@@ -97,6 +98,15 @@ class _Values:
             raise compiled
         drawn = blake2b(b"%d:%d:%b" % (self._seed, self._variant + choice, digest), digest_size=8).digest()
         return compiled.make(Random(int.from_bytes(drawn, "big")), self._budget)
+
+    def written(self, value: Any) -> str:
+        """Return a value as JSON; raise SchemaError where all texts of the request exceed the budget."""
+        text = orjson.dumps(value).decode()
+        try:
+            self._budget.spend(len(text) // _CHARACTERS_PER_STEP)
+        except BudgetExceededError as error:
+            raise SchemaError((), f"schema is too complex: to write values for it {error}") from None
+        return text
 
 
 class Fitter:
@@ -206,24 +216,24 @@ class Fitter:
             made = values.generate(tool.schema, place, kind, arguments=True)
             if not isinstance(made, dict):
                 raise SchemaError((), "schema must be a JSON Schema of 'type: \"object\"'")
+            arguments = values.written(made)
         except SchemaError as error:
             numbers = (number for number, one in enumerate(ask.demands.tools if ask.demands else ()) if one is tool)
             inner = ".function" if kind == "tools" else ""
             param = f"{kind}[{next(numbers, 0)}]{inner}.parameters"
             what = f"function '{tool.name}'"
             raise errors.bad_schema(what, param, "invalid_function_parameters", error.path, str(error)) from None
-        return ToolCall(id_, tool.name, orjson.dumps(made).decode())
+        return ToolCall(id_, tool.name, arguments)
 
     def _json(self, ask: Ask, demands: Demands, place: int, values: _Values) -> str:
         """Make JSON up."""
         if demands.schema is None:
             return orjson.dumps({"message": lorem(_MADE_TOKENS, self._seed, str(_variant(ask) + place))}).decode()
         try:
-            made = values.generate(demands.schema, place, "response_format")
+            return values.written(values.generate(demands.schema, place, "response_format"))
         except SchemaError as error:
             what = f"response_format '{demands.name}'"
             raise errors.bad_schema(what, "response_format", None, error.path, str(error)) from None
-        return orjson.dumps(made).decode()
 
     def _predict(self, ask: Ask, prediction: str, said: Sequence[Answer]) -> None:
         """Count what came true of a prediction: what the answer begins with."""

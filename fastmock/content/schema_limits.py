@@ -12,6 +12,7 @@ _OPT_OUT = "Consider reducing the number of enums, or use 'strict: false' to opt
 _OF_SCHEMAS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _OF_ONE_SCHEMA = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
 _OF_NAMED_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions")
+_COUNTED = frozenset((*_OF_SCHEMAS, *_OF_ONE_SCHEMA, *_OF_NAMED_SCHEMAS, "enum", "const"))
 
 
 def strict_violation(schema: dict[str, Any]) -> str | None:
@@ -50,6 +51,8 @@ class _Size:
             if isinstance(part, dict):
                 level += _nests(part)
                 self.levels = max(self.levels, level)
+                if part.keys().isdisjoint(_COUNTED):
+                    continue
                 self._count(part)
                 pending += ((inner, 0 if word in ("$defs", "definitions") else level) for word, inner in _inside(part))
 
