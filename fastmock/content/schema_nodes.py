@@ -298,8 +298,7 @@ class Array(Node):
             if len(made) >= self._least and not free:
                 break
             if self._unique:
-                value = _unlike(node, making, depth - 1, seen, left)
-                key = _key(value, making)
+                value, key = _unlike(node, making, depth - 1, seen, left)
                 if key in seen:
                     break  # also where there have to be more: then it is found not to fit
                 seen.add(key)
@@ -315,21 +314,25 @@ def _key(value: Any, making: Making) -> bytes:
     return key
 
 
-def _unlike(node: Node, making: Making, depth: float, seen: set[bytes], left: dict[int, Iterator[Any]]) -> Any:
-    """Return a value that was not seen, if one is found; ``left`` keeps what was not yet tried of few."""
+def _unlike(
+    node: Node, making: Making, depth: float, seen: set[bytes], left: dict[int, Iterator[Any]]
+) -> tuple[Any, bytes]:
+    """Return a value that was not seen, if one is found, and its key; ``left`` keeps what was not tried of few."""
     wide = making.wide
     for tries in range(0 if id(node) in left else _TRIES):
-        making.wide = wide or tries > 2
+        making.wide = wide or tries > 2 or len(seen) > _MANY
         value = node.make(making, depth)
-        if _key(value, making) not in seen:
+        key = _key(value, making)
+        if key not in seen:
             break
     else:
         if id(node) not in left:
             left[id(node)] = iter(node.values(making.budget) or ())
         unseen = list(islice((other for other in left[id(node)] if _key(other, making) not in seen), 1))
         value = unseen[0] if unseen else node.make(making, depth)
+        key = _key(value, making)
     making.wide = wide
-    return value
+    return value, key
 
 
 class Checked(Node):
