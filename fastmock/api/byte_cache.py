@@ -1,5 +1,6 @@
 """A cache of results that is bounded in bytes."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import wraps
 from threading import Lock
@@ -21,18 +22,20 @@ def byte_cache(limit: int, size: Callable[[bytes, Any], int]) -> Callable[[Calla
     """
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
-        kept: dict[object, tuple[_R, int]] = {}
+        kept: OrderedDict[object, tuple[_R, int]] = OrderedDict()
         lock = Lock()
         total = 0
 
         @wraps(function)
         def cached(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             nonlocal total
-            with lock:
-                entry = kept.pop(args, None)
-                if entry is not None:
-                    kept[args] = entry  # the latest is the last
-                    return entry[0]
+            entry = kept.get(args)
+            if entry is not None:
+                try:  # noqa: SIM105 - suppress() costs more than all else here
+                    kept.move_to_end(args)
+                except KeyError:  # dropped in the meantime by another thread
+                    pass
+                return entry[0]
             result = function(*args, **kwargs)
             text = args[0]
             assert isinstance(text, bytes)  # noqa: S101 - it is the key
@@ -43,7 +46,7 @@ def byte_cache(limit: int, size: Callable[[bytes, Any], int]) -> Callable[[Calla
                 total += bytes_ - kept.pop(args, (result, 0))[1]
                 kept[args] = (result, bytes_)
                 while total > limit:
-                    total -= kept.pop(next(iter(kept)))[1]
+                    total -= kept.popitem(last=False)[1][1]
             return result
 
         return cached
