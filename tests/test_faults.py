@@ -208,7 +208,7 @@ def test_what_fails_is_not_stored(call):
 @pytest.mark.parametrize("kind", sorted(FAULTS))
 def test_what_robyn_cannot_do_is_an_error_at_start(tmp_path, kind):
     least = {"status": {"status": 500}, "slow_first_token": {"for": "1s"}}.get(kind, {})
-    only_granian = kind in ("stall", "reset", "hang")
+    only_granian = kind in ("stall", "reset", "close_idle", "hang")
     for settings, beyond in (
         (least, only_granian),
         (least | {"clean": False}, True) if kind in ("cut", "truncated_body") else (least, only_granian),

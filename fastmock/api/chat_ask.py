@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, TypeVar
 
 import orjson
 
 from fastmock.api import chat_checks, checks, errors
+from fastmock.api.byte_cache import byte_cache, of_parsed
+from fastmock.content.schema_limits import strict_violation
 from fastmock.content.tokens import OfModel
 from fastmock.wire import Ask, Demands, Tool, Vocabulary
 
@@ -21,7 +23,8 @@ _REASONING = {"none": 0, "minimal": 0, "low": 64, "medium": 256, "high": 1024, "
 _NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
 _LONGEST_FORMAT_NAME = 64
 _MOST_TOOLS = 128
-_LONGEST_KEPT = 64 * 1024  # bytes of tools whose tokens are remembered
+_LONGEST_KEPT = 64 * 1024  # bytes of tools, or of a schema, whose answers are remembered
+_CACHE_BYTES = 16 * 2**20  # of parsed tools, of their tokens, and of schemas
 
 _CHECKS: dict[str, checks.Check] = {
     **checks.COMPLETING,
@@ -294,8 +297,8 @@ def _read_tools(ask: ChatAsk, demands: Demands) -> None:
         demands.tools = _offered(offered, legacy, ask.longest_tool_name)
         ask.prompt_tokens += _tool_tokens(offered, ask.vocabulary)
     else:
-        demands.tools = _offered.__wrapped__(offered, legacy, ask.longest_tool_name)
-        ask.prompt_tokens += _tool_tokens.__wrapped__(offered, ask.vocabulary)
+        demands.tools = _all_tools(body[holder], legacy, ask.longest_tool_name)
+        ask.prompt_tokens += _tokens_of_tools(body[holder], ask.vocabulary)
     if not legacy:
         _choose(demands, body.get("tool_choice"))
     elif type(choice := body.get("function_call")) is dict:
@@ -314,11 +317,15 @@ def _read_tools(ask: ChatAsk, demands: Demands) -> None:
     demands.called = frozenset(called)
 
 
-@lru_cache(256)
+@byte_cache(_CACHE_BYTES, of_parsed)
 def _offered(tools: bytes, legacy: bool, longest: int) -> tuple[Tool, ...]:
     """Return the tools that are offered by a JSON text; what is wrong raises each time."""
+    return _all_tools(orjson.loads(tools), legacy, longest)
+
+
+def _all_tools(tools: list[dict[str, Any]], legacy: bool, longest: int) -> tuple[Tool, ...]:
     read, holder = (_function, "functions") if legacy else (_tool, "tools")
-    return tuple(read(tool, f"{holder}[{place}]", longest) for place, tool in enumerate(orjson.loads(tools)))
+    return tuple(read(tool, f"{holder}[{place}]", longest) for place, tool in enumerate(tools))
 
 
 def _tool(tool: dict[str, Any], param: str, longest: int) -> Tool:
@@ -343,7 +350,10 @@ def _function(function: dict[str, Any], param: str, longest: int) -> Tool:
     if schema is None:
         schema = {"type": "object", "properties": {}, "additionalProperties": False}
     checks.object_(schema, f"{param}.parameters")
-    return Tool(_name(function, param, longest), schema)
+    name = _name(function, param, longest)
+    if function.get("strict") and (why := strict_violation(schema)):
+        raise errors.schema_too_large(f"function '{name}'", f"{param}.parameters", "invalid_function_parameters", why)
+    return Tool(name, schema)
 
 
 def _name(holder: dict[str, Any], param: str, longest: int) -> str:
@@ -401,14 +411,17 @@ def _read_format(demands: Demands, form: dict[str, Any]) -> None:
         demands.json_key = source
         demands.schema, demands.name = _format(source)
     else:
-        demands.schema, demands.name = _format.__wrapped__(source)
+        demands.schema, demands.name = _format_of(form)
     demands.json = True
 
 
-@lru_cache(256)
+@byte_cache(_CACHE_BYTES, of_parsed)
 def _format(source: bytes) -> tuple[Any, str]:
     """Return the schema, None without one, and its name; what is wrong raises each time."""
-    form = orjson.loads(source)
+    return _format_of(orjson.loads(source))
+
+
+def _format_of(form: dict[str, Any]) -> tuple[Any, str]:
     kind = checks.string_in(form, "type", "response_format")
     checks.among("text", "json_object", "json_schema")(kind, "response_format.type")
     if kind == "json_object":
@@ -418,14 +431,20 @@ def _format(source: bytes) -> tuple[Any, str]:
     checks.optional(inner, "strict", checks.boolean, "response_format.json_schema")
     schema = {"type": "object"} if inner.get("schema") is None else inner["schema"]
     checks.object_(schema, "response_format.json_schema.schema")
+    if inner.get("strict") and (why := strict_violation(schema)):
+        raise errors.schema_too_large(f"response_format '{name}'", "response_format", None, why)
     return schema, name
 
 
-@lru_cache(256)
+@byte_cache(_CACHE_BYTES, lambda tools, tokens: len(tools) + 1000)
 def _tool_tokens(tools: bytes, vocabulary: Any) -> int:
+    return _tokens_of_tools(orjson.loads(tools), vocabulary)
+
+
+def _tokens_of_tools(tools: list[dict[str, Any]], vocabulary: Any) -> int:
     """Count as OpenAI's cookbook does for gpt-4o; what that does not speak of (what is nested) is not counted."""
     tokens = 12
-    for tool in orjson.loads(tools):
+    for tool in tools:
         function = tool.get("function") or tool.get("custom") or tool
         tokens += 7 + vocabulary.count(f"{function.get('name')}:{_sentence(function)}")
         parameters = function.get("parameters")

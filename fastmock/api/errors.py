@@ -198,6 +198,11 @@ def bad_schema(what: str, param: str, code: str | None, path: Iterable[str | int
     return ApiError(400, message, param, code)
 
 
+def schema_too_large(what: str, param: str, code: str | None, why: str) -> ApiError:
+    """400: a JSON Schema exceeds a limit of Structured Outputs; ``what`` names its holder."""
+    return ApiError(400, f"Invalid schema for {what}: {why}.", param, code)
+
+
 def context_exceeded(message: str, param: str) -> ApiError:
     """400: prompt and answer do not fit the model's context window."""
     return ApiError(400, message, param, "context_length_exceeded")

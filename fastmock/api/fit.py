@@ -7,7 +7,6 @@ JSON, and the rule has none, they are made up; that is what a client relies on.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from hashlib import blake2b
 from random import Random
 from typing import Any
@@ -16,13 +15,19 @@ from zlib import crc32
 import orjson
 
 from fastmock.api import checks, errors
-from fastmock.api.answer_size import check_logprobs
+from fastmock.api.answer_size import check_logprobs, move_apart
+from fastmock.api.byte_cache import byte_cache
 from fastmock.config.model import Settings
+from fastmock.content.budget import ANSWER_STEPS, Budget, BudgetExceededError
 from fastmock.content.made import lorem
 from fastmock.content.schema import Maker, SchemaError
-from fastmock.wire import NO_RULE, Answer, Ask, Demands, TokenProb, Tool, ToolCall, Vocabulary
+from fastmock.wire import NO_RULE, Answer, Ask, Demands, Request, TokenProb, Tool, ToolCall, Vocabulary
 
-_LONGEST_KEPT = 64 * 1024  # bytes of a schema that is kept compiled
+_CACHE_BYTES = 64 * 2**20  # of compiled schemas
+_LONGEST_SCHEMA = 2**19  # bytes
+_CHARACTERS_PER_STEP = 2  # of what is written: it is counted, cut into pieces and rendered
+_BYTES_PER_STEP = 200  # of a compiled schema, for each step of compiling it
+_MOST_QUICK = 4096  # schemas that are remembered as quick
 _VARIANTS = 8  # values that are made up for one schema: few, so that they are soon all ready
 _SHAPES = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"}  # one of which says what a value is
 _PREDICTED_MORE = 64  # characters of a prediction that are compared beyond the length of the answer
@@ -50,14 +55,73 @@ def is_json(text: str | None, any_value: bool = True) -> bool:
     return any_value or isinstance(value, dict)
 
 
-@lru_cache(256)
-def _kept(schema: bytes) -> Maker:
-    return Maker(orjson.loads(schema))
+def _compiled_bytes(schema: bytes, compiled: Maker | SchemaError) -> int:
+    """Estimate what a compiled schema takes: what it holds of its source, and what was made while compiling."""
+    return 2000 + (20 * len(schema) + _BYTES_PER_STEP * compiled.steps if isinstance(compiled, Maker) else len(schema))
 
 
-def _compiled(schema: bytes) -> Maker:
-    """Compile a schema, given as JSON; one that was seen lately is ready."""
-    return (_kept if len(schema) <= _LONGEST_KEPT else _kept.__wrapped__)(schema)
+@byte_cache(_CACHE_BYTES, _compiled_bytes)
+def _compiled(schema: bytes) -> Maker | SchemaError:
+    """Compile a schema, given as JSON; return the error where nothing can be made for it, to be kept as well."""
+    try:
+        return Maker(orjson.loads(schema))
+    except SchemaError as error:
+        return error
+
+
+_quick: set[bytes] = set()
+"""The digests of schemas that were compiled before, and for which values are quickly generated. A request with any
+other is answered apart."""
+
+
+class _Values:
+    """Generates values of schemas for one request, all of them within one budget."""
+
+    def __init__(self, seed: int, variant: int, request: Request | None) -> None:
+        self._seed, self._variant, self._request = seed, variant, request
+        self._budget = Budget(ANSWER_STEPS)
+        self._known: dict[int, tuple[Any, bytes, Maker | SchemaError]] = {}  # by identity of the schema kept first
+
+    def generate(self, schema: Any, choice: int, holder: str, arguments: bool = False) -> Any:
+        """Return a value, the same for the same schema, seed, message and choice.
+
+        Args:
+            schema: the parsed schema.
+            choice: the index of the choice that it is for.
+            holder: the parameter that the schema comes from.
+            arguments: whether the value is an object where the schema does not say what it is.
+
+        Raises:
+            SchemaError: there is none, or none within the budget.
+        """
+        known = self._known.get(id(schema))
+        if known is None:
+            is_open = arguments and isinstance(schema, dict) and not _SHAPES & schema.keys()
+            source = checks.as_json({"type": "object", **schema} if is_open else schema, holder)
+            if len(source) > _LONGEST_SCHEMA:
+                raise SchemaError((), f"schema is too complex: it is longer than {_LONGEST_SCHEMA} bytes")
+            digest = blake2b(source, digest_size=16).digest()
+            if digest not in _quick:
+                move_apart(self._request)
+            known = self._known[id(schema)] = (schema, digest, _compiled(source))
+            if isinstance(known[2], SchemaError) or known[2].is_quick:
+                if len(_quick) >= _MOST_QUICK:
+                    _quick.clear()
+                _quick.add(digest)
+        _, digest, compiled = known
+        if isinstance(compiled, SchemaError):
+            raise compiled
+        drawn = blake2b(b"%d:%d:%b" % (self._seed, self._variant + choice, digest), digest_size=8).digest()
+        return compiled.make(Random(int.from_bytes(drawn, "big")), self._budget)
+
+    def written(self, value: Any) -> str:
+        """Return a value as JSON; raise SchemaError where all texts of the request exceed the budget."""
+        text = orjson.dumps(value).decode()
+        try:
+            self._budget.spend(len(text) // _CHARACTERS_PER_STEP)
+        except BudgetExceededError as error:
+            raise SchemaError((), f"schema is too complex: to write values for it {error}") from None
+        return text
 
 
 class Fitter:
@@ -96,13 +160,23 @@ class Fitter:
         """
         demands = ask.demands
         assert demands is not None  # noqa: S101 - see above
-        fitted = [self._one(ask, demands, answer, place, repeats, otherwise) for place, answer in enumerate(said)]
+        values = _Values(self._seed, _variant(ask), ask.request)
+        fitted = [
+            self._one(ask, demands, answer, place, values, repeats, otherwise) for place, answer in enumerate(said)
+        ]
         if demands.prediction is not None:
             self._predict(ask, demands.prediction, fitted)
         return None if all(one is other for one, other in zip(fitted, said, strict=True)) else fitted
 
     def _one(
-        self, ask: Ask, demands: Demands, answer: Answer, place: int, repeats: bool, otherwise: Callable[[], str]
+        self,
+        ask: Ask,
+        demands: Demands,
+        answer: Answer,
+        place: int,
+        values: _Values,
+        repeats: bool,
+        otherwise: Callable[[], str],
     ) -> Answer:
         fitted = answer
         if answer.calls:
@@ -110,10 +184,10 @@ class Fitter:
         if not fitted.calls and fitted.refusal is None:
             tool = self._to_call(ask, demands)
             if tool is not None:
-                calls = (self._call(ask, tool, place),)
+                calls = (self._call(ask, tool, place, values),)
                 fitted = Answer(calls=calls, finish_reason="tool_calls", reasoning=answer.reasoning)
             elif demands.json and not is_json(fitted.text, demands.schema is not None):
-                fitted = Answer(text=self._json(ask, demands, place), reasoning=answer.reasoning)
+                fitted = Answer(text=self._json(ask, demands, place, values), reasoning=answer.reasoning)
         if demands.stop and fitted.text:
             fitted = _ended(fitted, demands.stop)
         if fitted is not answer:
@@ -147,44 +221,34 @@ class Fitter:
             return offered[0]
         return None
 
-    def _call(self, ask: Ask, tool: Tool, place: int) -> ToolCall:
+    def _call(self, ask: Ask, tool: Tool, place: int, values: _Values) -> ToolCall:
         """Make a call up."""
         id_ = f"call_{ask.unique[8:]}{place or ''}"
         if tool.schema is None:
             return ToolCall(id_, tool.name, lorem(_MADE_TOKENS, self._seed, str(_variant(ask) + place)), custom=True)
         kind = "functions" if ask.demands and ask.demands.legacy else "tools"
-        shape = tool.schema
-        if isinstance(shape, dict) and not _SHAPES & shape.keys():
-            shape = {"type": "object", **shape}  # as arguments always are
-        schema = checks.as_json(shape, kind)
         try:
-            made = _compiled(schema).make(self._random(ask, schema, place))
+            made = values.generate(tool.schema, place, kind, arguments=True)
             if not isinstance(made, dict):
                 raise SchemaError((), "schema must be a JSON Schema of 'type: \"object\"'")
+            arguments = values.written(made)
         except SchemaError as error:
             numbers = (number for number, one in enumerate(ask.demands.tools if ask.demands else ()) if one is tool)
             inner = ".function" if kind == "tools" else ""
             param = f"{kind}[{next(numbers, 0)}]{inner}.parameters"
             what = f"function '{tool.name}'"
             raise errors.bad_schema(what, param, "invalid_function_parameters", error.path, str(error)) from None
-        return ToolCall(id_, tool.name, orjson.dumps(made).decode())
+        return ToolCall(id_, tool.name, arguments)
 
-    def _json(self, ask: Ask, demands: Demands, place: int) -> str:
+    def _json(self, ask: Ask, demands: Demands, place: int, values: _Values) -> str:
         """Make JSON up."""
         if demands.schema is None:
             return orjson.dumps({"message": lorem(_MADE_TOKENS, self._seed, str(_variant(ask) + place))}).decode()
-        schema = checks.as_json(demands.schema, "response_format")
         try:
-            made = _compiled(schema).make(self._random(ask, schema, place))
+            return values.written(values.generate(demands.schema, place, "response_format"))
         except SchemaError as error:
             what = f"response_format '{demands.name}'"
             raise errors.bad_schema(what, "response_format", None, error.path, str(error)) from None
-        return orjson.dumps(made).decode()
-
-    def _random(self, ask: Ask, schema: bytes, place: int) -> Random:
-        """Return what draws the same for the same seed, schema, variant, and place among the choices."""
-        digest = blake2b(b"%d:%d:%b" % (self._seed, _variant(ask) + place, schema), digest_size=8).digest()
-        return Random(int.from_bytes(digest, "big"))
 
     def _predict(self, ask: Ask, prediction: str, said: Sequence[Answer]) -> None:
         """Count what came true of a prediction: what the answer begins with."""

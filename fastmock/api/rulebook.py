@@ -24,6 +24,7 @@ from fastmock.timing.heartbeat import COMMENT, PING, beat
 from fastmock.wire import Answer, Ask, Reply, Stream
 
 _MOST_MADE = 512  # answers that were made up to demands and are kept ready
+_MADE_BYTES = 32 * 2**20  # that they take together with what tells them apart
 _LONGEST_HEADER = 500  # characters of the header that explains
 _BROKEN = errors.server_error()
 _CONVERSATION = ("turn", "messages", "last_role", "tool_result")
@@ -107,6 +108,7 @@ class Rulebook:
             previous = None
         self._previous = previous
         self._made: dict[tuple[Script, tuple[Any, ...]], Script] = {}
+        self._made_bytes = 0
         at: SettingPath = ("responses", section)
         placed = config.rules(section)
         matches = []
@@ -238,8 +240,10 @@ class Rulebook:
             answers = self._fitted(ask, script)
             if answers is None:  # they are what the script says
                 return script, None
-            if len(self._made) >= _MOST_MADE:
+            self._made_bytes += _bytes_of(key, answers)
+            if len(self._made) >= _MOST_MADE or self._made_bytes > _MADE_BYTES:
                 self._made.clear()
+                self._made_bytes = _bytes_of(key, answers)
             made = self._made[script, key] = script.instead(ask, answers)
         return made, None
 
@@ -404,6 +408,12 @@ class Rulebook:
         shown = said.encode("ascii", "backslashreplace").decode()
         shown = "".join(char if char.isprintable() else " " for char in shown)
         answer.more = (("x-fastmock-rule", shown[:_LONGEST_HEADER]),)
+
+
+def _bytes_of(key: tuple[Any, ...], answers: list[Answer]) -> int:
+    """Estimate what an answer that is kept ready takes: its texts are there several times, rendered and in pieces."""
+    texts = sum(len(answer.text or "") + sum(len(call.arguments) for call in answer.calls) for answer in answers)
+    return 4000 + len(key[0]) + 10 * texts
 
 
 def _written_at(place: SettingPath) -> SettingPath:

@@ -7,13 +7,15 @@ else it knows (``not``, ``if``, ``contains``, …) it tries what it makes, when 
 A schema is compiled once into nodes. What it makes depends on the random generator alone.
 """
 
-import json
+import gc
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from random import Random
 from typing import Any
 from urllib.parse import unquote
 
+from fastmock.content.budget import ANSWER_STEPS, Budget, BudgetExceededError
 from fastmock.content.schema_check import ALSO, Checker
 from fastmock.content.schema_merge import merged, told_apart
 from fastmock.content.schema_nodes import (
@@ -32,6 +34,7 @@ from fastmock.content.schema_nodes import (
 )
 from fastmock.content.schema_objects import Objects
 from fastmock.content.schema_values import bounds, listed, scalar, to_number
+from fastmock.content.schema_work import Work
 
 __all__ = ["Maker", "SchemaError"]
 
@@ -57,8 +60,15 @@ _TRIED = ("not", "if", "contains", "propertyNames", "dependentRequired", "depend
 _TELLING = frozenset(("type", "enum", "const", "anyOf", "oneOf", *(w for words in _BY_KEYWORD.values() for w in words)))
 
 
+_QUICK_STEPS, _QUICK_SIZE = 2000, 500
+
+
 class Maker:
-    """A compiled schema."""
+    """A compiled schema.
+
+    Attributes:
+        steps: the work that compiling it took.
+    """
 
     def __init__(self, schema: Any) -> None:
         """Compile ``schema``, the parsed JSON.
@@ -66,8 +76,11 @@ class Maker:
         Raises:
             SchemaError: nothing can be made for it.
         """
+        work = Work()
+        self._budget = work.budget
         try:
-            self._root = _Compiler(schema).root
+            with _collection_paused():
+                self._root = _Compiler(schema, work).root
             if self._root.depth == NEVER:
                 raise reason(self._root)
             if self._root.depth > _DEEPEST:
@@ -76,24 +89,60 @@ class Maker:
                 raise SchemaError(self._root.path, f"asks for more than {LARGEST} values or characters")
         except RecursionError:
             raise SchemaError((), "is nested too deeply") from None
+        except BudgetExceededError as error:
+            raise SchemaError((), f"schema is too complex: to compile it {error}") from None
+        self.steps = work.budget.spent
 
-    def make(self, random: Random) -> Any:
-        """Return a value that fits."""
-        return self._root.make(Making(random), self._root.depth + _DEEPER)
+    @property
+    def is_quick(self) -> bool:
+        """Whether a value is generated within a millisecond or two."""
+        return self.steps < _QUICK_STEPS and self._root.size < _QUICK_SIZE
+
+    def make(self, random: Random, budget: Budget | None = None) -> Any:
+        """Return a value that fits; the work is taken from ``budget``, or from one for this value alone.
+
+        Raises:
+            SchemaError: the budget does not suffice.
+        """
+        budget = budget or Budget(ANSWER_STEPS)
+        own = self._budget  # what draws texts and numbers holds it
+        own.spent, own.limit = budget.spent, budget.limit
+        try:
+            with _collection_paused():
+                return self._root.make(Making(random, own), self._root.depth + _DEEPER)
+        except BudgetExceededError as error:
+            raise SchemaError((), f"schema is too complex: to generate values for it {error}") from None
+        finally:
+            budget.spent = own.spent
+
+
+@contextmanager
+def _collection_paused() -> Iterator[None]:
+    """Keep the garbage collector from tracing again and again what is being built; the budget bounds its size."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _Compiler:
     """Turns a schema into nodes."""
 
-    def __init__(self, schema: Any) -> None:
+    def __init__(self, schema: Any, work: Work) -> None:
         self._schema = schema
+        self._work = work
+        self._flattened: dict[int, tuple[Any, dict[str, Any], int]] = {}
+        self._pointed: dict[str, tuple[Any, Path]] = {}
         self._nodes: list[Node] = []
         self._begun = 0
         self._resolved = 0
-        self._refs: dict[str, Ref] = {}
+        self._refs: dict[str | bytes, Ref] = {}
         self._targets: list[tuple[Ref, Any, Path]] = []
-        self._checker = Checker(self._resolve)
-        self._objects = Objects(self.node, self._flat, self._checker.admits)
+        self._checker = Checker(self._resolve, work)
+        self._objects = Objects(self.node, self._flat, self._checker.admits, work)
         self._tries: list[Checked] = []
         self._tried_once: set[Checked] = set()
         self.root = self.node(schema, ())
@@ -112,12 +161,14 @@ class _Compiler:
         if node in self._tried_once or node.depth > _DEEPEST or node.size > LARGEST:
             return False
         self._tried_once.add(node)
-        return not node.find(_DEEPER)
+        return not node.find(_DEEPER, self._work.budget)
 
     def _settle(self) -> None:
         """Measure until all is known."""
         passes = 0
+        steps = sum(1 + node.parts // 3 for node in self._nodes)
         while self._measure():
+            self._work.spend(steps)
             passes += 1
             if passes > _DEEPEST:  # each settles a level at least
                 raise SchemaError((), "is nested too deeply")
@@ -135,11 +186,13 @@ class _Compiler:
     def node(self, schema: Any, path: Path) -> Node:
         """Compile a part."""
         self._begun += 1
+        self._work.spend(8 + (len(schema) if isinstance(schema, dict) else 0))
         try:
             if self._begun > _MOST_NODES:
                 raise SchemaError(path, f"makes the schema larger than {_MOST_NODES} parts")
             made = self._node(schema, path)
         except SchemaError as error:
+            self._work.spend(10)
             made = Never(error.path, str(error))
         if not isinstance(made, Ref):
             self._nodes.append(made)
@@ -168,13 +221,13 @@ class _Compiler:
         if isinstance(types, list):
             return self._kinds(types, schema, path)
         if "const" in schema or "enum" in schema:
-            return listed(schema, path, self._checker.admits)
+            return listed(schema, path, self._checker.admits, self._work)
         kind = types or next((k for k, words in _BY_KEYWORD.items() if not schema.keys().isdisjoint(words)), "string")
         if kind == "object":
             return self._objects.compile(schema, path)
         if kind == "array":
             return self._array(schema, path)
-        return scalar(kind, schema, path)
+        return scalar(kind, schema, path, self._work)
 
     def _tried(self, schema: dict[str, Any]) -> str | None:
         """Return the keyword for which what is made has to be looked at; None where it fits anyhow."""
@@ -193,6 +246,7 @@ class _Compiler:
     def _are_apart(self, parts: list[Any]) -> bool:
         """Return whether it is plain that no value fits two of some schemas."""
         by_type: dict[Any, list[dict[str, Any]]] = {}
+        self._work.spend(len(parts))
         for part in parts:
             is_ref = isinstance(part, dict) and "$ref" in part
             plain = self._resolve(part["$ref"], ())[0] if is_ref else part
@@ -202,14 +256,14 @@ class _Compiler:
             by_type.setdefault(plain["type"], []).append(plain)
         if "integer" in by_type and "number" in by_type:
             return False
-        return all(len(group) == 1 or told_apart(group) for group in by_type.values())
+        return all(len(group) == 1 or told_apart(group, self._work) for group in by_type.values())
 
     def _checked(self, schema: dict[str, Any], word: str, path: Path) -> Node:
         """Compile what is only found by trying."""
         rest = {key: asked for key, asked in schema.items() if key not in _ONLY_CHECKED}
         if "if" in schema:
             met = {"allOf": [schema["if"], schema.get("then", True)]}
-            rest = merged(rest, {"anyOf": [met, schema.get("else", True)]}, path)
+            rest = merged(rest, {"anyOf": [met, schema.get("else", True)]}, path, self._work)
         if rest.keys().isdisjoint(_TELLING):
             rest = {**rest, "type": [*_BY_KEYWORD, "boolean", "null"]}
         inner = self._plain(rest, path)
@@ -221,7 +275,9 @@ class _Compiler:
     def _kinds(self, types: list[Any], schema: dict[str, Any], path: Path) -> Node:
         if not types:
             return Never(path, "must name at least one type")
-        nodes = {str(one): self.node({**schema, "type": one}, path) for one in types}
+        self._work.spend(len(types) // 3)
+        kinds = {str(one): one for one in types}
+        nodes = {name: self.node({**schema, "type": one}, path) for name, one in kinds.items()}
         nulls = [nodes.pop("null")] if "null" in nodes else []
         return Choice(path, list(nodes.values()), nulls)
 
@@ -229,7 +285,7 @@ class _Compiler:
         target, at = self._resolve(pointer, path)
         return self._ref_to(pointer, target, at)
 
-    def _ref_to(self, key: str, target: Any, at: Path) -> Ref:
+    def _ref_to(self, key: str | bytes, target: Any, at: Path) -> Ref:
         """Return the reference that is known by ``key``; its target is compiled later, and once."""
         ref = self._refs.get(key)
         if ref is None:
@@ -240,10 +296,14 @@ class _Compiler:
     def _resolve(self, pointer: Any, path: Path) -> tuple[Any, Path]:
         """Return what a reference points at, and its path."""
         self._resolved += 1
+        self._work.spend(2)
+        if isinstance(pointer, str) and pointer in self._pointed:
+            return self._pointed[pointer]
         if not isinstance(pointer, str) or not (pointer == "#" or pointer.startswith("#/")):
             raise SchemaError((*path, "$ref"), f"only references inside the schema can be followed, not {pointer!r}")
         found: Any = self._schema
         at: Path = ()
+        self._work.spend(len(pointer) // 10)
         for part in pointer.split("/")[1:]:
             name: str | int = unquote(part).replace("~1", "/").replace("~0", "~")
             try:
@@ -252,21 +312,32 @@ class _Compiler:
             except (KeyError, IndexError, TypeError, ValueError):
                 raise SchemaError((*path, "$ref"), f"there is no {pointer}") from None
             at = (*at, name)
+        self._pointed[pointer] = (found, at)
         return found, at
 
     def _laid(self, common: dict[str, Any], schema: dict[str, Any], path: Path) -> Node:
         """Compile a schema, with what it has in common with others beside it."""
         resolved = self._resolved
-        flat = merged(common, self._flat(schema, path), path)
+        flat = merged(common, self._flat(schema, path), path, self._work)
         if self._resolved == resolved:
             return self.node(flat, path)
-        key = json.dumps({word: value for word, value in flat.items() if word not in _ANNOTATIONS})
+        key = self._work.key({word: value for word, value in flat.items() if word not in _ANNOTATIONS})
         return self._ref_to(key, flat, path)  # it may contain itself
 
     def _flat(self, schema: dict[str, Any], path: Path, passed: frozenset[str] = frozenset()) -> dict[str, Any]:
         """Lay ``allOf`` and a reference with others beside it into one."""
         if "allOf" not in schema and "$ref" not in schema:
             return schema
+        known = self._flattened.get(id(schema))
+        if known is None:
+            resolved = self._resolved
+            flat = self._flat_of(schema, path, passed)
+            known = self._flattened[id(schema)] = (schema, flat, self._resolved - resolved)
+        else:
+            self._resolved += known[2]  # as often as when it was computed
+        return known[1]
+
+    def _flat_of(self, schema: dict[str, Any], path: Path, passed: frozenset[str]) -> dict[str, Any]:
         flat = {key: value for key, value in schema.items() if key not in ("allOf", "$ref")}
         parts = [(part, (*path, "allOf", place)) for place, part in enumerate(schema.get("allOf", ()))]
         if "$ref" in schema:
@@ -274,12 +345,17 @@ class _Compiler:
                 raise SchemaError((*path, "$ref"), "contains itself without end")
             parts.append(self._resolve(schema["$ref"], path))
             passed |= {schema["$ref"]}
+        laid: set[int] = set()
         for part, at in parts:
+            self._work.spend(2)
             if part is False:
                 raise SchemaError(at, "nothing is allowed here")
             if isinstance(part, dict):
                 _check_keywords(part, at)
-                flat = merged(flat, self._flat(part, at, passed), at)
+                more = self._flat(part, at, passed)
+                if id(more) not in laid:
+                    laid.add(id(more))
+                    flat = merged(flat, more, at, self._work) if flat else more
         return flat
 
     def _choice(self, schema: dict[str, Any], word: str, path: Path) -> Node:
@@ -333,6 +409,7 @@ class _Compiler:
         at = (*path, "contains")
         if len(heads) + wanted <= min(most, LARGEST):
             asked = schema["contains"] if items is True else {"allOf": [items, schema["contains"]]}
+            self._work.spend(math.ceil(wanted))
             heads = [*heads, *[self.node(asked, at)] * math.ceil(wanted)]
             nodes.insert(0, Array(path, heads, others, (max(least, len(heads)), most), unique))
         self._nodes += nodes

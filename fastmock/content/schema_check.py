@@ -6,8 +6,8 @@ from fractions import Fraction
 from typing import Any
 
 from fastmock.content.formats import FORMATS
-from fastmock.content.patterns import PatternError, searcher
-from fastmock.content.schema_nodes import Path, SchemaError, canonical, same
+from fastmock.content.schema_nodes import Path, SchemaError
+from fastmock.content.schema_work import Work
 
 ALSO = "$also"
 """A word of schemas that were laid together: what of one could not be laid into the other; it is asked for too."""
@@ -23,21 +23,16 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def found_in(pattern: Any, text: str, path: Path) -> bool:
-    """Return whether a pattern is found in a text; raise SchemaError where it is none."""
-    try:
-        return searcher(pattern)(text) is not None
-    except (PatternError, TypeError) as error:
-        raise SchemaError((*path, "pattern"), str(error)) from None
-
-
 class Checker:
     """Looks whether values fit; what a keyword it does not know asks for it takes as met."""
 
-    def __init__(self, resolve: Callable[[Any, Path], tuple[Any, Path]]) -> None:
-        """Take what returns the schema that a reference points at."""
+    def __init__(self, resolve: Callable[[Any, Path], tuple[Any, Path]], work: Work) -> None:
+        """Take what returns the schema that a reference points at, and the work that is shared."""
         self._resolve = resolve
+        self.work = work
         self._followed: set[tuple[str, int]] = set()
+        self._cut = 0  # times that a reference led back to itself
+        self._known: dict[tuple[str, int], bool] = {}  # of the value being looked at
 
     def fits(self, schema: Any, value: Any) -> bool:
         """Return whether ``value`` fits ``schema``.
@@ -48,6 +43,7 @@ class Checker:
         if not isinstance(schema, dict):
             return schema is not False
         kind = _kind(value)
+        self.work.spend(2 + len(schema))
         for word, asked in schema.items():
             met = _ANY.get(word) or _OF_KIND[kind].get(word)
             if met is not None and not met(self, asked, value, schema):
@@ -56,21 +52,30 @@ class Checker:
 
     def admits(self, schema: Any, value: Any, path: Path) -> bool:
         """Do the same for a schema at ``path``; raise SchemaError too where keywords have values they cannot have."""
+        self._known.clear()
         try:
             return self.fits(schema, value)
         except (TypeError, ValueError, AttributeError, ArithmeticError):
             raise SchemaError(path, "has a keyword with a value that it cannot have") from None
+        finally:
+            self._followed.clear()
 
     def follows(self, pointer: Any, value: Any, schema: Mapping[str, Any]) -> bool:
         """Return whether ``value`` fits what a reference points at."""
         followed = (str(pointer), id(value))
         if followed in self._followed:  # it would never end
+            self._cut += 1
             return False
+        known = self._known.get(followed)
+        if known is not None:
+            return known
         self._followed.add(followed)
-        try:
-            return self.fits(self._resolve(pointer, ())[0], value)
-        finally:
-            self._followed.discard(followed)
+        cut = self._cut
+        fits = self.fits(self._resolve(pointer, ())[0], value)
+        self._followed.discard(followed)
+        if self._cut == cut:  # else it holds only inside of what led back
+            self._known[followed] = fits
+        return fits
 
     def count(self, schemas: Iterable[Any], value: Any) -> int:
         """Return how many of ``schemas`` a value fits."""
@@ -88,6 +93,8 @@ def _kind(value: Any) -> str:
 
 
 def _is_type(checker: Checker, asked: Any, value: Any, schema: Mapping[str, Any]) -> bool:
+    if isinstance(asked, list):
+        checker.work.spend(len(asked) // 3)
     for kind in asked if isinstance(asked, list) else [asked]:
         is_one = isinstance(value, _TYPES.get(str(kind), ())) and (kind == "boolean" or not isinstance(value, bool))
         if is_one and (kind != "integer" or not isinstance(value, float) or value.is_integer()):
@@ -100,14 +107,29 @@ def _if(checker: Checker, asked: Any, value: Any, schema: Mapping[str, Any]) -> 
 
 
 def _depends(checker: Checker, asked: Any, value: Any, schema: Mapping[str, Any]) -> bool:
+    checker.work.spend(len(asked) // 10)
     return all(
-        value.keys() >= set(needed) if isinstance(needed, list) else checker.fits(needed, value)
+        _has(checker, needed, value, schema) if isinstance(needed, list) else checker.fits(needed, value)
         for name, needed in asked.items()
         if name in value
     )
 
 
+def _has(checker: Checker, asked: Any, value: Any, schema: Mapping[str, Any]) -> bool:
+    checker.work.spend(len(asked) // 10)
+    return all(name in value for name in asked)
+
+
+def _is_listed(checker: Checker, asked: Any, value: Any, schema: Mapping[str, Any]) -> bool:
+    return checker.work.key(value) in checker.work.keys(asked)
+
+
+def _is_unique(checker: Checker, asked: Any, value: Any, schema: Mapping[str, Any]) -> bool:
+    return asked is not True or len(checker.work.distinct(value)) == len(value)
+
+
 def _properties(checker: Checker, asked: Any, value: Any, schema: Mapping[str, Any]) -> bool:
+    checker.work.spend(len(asked) // 10)
     return all(checker.fits(part, value[name]) for name, part in asked.items() if name in value)
 
 
@@ -116,16 +138,17 @@ def _pattern_properties(checker: Checker, asked: Any, value: Any, schema: Mappin
         checker.fits(part, value[name])
         for pattern, part in asked.items()
         for name in value
-        if found_in(pattern, name, ())
+        if checker.work.found_in(pattern, name, ())
     )
 
 
 def _additional(checker: Checker, asked: Any, value: Any, schema: Mapping[str, Any]) -> bool:
     named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    checker.work.spend(len(value) // 10)
     return all(
         checker.fits(asked, part)
         for name, part in value.items()
-        if name not in named and not any(found_in(pattern, name, ()) for pattern in patterns)
+        if name not in named and not any(checker.work.found_in(pattern, name, ()) for pattern in patterns)
     )
 
 
@@ -150,10 +173,12 @@ def _contains(checker: Checker, asked: Any, value: Any, schema: Mapping[str, Any
 
 
 def _is_multiple(checker: Checker, asked: Any, value: Any, schema: Mapping[str, Any]) -> bool:
+    checker.work.spend(20)
     return Fraction(str(value)) % Fraction(str(asked)) == 0
 
 
 def _has_format(checker: Checker, asked: Any, value: Any, schema: Mapping[str, Any]) -> bool:
+    checker.work.spend(1 + len(value) // 10)
     return asked not in FORMATS or FORMATS[asked].holds(value)
 
 
@@ -162,8 +187,8 @@ _Met = Callable[[Checker, Any, Any, Mapping[str, Any]], bool]
 _ANY: Mapping[str, _Met] = {
     "$ref": Checker.follows,
     "type": _is_type,
-    "enum": lambda checker, asked, value, schema: any(value == one and same(value, one) for one in asked),
-    "const": lambda checker, asked, value, schema: same(value, asked),
+    "enum": _is_listed,
+    "const": lambda checker, asked, value, schema: checker.work.same(value, asked),
     "allOf": lambda checker, asked, value, schema: checker.count(asked, value) == len(asked),
     ALSO: lambda checker, asked, value, schema: checker.count(asked, value) == len(asked),
     "anyOf": lambda checker, asked, value, schema: any(checker.fits(part, value) for part in asked),
@@ -176,7 +201,7 @@ _OF_KIND: Mapping[str, Mapping[str, _Met]] = {
     "string": {
         "minLength": lambda checker, asked, value, schema: len(value) >= asked,
         "maxLength": lambda checker, asked, value, schema: len(value) <= asked,
-        "pattern": lambda checker, asked, value, schema: found_in(asked, value, ()),
+        "pattern": lambda checker, asked, value, schema: checker.work.found_in(asked, value, ()),
         "format": _has_format,
     },
     "number": {
@@ -190,7 +215,7 @@ _OF_KIND: Mapping[str, Mapping[str, _Met]] = {
         "properties": _properties,
         "patternProperties": _pattern_properties,
         "additionalProperties": _additional,
-        "required": lambda checker, asked, value, schema: value.keys() >= set(asked),
+        "required": _has,
         "minProperties": lambda checker, asked, value, schema: len(value) >= asked,
         "maxProperties": lambda checker, asked, value, schema: len(value) <= asked,
         "propertyNames": lambda checker, asked, value, schema: all(checker.fits(asked, name) for name in value),
@@ -203,9 +228,7 @@ _OF_KIND: Mapping[str, Mapping[str, _Met]] = {
         "contains": _contains,
         "minItems": lambda checker, asked, value, schema: len(value) >= asked,
         "maxItems": lambda checker, asked, value, schema: len(value) <= asked,
-        "uniqueItems": lambda checker, asked, value, schema: (
-            asked is not True or len({canonical(one) for one in value}) == len(value)
-        ),
+        "uniqueItems": _is_unique,
     },
 }
 """What each keyword asks of values of a kind."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from fastmock.content.budget import Budget
+
 Path = tuple[str | int, ...]
 
 LARGEST = 100_000
@@ -16,6 +18,9 @@ LARGEST = 100_000
 NEVER = math.inf
 """The depth of what no value fits."""
 
+ROOM = 5_000
+"""Values and characters beyond which what is optional is left out."""
+
 _MANY = 200  # values after which only what has to be is made
 _TRIES = 20
 _DRAWS = 200  # of what is only found by trying
@@ -23,13 +28,16 @@ _LEAST_DRAWS = 8  # of what is large
 _LEFT = (_MANY, 0, _MANY, _MANY, 3, 0, 1)  # values made freely in each of them, again and again
 _VARIETY = 8  # values that are found so
 _ENOUGH = 10_000  # parts that these have together
+_ENOUGH_STEPS = 3_000  # of looking for more than one of them
+_MOST_STEPS = 40_000  # of looking for the first
+_LONGEST_MESSAGE = 300
 
 
 class SchemaError(Exception):
     """A schema that nothing can be made for: the path inside it, and what is wrong there."""
 
     def __init__(self, path: Path, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}…")
         self.path = path
 
 
@@ -58,12 +66,13 @@ class Making:
 
     Attributes:
         random: its draws.
+        budget: the work that may be done for it.
         left: how many values are left to be made freely.
         wide: whether it is to be as unlike others as can be, rather than usual.
     """
 
-    def __init__(self, random: Random, left: int = _MANY, wide: bool = False) -> None:
-        self.random, self.left, self.wide = random, left, wide
+    def __init__(self, random: Random, budget: Budget, left: int = _MANY, wide: bool = False) -> None:
+        self.random, self.budget, self.left, self.wide = random, budget, left, wide
 
 
 class Node:
@@ -81,6 +90,9 @@ class Node:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    parts: int = 0
+    """How many nodes are looked at to measure it."""
+
     def measure(self) -> tuple[float, float]:
         """Return depth and size, from those of what is inside."""
         return 0, 1
@@ -93,7 +105,7 @@ class Node:
         """Return the nodes that every value needs."""
         return ()
 
-    def values(self, depth: int = 9) -> list[Any] | None:
+    def values(self, budget: Budget, depth: int = 9) -> list[Any] | None:
         """Return all values, where they are few and found ``depth`` references deep, else None."""
         return None
 
@@ -109,7 +121,7 @@ class Never(Node):
         """See Node."""
         return NEVER, NEVER
 
-    def values(self, depth: int = 9) -> list[Any] | None:
+    def values(self, budget: Budget, depth: int = 9) -> list[Any] | None:
         """See Node."""
         return []
 
@@ -124,13 +136,18 @@ class Made(Node):
         size: int = 1,
         wide: Callable[[Random], Any] | None = None,
         values: Callable[[], list[Any] | None] = lambda: None,
+        steps: int = 2,
     ) -> None:
-        """Take what makes values, what makes more than those where there are more, and all there are where few."""
+        """Take what makes values, what makes more than those where there are more, and all there are where few.
+
+        ``steps`` is the work that a value takes, beside that of its characters.
+        """
         super().__init__(path)
         self._make = make
         self._size = size
         self._wide = wide or make
         self._values = values
+        self._steps = steps + size // 10
 
     def measure(self) -> tuple[float, float]:
         """See Node."""
@@ -138,12 +155,16 @@ class Made(Node):
 
     def make(self, making: Making, depth: float) -> Any:
         """See Node."""
-        making.left -= 1
+        making.left -= 1 + self._size // 50
+        making.budget.spend(self._steps)
         return (self._wide if making.wide else self._make)(making.random)
 
-    def values(self, depth: int = 9) -> list[Any] | None:
+    def values(self, budget: Budget, depth: int = 9) -> list[Any] | None:
         """See Node."""
-        return self._values()
+        budget.spend()
+        values = self._values()
+        budget.spend(len(values or ()))
+        return values
 
 
 class Ref(Node):
@@ -165,9 +186,10 @@ class Ref(Node):
         """See Node."""
         return (self.target,)
 
-    def values(self, depth: int = 9) -> list[Any] | None:
+    def values(self, budget: Budget, depth: int = 9) -> list[Any] | None:
         """See Node."""
-        return self.target.values(depth - 1) if depth else None
+        budget.spend()
+        return self.target.values(budget, depth - 1) if depth else None
 
 
 class Choice(Node):
@@ -176,6 +198,7 @@ class Choice(Node):
     def __init__(self, path: Path, nodes: list[Node], nulls: list[Node]) -> None:
         super().__init__(path)
         self._nodes, self._nulls = nodes, nulls
+        self.parts = len(nodes) + len(nulls)
 
     def measure(self) -> tuple[float, float]:
         """See Node."""
@@ -183,11 +206,12 @@ class Choice(Node):
 
     def make(self, making: Making, depth: float) -> Any:
         """See Node."""
+        making.budget.spend(1 + self.parts // 5)
         if making.left <= 0:
             depth = self.depth
         groups = ((*self._nodes, *self._nulls),) if making.wide else (self._nodes, self._nulls)
         for nodes in groups:  # null only where nothing else goes
-            if fitting := [node for node in nodes if node.depth <= depth and node.size <= LARGEST]:
+            if fitting := [node for node in nodes if node.depth <= depth and node.size <= ROOM]:
                 return making.random.choice(fitting).make(making, depth)
         least = min((*self._nodes, *self._nulls), key=lambda node: (node.depth, node.size))
         return least.make(making, depth)
@@ -196,13 +220,14 @@ class Choice(Node):
         """See Node."""
         return (*self._nodes, *self._nulls)[:1]
 
-    def values(self, depth: int = 9) -> list[Any] | None:
+    def values(self, budget: Budget, depth: int = 9) -> list[Any] | None:
         """See Node."""
         found: list[Any] = []
         for node in (*self._nodes, *self._nulls):
-            values = node.values(depth)
+            values = node.values(budget, depth)
             if values is None:
                 return None
+            budget.spend(1 + len(values) // 10)
             found += values
         return found
 
@@ -213,6 +238,7 @@ class Object(Node):
     def __init__(self, path: Path, required: Mapping[str, Node], optional: Mapping[str, Node], most: float) -> None:
         super().__init__(path)
         self._required, self._optional, self._most = required, optional, most
+        self.parts = len(required)
 
     def measure(self) -> tuple[float, float]:
         """See Node."""
@@ -222,12 +248,15 @@ class Object(Node):
     def make(self, making: Making, depth: float) -> Any:
         """See Node."""
         making.left -= 1
+        making.budget.spend(1 + len(self._required) // 2 + len(self._optional) // 2)
         chosen = dict(self._required)
+        room: float = ROOM
         for name, node in self._optional.items():
             if making.wide and making.random.random() < 0.5:
                 continue
-            if node.depth < depth and node.size <= LARGEST and making.left > 0 and len(chosen) < self._most:
+            if node.depth < depth and node.size <= room and making.left > 0 and len(chosen) < self._most:
                 chosen[name] = node
+                room -= node.size
         return {name: node.make(making, depth - 1) for name, node in chosen.items()}
 
     def inside(self) -> Iterable[Node]:
@@ -242,6 +271,7 @@ class Array(Node):
         super().__init__(path)
         self._first, self._items, self._unique = first, items, unique
         self._least, self._most = bounds
+        self.parts = len(first) + 1
 
     def measure(self) -> tuple[float, float]:
         """See Node."""
@@ -263,34 +293,46 @@ class Array(Node):
         left: dict[int, Iterator[Any]] = {}
         while len(made) < wanted:
             node = self._first[len(made)] if len(made) < len(self._first) else self._items
-            free = node.depth < depth and node.size <= LARGEST and making.left > 0
+            free = node.depth < depth and node.size <= ROOM and making.left > 0
+            making.budget.spend()
             if len(made) >= self._least and not free:
                 break
             if self._unique:
-                value = _unlike(node, making, depth - 1, seen, left)
-                if canonical(value) in seen:
+                value, key = _unlike(node, making, depth - 1, seen, left)
+                if key in seen:
                     break  # also where there have to be more: then it is found not to fit
-                seen.add(canonical(value))
+                seen.add(key)
             else:
                 value = node.make(making, depth - 1)
             made.append(value)
         return made
 
 
-def _unlike(node: Node, making: Making, depth: float, seen: set[bytes], left: dict[int, Iterator[Any]]) -> Any:
-    """Return a value that was not seen, if one is found; ``left`` keeps what was not yet tried of few."""
+def _key(value: Any, making: Making) -> bytes:
+    key = canonical(value)
+    making.budget.spend(1 + len(key) // 10)
+    return key
+
+
+def _unlike(
+    node: Node, making: Making, depth: float, seen: set[bytes], left: dict[int, Iterator[Any]]
+) -> tuple[Any, bytes]:
+    """Return a value that was not seen, if one is found, and its key; ``left`` keeps what was not tried of few."""
     wide = making.wide
     for tries in range(0 if id(node) in left else _TRIES):
-        making.wide = wide or tries > 2
+        making.wide = wide or tries > 2 or len(seen) > _MANY
         value = node.make(making, depth)
-        if canonical(value) not in seen:
+        key = _key(value, making)
+        if key not in seen:
             break
     else:
-        few = left.setdefault(id(node), iter(node.values() or ()))
-        unseen = list(islice((other for other in few if canonical(other) not in seen), 1))
+        if id(node) not in left:
+            left[id(node)] = iter(node.values(making.budget) or ())
+        unseen = list(islice((other for other in left[id(node)] if _key(other, making) not in seen), 1))
         value = unseen[0] if unseen else node.make(making, depth)
+        key = _key(value, making)
     making.wide = wide
-    return value
+    return value, key
 
 
 class Checked(Node):
@@ -300,6 +342,7 @@ class Checked(Node):
         super().__init__(path)
         self.message = ""
         self._node, self._fits = node, fits
+        self.parts = 1
         self._found: list[Any] | None = None
 
     def measure(self) -> tuple[float, float]:
@@ -310,17 +353,22 @@ class Checked(Node):
         """See Node."""
         return (self._node,)
 
-    def find(self, deeper: int) -> bool:
+    def find(self, deeper: int, budget: Budget) -> bool:
         """Look for values, up to so many levels deeper than need be; return whether there are any."""
+        begun = budget.spent
         self._found = []  # what contains itself makes what it contains without looking
         found: dict[bytes, Any] = {}
         for number in range(max(_LEAST_DRAWS, min(_DRAWS, int(2 * _ENOUGH / self.size)))):
-            making = Making(Random(number), _LEFT[number % len(_LEFT)], wide=number % 4 == 3)
+            budget.spend(10)
+            making = Making(Random(number), budget, _LEFT[number % len(_LEFT)], wide=number % 4 == 3)
             value = self._node.make(making, self.depth + (deeper if making.left else 0))
             if self._fits(value):
-                found.setdefault(canonical(value), value)
+                found.setdefault(_key(value, making), value)
                 if len(found) * self.size >= _ENOUGH or len(found) >= _VARIETY:
                     break
+            spent = budget.spent - begun
+            if spent > _MOST_STEPS if not found else spent > _ENOUGH_STEPS:
+                break
         self._found = list(found.values())
         if not found:
             self.message = "no value was found that fits it"
@@ -331,6 +379,7 @@ class Checked(Node):
         if not self._found:
             return self._node.make(making, depth)
         making.left -= 1
+        making.budget.spend()
         return making.random.choice(self._found)
 
 

@@ -8,6 +8,7 @@ from fastmock.content.made import LOREM
 from fastmock.content.schema_merge import unnamed
 from fastmock.content.schema_nodes import Made, Making, Never, Node, Object, Path, SchemaError
 from fastmock.content.schema_values import bounds, pattern_of
+from fastmock.content.schema_work import Work
 
 _MANY = 1000  # names drawn beyond those that have to be
 
@@ -20,9 +21,10 @@ class Objects:
         node: Callable[[Any, Path], Node],
         flat: Callable[[Any, Path], dict[str, Any]],
         admits: Callable[[Any, Any, Path], bool],
+        work: Work,
     ) -> None:
         """Take what compiles a part, what lays one and its references into one, and what tells if a value fits one."""
-        self._node, self._flat, self._admits = node, flat, admits
+        self._node, self._flat, self._admits, self._work = node, flat, admits, work
 
     def compile(self, schema: dict[str, Any], path: Path) -> Node:
         """Compile an object.
@@ -33,6 +35,7 @@ class Objects:
         if "unevaluatedProperties" in schema:  # all that is evaluated was laid into one
             schema = {"additionalProperties": schema["unevaluatedProperties"], **schema}
         properties, names = schema.get("properties", {}), schema.get("required", [])
+        self._work.spend((len(properties) + len(names)) // 2)
         if not all(isinstance(name, str) for name in names):
             raise SchemaError((*path, "required"), "must be a list of names")
         least, most = bounds(schema, "Properties", path)
@@ -55,7 +58,7 @@ class Objects:
 
     def _named(self, schema: dict[str, Any], path: Path) -> tuple[dict[str, Node], dict[str, Node]]:
         """Return the properties that are required by name, and those that are optional."""
-        properties, names = schema.get("properties", {}), schema.get("required", [])
+        properties, names = schema.get("properties", {}), dict.fromkeys(schema.get("required", []))
         required: dict[str, Node] = {}
         optional: dict[str, Node] = {}
         for name, part in properties.items():
@@ -65,7 +68,8 @@ class Objects:
             if not self._may_be(schema, name, path):
                 raise SchemaError((*path, "propertyNames"), f"{name!r} is required, but no such name is allowed")
             if name not in properties:
-                part, at = unnamed(schema, name, path)
+                self._work.spend(2)
+                part, at = unnamed(schema, name, path, self._work)
                 if part is False:
                     raise SchemaError((*path, "required"), f"{name!r} is required, but no such property is allowed")
                 required[name] = self._node(part, at)
@@ -76,7 +80,8 @@ class Objects:
         found: dict[str, Node] = {}
         nodes: dict[Path, Node] = {}
         for name in self._names(schema, count + len(taken), path):
-            part, at = unnamed(schema, name, path)
+            self._work.spend(2)
+            part, at = unnamed(schema, name, path, self._work)
             if name in taken or part is False:
                 continue
             if at not in nodes or at[-1] == "patternProperties":
@@ -91,14 +96,16 @@ class Objects:
         draws = count + 1 + min(3 * count, _MANY)
         names: list[str] = []
         for pattern in schema.get("patternProperties", ()):
-            make = pattern_of(pattern, {}, (*path, "patternProperties")).make
+            make = pattern_of(pattern, {}, (*path, "patternProperties"), self._work).make
+            self._work.spend(draws)
             names += [make(Random(number)) for number in range(draws)]
+        self._work.spend(count)
         if schema.get("additionalProperties", True) is not False:
             names += [*LOREM, *(f"key{number}" for number in range(count))]
         if isinstance(schema.get("propertyNames"), dict):
             at = (*path, "propertyNames")
             node = self._node({**self._flat(schema["propertyNames"], at), "type": "string"}, at)
-            making = Making(Random(0), wide=True)
+            making = Making(Random(0), self._work.budget, wide=True)
             names += [node.make(making, 0) for _ in range(draws)] if isinstance(node, Made) else []
         numbered = (f"{name}{number}" for number, name in enumerate(names))  # a pattern may be found in these too
         return (name for name in dict.fromkeys((*names, *numbered)) if self._may_be(schema, name, path))

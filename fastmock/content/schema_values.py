@@ -16,6 +16,7 @@ from fastmock.content.made import LOREM
 from fastmock.content.patterns import Pattern, PatternError
 from fastmock.content.schema_check import ALSO
 from fastmock.content.schema_nodes import LARGEST, Made, Never, Node, Path, SchemaError
+from fastmock.content.schema_work import Work
 
 _SPAN = 100  # of a number with one bound
 _WIDE_SPAN = 1_000_000  # of one that has to be unlike others
@@ -48,14 +49,14 @@ def bounds(schema: dict[str, Any], what: str, path: Path) -> tuple[int, float]:
     return max(0, least), most
 
 
-def listed(schema: dict[str, Any], path: Path, admits: Callable[[Any, Any, Path], bool]) -> Node:
+def listed(schema: dict[str, Any], path: Path, admits: Callable[[Any, Any, Path], bool], work: Work) -> Node:
     """Compile ``const`` and ``enum``; ``admits`` says whether a value fits the schema at a path."""
     word = "const" if "const" in schema else "enum"
     values = [schema["const"]] if word == "const" else schema["enum"]
     if not values:
         return Never((*path, word), "must be a list with at least one value")
     try:
-        orjson.dumps(values)
+        work.spend(len(orjson.dumps(values)) // 100)
     except TypeError:
         return Never((*path, word), "has a value that is nested too deeply, or too large a number")
     rest = {key: asked for key, asked in schema.items() if key != word}
@@ -71,20 +72,20 @@ def asked_of(schema: dict[str, Any], word: str) -> list[Any]:
     return [part[word] for part in (schema, *schema.get(ALSO, ())) if isinstance(part, dict) and word in part]
 
 
-def pattern_of(pattern: Any, schema: dict[str, Any], path: Path) -> Pattern:
+def pattern_of(pattern: Any, schema: dict[str, Any], path: Path, work: Work) -> Pattern:
     """Compile a pattern for a text; raise SchemaError where nothing fits it."""
     try:
-        return Pattern(pattern, *bounds(schema, "Length", path))
+        return Pattern(pattern, *bounds(schema, "Length", path), work.patterns)
     except PatternError as error:
         raise SchemaError((*path, "pattern"), str(error)) from None
 
 
-def scalar(kind: Any, schema: dict[str, Any], path: Path) -> Node:
+def scalar(kind: Any, schema: dict[str, Any], path: Path, work: Work) -> Node:
     """Compile a value without parts, of the type ``kind``."""
     if kind == "string":
-        return _string(schema, path)
+        return _string(schema, path, work)
     if kind in ("number", "integer"):
-        return _number(schema, kind == "integer", path)
+        return _number(schema, kind == "integer", path, work)
     if kind == "boolean":
         return Made(path, lambda random: random.random() < 0.5, values=lambda: [True, False])
     if kind == "null":
@@ -92,24 +93,26 @@ def scalar(kind: Any, schema: dict[str, Any], path: Path) -> Node:
     return Never((*path, "type"), f"there is no type {kind!r}")
 
 
-def _string(schema: dict[str, Any], path: Path) -> Node:
+def _string(schema: dict[str, Any], path: Path, work: Work) -> Node:
     least, most = bounds(schema, "Length", path)
     name = next((name for name in asked_of(schema, "format") if name in FORMATS), None)
     form = None if name is None else FORMATS[name]
+    if form is not None:
+        work.spend(50 + 3 * least)
     made = None if form is None else form.within(least, most)
     if form is not None and made is None:
         return Never((*path, "format"), f"a {name} of this length cannot be made")
-    patterns = [pattern_of(pattern, schema, path) for pattern in asked_of(schema, "pattern")]
+    patterns = [pattern_of(pattern, schema, path, work) for pattern in asked_of(schema, "pattern")]
     if form is not None and made is not None and patterns:
-        made = _alike(form, made, patterns, (least, most), (*path, "pattern"))
+        made = _alike(form, made, patterns, (least, most), (*path, "pattern"), work)
     elif len(patterns) > 1:
-        made = _alike(None, None, patterns, (least, most), (*path, "pattern"))
+        made = _alike(None, None, patterns, (least, most), (*path, "pattern"), work)
     elif patterns:
         made = patterns[0].make
     if made is None:
         return Made(path, _words(least, most), 1 + least, _letters(least, most))
-    wide = None if form is None or patterns else _further(form, made, least, most)
-    return Made(path, made, 1 + least, wide)
+    wide = None if form is None or patterns else _further(form, made, least, most, work)
+    return Made(path, made, 1 + least, wide, steps=10)
 
 
 def _letters(least: int, most: float) -> Callable[[Random], str]:
@@ -118,12 +121,20 @@ def _letters(least: int, most: float) -> Callable[[Random], str]:
     return lambda random: "".join(random.choices(ascii_lowercase, k=random.randint(shortest, longest)))
 
 
-def _further(form: Format, made: Callable[[Random], str], least: int, most: float) -> Callable[[Random], str]:
+def _further(
+    form: Format, made: Callable[[Random], str], least: int, most: float, work: Work
+) -> Callable[[Random], str]:
     """Return what makes texts of a format that are longer than usual, of which there are more."""
 
+    makers: dict[int, Callable[[Random], str]] = {}
+
     def further(random: Random) -> str:
-        longer = form.within(int(min(most, max(least, len(made(random)) + 4))), most)
-        return (longer or made)(random)
+        shortest = int(min(most, max(least, len(made(random)) + 4)))
+        if shortest not in makers:
+            work.spend(200 + 3 * shortest)
+            makers[shortest] = form.within(shortest, most) or made
+        work.spend(20)
+        return makers[shortest](random)
 
     return further
 
@@ -145,6 +156,7 @@ def _alike(
     patterns: list[Pattern],
     length: tuple[int, float],
     at: Path,
+    work: Work,
 ) -> Callable[[Random], str]:
     """Return what makes texts that are of a format and in which all patterns are found."""
     sources = [*([made] if made else []), *(pattern.make for pattern in patterns)]
@@ -152,6 +164,7 @@ def _alike(
     def found(random: Random, tries: int) -> str | None:
         for _ in range(tries):
             for text in _mixed([source(random) for source in sources]):
+                work.spend(3 + len(text) // 100)
                 if (
                     length[0] <= len(text) <= length[1]
                     and (form is None or form.holds(text))
@@ -196,7 +209,7 @@ def _range(schema: dict[str, Any], path: Path) -> tuple[float, float, float]:
     return low, high, step
 
 
-def _number(schema: dict[str, Any], whole: bool, path: Path) -> Node:
+def _number(schema: dict[str, Any], whole: bool, path: Path, work: Work) -> Node:
     low, high, step = _range(schema, path)
     outside = {schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")}
     bounding = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
@@ -207,9 +220,9 @@ def _number(schema: dict[str, Any], whole: bool, path: Path) -> Node:
     unit = Fraction(str(step)) if step else _ONE
 
     def further(random: Random) -> Any:
-        return _multiples(*_spanned(low, high, step, _WIDE_SPAN), unit, whole, outside, at)[0](random)
+        return _multiples(*_spanned(low, high, step, _WIDE_SPAN), unit, whole, outside, at, work)[0](random)
 
-    multiple, few = _multiples(*_spanned(low, high, step, _SPAN), unit, whole, outside, at)
+    multiple, few = _multiples(*_spanned(low, high, step, _SPAN), unit, whole, outside, at, work)
     return Made(path, multiple, wide=further, values=few)
 
 
@@ -251,10 +264,11 @@ def _float_within(bound: float, outside: set[Any], to: float) -> float:
 
 
 def _multiples(
-    low: float, high: float, step: Fraction, whole: bool, outside: set[Any], at: Path
+    low: float, high: float, step: Fraction, whole: bool, outside: set[Any], at: Path, work: Work
 ) -> tuple[_Draw, Callable[[], list[Any] | None]]:
     """Return what makes multiples of ``step`` within bounds, whole ones if need be; and what returns all, if few."""
     unit = step.numerator if whole or step.denominator == 1 else step
+    work.spend(5 if unit == 1 else 20)
     if unit == 1:
         first, last = math.ceil(low), math.floor(high)
     else:
@@ -264,8 +278,10 @@ def _multiples(
     if first > last:
         raise SchemaError(at, "no number fits these bounds")
     near = max(abs(first), abs(last)) * unit <= 2**53  # whole numbers of which each has a float
+    steps = 10 + max(first.bit_length(), last.bit_length(), unit.denominator.bit_length()) // 20
 
     def number(place: int) -> Any:
+        work.spend(steps)
         made = place * unit
         if made.denominator == 1 and _LEAST_INTEGER <= made <= _LARGEST_INTEGER:
             return made.numerator

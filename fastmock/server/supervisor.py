@@ -102,7 +102,6 @@ class Supervisor:
         """
         settings = app.config.settings
         self._route_names = app.route_names
-        self._controls = settings.admin.enabled
         self._numbers = shared_numbers(count)
         self._gate = Gate(Share(self._numbers))
         self._directory = RunDirectory()
@@ -259,8 +258,8 @@ class Supervisor:
                 os.write(send, b"1")
                 os.close(send)
 
-            answers = not worker.only_controls
-            controls = worker.only_controls or (self._control is None and self._controls)
+            answers, enabled = not worker.only_controls, self._changes.state.config.settings.admin.enabled
+            controls = worker.only_controls or (self._control is None and enabled)
             number = 0 if worker.only_controls else worker.number  # it has no numbers of its own to write
             heartbeat = Heartbeat(self._heartbeats.of(worker.number), self._worker_timeout)
             place = Place(number, channel, heartbeat, answers, controls)
