@@ -338,6 +338,7 @@ class App:
         exact: whether tokens are counted exactly.
         progress: see ``wire.Progress``; ``route_names`` are the names of its routes, the first that of number 1.
         faults: what goes wrong on purpose.
+        counts_connections: whether connections are counted, for metrics.
         by_rules: what the rules alone say, for the response manager.
         waiting: how many wait for their turn; None where any number is answered at a time.
     """
@@ -363,6 +364,7 @@ class App:
     ) -> None:
         settings = config.settings
         self.progress = progress
+        self.counts_connections = settings.metrics.any
         self.route_names: list[str] = []
         self.config = config
         self.warnings = warnings
