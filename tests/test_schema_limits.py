@@ -19,7 +19,6 @@ from fastmock.wire import Request
 from .conftest import KEY, make_app, undisturbed
 from .hostile_schemas import HOSTILE, nest, obj, wrap
 
-
 MOST_SECONDS = 1.0  # of CPU: four times what it may be on a quiet core
 MESSAGES = [{"role": "user", "content": "a"}]
 
