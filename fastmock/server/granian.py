@@ -148,7 +148,9 @@ class _Adapter:
         self._keep_alive = () if server.http2 else (("keep-alive", f"timeout={server.keep_alive:.0f}"),)
         # Their threads are made when they are needed.
         self._threads = ThreadPoolExecutor(_MANAGER_THREADS, "manager")
-        self._large = ThreadPoolExecutor(1, "large")  # one at a time: each takes memory, and the interpreter
+        # One at a time: each takes memory, and the interpreter. Large bodies do not hold up the others that were moved.
+        self._large = ThreadPoolExecutor(1, "large")
+        self._moved = ThreadPoolExecutor(1, "moved")
         self._heads: dict[Head, list[tuple[str, str]]] = {}
         with signals.blocked():
             threading.Thread(target=self._keep_bounds, name="bounds", daemon=True).start()
@@ -217,7 +219,7 @@ class _Adapter:
             self._send(app, scope, watcher.proto, start, app.handle(request))
         except MoveApart:
             request.can_move = False
-            self._apart(self._large, app, request, scope, watcher.proto, start, 0)
+            self._apart(self._moved, app, request, scope, watcher.proto, start, 0)
         except Exception:
             _LOG.exception("an answer could not be sent; this is a defect of fastmock")
 
@@ -279,7 +281,7 @@ class _Adapter:
             self._send(app, scope, proto, start, handle(request))
         except MoveApart:
             request.can_move = False
-            self._apart(self._large, app, request, scope, proto, start, taken)
+            self._apart(self._moved, app, request, scope, proto, start, taken)
             return
         except Exception:
             _LOG.exception("an answer could not be sent; this is a defect of fastmock")
