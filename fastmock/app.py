@@ -18,6 +18,7 @@ import orjson
 from fastmock import __version__
 from fastmock.api import anthropic, chat, checks, completions, errors, heads
 from fastmock.api.auth import Guard, authorizer
+from fastmock.api.buffers import Buffers
 from fastmock.api.content_encoding import PLAIN, decompress
 from fastmock.api.conversations import Conversations
 from fastmock.api.embeddings import Embeddings
@@ -110,7 +111,8 @@ def build(
     limits = RateLimits(settings.limits, Buckets(traffic.share), findings)
     gate = Gate(traffic.share)
     policies = Policies(limits, faults, settings.overload, gate)
-    common = made, fingerprint, traffic, policies, findings
+    buffers = previous.buffers if previous is not None else Buffers(settings.server.max_buffered_bytes)
+    common = made, fingerprint, traffic, policies, findings, buffers
     vocabularies = _vocabularies(config, findings)
     before = (None, None) if previous is None else previous.rulebooks
     chats = Rulebook(config, "chat_completions", chat.ChatShape(), *common, before[0])
@@ -196,7 +198,7 @@ def build(
         if not app.takes_time:
             findings.warn(("overload", "max_concurrent"), "has no effect while no answer takes time")
     app.exact = vocabularies is not tokens.estimated
-    app.by_rules = by_rules
+    app.by_rules, app.buffers = by_rules, buffers
     if previous is None:
         app.activate()
     return app
@@ -339,6 +341,7 @@ class App:
         progress: see ``wire.Progress``; ``route_names`` are the names of its routes, the first that of number 1.
         faults: what goes wrong on purpose.
         counts_connections: whether connections are counted, for metrics.
+        buffers: the memory that bodies and large answers may take.
         by_rules: what the rules alone say, for the response manager.
         waiting: how many wait for their turn; None where any number is answered at a time.
     """
@@ -346,6 +349,7 @@ class App:
     exact = False
     faults: Faults
     by_rules: dict[str, Generate]
+    buffers: Buffers
     waiting: Callable[[], int] | None = None
 
     def __init__(

@@ -21,9 +21,9 @@ import psutil
 import pytest
 import zstandard
 
+from fastmock.api.buffers import Buffers
 from fastmock.content.tokens import exact
 from fastmock.rules.regex import BACKTRACKING_SECONDS
-from fastmock.server.buffers import Buffers
 from fastmock.server.connections import most_connections
 
 from .conftest import KEY, serving, undisturbed, wait_until

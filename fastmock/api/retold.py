@@ -7,6 +7,7 @@ each request fills anew. What a rule always says alike is ready.
 import secrets
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 import orjson
 
@@ -98,6 +99,9 @@ class Retelling:
         self._teller = teller
         self._per_chunk = per_chunk
         self._ready: dict[tuple[object, ...], Told] = {}
+        self._shared: WeakValueDictionary[tuple[object, ...], Told] = (
+            WeakValueDictionary()
+        )  # what any stream still sends
 
     def whole(self, ask: Ask, answers: Sequence[Answer] | None = None) -> bytes:
         """Return the whole answer."""
@@ -136,8 +140,13 @@ class Retelling:
             if script.only_made and answer.tokens <= _LONGEST_KEPT:
                 key = answer.text, answer.finish_reason, form
         told = self._ready.get(key) if key else None
+        shared = (answer, form) if key is None and answers is None and script.only_made else None
+        if told is None and shared is not None:
+            told = self._shared.get(shared)
         if told is None:
             told = Told(answer, *teller.tell(answer, form, self._per_chunk))
+            if shared is not None:
+                self._shared[shared] = told
             if key:
                 if len(self._ready) >= _MOST_KEPT:
                     self._ready.clear()
@@ -199,10 +208,11 @@ def call_id(id_: str, prefix: str = "call_") -> str:
 class RetoldRoll:
     """A stream for one request; see ``script.Roll``."""
 
-    __slots__ = ("_end", "_opening", "_own", "_told", "steps")
+    __slots__ = ("_end", "_opening", "_own", "_told", "source", "steps")
 
     def __init__(self, told: Told, own: bytes, opening: bytes, end: bytes) -> None:
         self.steps = told.steps
+        self.source: object = told
         self._told = told
         self._own = own
         self._opening = opening
@@ -218,3 +228,7 @@ class RetoldRoll:
     def all(self) -> bytes:
         """See ``script.Roll``."""
         return b"%b%b%b" % (self._opening, self._own.join(self._told.stream), self._end)
+
+    def size(self) -> int:
+        """See ``script.Rolling``; a stream is kept whole and in pieces."""
+        return 2 * sum(map(len, self._told.written)) + len(self._end)

@@ -5,6 +5,7 @@ from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from fastmock.api import checks, errors, heads
+from fastmock.api.buffers import Buffers
 from fastmock.api.findings import Findings, check_regexes
 from fastmock.api.fit import Fitter
 from fastmock.api.policies import Policies
@@ -25,6 +26,7 @@ from fastmock.wire import Answer, Ask, Reply, Stream
 
 _MOST_MADE = 512  # answers that were made up to demands and are kept ready
 _MADE_BYTES = 32 * 2**20  # that they take together with what tells them apart
+_LARGE_STREAM = 2000  # steps of a stream, which together take some 500 kB
 _LONGEST_HEADER = 500  # characters of the header that explains
 _BROKEN = errors.server_error()
 _CONVERSATION = ("turn", "messages", "last_role", "tool_result")
@@ -88,6 +90,7 @@ class Rulebook:
         traffic: Traffic,
         policies: Policies,
         findings: Findings,
+        buffers: Buffers,
         previous: "Rulebook | None" = None,
     ) -> None:
         """Compile the patterns and the default of ``responses.<section>``; what is wrong goes to ``findings``.
@@ -99,6 +102,7 @@ class Rulebook:
         self.section = section
         self._config, self._shape = config, shape
         self._fingerprint = fingerprint
+        self._buffers = buffers
         self._traffic = traffic
         self.per_chunk = traffic.per_chunk
         self._fitter = Fitter(settings)
@@ -357,6 +361,8 @@ class Rulebook:
         if not self._streaming:
             raise errors.streaming_off()
         roll = script.roll(ask, answers, self._padded if ask.obfuscation is None else ask.obfuscation)
+        if len(roll.steps) > _LARGE_STREAM and not self._buffers.take_for(roll.source, roll.size()):
+            raise errors.out_of_buffers()
         if not timing:
             reply = Reply(kind.events, f"req_{ask.unique}", roll.all())
             if self._noted:

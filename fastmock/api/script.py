@@ -10,6 +10,7 @@ from functools import cached_property
 from hashlib import blake2b
 from itertools import accumulate, zip_longest
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import orjson
 
@@ -25,6 +26,8 @@ OUTPUT, FINISH_REASON = "$output", "$finish_reason"
 DONE = b"data: [DONE]\n\n"
 
 _MOST_KEPT, _LONGEST_KEPT = 64, 512  # streams of made-up text that a script keeps ready, and their tokens
+
+_OVERHEAD = 80  # bytes of two objects, beside what is in them
 
 _COUNTED = ("completion_tokens", "total_tokens")  # variables that are known only once the answer is
 
@@ -81,9 +84,14 @@ class Rolling(Protocol):
 
     Attributes:
         steps: what goes out together: the tokens of each step. The last, of none, says that this was all.
+        source: the object that holds its bytes, and may hold those of other streams that say the same.
     """
 
     steps: list[int]
+    source: object
+
+    def size(self) -> int:
+        """Return the bytes that it takes."""
 
     def cut(self, begin: int, end: int) -> bytes:
         """Return the steps from ``begin`` up to ``end``."""
@@ -162,6 +170,7 @@ class Script:
         self._ids = self._same_tokens and not choices.constant
         self.fixed = answers[0] if self._same_tokens and len(answers) == 1 else None
         self._made: dict[tuple[str, str], _Reel] = {}
+        self._shared: WeakValueDictionary[tuple[str, str], _Reel] = WeakValueDictionary()  # what any stream still sends
         self.retold: dict[object, Rendering] = {}
         self._for_n: dict[int, Script] = {}
         if self._same_tokens:
@@ -181,7 +190,7 @@ class Script:
         other = copy(self)
         other._per_chunk = per_chunk
         other.__dict__.pop("_reel_of_all", None)
-        other._made, other.retold, other._for_n = {}, {}, {}
+        other._made, other._shared, other.retold, other._for_n = {}, WeakValueDictionary(), {}, {}
         return other
 
     def instead(self, ask: Ask, answers: Sequence[Answer]) -> "Script":
@@ -321,7 +330,11 @@ class Script:
         key = ask.output, ask.finish_reason
         if self.only_made and key in self._made:
             return self._made[key]
+        if self.only_made and (shared := self._shared.get(key)) is not None:
+            return shared
         reel = _Reel(self._rendered(ask), self._shape, self._per_chunk)
+        if self.only_made:
+            self._shared[key] = reel
         if self.only_made and reel.length <= _LONGEST_KEPT:
             if len(self._made) >= _MOST_KEPT:
                 self._made.clear()
@@ -373,10 +386,11 @@ def _padding(chunk: bytes) -> bytes:
 class Roll:
     """See Rolling."""
 
-    __slots__ = ("_chunks", "_last", "_opening", "_starts", "steps")
+    __slots__ = ("_chunks", "_last", "_opening", "_starts", "source", "steps")
 
     def __init__(self, reel: _Reel, opening: bytes, chunks: list[bytes], last: bytes) -> None:
         self.steps = reel.steps
+        self.source: object = reel
         self._starts = reel.starts
         self._opening = opening
         self._chunks = chunks
@@ -391,6 +405,10 @@ class Roll:
     def all(self) -> bytes:
         """Return the whole stream."""
         return self._opening + self._opening.join(self._chunks) + self._last
+
+    def size(self) -> int:
+        """See Rolling; the chunks are kept with their ends and without."""
+        return 2 * sum(map(len, self._chunks)) + _OVERHEAD * len(self._chunks)
 
 
 def _but_ids(answer: Answer) -> Answer:

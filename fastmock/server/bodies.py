@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastmock.api import errors
-from fastmock.server.buffers import Buffers
+from fastmock.api.buffers import Buffers
 
 Answer = Callable[[bytes | errors.ApiError, int], None]
 """Goes on with a body, or with what was wrong with it; the number is the bytes that were taken of the buffers for it,

@@ -23,7 +23,6 @@ from fastmock.app import App
 from fastmock.control.admin import PREFIX
 from fastmock.server import signals
 from fastmock.server.bodies import Bodies
-from fastmock.server.buffers import Buffers
 from fastmock.server.connections import Connections, most_connections
 from fastmock.server.listen import BACKLOG
 from fastmock.server.live import Live
@@ -143,7 +142,7 @@ class _Adapter:
         self._wheel = wheel
         server = live.app.config.settings.server
         self._connections = connections
-        self._bodies = Bodies(Buffers(server.max_buffered_bytes), server.request_timeout)
+        self._bodies = Bodies(live.app.buffers, server.request_timeout)
         self._patience = server.request_timeout
         self._keep_alive = () if server.http2 else (("keep-alive", f"timeout={server.keep_alive:.0f}"),)
         # Their threads are made when they are needed.
@@ -299,7 +298,11 @@ class _Adapter:
             if answer.ending != "whole" or answer.unsent:
                 respond = partial(self._break_off, scope, proto, headers, answer)
             elif len(answer.body) > _LARGE_ANSWER and scope.method != "HEAD":
-                respond = partial(self._send_large, app, scope, proto, headers, answer)
+                if not self._bodies.buffers.take_for(answer, len(answer.body)):
+                    request = Request(scope.method, scope.path, scope.headers, b"")
+                    self._respond(proto, app.refuse(errors.out_of_buffers(), request))
+                    return
+                respond = partial(self._send_large, scope, proto, headers, answer)
             if answer.close_idle is not None:
                 respond = partial(self._respond_and_close, scope.client, answer.close_idle, respond)
             if answer.dues is None:
@@ -320,13 +323,9 @@ class _Adapter:
         if due is not None:
             self._wheel.add(due, play)
 
-    def _send_large(self, app: App, scope: Any, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
+    def _send_large(self, scope: Any, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
         """Send an answer as fast as it is read: Granian would hold all of it, for a client that reads nothing too."""
         size = len(answer.body)
-        if not self._bodies.buffers.take_for(answer, size):
-            request = Request(scope.method, scope.path, scope.headers, b"")
-            self._respond(proto, app.refuse(errors.out_of_buffers(), request))
-            return
         transport = proto.response_stream(answer.head.status, [*headers, ("content-length", str(size))])
         download = _Download(transport, scope.client, self._connections, answer, self._patience)
         due = download.step(time.monotonic())

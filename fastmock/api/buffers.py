@@ -10,6 +10,7 @@ class Buffers:
     def __init__(self, most: int) -> None:
         self._most = most
         self._taken = 0
+        self._owners: weakref.WeakSet[object] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     def take(self, size: int) -> bool:
@@ -26,8 +27,11 @@ class Buffers:
             self._taken -= size
 
     def take_for(self, owner: object, size: int) -> bool:
-        """Take bytes until an object is gone; return whether there were so many left."""
+        """Take bytes until an object is gone, once for each object; return whether there were so many left."""
+        if owner in self._owners:
+            return True
         if not self.take(size):
             return False
+        self._owners.add(owner)
         weakref.finalize(owner, self.give_back, size)
         return True
