@@ -1,9 +1,11 @@
 """A worker that hangs is replaced, and no process outlives the parent."""
 
+import gc
 import os
 import signal
 import threading
 import time
+import weakref
 from contextlib import suppress
 
 import httpx
@@ -227,3 +229,33 @@ def test_a_heartbeat_stays_away_while_a_watched_thread_is_in_one_call():
     thread.join()
     heart._beat(now + 7)
     assert heart.cells[2] / 1e9 == pytest.approx(now + 7)
+
+
+@unit
+def test_a_heartbeat_keeps_no_frame_but_those_it_watches():
+    heart = Heartbeat(Heartbeats(1).of(0), 0.5)
+    heart.watch()
+
+    class Large:
+        pass
+
+    gone = threading.Event()
+    begun, end = threading.Event(), threading.Event()
+
+    def answer():
+        held = Large()
+        weakref.finalize(held, gone.set)
+        begun.set()
+        end.wait(10)
+
+    thread = threading.Thread(target=answer)  # it is not watched
+    thread.start()
+    begun.wait(10)
+    gc.disable()
+    try:
+        heart._beat(time.monotonic())
+        end.set()
+        thread.join()
+        assert gone.wait(5)
+    finally:
+        gc.enable()

@@ -22,6 +22,7 @@ _SEARCH_PAUSE = 0.5  # seconds between searches for a connection, which look at 
 _FULL, _ROOMY = 0.9, 0.8  # shares of the most connections: above the first idle ones are closed, down to the second
 _LEAST_IDLE = 0.2  # seconds; a connection on which data came since is not idle
 _TCP_INFO = struct.Struct("=B51xI")  # of Linux's struct tcp_info the state, and the milliseconds since data came
+_BYTES_ACKED = struct.Struct("=120xQ")  # of the same the bytes that were acknowledged
 _ESTABLISHED = 1
 _MOST_SEEN = 65_536  # clients that are remembered before those that are gone are forgotten
 
@@ -30,6 +31,13 @@ def most_connections(wanted: int | None) -> int:
     """Return how many connections a worker may hold open, which the limit of open files bounds too."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return max(_FEWEST, min(wanted or DEFAULT_MOST, files - _OWN_FILES))
+
+
+class Flow(NamedTuple):
+    """Bytes of a connection: those that the client has not read, and all that were ever handed to the kernel."""
+
+    unread: int
+    written: int
 
 
 class _Idle(NamedTuple):
@@ -120,6 +128,11 @@ class Connections:
 
     def unread(self, client: str) -> int | None:
         """Return the bytes that a client has not read and that wait in the kernel; None where it is not found."""
+        flow = self.flow(client)
+        return None if flow is None else flow.unread
+
+    def flow(self, client: str) -> Flow | None:
+        """Return what the kernel knows of what is sent to a client; None where it is not found."""
         descriptor = self._descriptors.get(client)
         if descriptor is None or _peer(descriptor) != client:
             now = time.monotonic()
@@ -127,12 +140,7 @@ class Connections:
                 return None
             self._searched = now
             descriptor = self._find(client)
-        if descriptor is None:
-            return None
-        waiting = bytearray(4)
-        with suppress(OSError):
-            fcntl.ioctl(descriptor, termios.TIOCOUTQ, waiting)
-        return int.from_bytes(waiting, sys.byteorder)
+        return None if descriptor is None else _flow(descriptor)
 
     def end(self, client: str, ending: Ending) -> None:
         """Close or reset a connection."""
@@ -167,6 +175,21 @@ def _seconds_idle(descriptor: int) -> float | None:
         return None
     finally:
         connection.detach()
+
+
+def _flow(descriptor: int) -> Flow | None:
+    waiting = bytearray(4)
+    try:
+        connection = socket.socket(fileno=descriptor)
+        try:
+            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
+        finally:
+            connection.detach()
+        fcntl.ioctl(descriptor, termios.TIOCOUTQ, waiting)
+        unread = int.from_bytes(waiting, sys.byteorder)
+        return Flow(unread, _BYTES_ACKED.unpack(info)[0] + unread)
+    except (OSError, struct.error):
+        return None
 
 
 def _shut_down(descriptor: int) -> None:

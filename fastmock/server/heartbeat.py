@@ -94,9 +94,10 @@ class Heartbeat:
 
     def _calls_since(self, now: float) -> Iterator[float]:
         """Yield since when each watched thread is known to be in the call that it is in."""
-        frames = sys._current_frames()
+        # Only the frames that are looked at are kept: this thread's own, which holds the dictionary, would keep all.
+        frames = {thread: frame for thread, frame in sys._current_frames().items() if thread in self._threads}
         calls = {}
-        for thread, code in self._threads.items():
+        for thread, code in list(self._threads.items()):
             call = _call(frames.get(thread), code)
             if call is not None:
                 known = self._calls.get(thread)
