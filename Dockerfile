@@ -7,7 +7,7 @@ RUN python3 -m venv /opt/fastmock
 COPY pyproject.toml README.md LICENSE ./
 COPY fastmock fastmock
 # pip and setuptools are done then: the server needs neither.
-RUN /opt/fastmock/bin/pip install --no-cache-dir --disable-pip-version-check '.[metrics,redis,watch]' \
+RUN /opt/fastmock/bin/pip install --no-cache-dir --disable-pip-version-check '.[metrics,redis,watch,zstd]' \
     && /opt/fastmock/bin/pip uninstall --yes --no-cache-dir pip setuptools
 
 FROM ${BASE}

@@ -504,7 +504,7 @@ class _Streaming(_Play):
         self._transport = transport
         self._stream: Stream | None = stream
         self._sent = 0
-        self._progress: _Progress | None = None if patience == 0 else _Progress(patience)
+        self._progress = _Progress(patience)
 
     def _reads_slowly(self) -> bool:
         if self._sent <= _TRUSTED:
@@ -512,7 +512,7 @@ class _Streaming(_Play):
         unread = self._connections.unread(self._client)
         if unread is None or unread <= _MOST_UNREAD:
             return False
-        if self._progress is not None and self._progress.is_over(unread):
+        if self._progress.is_over(unread):
             self._connections.end(self._client, "closed")
             self._gone = True
         return True
