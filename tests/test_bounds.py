@@ -455,7 +455,7 @@ def test_small_requests_do_not_wait_for_large_ones(tmp_path_factory):
         thread.join()
         times.sort()
         print(f"p50 {times[150] * 1000:.1f} ms, p99 {times[297] * 1000:.1f} ms")
-        assert times[285] < 0.25
+        assert times[285] < 0.5
 
 
 @integration
