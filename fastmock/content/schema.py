@@ -79,7 +79,7 @@ class Maker:
         work = Work()
         self._budget = work.budget
         try:
-            with _collection_paused():
+            with collection_paused():
                 self._root = _Compiler(schema, work).root
             if self._root.depth == NEVER:
                 raise reason(self._root)
@@ -108,7 +108,7 @@ class Maker:
         own = self._budget  # what draws texts and numbers holds it
         own.spent, own.limit = budget.spent, budget.limit
         try:
-            with _collection_paused():
+            with collection_paused():
                 return self._root.make(Making(random, own), self._root.depth + _DEEPER)
         except BudgetExceededError as error:
             raise SchemaError((), f"schema is too complex: to generate values for it {error}") from None
@@ -117,8 +117,8 @@ class Maker:
 
 
 @contextmanager
-def _collection_paused() -> Iterator[None]:
-    """Keep the garbage collector from tracing again and again what is being built; the budget bounds its size."""
+def collection_paused() -> Iterator[None]:
+    """Keep the garbage collector from tracing again and again what is being built; its size has to be bounded."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -21,6 +21,7 @@ from fastmock.config.model import Settings
 from fastmock.config.overlay import NotThereError, Overlay, RuleSection
 from fastmock.config.permitted import without_contents
 from fastmock.config.problems import ConfigError, Problem
+from fastmock.content.schema import collection_paused
 from fastmock.responses import ResponseManager
 from fastmock.server.channel import Channel
 from fastmock.server.trial import Trial, TrialError
@@ -89,7 +90,8 @@ class Step(NamedTuple):
         if self.how == RELOAD:
             config: Config = pickle.loads(self.arguments[0])  # noqa: S301 - our own
             return State(config, before.overlay, build(config, compiler.manager, warns=False))
-        return _changed(self.how, self.arguments, before, compiler, warns=False)
+        with collection_paused():  # which else takes 45 ms of 65 at 1,000 rules
+            return _changed(self.how, self.arguments, before, compiler, warns=False)
 
     def lead_parent_from(self, before: State, compiler: Compiler, compiles: bool) -> State:
         """Return the next state of the parent, which runs no new code of a user; without an App where that, or
