@@ -292,7 +292,7 @@ class ChangeGenerator:
             "not UTF-8": b"a: \xff\xfe",
             "zeros": b"\0" * 100,
             "unknown key": dumped(config | {"unknown": 1}),
-            "wrong type": dumped(config | {"latency": 7}),
+            "wrong type": dumped(config | {"stored": 7}),  # a section that no change over the control API covers
             "missing file": dumped(config | {"responses": {"chat_completions": {"default": "missing.json"}}}),
             "long name": dumped(config | {"responses": {"chat_completions": {"default": "x" * 300}}}),
             "locked directory": dumped(config | {"responses": {"chat_completions": {"default": "loop.json/x"}}}),
