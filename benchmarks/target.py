@@ -13,6 +13,8 @@ from typing import Any, Self
 
 import orjson
 
+from fastmock.server import trial
+
 ROOT = Path(__file__).parent.parent
 _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 20.0
@@ -111,14 +113,21 @@ class Target:
         raise RuntimeError(f"the server did not start: {self.errors()}")
 
     def workers(self) -> list[int]:
-        """List the process ids of its children."""
+        """List the process ids of its children, but that in which changes are tried."""
         try:
             children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         except FileNotFoundError:
             return []
-        workers = [int(pid) for pid in children.split()]
+        workers = [int(pid) for pid in children.split() if self._name(pid) != trial.NAME]
         self._all_workers.update(workers)
         return workers
+
+    @staticmethod
+    def _name(pid: str) -> str:
+        try:
+            return Path(f"/proc/{pid}/comm").read_text().strip()
+        except OSError:
+            return ""
 
     def is_alive(self) -> bool:
         return self.process.poll() is None

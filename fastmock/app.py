@@ -36,9 +36,9 @@ from fastmock.api.rulebook import Rulebook
 from fastmock.api.stored import StoredCompletions
 from fastmock.api.stored_responses import StoredResponses
 from fastmock.api.traffic import Traffic
-from fastmock.config.load import Config, SettingPath, load, relaid
+from fastmock.config.load import Config, load, relaid
 from fastmock.config.overlay import Overlay
-from fastmock.config.problems import ConfigError, did_you_mean
+from fastmock.config.problems import ConfigError, SettingPath, did_you_mean
 from fastmock.content import tokens
 from fastmock.content.ids import unique
 from fastmock.responses import ResponseManager

@@ -15,11 +15,11 @@ from typing import Any, TextIO
 from fastmock import __version__
 from fastmock.api.errors import ApiError
 from fastmock.app import App, Layers
-from fastmock.config.load import Config, SettingPath
+from fastmock.config.load import Config
 from fastmock.config.model import ModerationPattern, Pattern, Saying
 from fastmock.config.overlay import Overlay
 from fastmock.config.permitted import refused_changes
-from fastmock.config.problems import ConfigError, Problem
+from fastmock.config.problems import ConfigError, Problem, SettingPath
 from fastmock.config.schema import json_schema
 from fastmock.control.access import is_loopback
 from fastmock.control.shown import without_secrets

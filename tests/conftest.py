@@ -20,6 +20,7 @@ import pytest
 
 from fastmock.app import App, build
 from fastmock.config.load import load
+from fastmock.server import trial
 from fastmock.wire import Reply, Request, Stream
 
 ROOT = Path(__file__).parent.parent
@@ -90,11 +91,12 @@ class Server:
         self.errors.extend(iter(self.process.stderr.readline, ""))
 
     def workers(self) -> list[int]:
-        """Return the forked processes; the others that the parent started have a command line of their own."""
+        """Return the workers; other processes that the parent started have a command line or a name of their own."""
 
         def command_of(pid: int | str) -> bytes:
             try:
-                return Path(f"/proc/{pid}/cmdline").read_bytes()
+                named = Path(f"/proc/{pid}/comm").read_text().strip()
+                return b"" if named == trial.NAME else Path(f"/proc/{pid}/cmdline").read_bytes()
             except OSError:
                 return b""
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastmock.config.match import Match
 from fastmock.rules.hidden import hidden
-from fastmock.rules.index import DEFAULT, Index
+from fastmock.rules.index import DEFAULT, Index, LayeredIndex, index_of
 from fastmock.rules.regex import PatternError, RegexSet, readable, to_re2
 from fastmock.wire import Ask
 
@@ -80,6 +80,35 @@ def test_index_picks_what_a_loop_picks(rules, model, message, system):
     assert index.pick(asked) == naive(rules, asked)
     assert index.pick(asked) == naive(rules, asked)  # again, from what was remembered
     assert naive(rules, asked) not in {number for number, _ in hidden(rules)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(RULES, st.lists(RULES, max_size=4), st.randoms(use_true_random=False), st.sampled_from(["a", "ab", ""]), WORDS)
+def test_an_index_that_follows_changes_picks_what_a_loop_picks(rules, changes, random, model, message):
+    index = index_of(rules)
+    asked = ask(model, message, "")
+    removed: list[Match] = []
+    for added in changes:
+        rules, before = [rule for rule in rules if random.random() < 0.8], rules
+        returning = [rule for rule in removed if random.random() < 0.5]
+        removed = [rule for rule in (*removed, *before) if rule not in returning and rule not in rules]
+        for rule in (*added, *returning):
+            rules.insert(random.randrange(len(rules) + 1), rule)
+        if random.random() < 0.1:
+            random.shuffle(rules)
+        index = index_of(rules, previous=index)
+        assert index.pick(asked) == naive(rules, asked)
+
+
+def test_a_change_of_one_rule_compiles_no_other():
+    rules = [Match(content_contains=f"a{number:02}") for number in range(100)]
+    index = index_of(rules)
+    more = index_of([Match(content="a99"), *rules[:50], *rules[51:]], previous=index)
+    assert isinstance(more, LayeredIndex)
+    assert [len(layer.rules) for layer, _ in more.layers] == [100, 1]
+    assert [more.pick(ask("m", text, "")) for text in ("a99", "xa00", "xa50", "xa99")] == [0, 1, DEFAULT, 99]
+    assert index.pick(ask("m", "xa50", "")) == 50
+    assert index_of(rules, previous=more).pick(ask("m", "xa50", "")) == 50
 
 
 @pytest.mark.parametrize(

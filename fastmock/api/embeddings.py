@@ -14,8 +14,9 @@ from fastmock.api.findings import Findings
 from fastmock.api.heads import Heads
 from fastmock.api.rulebook import read_source
 from fastmock.api.traffic import Traffic
-from fastmock.config.load import Config, SettingPath
+from fastmock.config.load import Config
 from fastmock.config.model import Source
+from fastmock.config.problems import SettingPath
 from fastmock.content.tokens import OfModel
 from fastmock.content.vectors import Vector, embed
 from fastmock.wire import Reply, Request, Vocabulary

@@ -15,9 +15,10 @@ from fastmock.api.auth import key_of
 from fastmock.api.findings import Findings, check_regexes
 from fastmock.api.limits import duration
 from fastmock.config.faults import ErrorType, Fault, Status, Strikes
-from fastmock.config.load import Config, SettingPath, describe
+from fastmock.config.load import Config, describe
 from fastmock.config.model import Server
-from fastmock.config.problems import did_you_mean
+from fastmock.config.overlay import RuleSection
+from fastmock.config.problems import SettingPath, did_you_mean
 from fastmock.credentials import bare, session_of
 from fastmock.faults.act import Act, Error
 from fastmock.faults.draw import drawer
@@ -102,8 +103,10 @@ class Faults:
     @staticmethod
     def _warn(given: Sequence[tuple[Strikes, SettingPath]], config: Config, findings: Findings) -> None:
         """Say what works, but maybe not as meant."""
-        names = {f"{section}.default" for section in ("chat_completions", "completions")}
-        names.update(placed.name for placed in (*config.rules("chat_completions"), *config.rules("completions")))
+        sections: tuple[RuleSection, ...] = ("chat_completions", "completions")
+        names = {f"{section}.default" for section in sections}
+        if any(one.rule is not None for one, _ in given):
+            names.update(placed.name for section in sections for placed in config.rules(section))
         for one, path in given:
             if one.rule is not None and not any(map(re.compile(translate(one.rule)).match, names)):
                 findings.warn(

@@ -1,8 +1,8 @@
 """What compiling a configuration turns up."""
 
-from fastmock.config.load import Config, SettingPath
+from fastmock.config.load import Config
 from fastmock.config.match import Match
-from fastmock.config.problems import Problem, dotted
+from fastmock.config.problems import Problem, SettingPath, dotted
 from fastmock.rules.matchers import within
 from fastmock.rules.regex import PatternError, readable
 

@@ -26,7 +26,7 @@ class Messages:
         self._vocabularies = vocabularies
         self._heads = of_answers(anthropic.heads(), anthropic.in_stream)
         self._thinking = lorem(_THINKING, seed, "thinking")
-        self._retold = Retold(MessagesTeller(self._thinking), rulebook.per_chunk)
+        self._retold = Retold("messages", MessagesTeller(self._thinking), rulebook.per_chunk)
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""

@@ -31,7 +31,7 @@ class Responses:
         self._stored = stored
         self._heads = of_answers(made, error_event)
         self._model = model
-        self._retold = Retold(ResponsesTeller(seed), rulebook.per_chunk)
+        self._retold = Retold("responses", ResponsesTeller(seed), rulebook.per_chunk)
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""

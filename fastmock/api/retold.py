@@ -157,15 +157,17 @@ class Retelling:
 class Retold:
     """Scripts as a dialect tells them."""
 
-    def __init__(self, teller: Teller, per_chunk: int) -> None:
+    def __init__(self, dialect: str, teller: Teller, per_chunk: int) -> None:
+        """``dialect`` names it among those that tell the same scripts."""
+        self._dialect = dialect
         self._teller = teller
         self._per_chunk = per_chunk
 
     def of(self, script: Script) -> Rendering:
         """Return what tells a script; it is made once."""
-        found = script.retold.get(self)
+        found = script.retold.get(self._dialect)
         if found is None:
-            found = script.retold[self] = Retelling(script, self._teller, self._per_chunk)
+            found = script.retold[self._dialect] = Retelling(script, self._teller, self._per_chunk)
         return found
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from itertools import takewhile
+from typing import Any
 
 from fastmock.api import checks, errors, heads
 from fastmock.api.buffers import Buffers
@@ -12,14 +13,15 @@ from fastmock.api.policies import Policies
 from fastmock.api.script import Rendering, Script, Shape, ShapeError
 from fastmock.api.traffic import Traffic
 from fastmock.config.documents import DocumentError
-from fastmock.config.load import Config, SettingPath
+from fastmock.config.load import Config
 from fastmock.config.match import Match
 from fastmock.config.model import Answers, Pattern, Saying, Source
-from fastmock.config.overlay import RuleSection
+from fastmock.config.overlay import Placed, RuleSection
+from fastmock.config.problems import SettingPath
 from fastmock.content.template import TemplateError
 from fastmock.rules.explain import Explainer, Verdict
 from fastmock.rules.hidden import hidden
-from fastmock.rules.index import DEFAULT, Index
+from fastmock.rules.index import DEFAULT, Index, LayeredIndex, index_of
 from fastmock.rules.matchers import within
 from fastmock.timing.heartbeat import COMMENT, PING, beat
 from fastmock.wire import Answer, Ask, Reply, Stream
@@ -62,13 +64,6 @@ def _repeats(source: Source) -> bool:
     return source.responses is not None or any(value is not None for value in known)
 
 
-class _Reusable(NamedTuple):
-    """A compiled source, which is known by its identity; the reference to it keeps that from being given to another."""
-
-    source: Saying
-    script: Script
-
-
 class Rulebook:
     """What one kind of completions says to whom.
 
@@ -107,24 +102,24 @@ class Rulebook:
         self.per_chunk = traffic.per_chunk
         self._fitter = Fitter(settings)
         self._compiled: dict[str, Script | None] = {}
-        self._reusable: dict[int, _Reusable] = {}
         if previous is not None and not previous._can_be_reused_by(config, fingerprint):
             previous = None
-        self._previous = previous
+        self._known = {} if previous is None else previous._known_scripts()
         self._made: dict[tuple[Script, tuple[Any, ...]], Script] = {}
         self._made_bytes = 0
         at: SettingPath = ("responses", section)
-        placed = config.rules(section)
-        matches = []
+        self._placed = placed = config.rules(section)
+        # What stands in the same order at the end is taken over at once: 1 ms instead of 3 at 1,000 rules.
+        same = 0 if previous is None else previous._same_at_end(placed, self.per_chunk)
+        begin = len(placed) - same
+        matches: list[Match] = []
         scripts: list[Script | None] = []
         turns: dict[int, list[Script | None]] = {}
-        for _, path, pattern in placed:
+        for _, path, pattern in placed[:begin]:
             assert isinstance(pattern, Pattern)  # noqa: S101 - moderations are no section here
             matches.append(pattern.match)
-            if (script := self._reused(pattern)) is not None:
-                scripts.append(script)
-                continue
-            check_regexes(pattern.match, (*path, "match"), findings)
+            if id(pattern) not in self._known:
+                check_regexes(pattern.match, (*path, "match"), findings)
             if pattern.responses is None:
                 scripts.append(self._script(pattern, path, findings, _repeats(pattern)))
             else:
@@ -132,14 +127,29 @@ class Rulebook:
                 said = [self._script(one, (*path, "responses", turn), findings, True) for turn, one in sayings]
                 turns[len(scripts)] = said
                 scripts.append(said[0])
+        self.rules = [one.pattern for one in placed[:begin] if isinstance(one.pattern, Pattern)]
+        self.names = [one.name for one in placed[:begin]]
+        if previous is not None and same:
+            first = len(previous.rules) - same
+            matches += previous._matches[first:]
+            scripts += previous._scripts[first:-1]
+            turns |= {rule - first + begin: list(said) for rule, said in previous._turns.items() if rule >= first}
+            self.rules += previous.rules[first:]
+            self.names += previous.names[first:-1]
+        self._matches: list[Match] = matches
         scripts.append(self._script(answers.default, (*at, "default"), findings))  # index.DEFAULT, -1, is the last
+        self._known = {}
         if not findings.problems:
-            self._index = Index(matches, [one.name for one in placed])
-            self._scripts = [script for script in scripts if script]
-            self._turns = {rule: [script for script in said if script] for rule, said in turns.items()}
-            self._made_up = self.script_of(shape.document(Saying()))
+            known = previous._index if previous else None
+            self._index: Index | LayeredIndex = index_of(matches, self.names, known)
+            self._scripts: list[Script] = [script for script in scripts if script]
+            self._turns: dict[int, list[Script]] = {
+                rule: [script for script in said if script] for rule, said in turns.items()
+            }
+            made_up = previous._made_up if previous else self.script_of(shape.document(Saying()))
+            self._made_up: Script = made_up.for_chunks_of(self.per_chunk)
+        self.names.append(f"{section}.default")
         self.default = answers.default
-        self.rules = [one.pattern for one in placed if isinstance(one.pattern, Pattern)]
         self._sources = [*self.rules, self.default]
         self._canned = "default" not in answers.model_fields_set
         several = (script for said in turns.values() for script in said)
@@ -148,13 +158,11 @@ class Rulebook:
         self._heads = heads.of_answers(made)
         self._streaming = settings.streaming.enabled
         self._padded = settings.streaming.obfuscation
-        self.names = [one.name for one in placed] + [f"{section}.default"]
         self._before = traffic.before()
         self._noted = settings.server.log_requests or settings.metrics.any or settings.journal.enabled
         self._explains = settings.server.control_headers
         self._policies = policies
         self._limits = policies.limits
-        self._previous = None
         if self._explains or policies.more_than_limits:
             self.send = self._send_watched  # type: ignore[method-assign]
         elif policies.any:
@@ -165,31 +173,36 @@ class Rulebook:
 
     @cached_property
     def _explainer(self) -> Explainer:
-        return Explainer(self._index, [rule.match for rule in self.rules], self.names)
+        index = self._index if isinstance(self._index, Index) else Index(self._matches, self.names)
+        return Explainer(index, self._matches, self.names)
 
     def never_win(self) -> Iterator[str]:
         """Say which patterns can never win, and why; it takes time with the square of their number."""
-        yield from never_win([rule.match for rule in self.rules], self.names)
+        yield from never_win(self._matches, self.names)
 
     def _can_be_reused_by(self, config: Config, fingerprint: str) -> bool:
         """Return whether a script means the same under another configuration."""
         return fingerprint == self._fingerprint and config.reads_the_same_files(self._config)
 
-    def _reused(self, source: Saying) -> Script | None:
-        """Return the script of a source that the previous rules had too: 3 ms instead of 560 at 1,000 rules."""
-        known = self._previous._reusable.get(id(source)) if self._previous else None
-        if known is None or known.source is not source:
-            return None
-        script = known.script.for_chunks_of(self.per_chunk)
-        self._reusable[id(source)] = _Reusable(source, script)
-        return script
+    def _known_scripts(self) -> dict[int, Script]:
+        """Return the scripts by the identities of their sources."""
+        known = dict(zip(map(id, self._sources), self._scripts, strict=True))
+        for rule, said in self._turns.items():
+            known.update(zip(map(id, self.rules[rule].responses or ()), said, strict=True))
+        return known
+
+    def _same_at_end(self, placed: Sequence[Placed], per_chunk: int) -> int:
+        """Return how many of the last rules are the same in another list of rules."""
+        if per_chunk != self.per_chunk:
+            return 0
+        pairs = zip(reversed(self._placed), reversed(placed), strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], pairs))
 
     def _script(self, source: Saying, path: SettingPath, findings: Findings, repeats: bool = False) -> Script | None:
-        """Compile a source, or take it over."""
-        script = self._reused(source) or self._script_of(source, path, findings, repeats)
-        if script is not None:
-            self._reusable[id(source)] = _Reusable(source, script)
-        return script
+        """Compile a source, or take it over: 3 ms instead of 560 at 1,000 rules."""
+        if (known := self._known.get(id(source))) is not None:
+            return known.for_chunks_of(self.per_chunk)
+        return self._script_of(source, path, findings, repeats)
 
     def _script_of(self, source: Saying, path: SettingPath, findings: Findings, repeats: bool) -> Script | None:
         """Compile what is said; equal ones, of which there may be thousands, once."""

@@ -171,7 +171,7 @@ class Script:
         self.fixed = answers[0] if self._same_tokens and len(answers) == 1 else None
         self._made: dict[tuple[str, str], _Reel] = {}
         self._shared: WeakValueDictionary[tuple[str, str], _Reel] = WeakValueDictionary()  # what any stream still sends
-        self.retold: dict[object, Rendering] = {}
+        self.retold: dict[str, Rendering] = {}
         self._for_n: dict[int, Script] = {}
         if self._same_tokens:
             self._reel_of_all  # noqa: B018 - made now, rather than while a request waits
@@ -183,8 +183,6 @@ class Script:
 
     def for_chunks_of(self, per_chunk: int) -> "Script":
         """Return this script for another App, whose streams send so many words at once; nothing is compiled anew."""
-        if self.retold:
-            self.retold.clear()  # it belongs to the dialects of the App that gives way
         if per_chunk == self._per_chunk:
             return self
         other = copy(self)

@@ -15,10 +15,11 @@ from fastmock.api import errors
 from fastmock.api.answer_size import MAX_TOKENS, check_tokens
 from fastmock.api.prompt_cache import PromptCache
 from fastmock.config.documents import DocumentError
-from fastmock.config.load import Config, SettingPath
+from fastmock.config.load import Config
 from fastmock.config.model import Amount, Answers, Latency, Output, Pattern, Source
 from fastmock.config.overlay import RuleSection
 from fastmock.config.presets import PRESETS, PresetName
+from fastmock.config.problems import SettingPath
 from fastmock.config.section import Section
 from fastmock.content import made
 from fastmock.faults.draw import keyer
@@ -87,8 +88,6 @@ class Traffic:
             outputs.append((("per_model", place, "output"), entry.output))
         self._sources = list(_sources(config))
         for at, source in self._sources:
-            if source.latency is None and source.output is None:
-                continue
             latencies.append(((*at, "latency"), source.latency))
             outputs.append(((*at, "output"), source.output))
         for path, section in (*latencies, *outputs):
@@ -263,6 +262,9 @@ class Traffic:
         return Random(self._number(request)) if timing.draws else None
 
 
+_TIMES = frozenset(("latency", "output", "heartbeat"))
+
+
 def _cap(ask: Ask) -> int | None:
     """Return how many tokens the answer may have at most; None where the request says nothing."""
     cap: int | None = ask.body.get("max_completion_tokens")
@@ -270,12 +272,12 @@ def _cap(ask: Ask) -> int | None:
 
 
 def _sources(config: Config) -> Iterator[tuple[SettingPath, Source]]:
-    """Yield everything that can be said, with its path."""
+    """Yield what has a latency, an output or a heartbeat of its own, with its path."""
     sections: tuple[RuleSection, ...] = ("chat_completions", "completions")
     for name in sections:
         answers: Answers = getattr(config.settings.responses, name)
         for _, path, pattern in config.rules(name):
-            if isinstance(pattern, Pattern):
+            if isinstance(pattern, Pattern) and not _TIMES.isdisjoint(pattern.model_fields_set):
                 yield path, pattern
         yield ("responses", name, "default"), answers.default
 

@@ -17,9 +17,7 @@ from typing import Any
 
 from fastmock.config.documents import MARK
 from fastmock.config.model import Responses
-from fastmock.config.problems import Problem, did_you_mean, dotted
-
-SettingPath = tuple[str | int, ...]
+from fastmock.config.problems import Problem, SettingPath, did_you_mean, dotted
 
 _is_class = re.compile(r"[\w.]+:\w+").fullmatch
 _UNKNOWN = "I don't know the answer to that."  # said where the file says nothing, as by mockllm

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from pydantic import ValidationError
 
 from fastmock.config.model import ModerationPattern, Pattern
-from fastmock.config.problems import ConfigError, Problem, did_you_mean, dotted
+from fastmock.config.problems import ConfigError, Problem, SettingPath, did_you_mean, dotted
 from fastmock.credentials import LONGEST_SESSION, REDACTED
 
 RuleSection = Literal["chat_completions", "completions", "moderations"]
@@ -26,6 +26,14 @@ class NotThereError(Exception):
     """There is no rule with this id."""
 
 
+class Placed(NamedTuple):
+    """A rule: what it is called, where it stands, and the rule."""
+
+    name: str
+    path: SettingPath
+    pattern: Pattern | ModerationPattern
+
+
 class Added(NamedTuple):
     """A rule that was added.
 
@@ -33,17 +41,25 @@ class Added(NamedTuple):
         id: by which it is changed.
         section: the endpoint whose answers it says, as in ``responses``.
         session: whose requests it is for; empty where it is for all.
-        pattern: the rule.
+        placed: the rule, and where it stood in what was given.
         given: as it was given, to be shown.
-        at: where it stood in what was given.
     """
 
     id: str
     section: RuleSection
     session: str
-    pattern: Pattern | ModerationPattern
+    placed: Placed
     given: dict[str, Any]
-    at: str
+
+    @property
+    def pattern(self) -> Pattern | ModerationPattern:
+        """The rule."""
+        return self.placed.pattern
+
+    @property
+    def at(self) -> str:
+        """Where it stood in what was given."""
+        return str(self.placed.path[0])
 
     @property
     def named(self) -> tuple[str, str]:
@@ -183,7 +199,7 @@ def _read(given: Sequence[Any], session: str, before: Overlay) -> Overlay:
             if of:
                 match = pattern.match.model_copy(update={"session": of})
                 pattern = pattern.model_copy(update={"match": match})
-            rules.append(Added(id_, section, of, pattern, rest, at))
+            rules.append(Added(id_, section, of, Placed(pattern.name or id_, (at,), pattern), rest))
     if problems:
         raise ConfigError(problems)
     return Overlay({}, tuple(rules), named)

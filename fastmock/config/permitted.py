@@ -1,14 +1,14 @@
 """Limits on what the control API may change: which files it may name, and what it may not change at all."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from fastmock.config.load import CHANGED, Config, SettingPath
-from fastmock.config.problems import Problem, dotted
+from fastmock.config.load import CHANGED, Config
+from fastmock.config.problems import Problem, SettingPath, dotted
 
 _FIXED: tuple[SettingPath, ...] = (
     ("responses", "manager"),  # imports a module
@@ -24,7 +24,7 @@ def refused_changes(new: Config, old: Config, base: Callable[[], Config], files:
     """Return what the control API may not change.
 
     Args:
-        new: the configuration that would come into force; it need not have the rules that were in force before.
+        new: the configuration that would come into force.
         old: the one that is in force.
         base: returns that without anything the control API has changed, to which a reset goes back.
         files: whether further files may be named, below the directory of the configuration file.
@@ -34,7 +34,7 @@ def refused_changes(new: Config, old: Config, base: Callable[[], Config], files:
         for path in _FIXED
         if _value(new, path) != _value(old, path)
     ]
-    added = list(_files(new))
+    added = list(_files(new, {id(part) for part in _parts(old)}))
     if added:
         known = {name for one in (old, base()) for _, name in _files(one)}
         added = [(path, name) for path, name in added if name not in known]
@@ -72,11 +72,22 @@ def _value(config: Config, path: SettingPath) -> Any:
     return value
 
 
-def _files(config: Config) -> Iterator[tuple[SettingPath, str]]:
-    """Yield every file that a configuration names, and where."""
-    yield from _files_in(config.settings, ())
+def _parts(config: Config) -> Iterator[object]:
+    """Yield the sections of a configuration, and the rules that were added."""
+    for name in config.settings.model_fields_set:
+        yield getattr(config.settings, name)
     for rule in config.added:
-        yield from _files_in(rule.pattern, (rule.at,))
+        yield rule.pattern
+
+
+def _files(config: Config, but: Container[int] = ()) -> Iterator[tuple[SettingPath, str]]:
+    """Yield every file that a configuration names, and where; ``but`` are the identities of parts to leave out."""
+    for name in config.settings.model_fields_set:
+        if id(section := getattr(config.settings, name)) not in but:
+            yield from _files_in(section, (name,))
+    for rule in config.added:
+        if id(rule.pattern) not in but:
+            yield from _files_in(rule.pattern, (rule.at,))
 
 
 def _files_in(value: Any, at: SettingPath) -> Iterator[tuple[SettingPath, str]]:

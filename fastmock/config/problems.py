@@ -4,6 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+SettingPath = tuple[str | int, ...]
+"""Where a setting stands in the table: ``("server", "port")``."""
+
 
 @dataclass(frozen=True)
 class Problem:

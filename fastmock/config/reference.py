@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastmock.config.faults import FAULTS, Place, Strikes
-from fastmock.config.load import SettingPath, scalars, section_of
+from fastmock.config.load import scalars, section_of
 from fastmock.config.match import Match, Span
 from fastmock.config.model import Amount, Latency, Output, Saying, Settings, Source
 from fastmock.config.presets import PRESETS
-from fastmock.config.problems import dotted
+from fastmock.config.problems import SettingPath, dotted
 from fastmock.config.section import Section
 
 _TOP = """# Configuration

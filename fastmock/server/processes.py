@@ -1,10 +1,10 @@
-"""Forked processes that end with their parent."""
+"""Forked processes: they end with their parent, and bear names."""
 
 import ctypes
 import os
 import signal
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
 
 def die_with_parent(parent: int) -> None:
@@ -15,3 +15,8 @@ def die_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def name_process(name: str) -> None:
+    """Name this process, as ``ps`` and ``top`` show it, in up to 15 characters."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())

@@ -1,6 +1,6 @@
 """How a new configuration comes into force on all workers at once, or on none.
 
-A change is tried in a process of its own first. Then every worker prepares an App of it, and when all have, the number
+A change is tried in another process first. Then every worker prepares an App of it, and when all have, the number
 in the shared block changes, which every request compares. Workers repeat the change themselves: at 1,000 rules that
 takes 10 ms, where handing over the whole configuration would take 80.
 """
@@ -24,7 +24,7 @@ from fastmock.config.problems import ConfigError, Problem
 from fastmock.content.schema import collection_paused
 from fastmock.responses import ResponseManager
 from fastmock.server.channel import Channel
-from fastmock.server.trial import Trial, TrialError
+from fastmock.server.trial import TrialError, Trials
 
 RELOAD = "reload"
 """The change that reads all files again; any other is named after the method of ``Overlay`` that makes it."""
@@ -141,6 +141,15 @@ class Worker(Protocol):
         """Whether it can be expected to act on a message soon."""
 
 
+class Attempt(NamedTuple):
+    """A change to be tried: ``number`` and ``base`` as in the step that it may become."""
+
+    number: int
+    base: int
+    how: str
+    arguments: tuple[Any, ...]
+
+
 class Outcome(NamedTuple):
     """The outcome of a trial: the answer to a change that is wrong; or what the change leads to.
 
@@ -196,7 +205,8 @@ class Changes:
         self._in_child = in_child
         self._attempt = 0
         self._queue: deque[Change] = deque()
-        self._trial: Trial | None = None
+        self._trials: Trials | None = None
+        self._is_tried = False
         self._began = self._took = self._deadline = 0.0
         self._step: Step | None = None
         self._message = b""
@@ -210,7 +220,7 @@ class Changes:
     @property
     def waits_for(self) -> list[int]:
         """The descriptors that become readable when there is a reason to ``advance``, but those of the workers."""
-        return [self._trial.fileno()] if self._trial else []
+        return [self._trials.fileno()] if self._trials and self._is_tried else []
 
     @property
     def due(self) -> float | None:
@@ -220,9 +230,9 @@ class Changes:
         return min(self._deadline, time.monotonic() + _LOOK) if self._waiting else self._deadline
 
     def reaped(self, pid: int, status: int) -> None:
-        """Note that a process has ended, which may be that of a trial."""
-        if self._trial is not None and self._trial.pid == pid:
-            self._trial.status = status
+        """Note that a process has ended, which may be that of the trials."""
+        if self._trials is not None and self._trials.pid == pid:
+            self._trials.status = status
 
     def prepared(self, channel: Channel, number: int, fault: str) -> None:
         """Note that a worker has prepared a change, or why it could not."""
@@ -240,14 +250,20 @@ class Changes:
         """Refuse what is being made and all that is asked for: the server stops."""
         while self._queue:
             self._give_up(503, why)
+        self._end_trials()
+
+    def forget_in_child(self) -> None:
+        """Let go of the process of the trials, in a process that was just forked."""
+        if self._trials is not None:
+            self._trials.close()
 
     def advance(self) -> None:
         """Go on as far as it goes now."""
         while self._queue:
             if self._step is not None:
                 going_on = self._advance_workers()
-            elif self._trial is not None:
-                going_on = self._advance_trial(self._trial)
+            elif self._is_tried:
+                going_on = self._advance_trial()
             else:
                 going_on = self._begin(self._queue[0])
             if not going_on:
@@ -256,38 +272,56 @@ class Changes:
     def _begin(self, change: Change) -> bool:
         self._began = time.monotonic()
         self._deadline = self._began + self._timeout
-        before = self.state
-        try:
-            self._trial = Trial(lambda: _tried(change, before, self._compiler), self._in_child)
-        except OSError as error:
-            self._give_up(503, f"no process can be started to try it ({error.strerror})")
+        attempt = Attempt(self._attempt + 1, self.generation, change.how, change.arguments)
+        if change.how == RELOAD:  # which may run code of a user, and shall import it anew
+            self._end_trials()
+        if self._trials is None or not self._trials.begin(attempt):
+            self._end_trials()
+            try:
+                self._trials = Trials(Rehearsal(self.state, self.generation, self._compiler), self._in_child)
+            except OSError as error:
+                self._give_up(503, f"no process can be started to try it ({error.strerror})")
+                return True
+            if not self._trials.begin(attempt):
+                self._give_up(503, "it cannot be handed to the process that tries it")
+                return True
+        self._is_tried = True
         return True
 
-    def _advance_trial(self, trial: Trial) -> bool:
-        if trial.is_over:
-            self._end_trial(trial)
+    def _advance_trial(self) -> bool:
+        assert self._trials is not None  # noqa: S101 - see _begin
+        try:
+            outcome: Outcome | None = self._trials.outcome()
+        except TrialError as error:
+            if self._trials.status == 0 and self._queue[0].how != RELOAD:
+                self._is_tried = False  # it had waited long enough, and ended just when it was asked: ask another
+            else:
+                self._give_up(400, str(error))
+            return True
+        if outcome is not None:
+            self._end_trial(outcome)
         elif time.monotonic() >= self._deadline:
             self._give_up(400, f"to compile it takes longer than 'server.change_timeout', {self._timeout:g} s")
         else:
             return False
         return True
 
-    def _end_trial(self, trial: Trial) -> None:
-        self._trial, self._took = None, time.monotonic() - self._began
-        try:
-            self._outcome = trial.result()
-        except TrialError as error:
-            self._give_up(400, str(error))
-            return
-        if self._outcome.refusal:
-            self._answer(*self._outcome.refusal)
+    def _end_trial(self, outcome: Outcome) -> None:
+        self._is_tried, self._took, self._outcome = False, time.monotonic() - self._began, outcome
+        if outcome.refusal:
+            self._answer(*outcome.refusal)
             return
         change = self._queue[0]
         self._attempt += 1
-        arguments = (self._outcome.config,) if change.how == RELOAD else change.arguments
+        arguments = (outcome.config,) if change.how == RELOAD else change.arguments
         self._step = Step(self._attempt, self.generation, change.how, arguments)
         self._message = pickle.dumps(Prepare(self._step))
         self._waiting = [one.channel for one in self._workers if one.channel and one.channel.send(self._message)]
+
+    def _end_trials(self) -> None:
+        if self._trials is not None:
+            self._trials.cancel()
+        self._trials = None
 
     def _advance_workers(self) -> bool:
         """Wait for the workers. One that hangs prepares the change before it answers its next request."""
@@ -316,12 +350,12 @@ class Changes:
         return self.state.config.settings.server.change_timeout
 
     def _give_up(self, status: int, why: str) -> None:
-        if self._trial is not None and self._trial.status is None:
-            self._trial.cancel()
+        if self._is_tried:
+            self._end_trials()
         self._answer(*refusal(status, f"Nothing was changed: {why}.", "not_changed"))
 
     def _answer(self, status: int, body: dict[str, Any]) -> None:
-        self._trial = self._step = None
+        self._step, self._is_tried = None, False
         self._waiting = []
         self._queue.popleft().answer(status, body)
 
@@ -334,62 +368,58 @@ def refusal(status: int, message: str, code: str, problems: Iterable[Problem] = 
     return status, body
 
 
-def _rules_alone(config: Config, before: Overlay, after: Overlay) -> Config:
-    """Return a configuration that has no rules but those that a change brings; the others were tried before."""
-    if after.patch is not before.patch:
-        return config
-    old = {id(rule) for rule in before.rules}
-    brought = tuple(rule for rule in after.rules if id(rule) not in old)
-    responses = config.settings.responses
-    alone = {
-        section: getattr(responses, section).model_copy(update={"patterns": []}) for section in get_args(RuleSection)
-    }
-    settings = config.settings.model_copy(update={"responses": responses.model_copy(update=alone)})
-    return replace(config, settings=settings, added=brought)
-
-
 def _changed(how: str, arguments: tuple[Any, ...], before: State, compiler: Compiler, warns: bool) -> State:
     overlay: Overlay = getattr(before.overlay, how)(*arguments)
     config = compiler.relaid(overlay, before.config)
     return State(config, overlay, compiler.compile(config, before.app, warns))
 
 
-def _tried(change: Change, before: State, compiler: Compiler) -> Outcome:
-    """Try a change, in a process of its own."""
-    try:
-        if change.how == RELOAD:
-            app = compiler.load(before.overlay)
-            config, overlay, data = app.config, before.overlay, pickle.dumps(replace(app.config))  # without its caches
-        else:
-            overlay = getattr(before.overlay, change.how)(*change.arguments)
-            config, data = compiler.relaid(overlay, before.config), b""
-            app = _compiled_change(_rules_alone(config, before.overlay, overlay), before, compiler)
-    except NotThereError:
-        return Outcome(refusal(404, f"No rule has the id {change.arguments[0]!r}.", "not_found"))
-    except ConfigError as error:
-        message = "; ".join(map(str, error.problems))
-        return Outcome(refusal(400, message, "invalid_configuration", error.problems))
-    except RecursionError:
-        return Outcome(refusal(400, "It is nested too deeply.", "invalid_configuration"))
-    except MemoryError:
-        return Outcome(refusal(400, "To compile it takes too much memory.", "invalid_configuration"))
-    return _told(before, config, overlay, app.warnings, data)
+class Rehearsal:
+    """Tries changes, in a process of their own, which follows those that come into force."""
+
+    def __init__(self, state: State, generation: int, compiler: Compiler) -> None:
+        self._states = {generation: state}
+        self._compiler = compiler
+
+    def __call__(self, attempt: Attempt) -> tuple[Outcome, bool]:
+        """Try a change; return the outcome, and whether more can be tried after it."""
+        before = self._states[attempt.base]
+        try:
+            if attempt.how == RELOAD:
+                app = self._compiler.load(before.overlay)
+                data = pickle.dumps(replace(app.config))  # without its caches
+                return _told(before, State(app.config, before.overlay, app), data), False  # it has run code of a user
+            with collection_paused():
+                after = self._changed(attempt, before)
+        except NotThereError:
+            return Outcome(refusal(404, f"No rule has the id {attempt.arguments[0]!r}.", "not_found")), True
+        except ConfigError as error:
+            message = "; ".join(map(str, error.problems))
+            return Outcome(refusal(400, message, "invalid_configuration", error.problems)), attempt.how != RELOAD
+        except RecursionError:
+            return Outcome(refusal(400, "It is nested too deeply.", "invalid_configuration")), False
+        except MemoryError:
+            return Outcome(refusal(400, "To compile it takes too much memory.", "invalid_configuration")), False
+        self._states = {attempt.base: before, attempt.number: after}
+        return _told(before, after), True
+
+    def _changed(self, attempt: Attempt, before: State) -> State:
+        """Make a change of the control API, which may not do all that a configuration may."""
+        overlay: Overlay = getattr(before.overlay, attempt.how)(*attempt.arguments)
+        config = self._compiler.relaid(overlay, before.config)
+        if refused := self._compiler.refused(config, before.config):  # before any file is read
+            raise ConfigError(refused)
+        try:
+            return State(config, overlay, self._compiler.compile(config, before.app, warns=False))
+        except ConfigError as error:
+            raise ConfigError(without_contents(error.problems, config)) from None
 
 
-def _compiled_change(config: Config, before: State, compiler: Compiler) -> App:
-    """Compile a change that the control API makes: it may not do all that a configuration may."""
-    if refused := compiler.refused(config, before.config):  # before any file is read
-        raise ConfigError(refused)
-    try:
-        return compiler.compile(config, before.app, warns=False)
-    except ConfigError as error:
-        raise ConfigError(without_contents(error.problems, config)) from None
-
-
-def _told(before: State, config: Config, overlay: Overlay, warnings: list[str], data: bytes) -> Outcome:
-    """Return the outcome of a change that was tried with success."""
+def _told(before: State, after: State, data: bytes = b"") -> Outcome:
+    """Return the outcome of a change that was tried with success; ``data`` is the configuration of a reload."""
+    config, warnings = after.config, after.app.warnings if after.app else []
     old = {id(rule) for rule in before.overlay.rules}
-    brought = [rule for rule in overlay.rules if id(rule) not in old]
+    brought = [rule for rule in after.overlay.rules if id(rule) not in old]
     fixed = (f"{name} has changed, which takes a restart" for name in _fixed_at_start(before.config, config))
     told = (*fixed, *warnings, *_unreachable(config, {id(rule.pattern) for rule in brought}))
     return Outcome(

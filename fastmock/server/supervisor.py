@@ -153,6 +153,7 @@ class Supervisor:
                     self._watcher.start()
                 return self._supervise()
             finally:
+                self._changes.refuse_all("the server has ended")
                 if self._watcher:
                     self._watcher.stop()
                 self._directory.remove()
@@ -236,12 +237,13 @@ class Supervisor:
         """Let go of the parent's own things, in a process that was just forked."""
         self._signals.forget_in_child()
         self._directory.forget_in_child()
+        self._changes.forget_in_child()
         for worker in self._workers:
             if worker.channel is not None:
                 worker.channel.close()  # so that each is held by its worker and the parent alone
 
     def _begin_trial(self) -> None:
-        """Prepare the process of a trial, which answers no connection."""
+        """Prepare the process of the trials, which answers no connection."""
         self._forget_in_child()
         self._listener.close()
         if self._control:
@@ -306,7 +308,7 @@ class Supervisor:
             self._changes.reaped(pid, status)
             worker = next((worker for worker in self._workers if worker.pid == pid), None)
             if worker is None:
-                continue  # a trial, or an orphan that PID 1 inherited
+                continue  # that of the trials, or an orphan that PID 1 inherited
             ready = self._was_ready(worker)
             now = time.monotonic()
             worker.pid = 0

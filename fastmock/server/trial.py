@@ -1,107 +1,139 @@
-"""A change tried in a process of its own, where compiling can die, hang or eat memory without harm."""
+"""A process in which changes are tried, one after another: compiling can die, hang or eat memory there without harm."""
 
-import gc
 import os
 import pickle
 import resource
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from fastmock.server.processes import die_with_parent
-from fastmock.state.tape import memory_file
+from fastmock.server.channel import Channel, ChannelClosedError
+from fastmock.server.processes import die_with_parent, name_process
 
-_MEMORY = 2 << 30  # bytes that a trial may take beyond what the parent has
+_MEMORY = 2 << 30  # bytes that the process may take beyond what the parent has
+_KEPT_MEMORY = 128 << 20  # and beyond which it ends after a trial
+_KEPT_SECONDS = 5.0  # for which it waits for the next trial: to fork it takes 3 to 10 ms, its first writes as long
+_MOST_TRIALS = 1000
+
+NAME = "fastmock-trials"
+"""The name of the process."""
 
 
 class TrialError(Exception):
     """A trial ended without an outcome; the message says how."""
 
 
-class Trial:
-    """A call that runs in a forked process.
+class Trials:
+    """A forked process that is given one thing after another to try; it ends when it has not been used for a while.
 
     Attributes:
         pid: the process.
         status: its exit status, as ``os.waitpid`` gives it; None while it runs. Whoever reaps it may set it.
     """
 
-    def __init__(self, call: Callable[[], Any], in_child: Callable[[], None]) -> None:
-        """Begin.
+    def __init__(self, call: Callable[[Any], tuple[Any, bool]], in_child: Callable[[], None]) -> None:
+        """Fork it.
 
         Args:
-            call: returns the outcome, which has to be picklable.
+            call: tries something picklable; returns the outcome, picklable too, and whether to try more in the process.
             in_child: called first in the new process, in which all signals are blocked.
         """
-        self._outcome = memory_file()
-        self._told, tell = os.pipe()
+        self._channel, theirs = Channel.pair()
         self.status: int | None = None
         parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
-            _run(call, in_child, parent, self._outcome, tell)
-        os.close(tell)
+            self._channel.close()
+            _run(call, in_child, parent, theirs)
+        theirs.close()
 
     def fileno(self) -> int:
-        """Return the descriptor that becomes readable when it is over. Its outcome is there before its process ends."""
-        return self._told
+        """Return the descriptor that becomes readable when there is an outcome, or will be none."""
+        return self._channel.fileno()
 
-    @property
-    def is_over(self) -> bool:
-        """Whether there is a result."""
-        return self.status is not None or bool(select.select([self._told], [], [], 0)[0])
+    def begin(self, argument: Any) -> bool:
+        """Have something tried; return False where the process has ended."""
+        return self.status is None and self._channel.send(pickle.dumps(argument))
 
-    def result(self) -> Any:
-        """Return the outcome; ask when it is over.
+    def outcome(self) -> Any:
+        """Return the outcome of what is being tried; None while there is none.
 
         Raises:
-            TrialError: there is none.
+            TrialError: there will be none; the process has ended.
         """
-        done = self.status is None and os.read(self._told, 1)
-        if not done and self.status is None:
+        with suppress(ChannelClosedError):
+            data = self._channel.receive()
+            if data is not None:
+                return pickle.loads(data)  # noqa: S301 - our own
+            if self.status is None:
+                return None
+        if self.status is None:
             with suppress(ChildProcessError):
                 self.status = os.waitpid(self.pid, 0)[1]
-        data = os.pread(self._outcome, os.fstat(self._outcome).st_size, 0)
-        self._close()
         code = os.waitstatus_to_exitcode(self.status or 0)
-        if data and code == 0:
-            return pickle.loads(data)  # noqa: S301 - our own
         if code < 0:
             raise TrialError(f"compiling it was ended by {signal.Signals(-code).name}")
         raise TrialError(f"compiling it ended the process with exit code {code}")
 
     def cancel(self) -> None:
-        """End it without an outcome."""
+        """End the process."""
         if self.status is None:
             os.kill(self.pid, signal.SIGKILL)
-            self.status = os.waitpid(self.pid, 0)[1]
-        self._close()
+            with suppress(ChildProcessError):
+                self.status = os.waitpid(self.pid, 0)[1]
+        self.close()
 
-    def _close(self) -> None:
-        os.close(self._outcome)
-        os.close(self._told)
+    def close(self) -> None:
+        """Let go of it; it ends by itself."""
+        self._channel.close()
 
 
-def _run(call: Callable[[], Any], in_child: Callable[[], None], parent: int, outcome: int, tell: int) -> None:
-    """Call it and leave the outcome, in the child; never return."""
+def _run(call: Callable[[Any], tuple[Any, bool]], in_child: Callable[[], None], parent: int, channel: Channel) -> None:
+    """Try what is asked for and tell the outcomes, in the child; never return."""
     code = 1
     try:
         die_with_parent(parent)
+        name_process(NAME)
         in_child()
-        gc.disable()  # what was inherited stays shared, and the process is soon over
-        with open("/proc/self/statm") as file:  # noqa: PTH123 - no path is made of it
-            pages = int(file.read().split()[0])
-        most = pages * resource.getpagesize() + _MEMORY
-        resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        size = _size()
+        resource.setrlimit(resource.RLIMIT_AS, (size + _MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.pwrite(outcome, pickle.dumps(call()), 0)
-        os.write(tell, b"1")
+        for _ in range(_MOST_TRIALS):
+            data = _next(channel)
+            if data is None:
+                break
+            outcome, goes_on = call(pickle.loads(data))  # noqa: S301 - our own
+            channel.send(pickle.dumps(outcome))
+            if not goes_on or _size() > size + _KEPT_MEMORY:
+                break
         code = 0
     except BaseException as error:
         sys.stderr.write(f"fastmock: compiling a change failed: {type(error).__name__}: {error}\n")
     finally:
         sys.stderr.flush()
         os._exit(code)
+
+
+def _next(channel: Channel) -> bytes | None:
+    """Return what to try next; None when there is nothing for a while, or the parent has let go."""
+    poll = select.poll()
+    poll.register(channel.fileno(), select.POLLIN)
+    deadline = time.monotonic() + _KEPT_SECONDS
+    while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        try:
+            data = channel.receive()
+        except ChannelClosedError:
+            return None
+        if data is not None:
+            return data
+    return None
+
+
+def _size() -> int:
+    """Return the size of this process in bytes."""
+    with open("/proc/self/statm") as file:  # noqa: PTH123 - no path is made of it
+        return int(file.read().split()[0]) * resource.getpagesize()
