@@ -284,7 +284,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30, help="how long (30)")
     parser.add_argument("--settle", type=float, default=SETTLE_MINUTES, help="minutes that are not measured (5)")
     parser.add_argument("--limit", type=float, default=LIMIT, help="MiB a minute that each process may grow (0.1)")
-    parser.add_argument("--rate", type=float, default=200, help="requests a second (200)")
+    parser.add_argument("--rate", type=float, default=600, help="requests a second (600)")
     parser.add_argument("--runtime", choices=("granian", "robyn"), default="granian", help="the server's (granian)")
     parser.add_argument("--workers", type=int, default=2, help="the server's (2)")
     parser.add_argument("--samples", type=Path, help="write the samples to this file, as JSON")

@@ -17,7 +17,7 @@ def byte_cache(limit: int, size: Callable[[bytes, Any], int]) -> Callable[[Calla
 
     Args:
         limit: the bytes that all results may take together.
-        size: estimates the bytes of a result from the text and the result. One of more than a quarter of the limit
+        size: estimates the bytes of a result from the text and the result. One of more than half of the limit
             is not kept.
     """
 
@@ -40,7 +40,7 @@ def byte_cache(limit: int, size: Callable[[bytes, Any], int]) -> Callable[[Calla
             text = args[0]
             assert isinstance(text, bytes)  # noqa: S101 - it is the key
             bytes_ = size(text, result)
-            if bytes_ > limit // 4:
+            if bytes_ > limit // 2:
                 return result
             with lock:
                 total += bytes_ - kept.pop(args, (result, 0))[1]

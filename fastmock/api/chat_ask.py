@@ -24,7 +24,7 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
 _LONGEST_FORMAT_NAME = 64
 _MOST_TOOLS = 128
 _LONGEST_KEPT = 64 * 1024  # bytes of tools, or of a schema, whose answers are remembered
-_CACHE_BYTES = 16 * 2**20  # of parsed tools, of their tokens, and of schemas
+_CACHE_BYTES = 8 * 2**20  # each of parsed tools, of their tokens, and of schemas
 
 _CHECKS: dict[str, checks.Check] = {
     **checks.COMPLETING,
@@ -436,7 +436,7 @@ def _format_of(form: dict[str, Any]) -> tuple[Any, str]:
     return schema, name
 
 
-@byte_cache(_CACHE_BYTES, lambda tools, tokens: len(tools) + 1000)
+@byte_cache(_CACHE_BYTES, of_parsed)
 def _tool_tokens(tools: bytes, vocabulary: Any) -> int:
     return _tokens_of_tools(orjson.loads(tools), vocabulary)
 

@@ -23,7 +23,7 @@ from fastmock.content.made import lorem
 from fastmock.content.schema import Maker, SchemaError
 from fastmock.wire import NO_RULE, Answer, Ask, Demands, Request, TokenProb, Tool, ToolCall, Vocabulary
 
-_CACHE_BYTES = 64 * 2**20  # of compiled schemas
+_CACHE_BYTES = 24 * 2**20  # of compiled schemas
 _LONGEST_SCHEMA = 2**19  # bytes
 _CHARACTERS_PER_STEP = 2  # of what is written: it is counted, cut into pieces and rendered
 _BYTES_PER_STEP = 200  # of a compiled schema, for each step of compiling it
