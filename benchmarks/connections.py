@@ -56,31 +56,24 @@ class Trial:
         return f"{'ok  ' if self.passed else 'MISS'} {self.name}: {self.found}"
 
 
-class Probe(threading.Thread):
-    """Again and again lets a new client ask for a small answer; keeps how long each took, in seconds."""
+class Probe:
+    """Lets a new client ask for a small answer again and again, from a process of its own, which nothing holds up.
 
-    def __init__(self, port: int, request: HttpRequest | None = None) -> None:
-        super().__init__(daemon=True)
-        self._port, self._request = port, request or chat()
-        self._ends = threading.Event()
+    Attributes:
+        waits: how long each took, in seconds.
+        failures: what went wrong.
+    """
+
+    def __init__(self, port: int) -> None:
         self.waits: list[float] = []
         self.failures: Counter[str] = Counter()
-
-    def run(self) -> None:
-        while not self._ends.wait(PROBE_PAUSE):
-            begun = time.monotonic()
-            try:
-                with HttpConnection(self._port, 10) as connection:
-                    response = connection.exchange(self._request)
-                if response.status != 200:
-                    self.failures[str(response.status)] += 1
-            except (OSError, ResponseCutError) as error:
-                self.failures[type(error).__name__] += 1
-            self.waits.append(time.monotonic() - begun)
+        fork = multiprocessing.get_context("fork")
+        self._pipe, theirs = fork.Pipe()
+        fork.Process(target=_probe, args=(port, theirs), daemon=True).start()
 
     def end(self) -> None:
-        self._ends.set()
-        self.join()
+        self._pipe.send(None)
+        self.waits, self.failures = self._pipe.recv()
 
     def share(self, part: float) -> float:
         """Return the wait that a share of the clients did not exceed."""
@@ -90,6 +83,23 @@ class Probe(threading.Thread):
         shares = f"median {self.share(0.5):.3f}, p99 {self.share(0.99):.3f}, longest {max(self.waits):.3f} s"
         failed = f", failures {dict(self.failures)}" if self.failures else ""
         return f"{len(self.waits)} new clients: {shares}{failed}"
+
+
+def _probe(port: int, told: Connection) -> None:
+    waits, failures = [], Counter[str]()
+    while not told.poll(PROBE_PAUSE):
+        begun = time.monotonic()
+        try:
+            with HttpConnection(port, 10) as connection:
+                response = connection.exchange(chat())
+            if response.status != 200:
+                failures[str(response.status)] += 1
+        except (OSError, ResponseCutError) as error:
+            failures[type(error).__name__] += 1
+        waits.append(time.monotonic() - begun)
+    told.send((waits, failures))
+    told.close()
+    os._exit(0)
 
 
 def _hold(port: int, count: int, beginning: bytes, answered: bool, told: Connection) -> None:
@@ -132,7 +142,6 @@ def held(port: int, count: int, beginning: bytes, answered: bool = False) -> Ite
 def crowd(target: Target, name: str, count: int, beginning: bytes, answered: bool = False) -> Trial:
     """Hold connections while new clients come."""
     probe = Probe(target.port)
-    probe.start()
     with held(target.port, count, beginning, answered) as refused:
         time.sleep(HOLD)
         sizes = target.pss()
@@ -225,10 +234,10 @@ def heartbeats(target: Target) -> Trial:
 
 def _worst(largest: int) -> Sequence[HttpRequest]:
     """Return requests that ask for as much as the server does, with bodies up to a size."""
-    stream = chat("Count.", stream=True, max_tokens=199_000)
-    stream.headers.append(("x-fastmock-output-tokens", "199000"))
-    whole = chat("Count.", max_tokens=190_000)
-    whole.headers.append(("x-fastmock-output-tokens", "190000"))
+    stream = chat("Count.", stream=True, max_tokens=131_000)
+    stream.headers.append(("x-fastmock-output-tokens", "131000"))
+    whole = chat("Count.", max_tokens=130_000)
+    whole.headers.append(("x-fastmock-output-tokens", "130000"))
     properties = {f"property_{n}": {"type": "string"} for n in range(90)}
     schema = {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
     tools = [
@@ -271,7 +280,6 @@ def costly(target: Target, clients: int, largest: int, bound: float) -> Trial:
             turn += 1
 
     probe = Probe(target.port)
-    probe.start()
     threads = [threading.Thread(target=client, args=(number,), daemon=True) for number in range(clients)]
     for thread in threads:
         thread.start()

@@ -44,8 +44,8 @@ def long(tokens, **more):
 @pytest.mark.parametrize(
     ("path", "body", "said"),
     [
-        (PATH, long(200_000, n=128, stream=True), "25600000 tokens; one answer may have at most 200000"),
-        (PATH, long(200_000, logprobs=True, top_logprobs=20), "log probabilities; one answer may have at most 200000"),
+        (PATH, long(131_072, n=128, stream=True), "16777216 tokens; one answer may have at most 131072"),
+        (PATH, long(130_000, logprobs=True, top_logprobs=20), "log probabilities; one answer may have at most 200000"),
         ("/v1/completions", {"model": "m", "prompt": ["a"] * 2000, "n": 128}, "256000 choices; one answer may have"),
         ("/v1/completions", {"model": "m", "prompt": ["a"] * 2000, "min_tokens": 1000}, "2000000 tokens; one answer"),
         ("/v1/moderations", {"input": ["a"] * 100_000}, "maximum length 2048"),

@@ -227,8 +227,8 @@ def test_byte_cache_keeps_within_its_limit():
     size(texts[1])
     assert calls[-1] == texts[1]  # it was dropped
     for _ in range(2):
-        size(b"x" * 251)
-    assert calls[-2:] == [b"x" * 251] * 2  # too large to be kept
+        size(b"x" * 501)
+    assert calls[-2:] == [b"x" * 501] * 2  # too large to be kept
 
 
 WORDS = st.sampled_from(

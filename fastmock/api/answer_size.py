@@ -3,8 +3,9 @@
 from fastmock.api import errors
 from fastmock.wire import Ask, MoveApart, Request
 
-MAX_TOKENS = 200_000
-"""Tokens that are generated for one request: prompts times choices times tokens of each."""
+MAX_TOKENS = 131_072
+"""Tokens that are generated for one request: prompts times choices times tokens of each. No model of these APIs answers
+with more than 128,000."""
 MAX_LOGPROBS = 200_000
 """Log probabilities in one answer: choices times tokens times (1 + top_logprobs)."""
 MAX_CHOICES = 2048

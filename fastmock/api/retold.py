@@ -13,6 +13,7 @@ import orjson
 
 from fastmock.api.script import NOBODYS_ID, Rendering, Script
 from fastmock.content.template import Template
+from fastmock.garbage import collection_paused
 from fastmock.wire import Answer, Ask
 
 OWN = f"\0{secrets.token_hex(8)}\0"
@@ -42,12 +43,13 @@ class Told:
         self.steps: list[int] = []
         self.written: list[bytes] = []
         held = []
-        for tokens, event in events:
-            held.append(event_bytes(event))
-            if tokens:  # what says nothing goes out with the next that does
-                self.steps.append(tokens)
-                self.written.append(b"".join(held))
-                held = []
+        with collection_paused():
+            for tokens, event in events:
+                held.append(event_bytes(event))
+                if tokens:  # what says nothing goes out with the next that does
+                    self.steps.append(tokens)
+                    self.written.append(b"".join(held))
+                    held = []
         self.steps.append(0)
         self.written.append(b"".join(held))
         self.stream = b"".join(self.written).split(_OWN)

@@ -18,6 +18,7 @@ from fastmock.api.fit import count, is_json
 from fastmock.config.documents import MARK
 from fastmock.config.model import Saying
 from fastmock.content.template import Template, literal
+from fastmock.garbage import collection_paused
 from fastmock.wire import Answer, Ask, Vocabulary
 
 OUTPUT, FINISH_REASON = "$output", "$finish_reason"
@@ -353,11 +354,18 @@ class _Reel:
     """
 
     def __init__(self, choices: list[Document], shape: Shape, per_chunk: int) -> None:
-        runs = list(zip_longest(*(shape.chunks(choice, per_chunk) for choice in choices), fillvalue=(0, [])))
-        self.steps = [max(tokens for tokens, _ in run) for run in runs]
-        self.length = sum(self.steps)
-        self.starts = [0, *accumulate(sum(len(part) for _, part in run) for run in runs)]
-        self.bare = [chunk for run in runs for _, part in run for chunk in part]
+        with collection_paused():
+            runs = shape.chunks(choices[0], per_chunk)
+            if len(choices) > 1:
+                together = zip_longest(*(shape.chunks(choice, per_chunk) for choice in choices), fillvalue=(0, []))
+                runs = [
+                    (max(tokens for tokens, _ in run), [part for _, parts in run for part in parts]) for run in together
+                ]
+            self.steps = [tokens for tokens, _ in runs]
+            self.length = sum(self.steps)
+            self.starts = [0, *accumulate(len(parts) for _, parts in runs)]
+            self.bare = [part for _, parts in runs for part in parts]
+            del runs
 
     @cached_property
     def chunks(self) -> list[bytes]:
@@ -402,7 +410,9 @@ class Roll:
 
     def all(self) -> bytes:
         """Return the whole stream."""
-        return self._opening + self._opening.join(self._chunks) + self._last
+        parts = [b"", *self._chunks]
+        parts[-1] += self._last  # the stream itself may have tens of megabytes, and shall not be copied again
+        return self._opening.join(parts)
 
     def size(self) -> int:
         """See Rolling; the chunks are kept with their ends and without."""

@@ -7,10 +7,8 @@ else it knows (``not``, ``if``, ``contains``, …) it tries what it makes, when 
 A schema is compiled once into nodes. What it makes depends on the random generator alone.
 """
 
-import gc
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 from urllib.parse import unquote
@@ -35,6 +33,7 @@ from fastmock.content.schema_nodes import (
 from fastmock.content.schema_objects import Objects
 from fastmock.content.schema_values import bounds, listed, scalar, to_number
 from fastmock.content.schema_work import Work
+from fastmock.garbage import collection_paused
 
 __all__ = ["Maker", "SchemaError"]
 
@@ -114,18 +113,6 @@ class Maker:
             raise SchemaError((), f"schema is too complex: to generate values for it {error}") from None
         finally:
             budget.spent = own.spent
-
-
-@contextmanager
-def collection_paused() -> Iterator[None]:
-    """Keep the garbage collector from tracing again and again what is being built; its size has to be bounded."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 class _Compiler:

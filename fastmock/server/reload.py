@@ -21,7 +21,7 @@ from fastmock.config.model import Settings
 from fastmock.config.overlay import NotThereError, Overlay, RuleSection
 from fastmock.config.permitted import without_contents
 from fastmock.config.problems import ConfigError, Problem
-from fastmock.content.schema import collection_paused
+from fastmock.garbage import collection_paused
 from fastmock.responses import ResponseManager
 from fastmock.server.channel import Channel
 from fastmock.server.trial import TrialError, Trials
