@@ -2,6 +2,7 @@
 
 import sys
 from binascii import b2a_base64
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,13 @@ from fastmock.config.model import Source
 from fastmock.config.problems import SettingPath
 from fastmock.content.tokens import OfModel
 from fastmock.content.vectors import Vector, embed
-from fastmock.wire import Reply, Request, Vocabulary
+from fastmock.wire import LargeReply, Reply, Request, Vocabulary
 
 _SIZES = {"text-embedding-3-large": 3072}
 _SIZE = 1536  # of text-embedding-3-small, text-embedding-ada-002 and any model that is not known
 _MOST_INPUTS = 2048
+_TOGETHER = 8
+_LARGE = 500_000  # numbers of an answer that is put together as it is sent
 
 _LITTLE = sys.byteorder == "little"
 
@@ -75,7 +78,7 @@ class Embeddings:
         fixed = self._fixed if file is None else self._from_file(file)
         vectors = embed(inputs, size, keep, self._seed) if fixed is None else [_cut(fixed, keep)] * len(inputs)
         write, quote = (_base64, b'"') if form == "base64" else (_floats, b"")
-        # Joined once at the end: a hundred vectors are 800 kB, which every further step would copy.
+        # Joined at most once, at the end: a hundred vectors are 800 kB, which every further step would copy.
         pieces = []
         separator = b'{"object":"list","data":['
         for index, vector in enumerate(vectors):
@@ -84,8 +87,11 @@ class Embeddings:
             separator = quote + b"},"
         usage = b'{"prompt_tokens":%d,"total_tokens":%d}' % (tokens, tokens)
         pieces.append(b'%b}],"model":%b,"usage":%b}' % (quote, orjson.dumps(model), usage))
-        answer = b"".join(pieces)
-        reply = Reply(self._json, f"req_{unique}", answer)
+        if len(inputs) * keep < _LARGE:
+            reply = Reply(self._json, f"req_{unique}", b"".join(pieces))
+        else:
+            size = sum(map(len, pieces))
+            reply = LargeReply(self._json, f"req_{unique}", size, size, lambda: _drained(pieces))
         reply.model, reply.prompt_tokens = model, tokens
         return reply
 
@@ -96,6 +102,14 @@ class Embeddings:
         if findings.problems:
             raise errors.manager_failed("; ".join(map(str, findings.problems)))
         return vector
+
+
+def _drained(pieces: list[bytes]) -> Iterator[bytes]:
+    """Yield pieces, several at a time, and let go of them."""
+    for begin in range(0, len(pieces), _TOGETHER):
+        part = b"".join(pieces[begin : begin + _TOGETHER])
+        pieces[begin : begin + _TOGETHER] = [b""] * _TOGETHER
+        yield part
 
 
 def _tokens(inputs: Any, vocabulary: Vocabulary) -> int:

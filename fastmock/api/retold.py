@@ -5,13 +5,14 @@ each request fills anew. What a rule always says alike is ready.
 """
 
 import secrets
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
 import orjson
 
-from fastmock.api.script import NOBODYS_ID, Rendering, Script
+from fastmock.api.script import NOBODYS_ID, PART, Rendering, Script
 from fastmock.content.template import Template
 from fastmock.garbage import collection_paused
 from fastmock.wire import Answer, Ask
@@ -52,8 +53,12 @@ class Told:
                     held = []
         self.steps.append(0)
         self.written.append(b"".join(held))
-        self.stream = b"".join(self.written).split(_OWN)
         self.length = sum(self.steps)
+
+    @cached_property
+    def stream(self) -> list[bytes]:
+        """The whole stream, in pieces between which the request's own id goes."""
+        return b"".join(self.written).split(_OWN)
 
 
 def event_bytes(event: dict[str, Any]) -> bytes:
@@ -233,6 +238,16 @@ class RetoldRoll:
         """See ``script.Roll``."""
         return b"%b%b%b" % (self._opening, self._own.join(self._told.stream), self._end)
 
+    def length(self) -> int:
+        """See ``script.Rolling``."""
+        longer = len(self._own) - len(_OWN)
+        said = sum(len(part) + longer * part.count(_OWN) for part in self._told.written)
+        return len(self._opening) + said + len(self._end)
+
+    def parts(self) -> Iterator[bytes]:
+        """See ``script.Rolling``."""
+        return (self.cut(begin, min(begin + PART, len(self.steps))) for begin in range(0, len(self.steps), PART))
+
     def size(self) -> int:
-        """See ``script.Rolling``; a stream is kept whole and in pieces."""
-        return 2 * sum(map(len, self._told.written)) + len(self._end)
+        """See ``script.Rolling``."""
+        return sum(map(len, self._told.written)) + len(self._end)

@@ -24,7 +24,7 @@ from fastmock.rules.hidden import hidden
 from fastmock.rules.index import DEFAULT, Index, LayeredIndex, index_of
 from fastmock.rules.matchers import within
 from fastmock.timing.heartbeat import COMMENT, PING, beat
-from fastmock.wire import Answer, Ask, Reply, Stream
+from fastmock.wire import Answer, Ask, LargeReply, Reply, Stream
 
 _MOST_MADE = 512  # answers that were made up to demands and are kept ready
 _MADE_BYTES = 32 * 2**20  # that they take together with what tells them apart
@@ -374,10 +374,14 @@ class Rulebook:
         if not self._streaming:
             raise errors.streaming_off()
         roll = script.roll(ask, answers, self._padded if ask.obfuscation is None else ask.obfuscation)
-        if len(roll.steps) > _LARGE_STREAM and not self._buffers.take_for(roll.source, roll.size()):
+        is_large = len(roll.steps) > _LARGE_STREAM
+        if is_large and not self._buffers.take_for(roll.source, roll.size()):
             raise errors.out_of_buffers()
         if not timing:
-            reply = Reply(kind.events, f"req_{ask.unique}", roll.all())
+            if is_large:
+                reply = LargeReply(kind.events, f"req_{ask.unique}", roll.length(), 0, roll.parts)
+            else:
+                reply = Reply(kind.events, f"req_{ask.unique}", roll.all())
             if self._noted:
                 reply.ask, reply.rule = ask, self.names[ask.rule]
             return reply

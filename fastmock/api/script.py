@@ -3,7 +3,7 @@
 Chat and legacy completions have the same outer form and differ in their choices; what differs is a ``Shape``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -80,6 +80,10 @@ class Rendering(Protocol):
         """Return how many tokens are said one after another."""
 
 
+PART = 512
+"""Steps of a stream that are put together at a time, where it is too large to be one."""
+
+
 class Rolling(Protocol):
     """A stream for one request.
 
@@ -99,6 +103,12 @@ class Rolling(Protocol):
 
     def all(self) -> bytes:
         """Return the whole stream."""
+
+    def length(self) -> int:
+        """Return how many bytes that are."""
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield them in parts."""
 
 
 class ShapeError(Exception):
@@ -269,19 +279,20 @@ class Script:
             ask.completion_tokens = said + ask.unsaid_tokens
             reel = _Reel(self._documents(ask, answers), self._shape, self._per_chunk)
         opening = b"data: %b," % self._outer(ask)[:-1]
-        last = DONE
-        if not ask.include_usage:
-            chunks = reel.padded if obfuscated else reel.chunks
-        else:
+        last, end = DONE, b"}\n\n"
+        if ask.include_usage:
             last = b'%b"choices":[],"usage":%b}\n\n%b' % (opening, self._usage(ask), DONE)
-            if ask.continuous_usage:
-                chunks = self._chunks_with_usage(ask, reel, said)
-            else:
-                chunks = reel.padded_with_null if obfuscated else reel.chunks_with_null
+            end = b',"usage":null}\n\n'
+        if ask.continuous_usage:
+            chunks, end = self._chunks_with_usage(ask, reel, said), b""
+        elif obfuscated:
+            chunks, end = reel.padded_with_null if ask.include_usage else reel.padded, b""
+        else:
+            chunks = reel.bare
         if self._ids and answers is None:
             own = b"call_" + ask.unique[8:].encode()
             chunks = [chunk.replace(_NOBODYS, own) if _NOBODYS in chunk else chunk for chunk in chunks]
-        return Roll(reel, opening, chunks, last)
+        return Roll(reel, opening, chunks, end, last)
 
     def _chunks_with_usage(self, ask: Ask, reel: "_Reel", tokens: int) -> list[bytes]:
         """Return the chunks with the usage so far in each."""
@@ -349,8 +360,8 @@ class _Reel:
         length: how many tokens are said one after another.
         starts: the number of the first chunk of each step, and after the last.
         bare: the chunks without their ends.
-        chunks: the chunks, and ``chunks_with_null`` with the null that they carry where a usage chunk follows.
-        padded, padded_with_null: the same with an ``obfuscation``, so that their lengths tell little of what they say.
+        padded: the chunks with an ``obfuscation``, so that their lengths tell little of what they say, and
+            ``padded_with_null`` with the null that they carry where a usage chunk follows.
     """
 
     def __init__(self, choices: list[Document], shape: Shape, per_chunk: int) -> None:
@@ -366,14 +377,6 @@ class _Reel:
             self.starts = [0, *accumulate(len(parts) for _, parts in runs)]
             self.bare = [part for _, parts in runs for part in parts]
             del runs
-
-    @cached_property
-    def chunks(self) -> list[bytes]:
-        return [chunk + b"}\n\n" for chunk in self.bare]
-
-    @cached_property
-    def chunks_with_null(self) -> list[bytes]:
-        return [chunk + b',"usage":null}\n\n' for chunk in self.bare]
 
     @cached_property
     def padded(self) -> list[bytes]:
@@ -392,31 +395,38 @@ def _padding(chunk: bytes) -> bytes:
 class Roll:
     """See Rolling."""
 
-    __slots__ = ("_chunks", "_last", "_opening", "_starts", "source", "steps")
+    __slots__ = ("_between", "_chunks", "_end", "_last", "_opening", "_starts", "source", "steps")
 
-    def __init__(self, reel: _Reel, opening: bytes, chunks: list[bytes], last: bytes) -> None:
+    def __init__(self, reel: _Reel, opening: bytes, chunks: list[bytes], end: bytes, last: bytes) -> None:
         self.steps = reel.steps
         self.source: object = reel
         self._starts = reel.starts
         self._opening = opening
         self._chunks = chunks
+        self._end = end
+        self._between = end + opening
         self._last = last
 
     def cut(self, begin: int, end: int) -> bytes:
         """Return the steps from ``begin`` up to ``end``: one join, however many they are."""
-        opening = self._opening
-        data = opening + opening.join(self._chunks[self._starts[begin] : self._starts[end]])
+        data = self._opening + self._between.join(self._chunks[self._starts[begin] : self._starts[end]]) + self._end
         return data + self._last if end == len(self.steps) else data
 
     def all(self) -> bytes:
         """Return the whole stream."""
-        parts = [b"", *self._chunks]
-        parts[-1] += self._last  # the stream itself may have tens of megabytes, and shall not be copied again
-        return self._opening.join(parts)
+        return b"%b%b%b%b" % (self._opening, self._between.join(self._chunks), self._end, self._last)
+
+    def length(self) -> int:
+        """See Rolling."""
+        return sum(map(len, self._chunks)) + len(self._between) * len(self._chunks) + len(self._last)
+
+    def parts(self) -> Iterator[bytes]:
+        """See Rolling."""
+        return (self.cut(begin, min(begin + PART, len(self.steps))) for begin in range(0, len(self.steps), PART))
 
     def size(self) -> int:
-        """See Rolling; the chunks are kept with their ends and without."""
-        return 2 * sum(map(len, self._chunks)) + _OVERHEAD * len(self._chunks)
+        """See Rolling."""
+        return sum(map(len, self._chunks)) + _OVERHEAD * len(self._chunks)
 
 
 def _but_ids(answer: Answer) -> Answer:

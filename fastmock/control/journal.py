@@ -133,11 +133,11 @@ class Journal:
                 answer.cut, answer.dues = followed.cut, followed.watched(answer.dues)
             elif answer.dues is not None:
                 number = self.record(request, answer, Outcome())
-                answer.dues = _waited(answer.dues, tape, number, len(answer.body), begin)
+                answer.dues = _waited(answer.dues, tape, number, answer.size, begin)
             else:
                 spent = clock() - begin
                 streamed = spent if answer.ask is not None and answer.ask.stream else 0.0
-                self.record(request, answer, Outcome(spent, streamed, len(answer.body), ENDED))
+                self.record(request, answer, Outcome(spent, streamed, answer.size, ENDED))
             return answer
 
         return written

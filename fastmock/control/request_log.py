@@ -132,9 +132,9 @@ class RequestLog:
             if not isinstance(answer, Reply):
                 answer.cut = _Tally(answer.cut, note).cut
             elif answer.dues is None:
-                note(len(answer.body))
+                note(answer.size)
             else:
-                answer.dues = _waited(answer.dues, len(answer.body), note)
+                answer.dues = _waited(answer.dues, answer.size, note)
             return answer
 
         return noted

@@ -45,7 +45,7 @@ _UNREAD = frozenset((408, 503))  # statuses that are sent though a body was not 
 _FLUSHED = 0.02  # seconds after which an answer has left the process
 _MMAP_THRESHOLD, _LARGE_BLOCK = -3, 1 << 20  # of mallopt, and bytes
 _MOST_QUEUED = 64  # requests that wait to be answered apart
-_PIECE = 131_072  # bytes of a large answer that are sent at a time
+_MOST_IN_GRANIAN = 131_072  # bytes of a large answer that it has not handed to the kernel
 _LARGE_ANSWER = 262_144  # bytes
 _SMALL_DIGITS = 5  # of the length of a body; shorter ones, up to 9,999 bytes, are received in one
 _LARGE = 65_536  # bytes of a body, which then takes long enough to be answered apart from others
@@ -317,11 +317,12 @@ class _Adapter:
             headers += zip(answer.head.varying, answer.values, strict=True)
         play: _Play
         if isinstance(answer, Reply):
-            respond = partial(proto.response_bytes, status, headers, answer.body)
             if answer.ending != "whole" or answer.unsent:
                 respond = partial(self._break_off, scope, proto, headers, answer)
-            elif len(answer.body) > _LARGE_ANSWER and scope.method != "HEAD":
-                if not self._bodies.buffers.take_for(answer, len(answer.body)):
+            elif answer.size <= _LARGE_ANSWER or scope.method == "HEAD":
+                respond = partial(proto.response_bytes, status, headers, answer.body)
+            else:
+                if not self._bodies.buffers.take_for(answer, answer.held):
                     request = Request(scope.method, scope.path, scope.headers, b"")
                     self._respond(proto, app.refuse(errors.out_of_buffers(), request))
                     return
@@ -348,8 +349,8 @@ class _Adapter:
 
     def _send_large(self, scope: Any, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
         """Send an answer as fast as it is read: Granian would hold all of it, for a client that reads nothing too."""
-        size = len(answer.body)
-        transport = proto.response_stream(answer.head.status, [*headers, ("content-length", str(size))])
+        length = ("content-length", str(answer.size))
+        transport = proto.response_stream(answer.head.status, [*headers, length])
         download = _Download(transport, scope.client, self._connections, answer, self._patience)
         due = download.step(time.monotonic())
         if due is not None:
@@ -581,8 +582,8 @@ class _Download:
     """A large answer, sent piece by piece as it is read; see ``wheel.Play``."""
 
     __slots__ = (
-        *("_answer", "_at", "_before", "_body", "_client", "_connections"),
-        *("_lost", "_pause", "_progress", "_transport"),
+        *("_answer", "_at", "_before", "_client", "_connections"),
+        *("_lost", "_parts", "_pause", "_progress", "_transport"),
     )
 
     def __init__(self, transport: Any, client: str, connections: Connections, answer: Reply, patience: float) -> None:
@@ -590,7 +591,7 @@ class _Download:
         self._client = client
         self._connections = connections
         self._answer: Reply | None = answer  # its memory is given back when it is gone
-        self._body = memoryview(answer.body)
+        self._parts = answer.parts()
         self._at = 0
         self._pause = _SHORTEST_PAUSE
         self._progress = _Progress(patience)
@@ -613,7 +614,7 @@ class _Download:
             if self._before is None:
                 self._before = flow.written - self._at
             queued = self._at - (flow.written - self._before)  # by Granian, which has not handed it to the kernel
-            if flow.unread > _MOST_UNREAD or queued > _PIECE:
+            if flow.unread > _MOST_UNREAD or queued > _MOST_IN_GRANIAN:
                 if self._progress.is_over(flow.written - flow.unread):
                     self._connections.end(self._client, "closed")
                     self._end()
@@ -621,19 +622,20 @@ class _Download:
                 self._pause = min(2 * self._pause, _READER_PAUSE)
                 return now + self._pause
         self._pause = _SHORTEST_PAUSE
-        piece = bytes(self._body[self._at : self._at + _PIECE])
-        self._at += len(piece)
-        try:
-            for _ in self._transport.send_bytes(piece):
+        part = next(self._parts, None)
+        if part is not None:
+            self._at += len(part)
+            try:
+                for _ in self._transport.send_bytes(part):
+                    pass
+            except RuntimeError:  # the client hung up
                 pass
-        except RuntimeError:  # the client hung up
-            self._at = len(self._body)
-        if self._at < len(self._body):
-            return now
+            else:
+                return now
         self._end()
         return None
 
     def _end(self) -> None:
         self._connections.let_go(self._client)
         self._answer = self._transport = None
-        self._body = memoryview(b"")
+        self._parts = iter(())
