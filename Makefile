@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: run test unit coverage hooks lint bench streams locust fuzz soak changes image-test clean
+.PHONY: run test unit coverage hooks lint bench streams locust fuzz soak changes connections image-test clean
 
 run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
@@ -87,6 +87,9 @@ soak: $(VENV)/.test  ## Send ever-new requests for 30 minutes and measure memory
 
 changes: $(VENV)/.test  ## Change the configuration under load 10,000 times; ARGS="--kinds manager" chooses
 	$(BIN)/python -m benchmarks.changes $(ARGS)
+
+connections: $(VENV)/.test  ## Hold thousands of connections and send the costliest requests; ARGS="idle readers" chooses
+	$(BIN)/python -m benchmarks.connections $(ARGS)
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
