@@ -1,6 +1,7 @@
 """Send requests in which everything is new each time, for a long time, and measure how memory grows: ``make soak``.
 
-After the first minutes, in which bounded caches fill up, a line is fitted to the memory (PSS) of each process. The exit
+After the first minutes, in which bounded caches fill up, a line is fitted to the memory of each process: its
+proportional set size without the pages of files (a worker keeps the last 16 MiB of responses in one). The exit
 code is 1 where one grows faster than the limit, a worker has died or a request has failed.
 """
 
@@ -271,7 +272,7 @@ def soak(directory: Path, runtime: str, workers: int, rate: float, report: Repor
         due = started
         while (due := due + SAMPLE_INTERVAL) <= end:
             time.sleep(max(0.0, due - time.monotonic()))
-            for pid, size in target.pss().items():
+            for pid, size in target.pss(files=False).items():
                 report.samples.setdefault(pid, []).append(((time.monotonic() - started) / 60, size))
         for driver in drivers:
             driver.join(TIMEOUT * 3)

@@ -132,16 +132,20 @@ class Target:
     def is_alive(self) -> bool:
         return self.process.poll() is None
 
-    def pss(self) -> dict[int, float]:
-        """Proportional set size of each process in MiB; a process that has just ended is left out."""
+    def pss(self, files: bool = True) -> dict[int, float]:
+        """Proportional set size of each process in MiB; a process that has just ended is left out.
+
+        ``files``: whether pages of files count, which the kernel drops where it needs the memory.
+        """
         sizes = {}
         for pid in (self.process.pid, *self.workers()):
             try:
                 text = Path(f"/proc/{pid}/smaps_rollup").read_text()
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if found := re.search(r"^Pss: +(\d+)", text, re.M):
-                sizes[pid] = int(found[1]) / 1024
+            parts = ("Pss",) if files else ("Pss_Anon", "Pss_Shmem")
+            found = (re.search(rf"^{part}: +(\d+)", text, re.M) for part in parts)
+            sizes[pid] = sum(int(one[1]) for one in found if one) / 1024
         return sizes
 
     def errors(self, begin: int = 0) -> str:

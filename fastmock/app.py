@@ -76,6 +76,7 @@ _ENDPOINTS = {
     "/chat/completions": "chat_completions",
     **{f"/{name}": name for name in ("completions", "embeddings", "moderations", "responses", "messages", "models")},
 }
+_LONG_INTEGER = re.compile(r"-?\b[1-9]\d{18,308}\b")
 OTHER = "other"
 """What an endpoint is called that has no name of its own."""
 
@@ -129,7 +130,7 @@ def build(
     ring = Ring(store)
     stored = StoredCompletions(store, made, strict_ids)
     conversations = Conversations(ring, store, made, strict_ids)
-    stored_responses = StoredResponses(ring, conversations, made, chats.per_chunk, strict_ids)
+    stored_responses = StoredResponses(ring, conversations, made, vocabularies, chats.per_chunk, strict_ids)
     models = Models(settings.models, made)
     made_chat, made_text = chat.Chat(chats, vocabularies, stored), completions.Completions(texts, vocabularies)
     responses = Responses(chats, vocabularies, stored_responses, made, settings.seed, models.first)
@@ -202,6 +203,13 @@ def build(
     if previous is None:
         app.activate()
     return app
+
+
+def with_exact_number(error: errors.ApiError, request: Request) -> errors.ApiError:
+    """Return an error with an integer as the request wrote it, not as parsing rounded it."""
+    written = request.body if isinstance(request.body, str) else request.body.decode(errors="replace")
+    exact = next((one[0] for one in _LONG_INTEGER.finditer(written) if int(float(one[0])) == error.rounded), None)
+    return error if exact is None else error.but(message=error.message.replace(str(error.rounded), exact), rounded=None)
 
 
 def _vocabularies(config: Config, findings: Findings) -> tokens.OfModel:
@@ -382,6 +390,7 @@ class App:
         self._heads, self._anthropic = made, anthropic.heads()
         guard = authorizer(settings.auth)
         self._guards = [guard] if guard else []
+        self._open_models = settings.auth.open_models
         self._reads = reads
         for methods in routes.values():
             if "GET" in methods:
@@ -393,7 +402,9 @@ class App:
         for path, methods in self._routes.items():
             for method, endpoint in methods.items():
                 self.route_names.append(f"{method} {path}")
-                self.handlers[method, path] = self._whole(endpoint, self._guards, len(self.route_names))
+                is_open = settings.auth.open_models and path.endswith("/models") and method != "DELETE"
+                guards = () if is_open else self._guards
+                self.handlers[method, path] = self._whole(endpoint, guards, len(self.route_names))
         self._routes["/health"] = {"GET": self._healthy, "HEAD": self._healthy}
         for method in self._routes["/health"]:
             self.handlers[method, "/health"] = self._whole(self._healthy, ())
@@ -513,7 +524,7 @@ class App:
                     guard(request)
                 answer = endpoint(request, name)
             except errors.ApiError as error:
-                answer = refuse(error, request, name)
+                answer = refuse(error if error.rounded is None else with_exact_number(error, request), request, name)
             except MoveApart:
                 raise
             except Exception:
@@ -538,7 +549,8 @@ class App:
                 raise errors.no_such_url(request.method, path)
         endpoint = methods.get(request.method)
         if endpoint is not None:
-            for guard in () if path == "/health" else self._guards:
+            is_open = path == "/health" or (self._open_models and endpoint_of(path) == "models")
+            for guard in () if is_open and request.method in ("GET", "HEAD") else self._guards:
                 guard(request)
             return endpoint(request, name)
         allowed = ", ".join(sorted((*methods, "OPTIONS")))

@@ -224,6 +224,7 @@ class Stream:
             under load that saves most of the cost.
         failed: returns what is sent instead of the rest when a step cannot be made: an error in the dialect's form.
         steps: how many there are.
+        tokens: the tokens of each; None where that is not known.
         ending: how it ends, as it stands when it does.
         model, rule, fault, limit, ask, prompt_tokens, values, more, control: as in Reply.
     """
@@ -239,6 +240,7 @@ class Stream:
     ending: Ending = "whole"
     close_idle: float | None = None
     control = False
+    tokens: Sequence[int] | None = None
 
     def __init__(
         self,
@@ -286,10 +288,13 @@ class ToolCall(NamedTuple):
 
 
 class TokenProb(NamedTuple):
-    """A token that was said: its bytes, its log probability, and the likeliest tokens in its place with theirs."""
+    """A token that was said: its bytes, its log probability, and the likeliest tokens in its place with theirs.
+
+    The first token of a prompt that is echoed has no probability.
+    """
 
     token: bytes
-    logprob: float
+    logprob: float | None
     top: tuple[tuple[bytes, float], ...] = ()
 
 
@@ -325,7 +330,8 @@ class Demands:
     Attributes:
         tools: what is offered.
         allowed: what of it may be called; None where all may.
-        call: ``none``, ``auto``, or ``required`` where one of the allowed has to be called.
+        call: ``none``, ``auto``, or ``required`` where one of the allowed has to be called; ``named`` whether it is a
+            certain one.
         parallel: whether several calls may be made at once.
         legacy: whether the tools are functions in the form that came before tools.
         called: the names of the tools that have been called since the user last spoke.
@@ -342,6 +348,7 @@ class Demands:
     tools: Sequence[Tool] = ()
     allowed: Sequence[Tool] | None = None
     call: str = "auto"
+    named: bool = False
     parallel: bool = True
     legacy: bool = False
     called: frozenset[str] = frozenset()
@@ -375,6 +382,15 @@ class Vocabulary(Protocol):
     def tokens(self, text: str) -> list[bytes]:
         """Cut ``text`` into its tokens, in UTF-8; one may end inside a character."""
 
+    def decode(self, tokens: Sequence[int]) -> str | None:
+        """Return the text of tokens; None where one is unknown, or all are."""
+
+    def pieces(self, text: str) -> list[tuple[int, str]]:
+        """Cut ``text`` between tokens, but not inside of a character; return the pieces, each with its tokens.
+
+        Together they have as many as ``count`` says; a piece may have none.
+        """
+
 
 NO_RULE = -1
 """The number of the rule where none holds: the default is said."""
@@ -407,6 +423,7 @@ class Ask:
         regex_deadline: until when patterns that backtrack may be searched for, a reading of ``time.monotonic``; 0
             before the first of them.
         output: the text that was made up for it, of ``output_tokens`` tokens; empty where none was needed.
+        generated: the same where each of its words is a token; else empty.
         finish_reason: why that text ends.
         service_tier: what the answer says of it.
         prompt_tokens: tokens of the whole prompt, of which ``cached_tokens`` were seen before and ``audio_tokens`` are
@@ -441,6 +458,7 @@ class Ask:
     rule = NO_RULE
     regex_deadline = 0.0
     output = ""
+    generated = ""
     output_tokens = 0
     finish_reason = "stop"
     service_tier = b"default"

@@ -13,6 +13,8 @@ from fastmock.api.messages_teller import MessagesTeller
 from fastmock.api.responses_teller import ResponsesTeller
 from fastmock.app import build
 from fastmock.config.load import load
+from fastmock.content.pieces import Cutter
+from fastmock.content.tokens import ESTIMATE
 from fastmock.responses import ResponseManager
 from fastmock.timing.pace import Pacer
 from fastmock.wire import Answer, Request, Stream
@@ -101,7 +103,7 @@ SHOWN = st.sampled_from(["", "item", "summary"])
 @example(Answer("a " * 200 + "b" * 15), "", True, 1)  # event numbers of several digits, and little room for them
 @given(answers(), SHOWN, st.booleans(), st.integers(1, 5))
 def test_a_response_assembles_to_its_whole_form(answer, shows, padded, per_chunk):
-    output, found = ResponsesTeller(0).tell(answer, (shows, False, padded), per_chunk)
+    output, found = ResponsesTeller(0).tell(answer, (shows, False, padded), Cutter(ESTIMATE, per_chunk))
     assert assembled_response(orjson.loads(orjson.dumps([event for _, event in found]))) == output
     assert [event["sequence_number"] for _, event in found] == list(range(2, 2 + len(found)))
     if padded:
@@ -112,7 +114,7 @@ def test_a_response_assembles_to_its_whole_form(answer, shows, padded, per_chunk
 @settings(max_examples=40, deadline=None)
 @given(answers(), st.sampled_from(["", "omitted", "summarized"]), st.integers(1, 5))
 def test_a_message_assembles_to_its_whole_form(answer, shows, per_chunk):
-    content, found = MessagesTeller("Let me think.").tell(answer, shows, per_chunk)
+    content, found = MessagesTeller("Let me think.").tell(answer, shows, Cutter(ESTIMATE, per_chunk))
     assert assembled_message(orjson.loads(orjson.dumps([event for _, event in found]))) == content
 
 

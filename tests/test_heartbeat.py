@@ -5,6 +5,7 @@ import httpx
 import openai
 import pytest
 
+from fastmock.content.made import counter
 from fastmock.timing.heartbeat import COMMENT, PING, beat
 from fastmock.timing.pace import UNCOUNTED, Pacer
 from fastmock.wire import Head, Stream
@@ -86,9 +87,9 @@ def test_heartbeats_follow_the_model_the_rule_and_the_header(server):
 def test_official_sdks_skip_heartbeats(server):
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="sk-test", max_retries=0)
     stream = client.chat.completions.create(model="m", messages=CHAT["messages"], stream=True)
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "w1 w2 w3 w4 w5"
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == counter(5)
     with client.responses.stream(model="m", input="x") as events:
-        assert events.get_final_response().output_text == "w1 w2 w3 w4 w5"
+        assert events.get_final_response().output_text == counter(5)
     claude = anthropic.Anthropic(base_url=server.url, api_key="k", max_retries=0)
     with claude.messages.stream(model="m", max_tokens=50, messages=CHAT["messages"]) as stream:
-        assert stream.get_final_text() == "w1 w2 w3 w4 w5"
+        assert stream.get_final_text() == counter(5)

@@ -17,6 +17,7 @@ from fastmock.config.load import load
 from fastmock.config.model import Amount, Latency
 from fastmock.config.presets import PRESETS
 from fastmock.config.problems import ConfigError
+from fastmock.content.made import counter
 from fastmock.faults.draw import keyer
 from fastmock.state.block import Share, clear_gauges, shared_numbers
 from fastmock.timing.latency import Timing, sampler
@@ -171,7 +172,7 @@ def test_total_is_ttft_and_a_latency_for_each_further_token(tmp_path):
     assert list(whole.dues) == pytest.approx([ttft + 9 * 0.03])
     dues, events = chunks(reply(app, HELLO | {"stream": True}))
     assert dues == pytest.approx([ttft + 0.03 * number for number in range(10)] + [ttft + 9 * 0.03])
-    assert words(events) == ["w1", *(f" w{n}" for n in range(2, 11))]
+    assert "".join(words(events)) == counter(10)
     assert events[0][0]["choices"][0]["delta"]["role"] == "assistant"  # held back until the first token
     assert len(events[0]) == 2
     assert app.takes_time
@@ -416,16 +417,16 @@ def test_a_rule_without_text_and_a_template_with_output(tmp_path):
     def said(text, **more):
         return orjson.loads(reply(app, HELLO | {"messages": [{"role": "user", "content": text}]} | more).body)
 
-    assert said("short")["choices"][0]["message"]["content"] == "w1 w2"
+    assert said("short")["choices"][0]["message"]["content"] == counter(2)
     assert said("short", n=2)["usage"]["completion_tokens"] == 4
-    assert said("wrapped")["choices"][0]["message"]["content"] == "<w1 w2>"
+    assert said("wrapped")["choices"][0]["message"]["content"] == f"<{counter(2)}>"
     assert said("x")["choices"][0]["message"]["content"].startswith("Hello from fastmock!")
 
 
 def test_legacy_completions_make_up_too(tmp_path, call):
     post = call(COUNTER)
     answer = orjson.loads(post("/v1/completions", {"model": "m", "prompt": ["a", "b"], "max_tokens": 3}).body)
-    assert [choice["text"] for choice in answer["choices"]] == ["w1 w2 w3"] * 2
+    assert [choice["text"] for choice in answer["choices"]] == [counter(3)] * 2
     assert {choice["finish_reason"] for choice in answer["choices"]} == {"length"}
     assert answer["usage"]["completion_tokens"] == 6
     assert orjson.loads(post("/v1/completions", {"model": "m", "max_tokens": 0}).body)["choices"][0]["text"] == ""

@@ -5,11 +5,12 @@ from typing import Any
 
 from fastmock.api import chat_ask, checks
 from fastmock.api.chat_ask import ChatAsk
+from fastmock.api.fit import called_tokens
 from fastmock.api.rulebook import Rulebook
 from fastmock.api.script import FINISH_REASON, OUTPUT, Chunks, Document, Script, ShapeError, envelope, fragment
 from fastmock.api.stored import StoredCompletions
 from fastmock.config.model import Saying
-from fastmock.content.pieces import sized
+from fastmock.content.pieces import Cutter
 from fastmock.content.template import JsonText
 from fastmock.content.tokens import OfModel
 from fastmock.wire import Answer, Ask, Reply, Request, Stream, ToolCall
@@ -74,7 +75,9 @@ class ChatShape:
     def choice(self, answer: Answer, index: int, ask: Ask) -> Document:
         """See ``script.Shape``."""
         legacy = ask.demands is not None and ask.demands.legacy
-        reason = "function_call" if legacy and answer.finish_reason == "tool_calls" else answer.finish_reason
+        reason = answer.finish_reason
+        if reason == "tool_calls" and ask.demands is not None and ask.endpoint == "chat_completions":
+            reason = "stop" if ask.demands.named else "function_call" if legacy else reason
         message: Document = {"role": "assistant", "content": answer.text, "refusal": answer.refusal, "annotations": []}
         if answer.reasoning is not None:
             message["reasoning_content"] = answer.reasoning
@@ -84,7 +87,7 @@ class ChatShape:
             message["tool_calls"] = [_tool_call(call) for call in answer.calls]
         return {"index": index, "message": message, "logprobs": logprobs_of(answer), "finish_reason": reason}
 
-    def chunks(self, choice: Document, per_chunk: int) -> Chunks:
+    def chunks(self, choice: Document, cutter: Cutter) -> Chunks:
         """See ``script.Shape``."""
         message = choice["message"]
         text, refusal, calls = message.get("content"), message.get("refusal"), message.get("tool_calls")
@@ -92,26 +95,29 @@ class ChatShape:
         logprobs = choice.get("logprobs")
         first: Document = {"role": message["role"], "content": None if text is None else ""}
         deltas: list[tuple[int, Document, Any]] = []
+        opened = 0  # tokens of what the first chunk says
         if reasoning := message.get("reasoning_content"):  # as DeepSeek and vLLM have it; OpenAI shows none here
-            deltas += _deltas("reasoning_content", reasoning, per_chunk, None)
-        deltas += _deltas("content", text, per_chunk, logprobs)
+            deltas += _deltas("reasoning_content", reasoning, cutter, None)
+        deltas += _deltas("content", text, cutter, logprobs)
         if refusal is not None:
             first["refusal"] = ""
-            deltas += _deltas("refusal", refusal, per_chunk, logprobs)
+            deltas += _deltas("refusal", refusal, cutter, logprobs)
         elif text is not None:
             first["refusal"] = None
         for index, call in enumerate(calls or ()):
             kind, words = ("custom", "input") if "custom" in call else ("function", "arguments")
             opener = {"index": index, **call, kind: {**call[kind], words: ""}}
+            named = called_tokens(call[kind].get("name") or "", cutter.vocabulary)
             if index == 0 and len(calls) == 1 and not deltas:
-                first["tool_calls"] = [opener]
+                first["tool_calls"], opened = [opener], named
             else:
-                deltas.append((0, {"tool_calls": [opener]}, None))
-            for tokens, piece in sized(call[kind].get(words) or "", per_chunk):
+                deltas.append((named, {"tool_calls": [opener]}, None))
+            for tokens, piece in cutter.cut(call[kind].get(words) or ""):
                 deltas.append((tokens, {"tool_calls": [{"index": index, kind: {words: piece}}]}, None))
         if function is not None:
             first["function_call"] = {**function, "arguments": ""}
-            for tokens, piece in sized(function.get("arguments") or "", per_chunk):
+            opened = called_tokens(function.get("name") or "", cutter.vocabulary)
+            for tokens, piece in cutter.cut(function.get("arguments") or ""):
                 deltas.append((tokens, {"function_call": {"arguments": piece}}, None))
         first.update({key: value for key, value in message.items() if key not in _MESSAGE and value is not None})
 
@@ -120,20 +126,20 @@ class ChatShape:
 
         opening: Any = None if logprobs is None else {"content": [], "refusal": None}
         steps = [(tokens, [chunk(delta, None, logs)]) for tokens, delta, logs in deltas] or [(0, [])]
-        steps[0][1].insert(0, chunk(first, None, opening))
+        steps[0] = steps[0][0] + opened, [chunk(first, None, opening), *steps[0][1]]
         return [*steps, (0, [chunk({}, choice["finish_reason"])])]
 
 
-def _deltas(name: str, text: str | None, per_chunk: int, logprobs: Any) -> Iterator[tuple[int, Document, Any]]:
+def _deltas(name: str, text: str | None, cutter: Cutter, logprobs: Any) -> Iterator[tuple[int, Document, Any]]:
     """Cut a text into deltas, each with its tokens and their probabilities."""
-    for tokens, piece, logs in pieces(text or "", per_chunk, (logprobs or {}).get(name)):
+    for tokens, piece, logs in pieces(text or "", cutter, (logprobs or {}).get(name)):
         yield tokens, {name: piece}, logs and {"content": None, "refusal": None, name: logs}
 
 
-def pieces(text: str, per_chunk: int, logprobs: Sequence[Any] | None) -> Iterator[tuple[int, str, list[Any] | None]]:
+def pieces(text: str, cutter: Cutter, logprobs: Sequence[Any] | None) -> Iterator[tuple[int, str, list[Any] | None]]:
     """Cut a text into pieces, each with its tokens and, where they are there, their probabilities."""
     if not logprobs or b"".join(map(_bytes, logprobs)) != text.encode():
-        for tokens, piece in sized(text, per_chunk):
+        for tokens, piece in cutter.cut(text):
             yield tokens, piece, None
         return
     held: list[Any] = []
@@ -141,7 +147,7 @@ def pieces(text: str, per_chunk: int, logprobs: Sequence[Any] | None) -> Iterato
     for place, entry in enumerate(logprobs):
         held.append(entry)
         said += _bytes(entry)
-        if len(held) < per_chunk and place < len(logprobs) - 1:
+        if len(held) < cutter.per_chunk and place < len(logprobs) - 1:
             continue
         try:
             piece = said.decode()
@@ -180,7 +186,7 @@ def logprobs_of(answer: Answer) -> Document | None:
     return {"content": None, "refusal": entries} if answer.text is None else {"content": entries, "refusal": None}
 
 
-def _entry(token: bytes, logprob: float) -> Document:
+def _entry(token: bytes, logprob: float | None) -> Document:
     return {"token": token.decode(errors="backslashreplace"), "logprob": logprob, "bytes": list(token)}
 
 

@@ -28,6 +28,7 @@ _CACHE_BYTES = 8 * 2**20  # each of parsed tools, of their tokens, and of schema
 
 _CHECKS: dict[str, checks.Check] = {
     **checks.COMPLETING,
+    "max_tokens": checks.integer(1, checks.MOST_LENGTH),
     "logprobs": checks.boolean,
     "top_logprobs": checks.integer(0, 20),
     "tools": checks.array_of_objects,
@@ -304,7 +305,7 @@ def _read_tools(ask: ChatAsk, demands: Demands) -> None:
     elif type(choice := body.get("function_call")) is dict:
         demands.call = "required"
         name = checks.string_in(choice, "name", "function_call")
-        demands.allowed = [_named(demands.tools, name, "function_call", "functions")]
+        demands.allowed, demands.named = [_named(demands.tools, name, "function_call", "functions")], True
     elif choice is not None:
         checks.among("none", "auto")(choice, "function_call")
         demands.call = choice
@@ -379,7 +380,7 @@ def _choose(demands: Demands, choice: Any) -> None:
     checks.among("function", "custom", "allowed_tools")(kind, "tool_choice.type")
     inner = checks.object_in(choice, kind, "tool_choice")
     if kind != "allowed_tools":
-        demands.call = "required"
+        demands.call, demands.named = "required", True
         demands.allowed = [
             _named(demands.tools, checks.string_in(inner, "name", f"tool_choice.{kind}"), "tool_choice", "tools")
         ]

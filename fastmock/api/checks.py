@@ -16,7 +16,7 @@ _LARGE_BODY = 1 << 18  # bytes; a shorter one cannot hold too many values
 _MOST_VALUES = 1_000_000  # which take up to 100 MB when they are parsed
 _MOST_CHOICES = 128
 _LONGEST_MODEL = 256  # characters
-_MOST_LENGTH = 2**31 - 1
+MOST_LENGTH = 2**31 - 1
 _MOST_STOPS = 4
 _LARGE = 2**63
 _MOST_ENTRIES, _LONGEST_ENTRY_KEY, _LONGEST_ENTRY = 16, 64, 512
@@ -197,19 +197,19 @@ COMPLETING: Mapping[str, Check] = {
     "stream": boolean,
     "stream_options": object_,
     "n": integer(1, _MOST_CHOICES),
-    "max_tokens": integer(0, _MOST_LENGTH),
-    "max_completion_tokens": integer(1, _MOST_LENGTH),
+    "max_tokens": integer(0, MOST_LENGTH),
+    "max_completion_tokens": integer(1, MOST_LENGTH),
     "temperature": decimal(0, 2),
     "top_p": decimal(0, 1),
     "presence_penalty": decimal(-2, 2),
     "frequency_penalty": decimal(-2, 2),
     "logit_bias": _logit_bias,
-    "seed": integer(-_LARGE, _LARGE),
+    "seed": integer(-_LARGE, _LARGE - 1),
     "stop": _stop,
     "user": string,
     # vLLM's; load generators send them
     "ignore_eos": boolean,
-    "min_tokens": integer(0, _MOST_LENGTH),
+    "min_tokens": integer(0, MOST_LENGTH),
 }
 """The parameters that both kinds of completions share."""
 

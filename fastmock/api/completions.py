@@ -1,6 +1,5 @@
 """``POST /v1/completions``, the legacy endpoint."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +8,9 @@ from fastmock.api.answer_size import MAX_CHOICES, check_inputs
 from fastmock.api.rulebook import Rulebook
 from fastmock.api.script import FINISH_REASON, OUTPUT, Chunks, Document, Script, ShapeError, envelope, fragment
 from fastmock.config.model import Saying
-from fastmock.content.pieces import sized
+from fastmock.content.pieces import Cutter
 from fastmock.content.tokens import OfModel
-from fastmock.wire import Answer, Ask, Demands, Reply, Request, Stream
+from fastmock.wire import Answer, Ask, Demands, Reply, Request, Stream, TokenProb, Vocabulary
 
 _MOST_PROMPTS = 2048
 _CHECKS: dict[str, checks.Check] = {
@@ -26,7 +25,7 @@ _CHECKS: dict[str, checks.Check] = {
 def parse(body: dict[str, Any], unique: str, vocabularies: OfModel) -> list[Ask]:
     """Read a request into one Ask a prompt; raise the API's own error where it is wrong.
 
-    A token array has no text that could be known without the vocabulary: rules see its ids, separated by spaces.
+    Rules see the text of a token array; without the vocabulary its numbers, separated by spaces.
     """
     model = checks.model_of(body)
     vocabulary = vocabularies(model)
@@ -34,7 +33,7 @@ def parse(body: dict[str, Any], unique: str, vocabularies: OfModel) -> list[Ask]
     logprobs = body.get("logprobs")
     demanding = logprobs is not None or body.get("stop")
     asks = []
-    for text, tokens in _prompts(body.get("prompt"), vocabulary.count):
+    for text, tokens in _prompts(body.get("prompt"), vocabulary):
         ask = Ask(unique, body, model)
         ask.endpoint = "completions"
         ask.vocabulary = vocabulary
@@ -48,8 +47,9 @@ def parse(body: dict[str, Any], unique: str, vocabularies: OfModel) -> list[Ask]
     return asks
 
 
-def _prompts(prompt: Any, count: Callable[[str], int]) -> list[tuple[str, int]]:
+def _prompts(prompt: Any, vocabulary: Vocabulary) -> list[tuple[str, int]]:
     """Return the text and the tokens of each prompt."""
+    count = vocabulary.count
     if prompt is None:  # the API then completes from the start of a document
         return [("", 0)]
     if type(prompt) is str:
@@ -59,7 +59,7 @@ def _prompts(prompt: Any, count: Callable[[str], int]) -> list[tuple[str, int]]:
     if not prompt:
         raise errors.empty_array("prompt")
     if all(type(item) is int for item in prompt):
-        return [(" ".join(map(str, prompt)), len(prompt))]
+        return [_decoded(prompt, vocabulary)]
     if len(prompt) > _MOST_PROMPTS:
         raise errors.too_long("prompt", _MOST_PROMPTS, len(prompt))
     found = []
@@ -67,10 +67,15 @@ def _prompts(prompt: Any, count: Callable[[str], int]) -> list[tuple[str, int]]:
         if type(item) is str:
             found.append((item, count(item)))
         elif type(item) is list and item and all(type(token) is int for token in item):
-            found.append((" ".join(map(str, item)), len(item)))
+            found.append(_decoded(item, vocabulary))
         else:
             raise errors.wrong_type(f"prompt[{index}]", "one of a string or array of integers", item)
     return found
+
+
+def _decoded(tokens: list[int], vocabulary: Vocabulary) -> tuple[str, int]:
+    text = vocabulary.decode(tokens)
+    return " ".join(map(str, tokens)) if text is None else text, len(tokens)
 
 
 class CompletionShape:
@@ -110,7 +115,7 @@ class CompletionShape:
         logprobs = _logprobs(answer, len(text))
         return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": answer.finish_reason}
 
-    def chunks(self, choice: Document, per_chunk: int) -> Chunks:
+    def chunks(self, choice: Document, cutter: Cutter) -> Chunks:
         """See ``script.Shape``."""
 
         def chunk(text: str, finish: str | None, logprobs: Document | None = None) -> bytes:
@@ -122,12 +127,12 @@ class CompletionShape:
             ends = [*logprobs["text_offset"], len(choice["text"])]
             if before := choice["text"][: ends[0]]:  # an echo of the prompt
                 steps.append((0, [chunk(before, None)]))
-            for place in range(0, len(ends) - 1, per_chunk):
-                end = min(place + per_chunk, len(ends) - 1)
+            for place in range(0, len(ends) - 1, cutter.per_chunk):
+                end = min(place + cutter.per_chunk, len(ends) - 1)
                 part = {name: values[place:end] for name, values in logprobs.items()}
                 steps.append((end - place, [chunk(choice["text"][ends[place] : ends[end]], None, part)]))
         else:
-            steps = [(tokens, [chunk(piece, None)]) for tokens, piece in sized(choice["text"], per_chunk)]
+            steps = [(tokens, [chunk(piece, None)]) for tokens, piece in cutter.cut(choice["text"])]
         return [*steps, (0, [chunk("", choice["finish_reason"])])]
 
 
@@ -159,7 +164,10 @@ def _logprobs(answer: Answer, length: int) -> Document | None:
     return {
         "tokens": [_shown(one.token) for one in answer.logprobs],
         "token_logprobs": [one.logprob for one in answer.logprobs],
-        "top_logprobs": [{_shown(token): logprob for token, logprob in one.top} for one in answer.logprobs],
+        "top_logprobs": [
+            None if one.logprob is None else {_shown(token): logprob for token, logprob in one.top}
+            for one in answer.logprobs
+        ],
         "text_offset": offsets,
     }
 
@@ -208,10 +216,25 @@ class Completions:
         answers: list[Answer] = []
         for ask in asks:
             script, said = self._rulebook.said(ask, file)
-            for answer in script.answers(ask) if said is None else said:
-                echoed = f"{ask.user_message}{answer.text}" if body.get("echo") else answer.text
-                answers.append(replace(answer, text=echoed))
+            if body.get("echo"):
+                said = self._echoed(ask, said)
+            answers += said
             if ask is first:
                 spoken = script
         first.prompt_tokens = sum(ask.prompt_tokens for ask in asks)
         return self._rulebook.send(first, spoken, answers)
+
+    def _echoed(self, ask: Ask, said: list[Answer]) -> list[Answer]:
+        """Put the prompt before each answer, and its tokens before those whose probabilities are wanted."""
+        prompt: tuple[TokenProb, ...] = ()
+        if ask.demands is not None and ask.demands.top_logprobs is not None:
+            prompt = self._rulebook.probabilities(ask, ask.user_message)
+            prompt = tuple(one if place else TokenProb(one.token, None) for place, one in enumerate(prompt))
+        return [
+            replace(
+                answer,
+                text=f"{ask.user_message}{answer.text}",
+                logprobs=None if answer.logprobs is None else (*prompt, *answer.logprobs),
+            )
+            for answer in said
+        ]

@@ -3,10 +3,10 @@
 import sys
 from binascii import b2a_base64
 from collections.abc import Iterator
-from typing import Any
+from itertools import cycle, islice
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
 from fastmock.api import checks, errors
@@ -26,6 +26,8 @@ _SIZES = {"text-embedding-3-large": 3072}
 _SIZE = 1536  # of text-embedding-3-small, text-embedding-ada-002 and any model that is not known
 _MOST_INPUTS = 2048
 _TOGETHER = 8
+_WINDOW = 8192  # tokens of one input
+_LAST_TOKEN = 100_276  # of cl100k_base
 _LARGE = 500_000  # numbers of an answer that is put together as it is sent
 
 _LITTLE = sys.byteorder == "little"
@@ -70,23 +72,24 @@ class Embeddings:
         if form not in (None, "float", "base64"):
             raise errors.not_among("encoding_format", form, "'float' and 'base64'")
         check_inputs(request, 0, len(inputs) * keep)
-        tokens = _tokens(inputs, self._vocabularies(model))
-        if tokens > MAX_EMBEDDING_TOKENS:
-            raise errors.too_many_embedding_tokens(tokens, MAX_EMBEDDING_TOKENS)
-        if (window := self._traffic.window(model)) is not None and tokens > window:
-            raise errors.prompt_too_long(window, tokens, 0)
+        tokens = self._count(inputs, model)
         fixed = self._fixed if file is None else self._from_file(file)
-        vectors = embed(inputs, size, keep, self._seed) if fixed is None else [_cut(fixed, keep)] * len(inputs)
-        write, quote = (_base64, b'"') if form == "base64" else (_floats, b"")
+        if fixed is not None and body.get("dimensions") not in (None, fixed.dimensions):
+            raise errors.fixed_dimensions(fixed.dimensions, keep)
+        written = self._written(inputs, size, keep, form, fixed)
+        quote = b'"' if form == "base64" else b""
         # Joined at most once, at the end: a hundred vectors are 800 kB, which every further step would copy.
         pieces = []
         separator = b'{"object":"list","data":['
-        for index, vector in enumerate(vectors):
+        for index, vector in enumerate(written):
             pieces.append(b'%b{"object":"embedding","index":%d,"embedding":%b' % (separator, index, quote))
-            pieces.append(write(vector))
+            pieces.append(vector)
             separator = quote + b"},"
         usage = b'{"prompt_tokens":%d,"total_tokens":%d}' % (tokens, tokens)
-        pieces.append(b'%b}],"model":%b,"usage":%b}' % (quote, orjson.dumps(model), usage))
+        named = orjson.dumps(model)
+        if fixed is not None:
+            usage, named = fixed.usage or usage, fixed.model or named
+        pieces.append(b'%b}],"model":%b,"usage":%b}' % (quote, named, usage))
         if len(inputs) * keep < _LARGE:
             reply = Reply(self._json, f"req_{unique}", b"".join(pieces))
         else:
@@ -95,13 +98,49 @@ class Embeddings:
         reply.model, reply.prompt_tokens = model, tokens
         return reply
 
-    def _from_file(self, file: str) -> Vector | None:
+    def _count(self, inputs: list[Input], model: str) -> int:
+        """Count the tokens of all inputs; raise the API's error where they are too many."""
+        vocabulary = self._vocabularies(model)
+        tokens = _tokens(inputs, vocabulary)
+        if tokens > MAX_EMBEDDING_TOKENS:
+            raise errors.too_many_embedding_tokens(tokens, MAX_EMBEDDING_TOKENS)
+        window = self._traffic.window(model) or _WINDOW
+        if tokens > window:  # else no single one is longer
+            longest = max(_tokens([one], vocabulary) for one in inputs)
+            if longest > window:
+                raise errors.prompt_too_long(window, longest, 0)
+        return tokens
+
+    def _written(
+        self, inputs: list[Input], size: int, keep: int, form: str | None, fixed: "_Fixed | None"
+    ) -> Iterator[bytes]:
+        """Yield the vector of each input as it is written."""
+        if fixed is not None:
+            ready = fixed.base64 if form == "base64" else fixed.floats
+            yield from islice(cycle(ready), len(inputs))
+        else:
+            yield from map(_base64 if form == "base64" else _floats, embed(inputs, size, keep, self._seed))
+
+    def _from_file(self, file: str) -> "_Fixed | None":
         findings = Findings(self._config)
         source = Source(response_file=file)
-        vector = _fixed(self._config, source, (), findings)
+        fixed = _fixed(self._config, source, (), findings)
         if findings.problems:
             raise errors.manager_failed("; ".join(map(str, findings.problems)))
-        return vector
+        return fixed
+
+
+class _Fixed(NamedTuple):
+    """The answer that a file fixes, as it stands there: its vectors, and, where it says them, its usage and model.
+
+    There may be fewer vectors than inputs; they are then taken again from the first.
+    """
+
+    floats: list[bytes]
+    base64: list[bytes]
+    dimensions: int
+    usage: bytes | None
+    model: bytes | None
 
 
 def _drained(pieces: list[bytes]) -> Iterator[bytes]:
@@ -136,15 +175,23 @@ def _inputs(value: Any) -> list[Input]:
     if type(value) is not list or not value:
         raise errors.bad_embeddings_input()
     if all(type(token) is int for token in value):
-        return [value]
+        return [_known_tokens(value)]
     if len(value) > _MOST_INPUTS:
         raise errors.too_long("input", _MOST_INPUTS, len(value))
     for item in value:
         if type(item) is not type(value[0]) or not item:
             raise errors.bad_embeddings_input()
-        if type(item) is not str and not (type(item) is list and all(type(token) is int for token in item)):
-            raise errors.bad_embeddings_input()
+        if type(item) is not str:
+            if type(item) is not list or not all(type(token) is int for token in item):
+                raise errors.bad_embeddings_input()
+            _known_tokens(item)
     return value
+
+
+def _known_tokens(tokens: list[int]) -> list[int]:
+    if not 0 <= min(tokens) <= max(tokens) <= _LAST_TOKEN:
+        raise errors.bad_embeddings_input()
+    return tokens
 
 
 def _dimensions(value: Any, model: str, size: int) -> int:
@@ -159,8 +206,8 @@ def _dimensions(value: Any, model: str, size: int) -> int:
     return value
 
 
-def _fixed(config: Config, source: Source, path: SettingPath, findings: Findings) -> Vector | None:
-    """Return the vector that a source fixes, normalised; None where it fixes none."""
+def _fixed(config: Config, source: Source, path: SettingPath, findings: Findings) -> _Fixed | None:
+    """Return what a source fixes; None where it fixes no vector."""
     if source.response_file is None and source.response is None:
         findings.error(path, "must give a 'response_file' or a 'response'")
         return None
@@ -171,21 +218,21 @@ def _fixed(config: Config, source: Source, path: SettingPath, findings: Findings
     if not isinstance(data, list):
         findings.error(inside, "must be an object with a list 'data'", file)
         return None
-    vector = data[0].get("embedding") if data and isinstance(data[0], dict) else None
-    if not vector:
+    vectors = [entry.get("embedding") if isinstance(entry, dict) else None for entry in data]
+    if not any(vectors):
         return None
-    numbers = isinstance(vector, list) and all(type(x) in (int, float) for x in vector) and any(vector)
-    if not numbers:
-        findings.error((*inside, "data", 0, "embedding"), "must be a list of numbers, not all 0", file)
-        return None
-    return _unit(np.array(vector, dtype=np.float64))
-
-
-def _cut(vector: Vector, keep: int) -> Vector:
-    """Return the first ``keep`` dimensions of a vector, normalised again."""
-    return vector if len(vector) <= keep or not vector[:keep].any() else _unit(vector[:keep].astype(np.float64))
-
-
-def _unit(exact: npt.NDArray[np.float64]) -> Vector:
-    unit: Vector = (exact / np.sqrt((exact * exact).sum())).astype(np.float32)
-    return unit
+    for place, vector in enumerate(vectors):
+        if not isinstance(vector, list) or not vector or not all(type(x) in (int, float) for x in vector):
+            findings.error((*inside, "data", place, "embedding"), "must be a list of numbers", file)
+            return None
+        if len(vector) != len(vectors[0] or ()):
+            findings.error((*inside, "data", place, "embedding"), "has another length than the first", file)
+            return None
+    usage, model = document.get("usage"), document.get("model")
+    return _Fixed(
+        [orjson.dumps(vector) for vector in vectors],
+        [_base64(np.array(vector, dtype=np.float32)) for vector in vectors],
+        len(vectors[0] or ()),
+        orjson.dumps(usage) if isinstance(usage, dict) else None,
+        orjson.dumps(model) if isinstance(model, str) else None,
+    )

@@ -26,6 +26,7 @@ class ApiError(Exception):
         fault: the fault that it is, if it was made on purpose; and ``as_is`` whether status and words were given for
             it, so that no dialect changes them.
         limit: the limit that was hit.
+        rounded: an integer in the message that parsing has rounded, since 64 bits do not hold it.
         model, rule: what was asked for, and what would have been said, where that is known.
     """
 
@@ -34,6 +35,7 @@ class ApiError(Exception):
     fault = ""
     limit = ""
     as_is = False
+    rounded: int | None = None
 
     def __init__(
         self,
@@ -142,13 +144,16 @@ def string_too_long(param: str, most: int, length: int) -> ApiError:
 def out_of_range(param: str, value: float, least: float, most: float, kind: str = "integer") -> ApiError:
     """400: an integer, or a ``decimal``, is below its minimum or above its maximum."""
     low = value < least
-    return ApiError(
+    error = ApiError(
         400,
         f"Invalid '{param}': {kind} {'below minimum' if low else 'above maximum'} value. Expected a value "
         f"{'>=' if low else '<='} {least if low else most}, but got {value} instead.",
         param,
         f"{kind}_below_min_value" if low else f"{kind}_above_max_value",
     )
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        error.rounded = value
+    return error
 
 
 def no_such_tool(param: str, name: str, holder: str) -> ApiError:
@@ -252,6 +257,14 @@ def not_among(param: str, value: Any, supported: str) -> ApiError:
 def bad_embeddings_input() -> ApiError:
     """400: the input of an embeddings request has none of its four forms."""
     return ApiError(400, f"'$.input' is invalid. Please check the API reference: {_DOCS}.")
+
+
+def fixed_dimensions(fixed: int, wanted: int) -> ApiError:
+    """400: a request wants another length of vectors than the file has that fixes them."""
+    message = (
+        f"Invalid 'dimensions': the vectors of this server's file have {fixed} dimensions, but {wanted} were asked for."
+    )
+    return ApiError(400, message, "dimensions", "invalid_value")
 
 
 def streaming_off() -> ApiError:

@@ -42,8 +42,13 @@ def count(answer: Answer, vocabulary: Vocabulary) -> int:
     tokens = vocabulary.count(answer.text or "") + vocabulary.count(answer.refusal or "")
     tokens += vocabulary.count(answer.reasoning or "")
     for call in answer.calls:
-        tokens += 3 + vocabulary.count(call.name) + vocabulary.count(call.arguments)
+        tokens += called_tokens(call.name, vocabulary) + vocabulary.count(call.arguments)
     return tokens
+
+
+def called_tokens(name: str, vocabulary: Vocabulary) -> int:
+    """Return how many tokens a call has beside its arguments."""
+    return 3 + vocabulary.count(name)
 
 
 def is_json(text: str | None, any_value: bool = True) -> bool:
@@ -141,7 +146,8 @@ class Fitter:
             return None
         tool = self._to_call(ask, demands)
         if tool is not None:
-            return (demands.tools_key, tool.name, demands.legacy, _variant(ask)) if demands.tools_key else None
+            form = demands.legacy, demands.named and ask.endpoint == "chat_completions"
+            return (demands.tools_key, tool.name, *form, _variant(ask)) if demands.tools_key else None
         if demands.json:
             return (demands.json_key, _variant(ask)) if prose and demands.json_key else None
         return ()
@@ -181,6 +187,8 @@ class Fitter:
         fitted = answer
         if answer.calls:
             fitted = self._scripted(ask, demands, answer, repeats, otherwise)
+            if demands.named and fitted is answer:
+                fitted = replace(answer)  # written anew: its reason to finish is another
         if not fitted.calls and fitted.refusal is None:
             tool = self._to_call(ask, demands)
             if tool is not None:
@@ -194,7 +202,7 @@ class Fitter:
             fitted = replace(fitted, tokens=count(fitted, ask.vocabulary))
         if demands.top_logprobs is not None and not fitted.calls:
             said = fitted.refusal if fitted.text is None else fitted.text
-            fitted = replace(fitted, logprobs=self._probabilities(ask, said or "", demands.top_logprobs))
+            fitted = replace(fitted, logprobs=self.probabilities(ask, said or "", demands.top_logprobs))
         return fitted
 
     def _scripted(
@@ -259,7 +267,7 @@ class Fitter:
         ask.rejected_tokens = max(0, vocabulary.count(prediction) - ask.accepted_tokens)
         ask.unsaid_tokens = ask.reasoning_tokens + ask.rejected_tokens
 
-    def _probabilities(self, ask: Ask, text: str, top: int) -> tuple[TokenProb, ...]:
+    def probabilities(self, ask: Ask, text: str, top: int) -> tuple[TokenProb, ...]:
         """Make up probabilities that a model may have seen: of each token high, of the others what is left."""
         found = []
         check_logprobs(ask, len(text) // _LONGEST_TOKEN, top)  # before they are counted

@@ -31,7 +31,7 @@ def page(ids: Sequence[str], query: Query, most: int = _MOST) -> tuple[Sequence[
     after, limit = one(query, "after"), one(query, "limit")
     if limit is not None and not _integer(limit):
         raise errors.wrong_type("limit", "an integer", limit)
-    if limit is not None and not 0 <= int(limit) <= most:
+    if limit is not None and not 1 <= int(limit) <= most:
         raise errors.out_of_range("limit", int(limit), 1, most)
     unknown = None
     if after in ids:

@@ -4,9 +4,10 @@ from typing import Any
 
 import orjson
 
+from fastmock.api.fit import called_tokens
 from fastmock.api.messages_ask import MessagesAsk
 from fastmock.api.retold import Events, Outer, Told, call_id, event_bytes
-from fastmock.content.pieces import sized
+from fastmock.content.pieces import Cutter
 from fastmock.wire import Answer, Ask, ToolCall
 
 Document = dict[str, Any]
@@ -29,7 +30,7 @@ class MessagesTeller:
         assert isinstance(ask, MessagesAsk)  # noqa: S101 - no other comes here
         return ask.shows
 
-    def tell(self, answer: Answer, form: str, per_chunk: int) -> tuple[list[Document], Events]:
+    def tell(self, answer: Answer, form: str, cutter: Cutter) -> tuple[list[Document], Events]:
         """See ``retold.Teller``."""
         content: list[Document] = []
         thought = answer.reasoning
@@ -41,12 +42,18 @@ class MessagesTeller:
         text = answer.text if answer.refusal is None else answer.refusal
         if text or not answer.calls:
             content.append({"type": "text", "text": text or ""})
+        before = len(content)
         content += map(_tool_use, answer.calls)
         events: Events = []
         for index, block in enumerate(content):
-            begun, deltas = _DELTAS[block["type"]](block, per_chunk)
+            if answer.finish_reason == "length" and index >= before:  # arguments that are cut are no JSON
+                begun: Document = {"input": {}}
+                deltas = _input_deltas(answer.calls[index - before].arguments, cutter)
+            else:
+                begun, deltas = _DELTAS[block["type"]](block, cutter)
             where = {"index": index}
-            events.append((0, {"type": "content_block_start", **where, "content_block": block | begun}))
+            named = called_tokens(block["name"], cutter.vocabulary) if block["type"] == "tool_use" else 0
+            events.append((named, {"type": "content_block_start", **where, "content_block": block | begun}))
             events += [(tokens, {"type": "content_block_delta", **where, "delta": delta}) for tokens, delta in deltas]
             events.append((0, {"type": "content_block_stop", **where}))
         return content, events
@@ -101,7 +108,7 @@ def _tool_use(call: ToolCall) -> Document:
     try:
         given = orjson.loads(call.arguments or "{}")
     except orjson.JSONDecodeError:
-        given = call.arguments
+        given = call.arguments if call.custom else {}
     if not isinstance(given, dict):  # of a custom tool, which this dialect does not have
         given = {"input": given}
     return {"type": "tool_use", "id": call_id(call.id, "toolu_"), "name": call.name, "input": given}
@@ -110,23 +117,26 @@ def _tool_use(call: ToolCall) -> Document:
 # What follows returns what of a block is not there yet when it starts, and the deltas that say it.
 
 
-def _text_deltas(block: Document, per_chunk: int) -> tuple[Document, Events]:
-    pieces = sized(block["text"], per_chunk)
+def _text_deltas(block: Document, cutter: Cutter) -> tuple[Document, Events]:
+    pieces = cutter.cut(block["text"])
     return {"text": ""}, [(tokens, {"type": "text_delta", "text": piece}) for tokens, piece in pieces]
 
 
-def _thinking_deltas(block: Document, per_chunk: int) -> tuple[Document, Events]:
-    pieces = sized(block["thinking"], per_chunk)
+def _thinking_deltas(block: Document, cutter: Cutter) -> tuple[Document, Events]:
+    pieces = cutter.cut(block["thinking"])
     deltas: Events = [(tokens, {"type": "thinking_delta", "thinking": piece}) for tokens, piece in pieces]
     deltas.append((0, {"type": "signature_delta", "signature": block["signature"]}))
     return {"thinking": "", "signature": ""}, deltas
 
 
-def _input_deltas(block: Document, per_chunk: int) -> tuple[Document, Events]:
-    pieces = sized(orjson.dumps(block["input"]).decode(), per_chunk)
+def _use_deltas(block: Document, cutter: Cutter) -> tuple[Document, Events]:
+    return {"input": {}}, _input_deltas(orjson.dumps(block["input"]).decode(), cutter)
+
+
+def _input_deltas(written: str, cutter: Cutter) -> Events:
     deltas: Events = [(0, {"type": "input_json_delta", "partial_json": ""})]
-    deltas += [(tokens, {"type": "input_json_delta", "partial_json": piece}) for tokens, piece in pieces]
-    return {"input": {}}, deltas
+    pieces = cutter.cut(written)
+    return deltas + [(tokens, {"type": "input_json_delta", "partial_json": piece}) for tokens, piece in pieces]
 
 
-_DELTAS = {"text": _text_deltas, "thinking": _thinking_deltas, "tool_use": _input_deltas}
+_DELTAS = {"text": _text_deltas, "thinking": _thinking_deltas, "tool_use": _use_deltas}

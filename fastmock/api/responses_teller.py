@@ -8,10 +8,11 @@ import orjson
 
 from fastmock.api.chat import logprobs_of, pieces
 from fastmock.api.errors import ApiError
+from fastmock.api.fit import called_tokens
 from fastmock.api.responses_ask import ResponsesAsk
 from fastmock.api.retold import OWN, Events, Outer, Told, call_id, event_bytes
 from fastmock.content.made import lorem
-from fastmock.content.pieces import sized
+from fastmock.content.pieces import Cutter
 from fastmock.wire import Answer, Ask, Reply, Request, Stream, ToolCall
 
 Document = dict[str, Any]
@@ -42,7 +43,7 @@ class ResponsesTeller:
         assert isinstance(ask, ResponsesAsk)  # noqa: S101 - no other comes here
         return ask.shows, ask.encrypted, bool(ask.obfuscation)
 
-    def tell(self, answer: Answer, form: Form, per_chunk: int) -> tuple[list[Document], Events]:
+    def tell(self, answer: Answer, form: Form, cutter: Cutter) -> tuple[list[Document], Events]:
         """See ``retold.Teller``."""
         shows, encrypted, padded = form
         output: list[Document] = []
@@ -55,7 +56,7 @@ class ResponsesTeller:
         if answer.text or answer.refusal is not None or not answer.calls:
             output.append(_message(answer, status))
         output += [_call(call, place, status) for place, call in enumerate(answer.calls)]
-        return output, events_of(output, per_chunk, padded)
+        return output, events_of(output, cutter, padded)
 
     def whole(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> bytes:
         """See ``retold.Teller``."""
@@ -186,13 +187,14 @@ def _call(call: ToolCall, place: int, status: str) -> Document:
     return item | {"input" if call.custom else "arguments": call.arguments}
 
 
-def events_of(output: Sequence[Document], per_chunk: int, padded: bool = False) -> Events:
+def events_of(output: Sequence[Document], cutter: Cutter, padded: bool = False) -> Events:
     """Return the events that say the items of ``output``, one after another."""
     events: Events = []
     for index, item in enumerate(output):
-        begun, said = _EVENTS[item["type"]](item, per_chunk)
+        begun, said = _EVENTS[item["type"]](item, cutter)
         where = {"output_index": index}
-        events.append((0, {"type": "response.output_item.added", **where, "item": item | begun}))
+        named = called_tokens(item["name"], cutter.vocabulary) if "call_id" in item else 0
+        events.append((named, {"type": "response.output_item.added", **where, "item": item | begun}))
         events += [(tokens, {**event, **where}) for tokens, event in said]
         events.append((0, {"type": "response.output_item.done", **where, "item": item}))
     for number, (_, event) in enumerate(events, _OPENING):
@@ -205,27 +207,27 @@ def events_of(output: Sequence[Document], per_chunk: int, padded: bool = False) 
 # What follows returns what of an item is not there yet when it is begun, and the events that say it.
 
 
-def _reasoning_events(item: Document, per_chunk: int) -> tuple[Document, Events]:
+def _reasoning_events(item: Document, cutter: Cutter) -> tuple[Document, Events]:
     if not item["summary"]:
         return {}, []
     [part] = item["summary"]
     where, kind = {"item_id": item["id"], "summary_index": 0}, "response.reasoning_summary"
     events: Events = [(0, {"type": f"{kind}_part.added", **where, "part": part | {"text": ""}})]
-    for tokens, piece in sized(part["text"], per_chunk):
+    for tokens, piece in cutter.cut(part["text"]):
         events.append((tokens, {"type": f"{kind}_text.delta", **where, "delta": piece}))
     events.append((0, {"type": f"{kind}_text.done", **where, "text": part["text"]}))
     events.append((0, {"type": f"{kind}_part.done", **where, "part": part}))
     return {"summary": []}, events
 
 
-def _message_events(item: Document, per_chunk: int) -> tuple[Document, Events]:
+def _message_events(item: Document, cutter: Cutter) -> tuple[Document, Events]:
     [part] = item["content"]
     kind, where = f"response.{part['type']}", {"item_id": item["id"], "content_index": 0}
     refused = part["type"] == "refusal"
     field = "refusal" if refused else "text"
     logprobs: Document = {} if refused else {"logprobs": []}
     events: Events = [(0, {"type": "response.content_part.added", **where, "part": part | {field: ""} | logprobs})]
-    for tokens, piece, logs in pieces(part[field], per_chunk, part.get("logprobs")):
+    for tokens, piece, logs in pieces(part[field], cutter, part.get("logprobs")):
         event = {"type": f"{kind}.delta", **where, "delta": piece}
         events.append((tokens, event if refused else event | {"logprobs": logs or []}))
     done = {name: part[name] for name in (field, *logprobs)}
@@ -234,18 +236,18 @@ def _message_events(item: Document, per_chunk: int) -> tuple[Document, Events]:
     return {"status": "in_progress", "content": []}, events
 
 
-def _function_events(item: Document, per_chunk: int) -> tuple[Document, Events]:
-    return _call_events(item, per_chunk, "arguments", "response.function_call_arguments")
+def _function_events(item: Document, cutter: Cutter) -> tuple[Document, Events]:
+    return _call_events(item, cutter, "arguments", "response.function_call_arguments")
 
 
-def _custom_events(item: Document, per_chunk: int) -> tuple[Document, Events]:
-    return _call_events(item, per_chunk, "input", "response.custom_tool_call_input")
+def _custom_events(item: Document, cutter: Cutter) -> tuple[Document, Events]:
+    return _call_events(item, cutter, "input", "response.custom_tool_call_input")
 
 
-def _call_events(item: Document, per_chunk: int, field: str, kind: str) -> tuple[Document, Events]:
+def _call_events(item: Document, cutter: Cutter, field: str, kind: str) -> tuple[Document, Events]:
     where = {"item_id": item["id"]}
     events: Events = []
-    for tokens, piece in sized(item[field], per_chunk):
+    for tokens, piece in cutter.cut(item[field]):
         events.append((tokens, {"type": f"{kind}.delta", **where, "delta": piece}))
     events.append((0, {"type": f"{kind}.done", **where, "name": item["name"], field: item[field]}))
     return {"status": "in_progress", field: ""}, events

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import orjson
 
 from fastmock.api.script import NOBODYS_ID, PART, Rendering, Script
+from fastmock.content.pieces import Cutter
 from fastmock.content.template import Template
 from fastmock.garbage import collection_paused
 from fastmock.wire import Answer, Ask
@@ -86,7 +87,7 @@ class Teller(Protocol):
     def form(self, ask: Ask) -> Hashable:
         """Return what of a request decides on the form of its answer, whatever is said."""
 
-    def tell(self, answer: Answer, form: Any, per_chunk: int) -> tuple[Any, Events]:
+    def tell(self, answer: Answer, form: Any, cutter: Cutter) -> tuple[Any, Events]:
         """Return what is said, for a whole answer and for a stream; ``OWN`` stands where ids go on."""
 
     def whole(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> bytes:
@@ -139,19 +140,20 @@ class Retelling:
             answer = answers[0]
             ask.completion_tokens = answer.tokens + ask.unsaid_tokens
         elif script.fixed is not None:
-            answer, key = script.fixed, (form,)
+            answer, key = script.fixed, (form, ask.vocabulary)
             ask.completion_tokens = script.tokens(ask) + ask.unsaid_tokens
         else:
             answer = script.answers(ask)[0]
             ask.completion_tokens = answer.tokens + ask.unsaid_tokens
             if script.only_made and answer.tokens <= _LONGEST_KEPT:
-                key = answer.text, answer.finish_reason, form
+                key = answer.text, answer.finish_reason, form, ask.vocabulary
         told = self._ready.get(key) if key else None
-        shared = (answer, form) if key is None and answers is None and script.only_made else None
+        shared = (answer, form, ask.vocabulary) if key is None and answers is None and script.only_made else None
         if told is None and shared is not None:
             told = self._shared.get(shared)
         if told is None:
-            told = Told(answer, *teller.tell(answer, form, self._per_chunk))
+            cutter = Cutter(ask.vocabulary, self._per_chunk, ask.generated)
+            told = Told(answer, *teller.tell(answer, form, cutter))
             if shared is not None:
                 self._shared[shared] = told
             if key:

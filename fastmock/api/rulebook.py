@@ -8,7 +8,8 @@ from typing import Any
 from fastmock.api import checks, errors, heads
 from fastmock.api.buffers import Buffers
 from fastmock.api.findings import Findings, check_regexes
-from fastmock.api.fit import Fitter
+from fastmock.api.fit import Fitter, count
+from fastmock.api.length import LENGTHS, Length, length_of, reason_within, same_length, with_length
 from fastmock.api.policies import Policies
 from fastmock.api.script import Rendering, Script, Shape, ShapeError
 from fastmock.api.traffic import Traffic
@@ -24,13 +25,14 @@ from fastmock.rules.hidden import hidden
 from fastmock.rules.index import DEFAULT, Index, LayeredIndex, index_of
 from fastmock.rules.matchers import within
 from fastmock.timing.heartbeat import COMMENT, PING, beat
-from fastmock.wire import Answer, Ask, LargeReply, Reply, Stream
+from fastmock.wire import Answer, Ask, LargeReply, Reply, Stream, TokenProb
 
 _MOST_MADE = 512  # answers that were made up to demands and are kept ready
 _MADE_BYTES = 32 * 2**20  # that they take together with what tells them apart
 _LARGE_STREAM = 2000  # steps of a stream, which together take some 500 kB
 _LONGEST_HEADER = 500  # characters of the header that explains
 _BROKEN = errors.server_error()
+_LEAST = frozenset(("min_tokens", "ignore_eos"))  # with which load tools ask for text of a length
 _CONVERSATION = ("turn", "messages", "last_role", "tool_result")
 
 
@@ -163,6 +165,7 @@ class Rulebook:
         self._explains = settings.server.control_headers
         self._policies = policies
         self._limits = policies.limits
+        self._seed, self._obey_max_tokens = settings.seed, settings.obey_max_tokens
         if self._explains or policies.more_than_limits:
             self.send = self._send_watched  # type: ignore[method-assign]
         elif policies.any:
@@ -234,19 +237,65 @@ class Rulebook:
     def answer(self, ask: Ask, file: str | None = None) -> Reply | Stream:
         """Choose what is said to ``ask``, by the rules or by a response file, and render it."""
         script = self._script_for(ask, file)
-        if ask.special and ask.demands is not None:
+        if (ask.special and ask.demands is not None) or not LENGTHS.isdisjoint(ask.body):
             return self.send(ask, *self._met(ask, script))
         return self.send(ask, script)
 
     def choose(self, ask: Ask, file: str | None = None) -> tuple[Script, list[Answer] | None]:
         """Return the script that says what is said to ``ask``, and the answers that it says instead of its own."""
-        script = self._script_for(ask, file)
-        if ask.special and ask.demands is not None:
-            return self._met(ask, script)
-        return script, None
+        return self._met(ask, self._script_for(ask, file))
 
     def _met(self, ask: Ask, script: Script) -> tuple[Script, list[Answer] | None]:
-        """Meet what the request demands of its answer; what was made up before is ready."""
+        """Meet what the request demands of its answer, its length last."""
+        answers: list[Answer] | None = None
+        if ask.special and ask.demands is not None:
+            script, answers = self._formed(ask, script)
+        if LENGTHS.isdisjoint(ask.body):
+            return script, answers
+        return self._measured(ask, script, answers)
+
+    def _measured(self, ask: Ask, script: Script, answers: list[Answer] | None) -> tuple[Script, list[Answer] | None]:
+        """Give an answer the length that the request sets; what was cut before is ready."""
+        if (answers is None and script.only_made) or not self._obeys(ask):
+            return script, answers
+        length = length_of(ask.body)
+        if length.most is not None and not script.thinks:
+            left = reason_within(ask, length.most)
+            length = Length(left, min(length.least, left))
+        key = None
+        if answers is None and script.fixed is not None and not script.thinks:
+            tokens = script.tokens(ask)
+            if tokens >= length.least and (length.most is None or tokens <= length.most):
+                return script, None
+            key = ("length", length, ask.vocabulary, ask.user_message if length.least > tokens else "")
+            if (made := self._made.get((script, key))) is not None:
+                return made, None
+        said = script.answers(ask) if answers is None else answers
+        limited = [with_length(ask, answer, length, self._seed) for answer in said]
+        if same_length(said, limited):
+            return script, answers
+        if script.thinks:
+            self._think(ask, limited)
+        if key is not None and count(limited[0], ask.vocabulary) == limited[0].tokens:
+            return self._keep(script, key, script.instead(ask, limited), limited), None
+        return script, limited
+
+    def _obeys(self, ask: Ask) -> bool:
+        """Return whether what is said is as long as the request wants."""
+        own = self._sources[ask.rule].obey_max_tokens
+        return self._obey_max_tokens if own is None else own
+
+    def _keep(self, script: Script, key: tuple[Any, ...], made: Script, answers: list[Answer]) -> Script:
+        """Keep an answer ready that was made for what a request demands."""
+        self._made_bytes += (size := _bytes_of(key, answers))
+        if len(self._made) >= _MOST_MADE or self._made_bytes > _MADE_BYTES:
+            self._made.clear()
+            self._made_bytes = size
+        self._made[script, key] = made
+        return made
+
+    def _formed(self, ask: Ask, script: Script) -> tuple[Script, list[Answer] | None]:
+        """Meet what the request demands of the form of its answer; what was made up before is ready."""
         key = self._fitter.key(ask, script.prose) if script.text_only and not script.thinks else None
         if key is None:
             return script, self._fitted(ask, script)
@@ -257,17 +306,15 @@ class Rulebook:
             answers = self._fitted(ask, script)
             if answers is None:  # they are what the script says
                 return script, None
-            self._made_bytes += _bytes_of(key, answers)
-            if len(self._made) >= _MOST_MADE or self._made_bytes > _MADE_BYTES:
-                self._made.clear()
-                self._made_bytes = _bytes_of(key, answers)
-            made = self._made[script, key] = script.instead(ask, answers)
+            made = self._keep(script, key, script.instead(ask, answers), answers)
         return made, None
 
     def said(self, ask: Ask, file: str | None = None) -> tuple[Script, list[Answer]]:
         """Return what is said to ``ask``, and the script that renders it."""
         script = self._script_for(ask, file)
         fitted = None if ask.demands is None else self._fitted(ask, script)
+        if not LENGTHS.isdisjoint(ask.body):
+            script, fitted = self._measured(ask, script, fitted)
         return script, script.answers(ask) if fitted is None else fitted
 
     def _script_for(self, ask: Ask, file: str | None) -> Script:
@@ -280,19 +327,19 @@ class Rulebook:
         script = self._scripts[ask.rule] if file is None else self._from_file(file)
         if self._turns and file is None and (turns := self._turns.get(ask.rule)):
             script = turns[min(ask.turn, len(turns)) - 1]
-        if self._shapes:
+        if self._shapes or not _LEAST.isdisjoint(ask.body):
             script = self._shaped(ask, script)
         if ask.choices != 1:
             script = script.for_choices(ask.choices)
         if script.thinks:
-            self._think(ask, script)
+            ask.unsaid_tokens -= ask.reasoning_tokens
+            self._think(ask, script.answers(ask))
         return script
 
-    def _think(self, ask: Ask, script: Script) -> None:
+    def _think(self, ask: Ask, answers: list[Answer]) -> None:
         """Count what a rule says is thought, instead of what the request's effort stands for."""
         ask.special = True
-        ask.unsaid_tokens -= ask.reasoning_tokens
-        ask.reasoning_tokens = sum(ask.vocabulary.count(answer.reasoning or "") for answer in script.answers(ask))
+        ask.reasoning_tokens = sum(ask.vocabulary.count(answer.reasoning or "") for answer in answers)
 
     def _look(self, ask: Ask) -> None:
         for look in self._before:
@@ -312,11 +359,18 @@ class Rulebook:
     def _shaped(self, ask: Ask, script: Script) -> Script:
         """Return what is said where output may have to be made up, and make it up."""
         profile = self._traffic.profile(ask.model, self._sources[ask.rule], ask.request)
-        if profile.tokens is not None or (profile.configured and self._canned and ask.rule == DEFAULT):
+        is_canned = self._canned and ask.rule == DEFAULT
+        wants_length = is_canned and not _LEAST.isdisjoint(ask.body)
+        if profile.tokens is not None or (is_canned and profile.configured) or wants_length:
             script = self._made_up
         if script.makes:
             self._traffic.make_up(ask, profile)
         return script
+
+    def probabilities(self, ask: Ask, text: str) -> tuple[TokenProb, ...]:
+        """Return the tokens of a text with their probabilities, as the request wants them."""
+        top = ask.demands.top_logprobs if ask.demands is not None else None
+        return self._fitter.probabilities(ask, text, top or 0)
 
     def check_model(self, ask: Ask) -> None:
         """Raise a 404 for a model that is not served."""
@@ -391,7 +445,7 @@ class Rulebook:
         failed = partial(kind.error, _BROKEN, request_id)
         stream = Stream(kind.events, request_id, dues, roll.cut, len(roll.steps), failed)
         if self._noted:
-            stream.ask, stream.rule = ask, self.names[ask.rule]
+            stream.ask, stream.rule, stream.tokens = ask, self.names[ask.rule], roll.steps
         return stream
 
     def _send_watched(
@@ -436,7 +490,7 @@ class Rulebook:
 def _bytes_of(key: tuple[Any, ...], answers: list[Answer]) -> int:
     """Estimate what an answer that is kept ready takes: its texts are there several times, rendered and in pieces."""
     texts = sum(len(answer.text or "") + sum(len(call.arguments) for call in answer.calls) for answer in answers)
-    return 4000 + len(key[0]) + 10 * texts
+    return 4000 + sum(len(part) for part in key if isinstance(part, bytes | str)) + 10 * texts
 
 
 def _written_at(place: SettingPath) -> SettingPath:

@@ -17,6 +17,7 @@ import orjson
 from fastmock.api.fit import count, is_json
 from fastmock.config.documents import MARK
 from fastmock.config.model import Saying
+from fastmock.content.pieces import Cutter
 from fastmock.content.template import Template, literal
 from fastmock.garbage import collection_paused
 from fastmock.wire import Answer, Ask, Vocabulary
@@ -63,7 +64,7 @@ class Shape(Protocol):
     def choice(self, answer: Answer, index: int, ask: Ask) -> Document:
         """Render what is said as a choice."""
 
-    def chunks(self, choice: Document, per_chunk: int) -> Chunks:
+    def chunks(self, choice: Document, cutter: Cutter) -> Chunks:
         """Cut a rendered choice into the steps of its stream."""
 
 
@@ -180,17 +181,12 @@ class Script:
         ]
         self._ids = self._same_tokens and not choices.constant
         self.fixed = answers[0] if self._same_tokens and len(answers) == 1 else None
-        self._made: dict[tuple[str, str], _Reel] = {}
-        self._shared: WeakValueDictionary[tuple[str, str], _Reel] = WeakValueDictionary()  # what any stream still sends
+        self._made: dict[tuple[str, str, Vocabulary], _Reel] = {}
+        # Those that any stream still sends.
+        self._shared: WeakValueDictionary[tuple[str, str, Vocabulary], _Reel] = WeakValueDictionary()
         self.retold: dict[str, Rendering] = {}
         self._for_n: dict[int, Script] = {}
-        if self._same_tokens:
-            self._reel_of_all  # noqa: B018 - made now, rather than while a request waits
-
-    @cached_property
-    def _reel_of_all(self) -> "_Reel | None":
-        """The chunks of what never changes."""
-        return _Reel(self._rendered(_NOBODY), self._shape, self._per_chunk) if self._same_tokens else None
+        self._reels: dict[Vocabulary, _Reel] = {}  # of what never changes
 
     def for_chunks_of(self, per_chunk: int) -> "Script":
         """Return this script for another App, whose streams send so many words at once; nothing is compiled anew."""
@@ -198,8 +194,8 @@ class Script:
             return self
         other = copy(self)
         other._per_chunk = per_chunk
-        other.__dict__.pop("_reel_of_all", None)
-        other._made, other._shared, other.retold, other._for_n = {}, WeakValueDictionary(), {}, {}
+        other._made, other._shared, other._reels = {}, WeakValueDictionary(), {}
+        other.retold, other._for_n = {}, {}
         return other
 
     def instead(self, ask: Ask, answers: Sequence[Answer]) -> "Script":
@@ -277,7 +273,7 @@ class Script:
         else:
             said = sum(answer.tokens for answer in answers)
             ask.completion_tokens = said + ask.unsaid_tokens
-            reel = _Reel(self._documents(ask, answers), self._shape, self._per_chunk)
+            reel = _Reel(self._documents(ask, answers), self._shape, self._cutter(ask))
         opening = b"data: %b," % self._outer(ask)[:-1]
         last, end = DONE, b"}\n\n"
         if ask.include_usage:
@@ -308,7 +304,7 @@ class Script:
     def length(self, ask: Ask, answers: Sequence[Answer] | None = None) -> int:
         """Return how many tokens are said one after another; of several choices those of the longest."""
         if answers is not None:
-            return _Reel(self._documents(ask, answers), self._shape, self._per_chunk).length
+            return _Reel(self._documents(ask, answers), self._shape, self._cutter(ask)).length
         return ask.output_tokens if self.only_made else self._reel(ask).length
 
     def _rendered(self, ask: Ask) -> list[Document]:
@@ -334,15 +330,20 @@ class Script:
             tokens = self._fixed_tokens[ask.vocabulary] = sum(answer.tokens for answer in self.answers(ask))
         return tokens
 
+    def _cutter(self, ask: Ask) -> Cutter:
+        return Cutter(ask.vocabulary, self._per_chunk, ask.generated)
+
     def _reel(self, ask: Ask) -> "_Reel":
-        if self._reel_of_all is not None:
-            return self._reel_of_all
-        key = ask.output, ask.finish_reason
+        if self._same_tokens:
+            if (ready := self._reels.get(ask.vocabulary)) is None:
+                ready = self._reels[ask.vocabulary] = _Reel(self._rendered(_NOBODY), self._shape, self._cutter(ask))
+            return ready
+        key = ask.output, ask.finish_reason, ask.vocabulary
         if self.only_made and key in self._made:
             return self._made[key]
         if self.only_made and (shared := self._shared.get(key)) is not None:
             return shared
-        reel = _Reel(self._rendered(ask), self._shape, self._per_chunk)
+        reel = _Reel(self._rendered(ask), self._shape, self._cutter(ask))
         if self.only_made:
             self._shared[key] = reel
         if self.only_made and reel.length <= _LONGEST_KEPT:
@@ -364,11 +365,11 @@ class _Reel:
             ``padded_with_null`` with the null that they carry where a usage chunk follows.
     """
 
-    def __init__(self, choices: list[Document], shape: Shape, per_chunk: int) -> None:
+    def __init__(self, choices: list[Document], shape: Shape, cutter: Cutter) -> None:
         with collection_paused():
-            runs = shape.chunks(choices[0], per_chunk)
+            runs = shape.chunks(choices[0], cutter)
             if len(choices) > 1:
-                together = zip_longest(*(shape.chunks(choice, per_chunk) for choice in choices), fillvalue=(0, []))
+                together = zip_longest(*(shape.chunks(choice, cutter) for choice in choices), fillvalue=(0, []))
                 runs = [
                     (max(tokens for tokens, _ in run), [part for _, parts in run for part in parts]) for run in together
                 ]

@@ -11,6 +11,8 @@ from fastmock.api.heads import Heads, of_answers
 from fastmock.api.responses_ask import ResponsesAsk, as_messages, conversation_of
 from fastmock.api.responses_teller import begun_response, events_of
 from fastmock.api.retold import event_bytes
+from fastmock.content.pieces import Cutter
+from fastmock.content.tokens import OfModel
 from fastmock.state.ring import Entry, Ring
 from fastmock.wire import Reply, Request
 
@@ -30,12 +32,14 @@ _LONGEST = 1000  # responses that one may go on from
 class StoredResponses:
     """Keeps responses, and answers the endpoints that show them."""
 
-    def __init__(self, ring: Ring, conversations: Conversations, made: Heads, per_chunk: int, strict: bool) -> None:
+    def __init__(
+        self, ring: Ring, conversations: Conversations, made: Heads, vocabularies: OfModel, per_chunk: int, strict: bool
+    ) -> None:
         """``strict``: an id that was never given out is answered with 404, else with something plausible."""
         self._ring = ring
         self._conversations = conversations
         self._heads = of_answers(made)
-        self._per_chunk = per_chunk
+        self._vocabularies, self._per_chunk = vocabularies, per_chunk
         self._strict = strict
 
     def keep(self, ask: ResponsesAsk) -> None:
@@ -83,7 +87,12 @@ class StoredResponses:
         document = orjson.loads(entry.answer)
         begun = {**document, **_NOTHING_YET, "status": "in_progress"}
         events = [{"type": f"response.{kind}", "response": begun} for kind in ("created", "in_progress")]
-        events += [event for _, event in events_of(document["output"], self._per_chunk)]
+        events += [
+            event
+            for _, event in events_of(
+                document["output"], Cutter(self._vocabularies(str(document.get("model"))), self._per_chunk)
+            )
+        ]
         end = document["status"] if document["status"] in _ENDS else "failed"
         events.append({"type": f"response.{end}", "response": document})
         said = (event_bytes({**event, "sequence_number": number}) for number, event in enumerate(events))

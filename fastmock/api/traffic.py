@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from fastmock.api import errors
 from fastmock.api.answer_size import MAX_TOKENS, check_tokens
+from fastmock.api.length import length_of, reason_within
 from fastmock.api.prompt_cache import PromptCache
 from fastmock.config.documents import DocumentError
 from fastmock.config.load import Config
@@ -28,6 +29,7 @@ from fastmock.timing.latency import Sampler, Timing, sampler
 from fastmock.wire import Ask, Reply, Request
 
 _TOKENS = 100  # of made-up text, where nothing says how many
+_OF_COMPLETIONS = 16  # the same of legacy completions, as the API has it
 _LONGEST = 600_000.0  # milliseconds that a header may ask for
 _LONGEST_INTERVAL = 3600.0  # seconds likewise
 _MOST_KNOWN = 1024
@@ -60,6 +62,11 @@ class Profile:
     tokens: int | None
     heartbeat: float | None
     pings: bool
+
+    @property
+    def sets_length(self) -> bool:
+        """Whether anything says how many tokens a generated text has."""
+        return self.tokens is not None or self.length is not None
 
 
 class Traffic:
@@ -126,7 +133,7 @@ class Traffic:
         window = self.window(ask.model)
         if window is None:
             return
-        prompt, answer = ask.prompt_tokens, _cap(ask) or 0
+        prompt, answer = ask.prompt_tokens, length_of(ask.body).most or 0
         if prompt + answer <= window:
             return
         if ask.endpoint == "completions":
@@ -224,22 +231,26 @@ class Traffic:
         elif profile.length is not None:
             wanted = round(profile.length(Random(self._length_number(ask.request))))
         else:
-            wanted = len(ask.user_message.split()) if kind == "echo" else _TOKENS
-        cap = _cap(ask)
+            wanted = ask.vocabulary.count(ask.user_message.strip()) if kind == "echo" else _TOKENS
+        length = length_of(body)
+        cap = length.most
+        if cap is None and ask.endpoint == "completions" and kind != "echo" and not profile.sets_length:
+            cap = max(_OF_COMPLETIONS, length.least)
         if cap is None and (window := self.window(ask.model)) is not None:
             cap = max(0, window - ask.prompt_tokens)
-        wanted = max(wanted, output.min_tokens or 0, body.get("min_tokens") or 0, 1)
-        if cap is not None and (body.get("ignore_eos") or wanted >= cap):
-            wanted = cap
+        wanted = max(wanted, output.min_tokens or 0, length.least, 1)
+        if cap is not None:
+            cap = reason_within(ask, cap)
+            wanted = cap if body.get("ignore_eos") else min(wanted, cap)
         wanted = min(wanted, MAX_TOKENS)
         check_tokens(ask, wanted)
         ask.finish_reason = "length" if wanted == cap else "stop"
         if kind == "counter":
-            ask.output = made.counter(wanted)
+            ask.output = ask.generated = made.counter(wanted)
         elif kind == "echo":
-            ask.output = made.echo(wanted, ask.user_message)
+            ask.output = made.echo(wanted, ask.user_message, ask.vocabulary)
         else:
-            ask.output = made.lorem(wanted, self._settings.seed, ask.user_message)
+            ask.output = ask.generated = made.lorem(wanted, self._settings.seed, ask.user_message)
         ask.output_tokens = wanted if ask.output else 0
 
     def delay(self, reply: Reply, timing: Timing, tokens: int, prompt_tokens: int, request: Request | None) -> None:
@@ -263,12 +274,6 @@ class Traffic:
 
 
 _TIMES = frozenset(("latency", "output", "heartbeat"))
-
-
-def _cap(ask: Ask) -> int | None:
-    """Return how many tokens the answer may have at most; None where the request says nothing."""
-    cap: int | None = ask.body.get("max_completion_tokens")
-    return ask.body.get("max_tokens") if cap is None else cap
 
 
 def _sources(config: Config) -> Iterator[tuple[SettingPath, Source]]:

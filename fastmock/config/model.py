@@ -160,11 +160,13 @@ class Output(Section):
 
     kind: Literal["lorem", "echo", "counter"] | None = Field(
         None,
-        description="`lorem` text, an `echo` of the user's message, or `counter` words (`w1 w2 …`) that make a lost or "
-        "reordered chunk visible.",
+        description="`lorem`: prose; `echo`: the user's message; `counter`: words in alphabetical order, which make a "
+        "lost or reordered chunk visible. Each word of `lorem` and `counter` is one token.",
     )
     tokens: NumberOrAmount | None = Field(
-        None, description="How many tokens; without it 100, and of an echo as many as the message has."
+        None,
+        description="How many tokens; without it 100, of a legacy completion 16, and of an echo as many as the message "
+        "has.",
     )
     min_tokens: int | None = Field(None, ge=0, le=1_000_000, description="The fewest; a request may say so too.")
 
@@ -323,7 +325,7 @@ class Streaming(Section):
         None,
         ge=1,
         le=1_000_000,
-        description="Words, with their leading space, in one chunk. Without it 5, or 1 where anything sets a latency.",
+        description="Tokens in one chunk. Without it 5, or 1 where anything sets a latency.",
     )
     obfuscation: bool = Field(
         False,
@@ -393,6 +395,9 @@ class Auth(Section):
     )
     keys: list[Annotated[str, Field(min_length=1)]] = Field(
         [], description="The keys that may call, for the mode `keys`.", repr=False
+    )
+    open_models: bool = Field(
+        False, description="Whether `GET /v1/models` needs no key; some load tools ask for it without one."
     )
 
     @model_validator(mode="after")
@@ -484,6 +489,7 @@ class Source(Saying):
     latency: Latency | None = Field(None, description="As `latency`, for these answers.")
     output: Output | None = Field(None, description="As `output`, for these answers.")
     heartbeat: NumberOrHeartbeat | None = Field(None, description="As `streaming.heartbeat`, for these answers.")
+    obey_max_tokens: bool | None = Field(None, description="As `obey_max_tokens`, for these answers.")
 
 
 FileOrSource = Annotated[Source, BeforeValidator(_file_is_source, json_schema_input_type=str | Source)]
@@ -616,6 +622,11 @@ class Settings(Section):
     latency: Latency = Field(Latency(), description=Latency.__doc__)
     output: Output = Field(Output(), description=Output.__doc__)
     per_model: list[PerModel] = Field([], description=PerModel.__doc__)
+    obey_max_tokens: bool = Field(
+        True,
+        description="Whether `max_tokens` and its like cut what a rule, a file or the default says; generated text "
+        "always obeys.",
+    )
     tools: Tools = Field(Tools(), description=Tools.__doc__)
     usage: Usage = Field(Usage(), description=Usage.__doc__)
     stored: Stored = Field(Stored(), description=Stored.__doc__)

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from random import Random
 from string import ascii_lowercase
 
-from fastmock.content.made import LOREM
+from fastmock.content.made import FILLER
 
 _SOME = 9  # lengths that are drawn from
 
@@ -51,7 +51,7 @@ class Format:
 
 
 def _word(random: Random) -> str:
-    return random.choice(LOREM).strip(",.").lower()
+    return random.choice(FILLER)
 
 
 def _letters(random: Random, length: int) -> str:

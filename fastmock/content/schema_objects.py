@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
-from fastmock.content.made import LOREM
+from fastmock.content.made import FILLER
 from fastmock.content.schema_merge import unnamed
 from fastmock.content.schema_nodes import Made, Making, Never, Node, Object, Path, SchemaError
 from fastmock.content.schema_values import bounds, pattern_of
@@ -101,7 +101,7 @@ class Objects:
             names += [make(Random(number)) for number in range(draws)]
         self._work.spend(count)
         if schema.get("additionalProperties", True) is not False:
-            names += [*LOREM, *(f"key{number}" for number in range(count))]
+            names += [*FILLER, *(f"key{number}" for number in range(count))]
         if isinstance(schema.get("propertyNames"), dict):
             at = (*path, "propertyNames")
             node = self._node({**self._flat(schema["propertyNames"], at), "type": "string"}, at)

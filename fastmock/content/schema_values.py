@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from fastmock.content.formats import FORMATS, Format
-from fastmock.content.made import LOREM
+from fastmock.content.made import FILLER
 from fastmock.content.patterns import Pattern, PatternError
 from fastmock.content.schema_check import ALSO
 from fastmock.content.schema_nodes import LARGEST, Made, Never, Node, Path, SchemaError
@@ -141,8 +141,8 @@ def _further(
 
 def _words(least: int, most: float) -> Callable[[Random], str]:
     def words(random: Random) -> str:
-        start = random.randrange(len(LOREM))
-        said = " ".join((LOREM[start:] + LOREM)[: random.randint(1, 3)]).strip(",.")
+        start = random.randrange(len(FILLER))
+        said = " ".join((FILLER[start:] + FILLER)[: random.randint(1, 3)])
         while len(said) < least:
             said += " " + said
         return said if len(said) <= most else said[: int(most)]

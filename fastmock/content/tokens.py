@@ -18,6 +18,7 @@ _LONGEST_COUNTED = 1 << 20  # characters of a text that are counted exactly, whi
 _LONGEST_WORD = 256
 _HAS_LONG_WORD = re2.compile(r"\S{257}")
 _WORDS = re.compile(r"\w+|[^\w\s]+")
+_PARTS = re.compile(r"\s*(?:\w+|[^\w\s]+)\s*\Z|\s*\w+|\s*[^\w\s]+|\s+\Z")  # words and signs
 # Not one token, so that splintr-rs makes its tables of merges now, for all workers, and not in the first request that
 # needs them, which would take 0.1 to 0.3 s.
 _MERGED = "ünï 你好 qxzjv"
@@ -51,6 +52,20 @@ class Estimate:
         """See wire.Vocabulary: as many as ``count`` says."""
         data = text.encode()
         return [data[place : place + _PIECE] for place in range(0, len(data), _PIECE)]
+
+    def decode(self, tokens: Sequence[int]) -> None:
+        """See wire.Vocabulary: the numbers of tokens mean nothing here."""
+
+    def pieces(self, text: str) -> list[tuple[int, str]]:
+        """See wire.Vocabulary: words, each with its share of the tokens."""
+        found = []
+        size = counted = 0
+        for part in _PARTS.findall(text):
+            size += len(part) if part.isascii() else len(part.encode())
+            tokens = ((size + 3) >> 2) - counted
+            counted += tokens
+            found.append((tokens, part))
+        return found
 
 
 class Exact:
@@ -91,6 +106,27 @@ class Exact:
         for exact, part in _parted(text[:_LONGEST_COUNTED]):
             found += self._tokens(part) if exact else ESTIMATE.tokens(part)
         return found + ESTIMATE.tokens(text[_LONGEST_COUNTED:])
+
+    def decode(self, tokens: Sequence[int]) -> str | None:
+        """See wire.Vocabulary."""
+        try:
+            return b"".join(bytes(self._bytes(token)) for token in tokens).decode(errors="replace")
+        except (ValueError, OverflowError):
+            return None
+
+    def pieces(self, text: str) -> list[tuple[int, str]]:
+        """See wire.Vocabulary."""
+        found = []
+        held, tokens = b"", 0
+        for token in self.tokens(text):
+            held += token
+            tokens += 1
+            try:
+                found.append((tokens, held.decode()))
+            except UnicodeDecodeError:  # it ends inside a character
+                continue
+            held, tokens = b"", 0
+        return found
 
     def _tokens(self, text: str) -> list[bytes]:
         return [bytes(self._bytes(token)) for token in self._encode(text)]

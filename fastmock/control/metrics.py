@@ -5,7 +5,7 @@ To count an answer takes five additions to the worker's own row and two looks at
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -16,7 +16,7 @@ from fastmock import __version__
 from fastmock.app import OTHER, Answer, App, Handler, endpoint_of
 from fastmock.state.block import BOUNDS, CLOSED_IDLE, GENERATION, OPENED, RESTARTS, REUSED, STREAMS, TIMES_WIDTH
 from fastmock.state.meters import Labels, Meters
-from fastmock.wire import Head, Reply, Request
+from fastmock.wire import Head, Reply, Request, Stream
 
 PATH = "/metrics"
 
@@ -100,7 +100,7 @@ class Metrics(Collector):
                 assert answer.dues is not None  # noqa: S101 - see above
                 answer.dues = _waited(answer.dues, numbers, times, begin)
             else:
-                answer.cut = _Followed(answer.cut, numbers, self._app.share.row + STREAMS, times, begin).cut
+                answer.cut = _Followed(answer, numbers, self._app.share.row + STREAMS, times, begin).cut
             return answer
 
         return counted
@@ -250,10 +250,9 @@ def _waited(dues: Iterator[float], numbers: "memoryview[int]", times: int, begin
 class _Followed:
     """Observes a stream until nobody holds it any more: it ended, or was left."""
 
-    def __init__(
-        self, cut: Callable[[int, int], bytes], numbers: "memoryview[int]", streams: int, times: int, begin: int
-    ) -> None:
-        self._cut = cut
+    def __init__(self, stream: Stream, numbers: "memoryview[int]", streams: int, times: int, begin: int) -> None:
+        self._cut = stream.cut
+        self._tokens, self._last = stream.tokens, stream.steps
         self._numbers = numbers
         self._streams = streams
         self._times = times
@@ -266,11 +265,16 @@ class _Followed:
         data = self._cut(begin, end)
         if data:
             now = time.monotonic_ns()
-            if self._sent:
-                _observe(self._numbers, self._times + _GAP, (now - self._sent) // (end - begin), end - begin)
-            else:
+            # The last step says that this was all; n tokens have n - 1 gaps.
+            tokens = end - begin - (end == self._last) if self._tokens is None else sum(self._tokens[begin:end])
+            if self._sent and tokens:
+                _observe(self._numbers, self._times + _GAP, (now - self._sent) // tokens, tokens)
+                self._sent = now
+            elif not self._sent:
                 _observe(self._numbers, self._times + _FIRST, now - self._begin)
-            self._sent = now
+                if tokens > 1:
+                    _observe(self._numbers, self._times + _GAP, 0, tokens - 1)
+                self._sent = now
         return data
 
     def __del__(self) -> None:

@@ -51,4 +51,4 @@ def beat(stream: Stream, interval: float, form: bytes) -> None:
             parts.append(cut(begin - last, end - last))
         return b"".join(parts)
 
-    stream.dues, stream.cut = paced(), beating
+    stream.dues, stream.cut, stream.tokens = paced(), beating, None

@@ -1,0 +1,121 @@
+"""What the user, or the request, has fixed is said as it stands."""
+
+import struct
+from base64 import b64decode
+
+import orjson
+import pytest
+
+from fastmock.config.problems import ConfigError
+from fastmock.content import tokens
+from tests.conftest import KEY, make_app
+
+EMBEDDINGS, CHAT, LEGACY = "/v1/embeddings", "/v1/chat/completions", "/v1/completions"
+USER = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}]}
+FILE = {
+    "data": [{"embedding": [0.1, 0.2, 3]}],
+    "model": "my-emb",
+    "usage": {"prompt_tokens": 42, "total_tokens": 42},
+}
+
+
+def fixing(document):
+    return {"responses": {"embeddings": {"default": {"response": document}}}}
+
+
+def data(reply):
+    assert reply.head.status == 200, reply.body
+    return orjson.loads(reply.body)
+
+
+def refused(reply):
+    assert reply.head.status == 400, reply.body
+    return orjson.loads(reply.body)["error"]
+
+
+def test_a_files_vector_usage_and_model_are_said_as_they_stand(call):
+    post = call(fixing(FILE))
+    body = {"model": "text-embedding-3-small", "input": ["a", "b"]}
+    reply = post(EMBEDDINGS, body)
+    assert b"[0.1,0.2,3]" in reply.body
+    answer = data(reply)
+    assert [entry["embedding"] for entry in answer["data"]] == [[0.1, 0.2, 3]] * 2
+    assert (answer["model"], answer["usage"]) == ("my-emb", FILE["usage"])
+    [first, _] = data(post(EMBEDDINGS, body | {"encoding_format": "base64"}))["data"]
+    assert struct.unpack("<3f", b64decode(first["embedding"])) == pytest.approx((0.1, 0.2, 3))
+    assert data(post(EMBEDDINGS, body | {"dimensions": 3}))["data"][0]["embedding"] == [0.1, 0.2, 3]
+    error = refused(post(EMBEDDINGS, body | {"dimensions": 2}))
+    assert error["param"] == "dimensions"
+    assert "3" in error["message"]
+
+
+def test_a_file_with_several_vectors_says_them_in_turn_and_one_of_another_length_is_refused(call, tmp_path):
+    several = FILE | {"data": [{"embedding": [1, 0]}, {"embedding": [0, 1]}]}
+    answer = data(call(fixing(several))(EMBEDDINGS, {"model": "m", "input": ["a", "b", "c"]}))
+    assert [entry["embedding"] for entry in answer["data"]] == [[1, 0], [0, 1], [1, 0]]
+    several["data"].append({"embedding": [1]})
+    with pytest.raises(ConfigError, match="has another length than the first"):
+        make_app(fixing(several), tmp_path)
+
+
+def test_inputs_of_embeddings_have_the_limits_of_the_api(call):
+    post = call()
+    body = {"model": "text-embedding-3-small"}
+    error = refused(post(EMBEDDINGS, body | {"input": "word " * 9000}))
+    assert error["message"].startswith("This model's maximum context length is 8192 tokens, however you requested 9")
+    assert data(post(EMBEDDINGS, body | {"input": ["word " * 5000] * 2}))["usage"]["prompt_tokens"] > 8192
+    for wrong in ([-1], [100300], [[1, 2], [3, 100277]]):
+        assert refused(post(EMBEDDINGS, body | {"input": wrong}))["message"].startswith("'$.input' is invalid")
+    assert data(post(EMBEDDINGS, body | {"input": [0, 100276]}))["usage"]["prompt_tokens"] == 2
+
+
+@pytest.mark.parametrize("number", ["123456789012345678901234567890", "-99999999999999999999", "9223372036854775808"])
+def test_an_integer_out_of_range_is_echoed_exactly(call, number):
+    body = orjson.dumps(USER)[:-1] + b',"seed":%b}' % number.encode()
+    error = refused(call()(CHAT, body))
+    bound = ">= -9223372036854775808" if number.startswith("-") else "<= 9223372036854775807"
+    assert error["message"].endswith(f"Expected a value {bound}, but got {number} instead.")
+    data(call()(CHAT, USER | {"seed": 2**63 - 1}))
+
+
+@pytest.mark.parametrize("path", ["/v1/responses/resp_x/input_items", "/v1/chat/completions"])
+def test_a_list_of_no_entries_is_refused(path):
+    from fastmock.wire import Request
+
+    request = Request("GET", path, KEY, b"", {"limit": ["0"]})
+    assert refused(make_app().handle(request))["code"] == "integer_below_min_value"
+
+
+def test_models_can_be_open_to_all(tmp_path):
+    from fastmock.wire import Request
+
+    for is_open, status in ((True, 200), (False, 401)):
+        app = make_app({"auth": {"open_models": is_open}}, tmp_path)
+        for path in ("/v1/models", "/models", "/v1/models/gpt-4o"):
+            assert app.handle(Request("GET", path, {}, b"")).head.status == status
+        assert app.handle(Request("DELETE", "/v1/models/gpt-4o", {}, b"")).head.status == 401
+        assert app.handle(Request("POST", CHAT, {}, orjson.dumps(USER))).head.status == 401
+
+
+def test_an_echo_has_the_probabilities_of_the_prompt(call):
+    vocabulary = tokens.exact()("gpt-4o")
+    numbers = [3031, 220, 16, 261, 2086, 30]
+    body = {"model": "gpt-4o", "prompt": numbers, "max_tokens": 1, "logprobs": 1, "echo": True}
+    [choice] = data(call()(LEGACY, body))["choices"]
+    prompt = vocabulary.decode(numbers)
+    assert choice["text"].startswith(prompt)
+    probabilities = choice["logprobs"]
+    assert len(probabilities["tokens"]) == len(probabilities["token_logprobs"]) == 7
+    assert "".join(probabilities["tokens"]) == choice["text"]
+    assert probabilities["token_logprobs"][0] is probabilities["top_logprobs"][0] is None
+    assert all(value < 0 for value in probabilities["token_logprobs"][1:])
+    assert probabilities["text_offset"][0] == 0
+    [alone] = data(call()(LEGACY, body | {"max_tokens": 0}))["choices"]
+    assert (alone["text"], len(alone["logprobs"]["tokens"])) == (prompt, 6)
+
+
+def test_a_prompt_of_tokens_is_read_as_its_text(call):
+    numbers = tokens.exact()("gpt-4o")._encode("ping pong")
+    rules = {"responses": {"completions": {"patterns": [{"match": {"content": "ping pong"}, "content": "matched"}]}}}
+    answer = data(call(rules)(LEGACY, {"model": "gpt-4o", "prompt": numbers}))
+    assert (answer["choices"][0]["text"], answer["usage"]["prompt_tokens"]) == ("matched", len(numbers))
