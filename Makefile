@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: run test unit coverage hooks lint bench streams locust fuzz soak changes connections image-test clean
+.PHONY: run test unit coverage hooks lint bench streams locust fuzz soak changes connections agents-cli image-test clean
 
 run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
@@ -59,6 +59,14 @@ $(VENV)/.clients: Makefile | $(VENV)/bin/python
 	if command -v npm >/dev/null; then \
 	  npm install --prefix $(CLIENTS)/node --silent --no-audit --no-fund --no-package-lock \
 	    'openai@^6' 'ai@^6' '@ai-sdk/openai@^3' '@ai-sdk/anthropic@^3' 'zod@^4'; fi
+	touch $@
+
+agents-cli: $(CLIENTS)/agents-cli/.installed  ## Install Codex CLI and Claude Code (650 MB) for their tests
+
+$(CLIENTS)/agents-cli/.installed: | $(VENV)/bin/python
+	mkdir -p $(CLIENTS)/agents-cli
+	npm install --prefix $(CLIENTS)/agents-cli --silent --no-audit --no-fund --no-package-lock \
+	  @openai/codex @anthropic-ai/claude-code
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
