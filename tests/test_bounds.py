@@ -25,8 +25,9 @@ from fastmock.api.buffers import Buffers
 from fastmock.content.tokens import exact
 from fastmock.rules.regex import BACKTRACKING_SECONDS
 from fastmock.server.connections import most_connections
+from fastmock.wire import Request
 
-from .conftest import KEY, serving, undisturbed, wait_until
+from .conftest import KEY, make_app, serving, undisturbed, wait_until
 
 unit, integration = pytest.mark.unit, pytest.mark.integration
 on_both = pytest.mark.parametrize("runtime", ["robyn", "granian"])
@@ -496,3 +497,29 @@ def test_64_open_files_are_enough_to_start_and_serve(serve, runtime, tmp_path):
     server = serve({}, "--runtime", runtime, started=limit)
     for _ in range(5):
         assert new_client_is_served(server, 5)
+
+
+@pytest.mark.parametrize("depth", [200, 245, 247, 249, 250, 251, 254, 300, 900])
+@pytest.mark.parametrize(
+    ("path", "listing"),
+    [("/v1/conversations", "items"), ("/v1/responses", "input_items"), ("/v1/chat/completions", "messages")],
+)
+def test_what_is_nested_deeply_is_refused_or_listed(path, listing, depth):
+    app = make_app()
+    deep = b"[" * depth + b"]" * depth
+    item = b'{"type":"message","role":"user","content":[{"type":"input_text","text":"x","more":%b}]}' % deep
+    message = b'{"role":"user","content":"x","more":%b}' % deep
+    bodies = {
+        "/v1/conversations": b'{"items":[%b]}' % item,
+        "/v1/responses": b'{"model":"gpt-4o","input":[%b]}' % item,
+        "/v1/chat/completions": b'{"model":"gpt-4o","store":true,"messages":[%b]}' % message,
+    }
+    reply = app.handle(Request("POST", path, KEY, bodies[path]))
+    assert reply.head.status in (200, 400)
+    if reply.head.status == 400:
+        assert depth > 240
+        return
+    assert depth < 250
+    name = orjson.loads(reply.body)["id"]
+    assert app.handle(Request("GET", f"{path}/{name}/{listing}", KEY, b"")).head.status == 200
+    assert app.handle(Request("GET", f"{path}/{name}", KEY, b"")).head.status == 200

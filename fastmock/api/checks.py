@@ -16,6 +16,7 @@ _LARGE_BODY = 1 << 18  # bytes; a shorter one cannot hold too many values
 _MOST_VALUES = 1_000_000  # which take up to 100 MB when they are parsed
 _MOST_CHOICES = 128
 _LONGEST_MODEL = 256  # characters
+_DEEP_BODY, _MOST_LEVELS = 500, 250  # bytes that a body has at least that is nested so deep
 MOST_LENGTH = 2**31 - 1
 _MOST_STOPS = 4
 _LARGE = 2**63
@@ -32,7 +33,25 @@ def parse(body: str | bytes) -> dict[str, Any]:
         raise errors.bad_json() from None
     if type(parsed) is not dict:
         raise errors.bad_json()
+    if len(body) > _DEEP_BODY and _opened(body) > _MOST_LEVELS:
+        _check_depth(parsed)
     return parsed
+
+
+def _opened(body: str | bytes) -> int:
+    """Return how many objects and arrays a JSON text may have: no value is nested deeper."""
+    bracket, brace = ("[", "{") if isinstance(body, str) else (b"[", b"{")
+    return body.count(bracket) + body.count(brace)  # type: ignore[arg-type]
+
+
+def _check_depth(parsed: dict[str, Any]) -> None:
+    """Refuse what could be read, but not be written again inside of an answer."""
+    try:
+        orjson.dumps([[[[parsed]]]])
+    except TypeError:
+        raise errors.ApiError(
+            400, f"The request body is nested too deeply; at most {_MOST_LEVELS} levels are accepted."
+        ) from None
 
 
 def _values(body: str | bytes) -> int:
