@@ -196,8 +196,8 @@ def test_bad_requests(call, body, param, code, text):
 @pytest.mark.parametrize(
     "extra",
     [
-        {"max_tokens": 0, "stream_options": {}, "unknown": [1], "n": None, "stream": None},
-        {"functions": [], "tools": [], "temperature": 1.5, "seed": 2**63},
+        {"max_tokens": 1, "stream_options": {}, "unknown": [1], "n": None, "stream": None},
+        {"functions": [], "tools": [], "temperature": 1.5, "seed": 2**63 - 1},
     ],
 )
 def test_what_is_put_up_with(call, extra):

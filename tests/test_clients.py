@@ -197,7 +197,7 @@ def test_the_old_sdk_asynchronously(serve, runtime):
 def test_the_old_sdk_calls_functions(serve):
     interpreter = python("openai-0.28")
     assert output(serve({}).url, interpreter, "-c", OLD_FUNCTIONS) == [
-        "get_weather ['city'] function_call",
+        "get_weather ['city'] stop",
         "True",
     ]
 

@@ -84,7 +84,7 @@ def test_a_header_that_is_no_credential_is_shown(name):
 def test_a_section_that_is_named_like_a_credential_is_shown():
     config, _ = load({"auth": {"mode": "keys", "keys": ["sk-SECRET"]}}, {}, {})
     shown = settings_shown(config.settings)
-    assert shown["auth"] == {"mode": "keys", "keys": ["[redacted]"]}
+    assert shown["auth"] == {"mode": "keys", "keys": ["[redacted]"], "open_models": False}
 
 
 @pytest.mark.parametrize("name", BY_FORM)

@@ -110,9 +110,7 @@ def test_bad_embedding_options(call, extra):
 def test_a_file_may_fix_the_vector(call):
     post = call({"responses": {"embeddings": {"default": {"response": {"data": [{"embedding": [3, 4]}]}}}}})
     answer = loads(post("/v1/embeddings", {"model": "m", "input": ["a", "b"]}))
-    assert answer["data"][1]["embedding"] == pytest.approx([0.6, 0.8])
-    cut = loads(post("/v1/embeddings", {"model": "m", "input": "a", "dimensions": 1}))
-    assert cut["data"][0]["embedding"] == [1.0]
+    assert answer["data"][1]["embedding"] == [3, 4]
 
 
 def test_models(call):

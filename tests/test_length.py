@@ -214,6 +214,15 @@ def test_a_chunk_that_is_lost_doubled_or_swapped_shows():
     assert [places[word] for word in words] == [place % len(made.COUNTED) for place in range(500)]
 
 
+@pytest.mark.parametrize("text", ["x" * 5000, f"a {'y' * 4000} b " * 3, "word " * 250_000, "ä" * 300 + " 🎉 end"])
+def test_pieces_of_huge_texts_are_few_and_have_all_tokens(text):
+    for vocabulary in (tokens.ESTIMATE, O200K):
+        pieces = vocabulary.pieces(text)
+        assert "".join(piece for _, piece in pieces) == text
+        assert sum(count for count, _ in pieces) == vocabulary.count(text)
+        assert len(pieces) <= len(text.split()) + 50
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=60) | st.from_regex(r"[ a-zé{}\":,🎉你\n]{0,60}", fullmatch=True), st.integers(1, 6))
 def test_pieces_are_the_text_and_have_its_tokens(text, per_chunk):

@@ -195,18 +195,18 @@ def test_openais_headers_and_words(call):
 @unit
 def test_anthropics_headers_and_words(call):
     ask = {"model": "c", "max_tokens": 20, "messages": [{"role": "user", "content": "Hello"}]}
-    post = limited(call, requests_per_minute=2, input_tokens_per_minute=1000, output_tokens_per_minute=50)
+    post = limited(call, requests_per_minute=2, input_tokens_per_minute=1000, output_tokens_per_minute=35)
     _, headers, body = post("/v1/messages", ask)
     left = {name.removeprefix("anthropic-ratelimit-"): value for name, value in headers.items()}
     assert (left["requests-limit"], left["requests-remaining"]) == ("2", "1")
     assert abs(int(left["input-tokens-remaining"]) - (1000 - body["usage"]["input_tokens"])) <= 1
-    assert abs(int(left["output-tokens-remaining"]) - (50 - body["usage"]["output_tokens"])) <= 1
+    assert abs(int(left["output-tokens-remaining"]) - (35 - body["usage"]["output_tokens"])) <= 1
     assert left["requests-reset"].startswith("20")
     assert left["requests-reset"].endswith("Z")
     reply, headers, body = post("/v1/messages", ask)
     assert reply.head.status == 429
     assert body["error"]["type"] == "rate_limit_error"
-    assert "rate limit of 50 output tokens per min" in body["error"]["message"]
+    assert "rate limit of 35 output tokens per min" in body["error"]["message"]
     assert int(headers["retry-after"]) >= 1
 
 

@@ -107,7 +107,7 @@ class ChatShape:
         for index, call in enumerate(calls or ()):
             kind, words = ("custom", "input") if "custom" in call else ("function", "arguments")
             opener = {"index": index, **call, kind: {**call[kind], words: ""}}
-            named = called_tokens(call[kind].get("name") or "", cutter.vocabulary)
+            named = called_tokens(str(call[kind].get("name") or ""), cutter.vocabulary)
             if index == 0 and len(calls) == 1 and not deltas:
                 first["tool_calls"], opened = [opener], named
             else:
@@ -116,7 +116,7 @@ class ChatShape:
                 deltas.append((tokens, {"tool_calls": [{"index": index, kind: {words: piece}}]}, None))
         if function is not None:
             first["function_call"] = {**function, "arguments": ""}
-            opened = called_tokens(function.get("name") or "", cutter.vocabulary)
+            opened = called_tokens(str(function.get("name") or ""), cutter.vocabulary)
             for tokens, piece in cutter.cut(function.get("arguments") or ""):
                 deltas.append((tokens, {"function_call": {"arguments": piece}}, None))
         first.update({key: value for key, value in message.items() if key not in _MESSAGE and value is not None})

@@ -20,6 +20,7 @@ from fastmock.config.model import Responses
 from fastmock.config.problems import Problem, SettingPath, did_you_mean, dotted
 
 _is_class = re.compile(r"[\w.]+:\w+").fullmatch
+_TOKENS = re.compile(r"\w+|[^\w\s]")
 _UNKNOWN = "I don't know the answer to that."  # said where the file says nothing, as by mockllm
 _FACTOR = 10  # likewise
 _PARTS: Mapping[str, tuple[str, ...]] = {
@@ -104,8 +105,9 @@ class Translation:
         text = _text(answer)
         said: dict[str, Any] = {"content": text.replace("$", "$$")}
         if self._factor is not None:
-            word = 100 * len(text) / self._factor / (len(text.split()) or 1)  # milliseconds
-            said["latency"] = {"ttft": word, "itl": word}
+            tokens = len(_TOKENS.findall(text)) or 1  # about as many as a vocabulary counts
+            each = 100 * len(text) / self._factor / tokens  # milliseconds
+            said["latency"] = {"ttft": each, "itl": each}
         return said
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from itertools import accumulate
 
 import re2
 
@@ -58,14 +59,7 @@ class Estimate:
 
     def pieces(self, text: str) -> list[tuple[int, str]]:
         """See wire.Vocabulary: words, each with its share of the tokens."""
-        found = []
-        size = counted = 0
-        for part in _PARTS.findall(text):
-            size += len(part) if part.isascii() else len(part.encode())
-            tokens = ((size + 3) >> 2) - counted
-            counted += tokens
-            found.append((tokens, part))
-        return found
+        return shared_out(text, self.count(text))
 
 
 class Exact:
@@ -116,9 +110,17 @@ class Exact:
 
     def pieces(self, text: str) -> list[tuple[int, str]]:
         """See wire.Vocabulary."""
+        if len(text) > _LONGEST_COUNTED:
+            return shared_out(text, self.count(text))
+        if len(text) <= _LONGEST_WORD or not _HAS_LONG_WORD.search(text):
+            return self._pieces(text)
+        parts = (self._pieces(part) if exact else ESTIMATE.pieces(part) for exact, part in _parted(text))
+        return [piece for part in parts for piece in part]
+
+    def _pieces(self, text: str) -> list[tuple[int, str]]:
         found = []
         held, tokens = b"", 0
-        for token in self.tokens(text):
+        for token in self._tokens(text):
             held += token
             tokens += 1
             try:
@@ -130,6 +132,14 @@ class Exact:
 
     def _tokens(self, text: str) -> list[bytes]:
         return [bytes(self._bytes(token)) for token in self._encode(text)]
+
+
+def shared_out(text: str, tokens: int) -> list[tuple[int, str]]:
+    """Cut a text into words and signs, and share so many tokens out among them by their bytes."""
+    parts = [found[0] for found in _PARTS.finditer(text)]
+    ends = list(accumulate(len(part) if part.isascii() else len(part.encode()) for part in parts))
+    shares = [-(-tokens * end // ends[-1]) for end in ends]
+    return [(share - before, part) for share, before, part in zip(shares, [0, *shares], parts, strict=False)]
 
 
 def _parted(text: str) -> Iterator[tuple[bool, str]]:
