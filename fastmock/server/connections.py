@@ -20,10 +20,11 @@ _OWN_FILES = 48  # that the process needs for anything else
 _FEWEST = 8
 _SEARCH_PAUSE = 0.5  # seconds between searches for a connection, which look at all of them
 _FULL, _ROOMY = 0.9, 0.8  # shares of the most connections: above the first idle ones are closed, down to the second
-_LEAST_IDLE = 0.2  # seconds; a connection on which data came since is not idle
+_LEAST_IDLE = 0.2  # seconds; a connection on which data came since, or an answer ended, is not idle
 _TCP_INFO = struct.Struct("=B51xI")  # of Linux's struct tcp_info the state, and the milliseconds since data came
 _BYTES_ACKED = struct.Struct("=120xQ")  # of the same the bytes that were acknowledged
 _ESTABLISHED = 1
+_MOST_LET_GO = 4096  # clients of which it is known when they were answered, before the older are forgotten
 _MOST_SEEN = 65_536  # clients that are remembered before those that are gone are forgotten
 
 
@@ -58,6 +59,7 @@ class Connections:
         self._descriptors: dict[str, int] = {}
         self._searched = 0.0
         self._answered: dict[str, int] = {}
+        self._let_go: dict[str, float] = {}  # clients that were answered, and when
 
     def seen(self, client: str) -> None:
         """Count a request by whether its connection had brought one before."""
@@ -89,6 +91,13 @@ class Connections:
             self._answered[client] = left
         else:
             self._answered.pop(client, None)
+            self._let_go[client] = now = time.monotonic()
+            if len(self._let_go) >= _MOST_LET_GO:
+                self._let_go = {one: at for one, at in self._let_go.items() if at > now - _LEAST_IDLE}
+
+    def _is_answered(self, client: str) -> bool:
+        """Whether something is answered to a client, or was just now and may not have left the process yet."""
+        return client in self._answered or self._let_go.get(client, 0.0) > time.monotonic() - _LEAST_IDLE
 
     def make_room(self) -> None:
         """Close the connections that were idle longest where there are nearly as many as there may be."""
@@ -110,7 +119,7 @@ class Connections:
         for connection in idle:
             if excess <= 0:
                 break
-            if _peer(connection.descriptor) not in self._answered:
+            if not self._is_answered(_peer(connection.descriptor)):
                 _shut_down(connection.descriptor)
                 self._share.numbers[self._share.row + CLOSED_IDLE] += 1
                 excess -= 1
@@ -123,7 +132,7 @@ class Connections:
             seconds = _seconds_idle(int(name))
             if seconds is not None and seconds >= _LEAST_IDLE:
                 client = _peer(int(name))
-                if client not in self._answered and client not in others:
+                if not self._is_answered(client) and client not in others:
                     _shut_down(int(name))
 
     def unread(self, client: str) -> int | None:
