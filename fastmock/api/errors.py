@@ -26,6 +26,7 @@ class ApiError(Exception):
         fault: the fault that it is, if it was made on purpose; and ``as_is`` whether status and words were given for
             it, so that no dialect changes them.
         limit: the limit that was hit.
+        check: the check of ``api.validation`` that refused the request.
         model, rule: what was asked for, and what would have been said, where that is known.
     """
 
@@ -33,6 +34,7 @@ class ApiError(Exception):
     rule = ""
     fault = ""
     limit = ""
+    check = ""
     as_is = False
 
     def __init__(
