@@ -6,7 +6,7 @@ from typing import Any
 from fastmock.api import errors
 from fastmock.api.chat_ask import ChatAsk
 from fastmock.api.validation.check import CHAT, Contents, Document, Part
-from fastmock.api.validation.openai import functions_of
+from fastmock.api.validation.openai import functions_of, reasons
 from fastmock.api.validation.schemas import violation
 
 _LONGEST_DESCRIPTION = 1024
@@ -23,27 +23,19 @@ PARAMS = frozenset(
         "function_call",
         "parallel_tool_calls",
         "response_format",
-        "stream_options",
-        "max_tokens",
         "max_completion_tokens",
-        "temperature",
-        "top_p",
-        "presence_penalty",
-        "frequency_penalty",
-        "logprobs",
-        "top_logprobs",
         "logit_bias",
-        "stop",
     )
 )
-"""The parameters that checks look at."""
+"""The parameters that checks look at, whatever the model."""
 
 
 def contents(ask: ChatAsk) -> Contents | None:
     """Return the contents of a request; None for the many that have nothing but texts, which nothing could refuse."""
     body = ask.body
     if not ask.detailed:
-        return None if PARAMS.isdisjoint(body) else Contents(CHAT, ask.model, body)
+        plain = PARAMS.isdisjoint(body) and not reasons(ask.model) and (ask.stream or "stream_options" not in body)
+        return None if plain else Contents(CHAT, ask.model, body)
     found = Contents(CHAT, ask.model, body)
     for index, message in enumerate(body["messages"]):
         role = message["role"]

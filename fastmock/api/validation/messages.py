@@ -48,6 +48,7 @@ _is_property = re.compile(r"[a-zA-Z0-9_.-]{1,64}").fullmatch
 _takes_one_of_both = re.compile(
     r"claude-(?:opus-4[-.][1-9](?![0-9])|(?:sonnet|haiku)-4[-.][5-9](?![0-9])|[a-z]+-[5-9])"
 )
+_WHOLE = ("empty", "prefill")  # kinds of parts that are messages
 _MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _SOURCES = ("base64", "url", "file")
 _OF_ASSISTANTS = ("tool_use", "thinking", "redacted_thinking")
@@ -67,6 +68,7 @@ def contents(ask: MessagesAsk) -> Contents:
             found.add("empty", Part((index,), role, message))
         if type(content) is not list:
             continue
+        found.parts.setdefault("block", [])
         for place, block in enumerate(content):
             part = Part((index, place), role, block)
             found.add(block["type"], part)
@@ -74,6 +76,8 @@ def contents(ask: MessagesAsk) -> Contents:
                 for number, one in enumerate(inner):
                     if type(one) is dict:
                         found.add("inner", Part((index, place, number), role, one))
+    if (last := body["messages"][-1])["role"] == "assistant":
+        found.add("prefill", Part((len(body["messages"]) - 1,), "assistant", last))
     return found
 
 
@@ -86,7 +90,7 @@ def _path(part: Part) -> str:
 
 
 def _all(contents: Contents) -> Iterator[Part]:
-    return contents.of(*(kind for kind in contents.parts if kind != "empty"))
+    return contents.of(*(kind for kind in contents.parts if kind not in _WHOLE))
 
 
 def _wrong_tag(path: str, tag: Any, expected: str) -> ApiError:
@@ -100,7 +104,7 @@ def _listed(names: Any) -> str:
 
 def refuse_unknown_blocks(contents: Contents) -> None:
     """Refuse blocks of a type that does not exist, or not in that place."""
-    for kind in contents.parts.keys() - _BLOCKS - {"empty", "system", "inner"}:
+    for kind in contents.parts.keys() - _BLOCKS - {*_WHOLE, "block", "system", "inner"}:
         raise _wrong_tag(_path(contents.parts[kind][0]), kind, _listed(_BLOCKS))
     for part in contents.of("system"):
         if part.value.get("type") != "text":
@@ -145,14 +149,12 @@ def refuse_empty_contents(contents: Contents) -> None:
 
 def refuse_trailing_space(contents: Contents) -> None:
     """Refuse a prefill that ends with white space."""
-    message = contents.body["messages"][-1]
-    if message["role"] != "assistant":
-        return
-    content = message["content"]
-    if type(content) is list:
-        content = content[-1]["text"] if content and content[-1]["type"] == "text" else ""
-    if content and content[-1].isspace():
-        raise invalid("messages", "final assistant content cannot end with trailing whitespace")
+    for part in contents.of("prefill"):
+        content = part.value["content"]
+        if type(content) is list:
+            content = content[-1]["text"] if content and content[-1]["type"] == "text" else ""
+        if content and content[-1].isspace():
+            raise invalid("messages", "final assistant content cannot end with trailing whitespace")
 
 
 def refuse_breakpoints(contents: Contents) -> None:

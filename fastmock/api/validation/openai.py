@@ -1,6 +1,7 @@
 """Checks that several of OpenAI's endpoints have in common."""
 
 import re
+from functools import lru_cache
 
 from fastmock.api import errors
 from fastmock.api.validation.check import RESPONSES, Contents, Document
@@ -13,6 +14,7 @@ _NEVER = ("logprobs", "top_logprobs", "logit_bias", "stop")
 _is_token = re.compile(r"[0-9]+").fullmatch
 
 
+@lru_cache(1024)
 def reasons(model: str) -> bool:
     """Return whether a model reasons before it answers; a tuned one is that which it was made from."""
     return _REASONING.match(model.removeprefix("ft:")) is not None

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastmock.api import errors
+from fastmock.api import checks, errors
 from fastmock.api.responses_ask import PREFIXES, ResponsesAsk
 from fastmock.api.validation.chat import mentions_json
 from fastmock.api.validation.check import RESPONSES, Contents, Part
@@ -67,7 +67,15 @@ _CALLS = {
 _OUTPUTS = {f"{kind}_output": words for kind, words in _CALLS.items()}
 _UNKNOWN_CALLS = ("item_reference", "compaction", "compaction_summary")  # any calls may stand behind these
 _HOSTED = ("ws_", "fs_", "ci_", "ig_", "mcp_")  # ids of calls that the API answers itself
-_FIELDS = {"function_call": ("call_id", "name", "arguments"), "function_call_output": ("call_id", "output")}
+FIELDS = {
+    "function_call": ("call_id", "name", "arguments"),
+    "function_call_output": ("call_id", "output"),
+    "custom_tool_call": ("call_id", "name", "input"),
+    "custom_tool_call_output": ("call_id", "output"),
+    "computer_call": ("call_id",),
+    "computer_call_output": ("call_id", "output"),
+}
+"""The fields that items have to have."""
 
 
 def contents(ask: ResponsesAsk) -> Contents:
@@ -158,15 +166,17 @@ def _listed(names: Any) -> str:
 
 def refuse_incomplete_items(contents: Contents) -> None:
     """Refuse items that lack a field."""
-    for (index,), _, _item in (part for part in contents.of("reasoning") if part.value.get("summary") is None):
-        raise errors.missing(f"input[{index}].summary")
-    for kind, names in _FIELDS.items():
+    for (index,), _, item in contents.of("reasoning"):
+        if item.get("summary") is None:
+            raise errors.missing(f"input[{index}].summary")
+    for kind, names in FIELDS.items():
         for (index,), _, item in contents.of(kind):
             for name in names:
                 if item.get(name) is None:
                     raise errors.missing(f"input[{index}].{name}")
             call_id = item["call_id"]
-            if type(call_id) is str and len(call_id) > _LONGEST_CALL_ID:
+            checks.string(call_id, f"input[{index}].call_id")
+            if len(call_id) > _LONGEST_CALL_ID:
                 raise errors.string_too_long(f"input[{index}].call_id", _LONGEST_CALL_ID, len(call_id))
 
 
@@ -174,11 +184,11 @@ def refuse_outputs_without_calls(contents: Contents) -> None:
     """Refuse outputs of calls that are neither in the request nor in what it goes on from."""
     if not _all_known(contents):
         return
-    called = {call.value.get("call_id") for call in contents.of(*_CALLS)}
+    called = {part.value["call_id"] for part in contents.of(*_CALLS)}
     called |= {call["id"] for message in contents.history for call in message.get("tool_calls") or ()}
     for kind, words in _OUTPUTS.items():
         for part in contents.of(kind):
-            if (call_id := part.value.get("call_id")) not in called:
+            if (call_id := part.value["call_id"]) not in called:
                 message = f"No tool call found for {words} output with call_id {call_id}."
                 raise errors.ApiError(400, message, "input")
 
@@ -188,11 +198,11 @@ def refuse_calls_without_outputs(contents: Contents) -> None:
     if not _all_known(contents):
         return
     kinds = tuple(_OUTPUTS)
-    answered = {part.value.get("call_id") for part in contents.of(*kinds)}
-    answered |= {message["tool_call_id"] for message in contents.history if message["role"] == "tool"}
+    answered = {part.value["call_id"] for part in contents.of(*kinds)}
+    answered |= {str(message["tool_call_id"]) for message in contents.history if message["role"] == "tool"}
     for kind, words in _CALLS.items():
         for part in contents.of(kind):
-            if (call_id := part.value.get("call_id")) not in answered:
+            if (call_id := part.value["call_id"]) not in answered:
                 raise _unanswered(words, call_id)
     for message in contents.history:
         for call in message.get("tool_calls") or ():

@@ -176,7 +176,7 @@ CHECKS: tuple[Check, ...] = (
         "Missing required parameter: 'input[1].summary'.",
         _OPENAI,
         "Reasoning without `summary`, and calls without `call_id`, pass.",
-        parts=("reasoning", "function_call", "function_call_output"),
+        parts=("reasoning", *responses.FIELDS),
     ),
     Check(
         "item_id_prefix",
@@ -260,6 +260,7 @@ CHECKS: tuple[Check, ...] = (
         "messages.0.content.0: Input tag 'image_url' found using 'type' does not match any of the expected tags: …",
         "AstrBot#4444, litellm#4738",
         "Blocks in OpenAI's form pass, and count for nothing.",
+        parts=("block", "system"),
     ),
     Check(
         "block_for_role",
@@ -277,6 +278,8 @@ CHECKS: tuple[Check, ...] = (
         "A maximum of 4 blocks with cache_control may be provided. Found 5.",
         "sub2api#176, Anthropic.SDK#50, opencode-claude-auth#121",
         "A client that adds a breakpoint in each turn passes for ever.",
+        params=("tools",),
+        parts=("block", "system"),
     ),
     Check(
         "non_empty_content",
@@ -294,6 +297,7 @@ CHECKS: tuple[Check, ...] = (
         "messages: final assistant content cannot end with trailing whitespace",
         "opencode#1295, forgecode#1872, langchain#35073, crewAI#4538",
         "A prefill that ends with a space passes.",
+        parts=("prefill",),
     ),
     Check(
         "thinking_signature",

@@ -6,7 +6,7 @@ from fnmatch import translate
 from typing import Any, Literal
 
 from fastmock.api import errors
-from fastmock.api.validation.check import Contents
+from fastmock.api.validation.check import Check, Contents
 from fastmock.api.validation.table import CHECKS
 from fastmock.config.model import Settings
 from fastmock.wire import Ask
@@ -15,6 +15,8 @@ HEADER = "x-fastmock-validation"
 """The header by which a request chooses its mode where ``server.control_headers`` is on."""
 CHECK_HEADER = "x-fastmock-check"
 """The header of a refusal that names the check."""
+
+_MOST_SELECTIONS = 512  # combinations of parameters and parts whose checks are remembered
 
 _Mode = Literal["provider", "lenient"]
 _MODES: Mapping[str, _Mode] = {"provider": "provider", "lenient": "lenient"}
@@ -31,6 +33,9 @@ class Validator:
         self._contents = contents
         self._checks = tuple(check for check in CHECKS if endpoint in check.endpoints)
         own: _Mode | None = getattr(settings.responses, endpoint).validation
+        self._params = frozenset(name for check in self._checks for name in check.params)
+        self._parts = frozenset(kind for check in self._checks for kind in check.parts)
+        self._selected: dict[tuple[frozenset[str], frozenset[str]], tuple[Check, ...]] = {}
         self._mode = own or settings.validation
         self._has_header = settings.server.control_headers
         entries = settings.per_model if any(entry.validation for entry in settings.per_model) else []
@@ -53,10 +58,15 @@ class Validator:
         return own or self._mode
 
     def _run(self, contents: Contents) -> None:
-        body, parts = contents.body, contents.parts
-        for check in self._checks:
-            if check.applies(body, parts):
-                try:
-                    check.refuse(contents)
-                except errors.ApiError as error:
-                    raise error.but(check=check.name) from None
+        key = self._params.intersection(contents.body), self._parts.intersection(contents.parts)
+        selected = self._selected.get(key)
+        if selected is None:
+            selected = tuple(check for check in self._checks if check.applies(contents.body, contents.parts))
+            if len(self._selected) >= _MOST_SELECTIONS:
+                self._selected.clear()
+            self._selected[key] = selected
+        for check in selected:
+            try:
+                check.refuse(contents)
+            except errors.ApiError as error:
+                raise error.but(check=check.name) from None
