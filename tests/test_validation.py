@@ -5,6 +5,9 @@ import orjson
 import pytest
 
 from fastmock.api.signatures import is_forged, sign
+from fastmock.api.validation import chat as chat_checks
+from fastmock.api.validation import messages as message_checks
+from fastmock.api.validation import responses as response_checks
 from fastmock.api.validation.check import CHAT, COMPLETIONS, MESSAGES, RESPONSES
 from fastmock.api.validation.page import markdown
 from fastmock.api.validation.table import CHECKS
@@ -73,6 +76,17 @@ def test_the_table_is_complete():
     for check in CHECKS:
         assert all((check.words, check.source, check.cost))
         assert check.cost.endswith(".")
+
+
+def test_no_check_is_passed_over_where_a_request_looks_plain():
+    by_model = next(check for check in CHECKS if check.name == "reasoning_model_parameters").params
+    for endpoint, known, others in (
+        (CHAT, chat_checks.PARAMS, {"stream_options", *by_model}),
+        (RESPONSES, response_checks.PARAMS, {"input", *by_model}),
+        (MESSAGES, message_checks.PARAMS, set()),
+    ):
+        params = {name for check in CHECKS if endpoint in check.endpoints for name in check.params}
+        assert params - others <= known
 
 
 def test_the_page_is_current():

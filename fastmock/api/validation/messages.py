@@ -55,8 +55,12 @@ _OF_ASSISTANTS = ("tool_use", "thinking", "redacted_thinking")
 _DOCS = "Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking"
 
 
-def contents(ask: MessagesAsk) -> Contents:
-    """Return the contents of a request."""
+PARAMS = frozenset(("tools", "top_p", "thinking", "stop_sequences"))
+"""The parameters that checks look at."""
+
+
+def contents(ask: MessagesAsk) -> Contents | None:
+    """Return the contents of a request; None for one of nothing but texts, which nothing could refuse."""
     body = ask.sent
     found = Contents(MESSAGES, ask.model, body)
     if type(system := body.get("system")) is list:
@@ -78,7 +82,7 @@ def contents(ask: MessagesAsk) -> Contents:
                         found.add("inner", Part((index, place, number), role, one))
     if (last := body["messages"][-1])["role"] == "assistant":
         found.add("prefill", Part((len(body["messages"]) - 1,), "assistant", last))
-    return found
+    return found if found.parts or not PARAMS.isdisjoint(body) else None
 
 
 def _path(part: Part) -> str:

@@ -6,6 +6,7 @@ from fastmock.api import checks, errors
 from fastmock.api.responses_ask import PREFIXES, ResponsesAsk
 from fastmock.api.validation.chat import mentions_json
 from fastmock.api.validation.check import RESPONSES, Contents, Part
+from fastmock.api.validation.openai import reasons
 from fastmock.api.validation.schemas import violation
 
 _LEAST_TOKENS = 16
@@ -78,10 +79,18 @@ FIELDS = {
 """The fields that items have to have."""
 
 
-def contents(ask: ResponsesAsk) -> Contents:
-    """Return the contents of a request."""
+PARAMS = frozenset(
+    ("previous_response_id", "conversation", "tools", "functions", "text", "include", "max_output_tokens", "logit_bias")
+)
+"""The parameters that checks look at, whatever the model, beside the input."""
+
+
+def contents(ask: ResponsesAsk) -> Contents | None:
+    """Return the contents of a request; None for one of nothing but a text, which nothing could refuse."""
     body = ask.sent
     given = body.get("input")
+    if type(given) is str and given and PARAMS.isdisjoint(body) and not reasons(ask.model):
+        return None
     before = ask.body["messages"][: ask.before] if ask.before else []
     found = Contents(RESPONSES, ask.model, body, history=before, complete=ask.complete)
     for index, item in enumerate(given if type(given) is list else ()):
