@@ -34,6 +34,8 @@ def contents(ask: ChatAsk) -> Contents | None:
     """Return the contents of a request; None for the many that have nothing but texts, which nothing could refuse."""
     body = ask.body
     if not ask.detailed:
+        if len(body) == 2:  # the model and the messages; to look for parameters takes twice as long
+            return None
         plain = PARAMS.isdisjoint(body) and not reasons(ask.model) and (ask.stream or "stream_options" not in body)
         return None if plain else Contents(CHAT, ask.model, body)
     found = Contents(CHAT, ask.model, body)
