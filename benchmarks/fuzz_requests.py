@@ -97,6 +97,8 @@ _HEADERS: tuple[tuple[str, str], ...] = (
     ("x-fastmock-itl-ms", "0x10"),
     ("x-fastmock-output-tokens", "20"),
     ("x-fastmock-output-tokens", "9" * 30),
+    ("x-fastmock-validation", "provider"),
+    ("x-fastmock-validation", "unknown"),
     ("x-fastmock-status", "503"),
     ("x-fastmock-status", "99"),
     ("x-fastmock-status", "²"),
@@ -119,6 +121,7 @@ _HEADERS: tuple[tuple[str, str], ...] = (
     ("x-fastmock-fault", ";;=;"),
     ("x-fastmock-fault", "unknown; a=b"),
 )
+_LENIENT_SHARE = 0.7  # of the requests; of the others the checks of the providers refuse most
 _CONTENT_TYPES = (
     "text/plain",
     "application/json; charset=utf-16",
@@ -175,6 +178,8 @@ class RequestGenerator:
         if is_mutated and random.random() < 0.25:
             data = corrupt(random, data)
         headers = [("authorization", "Bearer sk-fuzz"), ("content-type", "application/json")]
+        if random.random() < _LENIENT_SHARE:
+            headers.append(("x-fastmock-validation", "lenient"))
         return HttpRequest("POST", path, headers, data)
 
     def _other(self) -> HttpRequest:

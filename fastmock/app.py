@@ -36,6 +36,7 @@ from fastmock.api.rulebook import Rulebook
 from fastmock.api.stored import StoredCompletions
 from fastmock.api.stored_responses import StoredResponses
 from fastmock.api.traffic import Traffic
+from fastmock.api.validation.validator import CHECK_HEADER
 from fastmock.config.load import Config, load, relaid
 from fastmock.config.overlay import Overlay
 from fastmock.config.problems import ConfigError, SettingPath, did_you_mean
@@ -132,9 +133,10 @@ def build(
     conversations = Conversations(ring, store, made, strict_ids)
     stored_responses = StoredResponses(ring, conversations, made, vocabularies, chats.per_chunk, strict_ids)
     models = Models(settings.models, made)
-    made_chat, made_text = chat.Chat(chats, vocabularies, stored), completions.Completions(texts, vocabularies)
-    responses = Responses(chats, vocabularies, stored_responses, made, settings.seed, models.first)
-    messages = Messages(chats, vocabularies, settings.seed)
+    made_chat = chat.Chat(chats, vocabularies, stored, settings)
+    made_text = completions.Completions(texts, vocabularies, settings)
+    responses = Responses(chats, vocabularies, stored_responses, made, settings, models.first)
+    messages = Messages(chats, vocabularies, settings)
     says: tuple[Endpoint, ...] = (made_chat, made_text, embeddings, responses, messages)
     progress = Progress()
     by_rules = {"chat": compiled(made_chat), "completion": compiled(made_text), "embedding": compiled(embeddings)}
@@ -499,7 +501,9 @@ class App:
         else:
             reply = Reply(self._heads.get(error.status), id_, error.body())
         reply.model, reply.rule, reply.more = error.model, error.rule, error.headers
-        reply.fault, reply.limit = error.fault, error.limit
+        reply.fault, reply.limit, reply.check = error.fault, error.limit, error.check
+        if error.check:
+            reply.more = (*reply.more, (CHECK_HEADER, error.check))
         return reply
 
     def _whole(self, endpoint: Endpoint, guards: Sequence[Guard], number: int = 0) -> Handler:

@@ -117,7 +117,8 @@ class Reply:
         ask: what was asked for, where it is noted what is answered.
         model: the model, where ``ask`` does not say it; empty where nobody noted it.
         rule: the name of the rule that won, likewise.
-        fault: what goes wrong on purpose, likewise; and ``limit`` the limit that it was refused by.
+        fault: what goes wrong on purpose, likewise; ``limit`` the limit that it was refused by, and ``check`` the check
+            that found the request wrong.
         prompt_tokens: tokens of what was sent, where that is not said by ``ask``.
         dues: None where it is sent at once; else it is sent at the last of them. As in Stream.
         values: of the headers that vary with each answer; the head names them.
@@ -133,6 +134,7 @@ class Reply:
     rule = ""
     fault = ""
     limit = ""
+    check = ""
     ask: "Ask | None" = None
     prompt_tokens = 0
     values: tuple[str, ...] = ()
@@ -226,13 +228,14 @@ class Stream:
         steps: how many there are.
         tokens: the tokens of each; None where that is not known.
         ending: how it ends, as it stands when it does.
-        model, rule, fault, limit, ask, prompt_tokens, values, more, control: as in Reply.
+        model, rule, fault, limit, check, ask, prompt_tokens, values, more, control: as in Reply.
     """
 
     model = ""
     rule = ""
     fault = ""
     limit = ""
+    check = ""
     ask: "Ask | None" = None
     prompt_tokens = 0
     values: tuple[str, ...] = ()

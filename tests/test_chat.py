@@ -201,11 +201,11 @@ def test_bad_requests(call, body, param, code, text):
     ],
 )
 def test_what_is_put_up_with(call, extra):
-    assert call()(PATH, HELLO | extra).head.status == 200
+    assert call({"validation": "lenient"})(PATH, HELLO | extra).head.status == 200
 
 
 def test_parts_are_joined_and_developer_is_system(call):
-    post = call(rules({"match": {"content": "ab", "system_prompt": "be nice"}, "content": "yes"}))
+    post = call(rules({"match": {"content": "ab", "system_prompt": "be nice"}, "content": "yes"}, validation="lenient"))
     messages = [
         {"role": "developer", "content": [{"type": "text", "text": "always be nice"}]},
         {"role": "assistant", "content": None, "tool_calls": []},
@@ -236,7 +236,7 @@ def test_streaming_off_says_so(call):
 def test_arguments_are_an_object(call, parameters, arguments):
     function = {"name": "f"} | ({} if parameters is None else {"parameters": parameters})
     body = HELLO | {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
-    message = orjson.loads(call()(PATH, body).body)["choices"][0]["message"]
+    message = orjson.loads(call({"validation": "lenient"})(PATH, body).body)["choices"][0]["message"]
     assert orjson.loads(message["tool_calls"][0]["function"]["arguments"]) == arguments
 
 

@@ -324,7 +324,7 @@ def test_what_goes_on_from_a_response_of_a_conversation_knows_its_earlier_turns(
     assert status == 200
 
 
-TOOL = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+TOOL = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}
 HOSTED = {"type": "web_search"}
 
 

@@ -60,7 +60,7 @@ def test_create(client):
     assert (answer.status, answer.instructions, answer.metadata) == ("completed", "Be kind.", {"a": "b"})
     assert answer.usage.total_tokens == answer.usage.input_tokens + answer.usage.output_tokens
     assert client.responses.create(model="gpt-4o", input="template").output_text == "template: gpt-4o"
-    assert client.responses.create().output_text
+    assert client.responses.create(input="Hello").output_text
 
 
 def test_stream(client):
@@ -115,7 +115,7 @@ def test_parse(client):
     refused = client.responses.parse(model="gpt-4o", input="refuse", text_format=Part)
     assert refused.output_parsed is None
     assert refused.output[0].content[0].refusal == "I can't help with that."
-    plain = client.responses.create(model="gpt-4o", input="Hello", text={"format": {"type": "json_object"}})
+    plain = client.responses.create(model="gpt-4o", input="Answer in JSON.", text={"format": {"type": "json_object"}})
     assert plain.output_text.startswith("{")
 
 
@@ -179,23 +179,25 @@ def test_it_goes_on_from_what_is_stored(client):
 def test_conversations(client):
     made = client.conversations.create(metadata={"a": "b"}, items=[{"role": "user", "content": "One"}])
     assert (made.metadata, made.created_at > 1_700_000_000) == ({"a": "b"}, True)
-    client.responses.create(model="gpt-4o", input="Two", conversation=made.id, tools=[TOOL], tool_choice="required")
+    asked = {"model": "gpt-4o", "input": "Two", "conversation": made.id}
+    called = client.responses.create(**asked, tools=[TOOL], tool_choice="required").output[0]
+    output = {"type": "function_call_output", "call_id": called.call_id, "output": "22"}
     said = {"type": "message", "role": "assistant", "content": "I said so."}
-    added = client.conversations.items.create(made.id, items=[{"role": "user", "content": "Well?"}, said])
+    added = client.conversations.items.create(made.id, items=[output, {"role": "user", "content": "Well?"}, said])
     answer = client.responses.create(model="gpt-4o", input="Three", conversation={"id": made.id})
     assert answer.output_text == "The third time."
     items = list(client.conversations.items.list(made.id, order="asc"))
-    kinds = ["message", "message", "function_call", "message", "message", "message", "message"]
+    kinds = ["message", "message", "function_call", "function_call_output", "message", "message", "message", "message"]
     assert [item.type for item in items] == kinds
     assert [item.content[0].text for item in items if item.type == "message" and item.role == "user"] == [
         "One", "Two", "Well?", "Three",
     ]  # fmt: skip
     page = client.conversations.items.list(made.id, limit=2)
-    assert [item.id for item in page.data] == [item.id for item in items[:4:-1]]
+    assert [item.id for item in page.data] == [item.id for item in items[:5:-1]]
     assert [item.id for item in page] == [item.id for item in items[::-1]]  # all pages
     assert client.conversations.items.retrieve(added.data[0].id, conversation_id=made.id) == added.data[0]
     assert client.conversations.items.delete(added.data[0].id, conversation_id=made.id) == made
-    assert len(list(client.conversations.items.list(made.id))) == 6
+    assert len(list(client.conversations.items.list(made.id))) == 7
     assert client.conversations.update(made.id, metadata={"c": "d"}).metadata == {"c": "d"}
     assert client.conversations.retrieve(made.id).metadata == {"c": "d"}
     assert client.conversations.delete(made.id).deleted

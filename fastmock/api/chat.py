@@ -9,7 +9,10 @@ from fastmock.api.fit import called_tokens
 from fastmock.api.rulebook import Rulebook
 from fastmock.api.script import FINISH_REASON, OUTPUT, Chunks, Document, Script, ShapeError, envelope, fragment
 from fastmock.api.stored import StoredCompletions
-from fastmock.config.model import Saying
+from fastmock.api.validation.chat import contents
+from fastmock.api.validation.check import CHAT
+from fastmock.api.validation.validator import Validator
+from fastmock.config.model import Saying, Settings
 from fastmock.content.pieces import Cutter
 from fastmock.content.template import JsonText
 from fastmock.content.tokens import OfModel
@@ -247,18 +250,27 @@ def _choice(choice: Any, index: int) -> Document:
 class Chat:
     """The endpoint; see ``managed.Dialect``."""
 
-    def __init__(self, rulebook: Rulebook, vocabularies: OfModel, stored: StoredCompletions) -> None:
+    def __init__(
+        self, rulebook: Rulebook, vocabularies: OfModel, stored: StoredCompletions, settings: Settings
+    ) -> None:
         self._rulebook = rulebook
         self._vocabularies = vocabularies
         self._stored = stored
+        self._validate = Validator(settings, CHAT, contents)
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        ask = chat_ask.parse(checks.parse(request.body), unique, self._vocabularies, ChatAsk)
-        ask.request = request
+        ask = self.read(request, unique)
         if ask.special and ask.keep:
             return self.tell(ask, *self._rulebook.choose(ask))
         return self._rulebook.answer(ask)
+
+    def read(self, request: Request, unique: str) -> Ask:
+        """See ``managed.Dialect``."""
+        ask = chat_ask.parse(checks.parse(request.body), unique, self._vocabularies, ChatAsk)
+        ask.request = request
+        self._validate(ask)
+        return ask
 
     def parse(self, body: Document, unique: str) -> Ask:
         """See ``managed.Dialect``."""

@@ -67,9 +67,14 @@ _CHOICE = checks.among("none", "auto", "required")
 
 
 class ChatAsk(Ask):
-    """An Ask whose conversation rules may look at; its body is a request for a chat completion."""
+    """An Ask whose conversation rules may look at; its body is a request for a chat completion.
+
+    Attributes:
+        detailed: whether its messages have more than roles and texts.
+    """
 
     endpoint = "chat_completions"
+    detailed = False
     longest_tool_name = 64
 
     @cached_property
@@ -146,7 +151,7 @@ def parse(
         content = message.get("content")
         if len(message) > 2 or content is None:
             tokens += _more_tokens(message, vocabulary)
-            more = True
+            more = ask.detailed = True
         if type(content) is not str:
             content = _other_content(ask, message, content, role, index)
         texts.append(content)
@@ -156,7 +161,7 @@ def parse(
             if role == "system" or role == "developer":
                 system = content if system is None else f"{system}\n{content}"
             else:
-                more = True
+                more = ask.detailed = True
     if more and ask_type is ChatAsk:
         chat_checks.check_messages(messages)
     ask.prompt_tokens += tokens + vocabulary.count_all(texts)
@@ -206,7 +211,7 @@ def _more_tokens(message: dict[str, Any], vocabulary: Vocabulary) -> int:
     return tokens
 
 
-def _other_content(ask: Ask, message: dict[str, Any], content: Any, role: str, index: int) -> str:
+def _other_content(ask: ChatAsk, message: dict[str, Any], content: Any, role: str, index: int) -> str:
     """Return the text of a message whose content is not simply a string; count what is not text."""
     if content is None:
         if role == "assistant" or role == "function":
@@ -217,6 +222,7 @@ def _other_content(ask: Ask, message: dict[str, Any], content: Any, role: str, i
         raise errors.ApiError(400, "Invalid value for 'content': expected a string, got null.", param)
     if type(content) is not list:
         raise errors.wrong_type(f"messages[{index}].content", "one of a string or array of objects", content)
+    ask.detailed = True
     texts = []
     for place, part in enumerate(content):
         param = f"messages[{index}].content[{place}]"

@@ -7,7 +7,10 @@ from fastmock.api import checks, errors
 from fastmock.api.answer_size import MAX_CHOICES, check_inputs
 from fastmock.api.rulebook import Rulebook
 from fastmock.api.script import FINISH_REASON, OUTPUT, Chunks, Document, Script, ShapeError, envelope, fragment
-from fastmock.config.model import Saying
+from fastmock.api.validation.check import COMPLETIONS
+from fastmock.api.validation.completions import contents
+from fastmock.api.validation.validator import Validator
+from fastmock.config.model import Saying, Settings
 from fastmock.content.pieces import Cutter
 from fastmock.content.tokens import OfModel
 from fastmock.wire import Answer, Ask, Demands, Reply, Request, Stream, TokenProb, Vocabulary
@@ -179,13 +182,21 @@ def _shown(token: bytes) -> str:
 class Completions:
     """The endpoint."""
 
-    def __init__(self, rulebook: Rulebook, vocabularies: OfModel) -> None:
+    def __init__(self, rulebook: Rulebook, vocabularies: OfModel, settings: Settings) -> None:
         self._rulebook = rulebook
         self._vocabularies = vocabularies
+        self._validate = Validator(settings, COMPLETIONS, contents)
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
         return self.say(checks.parse(request.body), unique, request=request)
+
+    def read(self, request: Request, unique: str) -> Ask:
+        """See ``managed.Dialect``."""
+        ask = self.parse(checks.parse(request.body), unique)
+        ask.request = request
+        self._validate(ask)
+        return ask
 
     def parse(self, body: Document, unique: str) -> Ask:
         """See ``managed.Dialect``; return the Ask of the first prompt, with the tokens of all."""
@@ -208,6 +219,8 @@ class Completions:
         for ask in asks:
             ask.request, ask.prompts = request, len(asks)
         first = asks[0]
+        if request is not None:
+            self._validate(first)
         if (choices := len(asks) * first.choices) > MAX_CHOICES:
             raise errors.answer_too_large(choices, "choices", MAX_CHOICES)
         check_inputs(request, len(asks))

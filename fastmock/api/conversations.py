@@ -8,7 +8,7 @@ import orjson
 
 from fastmock.api import checks, errors, lists
 from fastmock.api.heads import Heads
-from fastmock.api.responses_ask import as_messages
+from fastmock.api.responses_ask import PREFIXES, as_messages
 from fastmock.state.ring import Entry, Ring
 from fastmock.state.store import Kept, Store
 from fastmock.wire import Reply, Request
@@ -45,7 +45,8 @@ def input_items(given: Any, id_: str) -> list[Document]:
     items = []
     for place, one in enumerate(given or ()):
         own = {name: value for name, value in one.items() if value is not None or name not in _MADE_UP}
-        item: Document = {"id": f"msg_{id_}{place}", "type": "message", **own}
+        prefix = PREFIXES.get(str(own.get("type", "message")), "msg")
+        item: Document = {"id": f"{prefix}_{id_}{place}", "type": "message", **own}
         if item["type"] == "message":
             kind = "output_text" if item.get("role") == "assistant" else "input_text"
             more: Document = {"annotations": [], "logprobs": []} if kind == "output_text" else {}
@@ -75,20 +76,27 @@ class Conversations:
 
     def items(self, id_: str) -> list[Document]:
         """Return the items of a conversation, in their order."""
-        return self._items(self._words(self._found(id_)))
+        return self._items(self._words(self._found(id_)))[0]
 
-    def items_before(self, id_: str, response: str) -> list[Document]:
-        """Return the items that a conversation had before a response of it; none where it is not known any more."""
+    def all_items(self, id_: str) -> tuple[list[Document], bool]:
+        """Return the items of a conversation, and whether all are known."""
+        kept = self._found(id_)
+        items, complete = self._items(self._words(kept))
+        return items, complete and bool(kept.body)
+
+    def items_before(self, id_: str, response: str) -> tuple[list[Document], bool]:
+        """Return the items that a conversation had before a response of it, and whether all are known."""
         kept = self._store.get(_KIND, id_)
         words = self._words(kept) if kept else []
-        return self._items(words[: words.index(response)]) if response in words else []
+        return self._items(words[: words.index(response)]) if response in words else ([], False)
 
     @staticmethod
     def _words(kept: Kept) -> list[str]:
         return kept.body.decode().split()[-_LONGEST:]
 
-    def _items(self, words: list[str]) -> list[Document]:
+    def _items(self, words: list[str]) -> tuple[list[Document], bool]:
         items: dict[str, Document] = {}
+        complete = len(words) < _LONGEST
         for word in words:
             if word[0] == "-":
                 items.pop(word[1:], None)
@@ -97,7 +105,9 @@ class Conversations:
             elif (entry := stored(self._ring, word)) is not None:
                 asked = input_items(orjson.loads(entry.request).get("input"), word.removeprefix("resp_"))
                 items |= {item["id"]: item for item in [*asked, *orjson.loads(entry.answer)["output"]]}
-        return list(items.values())
+            elif word[0] != "@":
+                complete = False
+        return list(items.values()), complete
 
     def create(self, request: Request, unique: str) -> Reply:
         """Make one."""

@@ -27,6 +27,7 @@ class ApiError(Exception):
             it, so that no dialect changes them.
         limit: the limit that was hit.
         rounded: an integer in the message that parsing has rounded, since 64 bits do not hold it.
+        check: the check of ``api.validation`` that refused the request.
         model, rule: what was asked for, and what would have been said, where that is known.
     """
 
@@ -34,6 +35,7 @@ class ApiError(Exception):
     rule = ""
     fault = ""
     limit = ""
+    check = ""
     as_is = False
     rounded: int | None = None
 

@@ -11,7 +11,7 @@ EVENTS = "text/event-stream; charset=utf-8"
 
 _MOST_MADE = 1000
 _EXPOSED = "x-request-id, request-id, openai-processing-ms, openai-version, openai-organization, retry-after, "
-_EXPOSED += "retry-after-ms, x-should-retry, x-fastmock-rule, x-fastmock-fault, "
+_EXPOSED += "retry-after-ms, x-should-retry, x-fastmock-rule, x-fastmock-fault, x-fastmock-check, "
 _EXPOSED += ", ".join(
     [f"x-ratelimit-{part}-{unit}" for part in ("limit", "remaining", "reset") for unit in ("requests", "tokens")]
     + [

@@ -126,6 +126,9 @@ def _failed(why: str) -> errors.ApiError:
 class Dialect(Protocol):
     """How completions are asked for, and how they are told."""
 
+    def read(self, request: Request, unique: str) -> Ask:
+        """Parse a request, and refuse it where the provider does; see ``validation``."""
+
     def parse(self, body: Document, unique: str) -> Ask:
         """Check a request and return what it asks for."""
 
@@ -159,8 +162,7 @@ class ManagedCompletions:
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
         dialect = self._dialect
-        ask = dialect.parse(checks.parse(request.body), unique)
-        ask.request = request
+        ask = dialect.read(request, unique)
         if not isinstance(dialect, OtherDialect):
             return dialect.tell(ask, self._script(ask))
         asked = _Asked(self._rulebook, dialect, ask)

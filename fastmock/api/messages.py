@@ -11,6 +11,10 @@ from fastmock.api.messages_teller import MessagesTeller
 from fastmock.api.retold import Retold
 from fastmock.api.rulebook import Rulebook
 from fastmock.api.script import Script
+from fastmock.api.validation.check import MESSAGES
+from fastmock.api.validation.messages import contents
+from fastmock.api.validation.validator import Validator
+from fastmock.config.model import Settings
 from fastmock.content.made import lorem
 from fastmock.content.tokens import OfModel
 from fastmock.wire import Answer, Ask, Reply, Request, Stream
@@ -21,21 +25,28 @@ _THINKING = 24  # words that are thought where a rule says nothing of it
 class Messages:
     """The endpoints; see ``managed.Dialect``."""
 
-    def __init__(self, rulebook: Rulebook, vocabularies: OfModel, seed: int) -> None:
+    def __init__(self, rulebook: Rulebook, vocabularies: OfModel, settings: Settings) -> None:
         self._rulebook = rulebook
         self._vocabularies = vocabularies
+        self._validate = Validator(settings, MESSAGES, contents)
         self._heads = of_answers(anthropic.heads(), anthropic.in_stream)
-        self._thinking = lorem(_THINKING, seed, "thinking")
+        self._thinking = lorem(_THINKING, settings.seed, "thinking")
         self._retold = Retold("messages", MessagesTeller(self._thinking), rulebook.per_chunk)
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        ask = self.parse(checks.parse(request.body), unique)
-        ask.request = request
+        ask = self.read(request, unique)
         try:
             return self.tell(ask, *self._rulebook.choose(ask))
         except errors.ApiError as error:
             raise messages_ask.renamed(error, ask.sent) from None
+
+    def read(self, request: Request, unique: str) -> MessagesAsk:
+        """See ``managed.Dialect``."""
+        ask = self.parse(checks.parse(request.body), unique)
+        ask.request = request
+        self._validate(ask)
+        return ask
 
     def parse(self, body: dict[str, Any], unique: str) -> MessagesAsk:
         """See ``managed.Dialect``."""
@@ -63,5 +74,7 @@ class Messages:
         """Count the tokens of a request that is not answered."""
         body = checks.parse(request.body)
         ask = messages_ask.parse(body, unique, self._vocabularies, self._thinking, counted_only=True)
+        ask.request = request
+        self._validate(ask)
         self._rulebook.check_model(ask)
         return Reply(self._heads.whole, f"req_{unique}", orjson.dumps({"input_tokens": ask.prompt_tokens}))

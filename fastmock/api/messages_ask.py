@@ -191,7 +191,8 @@ def _add(messages: list[Document], message: Any, index: int) -> None:
             said.append({"type": "image_url"})
         # All other kinds, thinking among them, say nothing that a rule could look at.
     if said or calls:
-        messages.append({"role": role, "content": said or None} | ({"tool_calls": calls} if calls else {}))
+        nothing = None if role == "assistant" else ""
+        messages.append({"role": role, "content": said or nothing} | ({"tool_calls": calls} if calls else {}))
 
 
 def _result(content: Any, path: str) -> Any:

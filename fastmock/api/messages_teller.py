@@ -7,13 +7,13 @@ import orjson
 from fastmock.api.fit import called_tokens
 from fastmock.api.messages_ask import MessagesAsk
 from fastmock.api.retold import Events, Outer, Told, call_id, event_bytes
+from fastmock.api.signatures import sign
 from fastmock.content.pieces import Cutter
 from fastmock.wire import Answer, Ask, ToolCall
 
 Document = dict[str, Any]
 
 _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
-_SIGNATURE = "ZmFzdG1vY2sgc2lnbnMgbm90aGluZw=="  # as with the real one, nobody can check it
 _PING = event_bytes({"type": "ping"})
 _STOP = event_bytes({"type": "message_stop"})
 
@@ -38,7 +38,7 @@ class MessagesTeller:
             thought = self._thinking
         if thought:
             thought = "" if form == "omitted" else thought
-            content.append({"type": "thinking", "thinking": thought, "signature": _SIGNATURE})
+            content.append({"type": "thinking", "thinking": thought, "signature": sign(thought)})
         text = answer.text if answer.refusal is None else answer.refusal
         if text or not answer.calls:
             content.append({"type": "text", "text": text or ""})

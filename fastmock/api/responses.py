@@ -13,6 +13,10 @@ from fastmock.api.retold import Retold
 from fastmock.api.rulebook import Rulebook
 from fastmock.api.script import Script
 from fastmock.api.stored_responses import StoredResponses
+from fastmock.api.validation.check import RESPONSES
+from fastmock.api.validation.responses import contents
+from fastmock.api.validation.validator import Validator
+from fastmock.config.model import Settings
 from fastmock.content.tokens import OfModel
 from fastmock.wire import Answer, Ask, Reply, Request, Stream
 
@@ -23,7 +27,13 @@ class Responses:
     """The endpoints; see ``managed.Dialect``."""
 
     def __init__(
-        self, rulebook: Rulebook, vocabularies: OfModel, stored: StoredResponses, made: Heads, seed: int, model: str
+        self,
+        rulebook: Rulebook,
+        vocabularies: OfModel,
+        stored: StoredResponses,
+        made: Heads,
+        settings: Settings,
+        model: str,
     ) -> None:
         """``model`` answers a request that names none."""
         self._rulebook = rulebook
@@ -31,16 +41,23 @@ class Responses:
         self._stored = stored
         self._heads = of_answers(made, error_event)
         self._model = model
-        self._retold = Retold("responses", ResponsesTeller(seed), rulebook.per_chunk)
+        self._validate = Validator(settings, RESPONSES, contents)
+        self._retold = Retold("responses", ResponsesTeller(settings.seed), rulebook.per_chunk)
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        ask = self.parse(checks.parse(request.body), unique)
-        ask.request = request
+        ask = self.read(request, unique)
         try:
             return self.tell(ask, *self._rulebook.choose(ask))
         except errors.ApiError as error:
             raise responses_ask.renamed(error, ask.sent) from None
+
+    def read(self, request: Request, unique: str) -> ResponsesAsk:
+        """See ``managed.Dialect``."""
+        ask = self.parse(checks.parse(request.body), unique)
+        ask.request = request
+        self._validate(ask)
+        return ask
 
     def parse(self, body: Document, unique: str) -> ResponsesAsk:
         """See ``managed.Dialect``."""
@@ -91,7 +108,7 @@ class Responses:
         return self._reply(answer | {"output": [compaction], "usage": usage}, unique)
 
     def _unanswered(self, request: Request, unique: str) -> ResponsesAsk:
-        ask = self.parse(checks.parse(request.body), unique)
+        ask = self.read(request, unique)
         self._rulebook.check_model(ask)
         return ask
 

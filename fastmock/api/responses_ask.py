@@ -17,6 +17,18 @@ from fastmock.content.tokens import OfModel
 
 Document = dict[str, Any]
 
+PREFIXES = {
+    "message": "msg",
+    "function_call": "fc",
+    "reasoning": "rs",
+    "custom_tool_call": "ctc",
+    "web_search_call": "ws",
+    "file_search_call": "fs",
+    "image_generation_call": "ig",
+    "code_interpreter_call": "ci",
+}
+"""The beginnings of the ids of items that the API makes."""
+
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 _ROLES = "'assistant', 'system', 'developer', and 'user'"
 _SUPPORTED = frozenset(("assistant", "system", "developer", "user"))
@@ -114,6 +126,8 @@ class ResponsesAsk(ChatAsk):
         encrypted: whether that item has encrypted content.
         background: whether the client does not wait for the answer.
         whole: the whole answer, once it is rendered.
+        before: how many messages of ``body`` come before those of the request, where any do.
+        complete: whether those are all that came before.
     """
 
     endpoint = "responses"
@@ -123,6 +137,8 @@ class ResponsesAsk(ChatAsk):
     encrypted = False
     background = False
     whole = b""
+    before = 0
+    complete = True
 
     @property
     def echo(self) -> bytes:
@@ -154,7 +170,11 @@ def _shown_tool(tool: Document) -> Document:
 
 
 def parse(
-    body: Document, unique: str, vocabularies: OfModel, model: str, history: Callable[[Document], list[Document]]
+    body: Document,
+    unique: str,
+    vocabularies: OfModel,
+    model: str,
+    history: Callable[[Document], tuple[list[Document], bool]],
 ) -> ResponsesAsk:
     """Read a request; raise the API's own error where it is wrong.
 
@@ -163,15 +183,18 @@ def parse(
         unique: its name.
         vocabularies: count tokens.
         model: the model of a request that names none.
-        history: returns the messages that came before, of a request that has been checked.
+        history: returns the messages that came before, of a request that has been checked, and whether all are known.
     """
     checks.check_all(body, _CHECKS)
     chat: Document = {"model": model if body.get("model") is None else body["model"], "messages": []}
     messages = chat["messages"]
+    before, complete = 0, True
     if body.get("instructions"):
         messages.append({"role": "system", "content": body["instructions"]})
     if body.get("previous_response_id") or body.get("conversation"):
-        messages += history(body)
+        earlier, complete = history(body)
+        messages += earlier
+        before = len(messages)
     messages += as_messages(body.get("input"))
     if not messages:
         messages.append({"role": "user", "content": ""})
@@ -188,7 +211,7 @@ def parse(
         ask = chat_ask.parse(chat, unique, vocabularies, ResponsesAsk)
     except errors.ApiError as error:
         raise renamed(error, body) from None
-    ask.sent = body
+    ask.sent, ask.before, ask.complete = body, before, complete
     ask.keep = body.get("store") is not False
     if not simple:
         _read_others(ask, body)

@@ -50,25 +50,32 @@ class StoredResponses:
         if ask.conversation is not None:
             self._conversations.add(ask.conversation, f"resp_{ask.unique}")
 
-    def history(self, body: Document) -> list[Document]:
-        """Return the messages that came before a request that goes on from a response, or in a conversation."""
+    def history(self, body: Document) -> tuple[list[Document], bool]:
+        """Return the messages that came before a request that goes on from a response, or in a conversation.
+
+        The second says whether all of them are known.
+        """
         if (conversation := body.get("conversation")) is not None:
-            return as_messages(self._conversations.items(conversation_of(conversation)))
+            items, complete = self._conversations.all_items(conversation_of(conversation))
+            return as_messages(items), complete
         found: list[Entry] = []
         before: list[Document] = []
+        complete = True
         previous = body.get("previous_response_id")
         while previous and len(found) < _LONGEST:
             entry = stored(self._ring, previous)
             if entry is None and self._strict:
                 raise errors.no_previous_response(previous)
+            complete = complete and entry is not None
             entry = entry or _plausible(previous)
             found.insert(0, entry)
             asked = orjson.loads(entry.request)
             if (conversation := asked.get("conversation")) is not None:
-                before = as_messages(self._conversations.items_before(conversation_of(conversation), previous))
+                items, known = self._conversations.items_before(conversation_of(conversation), previous)
+                before, complete = as_messages(items), complete and known
                 break
             previous = asked.get("previous_response_id")
-        return before + _messages(found)
+        return before + _messages(found), complete and not (previous and len(found) >= _LONGEST)
 
     def one(self, request: Request, unique: str) -> Reply:
         """Return one, or the events that said it."""

@@ -249,7 +249,8 @@ class Server(Section):
     )
     control_headers: bool = Field(
         False,
-        description="Whether a request may set its own latency, output and fault with `x-fastmock-…` headers.",
+        description="Whether a request may set its own latency, output, fault and validation with `x-fastmock-…` "
+        "headers.",
     )
     watch: bool = Field(
         False,
@@ -516,6 +517,9 @@ class Pattern(Source):
         return self
 
 
+Validation = Literal["provider", "lenient"]
+
+
 class Answers(Section):
     """What one endpoint says."""
 
@@ -525,6 +529,13 @@ class Answers(Section):
         description="What is said when no pattern matches: a file's name, or an object as in a pattern. Without it a "
         "canned text, or `$output` where an `output` is configured.",
     )
+    validation: Validation | None = Field(None, description="As `validation`, for this endpoint.")
+
+
+class Validated(Section):
+    """What is particular to an endpoint whose rules are those of chat completions."""
+
+    validation: Validation | None = Field(None, description="As `validation`, for this endpoint.")
 
 
 class EmbeddingAnswers(Section):
@@ -583,6 +594,12 @@ class Responses(Section):
         Answers(), description="`POST /v1/chat/completions`, `/v1/responses` and `/v1/messages`."
     )
     completions: Answers = Field(Answers(), description="`POST /v1/completions`.")
+    responses: Validated = Field(
+        Validated(), description="`POST /v1/responses`; its rules are those of chat completions."
+    )
+    messages: Validated = Field(
+        Validated(), description="`POST /v1/messages`; its rules are those of chat completions."
+    )
     embeddings: EmbeddingAnswers = Field(EmbeddingAnswers(), description="`POST /v1/embeddings`.")
     moderations: ModerationAnswers = Field(ModerationAnswers(), description="`POST /v1/moderations`.")
     manager: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
@@ -602,6 +619,7 @@ class PerModel(Section):
         ge=1,
         description="Tokens of a prompt and the `max_tokens` it asks for; more is a 400 `context_length_exceeded`.",
     )
+    validation: Validation | None = Field(None, description="As `validation`, for these models.")
 
 
 class Settings(Section):
@@ -609,6 +627,11 @@ class Settings(Section):
 
     schema_url: str | None = Field(None, alias="$schema", description="For editors; not used.")
     seed: int = Field(0, description="Changes everything that is made up: vectors and fingerprints.")
+    validation: Validation = Field(
+        "provider",
+        description="`provider` refuses the requests that the provider refuses (see [validation](validation.md)); "
+        "`lenient` checks types and required fields alone.",
+    )
     server: Server = Field(Server(), description=Server.__doc__)
     faults: list[Fault] = Field(
         [], max_length=256, description="What goes wrong on purpose: the first in the list that strikes."

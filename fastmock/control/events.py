@@ -134,7 +134,7 @@ class Events:
 
 def _row(record: Record, app: App) -> dict[str, Any]:
     head = record.head
-    names = ("time", "method", "path", "model", "session", "stream", "rule", "status", "fault", "limit")
+    names = ("time", "method", "path", "model", "session", "stream", "rule", "status", "fault", "limit", "check")
     nearest = record.nearest(app) if record.missed else {}
     return {"number": record.entry.number, **{name: head[name] for name in names}, **nearest} | timing(
         record.entry.outcome

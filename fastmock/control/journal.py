@@ -26,7 +26,7 @@ HEAD_SIZE = 8192
 _LONGEST = 256  # characters of a path, a model's name, a header's value, where all of them would be too long
 _MOST_SHOWN = 100  # requests that are returned where no number is asked for
 _STATES = {OPEN: "open", ENDED: "ended", LEFT: "left"}
-_GLOBS = ("method", "path", "endpoint", "model", "rule", "fault")
+_GLOBS = ("method", "path", "endpoint", "model", "rule", "fault", "check")
 _FILTERS = (*_GLOBS, "status", "session", "since", "limit", "explain")
 
 
@@ -164,6 +164,7 @@ class Journal:
             "status": answer.head.status,
             "fault": answer.fault,
             "limit": answer.limit,
+            "check": answer.check,
             "headers": headers,
             "size": len(body),
         }

@@ -20,7 +20,7 @@ from fastmock.wire import Head, Reply, Request, Stream
 
 PATH = "/metrics"
 
-_REQUEST, _FAULT, _LIMIT = "request", "fault", "limit"  # what is counted; the first label of each
+_REQUEST, _FAULT, _LIMIT, _CHECK = "request", "fault", "limit", "check"  # what is counted; the first label of each
 _LONGEST = 64  # characters of a label
 _MOST_MODELS = 100  # names of models, after which the others are not told apart
 _MOST_KNOWN = 4096
@@ -130,8 +130,8 @@ class Metrics(Collector):
         return self._meters.times.place(labels) or 0
 
     def _note(self, answer: Answer) -> None:
-        """Count a fault that has struck, or a limit that was hit."""
-        for kind, name in ((_FAULT, answer.fault), (_LIMIT, answer.limit)):
+        """Count a fault that has struck, a limit that was hit, or a check that refused the request."""
+        for kind, name in ((_FAULT, answer.fault), (_LIMIT, answer.limit), (_CHECK, answer.check)):
             if name and (place := self._place((kind, name))):
                 self._numbers[place] += 1
 
@@ -140,7 +140,7 @@ class Metrics(Collector):
         numbers, share = self._numbers, self._app.share
         requests: dict[Labels, int] = {}
         tokens: dict[Labels, tuple[int, int]] = {}
-        others: dict[str, dict[Labels, int]] = {_FAULT: {}, _LIMIT: {}}
+        others: dict[str, dict[Labels, int]] = {_FAULT: {}, _LIMIT: {}, _CHECK: {}}
         for (kind, *labels), (count, prompt, said) in self._meters.counts.sums():
             if kind != _REQUEST:
                 others[kind][tuple(labels)] = count
@@ -173,6 +173,7 @@ class Metrics(Collector):
         yield self._lateness()
         yield _counter("fastmock_faults", "Faults that have struck.", ["kind"], others[_FAULT].items())
         yield _counter("fastmock_limits_hit", "Requests that a limit refused.", ["limit"], others[_LIMIT].items())
+        yield _counter("fastmock_checks_failed", "Requests that a check refused.", ["check"], others[_CHECK].items())
         for name, place, meaning in _CONNECTIONS:
             total = sum(numbers[row + place] for row in share.rows())
             yield _counter(f"fastmock_connections_{name}", meaning, [], [((), total)])

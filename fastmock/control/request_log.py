@@ -32,12 +32,15 @@ class Line(NamedTuple):
     milliseconds: float
     rule: str
     fault: str
+    check: str = ""
 
 
 def as_text(line: Line) -> bytes:
     """Write a line for people; what is empty is left out."""
     at = datetime.fromtimestamp(line.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    tail = "".join(f" {name}={_plain(value)}" for name in ("model", "rule", "fault") if (value := getattr(line, name)))
+    tail = "".join(
+        f" {name}={_plain(value)}" for name in ("model", "rule", "fault", "check") if (value := getattr(line, name))
+    )
     return (
         f"{at} {line.request_id} {_plain(line.method)} {_plain(line.path)} {line.status} {line.bytes} B "
         f"{line.milliseconds:.3f} ms{tail}\n"
@@ -54,7 +57,7 @@ def _plain(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
-_About = tuple[str, str, str, str, int, str, str]
+_About = tuple[str, str, str, str, int, str, str, str]
 
 
 def _about(request: Request, answer: Answer) -> _About:
@@ -67,6 +70,7 @@ def _about(request: Request, answer: Answer) -> _About:
         answer.head.status,
         answer.rule,
         answer.fault,
+        answer.check,
     )
 
 
@@ -143,9 +147,9 @@ class RequestLog:
         if len(self._lines) >= _BUFFER:
             self._lost += 1
             return
-        request_id, method, path, model, status, rule, fault = about
+        request_id, method, path, model, status, rule, fault, check = about
         spent = (time.perf_counter() - begin) * 1000
-        self._lines.append(Line(time.time(), request_id, method, path, model, status, size, spent, rule, fault))
+        self._lines.append(Line(time.time(), request_id, method, path, model, status, size, spent, rule, fault, check))
 
     def _run(self) -> None:
         while True:

@@ -1,0 +1,1 @@
+"""Refuse requests that the providers refuse: checks beyond types and required fields, as one table."""
