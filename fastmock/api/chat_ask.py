@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import orjson
 
 from fastmock.api import chat_checks, checks, errors
+from fastmock.api.attachments import block_tokens, file_tokens
 from fastmock.api.byte_cache import byte_cache, of_parsed
 from fastmock.content.schema_limits import strict_violation
 from fastmock.content.tokens import OfModel
@@ -234,16 +235,25 @@ def _other_content(ask: ChatAsk, message: dict[str, Any], content: Any, role: st
             continue
         if type(ask) is ChatAsk:
             chat_checks.check_part(part, kind, param)
-        if kind == "image_url":
-            image = part.get("image_url")
-            detail = image.get("detail") if type(image) is dict else None
-            ask.prompt_tokens += _IMAGE_TOKENS.get(detail if type(detail) is str else "auto", _IMAGE_TOKENS["auto"])
-        elif kind == "input_audio":
-            tokens = _audio_tokens(part.get("input_audio"))
-            ask.audio_tokens += tokens
-            ask.special = True
-            ask.prompt_tokens += tokens
+        _count_part(ask, part, kind)
     return "".join(texts)
+
+
+def _count_part(ask: ChatAsk, part: dict[str, Any], kind: str) -> None:
+    """Count a part that is no text."""
+    if kind == "image_url":
+        image = part.get("image_url")
+        detail = image.get("detail") if type(image) is dict else None
+        ask.prompt_tokens += _IMAGE_TOKENS.get(detail if type(detail) is str else "auto", _IMAGE_TOKENS["auto"])
+    elif kind == "input_audio":
+        tokens = _audio_tokens(part.get("input_audio"))
+        ask.audio_tokens += tokens
+        ask.special = True
+        ask.prompt_tokens += tokens
+    elif kind == "file":
+        ask.prompt_tokens += file_tokens(part.get("file"), ask.vocabulary)
+    elif kind in ("document", "search_result") and type(ask) is not ChatAsk:
+        ask.prompt_tokens += block_tokens(part, ask.vocabulary)
 
 
 def _audio_tokens(audio: Any) -> int:

@@ -19,6 +19,7 @@ _LEAST_BUDGET = 1024  # tokens of thinking, as Anthropic has it
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}\Z")
 _OF_TOOL = re.compile(r"tools\[(\d+)\]")
 _CALLABLE = (None, "custom")  # types of tools; all others run at the provider, or have inputs that are not described
+_COUNTED = ("document", "search_result")  # blocks that no rule looks at, and whose tokens count
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
@@ -189,6 +190,8 @@ def _add(messages: list[Document], message: Any, index: int) -> None:
             calls.append({"id": block.get("id"), "type": "function", "function": call})
         elif kind == "image":
             said.append({"type": "image_url"})
+        elif kind in _COUNTED:
+            said.append(block)
         # All other kinds, thinking among them, say nothing that a rule could look at.
     if said or calls:
         nothing = None if role == "assistant" else ""
@@ -201,8 +204,16 @@ def _result(content: Any, path: str) -> Any:
         return content or ""
     if type(content) is not list:
         raise invalid(path, "Input should be a valid string or list")
-    texts = [block for block in content if type(block) is dict and block.get("type") == "text"]
-    return [{"type": "text", "text": _text_in(block, "text", path)} for block in texts]
+    parts: list[Document] = []
+    for block in content:
+        kind = block.get("type") if type(block) is dict else None
+        if kind == "text":
+            parts.append({"type": "text", "text": _text_in(block, "text", path)})
+        elif kind == "image":
+            parts.append({"type": "image_url"})
+        elif kind in _COUNTED:
+            parts.append(block)
+    return parts
 
 
 def _put_options(chat: Document, body: Document) -> None:

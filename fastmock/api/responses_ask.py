@@ -424,6 +424,8 @@ def _parts(content: Any, name: str) -> Any:
             parts.append({"type": "text", "text": said})
         elif kind == "input_image":
             parts.append({"type": "image_url", "image_url": {"detail": part.get("detail")}})
+        elif kind == "input_file":
+            parts.append({"type": "file", "file": part})
         else:
             parts.append({"type": str(kind), **{key: part[key] for key in part if key != "type"}})
     return parts
