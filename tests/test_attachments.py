@@ -5,6 +5,8 @@ from base64 import b64encode
 import orjson
 import pytest
 
+pytestmark = pytest.mark.unit
+
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
 TEXT = "word " * 2000
 ENCODED = b64encode(TEXT.encode()).decode()

@@ -10,6 +10,8 @@ from fastmock.config.problems import ConfigError
 from fastmock.content import tokens
 from tests.conftest import KEY, make_app
 
+pytestmark = pytest.mark.unit
+
 EMBEDDINGS, CHAT, LEGACY = "/v1/embeddings", "/v1/chat/completions", "/v1/completions"
 USER = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}]}
 FILE = {

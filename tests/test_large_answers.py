@@ -6,6 +6,8 @@ import pytest
 from fastmock.wire import LargeReply, Reply
 from tests.conftest import KEY
 
+pytestmark = pytest.mark.unit
+
 LONG = {"x-fastmock-output-tokens": "9000"}
 REQUESTS = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "Say much."}]},

@@ -10,6 +10,8 @@ from fastmock.content.pieces import Cutter
 from fastmock.wire import LargeReply, Reply, Stream
 from tests.conftest import KEY, make_app
 
+pytestmark = pytest.mark.unit
+
 USER = {"messages": [{"role": "user", "content": "x"}]}
 CHAT, LEGACY, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"
 O200K, CL100K = tokens.exact()("gpt-4o"), tokens.exact()("gpt-4")
