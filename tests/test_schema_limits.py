@@ -24,8 +24,8 @@ MESSAGES = [{"role": "user", "content": "a"}]
 
 
 @pytest.fixture(scope="module")
-def app():
-    built = make_app()
+def app(tmp_path_factory):
+    built = make_app({"validation": "lenient"}, tmp_path_factory.mktemp("app"))  # which generates for any schema
     gc.collect()
     gc.freeze()  # as a worker does
     yield built
