@@ -31,7 +31,7 @@ CONFIG = {
     },
 }
 ONLY_GRANIAN = ["stall; after=2", "cut; clean=false", "truncated_body; clean=false", "reset", "reset; after=2", "hang"]
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 # Errors of the connection itself leave a SDK in the words of its HTTP library, of which each may have its own.
 only_granian = pytest.mark.parametrize("server", ["granian"], indirect=True)
 BROKEN = "RemoteProtocolError|ReadError|APIConnectionError"
@@ -297,7 +297,7 @@ def test_broken_tool_arguments(server, chat):
         json.loads(pieces)
     headers = {"x-fastmock-fault": "broken_tool_arguments"}
     with OpenAI(base_url=f"{server.url}/v1", api_key="sk-x", max_retries=0) as client:
-        tool = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+        tool = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}
         ask = {"model": "gpt-4o", "input": "call", "tools": [tool], "extra_headers": headers}
         with pytest.raises(json.JSONDecodeError):
             json.loads(client.responses.create(**ask).output[0].arguments)
