@@ -202,7 +202,7 @@ class Server(Section):
         32 * 1024 * 1024, ge=1, le=2**31 - 1, description="A longer request body is answered with 413."
     )
     max_buffered_bytes: int = Field(
-        128 * 1024 * 1024,
+        96 * 1024 * 1024,
         ge=1 << 20,
         le=2**40,
         description="Bytes that the request bodies in flight and large answers that are not sent yet may take together "
