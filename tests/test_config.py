@@ -9,6 +9,7 @@ import pytest
 
 from fastmock.cli import main, parser
 from fastmock.config.load import load
+from fastmock.config.overlay import Overlay
 from fastmock.config.reference import markdown
 from fastmock.config.schema import json_schema
 from fastmock.state.block import Share
@@ -245,3 +246,13 @@ def test_pacer_sends_all_that_is_due():
 
 def test_default_app_needs_nothing():
     assert make_app().rules == 0
+
+
+def test_a_file_is_wrong_though_a_runtime_change_covers_it(tmp_path):
+    file = tmp_path / "config.json"
+    covered = Overlay({"stored": {"max_entries": 5}})
+    file.write_text('{"stored": 7}')
+    assert [problem.path for problem in load(file, {}, {}, overlay=covered)[1]] == ["stored"]
+    file.write_text("{}")
+    config, problems = load(file, {}, {}, overlay=covered)
+    assert (config.settings.stored.max_entries, problems) == (5, [])
