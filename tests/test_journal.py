@@ -123,6 +123,15 @@ def journaled(tmp_path):
 
 
 @unit
+def test_counts_of_a_session_are_its_own(journaled):
+    post, control = journaled()
+    for session in ("one", "one", "two", None):
+        post(chat("x"), headers=KEY | ({"x-fastmock-session": session} if session else {}))
+    for headers, written in (({"x-fastmock-session": "one"}, 2), ({"x-fastmock-session": "two"}, 1), ({}, 4)):
+        assert control("GET", "requests", headers=headers)[1]["journal"]["written"] == written
+
+
+@unit
 def test_a_request_is_shown_as_it_was(journaled):
     pattern = {"name": "weather", "match": {"content_contains": "sun"}, "content": "It shines."}
     post, control = journaled({"responses": {"chat_completions": {"patterns": [pattern]}}})

@@ -174,7 +174,8 @@ class Control:
 
     def _requests(self, request: Request) -> Reply:
         """List requests, the newest first."""
-        wanted = Filter(request.query, self._access.session(request))
+        session = self._access.session(request)
+        wanted = Filter(request.query, session)
         numbers = [number for number in self._journal.tape.numbers() if number >= wanted.since]
         found: list[dict[str, Any]] = []
         for record in self._journal.records(numbers[::-1]):
@@ -186,11 +187,12 @@ class Control:
                     shown |= record.nearest(self._app)
                 found.append(shown)
         enabled = self._app.config.settings.journal.enabled
-        return self._reply({"requests": found, "journal": {"enabled": enabled, **self._journal.state()}})
+        return self._reply({"requests": found, "journal": {"enabled": enabled, **self._journal.state(session)}})
 
     def _clear(self, request: Request) -> Reply:
-        self._journal.clear(self._access.session(request))
-        return self._reply({"journal": self._journal.state()})
+        session = self._access.session(request)
+        self._journal.clear(session)
+        return self._reply({"journal": self._journal.state(session)})
 
     def _verify(self, request: Request) -> Reply:
         """Answer 200 where so many requests came that match, and 406 where not, with what came nearest."""

@@ -188,10 +188,16 @@ class Journal:
             if record.head["session"] == session:
                 self.tape.forget(record.entry.number)
 
-    def state(self) -> dict[str, int]:
-        """Say how many requests there were since it was cleared, how many are kept, and how many have given way."""
+    def state(self, session: str = "") -> dict[str, int]:
+        """Say how many requests there were since it was cleared, how many are kept, and how many have given way.
+
+        Of a ``session``, those of its own requests that are still kept.
+        """
+        written = self.tape.written - self.tape.floor
+        if session:
+            written = sum(record.head["session"] == session for record in self.records(self.tape.numbers()))
         return {
-            "written": self.tape.written - self.tape.floor,
+            "written": written,
             "size": self.tape.size,
             "lost": self.tape.lost,
         }
