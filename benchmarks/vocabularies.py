@@ -60,7 +60,7 @@ def write_hugging_face(directory: Path, name: str, tokens: list[bytes]) -> None:
     """Write a vocabulary as a folder that ``AutoTokenizer.from_pretrained`` reads."""
     directory.mkdir(parents=True, exist_ok=True)
     letters = _letters()
-    spelled = ["".join(letters[byte] for byte in token) for token in tokens]
+    spelled = [letters_of(token, letters) for token in tokens]
     special = {"<|endoftext|>": 100_257 if name == "cl100k" else 199_999}
     added = [
         {"id": number, "content": text, "special": True}
@@ -88,9 +88,7 @@ def write_hugging_face(directory: Path, name: str, tokens: list[bytes]) -> None:
             "byte_fallback": False,
             "ignore_merges": False,
             "vocab": {text: number for number, text in enumerate(spelled)},
-            "merges": [
-                [f"{letters_of(one, letters)}", f"{letters_of(other, letters)}"] for one, other in merges_of(tokens)
-            ],
+            "merges": [[letters_of(one, letters), letters_of(other, letters)] for one, other in merges_of(tokens)],
         },
     }
     (directory / "tokenizer.json").write_bytes(orjson.dumps(document))

@@ -207,7 +207,7 @@ def build(
     return app
 
 
-def with_exact_number(error: errors.ApiError, request: Request) -> errors.ApiError:
+def _with_exact_number(error: errors.ApiError, request: Request) -> errors.ApiError:
     """Return an error with an integer as the request wrote it, not as parsing rounded it."""
     written = request.body if isinstance(request.body, str) else request.body.decode(errors="replace")
     exact = next((one[0] for one in _LONG_INTEGER.finditer(written) if int(float(one[0])) == error.rounded), None)
@@ -404,8 +404,7 @@ class App:
         for path, methods in self._routes.items():
             for method, endpoint in methods.items():
                 self.route_names.append(f"{method} {path}")
-                is_open = settings.auth.open_models and path.endswith("/models") and method != "DELETE"
-                guards = () if is_open else self._guards
+                guards = self._guards_of(method, path)
                 self.handlers[method, path] = self._whole(endpoint, guards, len(self.route_names))
         self._routes["/health"] = {"GET": self._healthy, "HEAD": self._healthy}
         for method in self._routes["/health"]:
@@ -528,7 +527,7 @@ class App:
                     guard(request)
                 answer = endpoint(request, name)
             except errors.ApiError as error:
-                answer = refuse(error if error.rounded is None else with_exact_number(error, request), request, name)
+                answer = refuse(error if error.rounded is None else _with_exact_number(error, request), request, name)
             except MoveApart:
                 raise
             except Exception:
@@ -540,6 +539,11 @@ class App:
             return answer
 
         return handler
+
+    def _guards_of(self, method: str, path: str) -> Sequence[Guard]:
+        """Return what a request has to pass before it is answered."""
+        is_open = path == "/health" or (self._open_models and endpoint_of(path) == "models")
+        return () if is_open and method in ("GET", "HEAD") else self._guards
 
     def _other(self, request: Request, name: str) -> Answer:
         """Answer what is not found by method and path: a trailing slash, what has an id, a preflight, nothing."""
@@ -553,8 +557,7 @@ class App:
                 raise errors.no_such_url(request.method, path)
         endpoint = methods.get(request.method)
         if endpoint is not None:
-            is_open = path == "/health" or (self._open_models and endpoint_of(path) == "models")
-            for guard in () if is_open and request.method in ("GET", "HEAD") else self._guards:
+            for guard in self._guards_of(request.method, path):
                 guard(request)
             return endpoint(request, name)
         allowed = ", ".join(sorted((*methods, "OPTIONS")))

@@ -267,7 +267,7 @@ class Chat:
 
     def read(self, request: Request, unique: str) -> Ask:
         """See ``managed.Dialect``."""
-        ask = chat_ask.parse(checks.parse(request.body), unique, self._vocabularies, ChatAsk)
+        ask = self.parse(checks.parse(request.body), unique)
         ask.request = request
         self._validate(ask)
         return ask

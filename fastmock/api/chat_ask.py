@@ -219,8 +219,7 @@ def _other_content(ask: ChatAsk, message: dict[str, Any], content: Any, role: st
             return ""
         if "content" not in message:
             raise errors.missing(f"messages[{index}].content")
-        param = f"messages.[{index}].content"
-        raise errors.ApiError(400, "Invalid value for 'content': expected a string, got null.", param)
+        raise errors.null_content(index)
     if type(content) is not list:
         raise errors.wrong_type(f"messages[{index}].content", "one of a string or array of objects", content)
     ask.detailed = True

@@ -269,6 +269,12 @@ def fixed_dimensions(fixed: int, wanted: int) -> ApiError:
     return ApiError(400, message, "dimensions", "invalid_value")
 
 
+def null_content(index: int) -> ApiError:
+    """400: a message has no content where it has to have one."""
+    param = f"messages.[{index}].content"
+    return ApiError(400, "Invalid value for 'content': expected a string, got null.", param)
+
+
 def streaming_off() -> ApiError:
     """400: a stream is asked for and ``streaming.enabled`` is off."""
     message = "Streaming is turned off on this server ('streaming.enabled' is false); send 'stream': false."

@@ -51,6 +51,11 @@ def called_tokens(name: str, vocabulary: Vocabulary) -> int:
     return 3 + vocabulary.count(name)
 
 
+def are_the_same(some: Sequence[Answer], others: Sequence[Answer]) -> bool:
+    """Return whether nothing was changed of answers."""
+    return all(one is other for one, other in zip(some, others, strict=True))
+
+
 def is_json(text: str | None, any_value: bool = True) -> bool:
     """Return whether a text is JSON: an object, or ``any_value``."""
     try:
@@ -172,7 +177,7 @@ class Fitter:
         ]
         if demands.prediction is not None:
             self._predict(ask, demands.prediction, fitted)
-        return None if all(one is other for one, other in zip(fitted, said, strict=True)) else fitted
+        return None if are_the_same(fitted, said) else fitted
 
     def _one(
         self,

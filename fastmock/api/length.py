@@ -1,15 +1,17 @@
 """The length that a request sets its answer: ``max_tokens`` and its like, ``min_tokens`` and ``ignore_eos``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from fastmock.api.fit import called_tokens
-from fastmock.content.made import lorem
+from fastmock.content.made import head, lorem
 from fastmock.wire import Answer, Ask, ToolCall, Vocabulary
 
-LENGTHS = frozenset(("max_completion_tokens", "max_tokens", "min_tokens", "ignore_eos"))
-"""The parameters that set a length."""
+LEAST = frozenset(("min_tokens", "ignore_eos"))
+"""The parameters by which load tools ask for text that is as long as they want."""
+LENGTHS = LEAST | {"max_completion_tokens", "max_tokens"}
+"""All parameters that set a length."""
 
 
 class Length(NamedTuple):
@@ -24,10 +26,15 @@ class Length(NamedTuple):
     least: int
 
 
+def limit_of(body: Mapping[str, Any]) -> int | None:
+    """Return how many tokens a request allows its answer; None without a limit."""
+    most: int | None = body.get("max_completion_tokens")
+    return body.get("max_tokens") if most is None else most
+
+
 def length_of(body: Mapping[str, Any]) -> Length:
     """Return the length that a request sets; with ``ignore_eos``, as vLLM has it, it is exactly the limit."""
-    most: int | None = body.get("max_completion_tokens")
-    most = body.get("max_tokens") if most is None else most
+    most = limit_of(body)
     least: int = body.get("min_tokens") or 0
     if most is not None:
         least = most if body.get("ignore_eos") else min(least, most)
@@ -89,16 +96,6 @@ def _head(text: str | None, most: int, vocabulary: Vocabulary) -> tuple[str | No
     """Return the beginning of a text, how many tokens are left after it, and how many it has."""
     if text is None or most < 0:
         return None, most, 0
-    kept: list[str] = []
-    tokens = 0
-    for count, piece in vocabulary.pieces(text):
-        if tokens + count > most:
-            return "".join(kept), 0, tokens  # of a character that is cut in two nothing is said, but all is counted
-        tokens += count
-        kept.append(piece)
-    return text, most - tokens, tokens
-
-
-def same_length(said: Sequence[Answer], limited: Sequence[Answer]) -> bool:
-    """Return whether nothing was cut or added."""
-    return all(one is other for one, other in zip(said, limited, strict=True))
+    kept, tokens = head(vocabulary.pieces(text), most)
+    # Of a character that is cut in two nothing is said, but all is counted.
+    return kept, most - tokens if len(kept) == len(text) else 0, tokens

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from fastmock.api import anthropic, errors
 from fastmock.api.auth import key_of
 from fastmock.api.findings import Findings
+from fastmock.api.length import limit_of
 from fastmock.config.limits import Limits, Rates
 from fastmock.credentials import bare, key_in
 from fastmock.limits.bucket import DAY, FOR_EVER, MINUTE, PASSED, SECOND, Left, Rate, Unit
@@ -153,7 +154,7 @@ class RateLimits:
         if known is None:
             return None
         body, prompt, said = ask.body, ask.prompt_tokens, ask.completion_tokens
-        cap = body.get("max_completion_tokens") or body.get("max_tokens") or 0
+        cap = limit_of(body) or 0
         most = prompt + cap if self._sum else cap if cap > prompt else prompt
         estimates = known.of((1, most, prompt, cap))
         verdict = self._store.take(known.key, known.rates, estimates, known.of((1, prompt + said, prompt, said)))

@@ -5,14 +5,14 @@ each request fills anew. What a rule always says alike is ready.
 """
 
 import secrets
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
 import orjson
 
-from fastmock.api.script import NOBODYS_ID, PART, Rendering, Script
+from fastmock.api.script import NOBODYS_ID, Rendering, Script
 from fastmock.content.pieces import Cutter
 from fastmock.content.template import Template
 from fastmock.garbage import collection_paused
@@ -245,10 +245,6 @@ class RetoldRoll:
         longer = len(self._own) - len(_OWN)
         said = sum(len(part) + longer * part.count(_OWN) for part in self._told.written)
         return len(self._opening) + said + len(self._end)
-
-    def parts(self) -> Iterator[bytes]:
-        """See ``script.Rolling``."""
-        return (self.cut(begin, min(begin + PART, len(self.steps))) for begin in range(0, len(self.steps), PART))
 
     def size(self) -> int:
         """See ``script.Rolling``."""

@@ -8,10 +8,10 @@ from typing import Any
 from fastmock.api import checks, errors, heads
 from fastmock.api.buffers import Buffers
 from fastmock.api.findings import Findings, check_regexes
-from fastmock.api.fit import Fitter, count
-from fastmock.api.length import LENGTHS, Length, length_of, reason_within, same_length, with_length
+from fastmock.api.fit import Fitter, are_the_same, count
+from fastmock.api.length import LEAST, LENGTHS, Length, length_of, limit_of, reason_within, with_length
 from fastmock.api.policies import Policies
-from fastmock.api.script import Rendering, Script, Shape, ShapeError
+from fastmock.api.script import Rendering, Script, Shape, ShapeError, parts_of
 from fastmock.api.traffic import Traffic
 from fastmock.config.documents import DocumentError
 from fastmock.config.load import Config
@@ -32,7 +32,6 @@ _MADE_BYTES = 32 * 2**20  # that they take together with what tells them apart
 _LARGE_STREAM = 2000  # steps of a stream, which together take some 500 kB
 _LONGEST_HEADER = 500  # characters of the header that explains
 _BROKEN = errors.server_error()
-_LEAST = frozenset(("min_tokens", "ignore_eos"))  # with which load tools ask for text of a length
 _CONVERSATION = ("turn", "messages", "last_role", "tool_result")
 
 
@@ -272,7 +271,7 @@ class Rulebook:
                 return made, None
         said = script.answers(ask) if answers is None else answers
         limited = [with_length(ask, answer, length, self._seed) for answer in said]
-        if same_length(said, limited):
+        if are_the_same(said, limited):
             return script, answers
         if script.thinks:
             self._think(ask, limited)
@@ -282,10 +281,9 @@ class Rulebook:
 
     def _is_short(self, ask: Ask, script: Script, answers: list[Answer] | None) -> bool:
         """Return whether an answer that never changes is within the limit, as most are; that costs 3 µs less."""
-        if answers is not None or script.fixed is None or ask.unsaid_tokens or not _LEAST.isdisjoint(ask.body):
+        if answers is not None or script.fixed is None or ask.unsaid_tokens or not LEAST.isdisjoint(ask.body):
             return False
-        most = ask.body.get("max_completion_tokens")
-        most = ask.body.get("max_tokens") if most is None else most
+        most = limit_of(ask.body)
         return most is None or (not script.thinks and script.tokens(ask) <= most)
 
     def _obeys(self, ask: Ask) -> bool:
@@ -319,11 +317,8 @@ class Rulebook:
 
     def said(self, ask: Ask, file: str | None = None) -> tuple[Script, list[Answer]]:
         """Return what is said to ``ask``, and the script that renders it."""
-        script = self._script_for(ask, file)
-        fitted = None if ask.demands is None else self._fitted(ask, script)
-        if not LENGTHS.isdisjoint(ask.body):
-            script, fitted = self._measured(ask, script, fitted)
-        return script, script.answers(ask) if fitted is None else fitted
+        script, answers = self.choose(ask, file)
+        return script, script.answers(ask) if answers is None else answers
 
     def _script_for(self, ask: Ask, file: str | None) -> Script:
         """Return the script of the rule that wins, or of a response file."""
@@ -335,7 +330,7 @@ class Rulebook:
         script = self._scripts[ask.rule] if file is None else self._from_file(file)
         if self._turns and file is None and (turns := self._turns.get(ask.rule)):
             script = turns[min(ask.turn, len(turns)) - 1]
-        if self._shapes or not _LEAST.isdisjoint(ask.body):
+        if self._shapes or not LEAST.isdisjoint(ask.body):
             script = self._shaped(ask, script)
         if ask.choices != 1:
             script = script.for_choices(ask.choices)
@@ -368,7 +363,7 @@ class Rulebook:
         """Return what is said where output may have to be made up, and make it up."""
         profile = self._traffic.profile(ask.model, self._sources[ask.rule], ask.request)
         is_canned = self._canned and ask.rule == DEFAULT
-        wants_length = is_canned and not _LEAST.isdisjoint(ask.body)
+        wants_length = is_canned and not LEAST.isdisjoint(ask.body)
         if profile.tokens is not None or (is_canned and profile.configured) or wants_length:
             script = self._made_up
         if script.makes:
@@ -441,7 +436,7 @@ class Rulebook:
             raise errors.out_of_buffers()
         if not timing:
             if is_large:
-                reply = LargeReply(kind.events, f"req_{ask.unique}", roll.length(), 0, roll.parts)
+                reply = LargeReply(kind.events, f"req_{ask.unique}", roll.length(), 0, partial(parts_of, roll))
             else:
                 reply = Reply(kind.events, f"req_{ask.unique}", roll.all())
             if self._noted:

@@ -29,6 +29,7 @@ DONE = b"data: [DONE]\n\n"
 
 _MOST_KEPT, _LONGEST_KEPT = 64, 512  # streams of made-up text that a script keeps ready, and their tokens
 
+_PART = 512  # steps of a stream that are put together at a time, where it is too large to be one
 _OVERHEAD = 80  # bytes of two objects, beside what is in them
 
 _COUNTED = ("completion_tokens", "total_tokens")  # variables that are known only once the answer is
@@ -81,10 +82,6 @@ class Rendering(Protocol):
         """Return how many tokens are said one after another."""
 
 
-PART = 512
-"""Steps of a stream that are put together at a time, where it is too large to be one."""
-
-
 class Rolling(Protocol):
     """A stream for one request.
 
@@ -108,8 +105,11 @@ class Rolling(Protocol):
     def length(self) -> int:
         """Return how many bytes that are."""
 
-    def parts(self) -> Iterator[bytes]:
-        """Yield them in parts."""
+
+def parts_of(stream: Rolling) -> Iterator[bytes]:
+    """Yield the whole stream in parts."""
+    steps = len(stream.steps)
+    return (stream.cut(begin, min(begin + _PART, steps)) for begin in range(0, steps, _PART))
 
 
 class ShapeError(Exception):
@@ -425,10 +425,6 @@ class Roll:
     def length(self) -> int:
         """See Rolling."""
         return sum(map(len, self._chunks)) + len(self._between) * len(self._chunks) + len(self._last)
-
-    def parts(self) -> Iterator[bytes]:
-        """See Rolling."""
-        return (self.cut(begin, min(begin + PART, len(self.steps))) for begin in range(0, len(self.steps), PART))
 
     def size(self) -> int:
         """See Rolling."""

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from fastmock.api import errors
 from fastmock.api.answer_size import MAX_TOKENS, check_tokens
-from fastmock.api.length import length_of, reason_within
+from fastmock.api.length import length_of, limit_of, reason_within
 from fastmock.api.prompt_cache import PromptCache
 from fastmock.config.documents import DocumentError
 from fastmock.config.load import Config
@@ -133,7 +133,7 @@ class Traffic:
         window = self.window(ask.model)
         if window is None:
             return
-        prompt, answer = ask.prompt_tokens, length_of(ask.body).most or 0
+        prompt, answer = ask.prompt_tokens, limit_of(ask.body) or 0
         if prompt + answer <= window:
             return
         if ask.endpoint == "completions":

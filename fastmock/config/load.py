@@ -171,9 +171,9 @@ def load(
         origins[at] = f"flag --{str(at[-1]).replace('_', '-')}"
     layers = Config(Settings(), path, origins, tuple(warnings), form, (), runtime, data, {}, origins)
     if overlay is not None and overlay.patch:  # which may cover what is wrong, but only until it is taken back
-        problems += _validated(layers, Overlay(), [])[1]
+        config, problems = _validated(layers, Overlay(), problems)
         if problems:
-            return layers, problems
+            return config, problems
     return _validated(layers, overlay or Overlay(), problems)
 
 

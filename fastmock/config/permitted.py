@@ -34,7 +34,7 @@ def refused_changes(new: Config, old: Config, base: Callable[[], Config], files:
         for path in _FIXED
         if _value(new, path) != _value(old, path)
     ]
-    added = list(_files(new, {id(part) for part in _parts(old)}))
+    added = list(_files(new, {id(part) for _, part in _parts(old)}))
     if added:
         known = {name for one in (old, base()) for _, name in _files(one)}
         added = [(path, name) for path, name in added if name not in known]
@@ -72,22 +72,19 @@ def _value(config: Config, path: SettingPath) -> Any:
     return value
 
 
-def _parts(config: Config) -> Iterator[object]:
-    """Yield the sections of a configuration, and the rules that were added."""
+def _parts(config: Config) -> Iterator[tuple[SettingPath, object]]:
+    """Yield the sections of a configuration, and the rules that were added, each with its path."""
     for name in config.settings.model_fields_set:
-        yield getattr(config.settings, name)
+        yield (name,), getattr(config.settings, name)
     for rule in config.added:
-        yield rule.pattern
+        yield (rule.at,), rule.pattern
 
 
 def _files(config: Config, but: Container[int] = ()) -> Iterator[tuple[SettingPath, str]]:
     """Yield every file that a configuration names, and where; ``but`` are the identities of parts to leave out."""
-    for name in config.settings.model_fields_set:
-        if id(section := getattr(config.settings, name)) not in but:
-            yield from _files_in(section, (name,))
-    for rule in config.added:
-        if id(rule.pattern) not in but:
-            yield from _files_in(rule.pattern, (rule.at,))
+    for path, part in _parts(config):
+        if id(part) not in but:
+            yield from _files_in(part, path)
 
 
 def _files_in(value: Any, at: SettingPath) -> Iterator[tuple[SettingPath, str]]:

@@ -4,6 +4,7 @@ Each word of ``FILLER`` and ``COUNTED`` is one token of cl100k_base and of o200k
 it, so that a text of so many words has so many tokens by any client's own count. The tests count them.
 """
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import cycle, islice
 
@@ -48,7 +49,7 @@ def echo(tokens: int, message: str, vocabulary: Vocabulary) -> str:
     whole = sum(count for count, _ in said)
     times, left = divmod(tokens, whole)
     text = " ".join([message.strip()] * times)
-    rest = head(said, left)
+    rest, _ = head(said, left)
     return f"{text} {rest}" if text and rest else text or rest
 
 
@@ -57,12 +58,12 @@ def counter(tokens: int) -> str:
     return " ".join(islice(cycle(COUNTED), tokens))
 
 
-def head(pieces: "list[tuple[int, str]]", tokens: int) -> str:
-    """Return the beginning of a text, given by its pieces and their tokens, of at most so many tokens."""
-    kept = []
+def head(pieces: Sequence[tuple[int, str]], most: int) -> tuple[str, int]:
+    """Return the beginning of a text, given by its pieces, of at most so many tokens, and how many it has."""
+    kept, tokens = [], 0
     for count, piece in pieces:
-        if count > tokens:
+        if tokens + count > most:
             break
-        tokens -= count
+        tokens += count
         kept.append(piece)
-    return "".join(kept)
+    return "".join(kept), tokens

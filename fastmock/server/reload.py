@@ -72,12 +72,12 @@ class Compiler(Protocol):
 
 
 class Step(NamedTuple):
-    """The way from one state to the next, as a worker is told it.
+    """The way from one state to the next, as it is tried and as a worker is told it.
 
     Attributes:
         number: the generation that it leads to, and ``base`` that from which it starts.
         how: see ``Change``.
-        arguments: those of the change; of a reload the configuration, pickled.
+        arguments: those of the change; of a reload that was tried the configuration, pickled.
     """
 
     number: int
@@ -85,13 +85,19 @@ class Step(NamedTuple):
     how: str
     arguments: tuple[Any, ...]
 
+    def configured_from(self, before: State, compiler: Compiler) -> tuple[Config, Overlay]:
+        """Return the configuration that it leads to and its runtime changes, where it is no reload."""
+        overlay: Overlay = getattr(before.overlay, self.how)(*self.arguments)
+        return compiler.relaid(overlay, before.config), overlay
+
     def lead_from(self, before: State, compiler: Compiler) -> State:
         """Return the next state; whatever could go wrong was tried before."""
         if self.how == RELOAD:
             config: Config = pickle.loads(self.arguments[0])  # noqa: S301 - our own
             return State(config, before.overlay, build(config, compiler.manager, warns=False))
         with collection_paused():  # which else takes 45 ms of 65 at 1,000 rules
-            return _changed(self.how, self.arguments, before, compiler, warns=False)
+            config, overlay = self.configured_from(before, compiler)
+            return State(config, overlay, compiler.compile(config, before.app, warns=False))
 
     def lead_parent_from(self, before: State, compiler: Compiler, compiles: bool) -> State:
         """Return the next state of the parent, which runs no new code of a user; without an App where that, or
@@ -100,8 +106,7 @@ class Step(NamedTuple):
         if self.how != RELOAD:
             if compiles and before.app is not None:
                 return self.lead_from(before, compiler)
-            overlay: Overlay = getattr(before.overlay, self.how)(*self.arguments)
-            return State(compiler.relaid(overlay, before.config), overlay, None)
+            return State(*self.configured_from(before, compiler), None)
         config: Config = pickle.loads(self.arguments[0])  # noqa: S301 - our own
         manager = compiler.manager or (before.app.manager if before.app else None)
         named = config.settings.responses.manager
@@ -139,15 +144,6 @@ class Worker(Protocol):
     @property
     def responds(self) -> bool:
         """Whether it can be expected to act on a message soon."""
-
-
-class Attempt(NamedTuple):
-    """A change to be tried: ``number`` and ``base`` as in the step that it may become."""
-
-    number: int
-    base: int
-    how: str
-    arguments: tuple[Any, ...]
 
 
 class Outcome(NamedTuple):
@@ -272,7 +268,7 @@ class Changes:
     def _begin(self, change: Change) -> bool:
         self._began = time.monotonic()
         self._deadline = self._began + self._timeout
-        attempt = Attempt(self._attempt + 1, self.generation, change.how, change.arguments)
+        attempt = Step(self._attempt + 1, self.generation, change.how, change.arguments)
         if change.how == RELOAD:  # which may run code of a user, and shall import it anew
             self._end_trials()
         if self._trials is None or not self._trials.begin(attempt):
@@ -368,12 +364,6 @@ def refusal(status: int, message: str, code: str, problems: Iterable[Problem] = 
     return status, body
 
 
-def _changed(how: str, arguments: tuple[Any, ...], before: State, compiler: Compiler, warns: bool) -> State:
-    overlay: Overlay = getattr(before.overlay, how)(*arguments)
-    config = compiler.relaid(overlay, before.config)
-    return State(config, overlay, compiler.compile(config, before.app, warns))
-
-
 class Rehearsal:
     """Tries changes, in a process of their own, which follows those that come into force."""
 
@@ -381,7 +371,7 @@ class Rehearsal:
         self._states = {generation: state}
         self._compiler = compiler
 
-    def __call__(self, attempt: Attempt) -> tuple[Outcome, bool]:
+    def __call__(self, attempt: Step) -> tuple[Outcome, bool]:
         """Try a change; return the outcome, and whether more can be tried after it."""
         before = self._states[attempt.base]
         try:
@@ -403,10 +393,9 @@ class Rehearsal:
         self._states = {attempt.base: before, attempt.number: after}
         return _told(before, after), True
 
-    def _changed(self, attempt: Attempt, before: State) -> State:
+    def _changed(self, attempt: Step, before: State) -> State:
         """Make a change of the control API, which may not do all that a configuration may."""
-        overlay: Overlay = getattr(before.overlay, attempt.how)(*attempt.arguments)
-        config = self._compiler.relaid(overlay, before.config)
+        config, overlay = attempt.configured_from(before, self._compiler)
         if refused := self._compiler.refused(config, before.config):  # before any file is read
             raise ConfigError(refused)
         try:

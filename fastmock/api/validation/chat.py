@@ -7,7 +7,7 @@ from fastmock.api import errors
 from fastmock.api.chat_ask import ChatAsk
 from fastmock.api.validation.check import CHAT, Contents, Document, Part
 from fastmock.api.validation.openai import functions_of, reasons
-from fastmock.api.validation.schemas import violation
+from fastmock.api.validation.schemas import check_strict_format
 
 _LONGEST_DESCRIPTION = 1024
 _is_name = re.compile(r"[^\s<|\\/>]+").fullmatch
@@ -74,8 +74,7 @@ def refuse_silence(contents: Contents) -> None:
     """Refuse an assistant's message that neither says nor calls anything."""
     for (index,), _, message in contents.of("silent"):
         if not any(message.get(name) for name in ("tool_calls", "function_call", "refusal", "audio")):
-            param = f"messages.[{index}].content"
-            raise errors.ApiError(400, "Invalid value for 'content': expected a string, got null.", param)
+            raise errors.null_content(index)
 
 
 def refuse_names(contents: Contents) -> None:
@@ -146,11 +145,8 @@ def mentions_json(message: Document) -> bool:
 def refuse_strict_format(contents: Contents) -> None:
     """Refuse a strict format whose schema exceeds what strict mode can follow."""
     form = contents.body.get("response_format") or {}
-    inner = form.get("json_schema") or {}
-    if form.get("type") == "json_schema" and inner.get("strict") is True and type(inner.get("schema")) is dict:
-        found = violation(inner["schema"], strict=True)
-        if found:
-            raise found.error(f"response_format '{inner.get('name')}'", "response_format", None)
+    if form.get("type") == "json_schema":
+        check_strict_format(form.get("json_schema") or {}, "response_format", None)
 
 
 def refuse_long_descriptions(contents: Contents) -> None:

@@ -7,7 +7,7 @@ from fastmock.api.responses_ask import PREFIXES, ResponsesAsk
 from fastmock.api.validation.chat import mentions_json
 from fastmock.api.validation.check import RESPONSES, Contents, Part
 from fastmock.api.validation.openai import reasons
-from fastmock.api.validation.schemas import violation
+from fastmock.api.validation.schemas import check_strict_format
 
 _LEAST_TOKENS = 16
 _LONGEST_CALL_ID = 64
@@ -246,7 +246,5 @@ def refuse_json_unmentioned(contents: Contents) -> None:
 def refuse_strict_format(contents: Contents) -> None:
     """Refuse a strict format whose schema exceeds what strict mode can follow."""
     form = (contents.body.get("text") or {}).get("format") or {}
-    if form.get("type") == "json_schema" and form.get("strict") is True and type(form.get("schema")) is dict:
-        found = violation(form["schema"], strict=True)
-        if found:
-            raise found.error(f"response_format '{form.get('name')}'", "text.format.schema", "invalid_json_schema")
+    if form.get("type") == "json_schema":
+        check_strict_format(form, "text.format.schema", "invalid_json_schema")

@@ -41,6 +41,13 @@ def violation(schema: dict[str, Any], strict: bool) -> Violation | None:
     return _violation(checks.as_json(schema, "schema"), strict)
 
 
+def check_strict_format(form: dict[str, Any], param: str, code: str | None) -> None:
+    """Check the ``schema`` of a format that is ``strict``; raise the API's error where it breaks a rule."""
+    schema = form.get("schema")
+    if form.get("strict") is True and type(schema) is dict and (found := violation(schema, strict=True)):
+        raise found.error(f"response_format '{form.get('name')}'", param, code)
+
+
 @byte_cache(_CACHE_BYTES, lambda text, result: len(text) + 500)
 def _violation(source: bytes, strict: bool) -> Violation | None:
     schema = orjson.loads(source)
