@@ -669,3 +669,17 @@ def test_size_of_the_schema_is_no_danger():
     Maker({"$defs": defs, "$ref": "#/$defs/a0"}).make(Random(1))
     with pytest.raises(SchemaError, match="too deeply"):
         Maker({"$defs": {name: one | {"required": ["x"]} for name, one in defs.items()}, "$ref": "#/$defs/a0"})
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"^(?=.*[A-Z])(?=.*\d).{8,64}$",
+        r"^(?=.*[a-z])(?=.*[A-Z])(?=.*\d)(?=.*[^\w\s]).{10,}$",
+        r"^(?=.*[a-z])(?=.*[A-Z])(?=.*\d)(?=.*[@$!%*?&])[A-Za-z\d@$!%*?&]{8,}$",
+        r"^(?!.*\s)(?=.*[A-Z]).{4,}$",
+    ],
+)
+def test_a_password_is_made_for_the_patterns_that_people_write(pattern):
+    maker = Maker({"type": "string", "pattern": pattern})
+    assert all(re.search(pattern, maker.make(Random(seed))) for seed in range(50))

@@ -5,7 +5,7 @@ Patterns come from clients: RE2 matches them, or a matcher without backtracking 
 
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from random import Random
 from re import _constants as sre  # type: ignore[attr-defined]  # not public; a test holds what is used of it
 from re import _parser  # type: ignore[attr-defined]
@@ -35,6 +35,7 @@ _CATEGORIES = {
     sre.CATEGORY_NOT_WORD: " -.",
 }
 _PRINTABLE = [chr(code) for code in range(32, 127)]
+_VISIBLE = _PRINTABLE[1:]
 _FURTHER = [char for char in map(chr, range(160, 0x3100)) if char.isalpha()]
 _UNICODE_CLASS = re.compile(r"\\[pP]")
 _PIECES = re.compile(
@@ -260,6 +261,7 @@ class _Draft:
         self._parts: list[str] = []
         self._length = 0
         self._groups: dict[int, str] = {}
+        self._any: Sequence[str] = _LETTERS  # characters that stand for any
 
     def text(self) -> str:
         """Return the text."""
@@ -274,7 +276,7 @@ class _Draft:
             elif kind is sre.NOT_LITERAL:
                 self._add("b" if value == ord("a") else "a")
             elif kind is sre.ANY:
-                self._add(self._random.choice(_LETTERS))
+                self._add(self._random.choice(self._any))
             elif kind is sre.IN:
                 self._add(self._one_of(value))
             elif kind is sre.BRANCH:
@@ -304,6 +306,8 @@ class _Draft:
             self.write(value)
         elif kind in (sre.AT, sre.ASSERT, sre.ASSERT_NOT):
             self.asserted.append((kind, value, self._length))
+            if kind is not sre.AT:  # as for a password: what is looked for may be of any kind
+                self._any = _VISIBLE
         else:
             self.provable = False
 
