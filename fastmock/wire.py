@@ -301,8 +301,7 @@ class TokenProb(NamedTuple):
     top: tuple[tuple[bytes, float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What is said, once: every dialect renders it, whole or as a stream.
 
     Attributes:
@@ -416,6 +415,7 @@ class Ask:
             whether every chunk has the usage so far, and ``obfuscation`` whether chunks are padded (None: as
             configured).
         choices: how many choices are wanted (``n``).
+        sets_length: whether it sets the length of its answer, and ``sets_least`` its least length.
         special: whether it asks for anything of what follows up to ``request``, or for what shows in the details of
             the usage or in the service tier; most requests do not, and are answered with ready bytes.
         demands: what is demanded of the form of the answer; None where any ready text will do.
@@ -455,6 +455,8 @@ class Ask:
     obfuscation: bool | None = None
     choices = 1
     prompts = 1
+    sets_length = False
+    sets_least = False
     special = False
     demands: Demands | None = None
     keep = False

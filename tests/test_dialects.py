@@ -103,7 +103,8 @@ SHOWN = st.sampled_from(["", "item", "summary"])
 @example(Answer("a " * 200 + "b" * 15), "", True, 1)  # event numbers of several digits, and little room for them
 @given(answers(), SHOWN, st.booleans(), st.integers(1, 5))
 def test_a_response_assembles_to_its_whole_form(answer, shows, padded, per_chunk):
-    output, found = ResponsesTeller(0).tell(answer, (shows, False, padded), Cutter(ESTIMATE, per_chunk))
+    output, events = ResponsesTeller(0).tell(answer, (shows, False, padded), Cutter(ESTIMATE, per_chunk))
+    found = events()
     assert assembled_response(orjson.loads(orjson.dumps([event for _, event in found]))) == output
     assert [event["sequence_number"] for _, event in found] == list(range(2, 2 + len(found)))
     if padded:
@@ -114,8 +115,8 @@ def test_a_response_assembles_to_its_whole_form(answer, shows, padded, per_chunk
 @settings(max_examples=40, deadline=None)
 @given(answers(), st.sampled_from(["", "omitted", "summarized"]), st.integers(1, 5))
 def test_a_message_assembles_to_its_whole_form(answer, shows, per_chunk):
-    content, found = MessagesTeller("Let me think.").tell(answer, shows, Cutter(ESTIMATE, per_chunk))
-    assert assembled_message(orjson.loads(orjson.dumps([event for _, event in found]))) == content
+    content, events = MessagesTeller("Let me think.").tell(answer, shows, Cutter(ESTIMATE, per_chunk))
+    assert assembled_message(orjson.loads(orjson.dumps([event for _, event in events()]))) == content
 
 
 # A conversation in neutral form: texts of either side, and calls with their results.

@@ -256,7 +256,7 @@ class Chat:
         self._rulebook = rulebook
         self._vocabularies = vocabularies
         self._stored = stored
-        self._validate = Validator(settings, CHAT, contents)
+        self._validate = Validator(settings, CHAT, contents).check
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""

@@ -10,6 +10,7 @@ import orjson
 from fastmock.api import chat_checks, checks, errors
 from fastmock.api.attachments import block_tokens, file_tokens
 from fastmock.api.byte_cache import byte_cache, of_parsed
+from fastmock.api.parameters import Parameters
 from fastmock.content.schema_limits import strict_violation
 from fastmock.content.tokens import OfModel
 from fastmock.wire import Ask, Demands, Tool, Vocabulary
@@ -62,7 +63,7 @@ _DEMANDING = frozenset(
     )
 )
 _SPECIAL = _DEMANDING | {"reasoning_effort", "service_tier", "store"}
-_OPTIONS = _SPECIAL | {"stream", "stream_options", "n"}
+_PARAMETERS = Parameters(_CHECKS, _SPECIAL | {"stream", "stream_options", "n"}, _SPECIAL, _DEMANDING)
 _PREDICTED = checks.among("content")
 _CHOICE = checks.among("none", "auto", "required")
 
@@ -174,13 +175,15 @@ def parse(
 
 def _read_options(ask: ChatAsk, body: dict[str, Any]) -> None:
     """Read what there is beside the model and the messages."""
-    checks.check_all(body, _CHECKS)
-    if _OPTIONS.isdisjoint(body):
+    present = _PARAMETERS.of(body)
+    if present.sets_length:
+        ask.sets_length, ask.sets_least = True, present.sets_least
+    if not present.options:
         return
     checks.read_options(ask)
-    if not _SPECIAL.isdisjoint(body):
+    if present.special:
         ask.special = True
-        ask.demands = None if _DEMANDING.isdisjoint(body) else _demands(ask)
+        ask.demands = _demands(ask) if present.demanding else None
         _read_usage(ask)
         ask.keep = body.get("store") is True
 

@@ -1,10 +1,10 @@
 """``POST /v1/completions``, the legacy endpoint."""
 
-from dataclasses import replace
 from typing import Any
 
 from fastmock.api import checks, errors
 from fastmock.api.answer_size import MAX_CHOICES, check_inputs
+from fastmock.api.parameters import Parameters
 from fastmock.api.rulebook import Rulebook
 from fastmock.api.script import FINISH_REASON, OUTPUT, Chunks, Document, Script, ShapeError, envelope, fragment
 from fastmock.api.validation.check import COMPLETIONS
@@ -23,6 +23,7 @@ _CHECKS: dict[str, checks.Check] = {
     "echo": checks.boolean,
     "suffix": checks.string,
 }
+_PARAMETERS = Parameters(_CHECKS)
 
 
 def parse(body: dict[str, Any], unique: str, vocabularies: OfModel) -> list[Ask]:
@@ -32,7 +33,7 @@ def parse(body: dict[str, Any], unique: str, vocabularies: OfModel) -> list[Ask]
     """
     model = checks.model_of(body)
     vocabulary = vocabularies(model)
-    checks.check_all(body, _CHECKS)
+    present = _PARAMETERS.of(body)
     logprobs = body.get("logprobs")
     demanding = logprobs is not None or body.get("stop")
     asks = []
@@ -42,6 +43,7 @@ def parse(body: dict[str, Any], unique: str, vocabularies: OfModel) -> list[Ask]
         ask.vocabulary = vocabulary
         ask.user_message = text
         ask.prompt_tokens = tokens
+        ask.sets_length, ask.sets_least = present.sets_length, present.sets_least
         checks.read_options(ask)
         if demanding:
             ask.special = True
@@ -185,7 +187,7 @@ class Completions:
     def __init__(self, rulebook: Rulebook, vocabularies: OfModel, settings: Settings) -> None:
         self._rulebook = rulebook
         self._vocabularies = vocabularies
-        self._validate = Validator(settings, COMPLETIONS, contents)
+        self._validate = Validator(settings, COMPLETIONS, contents).check
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
@@ -244,8 +246,7 @@ class Completions:
             prompt = self._rulebook.probabilities(ask, ask.user_message)
             prompt = tuple(one if place else TokenProb(one.token, None) for place, one in enumerate(prompt))
         return [
-            replace(
-                answer,
+            answer._replace(
                 text=f"{ask.user_message}{answer.text}",
                 logprobs=None if answer.logprobs is None else (*prompt, *answer.logprobs),
             )

@@ -6,7 +6,6 @@ JSON, and the rule has none, they are made up; that is what a client relies on.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from hashlib import blake2b
 from random import Random
 from typing import Any
@@ -193,7 +192,7 @@ class Fitter:
         if answer.calls:
             fitted = self._scripted(ask, demands, answer, repeats, otherwise)
             if demands.named and fitted is answer:
-                fitted = replace(answer)  # written anew: its reason to finish is another
+                fitted = answer._replace()  # written anew: its reason to finish is another
         if not fitted.calls and fitted.refusal is None:
             tool = self._to_call(ask, demands)
             if tool is not None:
@@ -204,10 +203,10 @@ class Fitter:
         if demands.stop and fitted.text:
             fitted = _ended(fitted, demands.stop)
         if fitted is not answer:
-            fitted = replace(fitted, tokens=count(fitted, ask.vocabulary))
+            fitted = fitted._replace(tokens=count(fitted, ask.vocabulary))
         if demands.top_logprobs is not None and not fitted.calls:
             said = fitted.refusal if fitted.text is None else fitted.text
-            fitted = replace(fitted, logprobs=self.probabilities(ask, said or "", demands.top_logprobs))
+            fitted = fitted._replace(logprobs=self.probabilities(ask, said or "", demands.top_logprobs))
         return fitted
 
     def _scripted(
@@ -218,7 +217,7 @@ class Fitter:
             text = answer.text if answer.text is not None else otherwise()
             return Answer(text=text, reasoning=answer.reasoning)
         if len(answer.calls) > 1 and (not demands.parallel or demands.legacy):
-            return replace(answer, calls=answer.calls[:1])
+            return answer._replace(calls=answer.calls[:1])
         return answer
 
     def _to_call(self, ask: Ask, demands: Demands) -> Tool | None:
@@ -307,4 +306,4 @@ def _ended(answer: Answer, stops: Sequence[str]) -> Answer:
     if not places:
         return answer
     place, stop = min(places)
-    return replace(answer, text=text[:place], calls=(), finish_reason="stop", stop=stop)
+    return answer._replace(text=text[:place], calls=(), finish_reason="stop", stop=stop)

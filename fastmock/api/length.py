@@ -1,7 +1,6 @@
 """The length that a request sets its answer: ``max_tokens`` and its like, ``min_tokens`` and ``ignore_eos``."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from fastmock.api.fit import called_tokens
@@ -70,7 +69,7 @@ def with_length(ask: Ask, answer: Answer, length: Length, seed: int) -> Answer:
     missing += ask.vocabulary.count(answer.text or "") - ask.vocabulary.count(text)
     text = " ".join(filter(None, (text, lorem(missing, seed, ask.user_message))))
     reason = "length" if length.least == length.most else "stop"
-    return replace(answer, text=text, finish_reason=reason, tokens=length.least, stop=None, logprobs=None)
+    return answer._replace(text=text, finish_reason=reason, tokens=length.least, stop=None, logprobs=None)
 
 
 def _cut(answer: Answer, most: int, vocabulary: Vocabulary) -> Answer:

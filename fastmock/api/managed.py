@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
 from threading import Lock
 from typing import Protocol, runtime_checkable
 
@@ -195,7 +194,7 @@ class ManagedCompletions:
 
 def _ended(said: list[Answer], stop: str) -> list[Answer]:
     """Return answers as they are where they ended before a text."""
-    return [replace(answer, stop=stop) if answer.finish_reason == "stop" else answer for answer in said]
+    return [answer._replace(stop=stop) if answer.finish_reason == "stop" else answer for answer in said]
 
 
 class ManagedEmbeddings:

@@ -28,7 +28,7 @@ class Messages:
     def __init__(self, rulebook: Rulebook, vocabularies: OfModel, settings: Settings) -> None:
         self._rulebook = rulebook
         self._vocabularies = vocabularies
-        self._validate = Validator(settings, MESSAGES, contents)
+        self._validate = Validator(settings, MESSAGES, contents).check
         self._heads = of_answers(anthropic.heads(), anthropic.in_stream)
         self._thinking = lorem(_THINKING, settings.seed, "thinking")
         self._retold = Retold("messages", MessagesTeller(self._thinking), rulebook.per_chunk)

@@ -1,5 +1,7 @@
 """Answers rendered as Anthropic messages, whole or as the events of a stream."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -30,7 +32,7 @@ class MessagesTeller:
         assert isinstance(ask, MessagesAsk)  # noqa: S101 - no other comes here
         return ask.shows
 
-    def tell(self, answer: Answer, form: str, cutter: Cutter) -> tuple[list[Document], Events]:
+    def tell(self, answer: Answer, form: str, cutter: Cutter) -> tuple[list[Document], Callable[[], Events]]:
         """See ``retold.Teller``."""
         content: list[Document] = []
         thought = answer.reasoning
@@ -42,21 +44,8 @@ class MessagesTeller:
         text = answer.text if answer.refusal is None else answer.refusal
         if text or not answer.calls:
             content.append({"type": "text", "text": text or ""})
-        before = len(content)
         content += map(_tool_use, answer.calls)
-        events: Events = []
-        for index, block in enumerate(content):
-            if answer.finish_reason == "length" and index >= before:  # arguments that are cut are no JSON
-                begun: Document = {"input": {}}
-                deltas = _input_deltas(answer.calls[index - before].arguments, cutter)
-            else:
-                begun, deltas = _DELTAS[block["type"]](block, cutter)
-            where = {"index": index}
-            named = called_tokens(block["name"], cutter.vocabulary) if block["type"] == "tool_use" else 0
-            events.append((named, {"type": "content_block_start", **where, "content_block": block | begun}))
-            events += [(tokens, {"type": "content_block_delta", **where, "delta": delta}) for tokens, delta in deltas]
-            events.append((0, {"type": "content_block_stop", **where}))
-        return content, events
+        return content, partial(_events_of, answer, content, cutter)
 
     def whole(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> bytes:
         """See ``retold.Teller``."""
@@ -74,6 +63,24 @@ class MessagesTeller:
             _STOP,
         )
         return opening, end
+
+
+def _events_of(answer: Answer, content: Sequence[Document], cutter: Cutter) -> Events:
+    """Return the events that say the blocks of ``content``, one after another."""
+    before = len(content) - len(answer.calls)
+    events: Events = []
+    for index, block in enumerate(content):
+        if answer.finish_reason == "length" and index >= before:  # arguments that are cut are no JSON
+            begun: Document = {"input": {}}
+            deltas = _input_deltas(answer.calls[index - before].arguments, cutter)
+        else:
+            begun, deltas = _DELTAS[block["type"]](block, cutter)
+        where = {"index": index}
+        named = called_tokens(block["name"], cutter.vocabulary) if block["type"] == "tool_use" else 0
+        events.append((named, {"type": "content_block_start", **where, "content_block": block | begun}))
+        events += [(tokens, {"type": "content_block_delta", **where, "delta": delta}) for tokens, delta in deltas]
+        events.append((0, {"type": "content_block_stop", **where}))
+    return events
 
 
 def _message(ask: Ask, content: bytes, ending: bytes, outer: Outer, tokens: int) -> bytes:

@@ -41,7 +41,7 @@ class Responses:
         self._stored = stored
         self._heads = of_answers(made, error_event)
         self._model = model
-        self._validate = Validator(settings, RESPONSES, contents)
+        self._validate = Validator(settings, RESPONSES, contents).check
         self._retold = Retold("responses", ResponsesTeller(settings.seed), rulebook.per_chunk)
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:

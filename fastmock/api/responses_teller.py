@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -43,7 +44,7 @@ class ResponsesTeller:
         assert isinstance(ask, ResponsesAsk)  # noqa: S101 - no other comes here
         return ask.shows, ask.encrypted, bool(ask.obfuscation)
 
-    def tell(self, answer: Answer, form: Form, cutter: Cutter) -> tuple[list[Document], Events]:
+    def tell(self, answer: Answer, form: Form, cutter: Cutter) -> tuple[list[Document], Callable[[], Events]]:
         """See ``retold.Teller``."""
         shows, encrypted, padded = form
         output: list[Document] = []
@@ -56,7 +57,7 @@ class ResponsesTeller:
         if answer.text or answer.refusal is not None or not answer.calls:
             output.append(_message(answer, status))
         output += [_call(call, place, status) for place, call in enumerate(answer.calls)]
-        return output, events_of(output, cutter, padded)
+        return output, partial(events_of, output, cutter, padded)
 
     def whole(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> bytes:
         """See ``retold.Teller``."""
@@ -72,7 +73,7 @@ class ResponsesTeller:
         ask.whole = _response(ask, now, echo, told, content, outer)
         end = b"incomplete" if told.answer.finish_reason in _REASONS else b"completed"
         opening = _event(b"created", 0, begun) + _event(b"in_progress", 1, begun)
-        return opening, _event(end, _OPENING + told.events, ask.whole)
+        return opening, _event(end, _OPENING + told.stream.events, ask.whole)
 
 
 def error_event(error: ApiError, request_id: str) -> bytes:

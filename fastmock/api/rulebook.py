@@ -9,7 +9,7 @@ from fastmock.api import checks, errors, heads
 from fastmock.api.buffers import Buffers
 from fastmock.api.findings import Findings, check_regexes
 from fastmock.api.fit import Fitter, are_the_same, count
-from fastmock.api.length import LEAST, LENGTHS, Length, length_of, limit_of, reason_within, with_length
+from fastmock.api.length import Length, length_of, limit_of, reason_within, with_length
 from fastmock.api.policies import Policies
 from fastmock.api.script import Rendering, Script, Shape, ShapeError, parts_of
 from fastmock.api.traffic import Traffic
@@ -236,7 +236,7 @@ class Rulebook:
     def answer(self, ask: Ask, file: str | None = None) -> Reply | Stream:
         """Choose what is said to ``ask``, by the rules or by a response file, and render it."""
         script = self._script_for(ask, file)
-        if (ask.special and ask.demands is not None) or not LENGTHS.isdisjoint(ask.body):
+        if (ask.special and ask.demands is not None) or ask.sets_length:
             return self.send(ask, *self._met(ask, script))
         return self.send(ask, script)
 
@@ -249,7 +249,7 @@ class Rulebook:
         answers: list[Answer] | None = None
         if ask.special and ask.demands is not None:
             script, answers = self._formed(ask, script)
-        if LENGTHS.isdisjoint(ask.body):
+        if not ask.sets_length:
             return script, answers
         return self._measured(ask, script, answers)
 
@@ -280,11 +280,13 @@ class Rulebook:
         return script, limited
 
     def _is_short(self, ask: Ask, script: Script, answers: list[Answer] | None) -> bool:
-        """Return whether an answer that never changes is within the limit, as most are; that costs 3 µs less."""
-        if answers is not None or script.fixed is None or ask.unsaid_tokens or not LEAST.isdisjoint(ask.body):
+        """Return whether it is sure that an answer is within the limit, as most are; that costs 4 µs less."""
+        if ask.sets_least or ask.unsaid_tokens or script.thinks:
             return False
         most = limit_of(ask.body)
-        return most is None or (not script.thinks and script.tokens(ask) <= most)
+        if most is None:
+            return True
+        return (script.tokens(ask) if answers is None else sum(answer.tokens for answer in answers)) <= most
 
     def _obeys(self, ask: Ask) -> bool:
         """Return whether what is said is as long as the request wants."""
@@ -330,7 +332,7 @@ class Rulebook:
         script = self._scripts[ask.rule] if file is None else self._from_file(file)
         if self._turns and file is None and (turns := self._turns.get(ask.rule)):
             script = turns[min(ask.turn, len(turns)) - 1]
-        if self._shapes or not LEAST.isdisjoint(ask.body):
+        if self._shapes or ask.sets_least:
             script = self._shaped(ask, script)
         if ask.choices != 1:
             script = script.for_choices(ask.choices)
@@ -363,7 +365,7 @@ class Rulebook:
         """Return what is said where output may have to be made up, and make it up."""
         profile = self._traffic.profile(ask.model, self._sources[ask.rule], ask.request)
         is_canned = self._canned and ask.rule == DEFAULT
-        wants_length = is_canned and not LEAST.isdisjoint(ask.body)
+        wants_length = is_canned and ask.sets_least
         if profile.tokens is not None or (is_canned and profile.configured) or wants_length:
             script = self._made_up
         if script.makes:

@@ -5,7 +5,6 @@ Chat and legacy completions have the same outer form and differ in their choices
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
 from itertools import accumulate, zip_longest
@@ -250,7 +249,7 @@ class Script:
         if self._says_count:
             ask.completion_tokens = sum(counts) + ask.unsaid_tokens
             said = [self._shape.answer(choice) for choice in self._rendered(ask)]
-        answers = [replace(answer, tokens=tokens) for answer, tokens in zip(said, counts, strict=True)]
+        answers = [answer._replace(tokens=tokens) for answer, tokens in zip(said, counts, strict=True)]
         if not self._says_count and ask.request is not None:
             ask.said_by, ask.said = self, answers
         return answers
@@ -432,7 +431,7 @@ class Roll:
 
 
 def _but_ids(answer: Answer) -> Answer:
-    return replace(answer, calls=tuple(call._replace(id="") for call in answer.calls))
+    return answer._replace(calls=tuple(call._replace(id="") for call in answer.calls))
 
 
 NOBODYS_ID = "call_" + "0" * 24

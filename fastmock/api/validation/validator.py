@@ -42,7 +42,7 @@ class Validator:
         self._models = [(re.compile(translate(entry.model)).match, entry.validation) for entry in entries]
         self._varies = self._has_header or bool(self._models)
 
-    def __call__(self, ask: Ask) -> None:
+    def check(self, ask: Ask) -> None:
         """Check a parsed request; raise the provider's error where it is wrong."""
         mode = self._mode_of(ask) if self._varies else self._mode
         if mode == "provider" and (contents := self._contents(ask)) is not None:
