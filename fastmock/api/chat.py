@@ -260,7 +260,10 @@ class Chat:
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        ask = self.read(request, unique)
+        # As read() and parse() do it: their calls cost 0.3 µs.
+        ask = chat_ask.parse(checks.parse(request.body), unique, self._vocabularies, ChatAsk)
+        ask.request = request
+        self._validate(ask)
         if ask.special and ask.keep:
             return self.tell(ask, *self._rulebook.choose(ask))
         return self._rulebook.answer(ask)
