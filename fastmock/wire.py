@@ -110,6 +110,10 @@ class Wait(float):
     """A due time at which nothing is sent: it is looked whether the answer may begin. It counts as no frame."""
 
 
+class HeartbeatTime(Wait):
+    """The due time of a heartbeat, which may be sent some milliseconds sooner, together with others."""
+
+
 class Reply:
     """A whole answer: all its bytes are ready.
 

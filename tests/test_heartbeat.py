@@ -51,6 +51,18 @@ def test_heartbeats_fill_gaps_and_leave_frames_as_they_are():
     assert b"".join(data for _, data in walked([0.5, 0.6], 0.2, step=2.0)) == b"::<0><1>"  # visited late, all at once
 
 
+@unit
+def test_heartbeats_of_many_streams_are_sent_in_one_waking_and_never_after_a_frame():
+    streams = []
+    for start in (0.0, 0.003, 0.006, 0.009):
+        stream = Stream(Head(200, ()), "", iter([1.999]), lambda begin, end: b"<>" * (end - begin), 1)
+        beat(stream, 1.0, b":")
+        streams.append(Pacer(stream.dues, stream.cut, 10.001 + start, UNCOUNTED))
+    assert {pacer.due for pacer in streams} == {pytest.approx(11.0)}
+    assert [pacer.take(11.0) for pacer in streams] == [b":"] * 4
+    assert [pacer.due for pacer in streams] == [pytest.approx(12.0 + start) for start in (0.0, 0.003, 0.006, 0.009)]
+
+
 @pytest.fixture(scope="module", params=["robyn", "granian"])
 def server(request, tmp_path_factory):
     with serving(tmp_path_factory.mktemp("beats"), CONFIG, "--runtime", request.param) as running:

@@ -3,12 +3,13 @@
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from fastmock.wire import Stream, Wait
+from fastmock.wire import HeartbeatTime, Stream, Wait
 
 COMMENT = b": heartbeat\n\n"
 """A comment of server-sent events, which every client has to skip (HTML standard, 9.2.6)."""
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 """The event that Anthropic sends anywhere in a stream."""
+_LEAST_SHARED = 0.5  # seconds; heartbeats that are more frequent are sent at their own times
 _TOGETHER = 0.001  # seconds; a frame that is due so soon after a heartbeat makes it needless
 
 
@@ -21,6 +22,7 @@ def beat(stream: Stream, interval: float, form: bytes) -> None:
         form: the bytes of a heartbeat.
     """
     dues, cut = stream.dues, stream.cut
+    kind = HeartbeatTime if interval >= _LEAST_SHARED else Wait
     beats: list[int] = []  # the numbers of the steps that are heartbeats
 
     def paced() -> Iterator[float]:
@@ -30,10 +32,10 @@ def beat(stream: Stream, interval: float, form: bytes) -> None:
                 sent += interval
                 beats.append(step)
                 step += 1
-                yield Wait(sent)
+                yield kind(sent)
             yield due
             step += 1
-            if type(due) is not Wait:
+            if not isinstance(due, Wait):
                 sent = due
 
     def beating(begin: int, end: int) -> bytes:
