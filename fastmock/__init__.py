@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from fastmock.responses import ResponseManager
 
-__version__ = "0.1.0"
+from fastmock._version import __version__ as __version__
 
 
 def serve(
@@ -33,8 +33,8 @@ def serve(
         The exit code: 0 after a stop that was asked for, 1 where it could not listen or serve.
 
     Raises:
-        fastmock.config.problems.ConfigError: with everything that is wrong with the configuration.
+        fastmock.core.problems.ConfigError: with everything that is wrong with the configuration.
     """
-    from fastmock import cli
+    from fastmock.cli.main import serve_from_python
 
-    return cli.serve_from_python(config, response_manager, settings)
+    return serve_from_python(config, response_manager, settings)

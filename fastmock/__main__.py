@@ -6,9 +6,9 @@ from fastmock.server import signals
 def run() -> None:
     """Run the ``fastmock`` command."""
     signals.defer()  # before the imports, which take half a second
-    from fastmock import cli
+    from fastmock.cli import main
 
-    cli.run()
+    main.run()
 
 
 if __name__ == "__main__":

@@ -15,41 +15,45 @@ from typing import Any
 
 import orjson
 
-from fastmock import __version__
-from fastmock.api import anthropic, chat, checks, completions, errors, heads
-from fastmock.api.auth import Guard, authorizer
-from fastmock.api.buffers import Buffers
-from fastmock.api.content_encoding import PLAIN, decompress
-from fastmock.api.conversations import Conversations
-from fastmock.api.embeddings import Embeddings
-from fastmock.api.faults import Faults
-from fastmock.api.findings import Findings
-from fastmock.api.limits import RateLimits
-from fastmock.api.managed import Generate, ManagedCompletions, ManagedEmbeddings, compiled
-from fastmock.api.messages import Messages
-from fastmock.api.models import Models
-from fastmock.api.moderations import Moderations
-from fastmock.api.policies import Policies
-from fastmock.api.responses import Responses
-from fastmock.api.responses_teller import error_event, numbering
-from fastmock.api.rulebook import Rulebook
-from fastmock.api.stored import StoredCompletions
-from fastmock.api.stored_responses import StoredResponses
-from fastmock.api.traffic import Traffic
-from fastmock.api.validation.validator import CHECK_HEADER
+from fastmock._version import __version__
+from fastmock.auth import Guard, authorizer
 from fastmock.config.load import Config, load, relaid
 from fastmock.config.overlay import Overlay
-from fastmock.config.problems import ConfigError, SettingPath, did_you_mean
-from fastmock.content import tokens
-from fastmock.content.ids import unique
+from fastmock.content import tokenizers
+from fastmock.core import errors
+from fastmock.core import headers as heads
+from fastmock.core.content_encoding import PLAIN, decompress
+from fastmock.core.diagnostics import Findings
+from fastmock.core.http import Ask, Head, MoveApart, Progress, Reply, Request, Stream
+from fastmock.core.ids import unique
+from fastmock.core.problems import ConfigError, SettingPath, did_you_mean
+from fastmock.engine.buffers import Buffers
+from fastmock.engine.manager import Generate, ManagedCompletions, ManagedEmbeddings, compiled
+from fastmock.engine.middleware import Policies
+from fastmock.engine.profiles import Traffic
+from fastmock.engine.responder import Rulebook
+from fastmock.faults.injector import Faults
+from fastmock.limits.limiter import RateLimits
+from fastmock.providers.anthropic import errors as anthropic
+from fastmock.providers.anthropic.messages.endpoint import Messages
+from fastmock.providers.openai import completions, params
+from fastmock.providers.openai.chat import endpoint as chat
+from fastmock.providers.openai.chat.stored import StoredCompletions
+from fastmock.providers.openai.embeddings import Embeddings
+from fastmock.providers.openai.models import Models
+from fastmock.providers.openai.moderations import Moderations
+from fastmock.providers.openai.responses.conversations import Conversations
+from fastmock.providers.openai.responses.endpoint import Responses
+from fastmock.providers.openai.responses.render import error_event, numbering
+from fastmock.providers.openai.responses.stored import StoredResponses
 from fastmock.responses import ResponseManager
 from fastmock.rules.explain import Verdict
-from fastmock.state.block import Share
-from fastmock.state.buckets import Buckets
-from fastmock.state.gate import Gate
-from fastmock.state.ring import Ring
-from fastmock.state.store import Store
-from fastmock.wire import Ask, Head, MoveApart, Progress, Reply, Request, Stream
+from fastmock.shared.block import Share
+from fastmock.shared.queue import Gate
+from fastmock.shared.rate_buckets import Buckets
+from fastmock.storage.response_log import Ring
+from fastmock.storage.sqlite import Store
+from fastmock.validation.validator import CHECK_HEADER
 
 Answer = Reply | Stream
 Endpoint = Callable[[Request, str], Answer]
@@ -200,7 +204,7 @@ def build(
         app.waiting = gate.waiting
         if not app.takes_time:
             findings.warn(("overload", "max_concurrent"), "has no effect while no answer takes time")
-    app.exact = vocabularies is not tokens.estimated
+    app.exact = vocabularies is not tokenizers.estimated
     app.by_rules, app.buffers = by_rules, buffers
     if previous is None:
         app.activate()
@@ -214,13 +218,13 @@ def _with_exact_number(error: errors.ApiError, request: Request) -> errors.ApiEr
     return error if exact is None else error.but(message=error.message.replace(str(error.rounded), exact), rounded=None)
 
 
-def _vocabularies(config: Config, findings: Findings) -> tokens.OfModel:
+def _vocabularies(config: Config, findings: Findings) -> tokenizers.OfModel:
     """Return what counts tokens."""
     wanted = config.settings.usage.tokenizer
-    if wanted == "exact" and not tokens.available():
+    if wanted == "exact" and not tokenizers.available():
         findings.error(("usage", "tokenizer"), "exact counts need the extra: pip install 'fastmock[tokens]'")
-        return tokens.estimated
-    return tokens.estimated if wanted == "estimate" or not tokens.available() else tokens.exact()
+        return tokenizers.estimated
+    return tokenizers.estimated if wanted == "estimate" or not tokenizers.available() else tokenizers.exact()
 
 
 def _check_server(config: Config, findings: Findings) -> None:
@@ -438,7 +442,7 @@ class App:
         Raises:
             ApiError: the request is wrong.
         """
-        parsed = checks.parse(body)
+        parsed = params.parse(body)
         request = Request("POST", "", headers, body)
         # Anthropic's messages are known by "system", or by the header that its clients send.
         named = next((kind for name, kind in _KNOWN_BY.items() if name in parsed), "chat_completions")
@@ -458,7 +462,7 @@ class App:
         read, rulebook = self._reads.get(kind, (None, None))
         body: dict[str, Any] = {}
         with suppress(errors.ApiError):
-            body = checks.parse(request.body)
+            body = params.parse(request.body)
             if read is not None and request.method == "POST":
                 ask = read(body, unique())
                 ask.request = request

@@ -13,8 +13,8 @@ fastmock --response-manager mine:Mine
 
 from typing import Any
 
-from fastmock.api.errors import ApiError
-from fastmock.api.managed import Generate
+from fastmock.core.errors import ApiError
+from fastmock.engine.manager import Generate
 
 __all__ = ["ApiError", "ResponseManager"]
 

@@ -20,8 +20,8 @@ import pytest
 
 from fastmock.app import App, build
 from fastmock.config.load import load
+from fastmock.core.http import Reply, Request, Stream
 from fastmock.server import trial
-from fastmock.wire import Reply, Request, Stream
 
 ROOT = Path(__file__).parent.parent
 KEY = {"authorization": "Bearer sk-test"}

@@ -487,7 +487,7 @@ vm.runInNewContext(script, {
 def test_the_page_takes_the_token_from_its_address(tmp_path, fragment, headers, shown):
     script = tmp_path / "page.cjs"
     script.write_text(PAGE)
-    command = ("node", script, ROOT / "fastmock/control/page.html", fragment)
+    command = ("node", script, ROOT / "fastmock/control/dashboard.html", fragment)
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     stored = [["fastmock-token", "tok-1"]] if headers else []
     asked = orjson.loads(done.stdout)

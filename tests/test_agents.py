@@ -7,7 +7,7 @@ import jsonschema
 import orjson
 import pytest
 
-from fastmock.wire import Stream
+from fastmock.core.http import Stream
 
 from .test_chat import HELLO, PATH, events, rules, said
 
@@ -476,7 +476,7 @@ def test_null_is_no_value(call, name):
 def test_what_a_legacy_completion_cannot_say(tmp_path):
     from fastmock.app import build
     from fastmock.config.load import load
-    from fastmock.config.problems import ConfigError
+    from fastmock.core.problems import ConfigError
 
     config, problems = load({"responses": {"completions": {"default": {"tool_calls": [{"name": "f"}]}}}}, {}, {})
     assert problems == []
@@ -488,7 +488,7 @@ def test_what_a_legacy_completion_cannot_say(tmp_path):
 def test_wrong_variables_are_told_where_they_stand(tmp_path):
     from fastmock.app import build
     from fastmock.config.load import load
-    from fastmock.config.problems import ConfigError
+    from fastmock.core.problems import ConfigError
 
     patterns = [
         {"match": {}, "tool_calls": [{"name": "f", "arguments": {"a": {"b": "$usr_message"}}}]},

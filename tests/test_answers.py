@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmock.api.chat import ChatShape
-from fastmock.api.completions import CompletionShape
-from fastmock.api.fit import count
-from fastmock.api.script import Script
-from fastmock.config.model import Saying
-from fastmock.content.tokens import ESTIMATE, exact
-from fastmock.wire import Answer, Ask, Demands, TokenProb, ToolCall
+from fastmock.config.settings import Saying
+from fastmock.content.tokenizers import ESTIMATE, exact
+from fastmock.core.http import Answer, Ask, Demands, TokenProb, ToolCall
+from fastmock.engine.constraints import count
+from fastmock.engine.response_template import Script
+from fastmock.providers.openai.chat.endpoint import ChatShape
+from fastmock.providers.openai.completions import CompletionShape
 
 from .test_chat import events
 

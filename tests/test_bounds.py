@@ -21,11 +21,11 @@ import psutil
 import pytest
 import zstandard
 
-from fastmock.api.buffers import Buffers
-from fastmock.content.tokens import exact
+from fastmock.content.tokenizers import exact
+from fastmock.core.http import Request
+from fastmock.engine.buffers import Buffers
 from fastmock.rules.regex import BACKTRACKING_SECONDS
-from fastmock.server.connections import most_connections
-from fastmock.wire import Request
+from fastmock.server.runtimes.connections import most_connections
 
 from .conftest import KEY, make_app, serving, undisturbed, wait_until
 

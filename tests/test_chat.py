@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmock.wire import Reply, Request, Stream
+from fastmock.core.http import Reply, Request, Stream
 
 from .conftest import KEY, make_app
 

@@ -7,13 +7,13 @@ import jsonschema
 import orjson
 import pytest
 
-from fastmock.cli import main, parser
+from fastmock.cli.main import main, parser
+from fastmock.config.json_schema import json_schema
 from fastmock.config.load import load
 from fastmock.config.overlay import Overlay
 from fastmock.config.reference import markdown
-from fastmock.config.schema import json_schema
-from fastmock.state.block import Share
-from fastmock.timing.pace import Pacer
+from fastmock.latency.pacer import Pacer
+from fastmock.shared.block import Share
 
 from .conftest import ROOT, make_app
 

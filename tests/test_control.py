@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from fastmock.app import build
 from fastmock.config.load import load
 from fastmock.config.overlay import NotThereError, Overlay, merged
-from fastmock.config.problems import ConfigError
-from fastmock.control.admin import Control
-from fastmock.control.journal import HEAD_SIZE, Journal
-from fastmock.control.shown import settings_shown
-from fastmock.state.tape import Outcome, Tape
-from fastmock.wire import Reply, Request
+from fastmock.control.api import Control
+from fastmock.control.redact import settings_shown
+from fastmock.core.http import Reply, Request
+from fastmock.core.problems import ConfigError
+from fastmock.shared.ring_buffer import Outcome, Tape
+from fastmock.telemetry.journal import HEAD_SIZE, Journal
 
 from .conftest import KEY, wait_until
 

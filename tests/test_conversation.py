@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmock.cli import main
+from fastmock.cli.main import main
 from fastmock.config.load import load
-from fastmock.config.match import Match
+from fastmock.core.http import Ask, Demands, Request, Tool
 from fastmock.rules.explain import Explainer
-from fastmock.rules.hidden import hidden
 from fastmock.rules.index import DEFAULT, Index
-from fastmock.wire import Ask, Demands, Request, Tool
+from fastmock.rules.match import Match
+from fastmock.rules.shadowed import hidden
 
 from .conftest import make_app
 from .test_agents import SEARCH, WEATHER, results
@@ -255,7 +255,7 @@ def test_the_command_explains(tmp_path, monkeypatch):
 )
 def test_wrong_conditions(match, message):
     from fastmock.app import build
-    from fastmock.config.problems import ConfigError
+    from fastmock.core.problems import ConfigError
 
     config, problems = load(rules({"match": match, "content": "x"}), {}, {})
     if not problems:

@@ -3,17 +3,17 @@
 import orjson
 import pytest
 
-from fastmock.api.errors import ApiError
 from fastmock.app import build
-from fastmock.cli import listing
+from fastmock.cli.main import listing
 from fastmock.config.load import load
 from fastmock.config.overlay import Overlay
-from fastmock.control.journal import HEAD_SIZE, Journal
-from fastmock.control.shown import settings_shown
+from fastmock.control.redact import settings_shown
 from fastmock.control.verify import expectation
-from fastmock.credentials import bare, is_credential, session_of
-from fastmock.state.tape import Tape
-from fastmock.wire import Request
+from fastmock.core.credentials import bare, is_credential, session_of
+from fastmock.core.errors import ApiError
+from fastmock.core.http import Request
+from fastmock.shared.ring_buffer import Tape
+from fastmock.telemetry.journal import HEAD_SIZE, Journal
 
 from .conftest import KEY
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastmock.api.messages_teller import MessagesTeller
-from fastmock.api.responses_teller import ResponsesTeller
 from fastmock.app import build
 from fastmock.config.load import load
-from fastmock.content.pieces import Cutter
-from fastmock.content.tokens import ESTIMATE
+from fastmock.content.tokenizers import ESTIMATE
+from fastmock.content.words import Cutter
+from fastmock.core.http import Answer, Request, Stream
+from fastmock.latency.pacer import Pacer
+from fastmock.providers.anthropic.messages.render import MessagesTeller
+from fastmock.providers.openai.responses.render import ResponsesTeller
 from fastmock.responses import ResponseManager
-from fastmock.timing.pace import Pacer
-from fastmock.wire import Answer, Request, Stream
 
 from .conftest import KEY, make_app
 from .test_agents import WEATHER

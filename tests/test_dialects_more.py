@@ -5,9 +5,9 @@ import pytest
 
 from fastmock.app import build
 from fastmock.config.load import load
+from fastmock.core.http import Request, Stream
+from fastmock.latency.pacer import UNCOUNTED, Pacer
 from fastmock.responses import ApiError, ResponseManager
-from fastmock.timing.pace import UNCOUNTED, Pacer
-from fastmock.wire import Request, Stream
 
 from .conftest import KEY
 from .test_chat import PATH

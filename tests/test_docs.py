@@ -8,7 +8,7 @@ import yaml
 
 from fastmock.app import build
 from fastmock.config.load import load
-from fastmock.wire import Request
+from fastmock.core.http import Request
 
 from .conftest import KEY, ROOT
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fastmock.app import build
 from fastmock.config.load import load
-from fastmock.wire import Request
+from fastmock.core.http import Request
 
 from .conftest import KEY, make_app
 from .test_chat import events
@@ -235,7 +235,7 @@ def test_a_body_too_large(call):
 
 
 def test_a_defect_is_an_envelope(call, monkeypatch):
-    monkeypatch.setattr("fastmock.api.checks.parse", lambda body: 1 / 0)
+    monkeypatch.setattr("fastmock.providers.openai.params.parse", lambda body: 1 / 0)
     reply = call()("/v1/embeddings", {})
     assert reply.head.status == 500
     assert orjson.loads(reply.body)["error"]["type"] == "server_error"

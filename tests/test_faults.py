@@ -7,14 +7,14 @@ import orjson
 import pytest
 
 from fastmock.app import build
-from fastmock.config.faults import FAULTS, Status, Window, seconds
 from fastmock.config.load import load
-from fastmock.config.problems import ConfigError
+from fastmock.core.http import Reply, Request
+from fastmock.core.problems import ConfigError
 from fastmock.faults.registry import ACTS
-from fastmock.faults.when import Chooser, Known
-from fastmock.server.runtime import choose
-from fastmock.timing.pace import UNCOUNTED, Pacer
-from fastmock.wire import Reply, Request
+from fastmock.faults.settings import FAULTS, Status, Window, seconds
+from fastmock.faults.trigger import Chooser, Known
+from fastmock.latency.pacer import UNCOUNTED, Pacer
+from fastmock.server.runtimes.select import choose
 
 from .conftest import KEY, ROOT, make_app
 

@@ -6,8 +6,8 @@ from base64 import b64decode
 import orjson
 import pytest
 
-from fastmock.config.problems import ConfigError
-from fastmock.content import tokens
+from fastmock.content import tokenizers
+from fastmock.core.problems import ConfigError
 from tests.conftest import KEY, make_app
 
 pytestmark = pytest.mark.unit
@@ -82,14 +82,14 @@ def test_an_integer_out_of_range_is_echoed_exactly(call, number):
 
 @pytest.mark.parametrize("path", ["/v1/responses/resp_x/input_items", "/v1/chat/completions"])
 def test_a_list_of_no_entries_is_refused(path):
-    from fastmock.wire import Request
+    from fastmock.core.http import Request
 
     request = Request("GET", path, KEY, b"", {"limit": ["0"]})
     assert refused(make_app().handle(request))["code"] == "integer_below_min_value"
 
 
 def test_models_can_be_open_to_all(tmp_path):
-    from fastmock.wire import Request
+    from fastmock.core.http import Request
 
     for is_open, status in ((True, 200), (False, 401)):
         app = make_app({"auth": {"open_models": is_open}}, tmp_path)
@@ -100,7 +100,7 @@ def test_models_can_be_open_to_all(tmp_path):
 
 
 def test_an_echo_has_the_probabilities_of_the_prompt(call):
-    vocabulary = tokens.exact()("gpt-4o")
+    vocabulary = tokenizers.exact()("gpt-4o")
     numbers = [3031, 220, 16, 261, 2086, 30]
     body = {"model": "gpt-4o", "prompt": numbers, "max_tokens": 1, "logprobs": 1, "echo": True}
     [choice] = data(call()(LEGACY, body))["choices"]
@@ -117,7 +117,7 @@ def test_an_echo_has_the_probabilities_of_the_prompt(call):
 
 
 def test_a_prompt_of_tokens_is_read_as_its_text(call):
-    numbers = tokens.exact()("gpt-4o")._encode("ping pong")
+    numbers = tokenizers.exact()("gpt-4o")._encode("ping pong")
     rules = {"responses": {"completions": {"patterns": [{"match": {"content": "ping pong"}, "content": "matched"}]}}}
     answer = data(call(rules)(LEGACY, {"model": "gpt-4o", "prompt": numbers}))
     assert (answer["choices"][0]["text"], answer["usage"]["prompt_tokens"]) == ("matched", len(numbers))

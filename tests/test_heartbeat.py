@@ -5,10 +5,10 @@ import httpx
 import openai
 import pytest
 
-from fastmock.content.made import counter
-from fastmock.timing.heartbeat import COMMENT, PING, beat
-from fastmock.timing.pace import UNCOUNTED, Pacer
-from fastmock.wire import Head, Stream
+from fastmock.content.filler import counter
+from fastmock.core.http import Head, Stream
+from fastmock.latency.heartbeat import COMMENT, PING, beat
+from fastmock.latency.pacer import UNCOUNTED, Pacer
 
 from .conftest import serving
 

@@ -12,8 +12,8 @@ import httpx
 import psutil
 import pytest
 
+from fastmock.core.http import Progress
 from fastmock.server.heartbeat import Heartbeat, Heartbeats, Watch
-from fastmock.wire import Progress
 
 from .conftest import ROOT, wait_until
 
@@ -25,7 +25,7 @@ HEADERS = {"authorization": "Bearer sk-test"}
 # The interpreter imports this before anything else: a trap in the API itself, as a defect would be one.
 TRAP = """
 from ctypes import PyDLL
-from fastmock.api.chat import Chat
+from fastmock.providers.openai.chat.endpoint import Chat
 
 answer = Chat.__call__
 

@@ -10,11 +10,11 @@ import httpx
 import orjson
 import pytest
 
-from fastmock.control.admin import Control
-from fastmock.control.journal import HEAD_SIZE, Journal
-from fastmock.state.tape import ENDED, Outcome, Tape
-from fastmock.timing.pace import UNCOUNTED, Pacer
-from fastmock.wire import Request, Stream
+from fastmock.control.api import Control
+from fastmock.core.http import Request, Stream
+from fastmock.latency.pacer import UNCOUNTED, Pacer
+from fastmock.shared.ring_buffer import ENDED, Outcome, Tape
+from fastmock.telemetry.journal import HEAD_SIZE, Journal
 
 from .conftest import KEY, make_app, wait_until
 

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from fastmock.wire import LargeReply, Reply
+from fastmock.core.http import LargeReply, Reply
 from tests.conftest import KEY
 
 pytestmark = pytest.mark.unit

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from fastmock.app import Layers, build
 from fastmock.config.load import load
-from fastmock.config.model import Amount, Latency
-from fastmock.config.presets import PRESETS
-from fastmock.config.problems import ConfigError
-from fastmock.content.made import counter
-from fastmock.faults.draw import keyer
-from fastmock.state.block import Share, clear_gauges, shared_numbers
-from fastmock.timing.latency import Timing, sampler
-from fastmock.timing.pace import Pacer
-from fastmock.timing.wheel import Wheel
-from fastmock.wire import Reply, Request, Stream
+from fastmock.config.settings import Amount, Latency
+from fastmock.content.filler import counter
+from fastmock.core.http import Reply, Request, Stream
+from fastmock.core.problems import ConfigError
+from fastmock.core.seeded import keyer
+from fastmock.latency.model import Timing, sampler
+from fastmock.latency.pacer import Pacer
+from fastmock.latency.presets import PRESETS
+from fastmock.latency.scheduler import Wheel
+from fastmock.shared.block import Share, clear_gauges, shared_numbers
 
 from .conftest import KEY, make_app
 

@@ -5,16 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmock.content import made, tokens
-from fastmock.content.pieces import Cutter
-from fastmock.wire import LargeReply, Reply, Stream
+from fastmock.content import filler, tokenizers
+from fastmock.content.words import Cutter
+from fastmock.core.http import LargeReply, Reply, Stream
 from tests.conftest import KEY, make_app
 
 pytestmark = pytest.mark.unit
 
 USER = {"messages": [{"role": "user", "content": "x"}]}
 CHAT, LEGACY, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"
-O200K, CL100K = tokens.exact()("gpt-4o"), tokens.exact()("gpt-4")
+O200K, CL100K = tokenizers.exact()("gpt-4o"), tokenizers.exact()("gpt-4")
 PROPERTIES = {name: {"type": "string"} for name in ("city", "unit", "day")}
 SCHEMA = {"type": "object", "properties": PROPERTIES, "required": [*PROPERTIES]}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
@@ -197,28 +197,28 @@ def test_a_named_call_ends_with_stop_and_a_required_one_with_tool_calls(call):
 
 def test_words_of_generated_text_are_one_token_each():
     for vocabulary in (O200K, CL100K):
-        for word in (*made.FILLER, *made.COUNTED):
+        for word in (*filler.FILLER, *filler.COUNTED):
             assert vocabulary.count(word) == vocabulary.count(f" {word}") == 1, word
-    assert sorted(set(made.COUNTED)) == made.COUNTED
+    assert sorted(set(filler.COUNTED)) == filler.COUNTED
 
 
 @pytest.mark.parametrize("vocabulary", [O200K, CL100K])
 def test_generated_text_has_as_many_tokens_as_it_says(vocabulary):
     for count in (*range(1, 60), 100, 199, 200, 201, 500):
-        assert vocabulary.count(made.counter(count)) == count
+        assert vocabulary.count(filler.counter(count)) == count
         for seed in range(3):
-            assert vocabulary.count(made.lorem(count, seed, f"message {count}")) == count
+            assert vocabulary.count(filler.lorem(count, seed, f"message {count}")) == count
 
 
 def test_a_chunk_that_is_lost_doubled_or_swapped_shows():
-    words = made.counter(500).split()
-    places = {word: place for place, word in enumerate(made.COUNTED)}
-    assert [places[word] for word in words] == [place % len(made.COUNTED) for place in range(500)]
+    words = filler.counter(500).split()
+    places = {word: place for place, word in enumerate(filler.COUNTED)}
+    assert [places[word] for word in words] == [place % len(filler.COUNTED) for place in range(500)]
 
 
 @pytest.mark.parametrize("text", ["x" * 5000, f"a {'y' * 4000} b " * 3, "word " * 250_000, "ä" * 300 + " 🎉 end"])
 def test_pieces_of_huge_texts_are_few_and_have_all_tokens(text):
-    for vocabulary in (tokens.ESTIMATE, O200K):
+    for vocabulary in (tokenizers.ESTIMATE, O200K):
         pieces = vocabulary.pieces(text)
         assert "".join(piece for _, piece in pieces) == text
         assert sum(count for count, _ in pieces) == vocabulary.count(text)
@@ -228,7 +228,7 @@ def test_pieces_of_huge_texts_are_few_and_have_all_tokens(text):
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=60) | st.from_regex(r"[ a-zé{}\":,🎉你\n]{0,60}", fullmatch=True), st.integers(1, 6))
 def test_pieces_are_the_text_and_have_its_tokens(text, per_chunk):
-    for vocabulary in (tokens.ESTIMATE, O200K, CL100K):
+    for vocabulary in (tokenizers.ESTIMATE, O200K, CL100K):
         pieces = vocabulary.pieces(text)
         assert "".join(piece for _, piece in pieces) == text
         assert sum(count for count, _ in pieces) == vocabulary.count(text)
@@ -254,7 +254,7 @@ TEXTS = {
 def test_a_stream_takes_the_latency_between_tokens_for_each_that_is_billed(tmp_path, name, model, tokenizer):
     config, more = TEXTS[name]
     app = make_app({"latency": {"ttft": 100, "itl": 20}, "usage": {"tokenizer": tokenizer}} | config, tmp_path)
-    from fastmock.wire import Request
+    from fastmock.core.http import Request
 
     def post(body):
         return app.handle(Request("POST", CHAT, KEY, orjson.dumps(body)))

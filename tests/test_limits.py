@@ -17,19 +17,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai import OpenAI
 
-from fastmock.api.findings import Findings
-from fastmock.api.limits import RateLimits, _rates, duration
-from fastmock.config.limits import Limits, Rates
 from fastmock.config.load import Config
-from fastmock.config.model import Settings
-from fastmock.config.problems import ConfigError
+from fastmock.config.settings import Settings
+from fastmock.core.diagnostics import Findings
+from fastmock.core.http import Ask, Head, Reply, Request
+from fastmock.core.problems import ConfigError
 from fastmock.limits.bucket import BEGIN, DAY, FOR_EVER, MINUTE, PASSED, SECOND, Rate, take
+from fastmock.limits.limiter import RateLimits, _rates, duration
+from fastmock.limits.settings import Limits, Rates
 from fastmock.limits.stores import Here, Shared
-from fastmock.server.listen import listen
-from fastmock.state.block import BUCKETS, ENTRY, MOST_BUCKETS, Share, shared_numbers
-from fastmock.state.buckets import Buckets
-from fastmock.state.lock import SharedLock
-from fastmock.wire import Ask, Head, Reply, Request
+from fastmock.server.sockets import listen
+from fastmock.shared.block import BUCKETS, ENTRY, MOST_BUCKETS, Share, shared_numbers
+from fastmock.shared.lock import SharedLock
+from fastmock.shared.rate_buckets import Buckets
 
 from .conftest import KEY, make_app, wait_until
 

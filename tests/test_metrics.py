@@ -12,12 +12,12 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastmock.config.problems import ConfigError
-from fastmock.control.metrics import Metrics
-from fastmock.state.block import MOST_COUNTS, Share, shared_numbers
-from fastmock.state.meters import Meters
-from fastmock.timing.pace import Pacer
-from fastmock.wire import Request, Stream
+from fastmock.core.http import Request, Stream
+from fastmock.core.problems import ConfigError
+from fastmock.latency.pacer import Pacer
+from fastmock.shared.block import MOST_COUNTS, Share, shared_numbers
+from fastmock.shared.metric_series import Meters
+from fastmock.telemetry.metrics import Metrics
 
 from .conftest import KEY, ROOT, make_app, undisturbed, wait_until
 

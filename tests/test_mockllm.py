@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmock.app import build
-from fastmock.cli import main
+from fastmock.cli.main import main
 from fastmock.config.load import load
-from fastmock.wire import Request
+from fastmock.core.http import Request
 
 pytestmark = pytest.mark.unit
 

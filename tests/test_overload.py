@@ -15,10 +15,10 @@ import psutil
 import pytest
 from openai import OpenAI
 
-from fastmock.limits.overload import wait
-from fastmock.state.block import TICKETS, Share, shared_numbers
-from fastmock.state.gate import Gate
-from fastmock.wire import Head, Reply, Stream
+from fastmock.core.http import Head, Reply, Stream
+from fastmock.limits.concurrency import wait
+from fastmock.shared.block import TICKETS, Share, shared_numbers
+from fastmock.shared.queue import Gate
 
 from .conftest import undisturbed, wait_until
 

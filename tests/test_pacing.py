@@ -17,7 +17,7 @@ import pytest
 import trustme
 from openai import OpenAI
 
-from fastmock.content.made import counter
+from fastmock.content.filler import counter
 
 from .conftest import command, wait_until
 

@@ -12,8 +12,8 @@ from contextlib import suppress
 import orjson
 import pytest
 
-from fastmock.control.request_log import Line, RequestLog, as_json, as_text
-from fastmock.wire import Request, Stream
+from fastmock.core.http import Request, Stream
+from fastmock.telemetry.request_log import Line, RequestLog, as_json, as_text
 
 from .conftest import KEY, ROOT, make_app, wait_until
 
@@ -38,7 +38,7 @@ def test_off_nothing_is_put_around_a_handler(tmp_path):
 @pytest.mark.parametrize("full", [False, True])
 def test_a_buffer_that_cannot_be_written_loses_lines_and_says_so(tmp_path, monkeypatch, full):
     app = make_app({"server": {"log_requests": True}, "streaming": {"chunk_delay_ms": 1}}, tmp_path)
-    monkeypatch.setattr("fastmock.control.request_log._BUFFER", 3 if full else 100)
+    monkeypatch.setattr("fastmock.telemetry.request_log._BUFFER", 3 if full else 100)
     receive, send = os.pipe()
     log = RequestLog(as_json, send)
     log.watch(app)

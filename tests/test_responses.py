@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmock.app import build
-from fastmock.cli import main
+from fastmock.cli.main import main
 from fastmock.config.load import load
+from fastmock.core.http import Request
 from fastmock.responses import ApiError, ResponseManager
-from fastmock.wire import Request
 
 from .conftest import KEY, ROOT
 from .test_endpoints import GONE, JSON, changed, paths
@@ -166,7 +166,7 @@ class TestManager:
         [
             ("no_such_module:X", "cannot import 'no_such_module'"),
             ("fastmock.responses:ResponseManagr", "did you mean 'ResponseManager'?"),
-            ("fastmock.wire:Reply", "is not a subclass"),
+            ("fastmock.core.http:Reply", "is not a subclass"),
             ("tests.test_responses:Broken", "cannot be made: RuntimeError: broken"),
             ("nocolon", "responses.manager"),
         ],

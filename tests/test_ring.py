@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmock.content.ids import unique
-from fastmock.state import ring
-from fastmock.state.ring import Entry, Ring
-from fastmock.state.store import Store
+from fastmock.core.ids import unique
+from fastmock.storage import response_log
+from fastmock.storage.response_log import Entry, Ring
+from fastmock.storage.sqlite import Store
 
 pytestmark = pytest.mark.unit
 
@@ -65,7 +65,7 @@ def test_what_is_found_is_whole(tmp_path_factory, answers):
     store = Store(10)
     store.join(tmp_path_factory.mktemp("run"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ring, "_SIZE", 1000)
+        patch.setattr(response_log, "_SIZE", 1000)
         kept, names = Ring(store), []
         for answer in answers:
             names.append(unique())
@@ -74,8 +74,8 @@ def test_what_is_found_is_whole(tmp_path_factory, answers):
         found = [kept.get(name) for name in names]
         assert all(entry is None or entry.answer == answer for entry, answer in zip(found, answers, strict=True))
         path = next(store.directory.glob("answers-*"))
-        assert path.stat().st_size <= ring._BEGIN + 1000
-    kept.keep(large := unique(), b"k", bytes(ring._SIZE), b"")
+        assert path.stat().st_size <= response_log._BEGIN + 1000
+    kept.keep(large := unique(), b"k", bytes(response_log._SIZE), b"")
     assert kept.get(large) is None
 
 

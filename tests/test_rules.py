@@ -7,11 +7,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastmock.config.match import Match
-from fastmock.rules.hidden import hidden
+from fastmock.core.http import Ask
 from fastmock.rules.index import DEFAULT, Index, LayeredIndex, index_of
+from fastmock.rules.match import Match
 from fastmock.rules.regex import PatternError, RegexSet, readable, to_re2
-from fastmock.wire import Ask
+from fastmock.rules.shadowed import hidden
 
 pytestmark = pytest.mark.unit
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from fastmock.content.schema import Maker, SchemaError
+from fastmock.content.json_schema.generator import Maker, SchemaError
 
 pytestmark = pytest.mark.unit
 

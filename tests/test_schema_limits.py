@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastmock.api.byte_cache import byte_cache
-from fastmock.content.budget import Budget, BudgetExceededError
-from fastmock.content.patterns import PatternError, Patterns
-from fastmock.content.schema import Maker, SchemaError
-from fastmock.content.schema_limits import strict_violation
-from fastmock.wire import Request
+from fastmock.content.json_schema.budget import Budget, BudgetExceededError
+from fastmock.content.json_schema.generator import Maker, SchemaError
+from fastmock.content.json_schema.limits import strict_violation
+from fastmock.content.json_schema.regex_strings import PatternError, Patterns
+from fastmock.core.byte_cache import byte_cache
+from fastmock.core.http import Request
 
 from .conftest import KEY, make_app, undisturbed
 from .hostile_schemas import HOSTILE, nest, obj, wrap

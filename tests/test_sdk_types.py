@@ -13,7 +13,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter, ValidationError
 
 from benchmarks.request_types import MAX_DEPTH, body_generators, link_tool_results
-from fastmock.wire import Request
+from fastmock.core.http import Request
 from tests.conftest import KEY, make_app
 
 REQUESTS = 400

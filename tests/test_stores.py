@@ -12,11 +12,11 @@ import pytest
 
 from fastmock.app import build
 from fastmock.config.load import load
-from fastmock.config.problems import ConfigError
+from fastmock.core.problems import ConfigError
 from fastmock.limits.stores import Shared as SharedLimits
-from fastmock.state.block import Share, shared_numbers
-from fastmock.state.store import Kept, Store
-from fastmock.wire import Request
+from fastmock.shared.block import Share, shared_numbers
+from fastmock.storage.sqlite import Kept, Store
+from fastmock.core.http import Request
 
 from .conftest import KEY, make_app
 from .test_control import on_both
@@ -250,7 +250,7 @@ def test_counters_of_many_sessions_hold_on_all_workers(caplog):
 
 @unit
 def test_counters_that_give_way_are_the_oldest_and_it_is_said(monkeypatch, caplog):
-    monkeypatch.setattr("fastmock.state.block._TRIES", 4)
+    monkeypatch.setattr("fastmock.shared.block._TRIES", 4)
     numbers = shared_numbers(2)
     one, other = Share(numbers), Share()
     other.join(numbers, 1)

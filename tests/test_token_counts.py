@@ -121,7 +121,7 @@ def test_files_of_vocabularies_are_those_of_openai(counters):
         "b   ",
         "ab\r\n\tc",
     ]
-    from fastmock.content.tokens import exact
+    from fastmock.content.tokenizers import exact
 
     for model, name in MODELS.items():
         for text in texts:

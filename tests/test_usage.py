@@ -7,12 +7,12 @@ import pytest
 
 from fastmock.app import build
 from fastmock.config.load import load
-from fastmock.config.problems import ConfigError
-from fastmock.content.tokens import ESTIMATE, exact
+from fastmock.content.tokenizers import ESTIMATE, exact
+from fastmock.core.http import Request
+from fastmock.core.problems import ConfigError
 from fastmock.responses import ResponseManager
-from fastmock.state.block import Share, shared_numbers
-from fastmock.state.store import Kept, Store
-from fastmock.wire import Request
+from fastmock.shared.block import Share, shared_numbers
+from fastmock.storage.sqlite import Kept, Store
 
 from .conftest import KEY
 from .test_agents import ASKED, error
@@ -231,7 +231,7 @@ def test_the_store_is_bounded(tmp_path):
 
 
 def test_a_full_store_lets_the_older_half_go(tmp_path, monkeypatch):
-    monkeypatch.setattr("fastmock.state.store._PAGES", 100)
+    monkeypatch.setattr("fastmock.storage.sqlite._PAGES", 100)
     store = Store(10_000)
     store.join(tmp_path)
     for number in range(60):

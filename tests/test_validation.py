@@ -4,13 +4,13 @@ import httpx
 import orjson
 import pytest
 
-from fastmock.api.signatures import is_forged, sign
-from fastmock.api.validation import chat as chat_checks
-from fastmock.api.validation import messages as message_checks
-from fastmock.api.validation import responses as response_checks
-from fastmock.api.validation.check import CHAT, COMPLETIONS, MESSAGES, RESPONSES
-from fastmock.api.validation.page import markdown
-from fastmock.api.validation.table import CHECKS
+from fastmock.providers.anthropic.messages import checks as message_checks
+from fastmock.providers.anthropic.messages.signatures import is_forged, sign
+from fastmock.providers.checks_page import markdown
+from fastmock.providers.checks_table import CHECKS
+from fastmock.providers.openai.chat import checks as chat_checks
+from fastmock.providers.openai.responses import checks as response_checks
+from fastmock.validation.check import CHAT, COMPLETIONS, MESSAGES, RESPONSES
 
 from .conftest import KEY, ROOT
 from .validation_cases import (

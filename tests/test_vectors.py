@@ -5,13 +5,13 @@ import hashlib
 import numpy as np
 import pytest
 
-from fastmock.content import vectors
+from fastmock.content import embedding_vectors
 
 pytestmark = pytest.mark.unit
 
 
 def embed(contents, size, keep, seed):
-    return np.array(list(vectors.embed(contents, size, keep, seed)))
+    return np.array(list(embedding_vectors.embed(contents, size, keep, seed)))
 
 
 # A help page of a shop, and how people ask for each of its entries.

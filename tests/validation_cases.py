@@ -1,8 +1,8 @@
 # ruff: noqa: E501 - a request a line
 """Requests that the providers refuse, and requests that they accept."""
 
-from fastmock.api.signatures import sign
-from fastmock.api.validation.check import CHAT, COMPLETIONS, MESSAGES, RESPONSES
+from fastmock.providers.anthropic.messages.signatures import sign
+from fastmock.validation.check import CHAT, COMPLETIONS, MESSAGES, RESPONSES
 
 # --- the parts of requests
 

@@ -16,7 +16,7 @@ def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     from robyn.robyn import FunctionInfo, Headers, HttpMethod, Response, Server, SocketHeld
 
-    from fastmock.api.heads import Heads
+    from fastmock.core.headers import Heads
 
     headers = dict(Heads().get(200).headers) | {"x-request-id": "req_" + "0" * 32}
     asyncio.set_event_loop(asyncio.new_event_loop())

@@ -2,7 +2,7 @@
 
 from pydantic import Field, field_validator, model_validator
 
-from fastmock.config.section import Section
+from fastmock.core.section import Section
 
 
 class Admin(Section):

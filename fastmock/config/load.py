@@ -9,15 +9,15 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from fastmock.config.bounds import BoundsError, check_bounds
-from fastmock.config.documents import DocumentError, read_document, read_samples
-from fastmock.config.faults import FAULTS
 from fastmock.config.mockllm import Translation, is_mockllm
-from fastmock.config.model import Amount, ModerationPattern, Pattern, Settings, Source
 from fastmock.config.overlay import Added, Overlay, Placed, RuleSection, merged
-from fastmock.config.problems import Problem, SettingPath, did_you_mean, dotted
-from fastmock.config.section import Section
-from fastmock.credentials import CREDENTIALS, is_credential
+from fastmock.config.settings import Amount, ModerationPattern, Pattern, Settings, Source
+from fastmock.core.bounds import BoundsError, check_bounds
+from fastmock.core.credentials import CREDENTIALS, is_credential
+from fastmock.core.documents import DocumentError, read_document, read_samples
+from fastmock.core.problems import Problem, SettingPath, did_you_mean, dotted
+from fastmock.core.section import Section
+from fastmock.faults.settings import FAULTS
 
 DEFAULT_FILES = ("config.json", "config.yaml", "config.yml", "mock_config.json", "mock_config.yaml")
 _SPANS = ("turn", "messages", "count")

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from fastmock.config.section import Section
+from fastmock.core.section import Section
 
 
 class MetricsSettings(Section):

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from fastmock.config.load import CHANGED, Config
-from fastmock.config.problems import Problem, SettingPath, dotted
+from fastmock.core.problems import Problem, SettingPath, dotted
 
 _FIXED: tuple[SettingPath, ...] = (
     ("responses", "manager"),  # imports a module

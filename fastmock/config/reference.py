@@ -4,17 +4,17 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from fastmock.config.faults import FAULTS, Place, Strikes
 from fastmock.config.load import scalars, section_of
-from fastmock.config.match import Match, Span
-from fastmock.config.model import Amount, Latency, Output, Saying, Settings, Source
-from fastmock.config.presets import PRESETS
-from fastmock.config.problems import SettingPath, dotted
-from fastmock.config.section import Section
+from fastmock.config.settings import Amount, Latency, Output, Saying, Settings, Source
+from fastmock.core.problems import SettingPath, dotted
+from fastmock.core.section import Section
+from fastmock.faults.settings import FAULTS, Place, Strikes
+from fastmock.latency.presets import PRESETS
+from fastmock.rules.match import Match, Span
 
 _TOP = """# Configuration
 
-Written from the table of settings in `fastmock/config/model.py` by `python -m fastmock.config.reference`; a test
+Written from the table of settings in `fastmock/config/settings.py` by `python -m fastmock.config.reference`; a test
 holds it current. A flag wins over a variable, a variable over the file, the file over the default.
 
 | setting | default | variable | meaning |

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from fastmock.config.documents import MARK
-from fastmock.config.problems import did_you_mean
-from fastmock.wire import Ask
+from fastmock.core.documents import MARK
+from fastmock.core.http import Ask
+from fastmock.core.problems import did_you_mean
 
 Render = Callable[[Ask], bytes]
 """Fill a template's slots for one request."""

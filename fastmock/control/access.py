@@ -4,9 +4,9 @@ from collections.abc import Callable
 from hmac import compare_digest
 from ipaddress import ip_address
 
-from fastmock.api.errors import ApiError
-from fastmock.credentials import LONGEST_SESSION, SESSION_HEADER, key_in, session_of, split_key
-from fastmock.wire import Request
+from fastmock.core.credentials import LONGEST_SESSION, SESSION_HEADER, key_in, session_of, split_key
+from fastmock.core.errors import ApiError
+from fastmock.core.http import Request
 
 _PROXY_HEADERS = frozenset(("forwarded", "via", "x-real-ip"))
 _PROXY_PREFIX = "x-forwarded-"

@@ -5,19 +5,19 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from fastmock.api.errors import ApiError
-from fastmock.api.findings import Findings, check_regexes
 from fastmock.app import App
 from fastmock.config.load import Config, describe
-from fastmock.config.match import Match, NumberOrSpan, Span
-from fastmock.config.model import Settings
-from fastmock.config.problems import dotted
-from fastmock.config.section import Section
-from fastmock.control.journal import Journal, Record
-from fastmock.credentials import is_credential
+from fastmock.config.settings import Settings
+from fastmock.core.credentials import is_credential
+from fastmock.core.diagnostics import Findings, check_regexes
+from fastmock.core.errors import ApiError
+from fastmock.core.problems import dotted
+from fastmock.core.section import Section
 from fastmock.rules.explain import differences_of, likeness
 from fastmock.rules.index import DEFAULT, Index
+from fastmock.rules.match import Match, NumberOrSpan, Span
 from fastmock.rules.matchers import within
+from fastmock.telemetry.journal import Journal, Record
 
 LONGEST_WAIT = 600_000
 """Milliseconds."""

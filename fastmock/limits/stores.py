@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from fastmock.config.problems import did_you_mean
+from fastmock.core.problems import did_you_mean
 from fastmock.limits.bucket import BEGIN, FOR_EVER, PASSED, SECOND, Rate, Verdict, take
 
 _PATIENCE = 0.25  # seconds to wait for the shared store before requests go on without it

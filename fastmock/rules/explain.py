@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
-from fastmock.config.match import Match, Span
-from fastmock.credentials import CREDENTIALS, REDACTED, is_credential
+from fastmock.core.credentials import CREDENTIALS, REDACTED, is_credential
+from fastmock.core.http import Ask
 from fastmock.rules.index import DEFAULT, Index
+from fastmock.rules.match import Match, Span
 from fastmock.rules.matchers import MATCHERS
-from fastmock.wire import Ask
 
 _MOST_COMPARED = 16  # rules that come equally near
 _LONGEST_COMPARED = 100  # characters of their texts

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, Self
 
 import regex
 
-from fastmock.config.match import Match
+from fastmock.core.http import NO_RULE, Ask
+from fastmock.rules.match import Match
 from fastmock.rules.matchers import MATCHERS
 from fastmock.rules.regex import BACKTRACKING_SECONDS, readable, search_in_time
-from fastmock.wire import NO_RULE, Ask
 
 DEFAULT = NO_RULE
 """What ``pick`` returns when no rule holds."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import re2
 
-from fastmock.config.match import Match
+from fastmock.rules.match import Match
 from fastmock.rules.regex import RegexSet, to_re2
 
 Conditions = Mapping[int, Any]

@@ -4,7 +4,7 @@ import os
 import socket
 from contextlib import suppress
 
-from fastmock.state.tape import memory_file
+from fastmock.shared.ring_buffer import memory_file
 
 
 class ChannelClosedError(Exception):

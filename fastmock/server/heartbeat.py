@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
 
+from fastmock.core.http import Progress
 from fastmock.server import signals
-from fastmock.wire import Progress
 
 _BEAT = (
     2  # the cell of the time of the last beat, after those of Progress: nanoseconds of the monotonic clock; 0 before

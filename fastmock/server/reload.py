@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Protocol, get_args
 
-from fastmock.api.errors import ApiError
-from fastmock.api.rulebook import never_win
 from fastmock.app import App, build
 from fastmock.config.load import Config
-from fastmock.config.model import Settings
 from fastmock.config.overlay import NotThereError, Overlay, RuleSection
 from fastmock.config.permitted import without_contents
-from fastmock.config.problems import ConfigError, Problem
-from fastmock.garbage import collection_paused
+from fastmock.config.settings import Settings
+from fastmock.core.errors import ApiError
+from fastmock.core.garbage import collection_paused
+from fastmock.core.problems import ConfigError, Problem
+from fastmock.engine.responder import never_win
 from fastmock.responses import ResponseManager
 from fastmock.server.channel import Channel
 from fastmock.server.trial import TrialError, Trials

@@ -22,18 +22,18 @@ from typing import Any
 from fastmock.app import App
 from fastmock.config.load import Config
 from fastmock.config.overlay import Overlay
-from fastmock.control.journal import HEAD_SIZE
 from fastmock.server import signals
 from fastmock.server.channel import Channel, ChannelClosedError
+from fastmock.server.file_watcher import Watcher
 from fastmock.server.heartbeat import Heartbeat, Heartbeats, Watch
-from fastmock.server.live import Answered, Ask, Live, Place, Prepared, Shared
 from fastmock.server.processes import die_with_parent
 from fastmock.server.reload import RELOAD, Change, Changes, Compiler, State
 from fastmock.server.run_directory import RunDirectory
-from fastmock.server.watch import Watcher
-from fastmock.state.block import GENERATION, RESTARTS, SINCE, Share, clear_gauges, shared_numbers
-from fastmock.state.gate import Gate
-from fastmock.state.tape import Tape
+from fastmock.server.worker import Answered, Ask, Live, Place, Prepared, Shared
+from fastmock.shared.block import GENERATION, RESTARTS, SINCE, Share, clear_gauges, shared_numbers
+from fastmock.shared.queue import Gate
+from fastmock.shared.ring_buffer import Tape
+from fastmock.telemetry.journal import HEAD_SIZE
 
 _LOG = logging.getLogger("fastmock")
 

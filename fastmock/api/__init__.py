@@ -1,1 +1,0 @@
-"""The API: one file per endpoint family, over shared errors, checks and authentication."""

@@ -1,1 +1,0 @@
-"""Refuse requests that the providers refuse: checks beyond types and required fields, as one table."""

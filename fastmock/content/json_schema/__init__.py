@@ -1,0 +1,1 @@
+"""Generate JSON that fits a schema."""

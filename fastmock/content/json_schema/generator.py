@@ -1,0 +1,420 @@
+"""JSON made up to fit a JSON Schema.
+
+Made for what OpenAI's Structured Outputs and tools use: ``$ref`` and ``$defs``, recursion, ``enum``, ``const``,
+``anyOf``, ``oneOf``, ``allOf``, several types, formats, patterns, bounds, lengths, ``additionalProperties``. For what
+else it knows (``not``, ``if``, ``contains``, …) it tries what it makes, when it compiles.
+
+A schema is compiled once into nodes. What it makes depends on the random generator alone.
+"""
+
+import math
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+from urllib.parse import unquote
+
+from fastmock.content.json_schema.budget import ANSWER_STEPS, Budget, BudgetExceededError
+from fastmock.content.json_schema.merge import merged, told_apart
+from fastmock.content.json_schema.nodes import (
+    LARGEST,
+    NEVER,
+    Array,
+    Checked,
+    Choice,
+    Making,
+    Never,
+    Node,
+    Path,
+    Ref,
+    SchemaError,
+    reason,
+)
+from fastmock.content.json_schema.objects import Objects
+from fastmock.content.json_schema.scalars import bounds, listed, scalar, to_number
+from fastmock.content.json_schema.validator import ALSO, Checker
+from fastmock.content.json_schema.work import Work
+from fastmock.core.garbage import collection_paused
+
+__all__ = ["Maker", "SchemaError"]
+
+_MOST_NODES = 5000  # OpenAI takes schemas of as many properties
+_DEEPEST = 100  # levels that have to be
+_DEEPER = 3  # levels beyond the least that are made of what contains itself
+_ANNOTATIONS = frozenset(
+    ("$defs", "definitions", "$schema", "$id", "$comment", "title", "description", "default", "examples", "deprecated")
+)
+_BY_KEYWORD = {
+    "object": (
+        *("properties", "required", "additionalProperties", "patternProperties", "minProperties", "maxProperties"),
+        *("propertyNames", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties"),
+    ),
+    "array": ("items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains"),
+    "string": ("pattern", "format", "minLength", "maxLength"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+}
+_ONLY_CHECKED = frozenset(
+    ("not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies")
+)  # nothing is made by them
+_TRIED = ("not", "if", "contains", "propertyNames", "dependentRequired", "dependentSchemas", "dependencies", ALSO)
+_TELLING = frozenset(("type", "enum", "const", "anyOf", "oneOf", *(w for words in _BY_KEYWORD.values() for w in words)))
+
+
+_QUICK_STEPS, _QUICK_SIZE = 2000, 500
+
+
+class Maker:
+    """A compiled schema.
+
+    Attributes:
+        steps: the work that compiling it took.
+    """
+
+    def __init__(self, schema: Any) -> None:
+        """Compile ``schema``, the parsed JSON.
+
+        Raises:
+            SchemaError: nothing can be made for it.
+        """
+        work = Work()
+        self._budget = work.budget
+        try:
+            with collection_paused():
+                self._root = _Compiler(schema, work).root
+            if self._root.depth == NEVER:
+                raise reason(self._root)
+            if self._root.depth > _DEEPEST:
+                raise SchemaError(self._root.path, "is nested too deeply")
+            if self._root.size > LARGEST:
+                raise SchemaError(self._root.path, f"asks for more than {LARGEST} values or characters")
+        except RecursionError:
+            raise SchemaError((), "is nested too deeply") from None
+        except BudgetExceededError as error:
+            raise SchemaError((), f"schema is too complex: to compile it {error}") from None
+        self.steps = work.budget.spent
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether a value is generated within a millisecond or two."""
+        return self.steps < _QUICK_STEPS and self._root.size < _QUICK_SIZE
+
+    def make(self, random: Random, budget: Budget | None = None) -> Any:
+        """Return a value that fits; the work is taken from ``budget``, or from one for this value alone.
+
+        Raises:
+            SchemaError: the budget does not suffice.
+        """
+        budget = budget or Budget(ANSWER_STEPS)
+        own = self._budget  # what draws texts and numbers holds it
+        own.spent, own.limit = budget.spent, budget.limit
+        try:
+            with collection_paused():
+                return self._root.make(Making(random, own), self._root.depth + _DEEPER)
+        except BudgetExceededError as error:
+            raise SchemaError((), f"schema is too complex: to generate values for it {error}") from None
+        finally:
+            budget.spent = own.spent
+
+
+class _Compiler:
+    """Turns a schema into nodes."""
+
+    def __init__(self, schema: Any, work: Work) -> None:
+        self._schema = schema
+        self._work = work
+        self._flattened: dict[int, tuple[Any, dict[str, Any], int]] = {}
+        self._pointed: dict[str, tuple[Any, Path]] = {}
+        self._nodes: list[Node] = []
+        self._begun = 0
+        self._resolved = 0
+        self._refs: dict[str | bytes, Ref] = {}
+        self._targets: list[tuple[Ref, Any, Path]] = []
+        self._checker = Checker(self._resolve, work)
+        self._objects = Objects(self.node, self._flat, self._checker.admits, work)
+        self._tries: list[Checked] = []
+        self._tried_once: set[Checked] = set()
+        self.root = self.node(schema, ())
+        while self._targets:
+            ref, target, path = self._targets.pop()
+            self._nodes.append(ref)  # between what refers to it and what it refers to: so it is measured
+            ref.target = self.node(target, path)
+        self._settle()
+        while any(self._fails(node) for node in self._tries):
+            for one in self._nodes:
+                one.depth = one.size = NEVER
+            self._settle()
+
+    def _fails(self, node: Checked) -> bool:
+        """Return whether a node turns out to be one that nothing fits."""
+        if node in self._tried_once or node.depth > _DEEPEST or node.size > LARGEST:
+            return False
+        self._tried_once.add(node)
+        return not node.find(_DEEPER, self._work.budget)
+
+    def _settle(self) -> None:
+        """Measure until all is known."""
+        passes = 0
+        steps = sum(1 + node.parts // 3 for node in self._nodes)
+        while self._measure():
+            self._work.spend(steps)
+            passes += 1
+            if passes > _DEEPEST:  # each settles a level at least
+                raise SchemaError((), "is nested too deeply")
+
+    def _measure(self) -> bool:
+        """Measure all nodes once more; return whether anything changed."""
+        changed = False
+        for node in (*self._nodes, *reversed(self._nodes)):  # chains of references may lead either way
+            measured = node.measure()
+            if measured < (node.depth, node.size):
+                node.depth, node.size = measured
+                changed = True
+        return changed
+
+    def node(self, schema: Any, path: Path) -> Node:
+        """Compile a part."""
+        self._begun += 1
+        self._work.spend(8 + (len(schema) if isinstance(schema, dict) else 0))
+        try:
+            if self._begun > _MOST_NODES:
+                raise SchemaError(path, f"makes the schema larger than {_MOST_NODES} parts")
+            made = self._node(schema, path)
+        except SchemaError as error:
+            self._work.spend(10)
+            made = Never(error.path, str(error))
+        if not isinstance(made, Ref):
+            self._nodes.append(made)
+        return made
+
+    def _node(self, schema: Any, path: Path) -> Node:
+        if schema is True:
+            schema = {}
+        if schema is False:
+            return Never(path, "nothing is allowed here")
+        if not isinstance(schema, dict):
+            return Never(path, "must be an object or a boolean")
+        _check_keywords(schema, path)
+        if "$ref" in schema and _ANNOTATIONS.issuperset(schema.keys() - {"$ref"}):
+            return self._ref(schema["$ref"], path)
+        if "allOf" in schema or "$ref" in schema:
+            return self._laid({}, schema, path)
+        tried = self._tried(schema)
+        return self._checked(schema, tried, path) if tried else self._plain(schema, path)
+
+    def _plain(self, schema: dict[str, Any], path: Path) -> Node:
+        for word in ("anyOf", "oneOf"):
+            if word in schema:
+                return self._choice(schema, word, path)
+        types = schema.get("type")
+        if isinstance(types, list):
+            return self._kinds(types, schema, path)
+        if "const" in schema or "enum" in schema:
+            return listed(schema, path, self._checker.admits, self._work)
+        kind = types or next((k for k, words in _BY_KEYWORD.items() if not schema.keys().isdisjoint(words)), "string")
+        if kind == "object":
+            return self._objects.compile(schema, path)
+        if kind == "array":
+            return self._array(schema, path)
+        return scalar(kind, schema, path, self._work)
+
+    def _tried(self, schema: dict[str, Any]) -> str | None:
+        """Return the keyword for which what is made has to be looked at; None where it fits anyhow."""
+        for word in _TRIED:
+            if word in schema:
+                return word
+        if "oneOf" in schema and not self._are_apart(schema["oneOf"]):
+            return "oneOf"
+        if schema.get("uniqueItems") is True and schema.get("minItems", 0) != 0:
+            return "uniqueItems"
+        patterns = schema.get("patternProperties", ())
+        if len(patterns) > 1 or (patterns and not schema.keys().isdisjoint(("properties", "required"))):
+            return "patternProperties"
+        return None
+
+    def _are_apart(self, parts: list[Any]) -> bool:
+        """Return whether it is plain that no value fits two of some schemas."""
+        by_type: dict[Any, list[dict[str, Any]]] = {}
+        self._work.spend(len(parts))
+        for part in parts:
+            is_ref = isinstance(part, dict) and "$ref" in part
+            plain = self._resolve(part["$ref"], ())[0] if is_ref else part
+            if not isinstance(plain, dict) or not isinstance(plain.get("type"), str):
+                return False
+            _check_keywords(plain, ())
+            by_type.setdefault(plain["type"], []).append(plain)
+        if "integer" in by_type and "number" in by_type:
+            return False
+        return all(len(group) == 1 or told_apart(group, self._work) for group in by_type.values())
+
+    def _checked(self, schema: dict[str, Any], word: str, path: Path) -> Node:
+        """Compile what is only found by trying."""
+        rest = {key: asked for key, asked in schema.items() if key not in _ONLY_CHECKED}
+        if "if" in schema:
+            met = {"allOf": [schema["if"], schema.get("then", True)]}
+            rest = merged(rest, {"anyOf": [met, schema.get("else", True)]}, path, self._work)
+        if rest.keys().isdisjoint(_TELLING):
+            rest = {**rest, "type": [*_BY_KEYWORD, "boolean", "null"]}
+        inner = self._plain(rest, path)
+        self._nodes.append(inner)
+        checked = Checked((*path, word), inner, lambda value: self._checker.admits(schema, value, path))
+        self._tries.append(checked)
+        return checked
+
+    def _kinds(self, types: list[Any], schema: dict[str, Any], path: Path) -> Node:
+        if not types:
+            return Never(path, "must name at least one type")
+        self._work.spend(len(types) // 3)
+        kinds = {str(one): one for one in types}
+        nodes = {name: self.node({**schema, "type": one}, path) for name, one in kinds.items()}
+        nulls = [nodes.pop("null")] if "null" in nodes else []
+        return Choice(path, list(nodes.values()), nulls)
+
+    def _ref(self, pointer: Any, path: Path) -> Node:
+        target, at = self._resolve(pointer, path)
+        return self._ref_to(pointer, target, at)
+
+    def _ref_to(self, key: str | bytes, target: Any, at: Path) -> Ref:
+        """Return the reference that is known by ``key``; its target is compiled later, and once."""
+        ref = self._refs.get(key)
+        if ref is None:
+            ref = self._refs[key] = Ref(at)
+            self._targets.append((ref, target, at))
+        return ref
+
+    def _resolve(self, pointer: Any, path: Path) -> tuple[Any, Path]:
+        """Return what a reference points at, and its path."""
+        self._resolved += 1
+        self._work.spend(2)
+        if isinstance(pointer, str) and pointer in self._pointed:
+            return self._pointed[pointer]
+        if not isinstance(pointer, str) or not (pointer == "#" or pointer.startswith("#/")):
+            raise SchemaError((*path, "$ref"), f"only references inside the schema can be followed, not {pointer!r}")
+        found: Any = self._schema
+        at: Path = ()
+        self._work.spend(len(pointer) // 10)
+        for part in pointer.split("/")[1:]:
+            name: str | int = unquote(part).replace("~1", "/").replace("~0", "~")
+            try:
+                name = int(name) if isinstance(found, list) else name
+                found = found[name]
+            except (KeyError, IndexError, TypeError, ValueError):
+                raise SchemaError((*path, "$ref"), f"there is no {pointer}") from None
+            at = (*at, name)
+        self._pointed[pointer] = (found, at)
+        return found, at
+
+    def _laid(self, common: dict[str, Any], schema: dict[str, Any], path: Path) -> Node:
+        """Compile a schema, with what it has in common with others beside it."""
+        resolved = self._resolved
+        flat = merged(common, self._flat(schema, path), path, self._work)
+        if self._resolved == resolved:
+            return self.node(flat, path)
+        key = self._work.key({word: value for word, value in flat.items() if word not in _ANNOTATIONS})
+        return self._ref_to(key, flat, path)  # it may contain itself
+
+    def _flat(self, schema: dict[str, Any], path: Path, passed: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """Lay ``allOf`` and a reference with others beside it into one."""
+        if "allOf" not in schema and "$ref" not in schema:
+            return schema
+        known = self._flattened.get(id(schema))
+        if known is None:
+            resolved = self._resolved
+            flat = self._flat_of(schema, path, passed)
+            known = self._flattened[id(schema)] = (schema, flat, self._resolved - resolved)
+        else:
+            self._resolved += known[2]  # as often as when it was computed
+        return known[1]
+
+    def _flat_of(self, schema: dict[str, Any], path: Path, passed: frozenset[str]) -> dict[str, Any]:
+        flat = {key: value for key, value in schema.items() if key not in ("allOf", "$ref")}
+        parts = [(part, (*path, "allOf", place)) for place, part in enumerate(schema.get("allOf", ()))]
+        if "$ref" in schema:
+            if schema["$ref"] in passed:
+                raise SchemaError((*path, "$ref"), "contains itself without end")
+            parts.append(self._resolve(schema["$ref"], path))
+            passed |= {schema["$ref"]}
+        laid: set[int] = set()
+        for part, at in parts:
+            self._work.spend(2)
+            if part is False:
+                raise SchemaError(at, "nothing is allowed here")
+            if isinstance(part, dict):
+                _check_keywords(part, at)
+                more = self._flat(part, at, passed)
+                if id(more) not in laid:
+                    laid.add(id(more))
+                    flat = merged(flat, more, at, self._work) if flat else more
+        return flat
+
+    def _choice(self, schema: dict[str, Any], word: str, path: Path) -> Node:
+        common = {key: value for key, value in schema.items() if key != word and key not in _ANNOTATIONS}
+        parts = schema[word]
+        if not parts:
+            return Never((*path, word), "must be a list with at least one schema")
+        nodes: list[Node] = []
+        nulls: list[Node] = []
+        for place, part in enumerate(parts):
+            at = (*path, word, place)
+            is_null = isinstance(part, dict) and part.get("type") == "null"
+            (nulls if is_null else nodes).append(self._alternative(common, part, at))
+        return Choice(path, nodes, nulls)
+
+    def _alternative(self, common: dict[str, Any], part: Any, path: Path) -> Node:
+        """Compile one of several parts, with what they have in common beside it."""
+        if part is True:
+            part = {}
+        if not common or not isinstance(part, dict):
+            return self.node(part, path)
+        try:
+            _check_keywords(part, path)
+            return self._laid(common, part, path)
+        except SchemaError as error:
+            return Never(error.path, str(error))
+
+    def _array(self, schema: dict[str, Any], path: Path) -> Node:
+        least, most = bounds(schema, "Items", path)
+        first = schema.get("prefixItems", [])
+        items = schema.get("items", True)
+        if isinstance(items, list):  # as before draft 2020-12
+            first, items = items, schema.get("additionalItems", True)
+        if len(first) > most:
+            first = first[: int(most)]
+        if items is False:
+            most = min(most, len(first))
+            if least > most:
+                return Never((*path, "minItems"), f"asks for {least} items, of which {len(first)} are allowed")
+        heads = [self.node(part, (*path, "prefixItems", place)) for place, part in enumerate(first)]
+        if "contains" in schema and "maxContains" in schema:
+            others = self.node({"allOf": [items, {"not": schema["contains"]}]}, (*path, "items"))
+        else:
+            others = self.node(items, (*path, "items"))
+        unique = schema.get("uniqueItems") is True
+        plain = Array(path, heads, others, (least, most), unique)
+        wanted = to_number(schema.get("minContains", 1), "minContains", path) if "contains" in schema else 0
+        if wanted <= 0:
+            return plain
+        nodes: list[Node] = [plain] if heads else []  # of which one may be what is wanted
+        at = (*path, "contains")
+        if len(heads) + wanted <= min(most, LARGEST):
+            asked = schema["contains"] if items is True else {"allOf": [items, schema["contains"]]}
+            self._work.spend(math.ceil(wanted))
+            heads = [*heads, *[self.node(asked, at)] * math.ceil(wanted)]
+            nodes.insert(0, Array(path, heads, others, (max(least, len(heads)), most), unique))
+        self._nodes += nodes
+        return Choice(path, nodes, []) if nodes else Never(at, "asks for more items than there may be")
+
+
+_KEYWORDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(("allOf", "anyOf", "oneOf", "enum", "required", "prefixItems", ALSO), ((list,), "a list")),
+    **dict.fromkeys(("properties", "patternProperties"), ((dict,), "an object")),
+    **dict.fromkeys(("additionalProperties", "additionalItems"), ((dict, bool), "an object or a boolean")),
+    **dict.fromkeys(("$ref", "pattern", "format"), ((str,), "a string")),
+    "items": ((dict, bool, list), "an object or a boolean"),
+    "type": ((str, list), "a string or a list of strings"),
+}
+"""What the value of a keyword must be."""
+
+
+def _check_keywords(schema: Mapping[str, Any], path: Path) -> None:
+    for key, (kinds, what) in _KEYWORDS.items():
+        if key in schema and not isinstance(schema[key], kinds):
+            raise SchemaError((*path, key), f"must be {what}")

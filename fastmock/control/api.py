@@ -1,0 +1,302 @@
+"""The control API, below ``/fastmock/``: what came in, what is said, and both changed while the server runs.
+
+Who may use it: see ``control.access``. A change is made by the parent, on all workers at once; its answer
+waits for that without holding up others.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import orjson
+
+from fastmock.app import Answer, App, Handler
+from fastmock.config.overlay import Added, found_in
+from fastmock.control.access import Access
+from fastmock.control.dashboard import page
+from fastmock.control.dashboard_events import Events
+from fastmock.control.redact import settings_shown, without_secrets
+from fastmock.control.verify import Verification, expectation
+from fastmock.core import errors, headers
+from fastmock.core.errors import ApiError
+from fastmock.core.http import Reply, Request
+from fastmock.core.ids import unique
+from fastmock.providers.openai import params
+from fastmock.telemetry.journal import Filter, Journal
+
+PREFIX = "/fastmock/"
+
+_LOOK = 0.002  # seconds between looks at whether what is waited for is there
+_RESETS = ("rules", "config", "journal", "counters")
+
+_STOPPING = ApiError(503, "The server is told to stop; whether the change was made is not known.", None, "not_changed")
+
+_LOG = logging.getLogger("fastmock")
+
+
+class Change(Protocol):
+    """A change that the parent was asked for."""
+
+    def result(self) -> tuple[int, dict[str, Any]] | None:
+        """Return the status and the body of the answer; None until they are known."""
+
+
+class Server(Protocol):
+    """What serves: whom a change is asked of, and what is in force.
+
+    Attributes:
+        stopping: whether the server is told to stop.
+        api_port: where the API is, where that is not where the control API is.
+        generated_token: the token that was made at the start, for when ``admin.token`` is not set; None where none is
+            needed.
+    """
+
+    stopping: bool
+    api_port: int | None
+    generated_token: str | None
+
+    def current(self) -> App:
+        """Return the App in force."""
+
+    def change(self, how: str, *arguments: Any) -> Change:
+        """Ask for a change; ``how`` names a method of ``config.overlay.Overlay``."""
+
+
+class Control:
+    """The control API of one worker."""
+
+    def __init__(self, server: Server, app: App, journal: Journal) -> None:
+        """Control ``server`` by what is said by ``app``."""
+        self._server = server
+        self._app = app
+        self._access = Access(lambda: app.config.settings.admin.token or server.generated_token)
+        self._journal = journal
+        self._heads = headers.Heads(())
+        self._routes: dict[str, dict[str, Handler]] = {
+            "requests": {"GET": self._requests, "DELETE": self._clear},
+            "verify": {"POST": self._verify},
+            "rules": {
+                "GET": self._rules,
+                "POST": self._add_rules,
+                "PUT": self._replace_rules,
+                "DELETE": self._remove_rules,
+            },
+            "rules/": {"GET": self._rule, "PUT": self._put_rule, "DELETE": self._remove_rule},
+            "config": {"GET": self._config, "PUT": self._change_config},
+            "reset": {"POST": self._reset},
+            "events": {"GET": self._events},
+        }
+
+    def attach(self) -> None:
+        """Have the App answer what is for the control API, and browsers that ask for the page."""
+        elsewhere, root = self._app.elsewhere, page(self._heads)
+
+        def routed(request: Request) -> Answer:
+            path = request.path
+            if path.startswith(PREFIX):
+                return self.handle(request)
+            if path == "/" and request.method in ("GET", "HEAD"):
+                return root(request)
+            return elsewhere(request)
+
+        self._app.elsewhere = routed
+
+    def handle(self, request: Request) -> Answer:
+        """Answer a request for the control API, whatever it is."""
+        try:
+            limit = self._app.config.settings.server.max_body_bytes
+            if len(request.body) > limit:
+                raise errors.too_large(limit)
+            self._access.check(request)
+            name = request.path[len(PREFIX) :].rstrip("/")
+            place = name if name in self._routes else f"{name.partition('/')[0]}/"
+            methods = self._routes.get(place)
+            if methods is None:
+                known = ", ".join(f"{PREFIX}{name}" for name in self._routes if not name.endswith("/"))
+                raise ApiError(404, f"Nothing is at {request.path}; there are {known}.", None, "unknown_url")
+            handler = methods.get("GET" if request.method == "HEAD" else request.method)
+            if handler is None:
+                raise errors.wrong_method(request.method, request.path, ", ".join(sorted(methods)))
+            return handler(request)
+        except ApiError as error:
+            return self._refuse(error, request)
+        except Exception:
+            _LOG.exception("%s %s failed; this is a defect of fastmock", request.method, request.path)
+            return self._refuse(errors.server_error(), request)
+
+    def _refuse(self, error: ApiError, request: Request) -> Reply:
+        reply = self._app.refuse(error, request)
+        reply.control = True
+        return reply
+
+    def _reply(self, body: Any, status: int = 200) -> Reply:
+        reply = Reply(self._heads.get(status), f"req_{unique()}", orjson.dumps(body))
+        reply.control = True
+        return reply
+
+    def _later(self, look: Callable[[], tuple[int, Any] | None]) -> Reply:
+        """Return a reply that is sent as soon as ``look`` returns its status and its body."""
+        reply = self._reply(None)
+
+        def dues() -> Iterator[float]:
+            begin, due = time.monotonic(), 0.0
+            try:
+                while (found := look()) is None:
+                    due = max(due, time.monotonic() - begin) + _LOOK
+                    yield due
+            except Exception:
+                _LOG.exception("a call of the control API failed; this is a defect of fastmock")
+                reply.head, reply.body = self._heads.get(500), errors.server_error().body()
+                return
+            reply.head, reply.body = self._heads.get(found[0]), orjson.dumps(found[1])
+
+        reply.dues = dues()
+        return reply
+
+    def _changed(self, how: str, *arguments: Any, then: Callable[[dict[str, Any]], None] = lambda _: None) -> Reply:
+        """Ask for a change; ``then`` is done with the body of the answer when it was made."""
+        change = self._server.change(how, *arguments)
+
+        def look() -> tuple[int, Any] | None:
+            result = change.result()
+            if result is None:
+                return (_STOPPING.status, _STOPPING.envelope()) if self._server.stopping else None
+            status, body = result
+            if status == 200:
+                made = {(rule.session, rule.id): rule for rule in self._server.current().config.added}
+                body = {**body, "rules": [_shown(made[named]) for named in body["rules"] if named in made]}
+                then(body)
+            return status, body
+
+        return self._later(look)
+
+    # Requests.
+
+    def _requests(self, request: Request) -> Reply:
+        """List requests, the newest first."""
+        session = self._access.session(request)
+        wanted = Filter(request.query, session)
+        numbers = [number for number in self._journal.tape.numbers() if number >= wanted.since]
+        found: list[dict[str, Any]] = []
+        for record in self._journal.records(numbers[::-1]):
+            if len(found) >= wanted.limit:
+                break
+            if wanted.takes(record.head):
+                shown = record.shown()
+                if wanted.explain and record.missed:
+                    shown |= record.nearest(self._app)
+                found.append(shown)
+        enabled = self._app.config.settings.journal.enabled
+        return self._reply({"requests": found, "journal": {"enabled": enabled, **self._journal.state(session)}})
+
+    def _clear(self, request: Request) -> Reply:
+        session = self._access.session(request)
+        self._journal.clear(session)
+        return self._reply({"journal": self._journal.state(session)})
+
+    def _verify(self, request: Request) -> Reply:
+        """Answer 200 where so many requests came that match, and 406 where not, with what came nearest."""
+        wanted = expectation(_json(request))
+        if not self._app.config.settings.journal.enabled:
+            raise ApiError(409, "The journal is off: set 'journal.enabled', or PUT it to /fastmock/config.")
+        verification = Verification(self._journal, wanted, self._access.session(request))
+        until = time.monotonic() + wanted.wait_ms / 1000
+
+        def look() -> tuple[int, Any] | None:
+            verified = verification.look(self._app)
+            if verified is None or (not verified and time.monotonic() < until and not self._server.stopping):
+                return None
+            return 200 if verified else 406, verification.told(self._app, verified)
+
+        return self._later(look)
+
+    # Rules.
+
+    def _rules(self, request: Request) -> Reply:
+        session = self._access.session(request)
+        rules = [rule for rule in self._app.config.added if not session or rule.session in ("", session)]
+        return self._reply({"rules": [_shown(rule) for rule in rules]})
+
+    def _rule(self, request: Request) -> Reply:
+        found = found_in(self._app.config.added, _id(request), self._access.session(request))
+        if found is None:
+            raise ApiError(404, f"No rule has the id {_id(request)!r}.", "id", "not_found")
+        return self._reply(_shown(found))
+
+    def _add_rules(self, request: Request) -> Reply:
+        return self._changed("adding", _several(_json(request)), self._access.session(request))
+
+    def _replace_rules(self, request: Request) -> Reply:
+        return self._changed("replacing", _several(_json(request)), self._access.session(request))
+
+    def _put_rule(self, request: Request) -> Reply:
+        return self._changed("putting", _id(request), _json(request), self._access.session(request))
+
+    def _remove_rules(self, request: Request) -> Reply:
+        return self._changed("removing", None, self._access.session(request))
+
+    def _remove_rule(self, request: Request) -> Reply:
+        return self._changed("removing", _id(request), self._access.session(request))
+
+    # Everything else.
+
+    def _config(self, request: Request) -> Reply:
+        return self._reply(settings_shown(self._app.config.settings))
+
+    def _change_config(self, request: Request) -> Reply:
+        return self._changed("patching", params.parse(request.body))
+
+    def _reset(self, request: Request) -> Reply:
+        """Forget all that has happened and was changed, or what the body names."""
+        given = params.parse(request.body) if request.body else {}
+        wrong = [name for name, value in given.items() if name not in _RESETS or not isinstance(value, bool)]
+        if wrong:
+            known = ", ".join(_RESETS)
+            raise ApiError(400, f"Invalid '{wrong[0]}': what can be reset is {known}, each true or false.", wrong[0])
+        session = self._access.session(request)
+        resets = [name for name in _RESETS if not (session and name == "config")]
+        wanted = [name for name in resets if given.get(name, not given)]
+
+        def rest(body: dict[str, Any]) -> None:
+            body["reset"] = wanted
+            if "journal" in wanted:
+                self._journal.clear(session)
+            if "counters" in wanted and session:
+                self._app.faults.forget(session)
+            elif "counters" in wanted:
+                self._app.share.forget_all()
+
+        layers = [name for name in wanted if name in ("rules", "config")]
+        if layers:
+            return self._changed("resetting", layers, session, then=rest)
+        body: dict[str, Any] = {}
+        rest(body)
+        return self._reply(body)
+
+    def _events(self, request: Request) -> Answer:
+        if request.method == "HEAD":
+            return self._reply({})
+        return Events(self._server, self._journal).stream(self._access.session(request))
+
+
+def _shown(rule: Added) -> Any:
+    return without_secrets(rule.shown())
+
+
+def _json(request: Request) -> Any:
+    try:
+        return orjson.loads(request.body)
+    except orjson.JSONDecodeError:
+        raise errors.bad_json() from None
+
+
+def _several(given: Any) -> list[Any]:
+    """Return rules that were given as one, as a list, or as ``{"rules": […]}``."""
+    if isinstance(given, Mapping) and isinstance(given.get("rules"), list):
+        given = given["rules"]
+    return given if isinstance(given, list) else [given]
+
+
+def _id(request: Request) -> str:
+    return request.path[len(PREFIX) + len("rules/") :].rstrip("/")

@@ -1,0 +1,34 @@
+"""What is shown of settings and rules: all but their secrets."""
+
+import re
+from typing import Any
+
+from fastmock.config.load import SECRETS
+from fastmock.config.settings import Settings
+from fastmock.core.credentials import REDACTED, is_credential
+
+_password = re.compile(r"(?<=://).*@|(?<=\?).*").sub
+
+
+def settings_shown(settings: Settings) -> Any:
+    """Return all settings, as they are in force."""
+    return without_secrets(settings.model_dump(mode="json", by_alias=True, exclude={"schema_url"}))
+
+
+def _hide(found: re.Match[str]) -> str:
+    return REDACTED + ("@" if found[0].endswith("@") else "")
+
+
+def without_secrets(value: Any, name: str = "", in_headers: bool = False) -> Any:
+    """Return a JSON value with the secrets in it replaced.
+
+    ``in_headers``: ``name`` is that of a header, which may be a credential by its form too.
+    """
+    secret = (name.lower() in SECRETS and name != "store") or (in_headers and is_credential(name))
+    if secret and value:
+        return REDACTED if isinstance(value, str) else [REDACTED] * len(value) if isinstance(value, list) else value
+    if isinstance(value, dict):
+        return {key: without_secrets(inner, key, name == "headers") for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_secrets(inner) for inner in value]
+    return _password(_hide, value) if name == "store" and isinstance(value, str) else value

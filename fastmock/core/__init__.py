@@ -1,0 +1,1 @@
+"""The contracts between all rooms, and helpers that know none of them."""

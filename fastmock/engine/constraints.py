@@ -1,0 +1,310 @@
+"""Fit what a rule says to what the request demands: calls of tools, JSON, ends, probabilities.
+
+What a rule says stands as it is written wherever the request can be answered so. Where the request demands a call, or
+JSON, and the rule has none, they are made up; that is what a client relies on.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from random import Random
+from typing import Any
+from zlib import crc32
+
+import orjson
+
+from fastmock.config.settings import Settings
+from fastmock.content.filler import lorem
+from fastmock.content.json_schema.budget import ANSWER_STEPS, Budget, BudgetExceededError
+from fastmock.content.json_schema.generator import Maker, SchemaError
+from fastmock.core import errors
+from fastmock.core.byte_cache import byte_cache
+from fastmock.core.http import NO_RULE, Answer, Ask, Demands, Request, TokenProb, Tool, ToolCall, Vocabulary
+from fastmock.engine.answer_size import check_logprobs, move_apart
+from fastmock.providers.openai import params
+
+_CACHE_BYTES = 24 * 2**20  # of compiled schemas
+_LONGEST_SCHEMA = 2**19  # bytes
+_CHARACTERS_PER_STEP = 2  # of what is written: it is counted, cut into pieces and rendered
+_BYTES_PER_STEP = 200  # of a compiled schema, for each step of compiling it
+_MOST_QUICK = 4096  # schemas that are remembered as quick
+_VARIANTS = 8  # values that are made up for one schema: few, so that they are soon all ready
+_SHAPES = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"}  # one of which says what a value is
+_PREDICTED_MORE = 64  # characters of a prediction that are compared beyond the length of the answer
+_LONGEST_TOKEN = 16  # characters, as a rule
+_MADE_TOKENS = 12  # of a text where no schema says more
+
+_OTHERS = [b" the", b",", b" of", b" to", b" and", b" in", b" is", b" it", b" you", b" that", b" was", b" for", b" on"]
+
+
+def count(answer: Answer, vocabulary: Vocabulary) -> int:
+    """Return how many tokens an answer has."""
+    tokens = vocabulary.count(answer.text or "") + vocabulary.count(answer.refusal or "")
+    tokens += vocabulary.count(answer.reasoning or "")
+    for call in answer.calls:
+        tokens += called_tokens(call.name, vocabulary) + vocabulary.count(call.arguments)
+    return tokens
+
+
+def called_tokens(name: str, vocabulary: Vocabulary) -> int:
+    """Return how many tokens a call has beside its arguments."""
+    return 3 + vocabulary.count(name)
+
+
+def are_the_same(some: Sequence[Answer], others: Sequence[Answer]) -> bool:
+    """Return whether nothing was changed of answers."""
+    return all(one is other for one, other in zip(some, others, strict=True))
+
+
+def is_json(text: str | None, any_value: bool = True) -> bool:
+    """Return whether a text is JSON: an object, or ``any_value``."""
+    try:
+        value = orjson.loads(text or "")
+    except orjson.JSONDecodeError:
+        return False
+    return any_value or isinstance(value, dict)
+
+
+def _compiled_bytes(schema: bytes, compiled: Maker | SchemaError) -> int:
+    """Estimate what a compiled schema takes: what it holds of its source, and what was made while compiling."""
+    return 2000 + (20 * len(schema) + _BYTES_PER_STEP * compiled.steps if isinstance(compiled, Maker) else len(schema))
+
+
+@byte_cache(_CACHE_BYTES, _compiled_bytes)
+def _compiled(schema: bytes) -> Maker | SchemaError:
+    """Compile a schema, given as JSON; return the error where nothing can be made for it, to be kept as well."""
+    try:
+        return Maker(orjson.loads(schema))
+    except SchemaError as error:
+        return error
+
+
+_quick: set[bytes] = set()
+"""The digests of schemas that were compiled before, and for which values are quickly generated. A request with any
+other is answered apart."""
+
+
+class _Values:
+    """Generates values of schemas for one request, all of them within one budget."""
+
+    def __init__(self, seed: int, variant: int, request: Request | None) -> None:
+        self._seed, self._variant, self._request = seed, variant, request
+        self._budget = Budget(ANSWER_STEPS)
+        self._known: dict[int, tuple[Any, bytes, Maker | SchemaError]] = {}  # by identity of the schema kept first
+
+    def generate(self, schema: Any, choice: int, holder: str, arguments: bool = False) -> Any:
+        """Return a value, the same for the same schema, seed, message and choice.
+
+        Args:
+            schema: the parsed schema.
+            choice: the index of the choice that it is for.
+            holder: the parameter that the schema comes from.
+            arguments: whether the value is an object where the schema does not say what it is.
+
+        Raises:
+            SchemaError: there is none, or none within the budget.
+        """
+        known = self._known.get(id(schema))
+        if known is None:
+            is_open = arguments and isinstance(schema, dict) and not _SHAPES & schema.keys()
+            source = params.as_json({"type": "object", **schema} if is_open else schema, holder)
+            if len(source) > _LONGEST_SCHEMA:
+                raise SchemaError((), f"schema is too complex: it is longer than {_LONGEST_SCHEMA} bytes")
+            digest = blake2b(source, digest_size=16).digest()
+            if digest not in _quick:
+                move_apart(self._request)
+            known = self._known[id(schema)] = (schema, digest, _compiled(source))
+            if isinstance(known[2], SchemaError) or known[2].is_quick:
+                if len(_quick) >= _MOST_QUICK:
+                    _quick.clear()
+                _quick.add(digest)
+        _, digest, compiled = known
+        if isinstance(compiled, SchemaError):
+            raise compiled
+        drawn = blake2b(b"%d:%d:%b" % (self._seed, self._variant + choice, digest), digest_size=8).digest()
+        return compiled.make(Random(int.from_bytes(drawn, "big")), self._budget)
+
+    def written(self, value: Any) -> str:
+        """Return a value as JSON; raise SchemaError where all texts of the request exceed the budget."""
+        text = orjson.dumps(value).decode()
+        try:
+            self._budget.spend(len(text) // _CHARACTERS_PER_STEP)
+        except BudgetExceededError as error:
+            raise SchemaError((), f"schema is too complex: to write values for it {error}") from None
+        return text
+
+
+class Fitter:
+    """Fits answers to requests."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._seed = settings.seed
+        self._auto_call = settings.tools.auto_call
+
+    def key(self, ask: Ask, prose: bool) -> tuple[Any, ...] | None:
+        """Return what tells the answer that is made up for ``ask`` from others; None where it is not known so.
+
+        Ask of a rule that says nothing but text, ``prose`` that is always the same and no JSON. Empty: that stands.
+        """
+        demands = ask.demands
+        if demands is None or demands.particular:
+            return None
+        tool = self._to_call(ask, demands)
+        if tool is not None:
+            form = demands.legacy, demands.named and ask.endpoint == "chat_completions"
+            return (demands.tools_key, tool.name, *form, _variant(ask)) if demands.tools_key else None
+        if demands.json:
+            return (demands.json_key, _variant(ask)) if prose and demands.json_key else None
+        return ()
+
+    def fit(self, ask: Ask, said: Sequence[Answer], repeats: bool, otherwise: Callable[[], str]) -> list[Answer] | None:
+        """Return what is said to ``ask`` where that is not simply ``said``, else None.
+
+        Args:
+            ask: the request; it has demands.
+            said: what its rule says.
+            repeats: whether the rule may make its calls again after their results.
+            otherwise: returns the text that is said in place of calls that may not be made.
+
+        Raises:
+            ApiError: it demands what cannot be had.
+        """
+        demands = ask.demands
+        assert demands is not None  # noqa: S101 - see above
+        values = _Values(self._seed, _variant(ask), ask.request)
+        fitted = [
+            self._one(ask, demands, answer, place, values, repeats, otherwise) for place, answer in enumerate(said)
+        ]
+        if demands.prediction is not None:
+            self._predict(ask, demands.prediction, fitted)
+        return None if are_the_same(fitted, said) else fitted
+
+    def _one(
+        self,
+        ask: Ask,
+        demands: Demands,
+        answer: Answer,
+        place: int,
+        values: _Values,
+        repeats: bool,
+        otherwise: Callable[[], str],
+    ) -> Answer:
+        fitted = answer
+        if answer.calls:
+            fitted = self._scripted(ask, demands, answer, repeats, otherwise)
+            if demands.named and fitted is answer:
+                fitted = answer._replace()  # written anew: its reason to finish is another
+        if not fitted.calls and fitted.refusal is None:
+            tool = self._to_call(ask, demands)
+            if tool is not None:
+                calls = (self._call(ask, tool, place, values),)
+                fitted = Answer(calls=calls, finish_reason="tool_calls", reasoning=answer.reasoning)
+            elif demands.json and not is_json(fitted.text, demands.schema is not None):
+                fitted = Answer(text=self._json(ask, demands, place, values), reasoning=answer.reasoning)
+        if demands.stop and fitted.text:
+            fitted = _ended(fitted, demands.stop)
+        if fitted is not answer:
+            fitted = fitted._replace(tokens=count(fitted, ask.vocabulary))
+        if demands.top_logprobs is not None and not fitted.calls:
+            said = fitted.refusal if fitted.text is None else fitted.text
+            fitted = fitted._replace(logprobs=self.probabilities(ask, said or "", demands.top_logprobs))
+        return fitted
+
+    def _scripted(
+        self, ask: Ask, demands: Demands, answer: Answer, repeats: bool, otherwise: Callable[[], str]
+    ) -> Answer:
+        """Return what is left of calls that a rule says."""
+        if demands.call == "none" or (ask.results and not repeats):
+            text = answer.text if answer.text is not None else otherwise()
+            return Answer(text=text, reasoning=answer.reasoning)
+        if len(answer.calls) > 1 and (not demands.parallel or demands.legacy):
+            return answer._replace(calls=answer.calls[:1])
+        return answer
+
+    def _to_call(self, ask: Ask, demands: Demands) -> Tool | None:
+        """Return the tool of which a call is made up; None where the answer is a text.
+
+        After the results of tools only what has to be called and was not yet is called, so that loops end.
+        """
+        offered = demands.tools if demands.allowed is None else demands.allowed
+        if demands.call == "required":
+            left = [tool for tool in offered if tool.name not in demands.called] if ask.results else offered
+            return left[0] if left else None
+        if self._auto_call and demands.call == "auto" and offered and not ask.results and ask.rule == NO_RULE:
+            return offered[0]
+        return None
+
+    def _call(self, ask: Ask, tool: Tool, place: int, values: _Values) -> ToolCall:
+        """Make a call up."""
+        id_ = f"call_{ask.unique[8:]}{place or ''}"
+        if tool.schema is None:
+            return ToolCall(id_, tool.name, lorem(_MADE_TOKENS, self._seed, str(_variant(ask) + place)), custom=True)
+        kind = "functions" if ask.demands and ask.demands.legacy else "tools"
+        try:
+            made = values.generate(tool.schema, place, kind, arguments=True)
+            if not isinstance(made, dict):
+                raise SchemaError((), "schema must be a JSON Schema of 'type: \"object\"'")
+            arguments = values.written(made)
+        except SchemaError as error:
+            numbers = (number for number, one in enumerate(ask.demands.tools if ask.demands else ()) if one is tool)
+            inner = ".function" if kind == "tools" else ""
+            param = f"{kind}[{next(numbers, 0)}]{inner}.parameters"
+            what = f"function '{tool.name}'"
+            raise errors.bad_schema(what, param, "invalid_function_parameters", error.path, str(error)) from None
+        return ToolCall(id_, tool.name, arguments)
+
+    def _json(self, ask: Ask, demands: Demands, place: int, values: _Values) -> str:
+        """Make JSON up."""
+        if demands.schema is None:
+            return orjson.dumps({"message": lorem(_MADE_TOKENS, self._seed, str(_variant(ask) + place))}).decode()
+        try:
+            return values.written(values.generate(demands.schema, place, "response_format"))
+        except SchemaError as error:
+            what = f"response_format '{demands.name}'"
+            raise errors.bad_schema(what, "response_format", None, error.path, str(error)) from None
+
+    def _predict(self, ask: Ask, prediction: str, said: Sequence[Answer]) -> None:
+        """Count what came true of a prediction: what the answer begins with."""
+        text, vocabulary = said[0].text or "", ask.vocabulary
+        said_tokens, predicted = vocabulary.tokens(text), vocabulary.tokens(prediction[: len(text) + _PREDICTED_MORE])
+        differ = (place for place, (one, other) in enumerate(zip(said_tokens, predicted, strict=False)) if one != other)
+        ask.accepted_tokens = next(differ, min(len(said_tokens), len(predicted)))
+        ask.rejected_tokens = max(0, vocabulary.count(prediction) - ask.accepted_tokens)
+        ask.unsaid_tokens = ask.reasoning_tokens + ask.rejected_tokens
+
+    def probabilities(self, ask: Ask, text: str, top: int) -> tuple[TokenProb, ...]:
+        """Make up probabilities that a model may have seen: of each token high, of the others what is left."""
+        found = []
+        check_logprobs(ask, len(text) // _LONGEST_TOKEN, top)  # before they are counted
+        tokens = ask.vocabulary.tokens(text)
+        check_logprobs(ask, len(tokens), top)
+        for place, token in enumerate(tokens):
+            digest = blake2b(b"%d:%d:%b" % (self._seed, place, token), digest_size=4).digest()
+            share = 0.55 + 0.449 * int.from_bytes(digest, "big") / 2**32
+            likely = [(token, share)]
+            left = 0.99 * (1 - share)  # what has no place among them
+            start = digest[0] % len(_OTHERS)
+            for other in (*_OTHERS[start:], *_OTHERS[:start], *(b"%d" % number for number in range(9))):
+                if len(likely) >= top:
+                    break
+                if other != token:
+                    left *= 0.5
+                    likely.append((other, left))
+            logs = [(one, round(math.log(part), 6)) for one, part in likely]
+            found.append(TokenProb(token, logs[0][1], tuple(logs[:top])))
+        return tuple(found)
+
+
+def _variant(ask: Ask) -> int:
+    """Return which of the values that are made up for a schema ``ask`` gets, by its message."""
+    return crc32(ask.user_message.encode()) % _VARIANTS
+
+
+def _ended(answer: Answer, stops: Sequence[str]) -> Answer:
+    """Return the answer as it is before the first of the texts that end it: calls would have come after it."""
+    text = answer.text or ""
+    places = [(place, stop) for stop in stops if (place := text.find(stop)) >= 0]
+    if not places:
+        return answer
+    place, stop = min(places)
+    return answer._replace(text=text[:place], calls=(), finish_reason="stop", stop=stop)

@@ -1,0 +1,100 @@
+"""The length that a request sets its answer: ``max_tokens`` and its like, ``min_tokens`` and ``ignore_eos``."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from fastmock.content.filler import head, lorem
+from fastmock.core.http import Answer, Ask, ToolCall, Vocabulary
+from fastmock.engine.constraints import called_tokens
+
+LEAST = frozenset(("min_tokens", "ignore_eos"))
+"""The parameters by which load tools ask for text that is as long as they want."""
+LENGTHS = LEAST | {"max_completion_tokens", "max_tokens"}
+"""All parameters that set a length."""
+
+
+class Length(NamedTuple):
+    """How many tokens an answer has.
+
+    Attributes:
+        most: at most; None without a limit.
+        least: at least.
+    """
+
+    most: int | None
+    least: int
+
+
+def limit_of(body: Mapping[str, Any]) -> int | None:
+    """Return how many tokens a request allows its answer; None without a limit."""
+    most: int | None = body.get("max_completion_tokens")
+    return body.get("max_tokens") if most is None else most
+
+
+def length_of(body: Mapping[str, Any]) -> Length:
+    """Return the length that a request sets; with ``ignore_eos``, as vLLM has it, it is exactly the limit."""
+    most = limit_of(body)
+    least: int = body.get("min_tokens") or 0
+    if most is not None:
+        least = most if body.get("ignore_eos") else min(least, most)
+    return Length(most, least)
+
+
+def reason_within(ask: Ask, most: int) -> int:
+    """Spend what a limit allows on the hidden reasoning of a request first; return what is left for the answer."""
+    hidden = min(ask.reasoning_tokens, ask.unsaid_tokens)
+    if hidden > most:
+        ask.unsaid_tokens -= hidden - most
+        ask.reasoning_tokens -= hidden - most
+        hidden = most
+    return most - hidden
+
+
+def with_length(ask: Ask, answer: Answer, length: Length, seed: int) -> Answer:
+    """Return an answer with the length that its request sets; the same where it has it.
+
+    Args:
+        ask: the request.
+        answer: the answer; it knows its tokens.
+        length: the length, without the hidden reasoning.
+        seed: chooses the words by which a text is made longer.
+    """
+    if length.most is not None and answer.tokens > length.most:
+        return _cut(answer, length.most, ask.vocabulary)
+    missing = length.least - answer.tokens
+    is_text = not answer.calls and answer.refusal is None and (ask.demands is None or not ask.demands.json)
+    if missing <= 0 or not is_text:
+        return answer
+    text = (answer.text or "").rstrip()
+    missing += ask.vocabulary.count(answer.text or "") - ask.vocabulary.count(text)
+    text = " ".join(filter(None, (text, lorem(missing, seed, ask.user_message))))
+    reason = "length" if length.least == length.most else "stop"
+    return answer._replace(text=text, finish_reason=reason, tokens=length.least, stop=None, logprobs=None)
+
+
+def _cut(answer: Answer, most: int, vocabulary: Vocabulary) -> Answer:
+    """Return the first tokens of an answer: of its reasoning, then of its text, then of its calls."""
+    left = most
+    reasoning, left, _ = _head(answer.reasoning, left, vocabulary)
+    text, left, said = _head(answer.text, left, vocabulary)
+    refusal, left, refused = _head(answer.refusal, left, vocabulary)
+    calls: list[ToolCall] = []
+    for call in answer.calls:
+        left -= called_tokens(call.name, vocabulary)
+        if left <= 0:
+            break
+        arguments, left, _ = _head(call.arguments, left, vocabulary)
+        calls.append(call._replace(arguments=arguments or ""))
+    logprobs = answer.logprobs and answer.logprobs[: said or refused]
+    if text is None and refusal is None and not calls:
+        text = ""
+    return Answer(text, tuple(calls), refusal, "length", most, logprobs, reasoning)
+
+
+def _head(text: str | None, most: int, vocabulary: Vocabulary) -> tuple[str | None, int, int]:
+    """Return the beginning of a text, how many tokens are left after it, and how many it has."""
+    if text is None or most < 0:
+        return None, most, 0
+    kept, tokens = head(vocabulary.pieces(text), most)
+    # Of a character that is cut in two nothing is said, but all is counted.
+    return kept, most - tokens if len(kept) == len(text) else 0, tokens

@@ -1,0 +1,79 @@
+"""What is done to every answer before it is sent, whichever endpoint says it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastmock.core import errors
+from fastmock.core.http import Ask, Reply, Request, model_of
+from fastmock.faults.injector import Answer, Faults, SayError
+from fastmock.limits.concurrency import wait
+from fastmock.limits.limiter import RateLimits
+from fastmock.limits.settings import Overload
+from fastmock.providers.openai import params
+from fastmock.shared.queue import Gate
+
+Endpoint = Callable[[Request, str], Answer]
+
+_UNLIMITED = ("models", "other")  # the endpoints that no limit counts
+
+
+def _body(request: Request) -> dict[str, Any]:
+    """Return what was posted; it has been read once, but only here is it needed again."""
+    return params.parse(request.body) if request.method == "POST" and request.body else {}
+
+
+class Policies:
+    """Put around the saying of answers what is configured.
+
+    Attributes:
+        limits: how much is let through.
+        any: whether anything is; ``more_than_limits`` whether anything but limits.
+    """
+
+    def __init__(self, limits: RateLimits, faults: Faults, overload: Overload, gate: Gate) -> None:
+        self.limits = limits
+        self._faults = faults
+        self._overload = overload
+        self._gate = gate
+        self._counts, self._breaks, self._most = limits.any, faults.any, overload.max_concurrent
+        self.more_than_limits = self._breaks or self._most is not None
+        self.any = self._counts or self.more_than_limits
+
+    def put(self, ask: Ask, answer: Answer, rule: str = "", say: SayError = errors.in_stream) -> Answer:
+        """Return what is sent instead of an answer, mostly itself; see ``Faults.strike``."""
+        shown = self.limits.take(ask, answer) if self._counts and ask.endpoint not in _UNLIMITED else None
+        try:
+            if self._breaks:
+                answer = self._faults.strike(ask, answer, rule, say)
+            if self._most is not None and answer.dues is not None:
+                self._queue(answer, self._most)
+        except errors.ApiError as error:
+            headers = shown.of(answer.values) if shown else ()
+            raise error.but(headers=(*error.headers, *headers), model=ask.model, rule=rule) from None
+        return answer
+
+    def _queue(self, answer: Answer, most: int) -> None:
+        """Have an answer that takes time wait its turn."""
+        ticket = self._gate.enter(most, self._overload.max_queue)
+        if ticket is None:
+            error = errors.overloaded() if self._overload.status == 503 else errors.too_many_at_a_time(most)
+            raise error.but(limit="max_concurrent")
+        wait(answer, ticket, most)
+
+    def around(self, endpoint: Endpoint, kind: str, say: SayError = errors.in_stream) -> Endpoint:
+        """Return an endpoint that has no rules, with this put around it.
+
+        ``kind`` is what a match calls it, ``say`` writes an error in the midst of a stream.
+        """
+        if not self.any:
+            return endpoint
+
+        def answered(request: Request, unique: str) -> Answer:
+            answer = endpoint(request, unique)
+            ask = Ask(unique, _body(request), model_of(answer))
+            ask.endpoint = kind
+            ask.prompt_tokens = answer.prompt_tokens if isinstance(answer, Reply) else 0
+            ask.request = request
+            return self.put(ask, answer, say=say)
+
+        return answered

@@ -1,0 +1,320 @@
+"""How long an answer takes and how much is made up for it.
+
+What is configured globally, for a model, for a rule and by the request's own headers is laid over each other in this
+order.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import translate
+from random import Random
+from typing import Any, get_args
+
+from fastmock.config.load import Config
+from fastmock.config.overlay import RuleSection
+from fastmock.config.settings import Amount, Answers, Latency, Output, Pattern, Source
+from fastmock.content import filler
+from fastmock.core import errors
+from fastmock.core.documents import DocumentError
+from fastmock.core.http import Ask, Reply, Request
+from fastmock.core.problems import SettingPath
+from fastmock.core.section import Section
+from fastmock.core.seeded import keyer
+from fastmock.engine.answer_size import MAX_TOKENS, check_tokens
+from fastmock.engine.length import length_of, limit_of, reason_within
+from fastmock.engine.prompt_cache import PromptCache
+from fastmock.latency.model import Sampler, Timing, sampler
+from fastmock.latency.presets import PRESETS, PresetName
+from fastmock.shared.block import Share
+
+_TOKENS = 100  # of made-up text, where nothing says how many
+_OF_COMPLETIONS = 16  # the same of legacy completions, as the API has it
+_LONGEST = 600_000.0  # milliseconds that a header may ask for
+_LONGEST_INTERVAL = 3600.0  # seconds likewise
+_MOST_KNOWN = 1024
+
+_NAMES = ("preset", "ttft-ms", "itl-ms", "output-tokens", "heartbeat")
+_PRESET, _TTFT, _ITL, _OUTPUT, _HEARTBEAT = CONTROL_HEADERS = tuple(f"x-fastmock-{name}" for name in _NAMES)
+"""What a request may say of its own answer where ``server.control_headers`` is on."""
+
+_Tell = Callable[[SettingPath, str], None]
+
+
+@dataclass
+class Profile:
+    """What holds for one answer.
+
+    Attributes:
+        timing: when it is sent; None where it takes no time.
+        output: how its text is made up, where it is.
+        length: draws how many tokens that has; None where nothing says it.
+        configured: whether anything was said of the output.
+        tokens: how many tokens the request's header asks for.
+        heartbeat: seconds between heartbeats while a stream waits; None without. ``pings`` says whether they are
+            Anthropic's.
+    """
+
+    timing: Timing | None
+    output: Output
+    length: Sampler | None
+    configured: bool
+    tokens: int | None
+    heartbeat: float | None
+    pings: bool
+
+    @property
+    def sets_length(self) -> bool:
+        """Whether anything says how many tokens a generated text has."""
+        return self.tokens is not None or self.length is not None
+
+
+class Traffic:
+    """Gives each answer its profile, and its due times.
+
+    Attributes:
+        share: the worker's part of the shared block.
+        beats: whether any stream may have heartbeats.
+    """
+
+    def __init__(self, config: Config, share: Share, error: _Tell, warn: _Tell) -> None:
+        """Compile what is configured; ``error`` and ``warn`` are told what is wrong with it, and where."""
+        settings = config.settings
+        self._settings = settings
+        self._config = config
+        self.share = share
+        self._headers = settings.server.control_headers
+        self._gap = settings.streaming.chunk_delay_ms / 1000 if settings.streaming.enabled else 0.0
+        self._globs = [(re.compile(translate(entry.model)).match, entry) for entry in settings.per_model]
+        self._number, self._length_number = keyer(settings.seed, "latency"), keyer(settings.seed, "output")
+        self._known: dict[tuple[object, ...], Profile] = {}
+        latencies: list[tuple[SettingPath, Latency | None]] = [(("latency",), settings.latency)]
+        outputs: list[tuple[SettingPath, Output | None]] = [(("output",), settings.output)]
+        for place, entry in enumerate(settings.per_model):
+            latencies.append((("per_model", place, "latency"), entry.latency))
+            outputs.append((("per_model", place, "output"), entry.output))
+        self._sources = list(_sources(config))
+        for at, source in self._sources:
+            latencies.append(((*at, "latency"), source.latency))
+            outputs.append(((*at, "output"), source.output))
+        for path, section in (*latencies, *outputs):
+            self._check(path, section, error)
+        for path, latency in latencies:
+            if (
+                latency is not None
+                and latency.time_factor_under_load
+                and not any(level.max_concurrent or level.preset for level in (latency, settings.latency))
+            ):
+                warn((*path, "time_factor_under_load"), "has no effect without 'max_concurrent'")
+        given = [latency for _, latency in latencies if latency is not None and latency.model_fields_set]
+        self.shapes = bool(given or self._gap or self._headers or settings.output.model_fields_set)
+        self.shapes = self.shapes or any(output is not None for _, output in outputs[1:])
+        self.delays_whole = self._headers or bool(given)
+        beats = [settings.streaming.heartbeat, *(entry.heartbeat for entry in settings.per_model)]
+        beats += [source.heartbeat for _, source in self._sources]
+        self.beats = self._headers or any(level is not None and level.interval for level in beats)
+        self.per_chunk = settings.streaming.tokens_per_chunk or (1 if self._headers or given else 5)
+
+    def before(self) -> list[Callable[[Ask], None]]:
+        """Return what is done with every request for completions before a rule is picked."""
+        looks: list[Callable[[Ask], None]] = []
+        if self._settings.usage.simulate_prompt_cache:
+            looks.append(PromptCache(self.share))
+        if any(entry.context_window for entry in self._settings.per_model):
+            looks.append(self._check_window)
+        return looks
+
+    def window(self, model: str) -> int | None:
+        """Return how many tokens a prompt and its answer may have; None without a limit."""
+        return next((entry.context_window for match, entry in self._globs if match(model)), None)
+
+    def _check_window(self, ask: Ask) -> None:
+        """Refuse what does not fit the model's context window, in OpenAI's words."""
+        window = self.window(ask.model)
+        if window is None:
+            return
+        prompt, answer = ask.prompt_tokens, limit_of(ask.body) or 0
+        if prompt + answer <= window:
+            return
+        if ask.endpoint == "completions":
+            raise errors.prompt_too_long(window, prompt, answer)
+        if prompt > window:
+            message = f"your messages resulted in {prompt} tokens. Please reduce the length of the messages."
+        else:
+            message = f"you requested {prompt + answer} tokens ({prompt} in the messages, {answer} in the completion). "
+            message += "Please reduce the length of the messages or completion."
+        message = f"This model's maximum context length is {window} tokens. However, {message}"
+        raise errors.context_exceeded(message, "messages")
+
+    def takes_time(self) -> bool:
+        """Return whether any answer takes time; ask when nothing was found wrong."""
+        entries = (None, *self._settings.per_model)
+        sources = (None, *(source for _, source in self._sources if source.latency))
+        return self._headers or any(self._laid(source, entry).timing for entry in entries for source in sources)
+
+    def _check(self, path: SettingPath, section: Latency | Output | None, error: _Tell) -> None:
+        """Read the files of samples that a section names."""
+        for name in section.model_fields_set if section is not None else ():
+            amount = getattr(section, name)
+            if isinstance(amount, Amount) and amount.file is not None:
+                try:
+                    self._config.samples(amount.file)
+                except DocumentError as fault:
+                    error((*path, name, "file"), f"{self._config.find(amount.file)} {fault}")
+
+    def profile(self, model: str, source: Source | None, request: Request | None) -> Profile:
+        """Return what holds for the answer of ``source`` to a request for ``model``.
+
+        Raises:
+            ApiError: a control header cannot be read.
+        """
+        said: tuple[str | None, ...] = ()
+        if self._headers and request is not None:
+            said = tuple(request.headers.get(name) for name in CONTROL_HEADERS)
+        key = (model, id(source), said)
+        profile = self._known.get(key)
+        if profile is None:
+            entry = next((entry for match, entry in self._globs if match(model)), None)
+            profile = self._laid(source, entry, *_read(said))
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = profile
+        return profile
+
+    def _laid(
+        self,
+        source: Source | None,
+        entry: Any,
+        header: Latency | None = None,
+        tokens: int | None = None,
+        interval: float | None = None,
+    ) -> Profile:
+        """Lay the levels over each other."""
+        settings = self._settings
+        levels = [settings.latency, entry and entry.latency, source and source.latency, header]
+        latency: dict[str, Any] = {}
+        for level in filter(None, levels):
+            given = _given(level)
+            if preset := given.pop("preset", None):
+                latency = dict(PRESETS[preset])
+            for one, other in (("itl", "tokens_per_second"), ("tokens_per_second", "itl")):
+                if one in given:
+                    latency.pop(other, None)
+            latency |= given
+        output: dict[str, Any] = {}
+        for level in filter(None, (settings.output, entry and entry.output, source and source.output)):
+            output |= _given(level)
+        timing = Timing(Latency(**latency), self._samples, self._gap, self.share)
+        amount: Amount | None = output.get("tokens")
+        length = sampler(amount, self._samples(amount)) if amount is not None else None
+        beats: dict[str, Any] = {}
+        for beat in filter(
+            None, (settings.streaming.heartbeat, entry and entry.heartbeat, source and source.heartbeat)
+        ):
+            beats |= _given(beat)
+        if interval is not None:
+            beats["interval"] = interval
+        heartbeat, pings = beats.get("interval") or None, beats.get("form") == "ping"
+        timed = None if timing.instant else timing
+        return Profile(timed, Output(**output), length, bool(output), tokens, heartbeat, pings)
+
+    def _samples(self, amount: Amount) -> Sequence[float]:
+        return self._config.samples(amount.file) if amount.file is not None else ()
+
+    def make_up(self, ask: Ask, profile: Profile) -> None:
+        """Make up the text that ``ask`` gets, and count it."""
+        output, body = profile.output, ask.body
+        kind = output.kind or "lorem"
+        wanted: int
+        if profile.tokens is not None:
+            wanted = profile.tokens
+        elif profile.length is not None:
+            wanted = round(profile.length(Random(self._length_number(ask.request))))
+        else:
+            wanted = ask.vocabulary.count(ask.user_message.strip()) if kind == "echo" else _TOKENS
+        length = length_of(body)
+        cap = length.most
+        if cap is None and ask.endpoint == "completions" and kind != "echo" and not profile.sets_length:
+            cap = max(_OF_COMPLETIONS, length.least)
+        if cap is None and (window := self.window(ask.model)) is not None:
+            cap = max(0, window - ask.prompt_tokens)
+        wanted = max(wanted, output.min_tokens or 0, length.least, 1)
+        if cap is not None:
+            cap = reason_within(ask, cap)
+            wanted = cap if body.get("ignore_eos") else min(wanted, cap)
+        wanted = min(wanted, MAX_TOKENS)
+        check_tokens(ask, wanted)
+        ask.finish_reason = "length" if wanted == cap else "stop"
+        if kind == "counter":
+            ask.output = ask.generated = filler.counter(wanted)
+        elif kind == "echo":
+            ask.output = filler.echo(wanted, ask.user_message, ask.vocabulary)
+        else:
+            ask.output = ask.generated = filler.lorem(wanted, self._settings.seed, ask.user_message)
+        ask.output_tokens = wanted if ask.output else 0
+
+    def delay(self, reply: Reply, timing: Timing, tokens: int, prompt_tokens: int, request: Request | None) -> None:
+        """Have a whole answer of ``tokens`` tokens take its time."""
+        reply.dues = timing.pause(tokens, prompt_tokens, self._random(timing, request))
+
+    def delay_of_prefill(self, reply: Reply, model: str, tokens: int, request: Request) -> None:
+        """Have an answer that is no text take the time to first token."""
+        timing = self.profile(model, None, request).timing
+        if timing and not timing.instant_whole:
+            self.delay(reply, timing, 1, tokens, request)
+
+    def spread(
+        self, steps: Sequence[int], timing: Timing, prompt_tokens: int, request: Request | None
+    ) -> Iterator[float]:
+        """Return when each step of a stream, given by its tokens, is due."""
+        return timing.steps(steps, prompt_tokens, self._random(timing, request))
+
+    def _random(self, timing: Timing, request: Request | None) -> Random | None:
+        return Random(self._number(request)) if timing.draws else None
+
+
+_TIMES = frozenset(("latency", "output", "heartbeat"))
+
+
+def _sources(config: Config) -> Iterator[tuple[SettingPath, Source]]:
+    """Yield what has a latency, an output or a heartbeat of its own, with its path."""
+    sections: tuple[RuleSection, ...] = ("chat_completions", "completions")
+    for name in sections:
+        answers: Answers = getattr(config.settings.responses, name)
+        for _, path, pattern in config.rules(name):
+            if isinstance(pattern, Pattern) and not _TIMES.isdisjoint(pattern.model_fields_set):
+                yield path, pattern
+        yield ("responses", name, "default"), answers.default
+
+
+def _given(level: Section) -> dict[str, Any]:
+    """Return what a level says; what it leaves out, or gives as null, comes from the level above."""
+    values = {name: getattr(level, name) for name in level.model_fields_set}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _read(said: tuple[str | None, ...]) -> tuple[Latency | None, int | None, float | None]:
+    """Read the control headers."""
+    if not any(value is not None for value in said):
+        return None, None, None
+    preset, ttft, itl, tokens, beat = said
+    interval = None if beat is None else _number(_HEARTBEAT, beat, _LONGEST_INTERVAL)
+    if preset is not None and preset not in get_args(PresetName):
+        raise errors.not_among(_PRESET, preset, ", ".join(map(repr, get_args(PresetName))))
+    given: dict[str, Any] = {} if preset is None else {"preset": preset}
+    for name, header, text in (("ttft", _TTFT, ttft), ("itl", _ITL, itl)):
+        if text is not None:
+            given[name] = _number(header, text, _LONGEST)
+    return Latency(**given), None if tokens is None else int(_number(_OUTPUT, tokens, MAX_TOKENS)), interval
+
+
+def _number(header: str, text: str, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= most:
+        raise errors.ApiError(
+            400, f"Invalid '{header}': expected a number from 0 to {most:.0f}, but got '{text}'.", header
+        )
+    return value

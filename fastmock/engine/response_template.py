@@ -1,0 +1,441 @@
+"""A completion's answer, compiled: rendered whole, or as the chunks of a stream.
+
+Chat and legacy completions have the same outer form and differ in their choices; what differs is a ``Shape``.
+"""
+
+from collections.abc import Iterator, Sequence
+from copy import copy
+from functools import cached_property
+from hashlib import blake2b
+from itertools import accumulate, zip_longest
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+import orjson
+
+from fastmock.config.settings import Saying
+from fastmock.content.template import Template, literal
+from fastmock.content.words import Cutter
+from fastmock.core.documents import MARK
+from fastmock.core.garbage import collection_paused
+from fastmock.core.http import Answer, Ask, Vocabulary
+from fastmock.engine.constraints import count, is_json
+
+OUTPUT, FINISH_REASON = "$output", "$finish_reason"
+"""What a document says that has its text made up, and why that text ended."""
+
+DONE = b"data: [DONE]\n\n"
+
+_MOST_KEPT, _LONGEST_KEPT = 64, 512  # streams of made-up text that a script keeps ready, and their tokens
+
+_PART = 512  # steps of a stream that are put together at a time, where it is too large to be one
+_OVERHEAD = 80  # bytes of two objects, beside what is in them
+
+_COUNTED = ("completion_tokens", "total_tokens")  # variables that are known only once the answer is
+
+Document = dict[str, Any]
+Chunks = list[tuple[int, list[bytes]]]
+"""What one choice sends: steps, each with its number of tokens and a run of ``"choices":[…]`` fragments that go out
+together. The last, of no tokens, has the finish reason."""
+
+_USAGE: Document = {
+    "prompt_tokens": MARK + "prompt_tokens",
+    "completion_tokens": MARK + "completion_tokens",
+    "total_tokens": MARK + "total_tokens",
+    "prompt_tokens_details": MARK + "prompt_tokens_details",
+    "completion_tokens_details": MARK + "completion_tokens_details",
+}
+
+
+class Shape(Protocol):
+    """What chat and legacy completions do differently."""
+
+    chunk_object: str
+
+    def document(self, saying: Saying) -> Document:
+        """Return the document that says what is written in place; raise ShapeError where it cannot be said."""
+
+    def whole(self, document: Document, fingerprint: str) -> Document:
+        """Fill in what a file's document lacks; raise ShapeError where it has the wrong form."""
+
+    def answer(self, choice: Document) -> Answer:
+        """Return what a rendered choice says, its tokens not counted."""
+
+    def choice(self, answer: Answer, index: int, ask: Ask) -> Document:
+        """Render what is said as a choice."""
+
+    def chunks(self, choice: Document, cutter: Cutter) -> Chunks:
+        """Cut a rendered choice into the steps of its stream."""
+
+
+class Rendering(Protocol):
+    """What is said, in the form of a dialect. ``answers`` are said instead, where they are given."""
+
+    def whole(self, ask: Ask, answers: Sequence[Answer] | None = None) -> bytes:
+        """Return the whole answer, and count its tokens."""
+
+    def roll(self, ask: Ask, answers: Sequence[Answer] | None = None, obfuscated: bool = False) -> "Rolling":
+        """Return the stream, and count its tokens."""
+
+    def length(self, ask: Ask, answers: Sequence[Answer] | None = None) -> int:
+        """Return how many tokens are said one after another."""
+
+
+class Rolling(Protocol):
+    """A stream for one request.
+
+    Attributes:
+        steps: what goes out together: the tokens of each step. The last, of none, says that this was all.
+        source: the object that holds its bytes, and may hold those of other streams that say the same.
+    """
+
+    steps: list[int]
+    source: object
+
+    def size(self) -> int:
+        """Return the bytes that it takes."""
+
+    def cut(self, begin: int, end: int) -> bytes:
+        """Return the steps from ``begin`` up to ``end``."""
+
+    def all(self) -> bytes:
+        """Return the whole stream."""
+
+    def length(self) -> int:
+        """Return how many bytes that are."""
+
+
+def parts_of(stream: Rolling) -> Iterator[bytes]:
+    """Yield the whole stream in parts."""
+    steps = len(stream.steps)
+    return (stream.cut(begin, min(begin + _PART, steps)) for begin in range(0, steps, _PART))
+
+
+class ShapeError(Exception):
+    """A response document that cannot be served: the path inside it and what is wrong there."""
+
+    def __init__(self, path: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def envelope(document: Document, object_: str, id_: str, choices: list[Document], fingerprint: str) -> Document:
+    """Return the standard outer form, overlaid with what ``document`` gives, and with ``choices``."""
+    standard: Document = {"id": f"${id_}", "object": object_, "created": MARK + "timestamp", "model": "$model"}
+    last: Document = {"usage": _USAGE, "service_tier": MARK + "service_tier", "system_fingerprint": fingerprint}
+    return {**standard, "choices": choices, **last, **{k: v for k, v in document.items() if k != "choices"}}
+
+
+def fragment(choice: Document) -> bytes:
+    """Write the part of a chunk that holds its one choice."""
+    return b'"choices":[' + orjson.dumps(choice) + b"]"
+
+
+class Script:
+    """One answer of one endpoint, for every request that gets it.
+
+    Attributes:
+        makes: whether it says text that has to be made up first, ``Ask.output``.
+        repeats: whether it may make its calls again after their results.
+        fixed: what it always says, but for ids; None where that differs from request to request, or in choices.
+        only_made: whether what it says is made up, and nothing else.
+        retold: what renders it for other dialects, by dialect.
+        thinks: whether it shows what is thought.
+        text_only: whether nothing but text is said, and ``prose`` whether it is always the same text, and no JSON.
+    """
+
+    def __init__(self, document: Document, shape: Shape, per_chunk: int, repeats: bool = False) -> None:
+        """Compile a document that ``Shape.whole`` returned.
+
+        Raises:
+            TemplateError: the document's variables are wrong.
+        """
+        self._document = document
+        self._shape = shape
+        self._per_chunk = per_chunk
+        self.repeats = repeats
+        whole = Template(document)
+        self._whole, self._special = Template(document, usual=True).render, whole.render
+        self._around = Template({**document, "choices": "", "usage": ""}).render
+        outer = {key: value for key, value in document.items() if key not in ("choices", "usage")}
+        outer["object"] = shape.chunk_object
+        outer = {key: outer.pop(key) for key in ("id", "object", "created", "model") if key in outer} | outer
+        self._outer = Template(outer).render
+        self._usage = Template(document.get("usage")).render
+        choices = Template(document["choices"])
+        self.makes = "output" in whole.names
+        self._choices = choices.render
+        self._counts = not whole.names.isdisjoint(_COUNTED)
+        self._says_count = not choices.names.isdisjoint(_COUNTED)
+        self.only_made = self.makes and choices.names <= {"output", "finish_reason"}
+        self._fixed_tokens: dict[Vocabulary, int] = {}
+        answers = [shape.answer(choice) for choice in orjson.loads(choices.render(_NOBODY))]
+        self.text_only = not any(answer.calls or answer.refusal is not None for answer in answers)
+        self.thinks = any(answer.reasoning is not None for answer in answers)
+        self.prose = self.text_only and choices.constant and not any(is_json(answer.text) for answer in answers)
+        # Ids alone change nothing in the count, and are put into the chunks that have them.
+        others = [shape.answer(choice) for choice in orjson.loads(choices.render(_SOMEBODY))]
+        self._same_tokens = choices.names <= {"call_id"} and [_but_ids(one) for one in answers] == [
+            _but_ids(one) for one in others
+        ]
+        self._ids = self._same_tokens and not choices.constant
+        self.fixed = answers[0] if self._same_tokens and len(answers) == 1 else None
+        self._made: dict[tuple[str, str, Vocabulary], _Reel] = {}
+        # Those that any stream still sends.
+        self._shared: WeakValueDictionary[tuple[str, str, Vocabulary], _Reel] = WeakValueDictionary()
+        self.retold: dict[str, Rendering] = {}
+        self._for_n: dict[int, Script] = {}
+        self._reels: dict[Vocabulary, _Reel] = {}  # of what never changes
+
+    def for_chunks_of(self, per_chunk: int) -> "Script":
+        """Return this script for another App, whose streams send so many words at once; nothing is compiled anew."""
+        if per_chunk == self._per_chunk:
+            return self
+        other = copy(self)
+        other._per_chunk = per_chunk
+        other._made, other._shared, other._reels = {}, WeakValueDictionary(), {}
+        other.retold, other._for_n = {}, {}
+        return other
+
+    def instead(self, ask: Ask, answers: Sequence[Answer]) -> "Script":
+        """Return the script that says ``answers``, which were made for ``ask``, instead."""
+        own = f"call_{ask.unique[8:]}"
+
+        def named(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: named(inner) for key, inner in value.items()}
+            if isinstance(value, list):
+                return [named(inner) for inner in value]
+            return value.replace(own, "${call_id}") if isinstance(value, str) else value
+
+        document = {**self._document, "choices": named(literal(self._documents(ask, answers)))}
+        return Script(document, self._shape, self._per_chunk)
+
+    def alone(self) -> "Script":
+        """Return the script that says the first choice alone."""
+        if len(self._document["choices"]) == 1:
+            return self
+        document = {**self._document, "choices": self._document["choices"][:1]}
+        return Script(document, self._shape, self._per_chunk, self.repeats)
+
+    def own(self) -> Document:
+        """Return what it says of the model and the usage where that is its own, a template as the document is."""
+        document = self._document
+        return {
+            name: document[name]
+            for name, standard in (("model", "$model"), ("usage", _USAGE))
+            if document.get(name) not in (None, standard)
+        }
+
+    def for_choices(self, n: int) -> "Script":
+        """Return the script that says ``n`` choices: those of the document, again from the first when they run out."""
+        choices = self._document["choices"]
+        if n in (1, len(choices)):
+            return self
+        if n not in self._for_n:
+            several = [{**choices[i % len(choices)], "index": i} for i in range(n)]
+            document = {**self._document, "choices": several}
+            self._for_n[n] = Script(document, self._shape, self._per_chunk, self.repeats)
+        return self._for_n[n]
+
+    def answers(self, ask: Ask) -> list[Answer]:
+        """Return what is said to ``ask``; what says how long it is, is as long as if it said 0."""
+        if ask.said_by is self:  # a length is compared with it before it is rendered: 8 µs
+            return ask.said
+        if self._says_count:
+            ask.completion_tokens = 0
+        said = [self._shape.answer(choice) for choice in self._rendered(ask)]
+        counts = [self._counted(ask, answer) for answer in said]
+        if self._says_count:
+            ask.completion_tokens = sum(counts) + ask.unsaid_tokens
+            said = [self._shape.answer(choice) for choice in self._rendered(ask)]
+        answers = [answer._replace(tokens=tokens) for answer, tokens in zip(said, counts, strict=True)]
+        if not self._says_count and ask.request is not None:
+            ask.said_by, ask.said = self, answers
+        return answers
+
+    def whole(self, ask: Ask, answers: Sequence[Answer] | None = None) -> bytes:
+        """Return the whole answer; ``answers`` are said instead of the script's own."""
+        if answers is not None:
+            ask.completion_tokens = sum(answer.tokens for answer in answers) + ask.unsaid_tokens
+            choices = orjson.dumps(self._documents(ask, answers))
+            # A quote inside of a string is written as \\", so that only the key itself can be found.
+            before, _, rest = self._around(ask).partition(b'"choices":""')
+            between, _, after = rest.partition(b'"usage":""')
+            return b'%b"choices":%b%b"usage":%b%b' % (before, choices, between, self._usage(ask), after)
+        if self._counts:
+            tokens = self._fixed_tokens.get(ask.vocabulary)
+            ask.completion_tokens = (self.tokens(ask) if tokens is None else tokens) + ask.unsaid_tokens
+        return self._special(ask) if ask.special else self._whole(ask)
+
+    def roll(self, ask: Ask, answers: Sequence[Answer] | None = None, obfuscated: bool = False) -> "Roll":
+        """Return the stream, of which any stretch can be had; nothing is made before it is."""
+        if answers is None:
+            said = self.tokens(ask)
+            ask.completion_tokens = said + ask.unsaid_tokens
+            reel = self._reel(ask)
+        else:
+            said = sum(answer.tokens for answer in answers)
+            ask.completion_tokens = said + ask.unsaid_tokens
+            reel = _Reel(self._documents(ask, answers), self._shape, self._cutter(ask))
+        opening = b"data: %b," % self._outer(ask)[:-1]
+        last, end = DONE, b"}\n\n"
+        if ask.include_usage:
+            last = b'%b"choices":[],"usage":%b}\n\n%b' % (opening, self._usage(ask), DONE)
+            end = b',"usage":null}\n\n'
+        if ask.continuous_usage:
+            chunks, end = self._chunks_with_usage(ask, reel, said), b""
+        elif obfuscated:
+            chunks, end = reel.padded_with_null if ask.include_usage else reel.padded, b""
+        else:
+            chunks = reel.bare
+        if self._ids and answers is None:
+            own = b"call_" + ask.unique[8:].encode()
+            chunks = [chunk.replace(_NOBODYS, own) if _NOBODYS in chunk else chunk for chunk in chunks]
+        return Roll(reel, opening, chunks, end, last)
+
+    def _chunks_with_usage(self, ask: Ask, reel: "_Reel", tokens: int) -> list[bytes]:
+        """Return the chunks with the usage so far in each."""
+        chunks = []
+        said = 0
+        for number, step in enumerate(reel.steps):
+            said += step
+            ask.completion_tokens = tokens * said // (reel.length or 1)
+            end = b',"usage":%b}\n\n' % self._usage(ask)
+            chunks += [chunk + end for chunk in reel.bare[reel.starts[number] : reel.starts[number + 1]]]
+        return chunks
+
+    def length(self, ask: Ask, answers: Sequence[Answer] | None = None) -> int:
+        """Return how many tokens are said one after another; of several choices those of the longest."""
+        if answers is not None:
+            return _Reel(self._documents(ask, answers), self._shape, self._cutter(ask)).length
+        return ask.output_tokens if self.only_made else self._reel(ask).length
+
+    def _rendered(self, ask: Ask) -> list[Document]:
+        """Return the choices as they are said to ``ask``."""
+        rendered: list[Document] = orjson.loads(self._choices(ask))
+        return rendered
+
+    def _documents(self, ask: Ask, answers: Sequence[Answer]) -> list[Document]:
+        return [self._shape.choice(answer, index, ask) for index, answer in enumerate(answers)]
+
+    def _counted(self, ask: Ask, answer: Answer) -> int:
+        """Count the tokens of an answer. Text that was made up has as many as were asked for."""
+        if self.makes and answer.text == ask.output and not answer.calls and answer.refusal is None:
+            return ask.output_tokens + (ask.vocabulary.count(answer.reasoning) if answer.reasoning else 0)
+        return count(answer, ask.vocabulary)
+
+    def tokens(self, ask: Ask) -> int:
+        """Count the tokens of what is said to ``ask``; of what never changes once."""
+        if not self._same_tokens:
+            return sum(answer.tokens for answer in self.answers(ask))
+        tokens = self._fixed_tokens.get(ask.vocabulary)
+        if tokens is None:
+            tokens = self._fixed_tokens[ask.vocabulary] = sum(answer.tokens for answer in self.answers(ask))
+        return tokens
+
+    def _cutter(self, ask: Ask) -> Cutter:
+        return Cutter(ask.vocabulary, self._per_chunk, ask.generated)
+
+    def _reel(self, ask: Ask) -> "_Reel":
+        if self._same_tokens:
+            if (ready := self._reels.get(ask.vocabulary)) is None:
+                ready = self._reels[ask.vocabulary] = _Reel(self._rendered(_NOBODY), self._shape, self._cutter(ask))
+            return ready
+        key = ask.output, ask.finish_reason, ask.vocabulary
+        if self.only_made and key in self._made:
+            return self._made[key]
+        if self.only_made and (shared := self._shared.get(key)) is not None:
+            return shared
+        reel = _Reel(self._rendered(ask), self._shape, self._cutter(ask))
+        if self.only_made:
+            self._shared[key] = reel
+        if self.only_made and reel.length <= _LONGEST_KEPT:
+            if len(self._made) >= _MOST_KEPT:
+                self._made.clear()
+            self._made[key] = reel
+        return reel
+
+
+class _Reel:
+    """The chunks of rendered choices; everything of them but the outer form, which each request fills anew.
+
+    Attributes:
+        steps: what goes out together: the tokens of each step.
+        length: how many tokens are said one after another.
+        starts: the number of the first chunk of each step, and after the last.
+        bare: the chunks without their ends.
+        padded: the chunks with an ``obfuscation``, so that their lengths tell little of what they say, and
+            ``padded_with_null`` with the null that they carry where a usage chunk follows.
+    """
+
+    def __init__(self, choices: list[Document], shape: Shape, cutter: Cutter) -> None:
+        with collection_paused():
+            runs = shape.chunks(choices[0], cutter)
+            if len(choices) > 1:
+                together = zip_longest(*(shape.chunks(choice, cutter) for choice in choices), fillvalue=(0, []))
+                runs = [
+                    (max(tokens for tokens, _ in run), [part for _, parts in run for part in parts]) for run in together
+                ]
+            self.steps = [tokens for tokens, _ in runs]
+            self.length = sum(self.steps)
+            self.starts = [0, *accumulate(len(parts) for _, parts in runs)]
+            self.bare = [part for _, parts in runs for part in parts]
+            del runs
+
+    @cached_property
+    def padded(self) -> list[bytes]:
+        return [b'%b,"obfuscation":"%b"}\n\n' % (chunk, _padding(chunk)) for chunk in self.bare]
+
+    @cached_property
+    def padded_with_null(self) -> list[bytes]:
+        return [b'%b,"usage":null,"obfuscation":"%b"}\n\n' % (chunk, _padding(chunk)) for chunk in self.bare]
+
+
+def _padding(chunk: bytes) -> bytes:
+    """Return what makes the length of a chunk a multiple of 16."""
+    return blake2b(chunk, digest_size=16).hexdigest()[: 16 - len(chunk) % 16].encode()
+
+
+class Roll:
+    """See Rolling."""
+
+    __slots__ = ("_between", "_chunks", "_end", "_last", "_opening", "_starts", "source", "steps")
+
+    def __init__(self, reel: _Reel, opening: bytes, chunks: list[bytes], end: bytes, last: bytes) -> None:
+        self.steps = reel.steps
+        self.source: object = reel
+        self._starts = reel.starts
+        self._opening = opening
+        self._chunks = chunks
+        self._end = end
+        self._between = end + opening
+        self._last = last
+
+    def cut(self, begin: int, end: int) -> bytes:
+        """Return the steps from ``begin`` up to ``end``: one join, however many they are."""
+        data = self._opening + self._between.join(self._chunks[self._starts[begin] : self._starts[end]]) + self._end
+        return data + self._last if end == len(self.steps) else data
+
+    def all(self) -> bytes:
+        """Return the whole stream."""
+        return b"%b%b%b%b" % (self._opening, self._between.join(self._chunks), self._end, self._last)
+
+    def length(self) -> int:
+        """See Rolling."""
+        return sum(map(len, self._chunks)) + len(self._between) * len(self._chunks) + len(self._last)
+
+    def size(self) -> int:
+        """See Rolling."""
+        return sum(map(len, self._chunks)) + _OVERHEAD * len(self._chunks)
+
+
+def _but_ids(answer: Answer) -> Answer:
+    return answer._replace(calls=tuple(call._replace(id="") for call in answer.calls))
+
+
+NOBODYS_ID = "call_" + "0" * 24
+"""A call's id in what is said to nobody; in what is said to somebody it is the request's own."""
+
+_NOBODYS = NOBODYS_ID.encode()
+_NOBODY, _SOMEBODY = Ask("0" * 32, {}, ""), Ask("1" * 32, {}, "")

@@ -1,0 +1,194 @@
+"""What a fault is: something that is done to an answer. Each kind has a file of its own, and its line in ``registry``.
+
+A stream is taken apart into its events ("chunks", as SDKs call them) and put together again: events are what clients
+count, and they are the same in every dialect.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
+from typing import Generic, NamedTuple, NoReturn, Protocol, TypeVar
+
+from fastmock.core.http import Ending, Headers, Reply, Stream
+from fastmock.faults.settings import ErrorType, Place, Strikes
+
+Answer = Reply | Stream
+
+_FLUSH = 0.02  # seconds between the last event and the end of the connection, so that it is not lost on its way
+_GLANCE = 60.0  # seconds between looks at what is never answered
+
+
+class Error(NamedTuple):
+    """An error to be said in a dialect's own form: by its status, or as one of the API's own; the rest is optional."""
+
+    status: int | None
+    error: ErrorType | None
+    message: str | None
+    type: str | None
+    code: str | None
+    headers: Headers = ()
+
+
+class Telling(Protocol):
+    """Says errors in the dialect of a request."""
+
+    def refuse(self, error: Error) -> NoReturn:
+        """Answer with an error, instead of anything else."""
+
+    def event(self, error: Error) -> bytes:
+        """Return an error as a stream says it in its midst."""
+
+    def missed(self) -> None:
+        """Say that a place was not reached, which for a time shows only on the way."""
+
+
+S = TypeVar("S", bound=Strikes)
+
+
+class Act(ABC, Generic[S]):
+    """One fault, as it is configured.
+
+    Attributes:
+        only_granian: whether Robyn cannot do it.
+        takes_time: whether it makes an answer take time.
+    """
+
+    only_granian = False
+    takes_time = False
+
+    def __init__(self, settings: S) -> None:
+        self._settings = settings
+
+    def applies(self, answer: Answer) -> bool:
+        """Return whether an answer is of the kind that it strikes at; only such are counted."""
+        return True
+
+    @abstractmethod
+    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
+        """Return what becomes of an answer; None where the fault has nothing there to strike at."""
+
+
+class OfStreams(Act[S]):
+    """One that strikes at streams alone."""
+
+    def applies(self, answer: Answer) -> bool:
+        """See Act."""
+        return is_stream(answer)
+
+
+class Events:
+    """The events of a stream, each with its due time.
+
+    Attributes:
+        frames: their bytes.
+        dues: when each is due, drawn lazily as those of a Stream are.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        """Take apart an answer that ``is_stream``."""
+        self._answer = answer
+        self.dues: Iterator[float]
+        if isinstance(answer, Stream):
+            parts = [_split(answer.cut(step, step + 1)) for step in range(answer.steps)]
+            self.frames = [frame for part in parts for frame in part]
+            self.dues = (due for due, part in zip(answer.dues, parts, strict=False) for _ in part)
+        else:
+            self.frames = _split(answer.body)
+            self.dues = repeat(0.0, len(self.frames))
+
+    def reaches(self, place: Place) -> int | None:
+        """Return how many events come before a place: of a time all; None where the place is not reached."""
+        count = len(self.frames)
+        if place.time is not None:
+            return count if isinstance(self._answer, Stream) else None
+        before = place.chunks if place.chunks is not None else round((place.share or 0) * count)
+        return before if before < count else None
+
+    def stream(self, frames: Sequence[bytes], dues: Iterator[float]) -> Stream:
+        """Put a stream together."""
+        answer = self._answer
+        failed = answer.failed if isinstance(answer, Stream) else bytes
+
+        def cut(begin: int, end: int) -> bytes:
+            return b"".join(frames[begin:end])
+
+        return _like(answer, Stream(answer.head, answer.request_id, dues, cut, len(frames), failed))
+
+    def until(
+        self,
+        place: Place,
+        missed: Callable[[], None],
+        last: bytes = b"",
+        ending: Ending = "whole",
+        hangs: bool = False,
+    ) -> Stream | None:
+        """Return the stream up to a place, and then ``last``; None where it ends before.
+
+        Args:
+            place: where.
+            missed: called where a place in time turns out not to be reached.
+            last: what comes then.
+            ending: how it ends.
+            hangs: whether it does not end, but stands still.
+        """
+        before = self.reaches(place)
+        if before is None:
+            return None
+        # Of a time it shows only on the way which event is the last, and whether the stream gets there.
+        frames = [*self.frames, b""] if place.time is not None else [*self.frames[:before], last]
+        tail = 0.0 if ending == "whole" else _FLUSH
+
+        def dues() -> Iterator[float]:
+            due = 0.0
+            for number, following in enumerate(self.dues):
+                if place.time is not None and following > place.time:
+                    frames[number:] = [last]
+                    due = place.time
+                    break
+                if number == before:
+                    break
+                yield (due := following)
+            else:
+                missed()
+                return
+            stream.ending = ending
+            yield due + tail
+            while hangs:
+                yield (due := due + _GLANCE)
+
+        stream = self.stream(frames, dues())
+        return stream
+
+
+def is_stream(answer: Answer) -> bool:
+    """Return whether an answer is a stream, ready or not."""
+    return isinstance(answer, Stream) or any(
+        name == "content-type" and value.startswith("text/event-stream") for name, value in answer.head.headers
+    )
+
+
+def bodiless(answer: Answer) -> Reply:
+    """Return an answer that says nothing, in the place of another."""
+    return _like(answer, Reply(answer.head, answer.request_id, b""))
+
+
+def never() -> Iterator[float]:
+    """Return the due times of an answer that is never sent."""
+    due = 0.0
+    while True:
+        yield (due := due + _GLANCE)
+
+
+def _split(data: bytes) -> list[bytes]:
+    """Cut a part of a stream into its events."""
+    return [frame + b"\n\n" for frame in data.split(b"\n\n") if frame]
+
+
+A = TypeVar("A", Reply, Stream)
+
+
+def _like(answer: Answer, made: A) -> A:
+    """Have an answer note what another does."""
+    made.model, made.rule, made.ask = answer.model, answer.rule, answer.ask
+    made.values, made.more = answer.values, answer.more
+    return made

@@ -1,0 +1,1 @@
+"""When tokens are sent: the latency model and the scheduler."""

@@ -1,0 +1,56 @@
+"""Heartbeats in a stream that waits, so that proxies which close idle connections keep it open."""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from fastmock.core.http import HeartbeatTime, Stream, Wait
+
+COMMENT = b": heartbeat\n\n"
+"""A comment of server-sent events, which every client has to skip (HTML standard, 9.2.6)."""
+PING = b'event: ping\ndata: {"type":"ping"}\n\n'
+"""The event that Anthropic sends anywhere in a stream."""
+_LEAST_SHARED = 0.5  # seconds; heartbeats that are more frequent are sent at their own times
+_TOGETHER = 0.001  # seconds; a frame that is due so soon after a heartbeat makes it needless
+
+
+def beat(stream: Stream, interval: float, form: bytes) -> None:
+    """Have a stream send heartbeats while nothing else is sent.
+
+    Args:
+        stream: the stream; whatever else delays it has been put around it before.
+        interval: seconds between heartbeats, and from the last frame to the first of them.
+        form: the bytes of a heartbeat.
+    """
+    dues, cut = stream.dues, stream.cut
+    kind = HeartbeatTime if interval >= _LEAST_SHARED else Wait
+    beats: list[int] = []  # the numbers of the steps that are heartbeats
+
+    def paced() -> Iterator[float]:
+        sent, step = 0.0, 0
+        for due in dues:
+            while due - sent > interval + _TOGETHER:
+                sent += interval
+                beats.append(step)
+                step += 1
+                yield kind(sent)
+            yield due
+            step += 1
+            if not isinstance(due, Wait):
+                sent = due
+
+    def beating(begin: int, end: int) -> bytes:
+        first, last = bisect_left(beats, begin), bisect_left(beats, end)
+        if first == last:
+            return cut(begin - first, end - first)
+        parts = []
+        for number in range(first, last):
+            at = beats[number]
+            if at > begin:
+                parts.append(cut(begin - number, at - number))
+            parts.append(form)
+            begin = at + 1
+        if begin < end:
+            parts.append(cut(begin - last, end - last))
+        return b"".join(parts)
+
+    stream.dues, stream.cut, stream.tokens = paced(), beating, None

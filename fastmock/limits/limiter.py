@@ -1,0 +1,274 @@
+"""Rate limits: who is let through, and the headers and errors in which the APIs say so."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from fnmatch import translate
+from hashlib import blake2b
+from math import ceil
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from fastmock.auth import key_of
+from fastmock.core import errors
+from fastmock.core.credentials import bare, key_in
+from fastmock.core.diagnostics import Findings
+from fastmock.core.http import Ask, Head, Headers, Reply, Request, Stream
+from fastmock.engine.length import limit_of
+from fastmock.limits.bucket import DAY, FOR_EVER, MINUTE, PASSED, SECOND, Left, Rate, Unit
+from fastmock.limits.settings import Limits, Rates
+from fastmock.limits.stores import Here, Shared, Store, StoreOptionError, Table
+from fastmock.providers.anthropic import errors as anthropic
+
+_MOST_KNOWN = 4096  # keys and models whose rates are remembered
+_MOST_HEADS = 256
+
+_UNITS: tuple[Unit, ...] = ("requests", "tokens", "input", "output")
+_ANTHROPICS = {"input": "input-tokens", "output": "output-tokens"}
+_NAMES: tuple[tuple[str, Unit, int, str], ...] = (
+    ("quota_requests", "requests", FOR_EVER, "quota"),
+    ("quota_tokens", "tokens", FOR_EVER, "quota"),
+    ("requests_per_minute", "requests", MINUTE, "requests per min (RPM)"),
+    ("requests_per_day", "requests", DAY, "requests per day (RPD)"),
+    ("tokens_per_minute", "tokens", MINUTE, "tokens per min (TPM)"),
+    ("tokens_per_day", "tokens", DAY, "tokens per day (TPD)"),
+    ("input_tokens_per_minute", "input", MINUTE, "input tokens per min (ITPM)"),
+    ("output_tokens_per_minute", "output", MINUTE, "output tokens per min (OTPM)"),
+)
+"""The settings, what they limit, and what the API calls it; in the order in which the first that is hit is named."""
+
+
+class _Known(NamedTuple):
+    """What holds for an API key and a model.
+
+    Attributes:
+        key: what is left is kept under it.
+        rates: the rates.
+        of: picks for each rate what is taken of its unit, from what is taken of all ``_UNITS``.
+        openais, anthropics: the headers that show what is left, in the form of either.
+    """
+
+    key: int
+    rates: tuple[Rate, ...]
+    of: Callable[[tuple[int, ...]], Sequence[int]]
+    openais: "Shown"
+    anthropics: "Shown"
+
+
+class Shown:
+    """The headers that show limits and what is left of them.
+
+    Attributes:
+        heads: those of answers, and the same with these headers.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[int],
+        limits: Headers,
+        left: tuple[str, ...],
+        reset: Callable[[int], str],
+        short: Sequence[str],
+    ) -> None:
+        """Begin.
+
+        Args:
+            places: of the rates that are shown.
+            limits: the headers with the limits themselves.
+            left: the names of those that say what remains, and when it is full again, for each in turn.
+            reset: writes that, given in milliseconds from now.
+            short: the same for the shortest, ready.
+        """
+        self._places = places
+        self._limits = limits
+        self._left = left
+        self._reset = reset
+        self._short = short
+        self.heads: dict[Head, Head] = {}
+
+    def made(self, head: Head) -> Head:
+        """Return the head of an answer with them, and keep it in ``heads``."""
+        if len(self.heads) >= _MOST_HEADS:
+            self.heads.clear()
+        made = self.heads[head] = head.but((*head.headers, *self._limits), self._left)
+        return made
+
+    def values(self, left: Left) -> tuple[str, ...]:
+        """Return the values of those that vary."""
+        short = self._short
+        values: list[str] = []
+        for place in self._places:
+            remains, full = left[place]
+            values.append(str(remains))
+            milliseconds = -(-full // 1000)
+            values.append(short[milliseconds] if milliseconds < len(short) else self._reset(milliseconds))
+        return tuple(values)
+
+    def of(self, values: Sequence[str]) -> Headers:
+        """Return them all, with the values that an answer has of them."""
+        return (*self._limits, *zip(self._left, values[-len(self._left) :], strict=True))
+
+
+_Prepared = tuple[Callable[[tuple[int, ...]], Sequence[int]], Shown, Shown]
+"""What is known of rates: the last three fields of ``_Known``."""
+
+
+class RateLimits:
+    """The limits of a configuration."""
+
+    def __init__(self, limits: Limits, table: Table, findings: Findings) -> None:
+        """Compile them; what is wrong goes to ``findings``."""
+        fixed = limits.algorithm == "fixed_window"
+        self._limits = limits
+        self._globs = [
+            (re.compile(translate(entry.api_key or "*")).match, re.compile(translate(entry.model or "*")).match, entry)
+            for entry in limits.per
+        ]
+        self._known: dict[tuple[str | None, str], _Known] = {}
+        self._prepared: dict[tuple[Rate, ...], _Prepared] = {}
+        self._sum = limits.estimate == "sum"
+        self.any = any(next(_rates(entry, False), None) for entry in (limits, *limits.per))
+        self._store: Store = Here(table, fixed, limits.count_refused)
+        if limits.store is not None and not self.any:
+            findings.warn(("limits", "store"), "has no effect, for nothing is limited")
+        if limits.store is not None:
+            try:
+                self._store = Shared(limits.store, table, fixed, limits.count_refused)
+            except ImportError:
+                findings.error(("limits", "store"), "needs the extra: pip install 'fastmock[redis]'")
+            except StoreOptionError as error:
+                findings.error(("limits", "store"), str(error))
+            except ValueError as error:
+                fault = "is no URL of a store" if "@" in limits.store or "?" in limits.store else str(error)
+                findings.error(("limits", "store"), fault)  # a password is shown to nobody
+
+    def take(self, ask: Ask, answer: Reply | Stream) -> Shown | None:
+        """Let a request through whose answer is made, and put the headers on it that say what is left; return them.
+
+        Raises:
+            ApiError: it is not let through.
+        """
+        request = ask.request
+        assert request is not None  # noqa: S101 - it is being answered
+        sent = request.authorization or request.headers.get("authorization")
+        known = self._known.get((sent, ask.model)) or self._of(request, sent, ask.model)
+        if known is None:
+            return None
+        body, prompt, said = ask.body, ask.prompt_tokens, ask.completion_tokens
+        cap = limit_of(body) or 0
+        most = prompt + cap if self._sum else cap if cap > prompt else prompt
+        estimates = known.of((1, most, prompt, cap))
+        verdict = self._store.take(known.key, known.rates, estimates, known.of((1, prompt + said, prompt, said)))
+        if verdict is None:  # the store is gone
+            return None
+        refused, wait, left = verdict
+        shown = known.anthropics if ask.endpoint == "messages" else known.openais
+        if refused == PASSED:
+            answer.head = shown.heads.get(answer.head) or shown.made(answer.head)
+            answer.values = shown.values(left)
+            return shown
+        raise _refusal(ask.model, request, known.rates, refused, estimates, left, wait, shown.of(shown.values(left)))
+
+    def _of(self, request: Request, sent: str | None, model: str) -> _Known | None:
+        """Return what holds for who asks and for a model."""
+        try:
+            api_key = key_of(request)
+        except errors.ApiError:  # none is asked for
+            api_key = ""
+        fits = (
+            (place, entry)
+            for place, (key, of, entry) in enumerate(self._globs)
+            if (key(api_key) or key(bare(api_key))) and of(model)
+        )
+        place, entry = next(fits, (-1, self._limits))
+        rates = tuple(_rates(entry, self._limits.quantize))
+        hashed = blake2b(
+            f"{place}:{self._limits.algorithm}:{rates}:{api_key}".encode(errors="replace"), digest_size=8
+        ).digest()
+        if not rates:
+            return None
+        prepared = self._prepared.get(rates)
+        if prepared is None:  # they are as many as the configuration has
+            prepared = self._prepared[rates] = _prepare(rates)
+        known = _Known(int.from_bytes(hashed, "big") or 1, rates, *prepared)
+        if sent and key_in(request.headers, "authorization"):  # else another header tells who asks
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[sent, model] = known
+        return known
+
+
+def _refusal(
+    model: str,
+    request: Request,
+    rates: tuple[Rate, ...],
+    refused: int,
+    estimates: Sequence[int],
+    left: Left,
+    wait: int,
+    headers: Headers,
+) -> errors.ApiError:
+    """Say why a request is not let through, and when it would be."""
+    theirs = anthropic.speaks(request)
+    limit_reached = anthropic.limit_reached if theirs else errors.limit_reached
+    too_much_at_once = anthropic.too_much_at_once if theirs else errors.too_much_at_once
+    for rate, estimate in zip(rates, estimates, strict=True):
+        if estimate > rate.limit and rate.period != FOR_EVER:  # it would never be
+            error = too_much_at_once(model, rate.label, rate.unit, rate.limit, estimate)
+            return error.but(headers=headers, limit=rate.label, model=model)
+    rate = rates[refused]
+    if rate.period == FOR_EVER:
+        return errors.quota_exceeded().but(headers=headers, limit=rate.label, model=model)
+    used = rate.limit - left[refused][0]
+    exact = ceil(wait / 1000)
+    error = limit_reached(model, rate.label, rate.unit, rate.limit, used, estimates[refused], duration(exact))
+    told = ("retry-after", str(ceil(exact / 1000))), ("retry-after-ms", str(exact))
+    return error.but(headers=(*told, *headers), limit=rate.label, model=model)
+
+
+def _prepare(rates: tuple[Rate, ...]) -> _Prepared:
+    """Prepare what can be known before a request comes."""
+    units = [_UNITS.index(rate.unit) for rate in rates]
+    # Of one place alone itemgetter would return no tuple.
+    of = itemgetter(*units) if len(units) > 1 else lambda all_: (all_[units[0]],)
+    first: dict[Unit, int] = {}  # of the rates of a unit that of the shortest period is shown
+    for place, rate in enumerate(rates):
+        if rate.period != FOR_EVER:
+            first.setdefault(rate.unit, place)
+    ours, theirs = [unit for unit in first if unit in ("requests", "tokens")], list(first)
+    openais = [f"x-ratelimit-{{}}-{unit}" for unit in ours]
+    anthropics = [f"anthropic-ratelimit-{_ANTHROPICS.get(unit, unit)}-{{}}" for unit in theirs]
+
+    def shown(units: Sequence[Unit], names: list[str], *write: Any) -> Shown:
+        places = [first[unit] for unit in units]
+        limits = [(name.format("limit"), str(rates[place].limit)) for name, place in zip(names, places, strict=True)]
+        left = [name.format(what) for name in names for what in ("remaining", "reset")]
+        return Shown(places, tuple(limits), tuple(left), *write)
+
+    return of, shown(ours, openais, duration, _SHORT), shown(theirs, anthropics, _at, ())
+
+
+def _rates(given: Rates, quantize: bool) -> Iterator[Rate]:
+    for name, unit, period, label in _NAMES:
+        limit = getattr(given, name)
+        if limit is not None:
+            burst = max(SECOND, period // limit) if quantize and unit == "requests" else period
+            yield Rate(unit, limit, period, min(burst, period), label)
+
+
+def _at(milliseconds: int) -> str:
+    at = datetime.now(UTC) + timedelta(milliseconds=milliseconds)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_SHORT = ["0s", *(f"{milliseconds}ms" for milliseconds in range(1, 1000))]
+
+
+def duration(milliseconds: int) -> str:
+    """Write a time as Go does, as the API's headers have it: ``6m0s``, ``1.2s``, ``17ms``."""
+    if milliseconds < 1000:
+        return _SHORT[milliseconds]
+    minutes, rest = divmod(milliseconds, 60_000)
+    text = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{text}" if hours else f"{minutes}m{text}" if minutes else text

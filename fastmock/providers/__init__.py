@@ -1,0 +1,1 @@
+"""The providers whose APIs are served: a folder each."""

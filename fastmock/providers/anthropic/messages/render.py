@@ -1,0 +1,149 @@
+"""Answers rendered as Anthropic messages, whole or as the events of a stream."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import orjson
+
+from fastmock.content.words import Cutter
+from fastmock.core.http import Answer, Ask, ToolCall
+from fastmock.engine.constraints import called_tokens
+from fastmock.engine.event_template import Events, Outer, Told, call_id, event_bytes
+from fastmock.providers.anthropic.messages.request import MessagesAsk
+from fastmock.providers.anthropic.messages.signatures import sign
+
+Document = dict[str, Any]
+
+_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+_PING = event_bytes({"type": "ping"})
+_STOP = event_bytes({"type": "message_stop"})
+
+
+class MessagesTeller:
+    """See ``retold.Teller``."""
+
+    def __init__(self, thinking: str) -> None:
+        """``thinking`` is what is thought where nothing else is."""
+        self._thinking = thinking
+
+    def form(self, ask: Ask) -> str:
+        """See ``retold.Teller``: what of the thinking is shown."""
+        assert isinstance(ask, MessagesAsk)  # noqa: S101 - no other comes here
+        return ask.shows
+
+    def tell(self, answer: Answer, form: str, cutter: Cutter) -> tuple[list[Document], Callable[[], Events]]:
+        """See ``retold.Teller``."""
+        content: list[Document] = []
+        thought = answer.reasoning
+        if thought is None and form:
+            thought = self._thinking
+        if thought:
+            thought = "" if form == "omitted" else thought
+            content.append({"type": "thinking", "thinking": thought, "signature": sign(thought)})
+        text = answer.text if answer.refusal is None else answer.refusal
+        if text or not answer.calls:
+            content.append({"type": "text", "text": text or ""})
+        content += map(_tool_use, answer.calls)
+        return content, partial(_events_of, answer, content, cutter)
+
+    def whole(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> bytes:
+        """See ``retold.Teller``."""
+        return _message(ask, content, _ending(told), outer, outer.completion_tokens)
+
+    def around(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
+        """See ``retold.Teller``."""
+        begun = _message(
+            ask, b"[]", b'"stop_reason":null,"stop_sequence":null', outer, 1 if outer.completion_tokens else 0
+        )
+        opening = b'event: message_start\ndata: {"type":"message_start","message":%b}\n\n%b' % (begun, _PING)
+        end = b'event: message_delta\ndata: {"type":"message_delta","delta":{%b},"usage":%b}\n\n%b' % (
+            _ending(told),
+            _usage(outer, outer.completion_tokens),
+            _STOP,
+        )
+        return opening, end
+
+
+def _events_of(answer: Answer, content: Sequence[Document], cutter: Cutter) -> Events:
+    """Return the events that say the blocks of ``content``, one after another."""
+    before = len(content) - len(answer.calls)
+    events: Events = []
+    for index, block in enumerate(content):
+        if answer.finish_reason == "length" and index >= before:  # arguments that are cut are no JSON
+            begun: Document = {"input": {}}
+            deltas = _input_deltas(answer.calls[index - before].arguments, cutter)
+        else:
+            begun, deltas = _DELTAS[block["type"]](block, cutter)
+        where = {"index": index}
+        named = called_tokens(block["name"], cutter.vocabulary) if block["type"] == "tool_use" else 0
+        events.append((named, {"type": "content_block_start", **where, "content_block": block | begun}))
+        events += [(tokens, {"type": "content_block_delta", **where, "delta": delta}) for tokens, delta in deltas]
+        events.append((0, {"type": "content_block_stop", **where}))
+    return events
+
+
+def _message(ask: Ask, content: bytes, ending: bytes, outer: Outer, tokens: int) -> bytes:
+    return b'{"id":"msg_%b","type":"message","role":"assistant","model":%b,"content":%b,%b,"usage":%b}' % (
+        ask.unique[8:].encode(),
+        orjson.dumps(outer.model),
+        content,
+        ending,
+        _usage(outer, tokens),
+    )
+
+
+def _usage(outer: Outer, tokens: int) -> bytes:
+    """Return the usage; what was read from the cache is not among the input tokens."""
+    return (
+        b'{"input_tokens":%d,"cache_creation_input_tokens":0,"cache_read_input_tokens":%d,"output_tokens":%d,'
+        b'"service_tier":"standard"}' % (max(0, outer.prompt_tokens - outer.cached_tokens), outer.cached_tokens, tokens)
+    )
+
+
+def _ending(told: Told) -> bytes:
+    """Return why an answer ends."""
+    answer = told.answer
+    if answer.stop is not None:
+        return b'"stop_reason":"stop_sequence","stop_sequence":%b' % orjson.dumps(answer.stop)
+    refused = answer.refusal is not None
+    reason = "refusal" if refused else _REASONS.get(answer.finish_reason, "end_turn")
+    return b'"stop_reason":"%b","stop_sequence":null' % reason.encode()
+
+
+def _tool_use(call: ToolCall) -> Document:
+    try:
+        given = orjson.loads(call.arguments or "{}")
+    except orjson.JSONDecodeError:
+        given = call.arguments if call.custom else {}
+    if not isinstance(given, dict):  # of a custom tool, which this dialect does not have
+        given = {"input": given}
+    return {"type": "tool_use", "id": call_id(call.id, "toolu_"), "name": call.name, "input": given}
+
+
+# What follows returns what of a block is not there yet when it starts, and the deltas that say it.
+
+
+def _text_deltas(block: Document, cutter: Cutter) -> tuple[Document, Events]:
+    pieces = cutter.cut(block["text"])
+    return {"text": ""}, [(tokens, {"type": "text_delta", "text": piece}) for tokens, piece in pieces]
+
+
+def _thinking_deltas(block: Document, cutter: Cutter) -> tuple[Document, Events]:
+    pieces = cutter.cut(block["thinking"])
+    deltas: Events = [(tokens, {"type": "thinking_delta", "thinking": piece}) for tokens, piece in pieces]
+    deltas.append((0, {"type": "signature_delta", "signature": block["signature"]}))
+    return {"thinking": "", "signature": ""}, deltas
+
+
+def _use_deltas(block: Document, cutter: Cutter) -> tuple[Document, Events]:
+    return {"input": {}}, _input_deltas(orjson.dumps(block["input"]).decode(), cutter)
+
+
+def _input_deltas(written: str, cutter: Cutter) -> Events:
+    deltas: Events = [(0, {"type": "input_json_delta", "partial_json": ""})]
+    pieces = cutter.cut(written)
+    return deltas + [(tokens, {"type": "input_json_delta", "partial_json": piece}) for tokens, piece in pieces]
+
+
+_DELTAS = {"text": _text_deltas, "thinking": _thinking_deltas, "tool_use": _use_deltas}

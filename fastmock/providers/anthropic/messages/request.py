@@ -1,0 +1,325 @@
+"""Read a request for an Anthropic message, and put it as the request for a chat completion that asks for the same.
+
+What follows, rules and all, then sees a conversation in one form, whichever dialect it came in.
+"""
+
+import re
+from typing import Any
+
+from fastmock.content.tokenizers import OfModel
+from fastmock.core import errors
+from fastmock.core.http import Demands
+from fastmock.providers.anthropic.errors import invalid
+from fastmock.providers.openai import params
+from fastmock.providers.openai.chat import request
+from fastmock.providers.openai.chat.request import ChatAsk
+
+Document = dict[str, Any]
+
+_MOST_TOKENS = 2**31 - 1
+_LEAST_BUDGET = 1024  # tokens of thinking, as Anthropic has it
+_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}\Z")
+_OF_TOOL = re.compile(r"tools\[(\d+)\]")
+_CALLABLE = (None, "custom")  # types of tools; all others run at the provider, or have inputs that are not described
+_COUNTED = ("document", "search_result")  # blocks that no rule looks at, and whose tokens count
+_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+
+
+class MessagesAsk(ChatAsk):
+    """What a request for a message asks for; its ``body`` is that of the chat completion that asks for the same.
+
+    Attributes:
+        sent: the body as it was sent.
+        shows: what of the thinking is shown: nothing, a block that is ``omitted`` but for its signature, or all of it,
+            ``summarized``.
+    """
+
+    endpoint = "messages"
+    longest_tool_name = 128
+    sent: Document
+    shows = ""
+
+
+def parse(body: Document, unique: str, vocabularies: OfModel, thinking: str, counted_only: bool = False) -> MessagesAsk:
+    """Read a request; raise the API's own error where it is wrong.
+
+    Args:
+        body: the request.
+        unique: its name.
+        vocabularies: count tokens.
+        thinking: what is thought where nothing else is.
+        counted_only: whether its tokens are counted and it gets no answer.
+    """
+    chat: Document = {"model": _text(body, "model"), "messages": []}
+    if not counted_only:
+        most = chat["max_completion_tokens"] = _integer(body, "max_tokens", 1)
+        if most > _MOST_TOKENS:
+            what = f"{most} > {_MOST_TOKENS}, which is the maximum allowed number of output tokens for {chat['model']}"
+            raise invalid("max_tokens", what)
+    messages = chat["messages"]
+    if (system := body.get("system")) is not None:
+        messages.append({"role": "system", "content": _system(system)})
+    given = body.get("messages")
+    if given is None:
+        raise invalid("messages", "Field required")
+    if type(given) is not list:
+        raise invalid("messages", "Input should be a valid list")
+    if not given:
+        raise invalid("messages", "at least one message is required")
+    for index, message in enumerate(given):
+        _add(messages, message, index)
+    if not messages:  # nothing but empty content
+        messages.append({"role": "user", "content": ""})
+    _put_options(chat, body)
+    try:
+        ask = request.parse(chat, unique, vocabularies, MessagesAsk)
+    except errors.ApiError as error:
+        raise renamed(error, body) from None
+    ask.sent = body
+    _read_others(ask, body, thinking)
+    return ask
+
+
+def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
+    """Say an error about the chat completion in terms of the message; only of schemas there are any left."""
+    param = error.param or ""
+    if error.as_is:
+        return error
+    if param.startswith("response_format"):
+        path = "output_format.schema" if body.get("output_format") else "output_config.format.schema"
+    elif at := _OF_TOOL.match(param):
+        places = [place for place, tool in enumerate(body.get("tools") or ()) if tool.get("type") in _CALLABLE]
+        path = f"tools.{dict(enumerate(places)).get(int(at[1]), at[1])}.custom.input_schema"
+    else:
+        return error
+    return error.but(message=f"{path}: {error.message.partition(': ')[2]}", param=None)
+
+
+def reread(ask: MessagesAsk, body: Document, unique: str, vocabularies: OfModel) -> MessagesAsk:
+    """Read a chat completion that a response manager asks for, to answer ``ask``."""
+    # Of these there may be more, and others, than a chat may have.
+    chat = {name: value for name, value in body.items() if name not in ("stop", "metadata")}
+    again = request.parse(chat, unique, vocabularies, MessagesAsk)
+    again.body = body
+    if stops := body.get("stop"):
+        _end_at(again, [stops] if type(stops) is str else stops)
+    if ask.shows:
+        again.special = True
+        again.reasoning_tokens = again.unsaid_tokens = ask.reasoning_tokens
+    return again
+
+
+def _end_at(ask: MessagesAsk, stops: list[str]) -> None:
+    """Have the answer end before texts, of which there may be any number."""
+    ask.special = True
+    ask.demands = ask.demands or Demands()
+    ask.demands.stop = tuple(filter(None, stops))
+
+
+def _text(body: Document, name: str) -> str:
+    value = body.get(name)
+    if value is None:
+        raise invalid(name, "Field required")
+    if type(value) is not str:
+        raise invalid(name, "Input should be a valid string")
+    if not value:
+        raise invalid(name, "String should have at least 1 character")
+    return value
+
+
+def _integer(body: Document, name: str, least: int, path: str = "") -> int:
+    value, path = body.get(name), path or name
+    if value is None:
+        raise invalid(path, "Field required")
+    if type(value) is not int:
+        raise invalid(path, "Input should be a valid integer")
+    if value < least:
+        raise invalid(path, f"Input should be greater than or equal to {least}")
+    return value
+
+
+def _system(system: Any) -> Any:
+    if type(system) is str:
+        return system
+    if type(system) is not list:
+        raise invalid("system", "Input should be a valid list")
+    texts = []
+    for place, block in enumerate(system):
+        at = f"system.{place}"
+        texts.append({"type": "text", "text": _text_in(_as_object(block, at), "text", at)})
+    return texts
+
+
+def _as_object(value: Any, path: str) -> Document:
+    if type(value) is not dict:
+        raise invalid(path, "Input should be a valid dictionary or object to extract fields from")
+    return value
+
+
+def _text_in(holder: Document, name: str, path: str) -> str:
+    value = holder.get(name)
+    if type(value) is not str:
+        raise invalid(f"{path}.{name}", "Field required" if value is None else "Input should be a valid string")
+    return value
+
+
+def _add(messages: list[Document], message: Any, index: int) -> None:
+    """Add what a message says to those of the chat: the results of tools each as one of its own."""
+    path = f"messages.{index}"
+    _as_object(message, path)
+    role, content = message.get("role"), message.get("content")
+    if role not in ("user", "assistant", "system"):
+        raise invalid(f"{path}.role", "Field required" if role is None else "Input should be 'user' or 'assistant'")
+    if content is None:
+        raise invalid(f"{path}.content", "Field required")
+    if type(content) is str:
+        messages.append({"role": role, "content": content})
+        return
+    if type(content) is not list:
+        raise invalid(f"{path}.content", "Input should be a valid string or list")
+    said: list[Document] = []
+    calls: list[Document] = []
+    for place, block in enumerate(content):
+        at = f"{path}.content.{place}"
+        kind = _text_in(_as_object(block, at), "type", at)
+        if kind == "text":
+            said.append({"type": "text", "text": _text_in(block, "text", f"{at}.text")})
+        elif kind == "tool_result":
+            result = _result(block.get("content"), f"{at}.tool_result.content")
+            messages.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": result})
+        elif kind == "tool_use":
+            call = {"name": str(block.get("name")), "arguments": params.as_json(block.get("input"), at).decode()}
+            calls.append({"id": block.get("id"), "type": "function", "function": call})
+        elif kind == "image":
+            said.append({"type": "image_url"})
+        elif kind in _COUNTED:
+            said.append(block)
+        # All other kinds, thinking among them, say nothing that a rule could look at.
+    if said or calls:
+        nothing = None if role == "assistant" else ""
+        messages.append({"role": role, "content": said or nothing} | ({"tool_calls": calls} if calls else {}))
+
+
+def _result(content: Any, path: str) -> Any:
+    """Return the content of a tool's result as a chat has it."""
+    if content is None or type(content) is str:
+        return content or ""
+    if type(content) is not list:
+        raise invalid(path, "Input should be a valid string or list")
+    parts: list[Document] = []
+    for block in content:
+        kind = block.get("type") if type(block) is dict else None
+        if kind == "text":
+            parts.append({"type": "text", "text": _text_in(block, "text", path)})
+        elif kind == "image":
+            parts.append({"type": "image_url"})
+        elif kind in _COUNTED:
+            parts.append(block)
+    return parts
+
+
+def _put_options(chat: Document, body: Document) -> None:
+    """Put what is beside the conversation as chat completions take it."""
+    if (stream := body.get("stream")) is not None:
+        if type(stream) is not bool:
+            raise invalid("stream", "Input should be a valid boolean")
+        chat["stream"] = stream
+    for name in ("temperature", "top_p"):
+        if (value := body.get(name)) is not None:
+            _check_share(value, name)
+    _put_tools(chat, body)
+    form = body.get("output_format") or (_object(body, "output_config") or {}).get("format")
+    if form is not None:
+        schema = form.get("schema") if type(form) is dict else None
+        if type(schema) is not dict:
+            raise invalid("output_config.format.schema", "Field required")
+        chat["response_format"] = {"type": "json_schema", "json_schema": {"name": "output_format", "schema": schema}}
+
+
+def _check_share(value: Any, name: str) -> None:
+    if type(value) not in (int, float):
+        raise invalid(name, "Input should be a valid number")
+    if not 0 <= value <= 1:
+        edge = "less than or equal to 1" if value > 1 else "greater than or equal to 0"
+        raise invalid(name, f"Input should be {edge}")
+
+
+def _put_tools(chat: Document, body: Document) -> None:
+    tools = [] if body.get("tools") is None else body["tools"]
+    if type(tools) is not list:
+        raise invalid("tools", "Input should be a valid list")
+    offered = [_tool(tool, f"tools.{place}") for place, tool in enumerate(tools)]
+    if callable_ := [tool for tool in offered if tool]:
+        chat["tools"] = callable_
+    if (choice := body.get("tool_choice")) is not None:
+        _put_choice(chat, choice, tools)
+
+
+def _object(body: Document, name: str) -> Document | None:
+    value = body.get(name)
+    return None if value is None else _as_object(value, name)
+
+
+def _tool(tool: Any, path: str) -> Document | None:
+    """Return a tool as a chat offers it; None for one that runs at the provider, or whose input is not described."""
+    if _as_object(tool, path).get("type") not in _CALLABLE:
+        return None
+    name = _text_in(tool, "name", path)
+    if not _TOOL_NAME.match(name):
+        raise invalid(f"{path}.custom.name", "String should match pattern '^[a-zA-Z0-9_-]{1,128}$'")
+    if tool.get("input_schema") is None:
+        raise invalid(f"{path}.custom.input_schema", "Field required")
+    function = {"name": name, "parameters": _as_object(tool["input_schema"], f"{path}.custom.input_schema")}
+    if type(tool.get("description")) is str:
+        function["description"] = tool["description"]
+    return {"type": "function", "function": function}
+
+
+def _put_choice(chat: Document, choice: Any, tools: list[Document]) -> None:
+    """Put what has to be called; a tool that is chosen and never called here makes no difference."""
+    kind = choice.get("type") if type(choice) is dict else None
+    if type(kind) is not str or (kind not in _CHOICES and kind != "tool"):
+        raise invalid("tool_choice", "Input tag does not match any of the expected tags: 'auto', 'any', 'tool', 'none'")
+    if kind in ("any", "tool") and not tools:
+        raise invalid("tool_choice", "tool_choice may only be specified while providing tools")
+    made: Any = _CHOICES.get(kind)
+    if kind == "tool":
+        name = _text_in(choice, "name", "tool_choice.tool")
+        named = [tool for tool in tools if tool.get("name") == name]
+        if not named:
+            raise invalid("tool_choice", f"Tool '{name}' not found in provided tools")
+        if named[0].get("type") in _CALLABLE:
+            made = {"type": "function", "function": {"name": name}}
+    if "tools" in chat and made is not None:
+        chat["tool_choice"] = made
+    if choice.get("disable_parallel_tool_use") is True:
+        chat["parallel_tool_calls"] = False
+
+
+def _read_others(ask: MessagesAsk, body: Document, thinking: str) -> None:
+    """Read what chat completions have nothing for."""
+    if stops := body.get("stop_sequences"):
+        if type(stops) is not list or not all(type(stop) is str for stop in stops):
+            raise invalid("stop_sequences", "Input should be a valid list of strings")
+        ask.body["stop"] = stops
+        _end_at(ask, stops)
+    metadata = _object(body, "metadata")
+    if metadata:
+        ask.body["metadata"] = metadata
+        if type(user := metadata.get("user_id")) is str:
+            ask.body["user"] = user
+    config = _object(body, "thinking")
+    kind = None if config is None else _text_in(config, "type", "thinking")
+    if kind not in (None, "enabled", "adaptive", "disabled"):
+        expected = "'adaptive', 'disabled', 'enabled'"
+        what = f"Input tag '{kind}' found using 'type' does not match any of the expected tags: {expected}"
+        raise invalid("thinking", what)
+    if config is not None and kind != "disabled":
+        if kind == "enabled":
+            budget = _integer(config, "budget_tokens", _LEAST_BUDGET, "thinking.enabled.budget_tokens")
+            most = ask.body.get("max_completion_tokens")
+            if most is not None and budget >= most:
+                raise invalid("max_tokens", "`max_tokens` must be greater than `thinking.budget_tokens`")
+        ask.shows = "omitted" if config.get("display") == "omitted" else "summarized"
+        ask.reasoning_tokens = ask.vocabulary.count(thinking)
+        ask.unsaid_tokens += ask.reasoning_tokens

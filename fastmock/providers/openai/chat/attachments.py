@@ -1,0 +1,67 @@
+"""Tokens of files and documents in a prompt, which no rule looks at."""
+
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastmock.core.http import Vocabulary
+
+_PAGE_TOKENS = 1500  # of a page of a PDF: the lower end of what Anthropic's documentation of PDF support gives
+_PAGE, _PAGES = b"/Type /Page", b"/Type /Pages"
+
+
+def file_tokens(file: Any, vocabulary: Vocabulary) -> int:
+    """Count a ``file`` of OpenAI's: data in base64, alone or as a data URL; one that an id names counts as a page."""
+    data = file.get("file_data") if isinstance(file, Mapping) else None
+    if not isinstance(data, str):
+        return _PAGE_TOKENS
+    kind, _, encoded = data.rpartition(",")
+    return _data_tokens(encoded, "pdf" if not kind or "pdf" in kind else kind, vocabulary)
+
+
+def block_tokens(block: Mapping[str, Any], vocabulary: Vocabulary) -> int:
+    """Count a ``document`` or ``search_result`` of Anthropic's."""
+    tokens = sum(map(vocabulary.count, _texts(block)))
+    source = block.get("source")
+    if not isinstance(source, Mapping):
+        return tokens
+    data = source.get("data")
+    if source.get("type") == "base64" and isinstance(data, str):
+        return tokens + _data_tokens(data, str(source.get("media_type")), vocabulary)
+    if source.get("type") in ("url", "file"):
+        tokens += _PAGE_TOKENS
+    return tokens
+
+
+def _texts(block: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the texts of a block."""
+    source = block.get("source")
+    for name in ("title", "context"):
+        if isinstance(text := block.get(name), str):
+            yield text
+    if isinstance(source, str):  # of a search result
+        yield source
+        yield from _said(block.get("content"))
+    elif isinstance(source, Mapping) and source.get("type") == "text" and isinstance(source.get("data"), str):
+        yield source["data"]
+    elif isinstance(source, Mapping) and source.get("type") == "content":
+        yield from _said(source.get("content"))
+
+
+def _said(content: Any) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, Mapping) and isinstance(text := part.get("text"), str):
+            yield text
+
+
+def _data_tokens(encoded: str, kind: str, vocabulary: Vocabulary) -> int:
+    """Count what is encoded in base64: pages of a PDF, else a text."""
+    try:
+        data = b64decode(encoded)
+    except ValueError:
+        return 0
+    if "pdf" in kind or data.startswith(b"%PDF"):
+        return _PAGE_TOKENS * max(1, data.count(_PAGE) - data.count(_PAGES))
+    return vocabulary.count(data.decode(errors="replace"))

@@ -1,0 +1,488 @@
+"""Read a request for a chat completion: what it asks for, and what it demands of the form of the answer."""
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, TypeVar
+
+import orjson
+
+from fastmock.content.json_schema.limits import strict_violation
+from fastmock.content.tokenizers import OfModel
+from fastmock.core import errors
+from fastmock.core.byte_cache import byte_cache, of_parsed
+from fastmock.core.http import Ask, Demands, Tool, Vocabulary
+from fastmock.providers.openai import params
+from fastmock.providers.openai.chat import messages as chat_checks
+from fastmock.providers.openai.chat.attachments import block_tokens, file_tokens
+from fastmock.providers.openai.param_names import Parameters
+
+ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
+_ROLE_NAMES = "'system', 'assistant', 'user', 'function', 'tool', and 'developer'"
+# Of an image, where its size is not known: what OpenAI charges at low detail, and for 1,024 x 1,024 at high.
+_IMAGE_TOKENS = {"low": 85, "auto": 765, "high": 765}
+_AUDIO_TOKENS = 10  # a second, as OpenAI charges for sound that comes in
+_AUDIO_BYTES = {"wav": 48_000, "mp3": 16_000}  # a second of it: 24 kHz of 16 bits, and 128 kbit/s
+_REASONING = {"none": 0, "minimal": 0, "low": 64, "medium": 256, "high": 1024, "xhigh": 4096}  # tokens by effort
+_NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
+_LONGEST_FORMAT_NAME = 64
+_MOST_TOOLS = 128
+_LONGEST_KEPT = 64 * 1024  # bytes of tools, or of a schema, whose answers are remembered
+_CACHE_BYTES = 8 * 2**20  # each of parsed tools, of their tokens, and of schemas
+
+_CHECKS: dict[str, params.Check] = {
+    **params.COMPLETING,
+    "max_tokens": params.integer(1, params.MOST_LENGTH),
+    "logprobs": params.boolean,
+    "top_logprobs": params.integer(0, 20),
+    "tools": params.array_of_objects,
+    "functions": params.array_of_objects,
+    "parallel_tool_calls": params.boolean,
+    "response_format": params.object_,
+    "prediction": params.object_,
+    "modalities": params.array_of(params.among("text", "audio"), "strings"),
+    "audio": params.object_,
+    "web_search_options": params.object_,
+    "reasoning_effort": params.among(*_REASONING),
+    "verbosity": params.among("low", "medium", "high"),
+    "service_tier": params.among("auto", "default", "flex", "scale", "priority"),
+    "store": params.boolean,
+    "metadata": params.metadata,
+    "prompt_cache_key": params.string,
+    "safety_identifier": params.string,
+}
+_DEMANDING = frozenset(
+    (
+        "tools",
+        "functions",
+        "tool_choice",
+        "function_call",
+        "response_format",
+        "stop",
+        "logprobs",
+        "top_logprobs",
+        "prediction",
+    )
+)
+_SPECIAL = _DEMANDING | {"reasoning_effort", "service_tier", "store"}
+_PARAMETERS = Parameters(_CHECKS, _SPECIAL | {"stream", "stream_options", "n"}, _SPECIAL, _DEMANDING)
+_PREDICTED = params.among("content")
+_CHOICE = params.among("none", "auto", "required")
+
+
+class ChatAsk(Ask):
+    """An Ask whose conversation rules may look at; its body is a request for a chat completion.
+
+    Attributes:
+        detailed: whether its messages have more than roles and texts.
+    """
+
+    endpoint = "chat_completions"
+    detailed = False
+    longest_tool_name = 64
+
+    @cached_property
+    def turn(self) -> int:
+        """See Ask."""
+        return 1 + sum(1 for message in self.body["messages"] if message["role"] == "assistant")
+
+    @cached_property
+    def messages(self) -> int:
+        """See Ask."""
+        return len(self.body["messages"])
+
+    @cached_property
+    def last_role(self) -> str:
+        """See Ask."""
+        role: str = self.body["messages"][-1]["role"]
+        return role
+
+    @cached_property
+    def results(self) -> tuple[str, ...]:
+        """See Ask: those after the last message of any other role, in their order."""
+        messages = self.body["messages"]
+        place = len(messages)
+        while place and messages[place - 1]["role"] in ("tool", "function"):
+            place -= 1
+        if place == len(messages):
+            return ()
+        named = {str(call.get("id")): name for message in messages[:place] for call, name in _calls(message)}
+        return tuple(str(named.get(str(one.get("tool_call_id"))) or one.get("name") or "") for one in messages[place:])
+
+
+def _calls(message: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """Return the tool calls of a message, each with the tool's name."""
+    found = []
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        inner = (call.get("function") or call.get("custom")) if isinstance(call, dict) else None
+        if isinstance(inner, dict):
+            found.append((call, str(inner.get("name", ""))))
+    if isinstance(legacy := message.get("function_call"), dict):
+        found.append(({}, str(legacy.get("name", ""))))
+    return found
+
+
+_AnyAsk = TypeVar("_AnyAsk", bound=ChatAsk)
+
+
+def parse(
+    body: dict[str, Any],
+    unique: str,
+    vocabularies: OfModel,
+    ask_type: type[_AnyAsk],
+) -> _AnyAsk:
+    """Read a request; raise the API's own error where it is wrong.
+
+    Other dialects put what they are sent in this form, and have an ``ask_type`` of their own. What messages have beside
+    text is theirs to check.
+    """
+    ask = ask_type(unique, body, params.model_of(body))
+    ask.vocabulary = vocabulary = vocabularies(ask.model)
+    messages = body.get("messages")
+    if type(messages) is not list or not messages:
+        raise _wrong_messages(messages)
+    system = None
+    more = False
+    texts = []
+    tokens = 3 + 4 * len(messages)  # OpenAI's cookbook: three a reply; three a message, and its role
+    for index, message in enumerate(messages):
+        if type(message) is not dict:
+            raise errors.wrong_type(f"messages[{index}]", "an object", message)
+        role = message.get("role")
+        if type(role) is not str or role not in ROLES:
+            raise _wrong_role(role, index)
+        content = message.get("content")
+        if len(message) > 2 or content is None:
+            tokens += _more_tokens(message, vocabulary)
+            more = ask.detailed = True
+        if type(content) is not str:
+            content = _other_content(ask, message, content, role, index)
+        texts.append(content)
+        if role == "user":
+            ask.user_message = content
+        elif role != "assistant":
+            if role == "system" or role == "developer":
+                system = content if system is None else f"{system}\n{content}"
+            else:
+                more = ask.detailed = True
+    if more and ask_type is ChatAsk:
+        chat_checks.check_messages(messages)
+    ask.prompt_tokens += tokens + vocabulary.count_all(texts)
+    ask.system_prompt = system or ""
+    if len(body) > 2:
+        _read_options(ask, body)
+    return ask
+
+
+def _read_options(ask: ChatAsk, body: dict[str, Any]) -> None:
+    """Read what there is beside the model and the messages."""
+    present = _PARAMETERS.of(body)
+    if present.sets_length:
+        ask.sets_length, ask.sets_least = True, present.sets_least
+    if not present.options:
+        return
+    params.read_options(ask)
+    if present.special:
+        ask.special = True
+        ask.demands = _demands(ask) if present.demanding else None
+        _read_usage(ask)
+        ask.keep = body.get("store") is True
+
+
+def _wrong_messages(messages: Any) -> errors.ApiError:
+    if messages is None:
+        return errors.missing("messages")
+    if type(messages) is list:
+        return errors.empty_array("messages")
+    return errors.wrong_type("messages", "an array of objects", messages)
+
+
+def _wrong_role(role: Any, index: int) -> errors.ApiError:
+    param = f"messages[{index}].role"
+    if role is None:
+        return errors.missing(param)
+    return (
+        errors.not_among(param, role, _ROLE_NAMES) if type(role) is str else errors.wrong_type(param, "a string", role)
+    )
+
+
+def _more_tokens(message: dict[str, Any], vocabulary: Vocabulary) -> int:
+    """Count what a message has beside its role and content."""
+    tokens = 0
+    if isinstance(name := message.get("name"), str):
+        tokens += 1 + vocabulary.count(name)
+    if calls := message.get("tool_calls") or message.get("function_call"):
+        tokens += vocabulary.count(params.as_json(calls, "messages").decode())
+    return tokens
+
+
+def _other_content(ask: ChatAsk, message: dict[str, Any], content: Any, role: str, index: int) -> str:
+    """Return the text of a message whose content is not simply a string; count what is not text."""
+    if content is None:
+        if role == "assistant" or role == "function":
+            return ""
+        if "content" not in message:
+            raise errors.missing(f"messages[{index}].content")
+        raise errors.null_content(index)
+    if type(content) is not list:
+        raise errors.wrong_type(f"messages[{index}].content", "one of a string or array of objects", content)
+    ask.detailed = True
+    texts = []
+    for place, part in enumerate(content):
+        param = f"messages[{index}].content[{place}]"
+        if type(part) is not dict:
+            raise errors.wrong_type(param, "an object", part)
+        kind = params.string_in(part, "type", param)
+        if kind == "text":
+            texts.append(params.string_in(part, "text", param))
+            continue
+        if type(ask) is ChatAsk:
+            chat_checks.check_part(part, kind, param)
+        _count_part(ask, part, kind)
+    return "".join(texts)
+
+
+def _count_part(ask: ChatAsk, part: dict[str, Any], kind: str) -> None:
+    """Count a part that is no text."""
+    if kind == "image_url":
+        image = part.get("image_url")
+        detail = image.get("detail") if type(image) is dict else None
+        ask.prompt_tokens += _IMAGE_TOKENS.get(detail if type(detail) is str else "auto", _IMAGE_TOKENS["auto"])
+    elif kind == "input_audio":
+        tokens = _audio_tokens(part.get("input_audio"))
+        ask.audio_tokens += tokens
+        ask.special = True
+        ask.prompt_tokens += tokens
+    elif kind == "file":
+        ask.prompt_tokens += file_tokens(part.get("file"), ask.vocabulary)
+    elif kind in ("document", "search_result") and type(ask) is not ChatAsk:
+        ask.prompt_tokens += block_tokens(part, ask.vocabulary)
+
+
+def _audio_tokens(audio: Any) -> int:
+    data = audio.get("data") if type(audio) is dict else None
+    if type(data) is not str:
+        return 0
+    rate = _AUDIO_BYTES.get(str(audio.get("format")), _AUDIO_BYTES["mp3"])
+    return -(-len(data) * 3 * _AUDIO_TOKENS // (4 * rate))
+
+
+def _read_usage(ask: Ask) -> None:
+    """Read what shows in the usage and the service tier alone."""
+    body = ask.body
+    if effort := body.get("reasoning_effort"):
+        ask.reasoning_tokens = ask.unsaid_tokens = _REASONING[effort]
+    if (tier := body.get("service_tier")) and tier != "auto":
+        ask.service_tier = tier.encode()
+
+
+def _demands(ask: ChatAsk) -> Demands:
+    """Read what is demanded of the form of the answer; parameters in the table have been checked."""
+    body = ask.body
+    demands = Demands(stop=params.read_stop(body))
+    if body.get("tools") or body.get("functions"):
+        _read_tools(ask, demands)
+    elif body.get("tool_choice") not in (None, "none", "auto"):
+        raise errors.only_with("tool_choice", "tools")
+    elif body.get("function_call") not in (None, "none", "auto"):
+        raise errors.only_with("function_call", "functions")
+    if (form := body.get("response_format")) is not None:
+        _read_format(demands, form)
+    if body.get("logprobs"):
+        demands.top_logprobs = body.get("top_logprobs") or 0
+    elif body.get("top_logprobs"):
+        message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
+        raise errors.ApiError(400, message, "top_logprobs")
+    if (prediction := body.get("prediction")) is not None:
+        _PREDICTED(params.string_in(prediction, "type", "prediction"), "prediction.type")
+        content = prediction.get("content")
+        if type(content) is list:
+            content = "".join(
+                params.string_in(part, "text", "prediction.content") for part in content if type(part) is dict
+            )
+        demands.prediction = content if type(content) is str else params.string_in(prediction, "content", "prediction")
+    return demands
+
+
+def _read_tools(ask: ChatAsk, demands: Demands) -> None:
+    """Read what may and what has to be called."""
+    body = ask.body
+    legacy = demands.legacy = not body.get("tools")
+    holder = "functions" if legacy else "tools"
+    if type(ask) is ChatAsk and len(body[holder]) > _MOST_TOOLS:
+        raise errors.too_long(holder, _MOST_TOOLS, len(body[holder]))
+    offered = params.as_json(body[holder], "tools")
+    if len(offered) <= _LONGEST_KEPT:
+        demands.tools_key = offered
+        demands.tools = _offered(offered, legacy, ask.longest_tool_name)
+        ask.prompt_tokens += _tool_tokens(offered, ask.vocabulary)
+    else:
+        demands.tools = _all_tools(body[holder], legacy, ask.longest_tool_name)
+        ask.prompt_tokens += _tokens_of_tools(body[holder], ask.vocabulary)
+    if not legacy:
+        _choose(demands, body.get("tool_choice"))
+    elif type(choice := body.get("function_call")) is dict:
+        demands.call = "required"
+        name = params.string_in(choice, "name", "function_call")
+        demands.allowed, demands.named = [_named(demands.tools, name, "function_call", "functions")], True
+    elif choice is not None:
+        params.among("none", "auto")(choice, "function_call")
+        demands.call = choice
+    demands.parallel = body.get("parallel_tool_calls") is not False
+    called = []
+    for message in reversed(body["messages"]):
+        if message["role"] == "user":
+            break
+        called += [name for _, name in _calls(message)]
+    demands.called = frozenset(called)
+
+
+@byte_cache(_CACHE_BYTES, of_parsed)
+def _offered(tools: bytes, legacy: bool, longest: int) -> tuple[Tool, ...]:
+    """Return the tools that are offered by a JSON text; what is wrong raises each time."""
+    return _all_tools(orjson.loads(tools), legacy, longest)
+
+
+def _all_tools(tools: list[dict[str, Any]], legacy: bool, longest: int) -> tuple[Tool, ...]:
+    read, holder = (_function, "functions") if legacy else (_tool, "tools")
+    return tuple(read(tool, f"{holder}[{place}]", longest) for place, tool in enumerate(tools))
+
+
+def _tool(tool: dict[str, Any], param: str, longest: int) -> Tool:
+    kind = tool.get("type")
+    if kind == "function":
+        return _function(params.object_in(tool, "function", param), f"{param}.function", longest)
+    if kind == "custom":
+        custom = tool.get("custom")
+        params.object_(custom, f"{param}.custom")
+        return Tool(_name(custom, f"{param}.custom", longest), None)  # type: ignore[arg-type]  # it is an object
+    raise (
+        errors.missing(f"{param}.type")
+        if kind is None
+        else errors.not_among(f"{param}.type", kind, "'function' and 'custom'")
+    )
+
+
+def _function(function: dict[str, Any], param: str, longest: int) -> Tool:
+    params.optional(function, "description", params.string, param)
+    params.optional(function, "strict", params.boolean, param)
+    schema = function.get("parameters")
+    if schema is None:
+        schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    params.object_(schema, f"{param}.parameters")
+    name = _name(function, param, longest)
+    if function.get("strict") and (why := strict_violation(schema)):
+        raise errors.schema_too_large(f"function '{name}'", f"{param}.parameters", "invalid_function_parameters", why)
+    return Tool(name, schema)
+
+
+def _name(holder: dict[str, Any], param: str, longest: int) -> str:
+    name = params.string_in(holder, "name", param)
+    if len(name) > longest:
+        raise errors.string_too_long(f"{param}.name", longest, len(name))
+    if not _NAME.match(name):
+        message = f"Invalid '{param}.name': string does not match pattern. Expected a string that matches the pattern "
+        raise errors.ApiError(400, message + "'^[a-zA-Z0-9_-]+$'.", f"{param}.name", "invalid_value")
+    return name
+
+
+def _choose(demands: Demands, choice: Any) -> None:
+    """Read ``tool_choice``."""
+    if choice is None:
+        return
+    if type(choice) is str:
+        _CHOICE(choice, "tool_choice")
+        demands.call = choice
+        return
+    params.object_(choice, "tool_choice")
+    kind = params.string_in(choice, "type", "tool_choice")
+    params.among("function", "custom", "allowed_tools")(kind, "tool_choice.type")
+    inner = params.object_in(choice, kind, "tool_choice")
+    if kind != "allowed_tools":
+        demands.call, demands.named = "required", True
+        demands.allowed = [
+            _named(demands.tools, params.string_in(inner, "name", f"tool_choice.{kind}"), "tool_choice", "tools")
+        ]
+        return
+    demands.call = params.string_in(inner, "mode", "tool_choice.allowed_tools")
+    params.among("auto", "required")(demands.call, "tool_choice.allowed_tools.mode")
+    allowed: Any = inner.get("tools")
+    params.array_of_objects(allowed, "tool_choice.allowed_tools.tools")
+    demands.allowed = [
+        _named(demands.tools, name, "tool_choice", "tools")
+        for tool in allowed
+        for _, name in _calls({"tool_calls": [tool]})
+    ]
+
+
+def _named(tools: Sequence[Tool], name: str, param: str, holder: str) -> Tool:
+    for tool in tools:
+        if tool.name == name:
+            return tool
+    raise errors.no_such_tool(param, name, holder)
+
+
+def _read_format(demands: Demands, form: dict[str, Any]) -> None:
+    """Read ``response_format``."""
+    if form.get("type") == "text":
+        return
+    source = params.as_json(form, "response_format")
+    if len(source) <= _LONGEST_KEPT:
+        demands.json_key = source
+        demands.schema, demands.name = _format(source)
+    else:
+        demands.schema, demands.name = _format_of(form)
+    demands.json = True
+
+
+@byte_cache(_CACHE_BYTES, of_parsed)
+def _format(source: bytes) -> tuple[Any, str]:
+    """Return the schema, None without one, and its name; what is wrong raises each time."""
+    return _format_of(orjson.loads(source))
+
+
+def _format_of(form: dict[str, Any]) -> tuple[Any, str]:
+    kind = params.string_in(form, "type", "response_format")
+    params.among("text", "json_object", "json_schema")(kind, "response_format.type")
+    if kind == "json_object":
+        return None, ""
+    inner = params.object_in(form, "json_schema", "response_format")
+    name = _name(inner, "response_format.json_schema", _LONGEST_FORMAT_NAME)
+    params.optional(inner, "strict", params.boolean, "response_format.json_schema")
+    schema = {"type": "object"} if inner.get("schema") is None else inner["schema"]
+    params.object_(schema, "response_format.json_schema.schema")
+    if inner.get("strict") and (why := strict_violation(schema)):
+        raise errors.schema_too_large(f"response_format '{name}'", "response_format", None, why)
+    return schema, name
+
+
+@byte_cache(_CACHE_BYTES, of_parsed)
+def _tool_tokens(tools: bytes, vocabulary: Any) -> int:
+    return _tokens_of_tools(orjson.loads(tools), vocabulary)
+
+
+def _tokens_of_tools(tools: list[dict[str, Any]], vocabulary: Any) -> int:
+    """Count as OpenAI's cookbook does for gpt-4o; what that does not speak of (what is nested) is not counted."""
+    tokens = 12
+    for tool in tools:
+        function = tool.get("function") or tool.get("custom") or tool
+        tokens += 7 + vocabulary.count(f"{function.get('name')}:{_sentence(function)}")
+        parameters = function.get("parameters")
+        properties = parameters.get("properties") if isinstance(parameters, dict) else None
+        if not properties or not isinstance(properties, dict):
+            continue
+        tokens += 3
+        for name, about in properties.items():
+            tokens += 3
+            if not isinstance(about, dict):
+                continue
+            if isinstance(about.get("enum"), list):
+                tokens += 3 * len(about["enum"]) - 3 + vocabulary.count_all([str(item) for item in about["enum"]])
+            tokens += vocabulary.count(f"{name}:{about.get('type')}:{_sentence(about)}")
+    return tokens
+
+
+def _sentence(holder: dict[str, Any]) -> str:
+    """Return a description without its full stop."""
+    return str(holder.get("description") or "").removesuffix(".")

@@ -1,0 +1,143 @@
+"""Stored chat completions: ``GET /v1/chat/completions`` and what is below it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from fastmock.core import errors
+from fastmock.core.credentials import session_of
+from fastmock.core.headers import Heads
+from fastmock.core.http import Ask, Query, Reply, Request
+from fastmock.providers.openai import pagination, params
+from fastmock.storage.sqlite import Kept, Store
+
+_KIND = "chat.completion"
+_REMEMBERED = ("tools", "tool_choice", "seed", "temperature", "top_p", "presence_penalty", "frequency_penalty")
+
+
+class StoredCompletions:
+    """The endpoints, and what keeps completions for them."""
+
+    def __init__(self, store: Store, made: Heads, strict: bool) -> None:
+        """``strict``: an id that was never given out is answered with 404, else with something plausible."""
+        self._store = store
+        self._json = made.get(200)
+        self._strict = strict
+
+    def keep(self, ask: Ask, whole: bytes) -> None:
+        """Keep a completion, given as it is answered whole."""
+        document = orjson.loads(whole)
+        body = ask.body
+        document |= {name: body[name] for name in _REMEMBERED if body.get(name) is not None}
+        metadata = body.get("metadata") or {}
+        messages = params.as_json(body["messages"], "messages")
+        id_, data = str(document["id"]), orjson.dumps(document)
+        self._store.keep(Kept(_KIND, id_, ask.model, data, messages, metadata, ask.session))
+
+    def all(self, request: Request, unique: str) -> Reply:
+        """List what is stored: ``after``, ``limit``, ``order``, ``model`` and ``metadata[…]`` narrow it down.
+
+        A request of a session sees what was stored in that session; one without a session sees all.
+        """
+        query = request.query
+        model = pagination.one(query, "model")
+        named = [name for name in query if name.startswith("metadata[") and name[-1] == "]"]
+        entries = {name[9:-1]: pagination.one(query, name) for name in named}
+
+        def wanted(of: str, metadata: Mapping[str, str]) -> bool:
+            return model in (None, of) and entries.items() <= metadata.items()
+
+        session = session_of(request.headers)
+        ids, more = self._page(self._store.ids(_KIND, pagination.newest_first(query), wanted, session), query)
+        kept = (self._store.get(_KIND, id_) for id_ in ids)
+        return self._list([_shown(one) for one in kept if one], more, unique)
+
+    def one(self, request: Request, unique: str) -> Reply:
+        """Return one."""
+        return self._reply(_shown(self._found(_id(request))), unique)
+
+    def update(self, request: Request, unique: str) -> Reply:
+        """Replace the metadata of one."""
+        kept = self._found(_id(request))
+        metadata = params.parse(request.body).get("metadata")
+        if metadata is None:
+            raise errors.missing("metadata")
+        params.metadata(metadata, "metadata")
+        self._store.update(_KIND, kept.id, metadata)
+        return self._reply(_shown(kept) | {"metadata": metadata}, unique)
+
+    def delete(self, request: Request, unique: str) -> Reply:
+        """Delete one."""
+        id_ = _id(request)
+        if not self._store.delete(_KIND, id_) and (self._strict or self._store.deleted(_KIND, id_)):
+            raise errors.no_such_completion(id_)
+        return self._reply({"object": "chat.completion.deleted", "id": id_, "deleted": True}, unique)
+
+    def messages(self, request: Request, unique: str) -> Reply:
+        """List the messages that one was asked for with."""
+        id_ = _id(request)
+        kept = self._found(id_)
+        messages = {f"{id_}-{place}": one for place, one in enumerate(orjson.loads(kept.input))}
+        order = list(messages)[:: -1 if pagination.newest_first(request.query) else 1]
+        ids, more = self._page(order, request.query)
+        return self._list([_message(messages[one], one) for one in ids], more, unique)
+
+    def _found(self, id_: str) -> Kept:
+        kept = self._store.get(_KIND, id_)
+        if kept is not None:
+            return kept
+        if self._strict or self._store.deleted(_KIND, id_):
+            raise errors.no_such_completion(id_)
+        return Kept(_KIND, id_, "gpt-4o", orjson.dumps(_plausible(id_)), b'[{"role":"user","content":"Hello"}]')
+
+    def _page(self, ids: Sequence[str], query: Query) -> tuple[Sequence[str], bool]:
+        """Return what the query asks for of a list, and whether there is more."""
+        shown, more, unknown = pagination.page(ids, query)
+        if unknown is not None and self._strict:
+            raise errors.no_such_completion(unknown)
+        return shown, more
+
+    def _list(self, items: list[dict[str, Any]], more: bool, unique: str) -> Reply:
+        return self._reply(pagination.as_list(items, more), unique)
+
+    def _reply(self, document: Mapping[str, Any], unique: str) -> Reply:
+        return Reply(self._json, f"req_{unique}", orjson.dumps(document))
+
+
+def _id(request: Request) -> str:
+    """Return the id in ``…/chat/completions/{id}`` or ``…/chat/completions/{id}/messages``."""
+    return request.path.partition("/completions/")[2].split("/")[0]
+
+
+def _shown(kept: Kept) -> dict[str, Any]:
+    document: dict[str, Any] = orjson.loads(kept.body)
+    return document | {"metadata": kept.metadata}
+
+
+def _message(message: dict[str, Any], id_: str) -> dict[str, Any]:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else None
+    return {**message, "id": id_, "content": None if parts else content, "content_parts": parts}
+
+
+def _plausible(id_: str) -> dict[str, Any]:
+    """Return a completion that was never asked for."""
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": "Hello from fastmock!",
+        "refusal": None,
+        "annotations": [],
+    }
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 8, "completion_tokens": 5, "total_tokens": 13}
+    return {
+        "id": id_,
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": "gpt-4o",
+        "choices": [choice],
+        "usage": usage,
+        "service_tier": "default",
+        "system_fingerprint": "fp_fastmock",
+    }

@@ -1,0 +1,239 @@
+"""``POST /v1/embeddings``."""
+
+import sys
+from binascii import b2a_base64
+from collections.abc import Iterator
+from itertools import cycle, islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from fastmock.config.load import Config
+from fastmock.config.settings import Source
+from fastmock.content.embedding_vectors import Vector, embed
+from fastmock.content.tokenizers import OfModel
+from fastmock.core import errors
+from fastmock.core.diagnostics import Findings
+from fastmock.core.headers import Heads
+from fastmock.core.http import LargeReply, Reply, Request, Vocabulary
+from fastmock.core.problems import SettingPath
+from fastmock.engine.answer_size import MAX_EMBEDDING_TOKENS, check_inputs
+from fastmock.engine.profiles import Traffic
+from fastmock.engine.responder import read_source
+from fastmock.providers.openai import params
+
+_SIZES = {"text-embedding-3-large": 3072}
+_SIZE = 1536  # of text-embedding-3-small, text-embedding-ada-002 and any model that is not known
+_MOST_INPUTS = 2048
+_TOGETHER = 8
+_WINDOW = 8192  # tokens of one input
+_LAST_TOKEN = 100_276  # of cl100k_base
+_LARGE = 500_000  # numbers of an answer that is put together as it is sent
+
+_LITTLE = sys.byteorder == "little"
+
+Input = str | list[int]
+
+
+class Embeddings:
+    """The endpoint."""
+
+    def __init__(
+        self, config: Config, made: Heads, traffic: Traffic, vocabularies: OfModel, findings: Findings
+    ) -> None:
+        """Read the default file, which may fix the vector; what is wrong goes to ``findings``."""
+        self._listed = params.listed(config.settings.models)
+        self._seed = config.settings.seed
+        self._json = made.get(200)
+        self._config = config
+        self._traffic = traffic
+        self._vocabularies = vocabularies
+        source = config.settings.responses.embeddings.default
+        self._fixed = _fixed(config, source, ("responses", "embeddings", "default"), findings) if source else None
+
+    def __call__(self, request: Request, unique: str) -> Reply:
+        """Answer a request."""
+        body = params.parse(request.body)
+        reply = self.say(body, unique, request=request)
+        if self._traffic.delays_whole:  # an embedding is all prefill: it takes the time to first token
+            tokens = _tokens(body["input"], self._vocabularies(body["model"]))
+            self._traffic.delay_of_prefill(reply, body["model"], tokens, request)
+        return reply
+
+    def say(self, body: dict[str, Any], unique: str, file: str | None = None, request: Request | None = None) -> Reply:
+        """Answer a parsed request; ``file``, a manager's wish, may fix the vector."""
+        model = params.model_of(body)
+        if self._listed is not None and model not in self._listed:
+            raise errors.no_such_model(model)
+        inputs = _inputs(body.get("input"))
+        size = next((size for name, size in _SIZES.items() if model.startswith(name)), _SIZE)
+        keep = _dimensions(body.get("dimensions"), model, size)
+        form = body.get("encoding_format")
+        if form not in (None, "float", "base64"):
+            raise errors.not_among("encoding_format", form, "'float' and 'base64'")
+        check_inputs(request, 0, len(inputs) * keep)
+        tokens = self._count(inputs, model)
+        fixed = self._fixed if file is None else self._from_file(file)
+        if fixed is not None and body.get("dimensions") not in (None, fixed.dimensions):
+            raise errors.fixed_dimensions(fixed.dimensions, keep)
+        written = self._written(inputs, size, keep, form, fixed)
+        quote = b'"' if form == "base64" else b""
+        # Joined at most once, at the end: a hundred vectors are 800 kB, which every further step would copy.
+        pieces = []
+        separator = b'{"object":"list","data":['
+        for index, vector in enumerate(written):
+            pieces.append(b'%b{"object":"embedding","index":%d,"embedding":%b' % (separator, index, quote))
+            pieces.append(vector)
+            separator = quote + b"},"
+        usage = b'{"prompt_tokens":%d,"total_tokens":%d}' % (tokens, tokens)
+        named = orjson.dumps(model)
+        if fixed is not None:
+            usage, named = fixed.usage or usage, fixed.model or named
+        pieces.append(b'%b}],"model":%b,"usage":%b}' % (quote, named, usage))
+        if len(inputs) * keep < _LARGE:
+            reply = Reply(self._json, f"req_{unique}", b"".join(pieces))
+        else:
+            size = sum(map(len, pieces))
+            reply = LargeReply(self._json, f"req_{unique}", size, size, lambda: _drained(pieces))
+        reply.model, reply.prompt_tokens = model, tokens
+        return reply
+
+    def _count(self, inputs: list[Input], model: str) -> int:
+        """Count the tokens of all inputs; raise the API's error where they are too many."""
+        vocabulary = self._vocabularies(model)
+        tokens = _tokens(inputs, vocabulary)
+        if tokens > MAX_EMBEDDING_TOKENS:
+            raise errors.too_many_embedding_tokens(tokens, MAX_EMBEDDING_TOKENS)
+        window = self._traffic.window(model) or _WINDOW
+        if tokens > window:  # else no single one is longer
+            longest = max(_tokens([one], vocabulary) for one in inputs)
+            if longest > window:
+                raise errors.prompt_too_long(window, longest, 0)
+        return tokens
+
+    def _written(
+        self, inputs: list[Input], size: int, keep: int, form: str | None, fixed: "_Fixed | None"
+    ) -> Iterator[bytes]:
+        """Yield the vector of each input as it is written."""
+        if fixed is not None:
+            ready = fixed.base64 if form == "base64" else fixed.floats
+            yield from islice(cycle(ready), len(inputs))
+        else:
+            yield from map(_base64 if form == "base64" else _floats, embed(inputs, size, keep, self._seed))
+
+    def _from_file(self, file: str) -> "_Fixed | None":
+        findings = Findings(self._config)
+        source = Source(response_file=file)
+        fixed = _fixed(self._config, source, (), findings)
+        if findings.problems:
+            raise errors.manager_failed("; ".join(map(str, findings.problems)))
+        return fixed
+
+
+class _Fixed(NamedTuple):
+    """The answer that a file fixes, as it stands there: its vectors, and, where it says them, its usage and model.
+
+    There may be fewer vectors than inputs; they are then taken again from the first.
+    """
+
+    floats: list[bytes]
+    base64: list[bytes]
+    dimensions: int
+    usage: bytes | None
+    model: bytes | None
+
+
+def _drained(pieces: list[bytes]) -> Iterator[bytes]:
+    """Yield pieces, several at a time, and let go of them."""
+    for begin in range(0, len(pieces), _TOGETHER):
+        part = b"".join(pieces[begin : begin + _TOGETHER])
+        pieces[begin : begin + _TOGETHER] = [b""] * _TOGETHER
+        yield part
+
+
+def _tokens(inputs: Any, vocabulary: Vocabulary) -> int:
+    """Count the tokens of an input that was found right."""
+    if isinstance(inputs, str):
+        return vocabulary.count(inputs)
+    texts = [item for item in inputs if isinstance(item, str)]
+    others = (len(item) if isinstance(item, list) else 1 for item in inputs if not isinstance(item, str))
+    return vocabulary.count_all(texts) + sum(others)
+
+
+def _base64(vector: Vector) -> bytes:
+    return b2a_base64(vector.data if _LITTLE else vector.astype("<f4").data, newline=False)
+
+
+def _floats(vector: Vector) -> bytes:
+    return orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _inputs(value: Any) -> list[Input]:
+    """Return the inputs, of whichever of the four forms; raise OpenAI's error for any other."""
+    if type(value) is str and value:
+        return [value]
+    if type(value) is not list or not value:
+        raise errors.bad_embeddings_input()
+    if all(type(token) is int for token in value):
+        return [_known_tokens(value)]
+    if len(value) > _MOST_INPUTS:
+        raise errors.too_long("input", _MOST_INPUTS, len(value))
+    for item in value:
+        if type(item) is not type(value[0]) or not item:
+            raise errors.bad_embeddings_input()
+        if type(item) is not str:
+            if type(item) is not list or not all(type(token) is int for token in item):
+                raise errors.bad_embeddings_input()
+            _known_tokens(item)
+    return value
+
+
+def _known_tokens(tokens: list[int]) -> list[int]:
+    if not 0 <= min(tokens) <= max(tokens) <= _LAST_TOKEN:
+        raise errors.bad_embeddings_input()
+    return tokens
+
+
+def _dimensions(value: Any, model: str, size: int) -> int:
+    if value is None:
+        return size
+    if type(value) is not int:
+        raise errors.wrong_type("dimensions", "an integer", value)
+    if model == "text-embedding-ada-002":
+        raise errors.ApiError(400, "This model does not support specifying dimensions.")
+    if not 1 <= value <= size:
+        raise errors.out_of_range("dimensions", value, 1, size)
+    return value
+
+
+def _fixed(config: Config, source: Source, path: SettingPath, findings: Findings) -> _Fixed | None:
+    """Return what a source fixes; None where it fixes no vector."""
+    if source.response_file is None and source.response is None:
+        findings.error(path, "must give a 'response_file' or a 'response'")
+        return None
+    document, file, inside = read_source(config, source, path, findings)
+    if document is None:
+        return None
+    data = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(data, list):
+        findings.error(inside, "must be an object with a list 'data'", file)
+        return None
+    vectors = [entry.get("embedding") if isinstance(entry, dict) else None for entry in data]
+    if not any(vectors):
+        return None
+    for place, vector in enumerate(vectors):
+        if not isinstance(vector, list) or not vector or not all(type(x) in (int, float) for x in vector):
+            findings.error((*inside, "data", place, "embedding"), "must be a list of numbers", file)
+            return None
+        if len(vector) != len(vectors[0] or ()):
+            findings.error((*inside, "data", place, "embedding"), "has another length than the first", file)
+            return None
+    usage, model = document.get("usage"), document.get("model")
+    return _Fixed(
+        [orjson.dumps(vector) for vector in vectors],
+        [_base64(np.array(vector, dtype=np.float32)) for vector in vectors],
+        len(vectors[0] or ()),
+        orjson.dumps(usage) if isinstance(usage, dict) else None,
+        orjson.dumps(model) if isinstance(model, str) else None,
+    )

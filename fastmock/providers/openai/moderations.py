@@ -1,0 +1,134 @@
+"""``POST /v1/moderations``: scores hashed from what is moderated, and what rules flag."""
+
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from typing import Any, get_args
+
+import orjson
+
+from fastmock.config.load import Config
+from fastmock.config.settings import Category, ModerationPattern
+from fastmock.content.tokenizers import OfModel
+from fastmock.core import errors
+from fastmock.core.diagnostics import Findings, check_regexes
+from fastmock.core.headers import Heads
+from fastmock.core.http import Ask, Reply, Request
+from fastmock.engine.answer_size import check_inputs
+from fastmock.engine.profiles import Traffic
+from fastmock.engine.responder import never_win
+from fastmock.providers.openai import params
+from fastmock.rules.index import DEFAULT, Index
+
+_MODEL = "omni-moderation-latest"  # of a request that names none
+_MOST_INPUTS = 2048  # as of embeddings
+_CATEGORIES: tuple[str, ...] = get_args(Category)
+_OF_IMAGES = frozenset(name for name in _CATEGORIES if name.startswith(("self-harm", "violence")) or name == "sexual")
+
+
+class Moderations:
+    """The endpoint.
+
+    Attributes:
+        rules: the patterns, in the order in which they are tried.
+        names: what each is called.
+    """
+
+    def __init__(
+        self, config: Config, made: Heads, traffic: Traffic, vocabularies: OfModel, findings: Findings
+    ) -> None:
+        """Compile the patterns; what is wrong goes to ``findings``."""
+        settings = config.settings
+        placed = config.rules("moderations")
+        self.rules = [one.pattern for one in placed if isinstance(one.pattern, ModerationPattern)]
+        self.names = [one.name for one in placed]
+        for _, path, pattern in placed:
+            check_regexes(pattern.match, (*path, "match"), findings)
+        if not findings.problems:
+            self._index = Index([rule.match for rule in self.rules], self.names)
+        self._listed = params.listed(settings.models)
+        self._seed = settings.seed
+        self._json = made.get(200)
+        self._traffic = traffic
+        self._vocabularies = vocabularies
+
+    def never_win(self) -> Iterator[str]:
+        """Say which patterns can never win, and why."""
+        return never_win([rule.match for rule in self.rules], self.names)
+
+    def __call__(self, request: Request, unique: str) -> Reply:
+        """Answer a request."""
+        body = params.parse(request.body)
+        model = _MODEL
+        if body.get("model") is not None:
+            model = params.model_of(body)
+            if self._listed is not None and model not in self._listed:
+                raise errors.no_such_model(model)
+        results = []
+        tokens = 0
+        inputs = _inputs(body.get("input"))
+        check_inputs(request, len(inputs))
+        for text, kinds in inputs:
+            ask = Ask(unique, body, model)
+            ask.endpoint = "moderations"
+            ask.request = request
+            ask.user_message = text
+            tokens += self._vocabularies(model).count(text)
+            results.append(self._result(ask, kinds))
+        answer = {"id": f"modr-{unique[8:]}", "model": model, "results": results}
+        reply = Reply(self._json, f"req_{unique}", orjson.dumps(answer))
+        if self._traffic.delays_whole:  # like an embedding it is all prefill
+            self._traffic.delay_of_prefill(reply, model, tokens, request)
+        reply.model, reply.prompt_tokens = model, tokens
+        return reply
+
+    def _result(self, ask: Ask, kinds: frozenset[str]) -> dict[str, Any]:
+        rule = self._index.pick(ask)
+        flagged: Mapping[Any, float | None] = {} if rule == DEFAULT else self.rules[rule].flag
+        scores = {}
+        for name in _CATEGORIES:
+            hashed = blake2b(b"%d:%b:%b" % (self._seed, name.encode(), ask.user_message.encode()), digest_size=4)
+            share = int.from_bytes(hashed.digest(), "big") / 2**32
+            if name not in flagged:
+                scores[name] = 1e-6 + 0.001 * share**4  # most of them next to nothing
+            else:
+                given = flagged[name]
+                scores[name] = 0.8 + 0.199 * share if given is None else given
+        of_text = kinds & _TEXT
+        applied = {name: sorted(kinds if name in _OF_IMAGES else of_text, reverse=True) for name in _CATEGORIES}
+        return {
+            "flagged": bool(flagged),
+            "categories": {name: name in flagged for name in _CATEGORIES},
+            "category_scores": scores,
+            "category_applied_input_types": applied,
+        }
+
+
+_TEXT = frozenset(("text",))
+
+
+def _inputs(given: Any) -> list[tuple[str, frozenset[str]]]:
+    """Return the texts that are moderated, each with the kinds of input that it came with."""
+    if type(given) is str:
+        return [(given, _TEXT)]
+    if given is None:
+        raise errors.missing("input")
+    if type(given) is not list:
+        raise errors.wrong_type("input", "one of a string, array of strings, or array of objects", given)
+    if not given:
+        raise errors.empty_array("input")
+    if len(given) > _MOST_INPUTS:
+        raise errors.too_long("input", _MOST_INPUTS, len(given))
+    if type(given[0]) is str:
+        for place, text in enumerate(given):
+            params.string(text, f"input[{place}]")
+        return [(text, _TEXT) for text in given]
+    texts, kinds = [], set()
+    for place, part in enumerate(given):
+        params.object_(part, f"input[{place}]")
+        kind = part.get("type")
+        params.among("text", "image_url")(kind, f"input[{place}].type")
+        if kind == "text":
+            params.string(part.get("text"), f"input[{place}].text")
+            texts.append(part["text"])
+        kinds.add("text" if kind == "text" else "image")
+    return [(" ".join(texts), frozenset(kinds))]

@@ -1,0 +1,49 @@
+"""Lists as the API gives them: a page at a time, with the ids of its ends."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastmock.core import errors
+from fastmock.core.http import Query
+from fastmock.providers.openai import params
+
+_LIMIT, _MOST = 20, 100
+
+
+def one(query: Query, name: str) -> str | None:
+    """Return a parameter of the query; None without it."""
+    values = query.get(name)
+    return values[-1] if values else None
+
+
+def newest_first(query: Query, default: str = "asc") -> bool:
+    """Return which way round the query wants a list."""
+    order = one(query, "order") or default
+    params.among("asc", "desc")(order, "order")
+    return order == "desc"
+
+
+_integer = re.compile(r"-?\d{1,18}", re.ASCII).fullmatch
+
+
+def page(ids: Sequence[str], query: Query, most: int = _MOST) -> tuple[Sequence[str], bool, str | None]:
+    """Return what the query asks for of a list, whether there is more, and what it comes after, if that is unknown."""
+    after, limit = one(query, "after"), one(query, "limit")
+    if limit is not None and not _integer(limit):
+        raise errors.wrong_type("limit", "an integer", limit)
+    if limit is not None and not 1 <= int(limit) <= most:
+        raise errors.out_of_range("limit", int(limit), 1, most)
+    unknown = None
+    if after in ids:
+        ids = ids[ids.index(after) + 1 :]
+    else:
+        unknown = after
+    size = _LIMIT if limit is None else int(limit)
+    return ids[:size], len(ids) > size, unknown
+
+
+def as_list(items: Sequence[Mapping[str, Any]], more: bool) -> dict[str, Any]:
+    """Return a page in the API's form."""
+    ends = {"first_id": items[0]["id"] if items else None, "last_id": items[-1]["id"] if items else None}
+    return {"object": "list", "data": items, **ends, "has_more": more}

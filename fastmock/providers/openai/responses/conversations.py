@@ -1,0 +1,220 @@
+"""``/v1/conversations`` and what is below it: items that responses go on from, and are added to."""
+
+import re
+import time
+from typing import Any
+
+import orjson
+
+from fastmock.core import errors
+from fastmock.core.headers import Heads
+from fastmock.core.http import Reply, Request
+from fastmock.providers.openai import pagination, params
+from fastmock.providers.openai.responses.request import PREFIXES, as_messages
+from fastmock.storage.response_log import Entry, Ring
+from fastmock.storage.sqlite import Kept, Store
+
+Document = dict[str, Any]
+
+DELETED = b"d"
+"""The mark of a stored response that was deleted."""
+
+_KIND, _ITEMS = "conversation", "conversation.items"
+_LONGEST = 1000  # entries that a conversation is made of
+_MOST_ITEMS = 20  # that are created in one request, as at OpenAI
+_MADE_UP = ("id", "type", "status")  # of an item, where they are lacking or null
+_id_of_response = re.compile(r"resp_([0-9a-f]{32})").fullmatch
+
+
+def name_of(id_: str) -> str | None:
+    """Return the name that a response is stored by; None for an id that no response has."""
+    match = _id_of_response(id_)
+    return match[1] if match else None
+
+
+def stored(ring: Ring, id_: str) -> Entry | None:
+    """Return a stored response; None where there never was one, or is none any more."""
+    name = name_of(id_)
+    entry = ring.get(name) if name else None
+    return None if entry is None or entry.mark == DELETED else entry
+
+
+def input_items(given: Any, id_: str) -> list[Document]:
+    """Return an input as items, each with an id that begins with ``id_``."""
+    if isinstance(given, str):
+        given = [{"role": "user", "content": given}]
+    items = []
+    for place, one in enumerate(given or ()):
+        own = {name: value for name, value in one.items() if value is not None or name not in _MADE_UP}
+        prefix = PREFIXES.get(str(own.get("type", "message")), "msg")
+        item: Document = {"id": f"{prefix}_{id_}{place}", "type": "message", **own}
+        if item["type"] == "message":
+            kind = "output_text" if item.get("role") == "assistant" else "input_text"
+            more: Document = {"annotations": [], "logprobs": []} if kind == "output_text" else {}
+            if isinstance(item.get("content"), str):
+                item["content"] = [{"type": kind, "text": item["content"], **more}]
+        items.append({"status": "completed", **item})
+    return items
+
+
+class Conversations:
+    """The endpoints.
+
+    A conversation is stored as what was done to it, one word after another, so that workers need not wait for each
+    other: ``@`` when it was made, the ids of responses and of created items that were added, ``-`` an item deleted.
+    """
+
+    def __init__(self, ring: Ring, store: Store, made: Heads, strict: bool) -> None:
+        """``strict``: an id that was never given out is answered with 404, else as one of an empty conversation."""
+        self._ring = ring
+        self._store = store
+        self._json = made.get(200)
+        self._strict = strict
+
+    def add(self, id_: str, response: str) -> None:
+        """Add a stored response."""
+        self._store.append(_KIND, id_, f"{response} ".encode())
+
+    def items(self, id_: str) -> list[Document]:
+        """Return the items of a conversation, in their order."""
+        return self._items(self._words(self._found(id_)))[0]
+
+    def all_items(self, id_: str) -> tuple[list[Document], bool]:
+        """Return the items of a conversation, and whether all are known."""
+        kept = self._found(id_)
+        items, complete = self._items(self._words(kept))
+        return items, complete and bool(kept.body)
+
+    def items_before(self, id_: str, response: str) -> tuple[list[Document], bool]:
+        """Return the items that a conversation had before a response of it, and whether all are known."""
+        kept = self._store.get(_KIND, id_)
+        words = self._words(kept) if kept else []
+        return self._items(words[: words.index(response)]) if response in words else ([], False)
+
+    @staticmethod
+    def _words(kept: Kept) -> list[str]:
+        return kept.body.decode().split()[-_LONGEST:]
+
+    def _items(self, words: list[str]) -> tuple[list[Document], bool]:
+        items: dict[str, Document] = {}
+        complete = len(words) < _LONGEST
+        for word in words:
+            if word[0] == "-":
+                items.pop(word[1:], None)
+            elif (created := self._store.get(_ITEMS, word)) is not None:
+                items |= {item["id"]: item for item in orjson.loads(created.body)}
+            elif (entry := stored(self._ring, word)) is not None:
+                asked = input_items(orjson.loads(entry.request).get("input"), word.removeprefix("resp_"))
+                items |= {item["id"]: item for item in [*asked, *orjson.loads(entry.answer)["output"]]}
+            elif word[0] != "@":
+                complete = False
+        return list(items.values()), complete
+
+    def create(self, request: Request, unique: str) -> Reply:
+        """Make one."""
+        body = params.parse(request.body) if request.body else {}
+        metadata = body.get("metadata") or {}
+        params.metadata(metadata, "metadata")
+        items = _given(body, required=False)
+        id_ = f"conv_{unique}"
+        self._store.keep(Kept(_KIND, id_, "", b"@%d " % time.time(), metadata=metadata))
+        if items:
+            self._create(id_, items, unique)
+        return self._shown(id_, unique)
+
+    def one(self, request: Request, unique: str) -> Reply:
+        """Return one."""
+        return self._shown(_id_in(request), unique)
+
+    def update(self, request: Request, unique: str) -> Reply:
+        """Replace its metadata."""
+        id_ = _id_in(request)
+        self._found(id_)
+        metadata = params.parse(request.body).get("metadata")
+        if metadata is None:
+            raise errors.missing("metadata")
+        params.metadata(metadata, "metadata")
+        self._store.append(_KIND, id_, b"")
+        self._store.update(_KIND, id_, metadata)
+        return self._shown(id_, unique)
+
+    def delete(self, request: Request, unique: str) -> Reply:
+        """Delete one; what it is made of stays stored."""
+        id_ = _id_in(request)
+        if not self._store.delete(_KIND, id_) and self._strict:
+            raise errors.no_such_conversation(id_)
+        return self._reply({"id": id_, "object": "conversation.deleted", "deleted": True}, unique)
+
+    def add_items(self, request: Request, unique: str) -> Reply:
+        """Add items to one."""
+        id_ = _id_in(request)
+        self._found(id_)
+        created = self._create(id_, _given(params.parse(request.body), required=True), unique)
+        return self._reply(pagination.as_list(created, more=False), unique)
+
+    def list_items(self, request: Request, unique: str) -> Reply:
+        """List the items of one."""
+        items = self.items(_id_in(request))
+        if pagination.newest_first(request.query, "desc"):
+            items.reverse()
+        ids, more, unknown = pagination.page([item["id"] for item in items], request.query)
+        if unknown is not None and self._strict:
+            raise errors.no_such_item(unknown)
+        by_id = {item["id"]: item for item in items}
+        return self._reply(pagination.as_list([by_id[one] for one in ids], more), unique)
+
+    def one_item(self, request: Request, unique: str) -> Reply:
+        """Return an item of one."""
+        id_, wanted = _id_in(request), request.path.rpartition("/")[2]
+        for item in self.items(id_):
+            if item["id"] == wanted:
+                return self._reply(item, unique)
+        raise errors.no_such_item(wanted)
+
+    def delete_item(self, request: Request, unique: str) -> Reply:
+        """Delete an item of one."""
+        id_ = _id_in(request)
+        self._found(id_)
+        self._store.append(_KIND, id_, f"-{request.path.rpartition('/')[2]} ".encode())
+        return self._shown(id_, unique)
+
+    def _create(self, id_: str, items: list[Document], unique: str) -> list[Document]:
+        created = input_items(items, unique)
+        name = f"items_{unique}"
+        self._store.keep(Kept(_ITEMS, name, "", params.as_json(created, "items")))
+        self._store.append(_KIND, id_, f"{name} ".encode())
+        return created
+
+    def _found(self, id_: str) -> Kept:
+        kept = self._store.get(_KIND, id_)
+        if kept is None and self._strict:
+            raise errors.no_such_conversation(id_)
+        return kept or Kept(_KIND, id_, "", b"")
+
+    def _shown(self, id_: str, unique: str) -> Reply:
+        kept = self._found(id_)
+        made = re.match(rb"@(\d+) ", kept.body)
+        created = int(made[1]) if made else 1_700_000_000
+        shown = {"id": id_, "object": "conversation", "created_at": created, "metadata": kept.metadata}
+        return self._reply(shown, unique)
+
+    def _reply(self, document: Document, unique: str) -> Reply:
+        return Reply(self._json, f"req_{unique}", orjson.dumps(document))
+
+
+def _id_in(request: Request) -> str:
+    return request.path.partition("/conversations/")[2].split("/")[0]
+
+
+def _given(body: Document, required: bool) -> list[Document]:
+    """Return the checked items of a request."""
+    items: list[Document] | None = body.get("items")
+    if items is None:
+        if required:
+            raise errors.missing("items")
+        return []
+    params.array_of_objects(items, "items")
+    if len(items) > _MOST_ITEMS:
+        raise errors.too_long("items", _MOST_ITEMS, len(items))
+    as_messages(items, "items")  # what it could not go on from is refused here
+    return items

@@ -1,0 +1,262 @@
+"""``POST /v1/responses``: answers rendered as responses, whole or as the events of a stream."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import orjson
+
+from fastmock.content.filler import lorem
+from fastmock.content.words import Cutter
+from fastmock.core.errors import ApiError
+from fastmock.core.http import Answer, Ask, Reply, Request, Stream, ToolCall
+from fastmock.engine.constraints import called_tokens
+from fastmock.engine.event_template import OWN, Events, Outer, Told, call_id, event_bytes
+from fastmock.providers.openai.chat.endpoint import logprobs_of, pieces
+from fastmock.providers.openai.responses.request import ResponsesAsk
+
+Document = dict[str, Any]
+
+_OPENING = 2  # events before those of what is said
+_SUMMARY = 12  # words of a summary that is made up
+_ENCRYPTED = "gAAAAABmYXN0bW9jaw=="  # as with the real one, nobody can read it
+_UNKNOWN = -1  # the number of an event of which it is not known yet
+_NUMBERLESS = b'"sequence_number":%d' % _UNKNOWN  # a quote in what is said is escaped, so that it is not found there
+_EVENT = b"\ndata: "  # which comments, as heartbeats are, do not have
+_REASONS = {"length": b"max_output_tokens", "content_filter": b"content_filter"}
+
+
+Form = tuple[str, bool, bool]
+"""What a request decides of the form of its answer: what of the reasoning is shown, whether it is encrypted, and
+whether deltas are padded."""
+
+
+class ResponsesTeller:
+    """See ``retold.Teller``."""
+
+    def __init__(self, seed: int) -> None:
+        """``seed`` decides on the summaries that are made up."""
+        self._summary = lorem(_SUMMARY, seed, "summary")
+
+    def form(self, ask: Ask) -> Form:
+        """See ``retold.Teller``."""
+        assert isinstance(ask, ResponsesAsk)  # noqa: S101 - no other comes here
+        return ask.shows, ask.encrypted, bool(ask.obfuscation)
+
+    def tell(self, answer: Answer, form: Form, cutter: Cutter) -> tuple[list[Document], Callable[[], Events]]:
+        """See ``retold.Teller``."""
+        shows, encrypted, padded = form
+        output: list[Document] = []
+        thought = answer.reasoning
+        if thought is None and shows == "summary":
+            thought = self._summary
+        if shows or thought:
+            output.append(_reasoning(thought or "", encrypted))
+        status = "incomplete" if answer.finish_reason in _REASONS else "completed"
+        if answer.text or answer.refusal is not None or not answer.calls:
+            output.append(_message(answer, status))
+        output += [_call(call, place, status) for place, call in enumerate(answer.calls)]
+        return output, partial(events_of, output, cutter, padded)
+
+    def whole(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> bytes:
+        """See ``retold.Teller``."""
+        assert isinstance(ask, ResponsesAsk)  # noqa: S101
+        ask.whole = _response(ask, int(time.time()), ask.echo, told, content, outer)
+        return ask.whole
+
+    def around(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
+        """See ``retold.Teller``."""
+        assert isinstance(ask, ResponsesAsk)  # noqa: S101
+        now, echo = int(time.time()), ask.echo
+        begun = begun_response(ask, b"in_progress", now, echo, outer.model)
+        ask.whole = _response(ask, now, echo, told, content, outer)
+        end = b"incomplete" if told.answer.finish_reason in _REASONS else b"completed"
+        opening = _event(b"created", 0, begun) + _event(b"in_progress", 1, begun)
+        return opening, _event(end, _OPENING + told.stream.events, ask.whole)
+
+
+def error_event(error: ApiError, request_id: str) -> bytes:
+    """Return an error as a stream of events says it; ``numbered`` gives it its number."""
+    event = {"type": "error", "sequence_number": _UNKNOWN, "code": error.code or error.kind, "message": error.message}
+    return event_bytes(event | {"param": error.param})
+
+
+def numbered(answer: Reply | Stream) -> Reply | Stream:
+    """Have the error that a stream may break off with know its number; where that is shows only when it is sent."""
+    if isinstance(answer, Stream):
+        _Numbering(answer)
+    return answer
+
+
+def numbering(endpoint: Callable[[Request, str], Reply | Stream]) -> Callable[[Request, str], Reply | Stream]:
+    """Return an endpoint whose answers are ``numbered``."""
+    return lambda request, unique: numbered(endpoint(request, unique))
+
+
+class _Numbering:
+    """Put around the sending of a stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._cut = stream.cut
+        self._failed = stream.failed
+        self._begin = 0
+        stream.cut = self._cut_numbered if stream.fault else self._cut_known
+        stream.failed = self._failed_numbered
+
+    def _cut_known(self, begin: int, end: int) -> bytes:
+        self._begin = begin
+        return self._cut(begin, end)
+
+    def _cut_numbered(self, begin: int, end: int) -> bytes:
+        data = self._cut_known(begin, end)
+        return self._put(data) if _NUMBERLESS in data else data
+
+    def _failed_numbered(self) -> bytes:
+        return self._put(self._failed())
+
+    def _put(self, data: bytes) -> bytes:
+        before, _, after = data.partition(_NUMBERLESS)
+        number = (self._cut(0, self._begin) + before).count(_EVENT) - 1
+        return b'%b"sequence_number":%d%b' % (before, number, after)
+
+
+def _event(kind: bytes, number: int, response: bytes) -> bytes:
+    """Write an event that has the whole response in it."""
+    return b'event: response.%b\ndata: {"type":"response.%b","sequence_number":%d,"response":%b}\n\n' % (
+        kind,
+        kind,
+        number,
+        response,
+    )
+
+
+def begun_response(ask: ResponsesAsk, status: bytes, now: int, echo: bytes, model: str) -> bytes:
+    """Return a response of which nothing has been said yet."""
+    return (
+        b'{"id":"resp_%b","object":"response","created_at":%d,"status":"%b","completed_at":null,"error":null,'
+        b'"incomplete_details":null,"model":%b,"output":[],%b,"usage":null}'
+        % (ask.unique.encode(), now, status, orjson.dumps(model), echo)
+    )
+
+
+def _response(ask: ResponsesAsk, now: int, echo: bytes, told: Told, content: bytes, outer: Outer) -> bytes:
+    reason = _REASONS.get(told.answer.finish_reason)
+    return (
+        b'{"id":"resp_%b","object":"response","created_at":%d,"status":"%b","completed_at":%b,"error":null,'
+        b'"incomplete_details":%b,"model":%b,"output":%b,%b,"usage":{"input_tokens":%d,"input_tokens_details":'
+        b'{"cached_tokens":%d,"cache_write_tokens":0},"output_tokens":%d,"output_tokens_details":'
+        b'{"reasoning_tokens":%d},"total_tokens":%d}}'
+        % (
+            ask.unique.encode(),
+            now,
+            b"incomplete" if reason else b"completed",
+            b"null" if reason else b"%d" % now,
+            b'{"reason":"%b"}' % reason if reason else b"null",
+            orjson.dumps(outer.model),
+            content,
+            echo,
+            outer.prompt_tokens,
+            outer.cached_tokens,
+            outer.completion_tokens,
+            outer.reasoning_tokens,
+            outer.prompt_tokens + outer.completion_tokens,
+        )
+    )
+
+
+def _reasoning(text: str, encrypted: bool) -> Document:
+    summary = [{"type": "summary_text", "text": text}] if text else []
+    item = {"id": f"rs_{OWN}", "type": "reasoning", "summary": summary}
+    return item | {"encrypted_content": _ENCRYPTED} if encrypted else item
+
+
+def _message(answer: Answer, status: str) -> Document:
+    part: Document
+    if answer.refusal is not None:
+        part = {"type": "refusal", "refusal": answer.refusal}
+    else:
+        logprobs = (logprobs_of(answer) or {}).get("content") or []
+        part = {"type": "output_text", "text": answer.text or "", "annotations": [], "logprobs": logprobs}
+    return {"id": f"msg_{OWN}", "type": "message", "status": status, "role": "assistant", "content": [part]}
+
+
+def _call(call: ToolCall, place: int, status: str) -> Document:
+    item: Document = {"id": f"{'ctc' if call.custom else 'fc'}_{OWN}{place or ''}"}
+    item |= {"type": "custom_tool_call" if call.custom else "function_call", "status": status}
+    item |= {"call_id": call_id(call.id), "name": call.name}
+    return item | {"input" if call.custom else "arguments": call.arguments}
+
+
+def events_of(output: Sequence[Document], cutter: Cutter, padded: bool = False) -> Events:
+    """Return the events that say the items of ``output``, one after another."""
+    events: Events = []
+    for index, item in enumerate(output):
+        begun, said = _EVENTS[item["type"]](item, cutter)
+        where = {"output_index": index}
+        named = called_tokens(item["name"], cutter.vocabulary) if "call_id" in item else 0
+        events.append((named, {"type": "response.output_item.added", **where, "item": item | begun}))
+        events += [(tokens, {**event, **where}) for tokens, event in said]
+        events.append((0, {"type": "response.output_item.done", **where, "item": item}))
+    for number, (_, event) in enumerate(events, _OPENING):
+        event["sequence_number"] = number
+        if padded and "delta" in event:
+            event["obfuscation"] = f"{number:x}".ljust(16, "a")[: 16 - len(event["delta"]) % 16]
+    return events
+
+
+# What follows returns what of an item is not there yet when it is begun, and the events that say it.
+
+
+def _reasoning_events(item: Document, cutter: Cutter) -> tuple[Document, Events]:
+    if not item["summary"]:
+        return {}, []
+    [part] = item["summary"]
+    where, kind = {"item_id": item["id"], "summary_index": 0}, "response.reasoning_summary"
+    events: Events = [(0, {"type": f"{kind}_part.added", **where, "part": part | {"text": ""}})]
+    for tokens, piece in cutter.cut(part["text"]):
+        events.append((tokens, {"type": f"{kind}_text.delta", **where, "delta": piece}))
+    events.append((0, {"type": f"{kind}_text.done", **where, "text": part["text"]}))
+    events.append((0, {"type": f"{kind}_part.done", **where, "part": part}))
+    return {"summary": []}, events
+
+
+def _message_events(item: Document, cutter: Cutter) -> tuple[Document, Events]:
+    [part] = item["content"]
+    kind, where = f"response.{part['type']}", {"item_id": item["id"], "content_index": 0}
+    refused = part["type"] == "refusal"
+    field = "refusal" if refused else "text"
+    logprobs: Document = {} if refused else {"logprobs": []}
+    events: Events = [(0, {"type": "response.content_part.added", **where, "part": part | {field: ""} | logprobs})]
+    for tokens, piece, logs in pieces(part[field], cutter, part.get("logprobs")):
+        event = {"type": f"{kind}.delta", **where, "delta": piece}
+        events.append((tokens, event if refused else event | {"logprobs": logs or []}))
+    done = {name: part[name] for name in (field, *logprobs)}
+    events.append((0, {"type": f"{kind}.done", **where, **done}))
+    events.append((0, {"type": "response.content_part.done", **where, "part": part}))
+    return {"status": "in_progress", "content": []}, events
+
+
+def _function_events(item: Document, cutter: Cutter) -> tuple[Document, Events]:
+    return _call_events(item, cutter, "arguments", "response.function_call_arguments")
+
+
+def _custom_events(item: Document, cutter: Cutter) -> tuple[Document, Events]:
+    return _call_events(item, cutter, "input", "response.custom_tool_call_input")
+
+
+def _call_events(item: Document, cutter: Cutter, field: str, kind: str) -> tuple[Document, Events]:
+    where = {"item_id": item["id"]}
+    events: Events = []
+    for tokens, piece in cutter.cut(item[field]):
+        events.append((tokens, {"type": f"{kind}.delta", **where, "delta": piece}))
+    events.append((0, {"type": f"{kind}.done", **where, "name": item["name"], field: item[field]}))
+    return {"status": "in_progress", field: ""}, events
+
+
+_EVENTS = {
+    "reasoning": _reasoning_events,
+    "message": _message_events,
+    "function_call": _function_events,
+    "custom_tool_call": _custom_events,
+}

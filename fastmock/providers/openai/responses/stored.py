@@ -1,0 +1,191 @@
+"""Stored responses: what others go on from, and what is below ``/v1/responses``."""
+
+import re
+from typing import Any
+
+import orjson
+
+from fastmock.content.tokenizers import OfModel
+from fastmock.content.words import Cutter
+from fastmock.core import errors
+from fastmock.core.headers import Heads, of_answers
+from fastmock.core.http import Reply, Request
+from fastmock.engine.event_template import event_bytes
+from fastmock.providers.openai import pagination, params
+from fastmock.providers.openai.responses.conversations import DELETED, Conversations, input_items, name_of, stored
+from fastmock.providers.openai.responses.render import begun_response, events_of
+from fastmock.providers.openai.responses.request import ResponsesAsk, as_messages, conversation_of
+from fastmock.storage.response_log import Entry, Ring
+
+Document = dict[str, Any]
+
+_KEPT, _PLAUSIBLE = b"k", b"p"
+_WAITED_FOR, _DONE, _CANCELLED = b"b", b"e", b"c"
+"""Marks of what is stored. What is made in the background is waited for until it is seen done, or is cancelled."""
+
+_NOTHING_YET: Document = {"completed_at": None, "incomplete_details": None, "output": [], "usage": None}
+_ENDS = ("completed", "incomplete")  # clients know no event but these and ``response.failed`` that ends a stream
+_is_integer = re.compile(r"-?[0-9]{1,100}").fullmatch
+
+_LONGEST = 1000  # responses that one may go on from
+
+
+class StoredResponses:
+    """Keeps responses, and answers the endpoints that show them."""
+
+    def __init__(
+        self, ring: Ring, conversations: Conversations, made: Heads, vocabularies: OfModel, per_chunk: int, strict: bool
+    ) -> None:
+        """``strict``: an id that was never given out is answered with 404, else with something plausible."""
+        self._ring = ring
+        self._conversations = conversations
+        self._heads = of_answers(made)
+        self._vocabularies, self._per_chunk = vocabularies, per_chunk
+        self._strict = strict
+
+    def keep(self, ask: ResponsesAsk) -> None:
+        """Keep a response that has been rendered."""
+        body = ask.request.body if ask.request else params.as_json(ask.sent, "input")
+        mark = _WAITED_FOR if ask.background else _KEPT
+        self._ring.keep(ask.unique, mark, ask.whole, body if isinstance(body, bytes) else body.encode())
+        if ask.conversation is not None:
+            self._conversations.add(ask.conversation, f"resp_{ask.unique}")
+
+    def history(self, body: Document) -> tuple[list[Document], bool]:
+        """Return the messages that came before a request that goes on from a response, or in a conversation.
+
+        The second says whether all of them are known.
+        """
+        if (conversation := body.get("conversation")) is not None:
+            items, complete = self._conversations.all_items(conversation_of(conversation))
+            return as_messages(items), complete
+        found: list[Entry] = []
+        before: list[Document] = []
+        complete = True
+        previous = body.get("previous_response_id")
+        while previous and len(found) < _LONGEST:
+            entry = stored(self._ring, previous)
+            if entry is None and self._strict:
+                raise errors.no_previous_response(previous)
+            complete = complete and entry is not None
+            entry = entry or _plausible(previous)
+            found.insert(0, entry)
+            asked = orjson.loads(entry.request)
+            if (conversation := asked.get("conversation")) is not None:
+                items, known = self._conversations.items_before(conversation_of(conversation), previous)
+                before, complete = as_messages(items), complete and known
+                break
+            previous = asked.get("previous_response_id")
+        return before + _messages(found), complete and not (previous and len(found) >= _LONGEST)
+
+    def one(self, request: Request, unique: str) -> Reply:
+        """Return one, or the events that said it."""
+        id_ = _id_in(request)
+        entry = self._found(id_)
+        if entry.mark == _WAITED_FOR:
+            self._mark(id_, _DONE)
+        if entry.mark == _CANCELLED:
+            entry = entry._replace(answer=_cancelled(entry.answer))
+        query = request.query
+        if pagination.one(query, "stream") != "true":
+            return self._reply(entry.answer, unique)
+        after = pagination.one(query, "starting_after")
+        if after is not None and not _is_integer(after):
+            raise errors.wrong_type("starting_after", "an integer", after)
+        document = orjson.loads(entry.answer)
+        begun = {**document, **_NOTHING_YET, "status": "in_progress"}
+        events = [{"type": f"response.{kind}", "response": begun} for kind in ("created", "in_progress")]
+        events += [
+            event
+            for _, event in events_of(
+                document["output"], Cutter(self._vocabularies(str(document.get("model"))), self._per_chunk)
+            )
+        ]
+        end = document["status"] if document["status"] in _ENDS else "failed"
+        events.append({"type": f"response.{end}", "response": document})
+        said = (event_bytes({**event, "sequence_number": number}) for number, event in enumerate(events))
+        begin = 0 if after is None else max(0, int(after) + 1)
+        return Reply(self._heads.events, f"req_{unique}", b"".join([*said][begin:]))
+
+    def delete(self, request: Request, unique: str) -> Reply:
+        """Delete one."""
+        id_ = _id_in(request)
+        self._found(id_)
+        self._mark(id_, DELETED)
+        return self._reply(orjson.dumps({"id": id_, "object": "response", "deleted": True}), unique)
+
+    def cancel(self, request: Request, unique: str) -> Reply:
+        """Cancel one that is made in the background; one that has been seen done stays as it is."""
+        id_ = _id_in(request)
+        entry = self._found(id_)
+        if entry.mark == _KEPT:
+            raise errors.ApiError(400, "Cannot cancel a synchronous response.")
+        if entry.mark == _DONE:
+            return self._reply(entry.answer, unique)
+        self._mark(id_, _CANCELLED)
+        return self._reply(_cancelled(entry.answer), unique)
+
+    def input_items(self, request: Request, unique: str) -> Reply:
+        """List what one was asked with."""
+        id_ = _id_in(request)
+        items = input_items(orjson.loads(self._found(id_).request).get("input"), id_.removeprefix("resp_"))
+        if pagination.newest_first(request.query, "desc"):
+            items.reverse()
+        ids, more, unknown = pagination.page([item["id"] for item in items], request.query)
+        if unknown is not None and self._strict:
+            raise errors.no_such_item(unknown)
+        by_id = {item["id"]: item for item in items}
+        return self._reply(orjson.dumps(pagination.as_list([by_id[one] for one in ids], more)), unique)
+
+    def _found(self, id_: str) -> Entry:
+        """Return what is stored by an id, or something plausible, or raise a 404."""
+        name = name_of(id_)
+        entry = self._ring.get(name) if name else None
+        if entry is None and not self._strict:
+            return _plausible(id_)
+        if entry is None or entry.mark == DELETED:
+            raise errors.no_such_response(id_)
+        return entry
+
+    def _mark(self, id_: str, mark: bytes) -> None:
+        if name := name_of(id_):
+            self._ring.mark(name, mark)
+
+    def _reply(self, body: bytes, unique: str) -> Reply:
+        return Reply(self._heads.whole, f"req_{unique}", body)
+
+
+def _id_in(request: Request) -> str:
+    """Return the id in ``…/responses/{id}`` and what is below it."""
+    return request.path.partition("/responses/")[2].split("/")[0]
+
+
+def _messages(entries: list[Entry]) -> list[Document]:
+    """Return the messages of what was asked and answered, one after another."""
+    messages = []
+    for entry in entries:
+        messages += as_messages(orjson.loads(entry.request).get("input"))
+        messages += as_messages(orjson.loads(entry.answer)["output"])
+    return messages
+
+
+def _cancelled(answer: bytes) -> bytes:
+    return orjson.dumps(orjson.loads(answer) | _NOTHING_YET | {"status": "cancelled"})
+
+
+def _plausible(id_: str) -> Entry:
+    """Return a response that was never asked for."""
+    ask = ResponsesAsk("0" * 32, {}, "gpt-4o")
+    ask.sent = {"model": ask.model, "input": "Hello"}
+    document = orjson.loads(begun_response(ask, b"completed", 1_700_000_000, ask.echo, ask.model))
+    part = {"type": "output_text", "text": "Hello from fastmock!", "annotations": [], "logprobs": []}
+    item = {"id": f"msg_{id_.removeprefix('resp_')}", "type": "message", "status": "completed", "role": "assistant"}
+    usage = {
+        "input_tokens": 8,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 5,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 13,
+    }
+    document |= {"id": id_, "completed_at": 1_700_000_000, "output": [item | {"content": [part]}], "usage": usage}
+    return Entry(_PLAUSIBLE, orjson.dumps(document), orjson.dumps(ask.sent))

@@ -1,0 +1,1 @@
+"""The two runtimes, Robyn and Granian."""

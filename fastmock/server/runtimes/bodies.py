@@ -1,0 +1,128 @@
+"""Request bodies on Granian, received piece by piece within bounds of size, memory and time."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastmock.core import errors
+from fastmock.engine.buffers import Buffers
+
+Answer = Callable[[bytes | errors.ApiError, int], None]
+"""Goes on with a body, or with what was wrong with it; the number is the bytes that were taken of the buffers for it,
+and are to be given back."""
+
+_SMALL = 16_384  # bytes; bodies up to this are not counted, and are received in one
+
+
+class Bodies:
+    """The bodies that are being received by one worker."""
+
+    def __init__(self, buffers: Buffers, timeout: float) -> None:
+        """``timeout``: seconds that may pass between two pieces of a body, and for all of a small one."""
+        self.buffers = buffers
+        self._timeout = timeout
+        self._open: dict[int, _Body] = {}
+
+    @property
+    def clients(self) -> set[str]:
+        """The clients that bodies are being received from."""
+        return {body.client for body in list(self._open.values())}
+
+    def receive(self, proto: Any, client: str, length: str | None, limit: int, answer: Answer) -> None:
+        """Receive a body.
+
+        Args:
+            proto: Granian's protocol object.
+            client: the address of the client, with its port.
+            length: the header ``content-length``; None where the length is not known.
+            limit: bytes that it may have.
+            answer: called once.
+        """
+        size = None if length is None else int(length) if len(length) <= 18 else limit + 1
+        if size is not None and size > limit:
+            answer(errors.too_large(limit), 0)
+            return
+        taken = size if size is not None and size > _SMALL else 0
+        if taken and not self.buffers.take(taken):
+            answer(errors.out_of_buffers(), 0)
+            return
+        body = _Body(self, client, limit, answer, taken)
+        self._open[id(body)] = body
+        if size is not None and size <= _SMALL:
+            proto().add_done_callback(body.take_whole)
+        else:
+            body.parts = aiter(proto)
+            body.read()
+
+    def expire(self) -> None:
+        """Refuse the bodies of which nothing has come for too long; call it now and then."""
+        too_old = time.monotonic() - self._timeout
+        for body in list(self._open.values()):
+            if body.since < too_old:
+                body.finish(errors.timed_out())
+
+    def is_open(self, body: "_Body") -> bool:
+        """Forget a body; return whether it was not answered before."""
+        return self._open.pop(id(body), None) is not None
+
+
+class _Body:
+    """A body that is being received.
+
+    Attributes:
+        client: where it comes from.
+        since: when its last piece came, a reading of ``time.monotonic``.
+    """
+
+    __slots__ = ("_answer", "_bodies", "_body", "_limit", "_taken", "client", "parts", "since")
+
+    def __init__(self, bodies: Bodies, client: str, limit: int, answer: Answer, taken: int) -> None:
+        self.client = client
+        self._bodies = bodies
+        self._limit = limit
+        self._answer = answer
+        self._taken = taken
+        self._body = bytearray()
+        self.parts: Any = None
+        self.since = time.monotonic()
+
+    def take_whole(self, reading: Any) -> None:
+        """Take all of it."""
+        try:
+            body: bytes | errors.ApiError = reading.result()
+        except RuntimeError:  # as which Granian's own errors come: it was cut short, or malformed
+            body = errors.bad_json()
+        self.finish(body)
+
+    def read(self) -> None:
+        """Ask for the next piece."""
+        try:
+            anext(self.parts).add_done_callback(self._take)
+        except StopAsyncIteration:
+            self.finish(bytes(self._body))
+
+    def _take(self, reading: Any) -> None:
+        try:
+            self._body += reading.result()
+        except RuntimeError:
+            self.finish(errors.bad_json())
+            return
+        self.since = time.monotonic()
+        size = len(self._body)
+        if size > self._limit:
+            self.finish(errors.too_large(self._limit))
+            return
+        more = size - self._taken
+        if size > _SMALL and more > 0:
+            if not self._bodies.buffers.take(more):
+                self.finish(errors.out_of_buffers())
+                return
+            self._taken = size
+        self.read()
+
+    def finish(self, body: bytes | errors.ApiError) -> None:
+        """Go on with the body, unless that was done before."""
+        if self._bodies.is_open(self):
+            self._body = bytearray()
+            self.parts = None
+            self._answer(body, self._taken)

@@ -1,0 +1,225 @@
+"""Granian's connections, which are found by their peer, an ``address:port``, among the process's descriptors."""
+
+import ctypes
+import fcntl
+import os
+import resource
+import socket
+import struct
+import sys
+import termios
+import time
+from contextlib import suppress
+from typing import NamedTuple
+
+from fastmock.core.http import Ending
+from fastmock.shared.block import CLOSED_IDLE, OPENED, REUSED, Share
+
+DEFAULT_MOST = 16_384  # connections
+_OWN_FILES = 48  # that the process needs for anything else
+_FEWEST = 8
+_SEARCH_PAUSE = 0.5  # seconds between searches for a connection, which look at all of them
+_FULL, _ROOMY = 0.9, 0.8  # shares of the most connections: above the first idle ones are closed, down to the second
+_LEAST_IDLE = 0.2  # seconds; a connection on which data came since, or an answer ended, is not idle
+_TCP_INFO = struct.Struct("=B51xI")  # of Linux's struct tcp_info the state, and the milliseconds since data came
+_BYTES_ACKED = struct.Struct("=120xQ")  # of the same the bytes that were acknowledged
+_ESTABLISHED = 1
+_MOST_LET_GO = 4096  # clients of which it is known when they were answered, before the older are forgotten
+_MOST_SEEN = 65_536  # clients that are remembered before those that are gone are forgotten
+
+
+def most_connections(wanted: int | None) -> int:
+    """Return how many connections a worker may hold open, which the limit of open files bounds too."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(_FEWEST, min(wanted or DEFAULT_MOST, files - _OWN_FILES))
+
+
+class Flow(NamedTuple):
+    """Bytes of a connection: those that the client has not read, and all that were ever handed to the kernel."""
+
+    unread: int
+    written: int
+
+
+class _Idle(NamedTuple):
+    """A connection that nothing is answered on: since how many seconds no data has come, and its descriptor."""
+
+    seconds: float
+    descriptor: int
+
+
+class Connections:
+    """The connections of one worker; it may be used from any thread, but ``seen``."""
+
+    def __init__(self, most: int, share: Share) -> None:
+        """``most``: how many may be open; ``share``: where they are counted."""
+        self._most = most
+        self._share = share
+        self._seen: set[str] = set()
+        self._descriptors: dict[str, int] = {}
+        self._searched = 0.0
+        self._answered: dict[str, int] = {}
+        self._let_go: dict[str, float] = {}  # clients that were answered, and when
+
+    def seen(self, client: str) -> None:
+        """Count a request by whether its connection had brought one before."""
+        share = self._share
+        if client in self._seen:
+            share.numbers[share.row + REUSED] += 1
+            return
+        share.numbers[share.row + OPENED] += 1
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen &= {_peer(int(name)) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208
+        self._seen.add(client)
+
+    def close_idle(self, client: str, idle: float) -> None:
+        """Close a client's connection where it is idle, and has been for so many seconds."""
+        descriptor = self._find(client)
+        seconds = None if descriptor is None else _seconds_idle(descriptor)
+        if descriptor is not None and seconds is not None and seconds >= idle and client not in self._answered:
+            _shut_down(descriptor)
+            self._share.numbers[self._share.row + CLOSED_IDLE] += 1
+
+    def hold(self, client: str) -> None:
+        """Note that something is being answered to a client: its connection is not idle."""
+        self._answered[client] = self._answered.get(client, 0) + 1
+
+    def let_go(self, client: str) -> None:
+        """Note that it was answered."""
+        left = self._answered.get(client, 0) - 1
+        if left > 0:
+            self._answered[client] = left
+        else:
+            self._answered.pop(client, None)
+            self._let_go[client] = now = time.monotonic()
+            if len(self._let_go) >= _MOST_LET_GO:
+                self._let_go = {one: at for one, at in self._let_go.items() if at > now - _LEAST_IDLE}
+
+    def _is_answered(self, client: str) -> bool:
+        """Whether something is answered to a client, or was just now and may not have left the process yet."""
+        return client in self._answered or self._let_go.get(client, 0.0) > time.monotonic() - _LEAST_IDLE
+
+    def make_room(self) -> None:
+        """Close the connections that were idle longest where there are nearly as many as there may be."""
+        names = os.listdir("/proc/self/fd")  # noqa: PTH208 - a plain listing
+        if len(names) - _OWN_FILES < self._most * _FULL:
+            return
+        count = 0
+        idle: list[_Idle] = []
+        for name in names:
+            seconds = _seconds_idle(int(name))
+            if seconds is not None:
+                count += 1
+                if seconds >= _LEAST_IDLE:
+                    idle.append(_Idle(seconds, int(name)))
+        if count < self._most * _FULL:
+            return
+        idle.sort(reverse=True)
+        excess = count - int(self._most * _ROOMY)
+        for connection in idle:
+            if excess <= 0:
+                break
+            if not self._is_answered(_peer(connection.descriptor)):
+                _shut_down(connection.descriptor)
+                self._share.numbers[self._share.row + CLOSED_IDLE] += 1
+                excess -= 1
+
+    def close_unanswered(self, others: set[str]) -> None:
+        """Close the connections on which nothing is answered and nothing has come for a while, as the worker stops;
+        ``others`` are clients that are let be.
+        """
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+            seconds = _seconds_idle(int(name))
+            if seconds is not None and seconds >= _LEAST_IDLE:
+                client = _peer(int(name))
+                if not self._is_answered(client) and client not in others:
+                    _shut_down(int(name))
+
+    def unread(self, client: str) -> int | None:
+        """Return the bytes that a client has not read and that wait in the kernel; None where it is not found."""
+        flow = self.flow(client)
+        return None if flow is None else flow.unread
+
+    def flow(self, client: str) -> Flow | None:
+        """Return what the kernel knows of what is sent to a client; None where it is not found."""
+        descriptor = self._descriptors.get(client)
+        if descriptor is None or _peer(descriptor) != client:
+            now = time.monotonic()
+            if now < self._searched + _SEARCH_PAUSE:
+                return None
+            self._searched = now
+            descriptor = self._find(client)
+        return None if descriptor is None else _flow(descriptor)
+
+    def end(self, client: str, ending: Ending) -> None:
+        """Close or reset a connection."""
+        descriptor = self._descriptors.get(client)
+        if descriptor is None or _peer(descriptor) != client:
+            descriptor = self._find(client)
+        if descriptor is None:  # it is gone already
+            return
+        if ending == "closed":
+            _shut_down(descriptor)
+        else:  # to connect it to nobody resets it
+            nobody = (ctypes.c_char * 16)()  # a sockaddr of the family AF_UNSPEC, which is 0
+            ctypes.CDLL(None).connect(descriptor, nobody, len(nobody))
+
+    def _find(self, client: str) -> int | None:
+        self._descriptors = {_peer(int(name)): int(name) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208
+        return self._descriptors.get(client)
+
+
+def _seconds_idle(descriptor: int) -> float | None:
+    """Return the seconds since data came on a connection; None where a descriptor is none."""
+    try:
+        connection = socket.socket(fileno=descriptor)
+    except OSError:
+        return None
+    try:
+        state, milliseconds = _TCP_INFO.unpack(
+            connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        )
+        return milliseconds / 1000 if state == _ESTABLISHED else None
+    except (OSError, struct.error):
+        return None
+    finally:
+        connection.detach()
+
+
+def _flow(descriptor: int) -> Flow | None:
+    waiting = bytearray(4)
+    try:
+        connection = socket.socket(fileno=descriptor)
+        try:
+            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
+        finally:
+            connection.detach()
+        fcntl.ioctl(descriptor, termios.TIOCOUTQ, waiting)
+        unread = int.from_bytes(waiting, sys.byteorder)
+        return Flow(unread, _BYTES_ACKED.unpack(info)[0] + unread)
+    except (OSError, struct.error):
+        return None
+
+
+def _shut_down(descriptor: int) -> None:
+    with suppress(OSError):
+        connection = socket.socket(fileno=descriptor)
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        finally:
+            connection.detach()
+
+
+def _peer(descriptor: int) -> str:
+    """Return ``address:port`` of who is connected to a descriptor; empty where nobody is."""
+    try:
+        connection = socket.socket(fileno=descriptor)
+    except OSError:
+        return ""
+    try:
+        address = connection.getpeername()
+        return f"[{address[0]}]:{address[1]}" if len(address) == 4 else f"{address[0]}:{address[1]}"
+    except (OSError, IndexError):
+        return ""
+    finally:
+        connection.detach()

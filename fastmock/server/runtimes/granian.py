@@ -1,0 +1,641 @@
+"""The Granian runtime: Granian's threads do the HTTP, one thread of Python answers, and one paces.
+
+Granian's own process manager is not used, nor asyncio: the worker and the scheduler below them are, which are not
+public. The version is pinned, and tests hold the pin.
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib import import_module
+from typing import Any
+from urllib.parse import parse_qs
+
+from fastmock.app import App
+from fastmock.control.api import PREFIX
+from fastmock.core import errors
+from fastmock.core.http import Head, MoveApart, Reply, Request, Stream
+from fastmock.latency.pacer import UNCOUNTED, Pacer, nothing
+from fastmock.latency.scheduler import Wheel
+from fastmock.server import signals
+from fastmock.server.runtimes.bodies import Bodies
+from fastmock.server.runtimes.connections import Connections, most_connections
+from fastmock.server.sockets import BACKLOG
+from fastmock.server.worker import Live
+from fastmock.shared.block import GENERATION
+
+_MANAGER_THREADS = 64  # calls of a response manager at a time
+_BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+# Seconds; who hangs up is noticed at the next frame, but at once in a wait longer than this or in the queue.
+_LONG_WAIT = 1.0
+_TRUSTED = 65_536  # bytes of a stream, after which its reader is watched: Granian would buffer without bound
+_MOST_UNREAD = 131_072  # bytes in the kernel's buffer, above which a reader is waited for
+_READER_PAUSE = 0.05  # seconds between looks at whether it has read
+_SHORTEST_PAUSE = 0.001
+_LOST_PATIENCE = 2.0  # seconds for which a connection may not be found
+_UNREAD = frozenset((408, 503))  # statuses that are sent though a body was not read to its end
+_FLUSHED = 0.02  # seconds after which an answer has left the process
+_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 1 << 20  # of mallopt, and bytes
+_MOST_QUEUED = 64  # requests that wait to be answered apart
+_MOST_IN_GRANIAN = 131_072  # bytes of a large answer that it has not handed to the kernel
+_LARGE_ANSWER = 262_144  # bytes
+_SMALL_DIGITS = 5  # of the length of a body; shorter ones, up to 9,999 bytes, are received in one
+_LARGE = 65_536  # bytes of a body, which then takes long enough to be answered apart from others
+_BOUNDS_PAUSE = 0.25  # seconds between looks at the bounds
+_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+_LOG = logging.getLogger("fastmock")
+
+
+def preload() -> None:
+    """Import Granian before the workers are forked."""
+    from granian import _granian, http  # noqa: F401
+
+
+def _return_memory() -> None:
+    """Have memory of large bodies and answers returned to the system when it is freed.
+
+    Else the C library learns from the first large block that is freed to keep such blocks: 100 bodies of 30 MB left a
+    worker with 900 MiB.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of GNU's C library
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK)
+
+
+def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
+    """Serve on ``listener`` until a signal asks to stop and what is in flight has ended.
+
+    Args:
+        live: what answers.
+        listener: the listening socket.
+        ready: called once the worker can answer.
+        timeout: seconds that streams in flight are given to end.
+    """
+    private: Any = import_module("granian._granian")  # its stubs describe less than there is
+    http: Any = import_module("granian.http")
+    logging.getLogger("_granian").setLevel(logging.WARNING)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)  # threads inherit the mask
+    # Threads that wake each other, here for every frame, shall not throw each other off the CPU.
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    _return_memory()
+    stop = private.WorkerSignal()
+    ended = threading.Event()
+    stop.add_cb(ended.set)
+    settings = live.app.config.settings
+    server = settings.server
+    tls = (True, server.tls_cert, server.tls_key) if server.tls_cert else (False, None, None)
+    most = most_connections(server.max_connections or settings.streaming.max_concurrent)
+    worker = private.RSGIWorker(
+        1,
+        (None, private.SocketHolder(listener.fileno(), False, BACKLOG)),
+        None,
+        1,  # runtime threads
+        1,  # runtime blocking threads
+        1,  # threads of Python
+        30,  # their idle time-out
+        most,
+        "auto" if server.http2 else "1",
+        http.HTTP1Settings(header_read_timeout=int(server.keep_alive * 1000)),
+        http.HTTP2Settings() if server.http2 else None,
+        False,
+        None,
+        *tls,
+        None,  # the key's password
+        "tls1.2",
+        None,
+        [],
+        False,
+        (None, None),
+    )
+    wheel = Wheel()
+    wheel.start()
+    loop = _AtOnce()
+    scheduler = private.CallbackScheduler(loop, None, None, None, None)
+    adapter = _Adapter(live, wheel, Connections(most, live.app.share))
+    scheduler._schedule_fn = adapter.begin
+    worker.serve_str(scheduler, loop, stop)
+    ready()
+    signal.sigwait(_STOP)
+    live.stop()
+    stop.set()
+    deadline = time.monotonic() + timeout
+    while not ended.wait(min(_BOUNDS_PAUSE, max(0.0, deadline - time.monotonic()))) and time.monotonic() < deadline:
+        adapter.close_unanswered()  # for which Granian would wait
+    live.close()
+
+
+class _AtOnce:
+    """What Granian takes for an event loop: it runs callbacks at once, in Granian's thread of Python.
+
+    Granian would hand them to asyncio's thread: two more wake-ups a request.
+    """
+
+    def call_soon(self, callback: Callable[[Any], None], future: Any, context: Any = None) -> None:
+        """Run a callback."""
+        callback(future)
+
+    call_soon_threadsafe = call_soon
+
+
+class _Adapter:
+    """Turns RSGI's requests into ours and our answers into RSGI's.
+
+    Everything here runs in Granian's thread of Python; an exception would be lost in it, so that none may leave.
+    """
+
+    def __init__(self, live: Live, wheel: Wheel, connections: Connections) -> None:
+        self._live = live
+        self._wheel = wheel
+        server = live.app.config.settings.server
+        self._connections = connections
+        self._bodies = Bodies(live.app.buffers, server.request_timeout)
+        self._patience = server.request_timeout
+        self._keep_alive = () if server.http2 else (("keep-alive", f"timeout={server.keep_alive:.0f}"),)
+        # Their threads are made when they are needed.
+        self._threads = ThreadPoolExecutor(_MANAGER_THREADS, "manager")
+        # One at a time: each takes memory, and the interpreter. Large bodies do not hold up the others that were moved.
+        self._large = ThreadPoolExecutor(1, "large")
+        self._moved = ThreadPoolExecutor(1, "moved")
+        self._queued, self._counting = 0, threading.Lock()
+        self._heads: dict[Head, list[tuple[str, str]]] = {}
+        with signals.blocked():
+            threading.Thread(target=self._keep_bounds, name="bounds", daemon=True).start()
+        self._watched = False
+        self._small: dict[Any, float] = {}  # the requests whose small bodies are being received, and since when
+
+    def close_unanswered(self) -> None:
+        """Close the connections that nothing is in flight on."""
+        small = {watcher.scope.client for watcher in list(self._small)}
+        self._connections.close_unanswered(self._bodies.clients | small)
+
+    def _keep_bounds(self) -> None:
+        """End what takes too long or too much, again and again."""
+        while True:
+            time.sleep(_BOUNDS_PAUSE)
+            try:
+                self._expire_small()
+                self._bodies.expire()
+                self._connections.make_room()
+            except Exception:
+                _LOG.exception("the bounds of connections could not be kept; this is a defect of fastmock")
+
+    def begin(self, watcher: Any) -> None:
+        """Take a request; its body is still to come."""
+        if not self._watched:
+            self._watched = True
+            self._live.heartbeat.watch()
+        start = time.monotonic()
+        self._wheel.begun += 1
+        scope = watcher.scope
+        try:
+            if self._live.numbers[GENERATION] != self._live.generation:
+                self._live.obey()
+            app = self._live.app
+            if app.counts_connections:
+                self._connections.seen(scope.client)
+            if scope.method in _BODILESS:
+                self._answer(app, scope, watcher.proto, start, b"")
+                return
+            length = scope.headers.get("content-length")
+            if length is not None and len(length) < _SMALL_DIGITS:
+                self._small[watcher] = start
+                watcher.proto().add_done_callback(partial(self._take_small, app, watcher, start))
+            else:
+                limit = app.config.settings.server.max_body_bytes
+                answer = partial(self._answer, app, scope, watcher.proto, start)
+                self._bodies.receive(watcher.proto, scope.client, length, limit, answer)
+        except Exception:
+            _LOG.exception("a request could not be taken; this is a defect of fastmock")
+
+    def _take_small(self, app: App, watcher: Any, start: float, reading: Any) -> None:
+        """Answer a request with a small body, as nearly all are: without the steps of others it takes 15 µs less."""
+        if self._small.pop(watcher, None) is None:  # it came too late
+            return
+        scope = watcher.scope
+        try:
+            request = Request(scope.method, scope.path, scope.headers, reading.result())
+        except RuntimeError:  # as which Granian's own errors come: it was cut short, or malformed
+            self._answer(app, scope, watcher.proto, start, errors.bad_json())
+            return
+        if app.manager is not None or request.path.startswith(PREFIX):
+            self._answer(app, scope, watcher.proto, start, request.body)
+            return
+        request.can_move = True
+        try:
+            self._send(app, scope, watcher.proto, start, app.handle(request))
+        except MoveApart:
+            request.can_move = False
+            self._apart(self._moved, app, request, scope, watcher.proto, start, 0)
+        except Exception:
+            _LOG.exception("an answer could not be sent; this is a defect of fastmock")
+
+    def _expire_small(self) -> None:
+        """Refuse the requests whose small bodies have not come in time."""
+        too_old = time.monotonic() - self._patience
+        for watcher, start in list(self._small.items()):
+            if start < too_old and self._small.pop(watcher, None) is not None:
+                self._answer(self._live.app, watcher.scope, watcher.proto, start, errors.timed_out())
+
+    def _answer(
+        self, app: App, scope: Any, proto: Any, start: float, body: str | bytes | errors.ApiError, taken: int = 0
+    ) -> None:
+        """Answer a request whose body was read, or could not be; ``taken`` are the bytes of the buffers for it."""
+        if isinstance(body, errors.ApiError):
+            request = Request(scope.method, scope.path, scope.headers, b"")
+            self._respond_to(partial(app.refused, body), app, request, scope, proto, start, taken)
+            if body.status in _UNREAD:  # the rest of the body may never come, for which Granian would wait
+                self._wheel.add(time.monotonic() + _FLUSHED, _Close(self._connections, scope.client, None))
+            return
+        request = Request(scope.method, scope.path, scope.headers, body)
+        if request.method in _BODILESS and scope.query_string:
+            request.query = parse_qs(scope.query_string, keep_blank_values=True)
+        if request.path.startswith(PREFIX):
+            request.client, request.host = scope.client, scope.authority or ""
+        if app.manager is not None:  # it may block, which harms no other request here
+            self._apart(self._threads, app, request, scope, proto, start, taken)
+        elif len(body) > _LARGE:
+            self._apart(self._large, app, request, scope, proto, start, taken)
+        else:
+            request.can_move = True
+            self._respond_to(app.handle, app, request, scope, proto, start, taken)
+
+    def _apart(
+        self, pool: ThreadPoolExecutor, app: App, request: Request, scope: Any, proto: Any, start: float, taken: int
+    ) -> None:
+        """Answer in a thread of its own, so that other requests do not wait."""
+        if pool is not self._threads and self._queued >= _MOST_QUEUED:
+            self._respond_to(partial(app.refused, errors.out_of_buffers()), app, request, scope, proto, start, taken)
+            return
+        self._connections.hold(scope.client)
+        with self._counting:
+            self._queued += 1
+
+        def respond() -> None:
+            with self._counting:
+                self._queued -= 1
+            try:
+                self._respond_to(app.handle, app, request, scope, proto, start, taken)
+            finally:
+                self._connections.let_go(scope.client)
+
+        pool.submit(respond)
+
+    def _respond_to(
+        self,
+        handle: Callable[[Request], Reply | Stream],
+        app: App,
+        request: Request,
+        scope: Any,
+        proto: Any,
+        start: float,
+        taken: int,
+    ) -> None:
+        try:
+            self._send(app, scope, proto, start, handle(request))
+        except MoveApart:
+            request.can_move = False
+            self._apart(self._moved, app, request, scope, proto, start, taken)
+            return
+        except Exception:
+            _LOG.exception("an answer could not be sent; this is a defect of fastmock")
+        if taken:
+            self._bodies.buffers.give_back(taken)
+
+    def _send(self, app: App, scope: Any, proto: Any, start: float, answer: Reply | Stream) -> None:
+        status, constant = answer.head.status, self._constant(answer.head)
+        headers = [*constant, (answer.head.id_name, answer.request_id), *answer.more]
+        if answer.values:
+            headers += zip(answer.head.varying, answer.values, strict=True)
+        play: _Play
+        if isinstance(answer, Reply):
+            if answer.ending != "whole" or answer.unsent:
+                respond = partial(self._break_off, scope, proto, headers, answer)
+            elif answer.size <= _LARGE_ANSWER or scope.method == "HEAD":
+                respond = partial(proto.response_bytes, status, headers, answer.body)
+            else:
+                if not self._bodies.buffers.take_for(answer, answer.held):
+                    request = Request(scope.method, scope.path, scope.headers, b"")
+                    self._respond(proto, app.refuse(errors.out_of_buffers(), request))
+                    return
+                respond = partial(self._send_large, scope, proto, headers, answer)
+            if answer.close_idle is not None:
+                respond = partial(self._respond_and_close, scope.client, answer.close_idle, respond)
+            if answer.dues is None:
+                respond()
+                return
+            if answer.control:
+                respond = partial(self._respond, proto, answer)
+            pacer = Pacer(answer.dues, nothing, start, UNCOUNTED if answer.control else app.share)
+            play = _Waiting(self._wheel, proto, pacer, scope.client, self._connections, respond)
+        else:
+            transport = proto.response_stream(status, headers)
+            late = UNCOUNTED if answer.control else app.share
+            pacer = Pacer(answer.dues, answer.cut, start, late, answer.failed)
+            play = _Streaming(
+                self._wheel, proto, pacer, scope.client, self._connections, transport, answer, self._patience
+            )
+        due = play.step(time.monotonic())
+        if due is not None:
+            self._wheel.add(due, play)
+
+    def _send_large(self, scope: Any, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
+        """Send an answer as fast as it is read: Granian would hold all of it, for a client that reads nothing too."""
+        length = ("content-length", str(answer.size))
+        transport = proto.response_stream(answer.head.status, [*headers, length])
+        download = _Download(transport, scope.client, self._connections, answer, self._patience)
+        due = download.step(time.monotonic())
+        if due is not None:
+            self._wheel.add(due, download)
+
+    def _respond_and_close(self, client: str, idle: float, respond: Callable[[], None]) -> None:
+        respond()
+        self._wheel.add(time.monotonic() + idle + _FLUSHED, _Close(self._connections, client, idle))
+
+    def _respond(self, proto: Any, answer: Reply) -> None:
+        """Send what has become of a reply."""
+        headers = [*self._constant(answer.head), (answer.head.id_name, answer.request_id), *answer.more]
+        proto.response_bytes(answer.head.status, headers, answer.body)
+
+    def _break_off(self, scope: Any, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
+        """Reset the connection instead of answering, or send less than is promised, upon which Granian closes it."""
+        if answer.ending != "whole":
+            self._connections.end(scope.client, answer.ending)
+            return
+        length = str(len(answer.body) + answer.unsent)
+        transport = proto.response_stream(answer.head.status, [*headers, ("content-length", length)])
+        for _ in transport.send_bytes(answer.body):
+            pass
+
+    def _constant(self, head: Head) -> list[tuple[str, str]]:
+        known = self._heads.get(head)
+        if known is None:
+            if len(self._heads) >= 256:
+                self._heads.clear()
+            known = self._heads[head] = [*head.headers, *self._keep_alive]
+        return known
+
+
+class _Play(ABC):
+    """An answer that takes its time; see ``wheel.Play``."""
+
+    __slots__ = ("_client", "_connections", "_gone", "_pacer", "_proto", "_watch", "_wheel")
+
+    def __init__(self, wheel: Wheel, proto: Any, pacer: Pacer, client: str, connections: Connections) -> None:
+        self._client = client
+        self._connections = connections
+        connections.hold(client)
+        self._wheel = wheel
+        self._proto = proto
+        self._pacer: Pacer | None = pacer
+        self._watch: Any = None
+        self._gone = False
+
+    def step(self, now: float) -> float | None:
+        """Send what is due; return when the next is, or None at the end."""
+        pacer = self._pacer
+        if pacer is None:  # it was left when the client hung up, and this is the step that was planned before
+            return None
+        if self._gone:
+            self._leave()
+            return None
+        if self._reads_slowly():
+            return now + _READER_PAUSE
+        planned, data = pacer.due or now, pacer.take(now)
+        following = pacer.due
+        if self._send(data):
+            if following is None:
+                self._end()
+            else:
+                queues = not data and planned <= now
+                if self._watch is not None or not (queues or following - now > _LONG_WAIT) or self._watched():
+                    return following
+        self._leave()
+        return None
+
+    def _watched(self) -> bool:
+        """Watch for a hang-up; return False where there is nobody any more."""
+        watch = self._proto.client_disconnect()
+        if not hasattr(watch, "add_done_callback"):
+            return False
+        watch.add_done_callback(self._hung_up)
+        self._watch = watch
+        return True
+
+    def _hung_up(self, watch: Any) -> None:
+        """Have the answer left now, in the wheel's own thread."""
+        if not watch.cancelled():
+            self._gone = True
+            self._wheel.add(0.0, self)
+
+    def _leave(self) -> None:
+        """Let go of everything; a step that is planned still holds this object."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._pacer is not None:
+            self._connections.let_go(self._client)
+        self._pacer = self._proto = self._watch = None
+
+    def _reads_slowly(self) -> bool:
+        return False
+
+    @abstractmethod
+    def _send(self, data: bytes) -> bool:
+        """Send a part; return whether there is anyone to read it."""
+
+    @abstractmethod
+    def _end(self) -> None:
+        """Do what is left to do when everything has been sent."""
+
+
+class _Waiting(_Play):
+    """A whole answer, which is sent when its time has passed."""
+
+    __slots__ = ("_respond",)
+
+    def __init__(
+        self,
+        wheel: Wheel,
+        proto: Any,
+        pacer: Pacer,
+        client: str,
+        connections: Connections,
+        respond: Callable[[], None],
+    ) -> None:
+        super().__init__(wheel, proto, pacer, client, connections)
+        self._respond: Callable[[], None] | None = respond
+
+    def _send(self, data: bytes) -> bool:
+        return True
+
+    def _end(self) -> None:
+        if self._respond is not None:
+            self._respond()
+
+    def _leave(self) -> None:
+        self._respond = None
+        super()._leave()
+
+
+class _Streaming(_Play):
+    """A stream."""
+
+    __slots__ = ("_progress", "_sent", "_stream", "_transport")
+
+    def __init__(
+        self,
+        wheel: Wheel,
+        proto: Any,
+        pacer: Pacer,
+        client: str,
+        connections: Connections,
+        transport: Any,
+        stream: Stream,
+        patience: float,
+    ) -> None:
+        super().__init__(wheel, proto, pacer, client, connections)
+        self._transport = transport
+        self._stream: Stream | None = stream
+        self._sent = 0
+        self._progress = _Progress(patience)
+
+    def _reads_slowly(self) -> bool:
+        if self._sent <= _TRUSTED:
+            return False
+        unread = self._connections.unread(self._client)
+        if unread is None or unread <= _MOST_UNREAD:
+            return False
+        if self._progress.is_over(unread):
+            self._connections.end(self._client, "closed")
+            self._gone = True
+        return True
+
+    def _send(self, data: bytes) -> bool:
+        if data:
+            self._sent += len(data)
+            try:
+                # Nothing is waited for: Granian only queues it, and what it returns tells whether the client hung up.
+                for _ in self._transport.send_bytes(data):
+                    pass
+            except RuntimeError:  # as which RSGIProtocolClosed comes
+                return False
+        return True
+
+    def _end(self) -> None:
+        """End the body, by letting go of what it is sent with; or the connection, before that could be done."""
+        if self._stream is not None and self._stream.ending != "whole":
+            self._connections.end(self._client, self._stream.ending)
+        elif self._stream is not None and self._stream.close_idle is not None:
+            idle = self._stream.close_idle
+            self._wheel.add(time.monotonic() + idle + _FLUSHED, _Close(self._connections, self._client, idle))
+
+    def _leave(self) -> None:
+        self._transport = self._stream = None
+        super()._leave()
+
+
+class _Close:
+    """The end of a connection that was idle; see ``wheel.Play``."""
+
+    __slots__ = ("_client", "_connections", "_idle")
+
+    def __init__(self, connections: Connections, client: str, idle: float | None) -> None:
+        """``idle``: seconds for which it has to have been idle; None to close it however busy it is."""
+        self._connections, self._client, self._idle = connections, client, idle
+
+    def step(self, now: float) -> None:
+        """Close it, unless something has come since."""
+        if self._idle is None:
+            self._connections.end(self._client, "closed")
+        else:
+            self._connections.close_idle(self._client, self._idle)
+
+
+class _Progress:
+    """Whether a client reads at all."""
+
+    __slots__ = ("_mark", "_patience", "_since")
+
+    def __init__(self, patience: float) -> None:
+        """``patience``: seconds for which it may read nothing."""
+        self._patience = patience
+        self._since = time.monotonic()
+        self._mark = -1
+
+    def is_over(self, mark: int) -> bool:
+        """Return whether a client has read nothing for too long; ``mark`` changes when it reads."""
+        now = time.monotonic()
+        if mark != self._mark:
+            self._mark, self._since = mark, now
+        return now - self._since > self._patience
+
+
+class _Download:
+    """A large answer, sent piece by piece as it is read; see ``wheel.Play``."""
+
+    __slots__ = (
+        *("_answer", "_at", "_before", "_client", "_connections"),
+        *("_lost", "_parts", "_pause", "_progress", "_transport"),
+    )
+
+    def __init__(self, transport: Any, client: str, connections: Connections, answer: Reply, patience: float) -> None:
+        self._transport = transport
+        self._client = client
+        self._connections = connections
+        self._answer: Reply | None = answer  # its memory is given back when it is gone
+        self._parts = answer.parts()
+        self._at = 0
+        self._pause = _SHORTEST_PAUSE
+        self._progress = _Progress(patience)
+        self._lost = 0.0
+        flow = connections.flow(client)
+        self._before = None if flow is None else flow.written
+        connections.hold(client)
+
+    def step(self, now: float) -> float | None:
+        """Send the next piece, if the last was read; return when to come again, or None at the end."""
+        if self._at:
+            flow = self._connections.flow(self._client)
+            if flow is None:
+                self._lost = self._lost or now
+                if now < self._lost + _LOST_PATIENCE:
+                    return now + _SHORTEST_PAUSE
+                self._end()
+                return None
+            self._lost = 0.0
+            if self._before is None:
+                self._before = flow.written - self._at
+            queued = self._at - (flow.written - self._before)  # by Granian, which has not handed it to the kernel
+            if flow.unread > _MOST_UNREAD or queued > _MOST_IN_GRANIAN:
+                if self._progress.is_over(flow.written - flow.unread):
+                    self._connections.end(self._client, "closed")
+                    self._end()
+                    return None
+                self._pause = min(2 * self._pause, _READER_PAUSE)
+                return now + self._pause
+        self._pause = _SHORTEST_PAUSE
+        part = next(self._parts, None)
+        if part is not None:
+            self._at += len(part)
+            try:
+                for _ in self._transport.send_bytes(part):
+                    pass
+            except RuntimeError:  # the client hung up
+                pass
+            else:
+                return now
+        self._end()
+        return None
+
+    def _end(self) -> None:
+        self._connections.let_go(self._client)
+        self._answer = self._transport = None
+        self._parts = iter(())

@@ -1,0 +1,391 @@
+"""The Robyn runtime: translates, writes, and keeps Robyn within what was measured to work.
+
+Robyn's own start is not used; ``Server`` below it is, which is not public: the version is pinned, and tests hold the
+pin.
+"""
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import socket
+import stat
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from inspect import iscoroutinefunction
+from typing import Any
+from urllib.parse import unquote, unquote_plus
+
+from fastmock.control.api import PREFIX
+from fastmock.core.http import Head, Reply, Request, Stream
+from fastmock.latency.pacer import UNCOUNTED, Lateness, Pacer, nothing
+from fastmock.server.worker import Live
+from fastmock.shared.block import GENERATION
+
+MOST_STREAMS = 512
+"""Paced streams that one worker holds at a time: the threads of actix's blocking pool, each held by one stream."""
+
+_METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE", "CONNECT")
+_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+# Seconds after which a stream that waits calls Robyn, with a piece of no bytes, which is not sent: only calls of some
+# stream or request have it let go of the streams whose clients hung up, and so free their places in the queue.
+_CALL_PAUSE = 0.1
+_POLL = 0.02  # seconds between looks at what is in flight
+_QUIET_POLLS = 4  # polls in a row without a request or a stream, after which nothing is in flight
+
+
+@contextmanager
+def _one_cpu() -> Iterator[None]:
+    """Show this thread one CPU: Robyn makes four shards a CPU in every header map, and 64 CPUs doubled its cost."""
+    everything = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(everything)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, everything)
+
+
+@contextmanager
+def _temporary_directory() -> Iterator[None]:
+    """Have a directory for temporary files named, also where none can be written: a package that Robyn imports asks
+    for its name.
+    """
+    before = tempfile.tempdir
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = os.sep
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+def preload() -> None:
+    """Import Robyn before the workers are forked. It parses ``sys.argv`` and obeys ``ROBYN_*`` while it is imported."""
+    arguments, sys.argv = sys.argv, sys.argv[:1]
+    for name in [name for name in os.environ if name.startswith("ROBYN_")]:
+        del os.environ[name]
+    try:
+        with _one_cpu(), _temporary_directory():
+            import robyn.robyn  # noqa: F401
+    finally:
+        sys.argv = arguments
+
+
+def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
+    """Serve on ``listener`` until a signal asks to stop, then end the process.
+
+    Args:
+        live: what answers.
+        listener: the listening socket.
+        ready: called once the worker can answer.
+        timeout: seconds that streams in flight are given to end.
+    """
+    from robyn.robyn import FunctionInfo, Headers, HttpMethod, Server, SocketHeld
+
+    # Hundreds of threads wake each other: they shall not throw each other off the CPU. See also _state_keeper.
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)  # actix's own reaction cuts streams; threads inherit the mask
+    logging.getLogger("actix_server").setLevel(logging.WARNING)
+    every_cpu = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(every_cpu)})  # until the first request, see _Adapter._settle
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    before = set(_sockets().values())
+    held = SocketHeld("127.0.0.1", 0)
+    for descriptor, inode in _sockets().items():
+        if inode not in before:
+            os.dup2(listener.fileno(), descriptor)  # ours in place of the one that Robyn opened
+    server: Any = Server()  # the stub of "start" asks for arguments that there are not
+    server.apply_response_headers(Headers({}))
+    adapter = _Adapter(live, every_cpu)
+
+    def route(method: str, path: str, handler: Callable[..., Any]) -> None:
+        waits = iscoroutinefunction(handler)
+        server.add_route(getattr(HttpMethod, method), path, FunctionInfo(handler, waits, 1, {}, {}), False)
+
+    for method, path in live.app.handlers:
+        if method == "GET":
+            continue  # may have a query, which only "anywhere" reads
+        # What is asynchronous costs twice as much a request: only where a whole answer may have to wait.
+        waits = live.app.delays_whole and method == "POST"
+        route(method, path, adapter.waiting_at(method, path) if waits else adapter.at(method, path))
+    for method in _METHODS:
+        route(method, "/", adapter.anywhere)
+        route(method, "/*path", adapter.anywhere)
+        route(method, f"{PREFIX}*path", adapter.control)
+    server.add_startup_handler(FunctionInfo(ready, False, 0, {}, {}))
+    threading.Thread(target=_stop_on_signal, args=(adapter, live, listener, timeout), daemon=True).start()
+    server.start(held, 1)  # one actix thread: more of them fight for the GIL
+
+
+def _sockets() -> dict[int, int]:
+    """Return this process's sockets: descriptor and inode."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - a plain listing, no paths
+        with suppress(OSError):
+            status = os.fstat(int(name))
+            if stat.S_ISSOCK(status.st_mode):
+                found[int(name)] = status.st_ino
+    return found
+
+
+class _Adapter:
+    """Turns Robyn's requests into ours and our answers into Robyn's."""
+
+    def __init__(self, live: Live, every_cpu: set[int]) -> None:
+        from robyn.robyn import Headers, Response
+
+        self._headers, self._response = Headers, Response
+        self._live = live
+        self._every_cpu = every_cpu
+        self._settled = self._loop_watched = False
+        self._keep_state = _state_keeper()
+        self._replies: dict[Head | tuple[Head | str, ...], tuple[Callable[[str, str], None], str, Any]] = {}
+        self.requests = 0
+        self.streams: set[int] = set()
+
+    def at(self, method: str, path: str) -> Callable[[Any], Any]:
+        """Return the handler of one route."""
+        live, numbers, replies, route = self._live, self._live.numbers, self._replies, (method, path)
+
+        def handle(request: Any) -> Any:
+            if not self._settled:
+                self._settle()
+            if numbers[GENERATION] != live.generation:
+                live.obey()
+            self.requests += 1
+            answer = live.app.handlers[route](Request(method, path, request.headers, request.body))
+            known = replies.get(_form(answer) if answer.more else answer.head)
+            if known is None or type(answer) is not Reply or answer.dues is not None:
+                return self.translate(answer)
+            # One Response per head, filled anew: Robyn copies it before it lets go of the GIL, and there is one actix
+            # thread. Saves 2 µs of 22 over making a Response and its headers.
+            set_header, id_name, response = known
+            set_header(id_name, answer.request_id)
+            if answer.values:
+                for name, value in zip(answer.head.varying, answer.values, strict=True):
+                    set_header(name, value)
+            for name, value in answer.more:
+                set_header(name, value)
+            response.description = answer.body
+            return response
+
+        return handle
+
+    def waiting_at(self, method: str, path: str) -> Callable[[Any], Coroutine[Any, Any, Any]]:
+        """Return the handler of a route whose whole answers may take time; it runs in the event loop's thread."""
+        live, route = self._live, (method, path)
+
+        async def handle(request: Any) -> Any:
+            start = time.monotonic()
+            if not self._loop_watched:
+                self._watch_loop()
+            if live.numbers[GENERATION] != live.generation:
+                live.obey()
+            self.requests += 1
+            return await self._when_due(
+                live.app.handlers[route](Request(method, path, request.headers, request.body)), start
+            )
+
+        return handle
+
+    def _watch_loop(self) -> None:
+        """Have the thread of the event loop watched, in which asynchronous handlers run."""
+        self._loop_watched = True
+        self._live.heartbeat.watch(asyncio.Handle._run)
+
+    async def control(self, request: Any) -> Any:
+        """Handle what is for the control API; it runs in the event loop's thread, and may have to wait."""
+        start = time.monotonic()
+        if not self._loop_watched:
+            self._watch_loop()
+        if self._live.numbers[GENERATION] != self._live.generation:
+            self._live.obey()
+        self.requests += 1
+        made = self._request(request)
+        made.client = request.ip_addr or ""
+        return await self._when_due(self._live.app.handle(made), start)
+
+    async def _when_due(self, answer: Reply | Stream, start: float) -> Any:
+        """Return Robyn's form of an answer, of a whole one when its time has passed."""
+        if isinstance(answer, Reply) and answer.dues is not None:
+            pacer = Pacer(answer.dues, nothing, start, self._late(answer))
+            self.streams.add(id(pacer))
+            try:
+                while (due := pacer.due) is not None:
+                    await asyncio.sleep(due - time.monotonic())
+                    pacer.take(time.monotonic())
+            finally:
+                self.streams.discard(id(pacer))
+        return self._made(answer)
+
+    def _late(self, answer: Reply | Stream) -> Lateness:
+        """Return where it is counted how late the steps of an answer are."""
+        return UNCOUNTED if answer.control else self._live.app.share
+
+    def anywhere(self, request: Any) -> Any:
+        """Handle what no route of a fixed name does."""
+        if not self._settled:
+            self._settle()
+        if self._live.numbers[GENERATION] != self._live.generation:
+            self._live.obey()
+        self.requests += 1
+        return self.translate(self._live.app.handle(self._request(request)))
+
+    def _request(self, request: Any) -> Request:
+        """Return our form of a request that has come in anywhere."""
+        raw = request.query_params.to_dict()  # split, but not decoded
+        query = {unquote_plus(name): [*map(unquote_plus, values)] for name, values in raw.items()}
+        return Request(request.method, unquote(request.url.path), request.headers, request.body, query)
+
+    def translate(self, answer: Reply | Stream) -> Any:
+        """Return Robyn's form of an answer, and keep it for the next with the same names of headers.
+
+        A whole one that takes time, which the route does not wait for, is sent in chunks, of which it is the only one.
+        """
+        if isinstance(answer, Reply) and answer.dues is not None:
+            pacer = Pacer(answer.dues, nothing, time.monotonic(), self._late(answer))
+            return self._streaming(answer, _Frames(pacer, self.streams, self._keep_state, answer.body))
+        response = self._made(answer)
+        if isinstance(answer, Reply):
+            if len(self._replies) >= 256:
+                self._replies.clear()
+            form = _form(answer) if answer.more else answer.head
+            self._replies[form] = response.headers.set, answer.head.id_name, response
+        return response
+
+    def _made(self, answer: Reply | Stream) -> Any:
+        if isinstance(answer, Stream):
+            pacer = Pacer(answer.dues, answer.cut, time.monotonic(), self._late(answer), answer.failed)
+            return self._streaming(answer, _Frames(pacer, self.streams, self._keep_state))
+        return self._response(answer.head.status, self._headers_of(answer), answer.body)
+
+    def _streaming(self, answer: Reply | Stream, frames: "_Frames") -> "_Streaming":
+        return _Streaming(answer.head.status, self._headers_of(answer), frames)
+
+    def _headers_of(self, answer: Reply | Stream) -> Any:
+        headers = self._headers(dict(answer.head.headers))
+        headers.set(answer.head.id_name, answer.request_id)
+        for name, value in (*zip(answer.head.varying, answer.values, strict=True), *answer.more):
+            headers.set(name, value)
+        return headers
+
+    def _settle(self) -> None:
+        """Do, in the first call on the actix thread, what can only be done there.
+
+        Give all threads every CPU back, now that Robyn has sized itself.
+        """
+        self._settled = True
+        self._keep_state()
+        self._live.heartbeat.watch()
+        for thread in os.listdir("/proc/self/task"):  # noqa: PTH208
+            with suppress(OSError):
+                os.sched_setaffinity(int(thread), self._every_cpu)
+
+
+def _form(answer: Reply | Stream) -> tuple[Head | str, ...]:
+    """Return what an answer with headers of its own has in common with others: all but the values of those."""
+    return (answer.head, *[name for name, _ in answer.more])
+
+
+def _state_keeper() -> Callable[[], None]:
+    """Return what keeps the calling thread's Python state alive until the thread ends.
+
+    Else it is made and freed for every call from Rust: throughput halves, and of 500 paced streams the last end 2.4 %
+    late instead of 0.5 %. The threads that drive streams come and go, so that a thread's end has to be noticed: by what
+    a thread does for C++ when it ends. (A destructor of a POSIX thread-specific value comes too late: the interpreter's
+    own value is gone by then.)
+    """
+    python, at_thread_end = ctypes.pythonapi, getattr(ctypes.CDLL(None), "__cxa_thread_atexit_impl", None)
+    kept = threading.local()
+
+    def let_go(_: int) -> None:
+        python.PyGILState_Release(0)  # 0: the interpreter stays locked until this callback returns
+
+    ended = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(let_go)
+
+    def keep() -> None:
+        if not hasattr(kept, "since"):
+            kept.since = time.monotonic()
+            if at_thread_end is not None:  # as it is with another C library than GNU's
+                python.PyGILState_Ensure()
+                at_thread_end(ended, None, None)
+
+    return keep
+
+
+class _Streaming:
+    """A stream in the form that Robyn looks for: these four attributes, ``content`` an iterator."""
+
+    media_type = ""  # "text/event-stream" would replace our own content type
+
+    def __init__(self, status: int, headers: Any, content: "_Frames") -> None:
+        self.status_code = status
+        self.headers = headers
+        self.content = content
+
+
+class _Frames:
+    """Yields what is due when it is due. Runs on threads of a pool, each of which it holds while it sleeps."""
+
+    def __init__(self, pacer: Pacer, live: set[int], keep_state: Callable[[], None], last: bytes = b"") -> None:
+        """``last`` is sent when all that the pacer has is."""
+        self._pacer = pacer
+        self._last = last
+        self._live = live
+        self._keep_state = keep_state
+        live.add(id(self))
+
+    def __iter__(self) -> "_Frames":
+        return self
+
+    def __next__(self) -> bytes:
+        self._keep_state()
+        begin = now = time.monotonic()
+        while not (data := self._pacer.take(now)):
+            due = self._pacer.due
+            if due is None:
+                if self._last:
+                    last, self._last = self._last, b""
+                    return last
+                self._live.discard(id(self))
+                raise StopIteration
+            if now - begin >= _CALL_PAUSE:
+                return b""
+            time.sleep(max(0.0, min(due - now, _CALL_PAUSE)))
+            now = time.monotonic()
+        return data
+
+    def __del__(self) -> None:
+        """End also where the client hung up: Robyn drops the iterator and never calls ``close``."""
+        self._live.discard(id(self))
+
+
+def _stop_on_signal(adapter: _Adapter, live: Live, listener: socket.socket, timeout: float) -> None:
+    """Wait for a signal; take no more connections, let what is in flight end, end the process."""
+    signal.sigwait(_STOP)
+    live.stop()
+    _silence(listener)
+    deadline = time.monotonic() + timeout
+    quiet, seen = 0, adapter.requests
+    while quiet < _QUIET_POLLS and time.monotonic() < deadline:
+        time.sleep(_POLL)
+        quiet = 0 if adapter.streams or adapter.requests != seen else quiet + 1
+        seen = adapter.requests
+    live.close()
+    os._exit(0)  # an orderly exit under load panics in half of the tries
+
+
+def _silence(listener: socket.socket) -> None:
+    """Point every descriptor of the listener, Robyn's own copies too, at a socket that nobody can reach."""
+    inode = os.fstat(listener.fileno()).st_ino
+    with socket.socket(listener.family, listener.type) as dummy:
+        for descriptor, other in _sockets().items():
+            if other == inode:
+                os.dup2(dummy.fileno(), descriptor)

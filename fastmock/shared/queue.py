@@ -1,0 +1,138 @@
+"""The queue before what is answered: so many at a time, over all workers; the others in the order in which they came.
+
+Each request that takes time has a ticket, a number that counts up. Tickets are admitted in their order. Whoever waits
+looks at one number; nobody has to be woken. A ticket is admitted at the very time at which another was done, however
+late that is noticed, so that looking only now and then costs no time in the long run.
+"""
+
+import time
+from collections import deque
+
+from fastmock.shared.block import GATE, TICKETS, Share
+from fastmock.shared.lock import SharedLock
+
+_NEXT, _ADMITTED, _MOST, _GONE = range(GATE, GATE + 4)  # _GONE: tickets that were given up while they waited
+_OWNERS = GATE + 4  # whose each ticket is, the last ones': the worker's number from 1
+_STARTS = _OWNERS + TICKETS  # when it was admitted: nanoseconds of the monotonic clock
+_GIVEN_UP = 0
+
+
+class Gate:
+    """The queue, as one worker sees it."""
+
+    _lock = SharedLock()
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        self._left: deque[tuple[int, int]] = deque()
+
+    def enter(self, most: int, queue: int) -> "Ticket | None":
+        """Return a ticket; None where ``queue`` others wait already for the ``most`` places."""
+        numbers = self._share.numbers
+        with self._lock:
+            number = numbers[_NEXT]
+            room = self.waiting() < queue or self._taken() < most
+            if room := room and number - numbers[_ADMITTED] < TICKETS:
+                numbers[_OWNERS + number % TICKETS] = self._share.worker + 1
+                numbers[_MOST] = most
+                numbers[_NEXT] = number + 1
+                self._admit(time.monotonic_ns())
+        self._give_back()
+        return Ticket(self, number) if room else None
+
+    def waiting(self) -> int:
+        """Return how many wait, over all workers."""
+        numbers = self._share.numbers
+        return max(0, numbers[_NEXT] - numbers[_ADMITTED] - numbers[_GONE])
+
+    def before(self, number: int) -> int:
+        """Return how many tickets are to be admitted before a ticket is; below 0 where it is."""
+        return number - self._share.numbers[_ADMITTED]
+
+    def start(self, number: int) -> float:
+        """Return when a ticket was admitted, a reading of ``time.monotonic``."""
+        return self._share.numbers[_STARTS + number % TICKETS] / 1e9
+
+    def leave(self, number: int, ended: float | None) -> None:
+        """Give a ticket back: one that was done at ``ended``, a reading of ``time.monotonic``, or given up just now.
+
+        This may be called in the midst of anything, as objects are deleted; what cannot be done now is done soon.
+        """
+        now = time.monotonic_ns()
+        self._left.append((number, now if ended is None else min(int(ended * 1e9), now)))
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Give back the tickets that were left, unless another thread, or this, is at it: then that does it."""
+        numbers = self._share.numbers
+        places = self._share.places()
+        while self._left and self._lock.take():
+            try:
+                while self._left:
+                    number, ended = self._left.popleft()
+                    if number < numbers[_ADMITTED]:
+                        place = places[self._share.worker]
+                        numbers[place] = max(0, numbers[place] - 1)
+                        self._admit(ended)
+                    else:
+                        numbers[_OWNERS + number % TICKETS] = _GIVEN_UP
+                        numbers[_GONE] += 1
+            finally:
+                self._lock.release()
+
+    def bury(self, worker: int) -> None:
+        """Give back what a worker, numbered from 0, had when it died."""
+        numbers = self._share.numbers
+        with self._lock:
+            for number in range(numbers[_ADMITTED], numbers[_NEXT]):
+                if numbers[_OWNERS + number % TICKETS] == worker + 1:
+                    numbers[_OWNERS + number % TICKETS] = _GIVEN_UP
+                    numbers[_GONE] += 1
+            numbers[self._share.places()[worker]] = 0
+            self._admit(time.monotonic_ns())
+
+    def _taken(self) -> int:
+        """Return how many places are taken, over all workers."""
+        numbers = self._share.numbers
+        return sum(numbers[place] for place in self._share.places())
+
+    def _admit(self, now: int) -> None:
+        """Admit those for whom there is a place; with the lock held."""
+        numbers, places = self._share.numbers, self._share.places()
+        free = numbers[_MOST] - self._taken()
+        while (number := numbers[_ADMITTED]) < numbers[_NEXT]:
+            owner = numbers[_OWNERS + number % TICKETS]
+            if owner == _GIVEN_UP:
+                numbers[_ADMITTED] = number + 1
+                numbers[_GONE] -= 1
+                continue
+            if free <= 0:
+                return
+            free -= 1
+            numbers[_STARTS + number % TICKETS] = now
+            numbers[_ADMITTED] = number + 1
+            numbers[places[owner - 1]] += 1
+
+
+class Ticket:
+    """A place in the queue; it is given back when nobody holds it any more.
+
+    Attributes:
+        ended: when it was done, a reading of ``time.monotonic``; None where it was not done.
+    """
+
+    def __init__(self, gate: Gate, number: int) -> None:
+        self._gate = gate
+        self._number = number
+        self.ended: float | None = None
+
+    def before(self) -> int:
+        """Return how many are to be admitted before; below 0 where this is."""
+        return self._gate.before(self._number)
+
+    def start(self) -> float:
+        """Return when it was admitted, a reading of ``time.monotonic``."""
+        return self._gate.start(self._number)
+
+    def __del__(self) -> None:
+        self._gate.leave(self._number, self.ended)

@@ -1,0 +1,148 @@
+"""The last entries that any worker wrote, in memory that all of them share.
+
+It is a ring of places of one size. Whoever writes takes the next number under a lock and fills the place of that number
+on its own; a reader tells by the number and a checksum whether what it read is whole. Memory that nothing was written
+to is not there yet.
+"""
+
+import mmap
+import os
+import struct
+import tempfile
+import zlib
+from typing import NamedTuple
+
+from fastmock.shared.lock import SharedLock
+
+_NEXT, _FLOOR = 0, 8  # where it stands how many were written, and which is the first that was not cleared
+_COUNT = struct.Struct("=Q")
+_BEGIN = mmap.PAGESIZE
+# The number from 1 on (0: gone), lengths of the two parts, their checksum; then what is set when an answer ends.
+_HEADER = struct.Struct("=QIII")
+_OUTCOME = struct.Struct("=ddQB")
+_ROOM = _HEADER.size + _OUTCOME.size
+
+OPEN, ENDED, LEFT = 0, 1, 2
+"""What has become of an answer: it is being sent, it was sent, or its client hung up before."""
+
+
+class Outcome(NamedTuple):
+    """How an answer went.
+
+    Attributes:
+        seconds: from the request until the answer was sent, or left; 0 while it is being sent.
+        first: from the request until the first part of a stream; 0 where there was none.
+        size: bytes of the answer's body that were sent.
+        state: OPEN, ENDED or LEFT.
+    """
+
+    seconds: float = 0.0
+    first: float = 0.0
+    size: int = 0
+    state: int = OPEN
+
+
+class Entry(NamedTuple):
+    """What was written: its number from 0 on, two parts, and how it went."""
+
+    number: int
+    head: bytes
+    body: bytes
+    outcome: Outcome
+
+
+class Tape:
+    """The ring; made before the workers are forked.
+
+    Attributes:
+        size: how many entries it keeps.
+        most: how many bytes the two parts of an entry may have together.
+    """
+
+    def __init__(self, size: int, most: int) -> None:
+        self.size = size
+        self.most = most
+        self._stride = -(-(_ROOM + most) // 64) * 64
+        self._lock = SharedLock()
+        length = _BEGIN + size * self._stride
+        descriptor = memory_file()
+        try:
+            os.ftruncate(descriptor, length)
+            self._map = mmap.mmap(descriptor, length)
+        finally:
+            os.close(descriptor)
+
+    @property
+    def written(self) -> int:
+        """How many were written in all; the number of the next."""
+        number: int = _COUNT.unpack_from(self._map, _NEXT)[0]
+        return number
+
+    @property
+    def floor(self) -> int:
+        """The number of the first that was not cleared."""
+        number: int = _COUNT.unpack_from(self._map, _FLOOR)[0]
+        return number
+
+    @property
+    def lost(self) -> int:
+        """How many were written since all was cleared and have given way to others."""
+        return max(0, self.written - self.floor - self.size)
+
+    def write(self, head: bytes, body: bytes, outcome: Outcome) -> int:
+        """Write an entry and return its number."""
+        memory = self._map
+        with self._lock:
+            number: int = _COUNT.unpack_from(memory, _NEXT)[0]
+            _COUNT.pack_into(memory, _NEXT, number + 1)
+        place = _BEGIN + number % self.size * self._stride
+        at = place + _ROOM
+        data = head + body
+        memory[at : at + len(data)] = data
+        _OUTCOME.pack_into(memory, place + _HEADER.size, *outcome)
+        _HEADER.pack_into(memory, place, number + 1, len(head), len(body), zlib.crc32(data))
+        return number
+
+    def end(self, number: int, outcome: Outcome) -> None:
+        """Say how an entry went; nothing is done where it has given way."""
+        place = _BEGIN + number % self.size * self._stride
+        if _COUNT.unpack_from(self._map, place)[0] == number + 1:
+            _OUTCOME.pack_into(self._map, place + _HEADER.size, *outcome)
+
+    def read(self, number: int) -> Entry | None:
+        """Return an entry; None where it has given way, was cleared, or is not whole yet."""
+        place = _BEGIN + number % self.size * self._stride
+        held, head, body, checksum = _HEADER.unpack_from(self._map, place)
+        if held != number + 1 or head + body > self.most:
+            return None
+        outcome = Outcome(*_OUTCOME.unpack_from(self._map, place + _HEADER.size))
+        at = place + _ROOM
+        data = self._map[at : at + head + body]
+        if zlib.crc32(data) != checksum or _COUNT.unpack_from(self._map, place)[0] != held:
+            return None
+        return Entry(number, data[:head], data[head:], outcome)
+
+    def numbers(self) -> range:
+        """Return the numbers of the entries that may be read, the oldest first."""
+        written = self.written
+        return range(max(self.floor, written - self.size), written)
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            _COUNT.pack_into(self._map, _FLOOR, self.written)
+
+    def forget(self, number: int) -> None:
+        """Forget one entry."""
+        with self._lock:
+            place = _BEGIN + number % self.size * self._stride
+            if _COUNT.unpack_from(self._map, place)[0] == number + 1:
+                _COUNT.pack_into(self._map, place, 0)
+
+
+def memory_file() -> int:
+    """Return the descriptor of a file in memory that has no name, so that it ends with whoever holds it."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("fastmock")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

@@ -1,0 +1,1 @@
+"""Observers of answers: request log, metrics, journal."""

@@ -1,0 +1,309 @@
+"""The journal: the last requests over all workers, as they were sent and as they were answered.
+
+A request is written before its answer is sent, so that whoever has an answer finds its request, whichever worker is
+asked. How the answer went is added before its last part is sent.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import orjson
+
+from fastmock.app import Answer, App, Handler, endpoint_of
+from fastmock.core.credentials import REDACTED, SESSION_HEADER, is_credential, session_of
+from fastmock.core.errors import ApiError
+from fastmock.core.http import Ask, Reply, Request, model_of
+from fastmock.core.problems import did_you_mean
+from fastmock.shared.ring_buffer import ENDED, LEFT, OPEN, Entry, Outcome, Tape
+
+HEAD_SIZE = 8192
+"""Bytes that are kept of a request beside its body."""
+
+_LONGEST = 256  # characters of a path, a model's name, a header's value, where all of them would be too long
+_MOST_SHOWN = 100  # requests that are returned where no number is asked for
+_STATES = {OPEN: "open", ENDED: "ended", LEFT: "left"}
+_GLOBS = ("method", "path", "endpoint", "model", "rule", "fault", "check")
+_FILTERS = (*_GLOBS, "status", "session", "since", "limit", "explain")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One request of the journal.
+
+    Attributes:
+        entry: what was kept.
+        head: what is known beside the body; see ``Journal.record``.
+    """
+
+    entry: Entry
+    head: dict[str, Any]
+
+    @property
+    def cut(self) -> bool:
+        """Whether not all of the body was kept."""
+        return len(self.entry.body) < int(self.head["size"])
+
+    @property
+    def headers_cut(self) -> bool:
+        """Whether not all of the headers was kept."""
+        return "headers_cut" in self.head
+
+    @property
+    def missed(self) -> bool:
+        """Whether no rule held, so that the default was said."""
+        rule: str = self.head["rule"]
+        return rule.endswith(".default")
+
+    def nearest(self, app: App) -> dict[str, Any]:
+        """Return which of the rules of ``app`` comes nearest, and what differs."""
+        ask, rulebook = app.recall(self.request())
+        verdict = rulebook.explain(ask) if rulebook is not None else None
+        if verdict is None or verdict.nearest is None:
+            return {}
+        return {"nearest": verdict.nearest, "differences": list(verdict.differences)}
+
+    def ask(self, app: App) -> Ask:
+        """Return what it asked for; where its body was cut, what is known without it."""
+        ask, _ = app.recall(self.request())
+        if self.cut:
+            ask.model, ask.endpoint, ask.stream = self.head["model"], self.head["endpoint"], self.head["stream"]
+        return ask
+
+    def request(self) -> Request:
+        """Return the request as it was; its credentials are gone."""
+        headers = self.head["headers"]
+        if self.head["session"]:  # which the API key may have said
+            headers = {**headers, SESSION_HEADER: self.head["session"]}
+        return Request(self.head["method"], self.head["path"], headers, self.entry.body)
+
+    def shown(self) -> dict[str, Any]:
+        """Return what the API says of it."""
+        head, outcome = dict(self.head), self.entry.outcome
+        body: Any
+        try:
+            body = orjson.loads(self.entry.body) if self.entry.body else None
+            orjson.dumps(body)  # reading goes deeper than writing
+        except (orjson.JSONDecodeError, TypeError):
+            body = self.entry.body.decode(errors="replace")
+        size = head.pop("size")
+        return {
+            "number": self.entry.number,
+            **head,
+            "body": body,
+            "body_bytes": size,
+            "body_cut": self.cut,
+            **timing(outcome),
+        }
+
+
+def timing(outcome: Outcome) -> dict[str, Any]:
+    """Return what is said of how an answer went; times are milliseconds."""
+    return {
+        "state": _STATES.get(outcome.state, "open"),
+        "duration_ms": round(outcome.seconds * 1000, 3) if outcome.state != OPEN else None,
+        "ttft_ms": round(outcome.first * 1000, 3) if outcome.first else None,
+        "response_bytes": outcome.size,
+    }
+
+
+class Journal:
+    """The journal, as one worker sees it."""
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+        self._most_body = tape.most - HEAD_SIZE
+
+    def watch(self, app: App) -> None:
+        """Have every request to an App written down."""
+        app.watch(self._written)
+
+    def _written(self, handler: Handler) -> Handler:
+        tape, clock = self.tape, time.monotonic
+
+        def written(request: Request) -> Answer:
+            begin = clock()
+            answer = handler(request)
+            if not isinstance(answer, Reply):
+                number = self.record(request, answer, Outcome())
+                followed = _Followed(tape, number, answer.cut, begin)
+                answer.cut, answer.dues = followed.cut, followed.watched(answer.dues)
+            elif answer.dues is not None:
+                number = self.record(request, answer, Outcome())
+                answer.dues = _waited(answer.dues, tape, number, answer.size, begin)
+            else:
+                spent = clock() - begin
+                streamed = spent if answer.ask is not None and answer.ask.stream else 0.0
+                self.record(request, answer, Outcome(spent, streamed, answer.size, ENDED))
+            return answer
+
+        return written
+
+    def record(self, request: Request, answer: Answer, outcome: Outcome) -> int:
+        """Write a request and its answer down; return its number."""
+        headers = dict(request.headers.items())
+        session = session_of(headers) if SESSION_HEADER in headers or ":" in _key(headers) else ""
+        for name in headers:
+            if is_credential(name):
+                headers[name] = REDACTED
+        body = request.body.encode() if isinstance(request.body, str) else request.body
+        ask = answer.ask
+        head = {
+            "time": time.time(),
+            "request_id": answer.request_id,
+            "session": session,
+            "method": request.method,
+            "path": request.path,
+            "endpoint": endpoint_of(request.path) if ask is None else ask.endpoint,
+            "model": model_of(answer),
+            "stream": ask is not None and ask.stream,
+            "rule": answer.rule,
+            "status": answer.head.status,
+            "fault": answer.fault,
+            "limit": answer.limit,
+            "check": answer.check,
+            "headers": headers,
+            "size": len(body),
+        }
+        data = orjson.dumps(head)
+        if len(data) > HEAD_SIZE:
+            data = _shortened(head)
+        return self.tape.write(data, body[: self._most_body], outcome)
+
+    def records(self, numbers: Sequence[int]) -> Iterator[Record]:
+        """Yield the requests of these numbers that can be read."""
+        for number in numbers:
+            if (entry := self.tape.read(number)) is not None:
+                yield Record(entry, orjson.loads(entry.head))
+
+    def clear(self, session: str) -> None:
+        """Forget the requests of a session; without one, all."""
+        if not session:
+            self.tape.clear()
+            return
+        for record in self.records(self.tape.numbers()):
+            if record.head["session"] == session:
+                self.tape.forget(record.entry.number)
+
+    def state(self, session: str = "") -> dict[str, int]:
+        """Say how many requests there were since it was cleared, how many are kept, and how many have given way.
+
+        Of a ``session``, those of its own requests that are still kept.
+        """
+        written = self.tape.written - self.tape.floor
+        if session:
+            written = sum(record.head["session"] == session for record in self.records(self.tape.numbers()))
+        return {
+            "written": written,
+            "size": self.tape.size,
+            "lost": self.tape.lost,
+        }
+
+
+def _shortened(head: dict[str, Any]) -> bytes:
+    """Return the same with long values cut, and without headers where that does not help."""
+    for name in ("path", "model", "rule", "method"):
+        head[name] = head[name][:_LONGEST]
+    head["headers_cut"] = True
+    head["headers"] = {name[:_LONGEST]: value[:_LONGEST] for name, value in head["headers"].items()}
+    data = orjson.dumps(head)
+    if len(data) > HEAD_SIZE:
+        head["headers"] = {}
+        data = orjson.dumps(head)
+    return data
+
+
+def _key(headers: Mapping[str, str]) -> str:
+    return headers.get("authorization") or headers.get("x-api-key") or ""
+
+
+def _waited(dues: Iterator[float], tape: Tape, number: int, size: int, begin: float) -> Iterator[float]:
+    """Note how a whole answer went, when its time has passed or its client has hung up."""
+    state, sent = LEFT, 0
+    try:
+        yield from dues
+        state, sent = ENDED, size
+    finally:
+        tape.end(number, Outcome(time.monotonic() - begin, 0.0, sent, state))
+
+
+class _Followed:
+    """Notes how a stream goes, before its last part is sent, or when it is left."""
+
+    def __init__(self, tape: Tape, number: int, cut: Callable[[int, int], bytes], begin: float) -> None:
+        self._tape = tape
+        self._number = number
+        self._cut = cut
+        self._begin = begin
+        self._first = 0.0
+        self._size = 0
+        self._drawn = False
+
+    def watched(self, dues: Iterator[float]) -> Iterator[float]:
+        """Pass on when steps are due: after the last there is one part to send."""
+        yield from dues
+        self._drawn = True
+
+    def cut(self, begin: int, end: int) -> bytes:
+        """See ``Stream.cut``."""
+        data = self._cut(begin, end)
+        self._size += len(data)
+        if data and not self._first:
+            self._first = time.monotonic() - self._begin
+            self._note(OPEN)
+        if self._drawn:
+            self._note(ENDED)
+        return data
+
+    def _note(self, state: int) -> None:
+        spent = time.monotonic() - self._begin
+        self._tape.end(self._number, Outcome(spent, self._first, self._size, state))
+
+    def __del__(self) -> None:
+        if not self._drawn:
+            self._note(LEFT)
+
+
+class Filter:
+    """What a listing asks for, by the parameters of its URL."""
+
+    def __init__(self, query: Mapping[str, Sequence[str]], session: str) -> None:
+        """Read them; ``session`` is that of who asks.
+
+        Raises:
+            ApiError: one is not known, or is wrong.
+        """
+        for name in query:
+            if name not in _FILTERS:
+                near = did_you_mean(name, _FILTERS) or f"; known are {', '.join(_FILTERS)}"
+                raise ApiError(400, f"Unknown parameter: '{name}'{near}", name, "unknown_parameter")
+        given = {name: values[-1] for name, values in query.items()}
+        self._globs = {name: given[name] for name in _GLOBS if name in given}
+        self._status = given.get("status", "").lower()
+        if not re.fullmatch(r"(?:\d\d\d|[1-5]xx)?", self._status):
+            raise ApiError(400, f"Invalid 'status': expected a number or such as 5xx, not '{self._status}'.", "status")
+        self._session = given.get("session", session)
+        self.since = _number("since", given.get("since", "0"))
+        self.limit = _number("limit", given.get("limit", str(_MOST_SHOWN)))
+        explain = given.get("explain", "false")
+        if explain not in ("true", "false", "1", "0"):
+            raise ApiError(400, f"Invalid 'explain': expected true or false, but got '{explain}'.", "explain")
+        self.explain = explain in ("true", "1")
+
+    def takes(self, head: Mapping[str, Any]) -> bool:
+        """Return whether a request is wanted."""
+        status = str(head["status"])
+        return (
+            (not self._session or head["session"] == self._session)
+            and (not self._status or status == self._status or f"{status[0]}xx" == self._status)
+            and all(fnmatchcase(head[name], glob) for name, glob in self._globs.items())
+        )
+
+
+def _number(name: str, text: str) -> int:
+    if not text.isdecimal() or len(text) > 18:
+        raise ApiError(400, f"Invalid '{name}': expected a whole number from 0, but got '{text}'.", name)
+    return int(text)

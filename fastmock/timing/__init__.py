@@ -1,1 +1,0 @@
-"""When things are sent."""

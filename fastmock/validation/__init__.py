@@ -1,0 +1,1 @@
+"""Refuse requests that providers refuse: checks beyond types and required fields."""
