@@ -12,11 +12,11 @@ import pytest
 
 from fastmock.app import build
 from fastmock.config.load import load
+from fastmock.core.http import Request
 from fastmock.core.problems import ConfigError
 from fastmock.limits.stores import Shared as SharedLimits
 from fastmock.shared.block import Share, shared_numbers
 from fastmock.storage.sqlite import Kept, Store
-from fastmock.core.http import Request
 
 from .conftest import KEY, make_app
 from .test_control import on_both
