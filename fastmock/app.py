@@ -17,31 +17,37 @@ import orjson
 
 from fastmock._version import __version__
 from fastmock.auth import Guard, authorizer
-from fastmock.config.load import Config, load, relaid
-from fastmock.config.overlay import Overlay
+from fastmock.config.load import Config, describe, load, relaid
+from fastmock.config.overlay import Overlay, RuleSection
 from fastmock.content import tokenizers
 from fastmock.core import errors
 from fastmock.core import headers as heads
 from fastmock.core.content_encoding import PLAIN, decompress
 from fastmock.core.diagnostics import Findings
+from fastmock.core.headers import of_answers
 from fastmock.core.http import Ask, Head, MoveApart, Progress, Reply, Request, Stream
 from fastmock.core.ids import unique
+from fastmock.core.json import parse
 from fastmock.core.problems import ConfigError, SettingPath, did_you_mean
+from fastmock.core.provider import Provider, provider_of
 from fastmock.engine.buffers import Buffers
 from fastmock.engine.manager import Generate, ManagedCompletions, ManagedEmbeddings, compiled
 from fastmock.engine.middleware import Policies
 from fastmock.engine.profiles import Traffic
 from fastmock.engine.responder import Rulebook
 from fastmock.faults.injector import Faults
+from fastmock.faults.injector import Options as FaultOptions
 from fastmock.limits.limiter import RateLimits
-from fastmock.providers.anthropic import errors as anthropic
+from fastmock.providers import PROVIDERS, find, owner
 from fastmock.providers.anthropic.messages.endpoint import Messages
-from fastmock.providers.openai import completions, params
+from fastmock.providers.anthropic.provider import ANTHROPIC
+from fastmock.providers.openai import completions
 from fastmock.providers.openai.chat import endpoint as chat
 from fastmock.providers.openai.chat.stored import StoredCompletions
 from fastmock.providers.openai.embeddings import Embeddings
 from fastmock.providers.openai.models import Models
 from fastmock.providers.openai.moderations import Moderations
+from fastmock.providers.openai.provider import OPENAI
 from fastmock.providers.openai.responses.conversations import Conversations
 from fastmock.providers.openai.responses.endpoint import Responses
 from fastmock.providers.openai.responses.render import error_event, numbering
@@ -110,15 +116,24 @@ def build(
     """
     settings = config.settings
     findings = Findings(config)
-    made = heads.Heads()
+    made = OPENAI.heads
     fingerprint = "fp_" + hashlib.blake2b(b"%d" % settings.seed, digest_size=5).hexdigest()
     traffic = Traffic(config, Share(), findings.error, findings.warn)
-    faults = Faults(config, traffic.share, findings)
+    sections: tuple[RuleSection, ...] = ("chat_completions", "completions")
+    options = FaultOptions(
+        settings.server.simulated_faults(),
+        settings.server.control_headers,
+        "robyn" in (config.runtime, settings.server.runtime),
+        settings.seed,
+        lambda: [name for one in sections for name in (f"{one}.default", *(rule.name for rule in config.rules(one)))],
+        describe,
+    )
+    faults = Faults(settings.faults, options, traffic.share, findings)
     limits = RateLimits(settings.limits, Buckets(traffic.share), findings)
     gate = Gate(traffic.share)
     policies = Policies(limits, faults, settings.overload, gate)
     buffers = previous.buffers if previous is not None else Buffers(settings.server.max_buffered_bytes)
-    common = made, fingerprint, traffic, policies, findings, buffers
+    common = of_answers(made, OPENAI.error_event), fingerprint, traffic, policies, findings, buffers
     vocabularies = _vocabularies(config, findings)
     before = (None, None) if previous is None else previous.rulebooks
     chats = Rulebook(config, "chat_completions", chat.ChatShape(), *common, before[0])
@@ -143,7 +158,10 @@ def build(
     messages = Messages(chats, vocabularies, settings)
     says: tuple[Endpoint, ...] = (made_chat, made_text, embeddings, responses, messages)
     progress = Progress()
-    by_rules = {"chat": compiled(made_chat), "completion": compiled(made_text), "embedding": compiled(embeddings)}
+    by_rules = {
+        kind: compiled(endpoint, OPENAI.words, endpoint is made_chat)
+        for kind, endpoint in (("chat", made_chat), ("completion", made_text), ("embedding", embeddings))
+    }
     if manager is not None:
         says = (
             ManagedCompletions(chats, made_chat, manager.generate_chat_response, progress),
@@ -194,9 +212,7 @@ def build(
         "responses": (responses.parse, chats),
         "messages": (messages.parse, chats),
     }
-    app = App(
-        config, made, routes, reads, findings.warnings, [chats, texts], moderations, manager, traffic, store, progress
-    )
+    app = App(config, routes, reads, findings.warnings, [chats, texts], moderations, manager, traffic, store, progress)
     app.faults = faults
     app.takes_time = app.takes_time or faults.takes_time
     app.delays_whole = app.delays_whole or faults.takes_time
@@ -212,10 +228,12 @@ def build(
 
 
 def _with_exact_number(error: errors.ApiError, request: Request) -> errors.ApiError:
-    """Return an error with an integer as the request wrote it, not as parsing rounded it."""
+    """Return an error with an integer as the request wrote it, not as parsing rounded it: beyond 64 bits it does."""
+    if not isinstance(error, errors.OutOfRange) or type(error.value) is not int or -(2**63) <= error.value < 2**64:
+        return error
     written = request.body if isinstance(request.body, str) else request.body.decode(errors="replace")
-    exact = next((one[0] for one in _LONG_INTEGER.finditer(written) if int(float(one[0])) == error.rounded), None)
-    return error if exact is None else error.but(message=error.message.replace(str(error.rounded), exact), rounded=None)
+    exact = next((one[0] for one in _LONG_INTEGER.finditer(written) if int(float(one[0])) == error.value), None)
+    return error if exact is None else error.but(value=int(exact))
 
 
 def _vocabularies(config: Config, findings: Findings) -> tokenizers.OfModel:
@@ -369,7 +387,6 @@ class App:
     def __init__(
         self,
         config: Config,
-        made: heads.Heads,
         routes: Routes,
         reads: Reads,
         warnings: list[str],
@@ -393,7 +410,7 @@ class App:
         self.delays_whole = self.takes_time and traffic.delays_whole
         self.share = traffic.share
         self.store = store
-        self._heads, self._anthropic = made, anthropic.heads()
+        self._heads = PROVIDERS[0].heads
         guard = authorizer(settings.auth)
         self._guards = [guard] if guard else []
         self._open_models = settings.auth.open_models
@@ -409,7 +426,7 @@ class App:
             for method, endpoint in methods.items():
                 self.route_names.append(f"{method} {path}")
                 guards = self._guards_of(method, path)
-                self.handlers[method, path] = self._whole(endpoint, guards, len(self.route_names))
+                self.handlers[method, path] = self._whole(endpoint, guards, len(self.route_names), owner(path))
         self._routes["/health"] = {"GET": self._healthy, "HEAD": self._healthy}
         for method in self._routes["/health"]:
             self.handlers[method, "/health"] = self._whole(self._healthy, ())
@@ -440,15 +457,21 @@ class App:
         """Say which rule answers a request for completions, and which came nearest.
 
         Raises:
-            ApiError: the request is wrong.
+            ApiError: the request is wrong, in words.
         """
-        parsed = params.parse(body)
         request = Request("POST", "", headers, body)
+        try:
+            return self._explain(request)
+        except errors.ApiError as error:
+            raise find(request).words(error) from None
+
+    def _explain(self, request: Request) -> Verdict:
+        parsed = parse(request.body)
         # Anthropic's messages are known by "system", or by the header that its clients send.
         named = next((kind for name, kind in _KNOWN_BY.items() if name in parsed), "chat_completions")
         if named == "completions" and isinstance(parsed["prompt"], dict):  # one that is stored at OpenAI
             named = "responses"
-        read, rulebook = self._reads["messages" if anthropic.speaks(request) else named]
+        read, rulebook = self._reads["messages" if find(request) is ANTHROPIC else named]
         ask = read(parsed, unique())
         ask.request = request
         return rulebook.explain(ask)
@@ -462,7 +485,7 @@ class App:
         read, rulebook = self._reads.get(kind, (None, None))
         body: dict[str, Any] = {}
         with suppress(errors.ApiError):
-            body = params.parse(request.body)
+            body = parse(request.body)
             if read is not None and request.method == "POST":
                 ask = read(body, unique())
                 ask.request = request
@@ -498,21 +521,21 @@ class App:
     def refuse(self, error: errors.ApiError, request: Request, name: str = "") -> Reply:
         """Return an error as an answer to a request."""
         id_ = f"req_{name or unique()}"
-        if anthropic.speaks(request):
-            error = anthropic.put(error)
-            reply = Reply(self._anthropic.get(error.status), id_, anthropic.envelope(error, id_))
-        else:
-            reply = Reply(self._heads.get(error.status), id_, error.body())
+        provider = provider_of(request) if request.provider else find(request)
+        error = provider.words(error)
+        reply = Reply(provider.heads.get(error.status), id_, provider.envelope(error, id_))
         reply.model, reply.rule, reply.more = error.model, error.rule, error.headers
         reply.fault, reply.limit, reply.check = error.fault, error.limit, error.check
         if error.check:
             reply.more = (*reply.more, (CHECK_HEADER, error.check))
         return reply
 
-    def _whole(self, endpoint: Endpoint, guards: Sequence[Guard], number: int = 0) -> Handler:
+    def _whole(
+        self, endpoint: Endpoint, guards: Sequence[Guard], number: int = 0, provider: Provider | None = None
+    ) -> Handler:
         """Put around an endpoint what all of them have: a limit, guards, errors, origins.
 
-        ``number`` is that of its route; see ``wire.Progress``.
+        ``number`` is that of its route; see ``wire.Progress``. ``provider`` is that which alone has its path.
         """
         limit = self.config.settings.server.max_body_bytes
         origins = heads.Origins(self.config.settings.server.cors_origins)
@@ -520,23 +543,24 @@ class App:
 
         def handler(request: Request) -> Answer:
             progress.cells[0] = number  # Progress.ROUTE; it takes 60 ns
+            request.provider = provider or find(request)
             name = unique()
             try:
                 body = request.body
                 if len(body) > limit:
-                    raise errors.too_large(limit)
+                    raise errors.BodyTooLarge(limit)
                 if body and body[0] not in PLAIN:
                     decompress(request, limit)
                 for guard in guards:
                     guard(request)
                 answer = endpoint(request, name)
             except errors.ApiError as error:
-                answer = refuse(error if error.rounded is None else _with_exact_number(error, request), request, name)
+                answer = refuse(_with_exact_number(error, request), request, name)
             except MoveApart:
                 raise
             except Exception:
                 _LOG.exception("%s %s failed; this is a defect of fastmock", request.method, request.path)
-                answer = refuse(errors.server_error(), request, name)
+                answer = refuse(errors.InternalError(), request, name)
             # Only a browser sends its origin: asking costs 0.3 µs, two more headers on every answer 1 µs.
             if (origin := request.headers.get("origin")) is not None:
                 answer.head = origins.let_read(answer.head, origin)
@@ -558,7 +582,7 @@ class App:
         if methods is None:
             methods = next((methods for match, methods in self._below if match(path)), None)
             if methods is None:
-                raise errors.no_such_url(request.method, path)
+                raise errors.RouteNotFound(request.method, path)
         endpoint = methods.get(request.method)
         if endpoint is not None:
             for guard in self._guards_of(request.method, path):
@@ -566,9 +590,9 @@ class App:
             return endpoint(request, name)
         allowed = ", ".join(sorted((*methods, "OPTIONS")))
         if (request.headers.get("upgrade") or "").lower() == "websocket":
-            raise errors.upgrade_required()
+            raise errors.UpgradeRequired()
         if request.method != "OPTIONS":
-            raise errors.wrong_method(request.method, request.path, allowed)
+            raise errors.MethodNotAllowed(request.method, request.path, allowed)
         more = heads.preflight(request.headers.get("access-control-request-headers"))
         head = self._heads.get(204, "", ())
         return Reply(Head(204, (*head.headers, *more, ("allow", allowed))), f"req_{name}", b"")

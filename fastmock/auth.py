@@ -6,9 +6,9 @@ from hmac import compare_digest
 
 from fastmock.config.settings import Auth
 from fastmock.core import errors
-from fastmock.core.credentials import CREDENTIALS, bare, key_in
+from fastmock.core.credentials import CREDENTIALS, bare
 from fastmock.core.http import Request
-from fastmock.providers.anthropic import errors as anthropic
+from fastmock.core.provider import provider_of
 
 Guard = Callable[[Request], None]
 """Look at a request before it is answered; return, or raise what it is answered with."""
@@ -30,30 +30,28 @@ def authorizer(settings: Auth) -> Guard | None:
     def bearer(request: Request) -> None:
         value = request.authorization = request.headers.get("authorization")
         if value not in accepted:
-            key_of(request)
+            _sent_key(request)
             remember(value)
 
     def secret(request: Request) -> None:
         value = request.authorization = request.headers.get("authorization")
         if value not in accepted:
-            if not _secret_form(bare(key := key_of(request))):
-                raise errors.wrong_key(key)
+            if not _secret_form(bare(key := _sent_key(request))):
+                raise errors.KeyInvalid(key)
             remember(value)
 
     def one_of_keys(request: Request) -> None:
-        key = key_of(request)
+        key = _sent_key(request)
         # All of them are compared, each in constant time: how long it takes tells nothing of any.
         if not sum(compare_digest(sent.encode(), known) for sent in (key, bare(key)) for known in keys):
-            raise errors.wrong_key(key)
+            raise errors.KeyInvalid(key)
 
     return {"bearer": bearer, "sk": secret, "keys": one_of_keys, "off": None}[settings.mode]
 
 
-def key_of(request: Request) -> str:
-    """Return the key that was sent; raise a 401 where none was."""
-    key = key_in(request.headers, "authorization")
-    if key is None and anthropic.speaks(request):
-        key = key_in(request.headers, "x-api-key")
-    if key is not None:
-        return key
-    raise errors.no_key()
+def _sent_key(request: Request) -> str:
+    """Return the key that was sent; raise KeyMissing where none was."""
+    key = provider_of(request).key_of(request)
+    if key is None:
+        raise errors.KeyMissing
+    return key

@@ -235,7 +235,7 @@ def test_a_body_too_large(call):
 
 
 def test_a_defect_is_an_envelope(call, monkeypatch):
-    monkeypatch.setattr("fastmock.providers.openai.params.parse", lambda body: 1 / 0)
+    monkeypatch.setattr("fastmock.providers.openai.embeddings.parse", lambda body: 1 / 0)
     reply = call()("/v1/embeddings", {})
     assert reply.head.status == 500
     assert orjson.loads(reply.body)["error"]["type"] == "server_error"

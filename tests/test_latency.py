@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from fastmock.app import Layers, build
 from fastmock.config.load import load
-from fastmock.config.settings import Amount, Latency
 from fastmock.content.filler import counter
 from fastmock.core.http import Reply, Request, Stream
 from fastmock.core.problems import ConfigError
@@ -23,6 +22,7 @@ from fastmock.latency.model import Timing, sampler
 from fastmock.latency.pacer import Pacer
 from fastmock.latency.presets import PRESETS
 from fastmock.latency.scheduler import Wheel
+from fastmock.latency.settings import Amount, Latency
 from fastmock.shared.block import Share, clear_gauges, shared_numbers
 
 from .conftest import KEY, make_app

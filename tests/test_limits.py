@@ -20,12 +20,14 @@ from openai import OpenAI
 from fastmock.config.load import Config
 from fastmock.config.settings import Settings
 from fastmock.core.diagnostics import Findings
+from fastmock.core.durations import duration
 from fastmock.core.http import Ask, Head, Reply, Request
 from fastmock.core.problems import ConfigError
 from fastmock.limits.bucket import BEGIN, DAY, FOR_EVER, MINUTE, PASSED, SECOND, Rate, take
-from fastmock.limits.limiter import RateLimits, _rates, duration
+from fastmock.limits.limiter import RateLimits, _rates
 from fastmock.limits.settings import Limits, Rates
 from fastmock.limits.stores import Here, Shared
+from fastmock.providers.openai.provider import OPENAI
 from fastmock.server.sockets import listen
 from fastmock.shared.block import BUCKETS, ENTRY, MOST_BUCKETS, Share, shared_numbers
 from fastmock.shared.lock import SharedLock
@@ -537,4 +539,5 @@ def test_another_algorithm_begins_anew():
         limits = RateLimits(Limits(requests_per_minute=5, algorithm=algorithm), buckets, Findings(Config(Settings())))
         ask = Ask("u", {}, "m")
         ask.request = Request("POST", PATH, KEY, b"")
+        ask.request.provider = OPENAI
         assert limits.take(ask, Reply(Head(200, ()), "r", b"")) is not None  # it is let through

@@ -16,9 +16,9 @@ def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     from robyn.robyn import FunctionInfo, Headers, HttpMethod, Response, Server, SocketHeld
 
-    from fastmock.core.headers import Heads
+    from fastmock.providers.openai.provider import OPENAI
 
-    headers = dict(Heads().get(200).headers) | {"x-request-id": "req_" + "0" * 32}
+    headers = dict(OPENAI.heads.get(200).headers) | {"x-request-id": "req_" + "0" * 32}
     asyncio.set_event_loop(asyncio.new_event_loop())
     server: Any = Server()
     server.apply_response_headers(Headers({}))

@@ -18,12 +18,12 @@ from fastmock.config.json_schema import json_schema
 from fastmock.config.load import Config
 from fastmock.config.overlay import Overlay
 from fastmock.config.permitted import refused_changes
-from fastmock.config.settings import ModerationPattern, Pattern, Saying
 from fastmock.control.access import is_loopback
 from fastmock.control.redact import without_secrets
 from fastmock.core.errors import ApiError
 from fastmock.core.problems import ConfigError, Problem, SettingPath
 from fastmock.responses import ResponseManager
+from fastmock.rules.settings import ModerationPattern, Pattern, Saying
 from fastmock.server import signals
 
 _DESCRIPTION = "A mock OpenAI API server: point an OpenAI or Anthropic client at it."

@@ -11,13 +11,15 @@ from pydantic import BaseModel, ValidationError
 
 from fastmock.config.mockllm import Translation, is_mockllm
 from fastmock.config.overlay import Added, Overlay, Placed, RuleSection, merged
-from fastmock.config.settings import Amount, ModerationPattern, Pattern, Settings, Source
+from fastmock.config.settings import Settings
 from fastmock.core.bounds import BoundsError, check_bounds
 from fastmock.core.credentials import CREDENTIALS, is_credential
 from fastmock.core.documents import DocumentError, read_document, read_samples
 from fastmock.core.problems import Problem, SettingPath, did_you_mean, dotted
 from fastmock.core.section import Section
 from fastmock.faults.settings import FAULTS
+from fastmock.latency.settings import Amount
+from fastmock.rules.settings import ModerationPattern, Pattern, Source
 
 DEFAULT_FILES = ("config.json", "config.yaml", "config.yml", "mock_config.json", "mock_config.yaml")
 _SPANS = ("turn", "messages", "count")

@@ -15,9 +15,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from fastmock.config.settings import Responses
 from fastmock.core.documents import MARK
 from fastmock.core.problems import Problem, SettingPath, did_you_mean, dotted
+from fastmock.rules.settings import Responses
 
 _is_class = re.compile(r"[\w.]+:\w+").fullmatch
 _TOKENS = re.compile(r"\w+|[^\w\s]")

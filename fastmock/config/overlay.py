@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import ValidationError
 
-from fastmock.config.settings import ModerationPattern, Pattern
 from fastmock.core.credentials import LONGEST_SESSION, REDACTED
 from fastmock.core.problems import ConfigError, Problem, SettingPath, did_you_mean, dotted
+from fastmock.rules.settings import ModerationPattern, Pattern
 
 RuleSection = Literal["chat_completions", "completions", "moderations"]
 _SECTIONS: tuple[RuleSection, ...] = get_args(RuleSection)

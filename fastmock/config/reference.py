@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastmock.config.load import scalars, section_of
-from fastmock.config.settings import Amount, Latency, Output, Saying, Settings, Source
+from fastmock.config.settings import Settings
+from fastmock.content.settings import Output
 from fastmock.core.problems import SettingPath, dotted
 from fastmock.core.section import Section
 from fastmock.faults.settings import FAULTS, Place, Strikes
 from fastmock.latency.presets import PRESETS
+from fastmock.latency.settings import Amount, Latency
 from fastmock.rules.match import Match, Span
+from fastmock.rules.settings import Saying, Source
 
 _TOP = """# Configuration
 

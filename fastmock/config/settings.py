@@ -11,28 +11,16 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from fastmock.config.control import Admin, Journal
 from fastmock.config.metrics import MetricsSettings
+from fastmock.content.settings import Output
 from fastmock.core.section import Section
-from fastmock.faults.settings import ErrorType, Fault
-from fastmock.latency.presets import PresetName
+from fastmock.faults.settings import ErrorType, Fault, Status
+from fastmock.latency.settings import Heartbeat, Latency, NumberOrHeartbeat
 from fastmock.limits.settings import Limits, Overload
-from fastmock.rules.match import Match
-
-DEFAULT_TEXT = (
-    "Hello from fastmock! This is a canned answer: nobody has written a pattern for this request yet. "
-    "Add one to your configuration to say something else."
-)
+from fastmock.rules.settings import Responses, Validation
 
 
 def _auto_is_zero(value: Any) -> Any:
     return 0 if value == "auto" else value
-
-
-def _file_is_source(value: Any) -> Any:
-    return {"response_file": value} if isinstance(value, str) else value
-
-
-def _text_is_saying(value: Any) -> Any:
-    return {"content": value} if isinstance(value, str) else value
 
 
 def _list_is_available(value: Any) -> Any:
@@ -41,134 +29,6 @@ def _list_is_available(value: Any) -> Any:
 
 def _id_is_card(value: Any) -> Any:
     return {"id": value} if isinstance(value, str) else value
-
-
-def _names_are_keys(value: Any) -> Any:
-    return dict.fromkeys(map(str, value)) if isinstance(value, list) else value
-
-
-def _number_is_amount(value: Any) -> Any:
-    """Take a number, also one from a variable of the environment, for a constant amount."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return {"mean": value}
-    return {"mean": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-class Amount(Section):
-    """An amount that is the same every time, or drawn anew from a distribution each time it is needed."""
-
-    distribution: Literal["constant", "normal", "lognormal", "uniform", "gamma"] = Field(
-        "constant", description="`constant`, `normal` (truncated), `lognormal`, `uniform` or `gamma`."
-    )
-    mean: float | None = Field(None, ge=0, le=1e9, description="The mean; of a constant, the value.")
-    std: float | None = Field(None, ge=0, le=1e9, description="The standard deviation.")
-    min: float | None = Field(
-        None, ge=0, le=1e9, description="The least; of a normal, where it is cut (0.3 times the mean)."
-    )
-    max: float | None = Field(
-        None, ge=0, le=1e9, description="The most; of a normal, where it is cut (1.7 times the mean)."
-    )
-    file: str | None = Field(
-        None, description="A file of recorded samples, one of which is drawn: a JSON or YAML list, or a number a line."
-    )
-
-    @model_validator(mode="after")
-    def _has_what_it_needs(self) -> "Amount":
-        given = [name for name in ("mean", "std", "min", "max", "file") if getattr(self, name) is not None]
-        if self.file is not None:
-            if len(given) > 1 or "distribution" in self.model_fields_set:
-                raise ValueError("a 'file' of samples goes with nothing else")
-            return self
-        needs = {"constant": ("mean",), "uniform": ("min", "max")}.get(self.distribution, ("mean", "std"))
-        takes = (*needs, "min", "max") if self.distribution == "normal" else needs
-        missing = [name for name in needs if name not in given]
-        surplus = [name for name in given if name not in takes]
-        if missing:
-            raise ValueError(f"{self.distribution} needs {' and '.join(map(repr, missing))}")
-        if surplus:
-            raise ValueError(f"{self.distribution} does not take {' and '.join(map(repr, surplus))}")
-        if self.distribution in ("lognormal", "gamma") and not (self.mean and self.std):
-            raise ValueError(f"{self.distribution} needs a 'mean' and a 'std' above 0")
-        low, high = self.bounds()
-        if low > high or (self.distribution == "normal" and self.std and not low <= (self.mean or 0) <= high):
-            raise ValueError("needs 'min' <= 'mean' <= 'max'" if "mean" in takes else "needs 'min' <= 'max'")
-        return self
-
-    @property
-    def varies(self) -> bool:
-        """Whether it is drawn."""
-        return self.file is not None or self.distribution != "constant"
-
-    def bounds(self) -> tuple[float, float]:
-        """Return the least and the most that is drawn, of a uniform or a normal distribution."""
-        mean = self.mean or 0.0
-        return (
-            0.3 * mean if self.min is None else self.min,
-            1.7 * mean if self.max is None else self.max,
-        )
-
-
-NumberOrAmount = Annotated[Amount, BeforeValidator(_number_is_amount, json_schema_input_type=float | Amount)]
-
-
-class Latency(Section):
-    """How long answers take; what is not given comes from the level above."""
-
-    preset: PresetName | None = Field(
-        None, description="A set of values to begin with, illustrative ones named after a class of model."
-    )
-    ttft: NumberOrAmount | None = Field(
-        None, description="Time to first token: milliseconds from the request to the first piece of the answer."
-    )
-    itl: NumberOrAmount | None = Field(
-        None, description="Inter-token latency: milliseconds from token to token, drawn anew for each."
-    )
-    tokens_per_second: NumberOrAmount | None = Field(
-        None, description="Instead of `itl`: the speed of an answer, drawn once for each."
-    )
-    prefill_ms_per_token: float | None = Field(
-        None,
-        ge=0,
-        le=600_000,
-        description="Milliseconds that each token of the prompt adds to the time to first token.",
-    )
-    time_factor_under_load: float | None = Field(
-        None,
-        ge=1,
-        le=1000,
-        description="Everything takes up to this many times as long as answers in flight near `max_concurrent`.",
-    )
-    max_concurrent: int | None = Field(
-        None, ge=1, le=1_000_000, description="Answers in flight, over all workers, at which that factor is reached."
-    )
-
-    @model_validator(mode="after")
-    def _fits(self) -> "Latency":
-        if self.itl is not None and self.tokens_per_second is not None:
-            raise ValueError("takes 'itl' or 'tokens_per_second', not both")
-        speed = self.tokens_per_second
-        if speed is not None and speed.file is None and not (speed.mean or speed.max):
-            raise ValueError("needs 'tokens_per_second' above 0")
-        return self
-
-
-class Output(Section):
-    """How much is said, and what, where nothing says it: `$output`."""
-
-    kind: Literal["lorem", "echo", "counter"] | None = Field(
-        None,
-        description="`lorem`: prose; `echo`: the user's message; `counter`: words in alphabetical order, which make a "
-        "lost or reordered chunk visible. Each word of `lorem` and `counter` is one token.",
-    )
-    tokens: NumberOrAmount | None = Field(
-        None,
-        description="How many tokens; without it 100, of a legacy completion 16, and of an echo as many as the message "
-        "has.",
-    )
-    min_tokens: int | None = Field(None, ge=0, le=1_000_000, description="The fewest; a request may say so too.")
 
 
 class Server(Section):
@@ -278,30 +138,16 @@ class Server(Section):
         description="What they fail with, and the weight of each; a type that is left out has none.",
     )
 
-
-def _number_is_heartbeat(value: Any) -> Any:
-    return {"interval": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-class Heartbeat(Section):
-    """Signs of life in a stream that waits for its first token, or stalls."""
-
-    interval: float | None = Field(
-        None,
-        gt=0,
-        le=3600,
-        description="Seconds between heartbeats while nothing else is sent; without it there are none.",
-    )
-    form: Literal["comment", "ping"] | None = Field(
-        None,
-        description="`comment` (the default), which every client of server-sent events skips; or `ping`, Anthropic's "
-        "event. Streams of other APIs have comments in any case.",
-    )
-
-
-NumberOrHeartbeat = Annotated[
-    Heartbeat, BeforeValidator(_number_is_heartbeat, json_schema_input_type=float | Heartbeat)
-]
+    def simulated_faults(self) -> list[Status]:
+        """Return the faults that ``simulate_errors`` stands for."""
+        total = sum(self.error_types.values())
+        if not self.simulate_errors or not self.error_rate or not total:
+            return []
+        return [
+            Status(kind="status", error=error, probability=min(1.0, self.error_rate * weight / total))
+            for error, weight in self.error_types.items()
+            if weight
+        ]
 
 
 class Streaming(Section):
@@ -445,166 +291,9 @@ class Models(Section):
     )
     strict: bool = Field(False, description="On: a model that is not listed gets 404 `model_not_found` everywhere.")
 
-
-class ScriptedCall(Section):
-    """A tool that is called."""
-
-    name: str = Field(min_length=1, description="The tool's name.")
-    arguments: dict[str, Any] | str = Field({}, description="Its arguments, a template; a text is said as it is.")
-    id: str | None = Field(None, description="The call's id; without one a new one each time.")
-
-
-class Saying(Section):
-    """What is said once: a file, a text, calls, a refusal, or a whole answer; with none of them `$output`."""
-
-    response_file: str | None = Field(
-        None, description="A JSON or YAML template, relative to the configuration file or the working directory."
-    )
-    content: str | None = Field(None, description="A text template for the assistant's words.")
-    tool_calls: Annotated[list[ScriptedCall], Field(min_length=1)] | None = Field(
-        None, description="The tools that are called; with a `content` beside them or without."
-    )
-    refusal: str | None = Field(None, description="A text template for a refusal, instead of the assistant's words.")
-    reasoning: str | None = Field(
-        None,
-        description="A text template for what is thought before any of these: the summary of a reasoning item, a "
-        "thinking block, or the `reasoning_content` of a chat message.",
-    )
-    response: dict[str, Any] | None = Field(None, description="A whole answer, written in place.")
-
-    @model_validator(mode="after")
-    def _at_most_one(self) -> "Saying":
-        names = [name for name in Saying.model_fields if name != "reasoning"]
-        given = [name for name in names if getattr(self, name) is not None]
-        if len(given) > 1 and given != ["content", "tool_calls"]:
-            shown = " and ".join(repr(name) for name in given)
-            raise ValueError(f"takes one of {', '.join(map(repr, names))}, not {shown}")
-        if self.reasoning is not None and given in (["response_file"], ["response"]):
-            raise ValueError(f"takes 'reasoning' or {given[0]!r}, not both: write it there, as 'reasoning_content'")
-        return self
-
-
-class Source(Saying):
-    """What is said, and how: a file, a text, calls, a refusal, or a whole answer; with none of them `$output`."""
-
-    latency: Latency | None = Field(None, description="As `latency`, for these answers.")
-    output: Output | None = Field(None, description="As `output`, for these answers.")
-    heartbeat: NumberOrHeartbeat | None = Field(None, description="As `streaming.heartbeat`, for these answers.")
-    obey_max_tokens: bool | None = Field(None, description="As `obey_max_tokens`, for these answers.")
-
-
-FileOrSource = Annotated[Source, BeforeValidator(_file_is_source, json_schema_input_type=str | Source)]
-TextOrSaying = Annotated[Saying, BeforeValidator(_text_is_saying, json_schema_input_type=str | Saying)]
-
-
-class Pattern(Source):
-    """A rule: when `match` holds, and no pattern of higher priority or earlier place does, say this."""
-
-    name: str | None = Field(None, description="What to call it in messages.")
-    match: Match = Field(description="What the request must look like.")
-    priority: int = Field(0, description="The highest wins; equals are tried in file order.")
-    responses: Annotated[list[TextOrSaying], Field(min_length=1)] | None = Field(
-        None,
-        description="What is said, by the turn of the conversation: the first in the first, the last in all that "
-        "follow. Texts, or objects such as a pattern's own.",
-    )
-
-    @model_validator(mode="after")
-    def _one_or_several(self) -> "Pattern":
-        given = [name for name in Saying.model_fields if getattr(self, name) is not None]
-        if self.responses is not None and given:
-            raise ValueError(f"takes 'responses' or {given[0]!r}, not both")
-        return self
-
-
-Validation = Literal["provider", "lenient"]
-
-
-class Answers(Section):
-    """What one endpoint says."""
-
-    patterns: list[Pattern] = Field([], description="The rules, tried by priority, then in order.")
-    default: FileOrSource = Field(
-        Source(content=DEFAULT_TEXT),
-        description="What is said when no pattern matches: a file's name, or an object as in a pattern. Without it a "
-        "canned text, or `$output` where an `output` is configured.",
-    )
-    validation: Validation | None = Field(None, description="As `validation`, for this endpoint.")
-
-
-class Validated(Section):
-    """What is particular to an endpoint whose rules are those of chat completions."""
-
-    validation: Validation | None = Field(None, description="As `validation`, for this endpoint.")
-
-
-class EmbeddingAnswers(Section):
-    """What the embeddings endpoint says."""
-
-    default: FileOrSource | None = Field(
-        None,
-        description="A file whose `data[0].embedding` fixes the vector. Without one, vectors are hashed from the text.",
-    )
-
-
-Category = Literal[
-    "harassment",
-    "harassment/threatening",
-    "hate",
-    "hate/threatening",
-    "illicit",
-    "illicit/violent",
-    "self-harm",
-    "self-harm/intent",
-    "self-harm/instructions",
-    "sexual",
-    "sexual/minors",
-    "violence",
-    "violence/graphic",
-]
-Score = Annotated[float, Field(ge=0, le=1)]
-
-
-class ModerationPattern(Section):
-    """A rule: when `match` holds, and no pattern of higher priority or earlier place does, flag this."""
-
-    name: str | None = Field(None, description="What to call it in messages.")
-    match: Match = Field(description="What the request must look like; `content` is what is moderated.")
-    priority: int = Field(0, description="The highest wins; equals are tried in file order.")
-    flag: Annotated[
-        dict[Category, Score | None],
-        BeforeValidator(_names_are_keys, json_schema_input_type=list[Category] | dict[Category, Score | None]),
-    ] = Field(
-        description="The categories that are flagged: a list, or the score of each; with none nothing is flagged."
-    )
-
-
-class ModerationAnswers(Section):
-    """What moderations flag."""
-
-    patterns: list[ModerationPattern] = Field(
-        [], description="The rules, tried by priority, then in order. Where none matches, nothing is flagged."
-    )
-
-
-class Responses(Section):
-    """What is said, by endpoint."""
-
-    chat_completions: Answers = Field(
-        Answers(), description="`POST /v1/chat/completions`, `/v1/responses` and `/v1/messages`."
-    )
-    completions: Answers = Field(Answers(), description="`POST /v1/completions`.")
-    responses: Validated = Field(
-        Validated(), description="`POST /v1/responses`; its rules are those of chat completions."
-    )
-    messages: Validated = Field(
-        Validated(), description="`POST /v1/messages`; its rules are those of chat completions."
-    )
-    embeddings: EmbeddingAnswers = Field(EmbeddingAnswers(), description="`POST /v1/embeddings`.")
-    moderations: ModerationAnswers = Field(ModerationAnswers(), description="`POST /v1/moderations`.")
-    manager: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
-        None, description="A class of yours that says the answers, as `package.module:Class`."
-    )
+    def served(self) -> frozenset[str] | None:
+        """Return the names of the only models that are served; None where all are."""
+        return frozenset(card.id for card in self.available) if self.strict else None
 
 
 class PerModel(Section):

@@ -22,7 +22,7 @@ from fastmock.core import errors, headers
 from fastmock.core.errors import ApiError
 from fastmock.core.http import Reply, Request
 from fastmock.core.ids import unique
-from fastmock.providers.openai import params
+from fastmock.core.json import parse
 from fastmock.telemetry.journal import Filter, Journal
 
 PREFIX = "/fastmock/"
@@ -72,7 +72,7 @@ class Control:
         self._app = app
         self._access = Access(lambda: app.config.settings.admin.token or server.generated_token)
         self._journal = journal
-        self._heads = headers.Heads(())
+        self._heads = headers.Heads((), "x-request-id")
         self._routes: dict[str, dict[str, Handler]] = {
             "requests": {"GET": self._requests, "DELETE": self._clear},
             "verify": {"POST": self._verify},
@@ -107,7 +107,7 @@ class Control:
         try:
             limit = self._app.config.settings.server.max_body_bytes
             if len(request.body) > limit:
-                raise errors.too_large(limit)
+                raise errors.BodyTooLarge(limit)
             self._access.check(request)
             name = request.path[len(PREFIX) :].rstrip("/")
             place = name if name in self._routes else f"{name.partition('/')[0]}/"
@@ -117,13 +117,13 @@ class Control:
                 raise ApiError(404, f"Nothing is at {request.path}; there are {known}.", None, "unknown_url")
             handler = methods.get("GET" if request.method == "HEAD" else request.method)
             if handler is None:
-                raise errors.wrong_method(request.method, request.path, ", ".join(sorted(methods)))
+                raise errors.MethodNotAllowed(request.method, request.path, ", ".join(sorted(methods)))
             return handler(request)
         except ApiError as error:
             return self._refuse(error, request)
         except Exception:
             _LOG.exception("%s %s failed; this is a defect of fastmock", request.method, request.path)
-            return self._refuse(errors.server_error(), request)
+            return self._refuse(errors.InternalError(), request)
 
     def _refuse(self, error: ApiError, request: Request) -> Reply:
         reply = self._app.refuse(error, request)
@@ -147,7 +147,8 @@ class Control:
                     yield due
             except Exception:
                 _LOG.exception("a call of the control API failed; this is a defect of fastmock")
-                reply.head, reply.body = self._heads.get(500), errors.server_error().body()
+                reply.head = self._heads.get(500)
+                reply.body = ApiError(500, "The call failed.", kind="server_error").body()
                 return
             reply.head, reply.body = self._heads.get(found[0]), orjson.dumps(found[1])
 
@@ -245,11 +246,11 @@ class Control:
         return self._reply(settings_shown(self._app.config.settings))
 
     def _change_config(self, request: Request) -> Reply:
-        return self._changed("patching", params.parse(request.body))
+        return self._changed("patching", parse(request.body))
 
     def _reset(self, request: Request) -> Reply:
         """Forget all that has happened and was changed, or what the body names."""
-        given = params.parse(request.body) if request.body else {}
+        given = parse(request.body) if request.body else {}
         wrong = [name for name, value in given.items() if name not in _RESETS or not isinstance(value, bool)]
         if wrong:
             known = ", ".join(_RESETS)
@@ -288,7 +289,7 @@ def _json(request: Request) -> Any:
     try:
         return orjson.loads(request.body)
     except orjson.JSONDecodeError:
-        raise errors.bad_json() from None
+        raise errors.InvalidJson() from None
 
 
 def _several(given: Any) -> list[Any]:

@@ -9,7 +9,7 @@ from fastmock.app import App
 from fastmock.config.load import Config, describe
 from fastmock.config.settings import Settings
 from fastmock.core.credentials import is_credential
-from fastmock.core.diagnostics import Findings, check_regexes
+from fastmock.core.diagnostics import Findings
 from fastmock.core.errors import ApiError
 from fastmock.core.problems import dotted
 from fastmock.core.section import Section
@@ -17,6 +17,7 @@ from fastmock.rules.explain import differences_of, likeness
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.match import Match, NumberOrSpan, Span
 from fastmock.rules.matchers import within
+from fastmock.rules.validate import check_regexes
 from fastmock.telemetry.journal import Journal, Record
 
 LONGEST_WAIT = 600_000

@@ -29,13 +29,13 @@ def decompress(request: Request, limit: int) -> None:
         return
     decode = _CODINGS.get(coding)
     if decode is None or isinstance(request.body, str):
-        raise errors.unknown_content_encoding(coding, _CODINGS)
+        raise errors.UnsupportedEncoding(coding, tuple(_CODINGS))
     try:
         body = decode(request.body, limit)
     except ValueError:
-        raise errors.damaged_body(coding) from None
+        raise errors.InvalidEncoding(coding) from None
     if len(body) > limit:
-        raise errors.too_large(limit)
+        raise errors.BodyTooLarge(limit)
     request.body = body
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from fastmock.core.errors import ORGANIZATION, ApiError, in_stream
+from fastmock.core.errors import ApiError
 from fastmock.core.http import Head, Headers
 
 JSON = "application/json"
@@ -22,14 +22,10 @@ _EXPOSED += ", ".join(
 )
 
 
-# An instant answer takes some 20 µs, which in whole milliseconds is 0.
-_OPENAI = ("openai-processing-ms", "0"), ("openai-version", "2020-10-01"), ("openai-organization", ORGANIZATION)
-
-
 class Heads:
     """Makes the heads of answers; each is made once."""
 
-    def __init__(self, common: Headers = _OPENAI, id_name: str = "x-request-id") -> None:
+    def __init__(self, common: Headers, id_name: str) -> None:
         """``common``: the headers that all have; ``id_name``: the one that has the request's id."""
         self._common = common
         self._id_name = id_name
@@ -53,7 +49,7 @@ class OfAnswers(NamedTuple):
     error: Callable[[ApiError, str], bytes]
 
 
-def of_answers(made: Heads, error: Callable[[ApiError, str], bytes] = in_stream) -> OfAnswers:
+def of_answers(made: Heads, error: Callable[[ApiError, str], bytes]) -> OfAnswers:
     """Return them; ``error`` is given an error and the request's id."""
     return OfAnswers(made.get(200), made.get(200, EVENTS, (("cache-control", "no-cache"),)), error)
 

@@ -42,10 +42,14 @@ class Request:
         authorization: that header, where it has been looked at; to look costs 1 µs.
         client: the address that it came from; only what is for the control API has one.
         host: the host that it is for, likewise, where no header says it.
+        provider: the ``Provider`` whose API it is for; None before that is known.
         can_move: whether the runtime can answer it apart from others; see MoveApart.
     """
 
-    __slots__ = ("authorization", "body", "can_move", "client", "headers", "host", "method", "path", "query")
+    __slots__ = (
+        *("authorization", "body", "can_move", "client", "headers"),
+        *("host", "method", "path", "provider", "query"),
+    )
 
     def __init__(
         self, method: str, path: str, headers: RequestHeaders, body: str | bytes, query: Query = NO_QUERY
@@ -58,6 +62,7 @@ class Request:
         self.authorization: str | None = None
         self.client = self.host = ""
         self.can_move = False
+        self.provider: object = None
 
 
 class MoveApart(Exception):  # noqa: N818 - nothing is wrong
@@ -489,6 +494,12 @@ class Ask:
         self.unique = unique
         self.body = body
         self.model = model
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens that the request allows its answer; None without a limit."""
+        most: int | None = self.body.get("max_completion_tokens")
+        return self.body.get("max_tokens") if most is None else most
 
     @property
     def turn(self) -> int:

@@ -29,7 +29,7 @@ def check_tokens(ask: Ask, tokens: int) -> None:
     total = ask.prompts * ask.choices * tokens
     if total > _APART_TOKENS:
         if total > MAX_TOKENS:
-            raise errors.answer_too_large(total, "tokens", MAX_TOKENS)
+            raise errors.AnswerTooLarge(total, "tokens", MAX_TOKENS)
         move_apart(ask.request)
 
 
@@ -38,7 +38,7 @@ def check_logprobs(ask: Ask, tokens: int, top: int) -> None:
     total = ask.prompts * ask.choices * tokens * (1 + top)
     if total > _APART_LOGPROBS:
         if total > MAX_LOGPROBS:
-            raise errors.answer_too_large(total, "log probabilities", MAX_LOGPROBS)
+            raise errors.AnswerTooLarge(total, "log probabilities", MAX_LOGPROBS)
         move_apart(ask.request)
 
 

@@ -20,8 +20,8 @@ from fastmock.content.json_schema.generator import Maker, SchemaError
 from fastmock.core import errors
 from fastmock.core.byte_cache import byte_cache
 from fastmock.core.http import NO_RULE, Answer, Ask, Demands, Request, TokenProb, Tool, ToolCall, Vocabulary
+from fastmock.core.json import as_json
 from fastmock.engine.answer_size import check_logprobs, move_apart
-from fastmock.providers.openai import params
 
 _CACHE_BYTES = 24 * 2**20  # of compiled schemas
 _LONGEST_SCHEMA = 2**19  # bytes
@@ -107,7 +107,7 @@ class _Values:
         known = self._known.get(id(schema))
         if known is None:
             is_open = arguments and isinstance(schema, dict) and not _SHAPES & schema.keys()
-            source = params.as_json({"type": "object", **schema} if is_open else schema, holder)
+            source = as_json({"type": "object", **schema} if is_open else schema, holder)
             if len(source) > _LONGEST_SCHEMA:
                 raise SchemaError((), f"schema is too complex: it is longer than {_LONGEST_SCHEMA} bytes")
             digest = blake2b(source, digest_size=16).digest()
@@ -250,7 +250,7 @@ class Fitter:
             inner = ".function" if kind == "tools" else ""
             param = f"{kind}[{next(numbers, 0)}]{inner}.parameters"
             what = f"function '{tool.name}'"
-            raise errors.bad_schema(what, param, "invalid_function_parameters", error.path, str(error)) from None
+            raise errors.InvalidSchema(what, param, "invalid_function_parameters", error.path, str(error)) from None
         return ToolCall(id_, tool.name, arguments)
 
     def _json(self, ask: Ask, demands: Demands, place: int, values: _Values) -> str:
@@ -261,7 +261,7 @@ class Fitter:
             return values.written(values.generate(demands.schema, place, "response_format"))
         except SchemaError as error:
             what = f"response_format '{demands.name}'"
-            raise errors.bad_schema(what, "response_format", None, error.path, str(error)) from None
+            raise errors.InvalidSchema(what, "response_format", None, error.path, str(error)) from None
 
     def _predict(self, ask: Ask, prediction: str, said: Sequence[Answer]) -> None:
         """Count what came true of a prediction: what the answer begins with."""

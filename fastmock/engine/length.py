@@ -1,7 +1,6 @@
 """The length that a request sets its answer: ``max_tokens`` and its like, ``min_tokens`` and ``ignore_eos``."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fastmock.content.filler import head, lorem
 from fastmock.core.http import Answer, Ask, ToolCall, Vocabulary
@@ -25,15 +24,9 @@ class Length(NamedTuple):
     least: int
 
 
-def limit_of(body: Mapping[str, Any]) -> int | None:
-    """Return how many tokens a request allows its answer; None without a limit."""
-    most: int | None = body.get("max_completion_tokens")
-    return body.get("max_tokens") if most is None else most
-
-
-def length_of(body: Mapping[str, Any]) -> Length:
+def length_of(ask: Ask) -> Length:
     """Return the length that a request sets; with ``ignore_eos``, as vLLM has it, it is exactly the limit."""
-    most = limit_of(body)
+    body, most = ask.body, ask.max_tokens
     least: int = body.get("min_tokens") or 0
     if most is not None:
         least = most if body.get("ignore_eos") else min(least, most)

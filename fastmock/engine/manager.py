@@ -13,11 +13,10 @@ from fastmock.content.template import TemplateError, literal
 from fastmock.core import errors
 from fastmock.core.http import Answer, Ask, Progress, Reply, Request, Stream
 from fastmock.core.ids import unique as new_unique
+from fastmock.core.json import parse
 from fastmock.core.problems import dotted
 from fastmock.engine.responder import Rulebook
 from fastmock.engine.response_template import Document, Script, ShapeError
-from fastmock.providers.openai import params
-from fastmock.providers.openai.chat.endpoint import Chat
 
 Generate = Callable[[Document, str | None], Document]
 """A manager's method: the request's body and the file of the rule that won in, a whole answer out."""
@@ -26,7 +25,9 @@ _LOG = logging.getLogger("fastmock")
 
 
 class _OfRules(errors.ApiError):
-    """An error that the rules say to a manager, and not the manager itself."""
+    """An error that the rules say to a manager, in words; ``failure`` is the same as the rules raised it."""
+
+    failure: errors.ApiError
 
 
 class _Asked:
@@ -62,19 +63,26 @@ class Sayer(Protocol):
         """Answer a parsed request, by the rules or by a response file."""
 
 
-def compiled(endpoint: Sayer) -> Generate:
-    """Return what a manager's own method does by default: say what the rules say, as a dictionary."""
+def compiled(endpoint: Sayer, words: Callable[[errors.ApiError], errors.ApiError], serves_others: bool) -> Generate:
+    """Return what a manager's own method does by default: say what the rules say, as a dictionary.
+
+    Args:
+        endpoint: the endpoint.
+        words: puts errors into words.
+        serves_others: whether requests in other dialects than its own come to it, in its form.
+    """
 
     def generate(body: Document, file: str | None) -> Document:
         whole, unique, asked = {**body, "stream": False}, new_unique(), _asked.get()
         try:
-            if asked is not None and isinstance(endpoint, Chat):
+            if asked is not None and serves_others:
                 answer = asked.say(whole, unique, file)
             else:
                 answer = endpoint.say(whole, unique, file)
         except errors.ApiError as error:
-            said = _OfRules(error.status, error.message)
-            said.__dict__.update(error.__dict__)
+            worded = words(error)
+            said = _OfRules(worded.status, worded.message)
+            said.__dict__.update(worded.__dict__, failure=error)
             raise said from None
         assert isinstance(answer, Reply)  # noqa: S101 - only a stream is anything else
         document: Document = orjson.loads(answer.body)
@@ -107,20 +115,16 @@ def managed(generate: Generate, body: Document, file: str | None, progress: Prog
     try:
         with _counted(progress):
             document = generate(body, file)
-    except _OfRules:
-        raise
+    except _OfRules as error:
+        raise error.failure from None
     except errors.ApiError as error:
-        raise error.but(as_is=True) from None
+        raise error.but(verbatim=True) from None
     except Exception as error:
         _LOG.exception("the response manager failed")
-        raise _failed(f"{type(error).__name__}: {error}") from None
+        raise errors.ManagerFailed(f"{type(error).__name__}: {error}") from None
     if not isinstance(document, dict):
-        raise _failed(f"it returned {type(document).__name__}, not a dictionary")
+        raise errors.ManagerFailed(f"it returned {type(document).__name__}, not a dictionary")
     return document
-
-
-def _failed(why: str) -> errors.ApiError:
-    return errors.manager_failed(why).but(as_is=True)
 
 
 class Dialect(Protocol):
@@ -146,9 +150,6 @@ class OtherDialect(Dialect, Protocol):
     def renamed(self, error: errors.ApiError, ask: Ask) -> errors.ApiError:
         """Say an error about the chat completion in terms of what was sent."""
 
-    def given(self, error: errors.ApiError) -> errors.ApiError:
-        """Return an error whose words a manager gave as this dialect says it."""
-
 
 class ManagedCompletions:
     """Completions of any dialect, said by a manager; what its answer lacks is filled in."""
@@ -168,10 +169,7 @@ class ManagedCompletions:
         asked = _Asked(self._rulebook, dialect, ask)
         before = _asked.set(asked)
         try:
-            try:
-                script = self._script(ask)
-            except errors.ApiError as error:
-                raise dialect.given(error) if error.as_is else error from None
+            script = self._script(ask)
             answers = None if asked.stop is None else _ended(script.answers(ask), asked.stop)
             return dialect.tell(ask, script, answers)
         except errors.ApiError as error:
@@ -185,9 +183,9 @@ class ManagedCompletions:
         try:
             script = self._rulebook.script_of(literal(document))
         except ShapeError as fault:
-            raise _failed(f"wrong answer: {dotted(fault.path)} {fault}") from None
+            raise errors.ManagerFailed(f"wrong answer: {dotted(fault.path)} {fault}") from None
         except (TemplateError, RecursionError) as error:
-            raise _failed(f"wrong answer: {error}") from None
+            raise errors.ManagerFailed(f"wrong answer: {error}") from None
         # One choice stands for as many as were asked for; several are what the manager means.
         one_for_all = ask.choices > 1 and len(document["choices"]) == 1
         return script.for_choices(ask.choices) if one_for_all else script
@@ -209,9 +207,9 @@ class ManagedEmbeddings:
     def __call__(self, request: Request, unique: str) -> Reply:
         """Answer a request; it is checked as always, and what the manager returns is sent as it is."""
         reply = self._endpoint(request, unique)
-        document = managed(self._generate, params.parse(request.body), None, self._progress)
+        document = managed(self._generate, parse(request.body), None, self._progress)
         try:
             reply.body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
         except TypeError as error:
-            raise errors.manager_failed(str(error)) from None
+            raise errors.ManagerFailed(str(error)) from None
         return reply

@@ -5,11 +5,11 @@ from typing import Any
 
 from fastmock.core import errors
 from fastmock.core.http import Ask, Reply, Request, model_of
+from fastmock.core.json import parse
 from fastmock.faults.injector import Answer, Faults, SayError
 from fastmock.limits.concurrency import wait
 from fastmock.limits.limiter import RateLimits
 from fastmock.limits.settings import Overload
-from fastmock.providers.openai import params
 from fastmock.shared.queue import Gate
 
 Endpoint = Callable[[Request, str], Answer]
@@ -19,7 +19,7 @@ _UNLIMITED = ("models", "other")  # the endpoints that no limit counts
 
 def _body(request: Request) -> dict[str, Any]:
     """Return what was posted; it has been read once, but only here is it needed again."""
-    return params.parse(request.body) if request.method == "POST" and request.body else {}
+    return parse(request.body) if request.method == "POST" and request.body else {}
 
 
 class Policies:
@@ -39,7 +39,7 @@ class Policies:
         self.more_than_limits = self._breaks or self._most is not None
         self.any = self._counts or self.more_than_limits
 
-    def put(self, ask: Ask, answer: Answer, rule: str = "", say: SayError = errors.in_stream) -> Answer:
+    def put(self, ask: Ask, answer: Answer, rule: str = "", say: SayError | None = None) -> Answer:
         """Return what is sent instead of an answer, mostly itself; see ``Faults.strike``."""
         shown = self.limits.take(ask, answer) if self._counts and ask.endpoint not in _UNLIMITED else None
         try:
@@ -56,11 +56,11 @@ class Policies:
         """Have an answer that takes time wait its turn."""
         ticket = self._gate.enter(most, self._overload.max_queue)
         if ticket is None:
-            error = errors.overloaded() if self._overload.status == 503 else errors.too_many_at_a_time(most)
+            error = errors.Overloaded() if self._overload.status == 503 else errors.QueueFull(most)
             raise error.but(limit="max_concurrent")
         wait(answer, ticket, most)
 
-    def around(self, endpoint: Endpoint, kind: str, say: SayError = errors.in_stream) -> Endpoint:
+    def around(self, endpoint: Endpoint, kind: str, say: SayError | None = None) -> Endpoint:
         """Return an endpoint that has no rules, with this put around it.
 
         ``kind`` is what a match calls it, ``say`` writes an error in the midst of a stream.

@@ -13,8 +13,8 @@ from typing import Any, get_args
 
 from fastmock.config.load import Config
 from fastmock.config.overlay import RuleSection
-from fastmock.config.settings import Amount, Answers, Latency, Output, Pattern, Source
 from fastmock.content import filler
+from fastmock.content.settings import Output
 from fastmock.core import errors
 from fastmock.core.documents import DocumentError
 from fastmock.core.http import Ask, Reply, Request
@@ -22,10 +22,12 @@ from fastmock.core.problems import SettingPath
 from fastmock.core.section import Section
 from fastmock.core.seeded import keyer
 from fastmock.engine.answer_size import MAX_TOKENS, check_tokens
-from fastmock.engine.length import length_of, limit_of, reason_within
+from fastmock.engine.length import length_of, reason_within
 from fastmock.engine.prompt_cache import PromptCache
 from fastmock.latency.model import Sampler, Timing, sampler
 from fastmock.latency.presets import PRESETS, PresetName
+from fastmock.latency.settings import Amount, Latency
+from fastmock.rules.settings import Answers, Pattern, Source
 from fastmock.shared.block import Share
 
 _TOKENS = 100  # of made-up text, where nothing says how many
@@ -129,22 +131,14 @@ class Traffic:
         return next((entry.context_window for match, entry in self._globs if match(model)), None)
 
     def _check_window(self, ask: Ask) -> None:
-        """Refuse what does not fit the model's context window, in OpenAI's words."""
+        """Refuse what does not fit the model's context window."""
         window = self.window(ask.model)
         if window is None:
             return
-        prompt, answer = ask.prompt_tokens, limit_of(ask.body) or 0
+        prompt, answer = ask.prompt_tokens, ask.max_tokens or 0
         if prompt + answer <= window:
             return
-        if ask.endpoint == "completions":
-            raise errors.prompt_too_long(window, prompt, answer)
-        if prompt > window:
-            message = f"your messages resulted in {prompt} tokens. Please reduce the length of the messages."
-        else:
-            message = f"you requested {prompt + answer} tokens ({prompt} in the messages, {answer} in the completion). "
-            message += "Please reduce the length of the messages or completion."
-        message = f"This model's maximum context length is {window} tokens. However, {message}"
-        raise errors.context_exceeded(message, "messages")
+        raise errors.ContextExceeded(window, prompt, answer, "prompt" if ask.endpoint == "completions" else "messages")
 
     def takes_time(self) -> bool:
         """Return whether any answer takes time; ask when nothing was found wrong."""
@@ -232,7 +226,7 @@ class Traffic:
             wanted = round(profile.length(Random(self._length_number(ask.request))))
         else:
             wanted = ask.vocabulary.count(ask.user_message.strip()) if kind == "echo" else _TOKENS
-        length = length_of(body)
+        length = length_of(ask)
         cap = length.most
         if cap is None and ask.endpoint == "completions" and kind != "echo" and not profile.sets_length:
             cap = max(_OF_COMPLETIONS, length.least)
@@ -300,7 +294,7 @@ def _read(said: tuple[str | None, ...]) -> tuple[Latency | None, int | None, flo
     preset, ttft, itl, tokens, beat = said
     interval = None if beat is None else _number(_HEARTBEAT, beat, _LONGEST_INTERVAL)
     if preset is not None and preset not in get_args(PresetName):
-        raise errors.not_among(_PRESET, preset, ", ".join(map(repr, get_args(PresetName))))
+        raise errors.UnsupportedValue(_PRESET, preset, ", ".join(map(repr, get_args(PresetName))))
     given: dict[str, Any] = {} if preset is None else {"preset": preset}
     for name, header, text in (("ttft", _TTFT, ttft), ("itl", _ITL, itl)):
         if text is not None:
@@ -314,7 +308,5 @@ def _number(header: str, text: str, most: float) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= most:
-        raise errors.ApiError(
-            400, f"Invalid '{header}': expected a number from 0 to {most:.0f}, but got '{text}'.", header
-        )
+        raise errors.InvalidParameter(header, f"expected a number from 0 to {most:.0f}, but got '{text}'.", None)
     return value

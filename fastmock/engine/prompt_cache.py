@@ -3,7 +3,7 @@
 from hashlib import blake2b
 
 from fastmock.core.http import Ask
-from fastmock.providers.openai import params
+from fastmock.core.json import as_json
 from fastmock.shared.block import Share
 
 _BLOCK = 512  # bytes of the prompt that are remembered as one
@@ -21,7 +21,7 @@ class PromptCache:
         """Set ``ask.cached_tokens``."""
         if ask.prompt_tokens < _LEAST:
             return
-        parts = [params.as_json(ask.body[name], name)[:-1] for name in _PROMPT if name in ask.body]
+        parts = [as_json(ask.body[name], name)[:-1] for name in _PROMPT if name in ask.body]
         prompt = b"".join(parts)
         digest = blake2b(ask.model.encode(), digest_size=8)
         hashes = []

@@ -7,32 +7,32 @@ from typing import Any
 
 from fastmock.config.load import Config
 from fastmock.config.overlay import Placed, RuleSection
-from fastmock.config.settings import Answers, Pattern, Saying, Source
 from fastmock.content.template import TemplateError
 from fastmock.core import errors, headers
-from fastmock.core.diagnostics import Findings, check_regexes
+from fastmock.core.diagnostics import Findings
 from fastmock.core.documents import DocumentError
 from fastmock.core.http import Answer, Ask, LargeReply, Reply, Stream, TokenProb
 from fastmock.core.problems import SettingPath
 from fastmock.engine.buffers import Buffers
 from fastmock.engine.constraints import Fitter, are_the_same, count
-from fastmock.engine.length import Length, length_of, limit_of, reason_within, with_length
+from fastmock.engine.length import Length, length_of, reason_within, with_length
 from fastmock.engine.middleware import Policies
 from fastmock.engine.profiles import Traffic
 from fastmock.engine.response_template import Rendering, Script, Shape, ShapeError, parts_of
 from fastmock.latency.heartbeat import COMMENT, PING, beat
-from fastmock.providers.openai import params
 from fastmock.rules.explain import Explainer, Verdict
 from fastmock.rules.index import DEFAULT, Index, LayeredIndex, index_of
 from fastmock.rules.match import Match
 from fastmock.rules.matchers import within
+from fastmock.rules.settings import Answers, Pattern, Saying, Source
 from fastmock.rules.shadowed import hidden
+from fastmock.rules.validate import check_regexes
 
 _MOST_MADE = 512  # answers that were made up to demands and are kept ready
 _MADE_BYTES = 32 * 2**20  # that they take together with what tells them apart
 _LARGE_STREAM = 2000  # steps of a stream, which together take some 500 kB
 _LONGEST_HEADER = 500  # characters of the header that explains
-_BROKEN = errors.server_error()
+_BROKEN = errors.InternalError()
 _CONVERSATION = ("turn", "messages", "last_role", "tool_result")
 
 
@@ -82,7 +82,7 @@ class Rulebook:
         config: Config,
         section: RuleSection,
         shape: Shape,
-        made: headers.Heads,
+        answer_heads: headers.OfAnswers,
         fingerprint: str,
         traffic: Traffic,
         policies: Policies,
@@ -156,8 +156,8 @@ class Rulebook:
         self._canned = "default" not in answers.model_fields_set
         several = (script for said in turns.values() for script in said)
         self._shapes = traffic.shapes or any(script is not None and script.makes for script in (*scripts, *several))
-        self._listed = params.listed(settings.models)
-        self._heads = headers.of_answers(made)
+        self._listed = settings.models.served()
+        self._heads = answer_heads
         self._streaming = settings.streaming.enabled
         self._padded = settings.streaming.obfuscation
         self._before = traffic.before()
@@ -258,7 +258,7 @@ class Rulebook:
         """Give an answer the length that the request sets; what was cut before is ready."""
         if (answers is None and script.only_made) or self._is_short(ask, script, answers) or not self._obeys(ask):
             return script, answers
-        length = length_of(ask.body)
+        length = length_of(ask)
         if length.most is not None and not script.thinks:
             left = reason_within(ask, length.most)
             length = Length(left, min(length.least, left))
@@ -284,7 +284,7 @@ class Rulebook:
         """Return whether it is sure that an answer is within the limit, as most are; that costs 4 µs less."""
         if ask.sets_least or ask.unsaid_tokens or script.thinks:
             return False
-        most = limit_of(ask.body)
+        most = ask.max_tokens
         if most is None:
             return True
         return (script.tokens(ask) if answers is None else sum(answer.tokens for answer in answers)) <= most
@@ -326,7 +326,7 @@ class Rulebook:
     def _script_for(self, ask: Ask, file: str | None) -> Script:
         """Return the script of the rule that wins, or of a response file."""
         if self._listed is not None and ask.model not in self._listed:
-            raise errors.no_such_model(ask.model)
+            raise errors.ModelNotFound(ask.model)
         if self._before:
             self._look(ask)
         ask.rule = self._index.pick(ask)
@@ -381,7 +381,7 @@ class Rulebook:
     def check_model(self, ask: Ask) -> None:
         """Raise a 404 for a model that is not served."""
         if self._listed is not None and ask.model not in self._listed:
-            raise errors.no_such_model(ask.model)
+            raise errors.ModelNotFound(ask.model)
 
     def file(self, ask: Ask) -> str | None:
         """Return the response file of the rule that wins for ``ask``, as the configuration names it; None without."""
@@ -409,7 +409,7 @@ class Rulebook:
         findings = Findings(self._config)
         script = self._script(Source(response_file=file), (), findings)
         if script is None:
-            raise errors.manager_failed("; ".join(map(str, findings.problems)) or f"{file} is wrong")
+            raise errors.ManagerFailed("; ".join(map(str, findings.problems)) or f"{file} is wrong")
         return script
 
     def send(
@@ -432,11 +432,11 @@ class Rulebook:
                 self._traffic.delay(reply, timing, script.length(ask, answers), fresh, ask.request)
             return reply
         if not self._streaming:
-            raise errors.streaming_off()
+            raise errors.StreamingDisabled()
         roll = script.roll(ask, answers, self._padded if ask.obfuscation is None else ask.obfuscation)
         is_large = len(roll.steps) > _LARGE_STREAM
         if is_large and not self._buffers.take_for(roll.source, roll.size()):
-            raise errors.out_of_buffers()
+            raise errors.BuffersFull()
         if not timing:
             if is_large:
                 reply = LargeReply(kind.events, f"req_{ask.unique}", roll.length(), 0, partial(parts_of, roll))

@@ -13,13 +13,13 @@ from weakref import WeakValueDictionary
 
 import orjson
 
-from fastmock.config.settings import Saying
 from fastmock.content.template import Template, literal
 from fastmock.content.words import Cutter
 from fastmock.core.documents import MARK
 from fastmock.core.garbage import collection_paused
 from fastmock.core.http import Answer, Ask, Vocabulary
 from fastmock.engine.constraints import count, is_json
+from fastmock.rules.settings import Saying
 
 OUTPUT, FINISH_REASON = "$output", "$finish_reason"
 """What a document says that has its text made up, and why that text ended."""

@@ -1,7 +1,7 @@
 """What goes wrong on purpose, put around the saying of answers: which fault, in whose words, and what is told of it."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
 from hashlib import blake2b
 from math import ceil
@@ -10,23 +10,19 @@ from typing import Any, NamedTuple, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
-from fastmock.auth import key_of
-from fastmock.config.load import Config, describe
-from fastmock.config.overlay import RuleSection
-from fastmock.config.settings import Server
 from fastmock.core import errors
 from fastmock.core.credentials import bare, session_of
-from fastmock.core.diagnostics import Findings, check_regexes
+from fastmock.core.diagnostics import Findings
 from fastmock.core.http import Ask, Headers, Reply, Request, Stream
 from fastmock.core.problems import SettingPath, did_you_mean
+from fastmock.core.provider import provider_of
 from fastmock.core.seeded import drawer
 from fastmock.faults.base import Act, Error
 from fastmock.faults.registry import ACTS
-from fastmock.faults.settings import ErrorType, Fault, Status, Strikes
+from fastmock.faults.settings import ErrorType, Fault, Strikes
 from fastmock.faults.trigger import Chooser, Count, Known, Tally, of_session
-from fastmock.limits.limiter import duration
-from fastmock.providers.anthropic import errors as anthropic
 from fastmock.rules.index import Index
+from fastmock.rules.validate import check_regexes
 
 Answer = Reply | Stream
 SayError = Callable[[errors.ApiError, str], bytes]
@@ -39,14 +35,14 @@ _WHEN = tuple(Strikes.model_fields)  # what says when a fault strikes, which a r
 
 _MOST_READ = 512  # values of those headers that are remembered
 
-_OWN: Mapping[ErrorType, Callable[[str], errors.ApiError]] = MappingProxyType(
+_OWN: Mapping[ErrorType, Callable[[str], errors.Failure]] = MappingProxyType(
     {
-        "rate_limit": errors.rate_limited,
-        "insufficient_quota": lambda _: errors.quota_exceeded(),
-        "server_error": lambda _: errors.server_error(),
-        "bad_gateway": lambda _: errors.bad_gateway(),
-        "service_unavailable": lambda _: errors.overloaded(),
-        "timeout": lambda _: errors.timed_out(),
+        "rate_limit": errors.RateLimited,
+        "insufficient_quota": lambda _: errors.QuotaExceeded(),
+        "server_error": lambda _: errors.InternalError(),
+        "bad_gateway": lambda _: errors.BadGateway(),
+        "service_unavailable": lambda _: errors.Overloaded(),
+        "timeout": lambda _: errors.RequestTimeout(),
     }
 )
 _fault: TypeAdapter[Strikes] = TypeAdapter(Fault)
@@ -62,6 +58,26 @@ class _Compiled(NamedTuple):
     api_key: Callable[[str], object] | None
 
 
+class Options(NamedTuple):
+    """How the faults of a configuration are applied.
+
+    Attributes:
+        simulated: the faults that ``server.simulate_errors`` stands for.
+        control_headers: whether a request may ask for a fault.
+        on_robyn: whether Robyn serves.
+        seed: decides on draws.
+        rule_names: returns the names of all rules.
+        describe: puts an error of pydantic's into words.
+    """
+
+    simulated: Sequence[Strikes]
+    control_headers: bool
+    on_robyn: bool
+    seed: int
+    rule_names: Callable[[], Iterable[str]]
+    describe: Callable[[Mapping[str, Any]], str]
+
+
 class Faults:
     """All the faults of a configuration.
 
@@ -71,17 +87,16 @@ class Faults:
         needs_granian: the first setting that only Granian can do, and its path; None without one.
     """
 
-    def __init__(self, config: Config, tally: Tally, findings: Findings) -> None:
+    def __init__(self, given: Sequence[Strikes], options: Options, tally: Tally, findings: Findings) -> None:
         """Compile them; what is wrong goes to ``findings``."""
-        settings = config.settings
         self._tally = tally
-        self._headers = settings.server.control_headers
-        self._robyn = "robyn" in (config.runtime, settings.server.runtime)
+        self._options = options
+        self._headers = options.control_headers
         self._read: dict[tuple[str | None, str | None], _Compiled] = {}
-        given: list[tuple[Strikes, SettingPath]] = [(one, ("faults", at)) for at, one in enumerate(settings.faults)]
+        placed: list[tuple[Strikes, SettingPath]] = [(one, ("faults", at)) for at, one in enumerate(given)]
         self._faults = []
         self.needs_granian: tuple[str, SettingPath] | None = None
-        for one, path in given:
+        for one, path in placed:
             if one.match is not None:
                 check_regexes(one.match, (*path, "match"), findings)
             if findings.problems:
@@ -90,42 +105,40 @@ class Faults:
             self._faults.append(compiled)
             if compiled.act.only_granian:
                 self.needs_granian = self.needs_granian or (compiled.name, path)
-                if self._robyn:
+                if options.on_robyn:
                     findings.error(path, _beyond_robyn(compiled.name))
-        self._warn(given, config, findings)
-        simulated = _simulated(settings.server)
-        self._faults += map(_compile, simulated)
-        known = [Known(_key(place, one), one) for place, one in enumerate((*(one for one, _ in given), *simulated))]
+        self._warn(placed, options.rule_names, findings)
+        self._faults += map(_compile, options.simulated)
+        known = [Known(_key(place, one), one) for place, one in enumerate((*given, *options.simulated))]
         self._keys = [one.key for one in known]
-        self._chooser = Chooser(known, drawer(settings.seed, "faults"), tally)
+        self._chooser = Chooser(known, drawer(options.seed, "faults"), tally)
         self.any = bool(known) or self._headers
         self.takes_time = any(one.act.takes_time for one in self._faults)
 
     @staticmethod
-    def _warn(given: Sequence[tuple[Strikes, SettingPath]], config: Config, findings: Findings) -> None:
+    def _warn(
+        given: Sequence[tuple[Strikes, SettingPath]], rule_names: Callable[[], Iterable[str]], findings: Findings
+    ) -> None:
         """Say what works, but maybe not as meant."""
-        sections: tuple[RuleSection, ...] = ("chat_completions", "completions")
-        names = {f"{section}.default" for section in sections}
         if any(one.rule is not None for one, _ in given):
-            names.update(placed.name for section in sections for placed in config.rules(section))
-        for one, path in given:
-            if one.rule is not None and not any(map(re.compile(translate(one.rule)).match, names)):
-                findings.warn(
-                    (*path, "rule"), f"no pattern has such a name: {one.rule!r}{did_you_mean(one.rule, names)}"
-                )
+            names = list(rule_names())
+            for one, path in given:
+                if one.rule is not None and not any(map(re.compile(translate(one.rule)).match, names)):
+                    near = did_you_mean(one.rule, names)
+                    findings.warn((*path, "rule"), f"no pattern has such a name: {one.rule!r}{near}")
         total = sum(one.probability or 0 for one, _ in given)
         everywhere = all(one.match is None and one.rule is None and one.api_key is None for one, _ in given)
         if total > 1.000001 and everywhere:
             findings.warn(("faults",), f"probabilities add up to {total:g}: what is above 1 never comes up")
 
-    def strike(self, ask: Ask, answer: Answer, rule: str, say: SayError) -> Answer:
+    def strike(self, ask: Ask, answer: Answer, rule: str, say: SayError | None) -> Answer:
         """Return what becomes of an answer.
 
         Args:
             ask: what was asked for; it has a request.
             answer: what is said to it.
             rule: the name of the rule that won; empty where there are none.
-            say: writes an error in the midst of a stream.
+            say: writes an error in the midst of a stream, where the provider's way is not the endpoint's.
 
         Raises:
             ApiError: an error is said instead, or the request asks for a fault that there is not.
@@ -152,6 +165,7 @@ class Faults:
         def missed() -> None:
             self._tally.count(key, Count.MISSED)
 
+        say = say or provider_of(request).error_event
         teller = _Teller(name, ask, request, answer.request_id, say, self._told(name), missed)
         struck = fault.act.strike(answer, teller)
         if struck is None:
@@ -203,8 +217,8 @@ class Faults:
         if fault is None:
             if len(self._read) >= _MOST_READ:
                 self._read.clear()
-            fault = self._read[said] = _compile(_parsed(*said))
-        if self._robyn and fault.act.only_granian:
+            fault = self._read[said] = _compile(_parsed(*said, self._options.describe))
+        if self._options.on_robyn and fault.act.only_granian:
             raise errors.ApiError(400, f"Invalid '{FAULT_HEADER}': {_beyond_robyn(fault.name)}", FAULT_HEADER)
         return fault
 
@@ -242,17 +256,16 @@ class _Teller:
         return self._say(self._made(error), self._request_id)
 
     def _made(self, error: Error) -> errors.ApiError:
+        model = self._ask.model or "default"
+        made: errors.ApiError
         if error.status is None:
-            made = _OWN[error.error or "server_error"](self._ask.model or "default")
-        elif anthropic.speaks(self._request):
-            made = anthropic.of_status(error.status)
+            made = _OWN[error.error or "server_error"](model)
         else:
-            made = errors.of_status(error.status, self._ask.model or "default")
-        if error.message is None and (wait := _wait(error.headers)) is not None:
-            made = made.but(message=made.message.replace("again in 1s", f"again in {duration(wait)}"))
+            made = errors.StatusFailure(error.status, model)
+        if (wait := _wait(error.headers)) is not None:
+            made = made.but(wait=wait)
         words = {"message": error.message, "kind": error.type, "code": error.code}
-        given = {name: word for name, word in words.items() if word is not None}
-        return made.but(**given, as_is=error.status is not None or bool(given))
+        return made.but(overrides={name: word for name, word in words.items() if word is not None})
 
 
 def _wait(headers: Headers) -> int | None:
@@ -290,26 +303,11 @@ def _number(session: str) -> int:
 
 
 def _has_key(request: Request, match: Callable[[str], object]) -> bool:
-    try:
-        key = key_of(request)
-        return any(match(one) is not None for one in (key, bare(key)))
-    except errors.ApiError:  # it has none
-        return False
+    key = provider_of(request).key_of(request)
+    return key is not None and any(match(one) is not None for one in (key, bare(key)))
 
 
-def _simulated(server: Server) -> list[Strikes]:
-    """Return the faults that ``server.simulate_errors`` stands for."""
-    total = sum(server.error_types.values())
-    if not server.simulate_errors or not server.error_rate or not total:
-        return []
-    return [
-        Status(kind="status", error=error, probability=min(1.0, server.error_rate * weight / total))
-        for error, weight in server.error_types.items()
-        if weight
-    ]
-
-
-def _parsed(fault: str | None, status: str | None) -> Strikes:
+def _parsed(fault: str | None, status: str | None, describe: Callable[[Mapping[str, Any]], str]) -> Strikes:
     """Read the headers by which a request asks for a fault: ``stall; after=3; for=2s``, or a status."""
     header = FAULT_HEADER
     given: dict[str, Any]

@@ -12,7 +12,7 @@ from random import Random
 from statistics import NormalDist
 from typing import Protocol
 
-from fastmock.config.settings import Amount, Latency
+from fastmock.latency.settings import Amount, Latency
 
 Sampler = Callable[[Random], float]
 """Draws an amount."""

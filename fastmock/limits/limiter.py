@@ -2,29 +2,25 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from fnmatch import translate
 from hashlib import blake2b
 from math import ceil
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from fastmock.auth import key_of
 from fastmock.core import errors
 from fastmock.core.credentials import bare, key_in
 from fastmock.core.diagnostics import Findings
 from fastmock.core.http import Ask, Head, Headers, Reply, Request, Stream
-from fastmock.engine.length import limit_of
+from fastmock.core.provider import LimitHeaders, Provider, provider_of
 from fastmock.limits.bucket import DAY, FOR_EVER, MINUTE, PASSED, SECOND, Left, Rate, Unit
 from fastmock.limits.settings import Limits, Rates
 from fastmock.limits.stores import Here, Shared, Store, StoreOptionError, Table
-from fastmock.providers.anthropic import errors as anthropic
 
 _MOST_KNOWN = 4096  # keys and models whose rates are remembered
 _MOST_HEADS = 256
 
 _UNITS: tuple[Unit, ...] = ("requests", "tokens", "input", "output")
-_ANTHROPICS = {"input": "input-tokens", "output": "output-tokens"}
 _NAMES: tuple[tuple[str, Unit, int, str], ...] = (
     ("quota_requests", "requests", FOR_EVER, "quota"),
     ("quota_tokens", "tokens", FOR_EVER, "quota"),
@@ -45,14 +41,13 @@ class _Known(NamedTuple):
         key: what is left is kept under it.
         rates: the rates.
         of: picks for each rate what is taken of its unit, from what is taken of all ``_UNITS``.
-        openais, anthropics: the headers that show what is left, in the form of either.
+        shown: the headers that show what is left.
     """
 
     key: int
     rates: tuple[Rate, ...]
     of: Callable[[tuple[int, ...]], Sequence[int]]
-    openais: "Shown"
-    anthropics: "Shown"
+    shown: "Shown"
 
 
 class Shown:
@@ -109,8 +104,8 @@ class Shown:
         return (*self._limits, *zip(self._left, values[-len(self._left) :], strict=True))
 
 
-_Prepared = tuple[Callable[[tuple[int, ...]], Sequence[int]], Shown, Shown]
-"""What is known of rates: the last three fields of ``_Known``."""
+_Prepared = tuple[Callable[[tuple[int, ...]], Sequence[int]], Shown]
+"""What is known of rates and a provider: the last two fields of ``_Known``."""
 
 
 class RateLimits:
@@ -124,8 +119,8 @@ class RateLimits:
             (re.compile(translate(entry.api_key or "*")).match, re.compile(translate(entry.model or "*")).match, entry)
             for entry in limits.per
         ]
-        self._known: dict[tuple[str | None, str], _Known] = {}
-        self._prepared: dict[tuple[Rate, ...], _Prepared] = {}
+        self._known: dict[tuple[str | None, str, Provider], _Known] = {}
+        self._prepared: dict[tuple[tuple[Rate, ...], Provider], _Prepared] = {}
         self._sum = limits.estimate == "sum"
         self.any = any(next(_rates(entry, False), None) for entry in (limits, *limits.per))
         self._store: Store = Here(table, fixed, limits.count_refused)
@@ -151,30 +146,28 @@ class RateLimits:
         request = ask.request
         assert request is not None  # noqa: S101 - it is being answered
         sent = request.authorization or request.headers.get("authorization")
-        known = self._known.get((sent, ask.model)) or self._of(request, sent, ask.model)
+        provider = provider_of(request)
+        known = self._known.get((sent, ask.model, provider)) or self._of(request, sent, ask.model, provider)
         if known is None:
             return None
-        body, prompt, said = ask.body, ask.prompt_tokens, ask.completion_tokens
-        cap = limit_of(body) or 0
+        prompt, said = ask.prompt_tokens, ask.completion_tokens
+        cap = ask.max_tokens or 0
         most = prompt + cap if self._sum else cap if cap > prompt else prompt
         estimates = known.of((1, most, prompt, cap))
         verdict = self._store.take(known.key, known.rates, estimates, known.of((1, prompt + said, prompt, said)))
         if verdict is None:  # the store is gone
             return None
         refused, wait, left = verdict
-        shown = known.anthropics if ask.endpoint == "messages" else known.openais
+        shown = known.shown
         if refused == PASSED:
             answer.head = shown.heads.get(answer.head) or shown.made(answer.head)
             answer.values = shown.values(left)
             return shown
-        raise _refusal(ask.model, request, known.rates, refused, estimates, left, wait, shown.of(shown.values(left)))
+        raise _refusal(ask.model, known.rates, refused, estimates, left, wait, shown.of(shown.values(left)))
 
-    def _of(self, request: Request, sent: str | None, model: str) -> _Known | None:
+    def _of(self, request: Request, sent: str | None, model: str, provider: Provider) -> _Known | None:
         """Return what holds for who asks and for a model."""
-        try:
-            api_key = key_of(request)
-        except errors.ApiError:  # none is asked for
-            api_key = ""
+        api_key = provider.key_of(request) or ""  # none may be asked for
         fits = (
             (place, entry)
             for place, (key, of, entry) in enumerate(self._globs)
@@ -187,20 +180,19 @@ class RateLimits:
         ).digest()
         if not rates:
             return None
-        prepared = self._prepared.get(rates)
+        prepared = self._prepared.get((rates, provider))
         if prepared is None:  # they are as many as the configuration has
-            prepared = self._prepared[rates] = _prepare(rates)
+            prepared = self._prepared[rates, provider] = _prepare(rates, provider.limit_headers)
         known = _Known(int.from_bytes(hashed, "big") or 1, rates, *prepared)
         if sent and key_in(request.headers, "authorization"):  # else another header tells who asks
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known[sent, model] = known
+            self._known[sent, model, provider] = known
         return known
 
 
 def _refusal(
     model: str,
-    request: Request,
     rates: tuple[Rate, ...],
     refused: int,
     estimates: Sequence[int],
@@ -209,24 +201,21 @@ def _refusal(
     headers: Headers,
 ) -> errors.ApiError:
     """Say why a request is not let through, and when it would be."""
-    theirs = anthropic.speaks(request)
-    limit_reached = anthropic.limit_reached if theirs else errors.limit_reached
-    too_much_at_once = anthropic.too_much_at_once if theirs else errors.too_much_at_once
     for rate, estimate in zip(rates, estimates, strict=True):
         if estimate > rate.limit and rate.period != FOR_EVER:  # it would never be
-            error = too_much_at_once(model, rate.label, rate.unit, rate.limit, estimate)
-            return error.but(headers=headers, limit=rate.label, model=model)
+            too_small = errors.LimitTooSmall(model, rate.label, rate.unit, rate.limit, estimate)
+            return too_small.but(headers=headers, limit=rate.label, model=model)
     rate = rates[refused]
     if rate.period == FOR_EVER:
-        return errors.quota_exceeded().but(headers=headers, limit=rate.label, model=model)
+        return errors.QuotaExceeded().but(headers=headers, limit=rate.label, model=model)
     used = rate.limit - left[refused][0]
     exact = ceil(wait / 1000)
-    error = limit_reached(model, rate.label, rate.unit, rate.limit, used, estimates[refused], duration(exact))
+    error = errors.LimitReached(model, rate.label, rate.unit, rate.limit, used, estimates[refused], exact)
     told = ("retry-after", str(ceil(exact / 1000))), ("retry-after-ms", str(exact))
     return error.but(headers=(*told, *headers), limit=rate.label, model=model)
 
 
-def _prepare(rates: tuple[Rate, ...]) -> _Prepared:
+def _prepare(rates: tuple[Rate, ...], headers: LimitHeaders) -> _Prepared:
     """Prepare what can be known before a request comes."""
     units = [_UNITS.index(rate.unit) for rate in rates]
     # Of one place alone itemgetter would return no tuple.
@@ -235,17 +224,12 @@ def _prepare(rates: tuple[Rate, ...]) -> _Prepared:
     for place, rate in enumerate(rates):
         if rate.period != FOR_EVER:
             first.setdefault(rate.unit, place)
-    ours, theirs = [unit for unit in first if unit in ("requests", "tokens")], list(first)
-    openais = [f"x-ratelimit-{{}}-{unit}" for unit in ours]
-    anthropics = [f"anthropic-ratelimit-{_ANTHROPICS.get(unit, unit)}-{{}}" for unit in theirs]
-
-    def shown(units: Sequence[Unit], names: list[str], *write: Any) -> Shown:
-        places = [first[unit] for unit in units]
-        limits = [(name.format("limit"), str(rates[place].limit)) for name, place in zip(names, places, strict=True)]
-        left = [name.format(what) for name in names for what in ("remaining", "reset")]
-        return Shown(places, tuple(limits), tuple(left), *write)
-
-    return of, shown(ours, openais, duration, _SHORT), shown(theirs, anthropics, _at, ())
+    shown = [unit for unit in first if unit in headers.names]
+    names = [headers.names[unit] for unit in shown]
+    places = [first[unit] for unit in shown]
+    limits = [(name.format("limit"), str(rates[place].limit)) for name, place in zip(names, places, strict=True)]
+    left = [name.format(what) for name in names for what in ("remaining", "reset")]
+    return of, Shown(places, tuple(limits), tuple(left), headers.reset, headers.short)
 
 
 def _rates(given: Rates, quantize: bool) -> Iterator[Rate]:
@@ -254,21 +238,3 @@ def _rates(given: Rates, quantize: bool) -> Iterator[Rate]:
         if limit is not None:
             burst = max(SECOND, period // limit) if quantize and unit == "requests" else period
             yield Rate(unit, limit, period, min(burst, period), label)
-
-
-def _at(milliseconds: int) -> str:
-    at = datetime.now(UTC) + timedelta(milliseconds=milliseconds)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-_SHORT = ["0s", *(f"{milliseconds}ms" for milliseconds in range(1, 1000))]
-
-
-def duration(milliseconds: int) -> str:
-    """Write a time as Go does, as the API's headers have it: ``6m0s``, ``1.2s``, ``17ms``."""
-    if milliseconds < 1000:
-        return _SHORT[milliseconds]
-    minutes, rest = divmod(milliseconds, 60_000)
-    text = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes}m{text}" if hours else f"{minutes}m{text}" if minutes else text

@@ -1,14 +1,13 @@
 """Decide whether a request is validated, and run the checks of its endpoint."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import translate
 from typing import Any, Literal
 
 from fastmock.config.settings import Settings
 from fastmock.core import errors
 from fastmock.core.http import Ask
-from fastmock.providers.checks_table import CHECKS
 from fastmock.validation.check import Check, Contents
 
 HEADER = "x-fastmock-validation"
@@ -28,10 +27,23 @@ class Validator:
     The level of a request's mode, the last that says one: server, endpoint, model, header.
     """
 
-    def __init__(self, settings: Settings, endpoint: str, contents: Callable[[Any], Contents | None]) -> None:
-        """``contents`` returns what the checks look at in a parsed request; None where there is nothing."""
+    def __init__(
+        self,
+        settings: Settings,
+        endpoint: str,
+        checks: Iterable[Check],
+        contents: Callable[[Any], Contents | None],
+    ) -> None:
+        """Prepare the checks of an endpoint.
+
+        Args:
+            settings: say by default which requests are validated.
+            endpoint: the kind of endpoint.
+            checks: all checks; those for other endpoints are left out.
+            contents: returns the contents of a parsed request that the checks look at; None without any.
+        """
         self._contents = contents
-        self._checks = tuple(check for check in CHECKS if endpoint in check.endpoints)
+        self._checks = tuple(check for check in checks if endpoint in check.endpoints)
         own: _Mode | None = getattr(settings.responses, endpoint).validation
         self._params = frozenset(name for check in self._checks for name in check.params)
         self._parts = frozenset(kind for check in self._checks for kind in check.parts)
@@ -52,7 +64,7 @@ class Validator:
         """Return the mode of one request."""
         if self._has_header and ask.request is not None and (said := ask.request.headers.get(HEADER)) is not None:
             if said not in _MODES:
-                raise errors.not_among(HEADER, said, "'provider' and 'lenient'")
+                raise errors.UnsupportedValue(HEADER, said, "'provider' and 'lenient'")
             return _MODES[said]
         own = next((mode for match, mode in self._models if match(ask.model)), None)
         return own or self._mode

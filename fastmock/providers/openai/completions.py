@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from fastmock.config.settings import Saying, Settings
+from fastmock.config.settings import Settings
 from fastmock.content.tokenizers import OfModel
 from fastmock.content.words import Cutter
 from fastmock.core import errors
 from fastmock.core.http import Answer, Ask, Demands, Reply, Request, Stream, TokenProb, Vocabulary
+from fastmock.core.json import parse as parse_json
 from fastmock.engine.answer_size import MAX_CHOICES, check_inputs
 from fastmock.engine.responder import Rulebook
 from fastmock.engine.response_template import (
@@ -19,9 +20,11 @@ from fastmock.engine.response_template import (
     envelope,
     fragment,
 )
+from fastmock.providers.checks_table import CHECKS
 from fastmock.providers.openai import params
 from fastmock.providers.openai.completions_checks import contents
 from fastmock.providers.openai.param_names import Parameters
+from fastmock.rules.settings import Saying
 from fastmock.validation.check import COMPLETIONS
 from fastmock.validation.validator import Validator
 
@@ -70,13 +73,13 @@ def _prompts(prompt: Any, vocabulary: Vocabulary) -> list[tuple[str, int]]:
     if type(prompt) is str:
         return [(prompt, count(prompt))]
     if type(prompt) is not list:
-        raise errors.wrong_type("prompt", "one of a string or array", prompt)
+        raise errors.WrongType("prompt", "one of a string or array", prompt)
     if not prompt:
-        raise errors.empty_array("prompt")
+        raise errors.EmptyArray("prompt")
     if all(type(item) is int for item in prompt):
         return [_decoded(prompt, vocabulary)]
     if len(prompt) > _MOST_PROMPTS:
-        raise errors.too_long("prompt", _MOST_PROMPTS, len(prompt))
+        raise errors.ArrayTooLong("prompt", _MOST_PROMPTS, len(prompt))
     found = []
     for index, item in enumerate(prompt):
         if type(item) is str:
@@ -84,7 +87,7 @@ def _prompts(prompt: Any, vocabulary: Vocabulary) -> list[tuple[str, int]]:
         elif type(item) is list and item and all(type(token) is int for token in item):
             found.append(_decoded(item, vocabulary))
         else:
-            raise errors.wrong_type(f"prompt[{index}]", "one of a string or array of integers", item)
+            raise errors.WrongType(f"prompt[{index}]", "one of a string or array of integers", item)
     return found
 
 
@@ -197,15 +200,15 @@ class Completions:
     def __init__(self, rulebook: Rulebook, vocabularies: OfModel, settings: Settings) -> None:
         self._rulebook = rulebook
         self._vocabularies = vocabularies
-        self._validate = Validator(settings, COMPLETIONS, contents).check
+        self._validate = Validator(settings, COMPLETIONS, CHECKS, contents).check
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        return self.say(params.parse(request.body), unique, request=request)
+        return self.say(parse_json(request.body), unique, request=request)
 
     def read(self, request: Request, unique: str) -> Ask:
         """See ``managed.Dialect``."""
-        ask = self.parse(params.parse(request.body), unique)
+        ask = self.parse(parse_json(request.body), unique)
         ask.request = request
         self._validate(ask)
         return ask
@@ -234,7 +237,7 @@ class Completions:
         if request is not None:
             self._validate(first)
         if (choices := len(asks) * first.choices) > MAX_CHOICES:
-            raise errors.answer_too_large(choices, "choices", MAX_CHOICES)
+            raise errors.AnswerTooLarge(choices, "choices", MAX_CHOICES)
         check_inputs(request, len(asks))
         if len(asks) == 1 and not body.get("echo"):
             return self._rulebook.answer(first, file)

@@ -10,18 +10,20 @@ import numpy as np
 import orjson
 
 from fastmock.config.load import Config
-from fastmock.config.settings import Source
 from fastmock.content.embedding_vectors import Vector, embed
 from fastmock.content.tokenizers import OfModel
 from fastmock.core import errors
 from fastmock.core.diagnostics import Findings
 from fastmock.core.headers import Heads
 from fastmock.core.http import LargeReply, Reply, Request, Vocabulary
+from fastmock.core.json import parse
 from fastmock.core.problems import SettingPath
 from fastmock.engine.answer_size import MAX_EMBEDDING_TOKENS, check_inputs
 from fastmock.engine.profiles import Traffic
 from fastmock.engine.responder import read_source
 from fastmock.providers.openai import params
+from fastmock.providers.openai.errors import bad_embeddings_input, fixed_dimensions, too_many_embedding_tokens
+from fastmock.rules.settings import Source
 
 _SIZES = {"text-embedding-3-large": 3072}
 _SIZE = 1536  # of text-embedding-3-small, text-embedding-ada-002 and any model that is not known
@@ -43,7 +45,7 @@ class Embeddings:
         self, config: Config, made: Heads, traffic: Traffic, vocabularies: OfModel, findings: Findings
     ) -> None:
         """Read the default file, which may fix the vector; what is wrong goes to ``findings``."""
-        self._listed = params.listed(config.settings.models)
+        self._listed = config.settings.models.served()
         self._seed = config.settings.seed
         self._json = made.get(200)
         self._config = config
@@ -54,7 +56,7 @@ class Embeddings:
 
     def __call__(self, request: Request, unique: str) -> Reply:
         """Answer a request."""
-        body = params.parse(request.body)
+        body = parse(request.body)
         reply = self.say(body, unique, request=request)
         if self._traffic.delays_whole:  # an embedding is all prefill: it takes the time to first token
             tokens = _tokens(body["input"], self._vocabularies(body["model"]))
@@ -65,18 +67,18 @@ class Embeddings:
         """Answer a parsed request; ``file``, a manager's wish, may fix the vector."""
         model = params.model_of(body)
         if self._listed is not None and model not in self._listed:
-            raise errors.no_such_model(model)
+            raise errors.ModelNotFound(model)
         inputs = _inputs(body.get("input"))
         size = next((size for name, size in _SIZES.items() if model.startswith(name)), _SIZE)
         keep = _dimensions(body.get("dimensions"), model, size)
         form = body.get("encoding_format")
         if form not in (None, "float", "base64"):
-            raise errors.not_among("encoding_format", form, "'float' and 'base64'")
+            raise errors.UnsupportedValue("encoding_format", form, "'float' and 'base64'")
         check_inputs(request, 0, len(inputs) * keep)
         tokens = self._count(inputs, model)
         fixed = self._fixed if file is None else self._from_file(file)
         if fixed is not None and body.get("dimensions") not in (None, fixed.dimensions):
-            raise errors.fixed_dimensions(fixed.dimensions, keep)
+            raise fixed_dimensions(fixed.dimensions, keep)
         written = self._written(inputs, size, keep, form, fixed)
         quote = b'"' if form == "base64" else b""
         # Joined at most once, at the end: a hundred vectors are 800 kB, which every further step would copy.
@@ -104,12 +106,12 @@ class Embeddings:
         vocabulary = self._vocabularies(model)
         tokens = _tokens(inputs, vocabulary)
         if tokens > MAX_EMBEDDING_TOKENS:
-            raise errors.too_many_embedding_tokens(tokens, MAX_EMBEDDING_TOKENS)
+            raise too_many_embedding_tokens(tokens, MAX_EMBEDDING_TOKENS)
         window = self._traffic.window(model) or _WINDOW
         if tokens > window:  # else no single one is longer
             longest = max(_tokens([one], vocabulary) for one in inputs)
             if longest > window:
-                raise errors.prompt_too_long(window, longest, 0)
+                raise errors.ContextExceeded(window, longest, 0, "prompt")
         return tokens
 
     def _written(
@@ -127,7 +129,7 @@ class Embeddings:
         source = Source(response_file=file)
         fixed = _fixed(self._config, source, (), findings)
         if findings.problems:
-            raise errors.manager_failed("; ".join(map(str, findings.problems)))
+            raise errors.ManagerFailed("; ".join(map(str, findings.problems)))
         return fixed
 
 
@@ -174,24 +176,24 @@ def _inputs(value: Any) -> list[Input]:
     if type(value) is str and value:
         return [value]
     if type(value) is not list or not value:
-        raise errors.bad_embeddings_input()
+        raise bad_embeddings_input()
     if all(type(token) is int for token in value):
         return [_known_tokens(value)]
     if len(value) > _MOST_INPUTS:
-        raise errors.too_long("input", _MOST_INPUTS, len(value))
+        raise errors.ArrayTooLong("input", _MOST_INPUTS, len(value))
     for item in value:
         if type(item) is not type(value[0]) or not item:
-            raise errors.bad_embeddings_input()
+            raise bad_embeddings_input()
         if type(item) is not str:
             if type(item) is not list or not all(type(token) is int for token in item):
-                raise errors.bad_embeddings_input()
+                raise bad_embeddings_input()
             _known_tokens(item)
     return value
 
 
 def _known_tokens(tokens: list[int]) -> list[int]:
     if not 0 <= min(tokens) <= max(tokens) <= _LAST_TOKEN:
-        raise errors.bad_embeddings_input()
+        raise bad_embeddings_input()
     return tokens
 
 
@@ -199,11 +201,11 @@ def _dimensions(value: Any, model: str, size: int) -> int:
     if value is None:
         return size
     if type(value) is not int:
-        raise errors.wrong_type("dimensions", "an integer", value)
+        raise errors.WrongType("dimensions", "an integer", value)
     if model == "text-embedding-ada-002":
         raise errors.ApiError(400, "This model does not support specifying dimensions.")
     if not 1 <= value <= size:
-        raise errors.out_of_range("dimensions", value, 1, size)
+        raise errors.OutOfRange("dimensions", value, 1, size)
     return value
 
 

@@ -10,8 +10,8 @@ from fastmock.config.settings import Models as ModelSettings
 from fastmock.core import errors
 from fastmock.core.headers import Heads
 from fastmock.core.http import Query, Reply, Request
-from fastmock.providers.anthropic import errors as anthropic
 from fastmock.providers.anthropic.errors import invalid
+from fastmock.providers.anthropic.provider import ANTHROPIC
 from fastmock.providers.openai import pagination
 
 _LIMIT, _MOST = 20, 1000  # of a page of Anthropic's
@@ -26,7 +26,7 @@ class Models:
 
     def __init__(self, settings: ModelSettings, made: Heads) -> None:
         self._json = made.get(200)
-        self._anthropic = anthropic.heads().get(200)
+        self._anthropic = ANTHROPIC.heads.get(200)
         self._cards = {card.id: card for card in settings.available}
         self._list = orjson.dumps({"object": "list", "data": [_shown(card) for card in settings.available]})
         self._strict = settings.strict
@@ -34,7 +34,7 @@ class Models:
 
     def all(self, request: Request, unique: str) -> Reply:
         """List the models."""
-        if not anthropic.speaks(request):
+        if request.provider is not ANTHROPIC:
             return Reply(self._json, f"req_{unique}", self._list)
         page = orjson.dumps(_page([*self._cards.values()], request.query))
         return Reply(self._anthropic, f"req_{unique}", page)
@@ -42,7 +42,7 @@ class Models:
     def one(self, request: Request, unique: str) -> Reply:
         """Return one model. One that is not listed is made up, as it is also served, unless models are strict."""
         card = self._card(request)
-        if anthropic.speaks(request):
+        if request.provider is ANTHROPIC:
             return Reply(self._anthropic, f"req_{unique}", orjson.dumps(_shown_to_anthropic(card)))
         return Reply(self._json, f"req_{unique}", orjson.dumps(_shown(card)))
 
@@ -56,7 +56,7 @@ class Models:
         card = self._cards.get(name)
         if card is None:
             if self._strict:
-                raise errors.no_such_model(name)
+                raise errors.ModelNotFound(name)
             card = ModelCard.model_construct(id=name, created=1_700_000_000, owned_by="fastmock")
         return card
 

@@ -7,17 +7,19 @@ from typing import Any, get_args
 import orjson
 
 from fastmock.config.load import Config
-from fastmock.config.settings import Category, ModerationPattern
 from fastmock.content.tokenizers import OfModel
 from fastmock.core import errors
-from fastmock.core.diagnostics import Findings, check_regexes
+from fastmock.core.diagnostics import Findings
 from fastmock.core.headers import Heads
 from fastmock.core.http import Ask, Reply, Request
+from fastmock.core.json import parse
 from fastmock.engine.answer_size import check_inputs
 from fastmock.engine.profiles import Traffic
 from fastmock.engine.responder import never_win
 from fastmock.providers.openai import params
 from fastmock.rules.index import DEFAULT, Index
+from fastmock.rules.settings import Category, ModerationPattern
+from fastmock.rules.validate import check_regexes
 
 _MODEL = "omni-moderation-latest"  # of a request that names none
 _MOST_INPUTS = 2048  # as of embeddings
@@ -45,7 +47,7 @@ class Moderations:
             check_regexes(pattern.match, (*path, "match"), findings)
         if not findings.problems:
             self._index = Index([rule.match for rule in self.rules], self.names)
-        self._listed = params.listed(settings.models)
+        self._listed = settings.models.served()
         self._seed = settings.seed
         self._json = made.get(200)
         self._traffic = traffic
@@ -57,12 +59,12 @@ class Moderations:
 
     def __call__(self, request: Request, unique: str) -> Reply:
         """Answer a request."""
-        body = params.parse(request.body)
+        body = parse(request.body)
         model = _MODEL
         if body.get("model") is not None:
             model = params.model_of(body)
             if self._listed is not None and model not in self._listed:
-                raise errors.no_such_model(model)
+                raise errors.ModelNotFound(model)
         results = []
         tokens = 0
         inputs = _inputs(body.get("input"))
@@ -111,13 +113,13 @@ def _inputs(given: Any) -> list[tuple[str, frozenset[str]]]:
     if type(given) is str:
         return [(given, _TEXT)]
     if given is None:
-        raise errors.missing("input")
+        raise errors.ParameterMissing("input")
     if type(given) is not list:
-        raise errors.wrong_type("input", "one of a string, array of strings, or array of objects", given)
+        raise errors.WrongType("input", "one of a string, array of strings, or array of objects", given)
     if not given:
-        raise errors.empty_array("input")
+        raise errors.EmptyArray("input")
     if len(given) > _MOST_INPUTS:
-        raise errors.too_long("input", _MOST_INPUTS, len(given))
+        raise errors.ArrayTooLong("input", _MOST_INPUTS, len(given))
     if type(given[0]) is str:
         for place, text in enumerate(given):
             params.string(text, f"input[{place}]")

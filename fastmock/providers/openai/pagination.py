@@ -31,9 +31,9 @@ def page(ids: Sequence[str], query: Query, most: int = _MOST) -> tuple[Sequence[
     """Return what the query asks for of a list, whether there is more, and what it comes after, if that is unknown."""
     after, limit = one(query, "after"), one(query, "limit")
     if limit is not None and not _integer(limit):
-        raise errors.wrong_type("limit", "an integer", limit)
+        raise errors.WrongType("limit", "an integer", limit)
     if limit is not None and not 1 <= int(limit) <= most:
-        raise errors.out_of_range("limit", int(limit), 1, most)
+        raise errors.OutOfRange("limit", int(limit), 1, most)
     unknown = None
     if after in ids:
         ids = ids[ids.index(after) + 1 :]

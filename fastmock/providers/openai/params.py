@@ -3,87 +3,46 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import orjson
-
-from fastmock.config.settings import Models
 from fastmock.core import errors
 from fastmock.core.http import Ask
 
 Check = Callable[[Any, str], None]
 """Take a parameter's value and its name; raise ApiError where it is wrong. None never is: it stands for no value."""
 
-_LARGE_BODY = 1 << 18  # bytes; a shorter one cannot hold too many values
-_MOST_VALUES = 1_000_000  # which take up to 100 MB when they are parsed
 _MOST_CHOICES = 128
 _LONGEST_MODEL = 256  # characters
-_DEEP_BODY, _MOST_LEVELS = 500, 250  # bytes that a body has at least that is nested so deep
 MOST_LENGTH = 2**31 - 1
 _MOST_STOPS = 4
 _LARGE = 2**63
 _MOST_ENTRIES, _LONGEST_ENTRY_KEY, _LONGEST_ENTRY = 16, 64, 512
 
 
-def parse(body: str | bytes) -> dict[str, Any]:
-    """Return the JSON object in ``body``, whatever content type it was sent with."""
-    may_be_deep = len(body) > _DEEP_BODY
-    if len(body) > _LARGE_BODY:
-        signs = ",[{" if isinstance(body, str) else (b",", b"[", b"{")
-        commas, brackets, braces = [body.count(sign) for sign in signs]  # type: ignore[arg-type]
-        if commas + 2 * brackets + 4 * braces > _MOST_VALUES:  # weighed by the memory that each kind of value takes
-            raise errors.ApiError(400, f"The request body has too many values; at most {_MOST_VALUES} are accepted.")
-        may_be_deep = brackets + braces > _MOST_LEVELS
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise errors.bad_json() from None
-    if type(parsed) is not dict:
-        raise errors.bad_json()
-    if may_be_deep:
-        _check_depth(parsed)
-    return parsed
-
-
-def _check_depth(parsed: dict[str, Any]) -> None:
-    """Refuse what could be read, but not be written again inside of an answer; it takes a fifth of reading it."""
-    try:
-        orjson.dumps([[[[parsed]]]])
-    except TypeError:
-        raise errors.ApiError(
-            400, f"The request body is nested too deeply; at most {_MOST_LEVELS} levels are accepted."
-        ) from None
-
-
 def model_of(body: dict[str, Any]) -> str:
     """Return the model's name."""
     model = body.get("model")
     if type(model) is not str or not model:
-        raise errors.no_model() if model in (None, "") else errors.wrong_type("model", "a string", model)
+        raise errors.ModelMissing() if model in (None, "") else errors.WrongType("model", "a string", model)
     if len(model) > _LONGEST_MODEL:
-        raise errors.string_too_long("model", _LONGEST_MODEL, len(model))
+        raise errors.StringTooLong("model", _LONGEST_MODEL, len(model))
     return model
-
-
-def listed(models: Models) -> frozenset[str] | None:
-    """Return the names of the only models that are served; None where all are."""
-    return frozenset(card.id for card in models.available) if models.strict else None
 
 
 def boolean(value: Any, name: str) -> None:
     """Check that it is a boolean."""
     if type(value) is not bool:
-        raise errors.wrong_type(name, "a boolean", value)
+        raise errors.WrongType(name, "a boolean", value)
 
 
 def string(value: Any, name: str) -> None:
     """Check that it is a string."""
     if type(value) is not str:
-        raise errors.wrong_type(name, "a string", value)
+        raise errors.WrongType(name, "a string", value)
 
 
 def object_(value: Any, name: str) -> None:
     """Check that it is an object."""
     if type(value) is not dict:
-        raise errors.wrong_type(name, "an object", value)
+        raise errors.WrongType(name, "an object", value)
 
 
 def string_in(holder: Mapping[str, Any], name: str, param: str) -> str:
@@ -92,7 +51,9 @@ def string_in(holder: Mapping[str, Any], name: str, param: str) -> str:
     if type(value) is str:
         return value
     raise (
-        errors.missing(f"{param}.{name}") if value is None else errors.wrong_type(f"{param}.{name}", "a string", value)
+        errors.ParameterMissing(f"{param}.{name}")
+        if value is None
+        else errors.WrongType(f"{param}.{name}", "a string", value)
     )
 
 
@@ -102,7 +63,9 @@ def object_in(holder: Mapping[str, Any], name: str, param: str) -> dict[str, Any
     if type(value) is dict:
         return value
     raise (
-        errors.missing(f"{param}.{name}") if value is None else errors.wrong_type(f"{param}.{name}", "an object", value)
+        errors.ParameterMissing(f"{param}.{name}")
+        if value is None
+        else errors.WrongType(f"{param}.{name}", "an object", value)
     )
 
 
@@ -120,7 +83,7 @@ def integer(least: int, most: int) -> Check:
         if type(value) is not int:
             value = _large_integer(value, name)
         if not least <= value <= most:
-            raise errors.out_of_range(name, value, least, most)
+            raise errors.OutOfRange(name, value, least, most)
 
     return check
 
@@ -129,7 +92,7 @@ def _large_integer(value: Any, name: str) -> int:
     """Return an integer that parsing has made a decimal number, since 64 bits do not hold it."""
     if type(value) is float and abs(value) >= _LARGE and value.is_integer():
         return int(value)
-    raise errors.wrong_type(name, "an integer", value)
+    raise errors.WrongType(name, "an integer", value)
 
 
 def decimal(least: float, most: float) -> Check:
@@ -137,9 +100,9 @@ def decimal(least: float, most: float) -> Check:
 
     def check(value: Any, name: str) -> None:
         if type(value) not in (int, float):
-            raise errors.wrong_type(name, "a decimal", value)
+            raise errors.WrongType(name, "a decimal", value)
         if not least <= value <= most:
-            raise errors.out_of_range(name, value, least, most, "decimal")
+            raise errors.OutOfRange(name, value, least, most, "decimal")
 
     return check
 
@@ -152,7 +115,7 @@ def among(*supported: str) -> Check:
     def check(value: Any, name: str) -> None:
         string(value, name)
         if value not in supported:
-            raise errors.not_among(name, value, shown)
+            raise errors.UnsupportedValue(name, value, shown)
 
     return check
 
@@ -162,7 +125,7 @@ def array_of(check: Check, kinds: str) -> Check:
 
     def check_each(value: Any, name: str) -> None:
         if type(value) is not list:
-            raise errors.wrong_type(name, f"an array of {kinds}", value)
+            raise errors.WrongType(name, f"an array of {kinds}", value)
         for place, item in enumerate(value):
             check(item, f"{name}[{place}]")
 
@@ -182,25 +145,23 @@ def _logit_bias(value: Any, name: str) -> None:
 def _stop(value: Any, name: str) -> None:
     if type(value) is list:
         if len(value) > _MOST_STOPS:
-            raise errors.too_long(name, _MOST_STOPS, len(value))
+            raise errors.ArrayTooLong(name, _MOST_STOPS, len(value))
         for place, item in enumerate(value):
             string(item, f"{name}[{place}]")
     elif type(value) is not str:
-        raise errors.wrong_type(name, "one of a string or array of strings", value)
+        raise errors.WrongType(name, "one of a string or array of strings", value)
 
 
 def metadata(value: Any, name: str) -> None:
     """Check that it is what may be remembered with an answer: at most 16 short strings."""
     object_(value, name)
     if len(value) > _MOST_ENTRIES:
-        message = f"Invalid '{name}': too many properties. Expected an object with at most {_MOST_ENTRIES} properties, "
-        message += f"but got an object with {len(value)} properties instead."
-        raise errors.ApiError(400, message, name, "object_above_max_properties")
+        raise errors.TooManyProperties(name, _MOST_ENTRIES, len(value))
     for key, entry in value.items():
         string(entry, f"{name}.{key}")
         for text, most in ((key, _LONGEST_ENTRY_KEY), (entry, _LONGEST_ENTRY)):
             if len(text) > most:
-                raise errors.string_too_long(f"{name}.{key}", most, len(text))
+                raise errors.StringTooLong(f"{name}.{key}", most, len(text))
 
 
 _BIAS = decimal(-100, 100)
@@ -256,14 +217,3 @@ def read_stop(body: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the checked texts before which an answer ends."""
     stop = body.get("stop")
     return (stop,) if type(stop) is str and stop else tuple(filter(None, stop or ()))
-
-
-def as_json(value: Any, name: str) -> bytes:
-    """Return a part of the request as JSON again: what equal parts have in common.
-
-    It is a copy, since what orjson returns takes 4 KB at least, also where it is kept.
-    """
-    try:
-        return bytes(memoryview(orjson.dumps(value)))
-    except TypeError:  # parsing goes deeper than writing
-        raise errors.ApiError(400, f"Invalid '{name}': nested too deeply.", name, "invalid_value") from None

@@ -7,7 +7,7 @@ import orjson
 
 from fastmock.core import errors
 from fastmock.core.byte_cache import byte_cache
-from fastmock.providers.openai import params
+from fastmock.core.json import as_json
 
 _CACHE_BYTES = 4 * 2**20
 _NOT_PERMITTED = ("oneOf", "allOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas")
@@ -27,9 +27,7 @@ class Violation(NamedTuple):
 
     def error(self, holder: str, param: str, code: str | None) -> errors.ApiError:
         """Return it as the API's error; ``holder`` names the function or the format that has the schema."""
-        if self.path is None:
-            return errors.schema_too_large(holder, param, code, self.why)
-        return errors.bad_schema(holder, param, code, self.path, self.why)
+        return errors.InvalidSchema(holder, param, code, self.path, self.why)
 
 
 def violation(schema: dict[str, Any], strict: bool) -> Violation | None:
@@ -39,7 +37,7 @@ def violation(schema: dict[str, Any], strict: bool) -> Violation | None:
         schema: the schema of a function's parameters, or of a strict format.
         strict: whether the rules of Structured Outputs hold too.
     """
-    return _violation(params.as_json(schema, "schema"), strict)
+    return _violation(as_json(schema, "schema"), strict)
 
 
 def check_strict_format(form: dict[str, Any], param: str, code: str | None) -> None:

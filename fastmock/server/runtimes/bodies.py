@@ -40,11 +40,11 @@ class Bodies:
         """
         size = None if length is None else int(length) if len(length) <= 18 else limit + 1
         if size is not None and size > limit:
-            answer(errors.too_large(limit), 0)
+            answer(errors.BodyTooLarge(limit), 0)
             return
         taken = size if size is not None and size > _SMALL else 0
         if taken and not self.buffers.take(taken):
-            answer(errors.out_of_buffers(), 0)
+            answer(errors.BuffersFull(), 0)
             return
         body = _Body(self, client, limit, answer, taken)
         self._open[id(body)] = body
@@ -59,7 +59,7 @@ class Bodies:
         too_old = time.monotonic() - self._timeout
         for body in list(self._open.values()):
             if body.since < too_old:
-                body.finish(errors.timed_out())
+                body.finish(errors.RequestTimeout())
 
     def is_open(self, body: "_Body") -> bool:
         """Forget a body; return whether it was not answered before."""
@@ -91,7 +91,7 @@ class _Body:
         try:
             body: bytes | errors.ApiError = reading.result()
         except RuntimeError:  # as which Granian's own errors come: it was cut short, or malformed
-            body = errors.bad_json()
+            body = errors.InvalidJson()
         self.finish(body)
 
     def read(self) -> None:
@@ -105,17 +105,17 @@ class _Body:
         try:
             self._body += reading.result()
         except RuntimeError:
-            self.finish(errors.bad_json())
+            self.finish(errors.InvalidJson())
             return
         self.since = time.monotonic()
         size = len(self._body)
         if size > self._limit:
-            self.finish(errors.too_large(self._limit))
+            self.finish(errors.BodyTooLarge(self._limit))
             return
         more = size - self._taken
         if size > _SMALL and more > 0:
             if not self._bodies.buffers.take(more):
-                self.finish(errors.out_of_buffers())
+                self.finish(errors.BuffersFull())
                 return
             self._taken = size
         self.read()

@@ -224,7 +224,7 @@ class _Adapter:
         try:
             request = Request(scope.method, scope.path, scope.headers, reading.result())
         except RuntimeError:  # as which Granian's own errors come: it was cut short, or malformed
-            self._answer(app, scope, watcher.proto, start, errors.bad_json())
+            self._answer(app, scope, watcher.proto, start, errors.InvalidJson())
             return
         if app.manager is not None or request.path.startswith(PREFIX):
             self._answer(app, scope, watcher.proto, start, request.body)
@@ -243,7 +243,7 @@ class _Adapter:
         too_old = time.monotonic() - self._patience
         for watcher, start in list(self._small.items()):
             if start < too_old and self._small.pop(watcher, None) is not None:
-                self._answer(self._live.app, watcher.scope, watcher.proto, start, errors.timed_out())
+                self._answer(self._live.app, watcher.scope, watcher.proto, start, errors.RequestTimeout())
 
     def _answer(
         self, app: App, scope: Any, proto: Any, start: float, body: str | bytes | errors.ApiError, taken: int = 0
@@ -273,7 +273,7 @@ class _Adapter:
     ) -> None:
         """Answer in a thread of its own, so that other requests do not wait."""
         if pool is not self._threads and self._queued >= _MOST_QUEUED:
-            self._respond_to(partial(app.refused, errors.out_of_buffers()), app, request, scope, proto, start, taken)
+            self._respond_to(partial(app.refused, errors.BuffersFull()), app, request, scope, proto, start, taken)
             return
         self._connections.hold(scope.client)
         with self._counting:
@@ -324,7 +324,7 @@ class _Adapter:
             else:
                 if not self._bodies.buffers.take_for(answer, answer.held):
                     request = Request(scope.method, scope.path, scope.headers, b"")
-                    self._respond(proto, app.refuse(errors.out_of_buffers(), request))
+                    self._respond(proto, app.refuse(errors.BuffersFull(), request))
                     return
                 respond = partial(self._send_large, scope, proto, headers, answer)
             if answer.close_idle is not None:

@@ -10,15 +10,16 @@ from fastmock.content.tokenizers import OfModel
 from fastmock.core import errors
 from fastmock.core.headers import of_answers
 from fastmock.core.http import Answer, Ask, Reply, Request, Stream
+from fastmock.core.json import parse
 from fastmock.engine.event_template import Retold
 from fastmock.engine.responder import Rulebook
 from fastmock.engine.response_template import Script
-from fastmock.providers.anthropic import errors as anthropic
 from fastmock.providers.anthropic.messages import request as messages_ask
 from fastmock.providers.anthropic.messages.checks import contents
 from fastmock.providers.anthropic.messages.render import MessagesTeller
 from fastmock.providers.anthropic.messages.request import MessagesAsk
-from fastmock.providers.openai import params
+from fastmock.providers.anthropic.provider import ANTHROPIC
+from fastmock.providers.checks_table import CHECKS
 from fastmock.validation.check import MESSAGES
 from fastmock.validation.validator import Validator
 
@@ -31,8 +32,8 @@ class Messages:
     def __init__(self, rulebook: Rulebook, vocabularies: OfModel, settings: Settings) -> None:
         self._rulebook = rulebook
         self._vocabularies = vocabularies
-        self._validate = Validator(settings, MESSAGES, contents).check
-        self._heads = of_answers(anthropic.heads(), anthropic.in_stream)
+        self._validate = Validator(settings, MESSAGES, CHECKS, contents).check
+        self._heads = of_answers(ANTHROPIC.heads, ANTHROPIC.error_event)
         self._thinking = lorem(_THINKING, settings.seed, "thinking")
         self._retold = Retold("messages", MessagesTeller(self._thinking), rulebook.per_chunk)
 
@@ -46,7 +47,7 @@ class Messages:
 
     def read(self, request: Request, unique: str) -> MessagesAsk:
         """See ``managed.Dialect``."""
-        ask = self.parse(params.parse(request.body), unique)
+        ask = self.parse(parse(request.body), unique)
         ask.request = request
         self._validate(ask)
         return ask
@@ -69,13 +70,9 @@ class Messages:
         assert isinstance(ask, MessagesAsk)  # noqa: S101
         return messages_ask.renamed(error, ask.sent)
 
-    def given(self, error: errors.ApiError) -> errors.ApiError:
-        """See ``managed.OtherDialect``."""
-        return anthropic.given(error)
-
     def count_tokens(self, request: Request, unique: str) -> Reply:
         """Count the tokens of a request that is not answered."""
-        body = params.parse(request.body)
+        body = parse(request.body)
         ask = messages_ask.parse(body, unique, self._vocabularies, self._thinking, counted_only=True)
         ask.request = request
         self._validate(ask)

@@ -9,8 +9,8 @@ from typing import Any
 from fastmock.content.tokenizers import OfModel
 from fastmock.core import errors
 from fastmock.core.http import Demands
+from fastmock.core.json import as_json
 from fastmock.providers.anthropic.errors import invalid
-from fastmock.providers.openai import params
 from fastmock.providers.openai.chat import request
 from fastmock.providers.openai.chat.request import ChatAsk
 
@@ -81,18 +81,15 @@ def parse(body: Document, unique: str, vocabularies: OfModel, thinking: str, cou
 
 
 def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
-    """Say an error about the chat completion in terms of the message; only of schemas there are any left."""
-    param = error.param or ""
-    if error.as_is:
+    """Name the schema of an error about the chat completion as the message does; no other parameter is left."""
+    if not isinstance(error, errors.InvalidSchema):
         return error
-    if param.startswith("response_format"):
-        path = "output_format.schema" if body.get("output_format") else "output_config.format.schema"
-    elif at := _OF_TOOL.match(param):
-        places = [place for place, tool in enumerate(body.get("tools") or ()) if tool.get("type") in _CALLABLE]
-        path = f"tools.{dict(enumerate(places)).get(int(at[1]), at[1])}.custom.input_schema"
-    else:
+    if error.param.startswith("response_format"):
+        return error.but(param="output_format.schema" if body.get("output_format") else "output_config.format.schema")
+    if (at := _OF_TOOL.match(error.param)) is None:
         return error
-    return error.but(message=f"{path}: {error.message.partition(': ')[2]}", param=None)
+    places = [place for place, tool in enumerate(body.get("tools") or ()) if tool.get("type") in _CALLABLE]
+    return error.but(param=f"tools.{dict(enumerate(places)).get(int(at[1]), at[1])}.custom.input_schema")
 
 
 def reread(ask: MessagesAsk, body: Document, unique: str, vocabularies: OfModel) -> MessagesAsk:
@@ -188,7 +185,7 @@ def _add(messages: list[Document], message: Any, index: int) -> None:
             result = _result(block.get("content"), f"{at}.tool_result.content")
             messages.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": result})
         elif kind == "tool_use":
-            call = {"name": str(block.get("name")), "arguments": params.as_json(block.get("input"), at).decode()}
+            call = {"name": str(block.get("name")), "arguments": as_json(block.get("input"), at).decode()}
             calls.append({"id": block.get("id"), "type": "function", "function": call})
         elif kind == "image":
             said.append({"type": "image_url"})

@@ -6,6 +6,7 @@ from typing import Any
 from fastmock.core import errors
 from fastmock.providers.openai.chat.request import ChatAsk
 from fastmock.providers.openai.checks import functions_of, reasons
+from fastmock.providers.openai.errors import null_content
 from fastmock.providers.openai.schema_checks import check_strict_format
 from fastmock.validation.check import CHAT, Contents, Document, Part
 
@@ -62,19 +63,19 @@ def refuse_empty_arrays(contents: Contents) -> None:
     """Refuse lists of tools, calls and parts that are empty."""
     for name in ("tools", "functions"):
         if contents.body.get(name) == []:
-            raise errors.empty_array(name)
+            raise errors.EmptyArray(name)
     for part in contents.of("tool_calls"):
         if part.value["tool_calls"] == []:
-            raise errors.empty_array(f"messages[{part.at[0]}].tool_calls")
+            raise errors.EmptyArray(f"messages[{part.at[0]}].tool_calls")
     for part in contents.of("empty"):
-        raise errors.empty_array(f"messages[{part.at[0]}].content")
+        raise errors.EmptyArray(f"messages[{part.at[0]}].content")
 
 
 def refuse_silence(contents: Contents) -> None:
     """Refuse an assistant's message that neither says nor calls anything."""
     for (index,), _, message in contents.of("silent"):
         if not any(message.get(name) for name in ("tool_calls", "function_call", "refusal", "audio")):
-            raise errors.null_content(index)
+            raise null_content(index)
 
 
 def refuse_names(contents: Contents) -> None:
@@ -105,7 +106,7 @@ def refuse_misplaced_parts(contents: Contents) -> None:
                 "user": "'text', 'image_url', 'input_audio', and 'file'",
                 "assistant": "'text' and 'refusal'",
             }.get(role, "'text'")
-            raise errors.not_among(f"messages[{index}].content[{place}].type", kind, supported)
+            raise errors.UnsupportedValue(f"messages[{index}].content[{place}].type", kind, supported)
 
 
 def refuse_choice_without_tools(contents: Contents) -> None:
@@ -117,7 +118,7 @@ def refuse_choice_without_tools(contents: Contents) -> None:
         ("function_call", "functions"),
     ):
         if body.get(name) is not None and not body.get(other):
-            raise errors.only_with(name, other)
+            raise errors.OnlyWith(name, other)
 
 
 def refuse_two_limits(contents: Contents) -> None:
@@ -154,4 +155,4 @@ def refuse_long_descriptions(contents: Contents) -> None:
     for at, function in functions_of(contents):
         length = len(function.get("description") or "")
         if length > _LONGEST_DESCRIPTION:
-            raise errors.string_too_long(f"{at}.description", _LONGEST_DESCRIPTION, length)
+            raise errors.StringTooLong(f"{at}.description", _LONGEST_DESCRIPTION, length)

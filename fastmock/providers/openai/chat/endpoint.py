@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fastmock.config.settings import Saying, Settings
+from fastmock.config.settings import Settings
 from fastmock.content.template import JsonText
 from fastmock.content.tokenizers import OfModel
 from fastmock.content.words import Cutter
 from fastmock.core.http import Answer, Ask, Reply, Request, Stream, ToolCall
+from fastmock.core.json import parse
 from fastmock.engine.constraints import called_tokens
 from fastmock.engine.responder import Rulebook
 from fastmock.engine.response_template import (
@@ -20,11 +21,12 @@ from fastmock.engine.response_template import (
     envelope,
     fragment,
 )
-from fastmock.providers.openai import params
+from fastmock.providers.checks_table import CHECKS
 from fastmock.providers.openai.chat import request as chat_ask
 from fastmock.providers.openai.chat.checks import contents
 from fastmock.providers.openai.chat.request import ChatAsk
 from fastmock.providers.openai.chat.stored import StoredCompletions
+from fastmock.rules.settings import Saying
 from fastmock.validation.check import CHAT
 from fastmock.validation.validator import Validator
 
@@ -266,12 +268,12 @@ class Chat:
         self._rulebook = rulebook
         self._vocabularies = vocabularies
         self._stored = stored
-        self._validate = Validator(settings, CHAT, contents).check
+        self._validate = Validator(settings, CHAT, CHECKS, contents).check
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
         # As read() and parse() do it: their calls cost 0.3 µs.
-        ask = chat_ask.parse(params.parse(request.body), unique, self._vocabularies, ChatAsk)
+        ask = chat_ask.parse(parse(request.body), unique, self._vocabularies, ChatAsk)
         ask.request = request
         self._validate(ask)
         if ask.special and ask.keep:
@@ -280,7 +282,7 @@ class Chat:
 
     def read(self, request: Request, unique: str) -> Ask:
         """See ``managed.Dialect``."""
-        ask = self.parse(params.parse(request.body), unique)
+        ask = self.parse(parse(request.body), unique)
         ask.request = request
         self._validate(ask)
         return ask

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastmock.core import errors
 from fastmock.providers.openai import params
+from fastmock.providers.openai.errors import calls_without_results, no_call_id, no_calls_before, no_such_call
 
 _PARTS = params.among("text", "image_url", "input_audio", "refusal", "audio", "file")
 _DETAILS = params.among("auto", "low", "high")
@@ -23,7 +24,7 @@ def check_messages(messages: list[dict[str, Any]]) -> None:
             waiting.pop(message["tool_call_id"], None)
             continue
         if waiting:
-            raise errors.calls_without_results(f"messages.[{index}].role", waiting)
+            raise calls_without_results(f"messages.[{index}].role", waiting)
         called = set()
         if message["role"] == "assistant" and (calls := message.get("tool_calls")) is not None:
             if type(calls) is not list or not all(map(_is_plain, calls)):
@@ -31,19 +32,17 @@ def check_messages(messages: list[dict[str, Any]]) -> None:
             waiting = dict.fromkeys([call["id"] for call in calls])
             called = set(waiting)
     if waiting:
-        raise errors.calls_without_results("messages", waiting)
+        raise calls_without_results("messages", waiting)
 
 
 def _check_result(message: dict[str, Any], index: int, called: set[str]) -> None:
     id_ = message.get("tool_call_id")
     if type(id_) is not str:
         raise (
-            errors.no_call_id(index)
-            if id_ is None
-            else errors.wrong_type(f"messages[{index}].tool_call_id", "a string", id_)
+            no_call_id(index) if id_ is None else errors.WrongType(f"messages[{index}].tool_call_id", "a string", id_)
         )
     if id_ not in called:
-        raise errors.no_such_call(index, id_) if called else errors.no_calls_before(index)
+        raise no_such_call(index, id_) if called else no_calls_before(index)
 
 
 def _check_calls(calls: Any, name: str) -> None:

@@ -12,9 +12,11 @@ from fastmock.content.tokenizers import OfModel
 from fastmock.core import errors
 from fastmock.core.byte_cache import byte_cache, of_parsed
 from fastmock.core.http import Ask, Demands, Tool, Vocabulary
+from fastmock.core.json import as_json
 from fastmock.providers.openai import params
 from fastmock.providers.openai.chat import messages as chat_checks
 from fastmock.providers.openai.chat.attachments import block_tokens, file_tokens
+from fastmock.providers.openai.errors import null_content
 from fastmock.providers.openai.param_names import Parameters
 
 ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
@@ -148,7 +150,7 @@ def parse(
     tokens = 3 + 4 * len(messages)  # OpenAI's cookbook: three a reply; three a message, and its role
     for index, message in enumerate(messages):
         if type(message) is not dict:
-            raise errors.wrong_type(f"messages[{index}]", "an object", message)
+            raise errors.WrongType(f"messages[{index}]", "an object", message)
         role = message.get("role")
         if type(role) is not str or role not in ROLES:
             raise _wrong_role(role, index)
@@ -192,18 +194,20 @@ def _read_options(ask: ChatAsk, body: dict[str, Any]) -> None:
 
 def _wrong_messages(messages: Any) -> errors.ApiError:
     if messages is None:
-        return errors.missing("messages")
+        return errors.ParameterMissing("messages")
     if type(messages) is list:
-        return errors.empty_array("messages")
-    return errors.wrong_type("messages", "an array of objects", messages)
+        return errors.EmptyArray("messages")
+    return errors.WrongType("messages", "an array of objects", messages)
 
 
 def _wrong_role(role: Any, index: int) -> errors.ApiError:
     param = f"messages[{index}].role"
     if role is None:
-        return errors.missing(param)
+        return errors.ParameterMissing(param)
     return (
-        errors.not_among(param, role, _ROLE_NAMES) if type(role) is str else errors.wrong_type(param, "a string", role)
+        errors.UnsupportedValue(param, role, _ROLE_NAMES)
+        if type(role) is str
+        else errors.WrongType(param, "a string", role)
     )
 
 
@@ -213,7 +217,7 @@ def _more_tokens(message: dict[str, Any], vocabulary: Vocabulary) -> int:
     if isinstance(name := message.get("name"), str):
         tokens += 1 + vocabulary.count(name)
     if calls := message.get("tool_calls") or message.get("function_call"):
-        tokens += vocabulary.count(params.as_json(calls, "messages").decode())
+        tokens += vocabulary.count(as_json(calls, "messages").decode())
     return tokens
 
 
@@ -223,16 +227,16 @@ def _other_content(ask: ChatAsk, message: dict[str, Any], content: Any, role: st
         if role == "assistant" or role == "function":
             return ""
         if "content" not in message:
-            raise errors.missing(f"messages[{index}].content")
-        raise errors.null_content(index)
+            raise errors.ParameterMissing(f"messages[{index}].content")
+        raise null_content(index)
     if type(content) is not list:
-        raise errors.wrong_type(f"messages[{index}].content", "one of a string or array of objects", content)
+        raise errors.WrongType(f"messages[{index}].content", "one of a string or array of objects", content)
     ask.detailed = True
     texts = []
     for place, part in enumerate(content):
         param = f"messages[{index}].content[{place}]"
         if type(part) is not dict:
-            raise errors.wrong_type(param, "an object", part)
+            raise errors.WrongType(param, "an object", part)
         kind = params.string_in(part, "type", param)
         if kind == "text":
             texts.append(params.string_in(part, "text", param))
@@ -284,9 +288,9 @@ def _demands(ask: ChatAsk) -> Demands:
     if body.get("tools") or body.get("functions"):
         _read_tools(ask, demands)
     elif body.get("tool_choice") not in (None, "none", "auto"):
-        raise errors.only_with("tool_choice", "tools")
+        raise errors.OnlyWith("tool_choice", "tools")
     elif body.get("function_call") not in (None, "none", "auto"):
-        raise errors.only_with("function_call", "functions")
+        raise errors.OnlyWith("function_call", "functions")
     if (form := body.get("response_format")) is not None:
         _read_format(demands, form)
     if body.get("logprobs"):
@@ -311,8 +315,8 @@ def _read_tools(ask: ChatAsk, demands: Demands) -> None:
     legacy = demands.legacy = not body.get("tools")
     holder = "functions" if legacy else "tools"
     if type(ask) is ChatAsk and len(body[holder]) > _MOST_TOOLS:
-        raise errors.too_long(holder, _MOST_TOOLS, len(body[holder]))
-    offered = params.as_json(body[holder], "tools")
+        raise errors.ArrayTooLong(holder, _MOST_TOOLS, len(body[holder]))
+    offered = as_json(body[holder], "tools")
     if len(offered) <= _LONGEST_KEPT:
         demands.tools_key = offered
         demands.tools = _offered(offered, legacy, ask.longest_tool_name)
@@ -358,9 +362,9 @@ def _tool(tool: dict[str, Any], param: str, longest: int) -> Tool:
         params.object_(custom, f"{param}.custom")
         return Tool(_name(custom, f"{param}.custom", longest), None)  # type: ignore[arg-type]  # it is an object
     raise (
-        errors.missing(f"{param}.type")
+        errors.ParameterMissing(f"{param}.type")
         if kind is None
-        else errors.not_among(f"{param}.type", kind, "'function' and 'custom'")
+        else errors.UnsupportedValue(f"{param}.type", kind, "'function' and 'custom'")
     )
 
 
@@ -373,17 +377,18 @@ def _function(function: dict[str, Any], param: str, longest: int) -> Tool:
     params.object_(schema, f"{param}.parameters")
     name = _name(function, param, longest)
     if function.get("strict") and (why := strict_violation(schema)):
-        raise errors.schema_too_large(f"function '{name}'", f"{param}.parameters", "invalid_function_parameters", why)
+        raise errors.InvalidSchema(
+            f"function '{name}'", f"{param}.parameters", "invalid_function_parameters", None, why
+        )
     return Tool(name, schema)
 
 
 def _name(holder: dict[str, Any], param: str, longest: int) -> str:
     name = params.string_in(holder, "name", param)
     if len(name) > longest:
-        raise errors.string_too_long(f"{param}.name", longest, len(name))
+        raise errors.StringTooLong(f"{param}.name", longest, len(name))
     if not _NAME.match(name):
-        message = f"Invalid '{param}.name': string does not match pattern. Expected a string that matches the pattern "
-        raise errors.ApiError(400, message + "'^[a-zA-Z0-9_-]+$'.", f"{param}.name", "invalid_value")
+        raise errors.PatternMismatch(f"{param}.name", "^[a-zA-Z0-9_-]+$")
     return name
 
 
@@ -420,14 +425,14 @@ def _named(tools: Sequence[Tool], name: str, param: str, holder: str) -> Tool:
     for tool in tools:
         if tool.name == name:
             return tool
-    raise errors.no_such_tool(param, name, holder)
+    raise errors.ToolNotFound(param, name, holder)
 
 
 def _read_format(demands: Demands, form: dict[str, Any]) -> None:
     """Read ``response_format``."""
     if form.get("type") == "text":
         return
-    source = params.as_json(form, "response_format")
+    source = as_json(form, "response_format")
     if len(source) <= _LONGEST_KEPT:
         demands.json_key = source
         demands.schema, demands.name = _format(source)
@@ -453,7 +458,7 @@ def _format_of(form: dict[str, Any]) -> tuple[Any, str]:
     schema = {"type": "object"} if inner.get("schema") is None else inner["schema"]
     params.object_(schema, "response_format.json_schema.schema")
     if inner.get("strict") and (why := strict_violation(schema)):
-        raise errors.schema_too_large(f"response_format '{name}'", "response_format", None, why)
+        raise errors.InvalidSchema(f"response_format '{name}'", "response_format", None, None, why)
     return schema, name
 
 

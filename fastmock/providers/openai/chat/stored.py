@@ -9,7 +9,9 @@ from fastmock.core import errors
 from fastmock.core.credentials import session_of
 from fastmock.core.headers import Heads
 from fastmock.core.http import Ask, Query, Reply, Request
+from fastmock.core.json import as_json, parse
 from fastmock.providers.openai import pagination, params
+from fastmock.providers.openai.errors import no_such_completion
 from fastmock.storage.sqlite import Kept, Store
 
 _KIND = "chat.completion"
@@ -31,7 +33,7 @@ class StoredCompletions:
         body = ask.body
         document |= {name: body[name] for name in _REMEMBERED if body.get(name) is not None}
         metadata = body.get("metadata") or {}
-        messages = params.as_json(body["messages"], "messages")
+        messages = as_json(body["messages"], "messages")
         id_, data = str(document["id"]), orjson.dumps(document)
         self._store.keep(Kept(_KIND, id_, ask.model, data, messages, metadata, ask.session))
 
@@ -60,9 +62,9 @@ class StoredCompletions:
     def update(self, request: Request, unique: str) -> Reply:
         """Replace the metadata of one."""
         kept = self._found(_id(request))
-        metadata = params.parse(request.body).get("metadata")
+        metadata = parse(request.body).get("metadata")
         if metadata is None:
-            raise errors.missing("metadata")
+            raise errors.ParameterMissing("metadata")
         params.metadata(metadata, "metadata")
         self._store.update(_KIND, kept.id, metadata)
         return self._reply(_shown(kept) | {"metadata": metadata}, unique)
@@ -71,7 +73,7 @@ class StoredCompletions:
         """Delete one."""
         id_ = _id(request)
         if not self._store.delete(_KIND, id_) and (self._strict or self._store.deleted(_KIND, id_)):
-            raise errors.no_such_completion(id_)
+            raise no_such_completion(id_)
         return self._reply({"object": "chat.completion.deleted", "id": id_, "deleted": True}, unique)
 
     def messages(self, request: Request, unique: str) -> Reply:
@@ -88,14 +90,14 @@ class StoredCompletions:
         if kept is not None:
             return kept
         if self._strict or self._store.deleted(_KIND, id_):
-            raise errors.no_such_completion(id_)
+            raise no_such_completion(id_)
         return Kept(_KIND, id_, "gpt-4o", orjson.dumps(_plausible(id_)), b'[{"role":"user","content":"Hello"}]')
 
     def _page(self, ids: Sequence[str], query: Query) -> tuple[Sequence[str], bool]:
         """Return what the query asks for of a list, and whether there is more."""
         shown, more, unknown = pagination.page(ids, query)
         if unknown is not None and self._strict:
-            raise errors.no_such_completion(unknown)
+            raise no_such_completion(unknown)
         return shown, more
 
     def _list(self, items: list[dict[str, Any]], more: bool, unique: str) -> Reply:

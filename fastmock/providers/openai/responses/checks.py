@@ -117,7 +117,7 @@ def refuse_short_limit(contents: Contents) -> None:
     """Refuse a limit of tokens that is below the least."""
     most = contents.body.get("max_output_tokens")
     if most is not None and most < _LEAST_TOKENS:
-        raise errors.out_of_range("max_output_tokens", most, _LEAST_TOKENS, _LEAST_TOKENS)
+        raise errors.OutOfRange("max_output_tokens", most, _LEAST_TOKENS, _LEAST_TOKENS)
 
 
 def refuse_unknown_items(contents: Contents) -> None:
@@ -125,7 +125,7 @@ def refuse_unknown_items(contents: Contents) -> None:
     for kind, parts in contents.parts.items():
         if kind not in _ITEMS and kind != "part":
             (index,) = parts[0].at
-            raise errors.not_among(f"input[{index}]", kind, _listed(sorted(_ITEMS)))
+            raise errors.UnsupportedValue(f"input[{index}]", kind, _listed(sorted(_ITEMS)))
 
 
 def refuse_misplaced_parts(contents: Contents) -> None:
@@ -135,12 +135,12 @@ def refuse_misplaced_parts(contents: Contents) -> None:
         kind = part.get("type")
         if role == "assistant":
             if kind not in _SAID:
-                raise errors.not_among(param, kind, "'output_text' and 'refusal'")
+                raise errors.UnsupportedValue(param, kind, "'output_text' and 'refusal'")
         elif kind not in _GIVEN:
-            raise errors.not_among(param, kind, _SUPPORTED_GIVEN)
+            raise errors.UnsupportedValue(param, kind, _SUPPORTED_GIVEN)
         url = part.get("image_url") if kind == "input_image" else None
         if url is not None and type(url) is not str:
-            raise errors.wrong_type(f"{param}.image_url", "an image URL", url)
+            raise errors.WrongType(f"{param}.image_url", "an image URL", url)
 
 
 def refuse_foreign_ids(contents: Contents) -> None:
@@ -166,7 +166,7 @@ def refuse_unknown_includes(contents: Contents) -> None:
     """Refuse to include anything that does not exist."""
     for place, name in enumerate(contents.body.get("include") or ()):
         if name not in _INCLUDABLE:
-            raise errors.not_among(f"include[{place}]", name, _listed(_INCLUDABLE))
+            raise errors.UnsupportedValue(f"include[{place}]", name, _listed(_INCLUDABLE))
 
 
 def _listed(names: Any) -> str:
@@ -178,16 +178,16 @@ def refuse_incomplete_items(contents: Contents) -> None:
     """Refuse items that lack a field."""
     for (index,), _, item in contents.of("reasoning"):
         if item.get("summary") is None:
-            raise errors.missing(f"input[{index}].summary")
+            raise errors.ParameterMissing(f"input[{index}].summary")
     for kind, names in FIELDS.items():
         for (index,), _, item in contents.of(kind):
             for name in names:
                 if item.get(name) is None:
-                    raise errors.missing(f"input[{index}].{name}")
+                    raise errors.ParameterMissing(f"input[{index}].{name}")
             call_id = item["call_id"]
             params.string(call_id, f"input[{index}].call_id")
             if len(call_id) > _LONGEST_CALL_ID:
-                raise errors.string_too_long(f"input[{index}].call_id", _LONGEST_CALL_ID, len(call_id))
+                raise errors.StringTooLong(f"input[{index}].call_id", _LONGEST_CALL_ID, len(call_id))
 
 
 def refuse_outputs_without_calls(contents: Contents) -> None:

@@ -9,7 +9,9 @@ import orjson
 from fastmock.core import errors
 from fastmock.core.headers import Heads
 from fastmock.core.http import Reply, Request
+from fastmock.core.json import as_json, parse
 from fastmock.providers.openai import pagination, params
+from fastmock.providers.openai.errors import no_such_conversation, no_such_item
 from fastmock.providers.openai.responses.request import PREFIXES, as_messages
 from fastmock.storage.response_log import Entry, Ring
 from fastmock.storage.sqlite import Kept, Store
@@ -112,7 +114,7 @@ class Conversations:
 
     def create(self, request: Request, unique: str) -> Reply:
         """Make one."""
-        body = params.parse(request.body) if request.body else {}
+        body = parse(request.body) if request.body else {}
         metadata = body.get("metadata") or {}
         params.metadata(metadata, "metadata")
         items = _given(body, required=False)
@@ -130,9 +132,9 @@ class Conversations:
         """Replace its metadata."""
         id_ = _id_in(request)
         self._found(id_)
-        metadata = params.parse(request.body).get("metadata")
+        metadata = parse(request.body).get("metadata")
         if metadata is None:
-            raise errors.missing("metadata")
+            raise errors.ParameterMissing("metadata")
         params.metadata(metadata, "metadata")
         self._store.append(_KIND, id_, b"")
         self._store.update(_KIND, id_, metadata)
@@ -142,14 +144,14 @@ class Conversations:
         """Delete one; what it is made of stays stored."""
         id_ = _id_in(request)
         if not self._store.delete(_KIND, id_) and self._strict:
-            raise errors.no_such_conversation(id_)
+            raise no_such_conversation(id_)
         return self._reply({"id": id_, "object": "conversation.deleted", "deleted": True}, unique)
 
     def add_items(self, request: Request, unique: str) -> Reply:
         """Add items to one."""
         id_ = _id_in(request)
         self._found(id_)
-        created = self._create(id_, _given(params.parse(request.body), required=True), unique)
+        created = self._create(id_, _given(parse(request.body), required=True), unique)
         return self._reply(pagination.as_list(created, more=False), unique)
 
     def list_items(self, request: Request, unique: str) -> Reply:
@@ -159,7 +161,7 @@ class Conversations:
             items.reverse()
         ids, more, unknown = pagination.page([item["id"] for item in items], request.query)
         if unknown is not None and self._strict:
-            raise errors.no_such_item(unknown)
+            raise no_such_item(unknown)
         by_id = {item["id"]: item for item in items}
         return self._reply(pagination.as_list([by_id[one] for one in ids], more), unique)
 
@@ -169,7 +171,7 @@ class Conversations:
         for item in self.items(id_):
             if item["id"] == wanted:
                 return self._reply(item, unique)
-        raise errors.no_such_item(wanted)
+        raise no_such_item(wanted)
 
     def delete_item(self, request: Request, unique: str) -> Reply:
         """Delete an item of one."""
@@ -181,14 +183,14 @@ class Conversations:
     def _create(self, id_: str, items: list[Document], unique: str) -> list[Document]:
         created = input_items(items, unique)
         name = f"items_{unique}"
-        self._store.keep(Kept(_ITEMS, name, "", params.as_json(created, "items")))
+        self._store.keep(Kept(_ITEMS, name, "", as_json(created, "items")))
         self._store.append(_KIND, id_, f"{name} ".encode())
         return created
 
     def _found(self, id_: str) -> Kept:
         kept = self._store.get(_KIND, id_)
         if kept is None and self._strict:
-            raise errors.no_such_conversation(id_)
+            raise no_such_conversation(id_)
         return kept or Kept(_KIND, id_, "", b"")
 
     def _shown(self, id_: str, unique: str) -> Reply:
@@ -211,10 +213,10 @@ def _given(body: Document, required: bool) -> list[Document]:
     items: list[Document] | None = body.get("items")
     if items is None:
         if required:
-            raise errors.missing("items")
+            raise errors.ParameterMissing("items")
         return []
     params.array_of_objects(items, "items")
     if len(items) > _MOST_ITEMS:
-        raise errors.too_long("items", _MOST_ITEMS, len(items))
+        raise errors.ArrayTooLong("items", _MOST_ITEMS, len(items))
     as_messages(items, "items")  # what it could not go on from is refused here
     return items

@@ -10,10 +10,11 @@ from fastmock.content.tokenizers import OfModel
 from fastmock.core import errors
 from fastmock.core.headers import Heads, of_answers
 from fastmock.core.http import Answer, Ask, Reply, Request, Stream
+from fastmock.core.json import parse
 from fastmock.engine.event_template import Retold
 from fastmock.engine.responder import Rulebook
 from fastmock.engine.response_template import Script
-from fastmock.providers.openai import params
+from fastmock.providers.checks_table import CHECKS
 from fastmock.providers.openai.chat import request as chat_ask
 from fastmock.providers.openai.responses import request as responses_ask
 from fastmock.providers.openai.responses.checks import contents
@@ -44,7 +45,7 @@ class Responses:
         self._stored = stored
         self._heads = of_answers(made, error_event)
         self._model = model
-        self._validate = Validator(settings, RESPONSES, contents).check
+        self._validate = Validator(settings, RESPONSES, CHECKS, contents).check
         self._retold = Retold("responses", ResponsesTeller(settings.seed), rulebook.per_chunk)
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
@@ -57,7 +58,7 @@ class Responses:
 
     def read(self, request: Request, unique: str) -> ResponsesAsk:
         """See ``managed.Dialect``."""
-        ask = self.parse(params.parse(request.body), unique)
+        ask = self.parse(parse(request.body), unique)
         ask.request = request
         self._validate(ask)
         return ask
@@ -86,10 +87,6 @@ class Responses:
         """See ``managed.OtherDialect``."""
         assert isinstance(ask, ResponsesAsk)  # noqa: S101
         return responses_ask.renamed(error, ask.sent)
-
-    def given(self, error: errors.ApiError) -> errors.ApiError:
-        """See ``managed.OtherDialect``."""
-        return error
 
     def input_tokens(self, request: Request, unique: str) -> Reply:
         """Count the tokens of a request that is not answered."""

@@ -14,6 +14,7 @@ from fastmock.core.http import Answer, Ask, Reply, Request, Stream, ToolCall
 from fastmock.engine.constraints import called_tokens
 from fastmock.engine.event_template import OWN, Events, Outer, Told, call_id, event_bytes
 from fastmock.providers.openai.chat.endpoint import logprobs_of, pieces
+from fastmock.providers.openai.provider import OPENAI
 from fastmock.providers.openai.responses.request import ResponsesAsk
 
 Document = dict[str, Any]
@@ -78,6 +79,7 @@ class ResponsesTeller:
 
 def error_event(error: ApiError, request_id: str) -> bytes:
     """Return an error as a stream of events says it; ``numbered`` gives it its number."""
+    error = OPENAI.words(error)
     event = {"type": "error", "sequence_number": _UNKNOWN, "code": error.code or error.kind, "message": error.message}
     return event_bytes(event | {"param": error.param})
 

@@ -13,6 +13,7 @@ import orjson
 
 from fastmock.content.tokenizers import OfModel
 from fastmock.core import errors
+from fastmock.core.json import as_json
 from fastmock.providers.openai import params
 from fastmock.providers.openai.chat import request
 from fastmock.providers.openai.chat.request import ChatAsk
@@ -40,17 +41,17 @@ _CALLABLE = ("function", "custom")  # no set: whatever the request has there is 
 
 def _string_or_items(value: Any, name: str) -> None:
     if type(value) is not str and type(value) is not list:
-        raise errors.wrong_type(name, "one of a string or array of input items", value)
+        raise errors.WrongType(name, "one of a string or array of input items", value)
 
 
 def _string_or_object(value: Any, name: str) -> None:
     if type(value) is not str and type(value) is not dict:
-        raise errors.wrong_type(name, "one of a string or object", value)
+        raise errors.WrongType(name, "one of a string or object", value)
 
 
 def _array(value: Any, name: str) -> None:
     if type(value) is not list:
-        raise errors.wrong_type(name, "an array", value)
+        raise errors.WrongType(name, "an array", value)
 
 
 _CHECKS: Mapping[str, params.Check] = {
@@ -156,7 +157,7 @@ class ResponsesAsk(ChatAsk):
         if self.conversation is not None:
             given["conversation"] = {"id": self.conversation}
         defaults = _defaults(tuple(given))
-        return b"%b,%b" % (params.as_json(given, "tools")[1:-1], defaults) if given else defaults
+        return b"%b,%b" % (as_json(given, "tools")[1:-1], defaults) if given else defaults
 
 
 @lru_cache(256)
@@ -250,9 +251,9 @@ def _put_tools(chat: Document, body: Document) -> None:
         if type(choice) is dict and choice["type"] in _CALLABLE:
             name = choice[choice["type"]]["name"]
             raise (
-                errors.missing("tool_choice.name")
+                errors.ParameterMissing("tool_choice.name")
                 if name is None
-                else errors.no_such_tool("tool_choice", name, "tools")
+                else errors.ToolNotFound("tool_choice", name, "tools")
             )
         return
     if choice is not None:
@@ -279,7 +280,7 @@ def _choice(choice: Any) -> Any:
         return choice
     kind = choice.get("type")
     if kind is None:
-        raise errors.missing("tool_choice.type")
+        raise errors.ParameterMissing("tool_choice.type")
     params.string(kind, "tool_choice.type")
     if kind in _CALLABLE:
         return {"type": kind, kind: {"name": choice.get("name")}}
@@ -329,7 +330,7 @@ def as_messages(given: Any, name: str = "input") -> list[Document]:
     ids = set()
     for index, item in enumerate(given):
         if type(item) is not dict:
-            raise errors.wrong_type(f"{name}[{index}]", "an object", item)
+            raise errors.WrongType(f"{name}[{index}]", "an object", item)
         if (id_ := item.get("id")) is not None:
             params.string(id_, f"{name}[{index}].id")
             if id_ in ids:
@@ -340,7 +341,7 @@ def as_messages(given: Any, name: str = "input") -> list[Document]:
         if kind is None or kind == "message":
             _add_message(messages, item, f"{name}[{index}]")
         elif type(kind) is not str:
-            raise errors.wrong_type(f"{name}[{index}].type", "a string", kind)
+            raise errors.WrongType(f"{name}[{index}].type", "a string", kind)
         elif kind.endswith("_call"):
             _add_call(messages, item, kind)
         elif kind.endswith("_call_output"):
@@ -375,13 +376,13 @@ def _uncompacted(content: Any) -> list[Document]:
 def _add_message(messages: list[Document], item: Document, param: str) -> None:
     role = item.get("role")
     if role is None:
-        raise errors.missing(f"{param}.role")
+        raise errors.ParameterMissing(f"{param}.role")
     if type(role) is not str:
-        raise errors.wrong_type(f"{param}.role", "a string", role)
+        raise errors.WrongType(f"{param}.role", "a string", role)
     if role not in _SUPPORTED:
-        raise errors.not_among(f"{param}.role", role, _ROLES)
+        raise errors.UnsupportedValue(f"{param}.role", role, _ROLES)
     if item.get("content") is None:
-        raise errors.missing(f"{param}.content")
+        raise errors.ParameterMissing(f"{param}.content")
     content = _parts(item["content"], f"{param}.content")
     last = messages[-1] if messages else None
     if role == "assistant" and last is not None and last["role"] == "assistant" and last["content"] is None:
@@ -409,20 +410,20 @@ def _parts(content: Any, name: str) -> Any:
         return content
     if type(content) is not list:
         if name.endswith(".output"):  # of a tool that runs somewhere else: an object of its own kind
-            return params.as_json(content, name).decode()
-        raise errors.wrong_type(name, "one of a string or array of objects", content)
+            return as_json(content, name).decode()
+        raise errors.WrongType(name, "one of a string or array of objects", content)
     parts: list[Document] = []
     for place, part in enumerate(content):
         param = f"{name}[{place}]"
         params.object_(part, param)
         kind = part.get("type")
         if kind is None:
-            raise errors.missing(f"{param}.type")
+            raise errors.ParameterMissing(f"{param}.type")
         if kind in ("input_text", "output_text", "text", "refusal"):
             said = part.get("refusal" if kind == "refusal" else "text")
             if type(said) is not str:
                 where = f"{param}.text"
-                raise errors.missing(where) if said is None else errors.wrong_type(where, "a string", said)
+                raise errors.ParameterMissing(where) if said is None else errors.WrongType(where, "a string", said)
             parts.append({"type": "text", "text": said})
         elif kind == "input_image":
             parts.append({"type": "image_url", "image_url": {"detail": part.get("detail")}})
@@ -438,8 +439,8 @@ _NAMES = (
     (re.compile(r"tools\[(\d+)\]\.function\b"), r"tools[\1]"),
     (re.compile(r"tools\[(\d+)\]\.custom\b"), r"tools[\1]"),
     (re.compile(r"tool_choice\.(?:function|custom|allowed_tools)\b"), "tool_choice"),
-    (re.compile(r"response_format\.json_schema\b|response_format(?=[.'])|^response_format$"), "text.format"),
-    (re.compile(r"^messages\b|(?<=')messages\b"), "input"),
+    (re.compile(r"^response_format(?:\.json_schema)?\b"), "text.format"),
+    (re.compile(r"^messages\b"), "input"),
     (re.compile(r"\bmax_completion_tokens\b"), "max_output_tokens"),
 )
 
@@ -449,12 +450,10 @@ def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
     tools = enumerate(body.get("tools") or ())
     places = dict(enumerate(place for place, tool in tools if tool.get("type") in (None, *_CALLABLE)))
 
-    def said(text: str) -> str:
-        text = re.sub(r"(?<=tools\[)\d+(?=\])", lambda found: str(places.get(int(found[0]), found[0])), text)
+    def rename(path: str) -> str:
+        path = re.sub(r"(?<=tools\[)\d+(?=\])", lambda found: str(places.get(int(found[0]), found[0])), path)
         for pattern, name in _NAMES:
-            text = pattern.sub(name, text)
-        return text
+            path = pattern.sub(name, path)
+        return path
 
-    if error.as_is:
-        return error
-    return error.but(message=said(error.message), param=error.param and said(error.param))
+    return error if error.verbatim else error.renamed(rename)

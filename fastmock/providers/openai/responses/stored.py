@@ -10,8 +10,11 @@ from fastmock.content.words import Cutter
 from fastmock.core import errors
 from fastmock.core.headers import Heads, of_answers
 from fastmock.core.http import Reply, Request
+from fastmock.core.json import as_json
 from fastmock.engine.event_template import event_bytes
-from fastmock.providers.openai import pagination, params
+from fastmock.providers.openai import pagination
+from fastmock.providers.openai.errors import no_previous_response, no_such_item, no_such_response
+from fastmock.providers.openai.provider import OPENAI
 from fastmock.providers.openai.responses.conversations import DELETED, Conversations, input_items, name_of, stored
 from fastmock.providers.openai.responses.render import begun_response, events_of
 from fastmock.providers.openai.responses.request import ResponsesAsk, as_messages, conversation_of
@@ -39,13 +42,13 @@ class StoredResponses:
         """``strict``: an id that was never given out is answered with 404, else with something plausible."""
         self._ring = ring
         self._conversations = conversations
-        self._heads = of_answers(made)
+        self._heads = of_answers(made, OPENAI.error_event)
         self._vocabularies, self._per_chunk = vocabularies, per_chunk
         self._strict = strict
 
     def keep(self, ask: ResponsesAsk) -> None:
         """Keep a response that has been rendered."""
-        body = ask.request.body if ask.request else params.as_json(ask.sent, "input")
+        body = ask.request.body if ask.request else as_json(ask.sent, "input")
         mark = _WAITED_FOR if ask.background else _KEPT
         self._ring.keep(ask.unique, mark, ask.whole, body if isinstance(body, bytes) else body.encode())
         if ask.conversation is not None:
@@ -66,7 +69,7 @@ class StoredResponses:
         while previous and len(found) < _LONGEST:
             entry = stored(self._ring, previous)
             if entry is None and self._strict:
-                raise errors.no_previous_response(previous)
+                raise no_previous_response(previous)
             complete = complete and entry is not None
             entry = entry or _plausible(previous)
             found.insert(0, entry)
@@ -91,7 +94,7 @@ class StoredResponses:
             return self._reply(entry.answer, unique)
         after = pagination.one(query, "starting_after")
         if after is not None and not _is_integer(after):
-            raise errors.wrong_type("starting_after", "an integer", after)
+            raise errors.WrongType("starting_after", "an integer", after)
         document = orjson.loads(entry.answer)
         begun = {**document, **_NOTHING_YET, "status": "in_progress"}
         events = [{"type": f"response.{kind}", "response": begun} for kind in ("created", "in_progress")]
@@ -133,7 +136,7 @@ class StoredResponses:
             items.reverse()
         ids, more, unknown = pagination.page([item["id"] for item in items], request.query)
         if unknown is not None and self._strict:
-            raise errors.no_such_item(unknown)
+            raise no_such_item(unknown)
         by_id = {item["id"]: item for item in items}
         return self._reply(orjson.dumps(pagination.as_list([by_id[one] for one in ids], more)), unique)
 
@@ -144,7 +147,7 @@ class StoredResponses:
         if entry is None and not self._strict:
             return _plausible(id_)
         if entry is None or entry.mark == DELETED:
-            raise errors.no_such_response(id_)
+            raise no_such_response(id_)
         return entry
 
     def _mark(self, id_: str, mark: bytes) -> None:
