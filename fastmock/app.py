@@ -35,7 +35,7 @@ from fastmock.engine.manager import Generate, ManagedCompletions, ManagedEmbeddi
 from fastmock.engine.middleware import Policies
 from fastmock.engine.profiles import Traffic
 from fastmock.engine.responder import Rulebook
-from fastmock.faults.injector import Faults
+from fastmock.faults.injector import FaultInjector
 from fastmock.faults.injector import Options as FaultOptions
 from fastmock.limits.limiter import RateLimits
 from fastmock.providers import PROVIDERS, find, owner
@@ -128,7 +128,7 @@ def build(
         lambda: [name for one in sections for name in (f"{one}.default", *(rule.name for rule in config.rules(one)))],
         describe,
     )
-    faults = Faults(settings.faults, options, traffic.share, findings)
+    faults = FaultInjector(settings.faults, options, traffic.share, findings)
     limits = RateLimits(settings.limits, Buckets(traffic.share), findings)
     gate = Gate(traffic.share)
     policies = Policies(limits, faults, settings.overload, gate)
@@ -379,7 +379,7 @@ class App:
     """
 
     exact = False
-    faults: Faults
+    faults: FaultInjector
     by_rules: dict[str, Generate]
     buffers: Buffers
     waiting: Callable[[], int] | None = None

@@ -10,9 +10,10 @@ from fastmock.app import build
 from fastmock.config.load import load
 from fastmock.core.http import Reply, Request
 from fastmock.core.problems import ConfigError
-from fastmock.faults.registry import ACTS
-from fastmock.faults.settings import FAULTS, Status, Window, seconds
-from fastmock.faults.trigger import Chooser, Known
+from fastmock.faults.kinds.status import StatusSettings
+from fastmock.faults.registry import FAULTS
+from fastmock.faults.settings import Window, seconds
+from fastmock.faults.trigger import FaultSelector, Known
 from fastmock.latency.pacer import UNCOUNTED, Pacer
 from fastmock.server.runtimes.select import choose
 
@@ -170,10 +171,10 @@ def test_windows(window, open_at):
         def since(self):
             return 100.0
 
-    fault = Status(kind="status", status=500, window=Window(**window))
+    fault = StatusSettings(kind="status", status=500, window=Window(**window))
 
     def struck(at):
-        chooser = Chooser([Known(1, fault)], lambda request: 0.0, Nothing(), lambda: 100.0 + at)
+        chooser = FaultSelector([Known(1, fault)], lambda request: 0.0, Nothing(), lambda: 100.0 + at)
         return chooser.choose(Request("POST", PATH, {}, b""), lambda number: True) == 0
 
     times = (0, 0.4, 0.5, 4.9, 5, 6.9, 7, 9.9, 10, 11, 14.9, 15, 16.9, 17, 69, 70, 1000, 1005)
@@ -229,11 +230,12 @@ TAKE_TIME = ("slow_first_token", "stall", "hang")
 
 def test_the_page_has_every_fault_and_what_each_runtime_can_do():
     page = (ROOT / "docs" / "faults.md").read_text()
-    for kind, settings in FAULTS.items():
+    for kind, fault in FAULTS.items():
+        settings = fault.settings_type
         row = re.search(rf"^\| `{kind}` \|.*$", page, re.MULTILINE)
         assert row, kind
         least = {"status": {"status": 500}, "slow_first_token": {"for": "1s"}}.get(kind, {})
-        act = ACTS[settings](settings(kind=kind, **least))
+        act = fault(settings(kind=kind, **least))
         unclean = "clean" in settings.model_fields
         wanted = "partly" if unclean or kind == "stall" else "no" if act.only_granian else "yes"
         assert row[0].split("|")[-3].strip().partition(",")[0] == wanted, row[0]

@@ -17,7 +17,7 @@ from fastmock.core.credentials import CREDENTIALS, is_credential
 from fastmock.core.documents import DocumentError, read_document, read_samples
 from fastmock.core.problems import Problem, SettingPath, did_you_mean, dotted
 from fastmock.core.section import Section
-from fastmock.faults.settings import FAULTS
+from fastmock.faults.registry import FAULTS
 from fastmock.latency.settings import Amount
 from fastmock.rules.settings import ModerationPattern, Pattern, Source
 
@@ -347,7 +347,7 @@ def describe(error: Mapping[str, Any], above: SettingPath = ()) -> str:
         section: type[Section] | None = Settings
         for part in loc[:-1]:
             if part in FAULTS:
-                section = FAULTS[str(part)]
+                section = FAULTS[str(part)].settings_type
             elif section and isinstance(part, str):
                 names = {info.alias or name: info for name, info in section.model_fields.items()}
                 section = section_of(names[part].annotation) if part in names else section

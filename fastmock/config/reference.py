@@ -9,7 +9,8 @@ from fastmock.config.settings import Settings
 from fastmock.content.settings import Output
 from fastmock.core.problems import SettingPath, dotted
 from fastmock.core.section import Section
-from fastmock.faults.settings import FAULTS, Place, Strikes
+from fastmock.faults.registry import FAULTS
+from fastmock.faults.settings import FaultSettings, Place
 from fastmock.latency.presets import PRESETS
 from fastmock.latency.settings import Amount, Latency
 from fastmock.rules.match import Match, Span
@@ -72,16 +73,16 @@ def markdown() -> str:
         f"| {preset.get('time_factor_under_load', '')} | {preset.get('max_concurrent', '')} |"
         for name, preset in PRESETS.items()
     ]
-    kinds = [row for name, fault in FAULTS.items() for row in _fault(name, fault)]
+    kinds = [row for name, fault in FAULTS.items() for row in _fault(name, fault.settings_type)]
     sections = (_TOP, rows), (_AMOUNTS, parts), (_FAULTS, kinds), (_PRESETS, presets)
     return "".join(head + "\n".join(lines) for head, lines in sections) + "\n"
 
 
-def _fault(name: str, fault: type[Strikes]) -> Iterator[str]:
+def _fault(name: str, fault: type[FaultSettings]) -> Iterator[str]:
     """Yield a line for a fault and for each of its own settings."""
     yield f"| `{name}` | | | {fault.__doc__} |"
     for own, info in fault.model_fields.items():
-        if own not in Strikes.model_fields and own != "kind":
+        if own not in FaultSettings.model_fields and own != "kind":
             yield f"| | `{info.alias or own}` | {_shown(info)} | {info.description} |"
 
 
@@ -98,9 +99,9 @@ def _settings(section: type[Section], at: SettingPath) -> Iterator[tuple[Setting
         # of a pattern.
         if inner in (Source, Saying, Amount, Span) or (at and inner in (Latency, Output)) or inner is section:
             inner = None
-        if inner is not None and issubclass(inner, Strikes):
-            inner = Strikes
-        elif section is Strikes and inner is Match:
+        if inner is not None and issubclass(inner, FaultSettings):
+            inner = FaultSettings
+        elif section is FaultSettings and inner is Match:
             inner = None
         path: SettingPath = (*at, info.alias or name)
         if inner is None or not isinstance(info.annotation, type):

@@ -13,7 +13,9 @@ from fastmock.config.control import Admin, Journal
 from fastmock.config.metrics import MetricsSettings
 from fastmock.content.settings import Output
 from fastmock.core.section import Section
-from fastmock.faults.settings import ErrorType, Fault, Status
+from fastmock.faults.kinds.status import StatusSettings
+from fastmock.faults.registry import AnyFaultSettings
+from fastmock.faults.settings import ErrorType
 from fastmock.latency.settings import Heartbeat, Latency, NumberOrHeartbeat
 from fastmock.limits.settings import Limits, Overload
 from fastmock.rules.settings import Responses, Validation
@@ -138,13 +140,13 @@ class Server(Section):
         description="What they fail with, and the weight of each; a type that is left out has none.",
     )
 
-    def simulated_faults(self) -> list[Status]:
+    def simulated_faults(self) -> list[StatusSettings]:
         """Return the faults that ``simulate_errors`` stands for."""
         total = sum(self.error_types.values())
         if not self.simulate_errors or not self.error_rate or not total:
             return []
         return [
-            Status(kind="status", error=error, probability=min(1.0, self.error_rate * weight / total))
+            StatusSettings(kind="status", error=error, probability=min(1.0, self.error_rate * weight / total))
             for error, weight in self.error_types.items()
             if weight
         ]
@@ -322,7 +324,7 @@ class Settings(Section):
         "`lenient` checks types and required fields alone.",
     )
     server: Server = Field(Server(), description=Server.__doc__)
-    faults: list[Fault] = Field(
+    faults: list[AnyFaultSettings] = Field(
         [], max_length=256, description="What goes wrong on purpose: the first in the list that strikes."
     )
     limits: Limits = Field(Limits(), description=Limits.__doc__)

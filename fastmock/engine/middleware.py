@@ -6,7 +6,7 @@ from typing import Any
 from fastmock.core import errors
 from fastmock.core.http import Ask, Reply, Request, model_of
 from fastmock.core.json import parse
-from fastmock.faults.injector import Answer, Faults, SayError
+from fastmock.faults.injector import Answer, FaultInjector, SayError
 from fastmock.limits.concurrency import wait
 from fastmock.limits.limiter import RateLimits
 from fastmock.limits.settings import Overload
@@ -30,7 +30,7 @@ class Policies:
         any: whether anything is; ``more_than_limits`` whether anything but limits.
     """
 
-    def __init__(self, limits: RateLimits, faults: Faults, overload: Overload, gate: Gate) -> None:
+    def __init__(self, limits: RateLimits, faults: FaultInjector, overload: Overload, gate: Gate) -> None:
         self.limits = limits
         self._faults = faults
         self._overload = overload
@@ -40,11 +40,11 @@ class Policies:
         self.any = self._counts or self.more_than_limits
 
     def put(self, ask: Ask, answer: Answer, rule: str = "", say: SayError | None = None) -> Answer:
-        """Return what is sent instead of an answer, mostly itself; see ``Faults.strike``."""
+        """Return what is sent instead of an answer, mostly itself; see ``FaultInjector.apply``."""
         shown = self.limits.take(ask, answer) if self._counts and ask.endpoint not in _UNLIMITED else None
         try:
             if self._breaks:
-                answer = self._faults.strike(ask, answer, rule, say)
+                answer = self._faults.apply(ask, answer, rule, say)
             if self._most is not None and answer.dues is not None:
                 self._queue(answer, self._most)
         except errors.ApiError as error:

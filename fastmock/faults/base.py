@@ -1,4 +1,4 @@
-"""What a fault is: something that is done to an answer. Each kind has a file of its own, and its line in ``registry``.
+"""A fault: a change to an answer. Each kind has a file of its own in ``faults/kinds``, with its settings.
 
 A stream is taken apart into its events ("chunks", as SDKs call them) and put together again: events are what clients
 count, and they are the same in every dialect.
@@ -7,10 +7,10 @@ count, and they are the same in every dialect.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
-from typing import Generic, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, NoReturn, Protocol, TypeVar, get_args
 
 from fastmock.core.http import Ending, Headers, Reply, Stream
-from fastmock.faults.settings import ErrorType, Place, Strikes
+from fastmock.faults.settings import ErrorType, FaultSettings, Place
 
 Answer = Reply | Stream
 
@@ -29,32 +29,44 @@ class Error(NamedTuple):
     headers: Headers = ()
 
 
-class Telling(Protocol):
+class ErrorWriter(Protocol):
     """Says errors in the dialect of a request."""
 
-    def refuse(self, error: Error) -> NoReturn:
+    def raise_error(self, error: Error) -> NoReturn:
         """Answer with an error, instead of anything else."""
 
     def event(self, error: Error) -> bytes:
         """Return an error as a stream says it in its midst."""
 
-    def missed(self) -> None:
+    def not_reached(self) -> None:
         """Say that a place was not reached, which for a time shows only on the way."""
 
 
-S = TypeVar("S", bound=Strikes)
+S = TypeVar("S", bound=FaultSettings)
 
 
-class Act(ABC, Generic[S]):
-    """One fault, as it is configured.
+class Fault(ABC, Generic[S]):
+    """One fault, as it is configured. A subclass that names its settings registers itself by their ``kind``.
 
     Attributes:
+        kinds: all of them by name.
+        settings_type: the class of its settings.
         only_granian: whether Robyn cannot do it.
         takes_time: whether it makes an answer take time.
     """
 
+    kinds: ClassVar[dict[str, "type[Fault[Any]]"]] = {}
+    settings_type: ClassVar[type[FaultSettings]]
     only_granian = False
     takes_time = False
+
+    def __init_subclass__(cls) -> None:
+        """Register it."""
+        (settings,) = get_args(cls.__orig_bases__[0])  # type: ignore[attr-defined]
+        if isinstance(settings, type) and issubclass(settings, FaultSettings):  # no TypeVar: it is a kind of its own
+            cls.settings_type = settings
+            (kind,) = get_args(settings.model_fields["kind"].annotation)
+            Fault.kinds[kind] = cls
 
     def __init__(self, settings: S) -> None:
         self._settings = settings
@@ -64,15 +76,15 @@ class Act(ABC, Generic[S]):
         return True
 
     @abstractmethod
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
         """Return what becomes of an answer; None where the fault has nothing there to strike at."""
 
 
-class OfStreams(Act[S]):
-    """One that strikes at streams alone."""
+class StreamFault(Fault[S]):
+    """A fault that applies to streams alone."""
 
     def applies(self, answer: Answer) -> bool:
-        """See Act."""
+        """See Fault."""
         return is_stream(answer)
 
 
@@ -117,7 +129,7 @@ class Events:
     def until(
         self,
         place: Place,
-        missed: Callable[[], None],
+        not_reached: Callable[[], None],
         last: bytes = b"",
         ending: Ending = "whole",
         hangs: bool = False,
@@ -126,7 +138,7 @@ class Events:
 
         Args:
             place: where.
-            missed: called where a place in time turns out not to be reached.
+            not_reached: called where a place in time turns out not to be reached.
             last: what comes then.
             ending: how it ends.
             hangs: whether it does not end, but stands still.
@@ -149,7 +161,7 @@ class Events:
                     break
                 yield (due := following)
             else:
-                missed()
+                not_reached()
                 return
             stream.ending = ending
             yield due + tail

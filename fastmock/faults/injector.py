@@ -17,10 +17,10 @@ from fastmock.core.http import Ask, Headers, Reply, Request, Stream
 from fastmock.core.problems import SettingPath, did_you_mean
 from fastmock.core.provider import provider_of
 from fastmock.core.seeded import drawer
-from fastmock.faults.base import Act, Error
-from fastmock.faults.registry import ACTS
-from fastmock.faults.settings import ErrorType, Fault, Strikes
-from fastmock.faults.trigger import Chooser, Count, Known, Tally, of_session
+from fastmock.faults.base import Error, Fault
+from fastmock.faults.registry import FAULTS, AnyFaultSettings
+from fastmock.faults.settings import ErrorType, FaultSettings
+from fastmock.faults.trigger import Count, FaultSelector, Known, SharedCounters, of_session
 from fastmock.rules.index import Index
 from fastmock.rules.validate import check_regexes
 
@@ -31,7 +31,7 @@ SayError = Callable[[errors.ApiError, str], bytes]
 FAULT_HEADER, STATUS_HEADER = "x-fastmock-fault", "x-fastmock-status"
 
 _ASKED = 1  # what the faults are counted by that requests ask for
-_WHEN = tuple(Strikes.model_fields)  # what says when a fault strikes, which a request that asks for one knows
+_WHEN = tuple(FaultSettings.model_fields)  # what says when a fault strikes, which a request that asks for one knows
 
 _MOST_READ = 512  # values of those headers that are remembered
 
@@ -45,14 +45,14 @@ _OWN: Mapping[ErrorType, Callable[[str], errors.Failure]] = MappingProxyType(
         "timeout": lambda _: errors.RequestTimeout(),
     }
 )
-_fault: TypeAdapter[Strikes] = TypeAdapter(Fault)
+_fault: TypeAdapter[FaultSettings] = TypeAdapter(AnyFaultSettings)
 
 
 class _Compiled(NamedTuple):
     """A fault: its name, what it does, and what it looks at."""
 
     name: str
-    act: Act[Any]
+    act: Fault[Any]
     match: Index | None
     rule: Callable[[str], object] | None
     api_key: Callable[[str], object] | None
@@ -70,7 +70,7 @@ class Options(NamedTuple):
         describe: puts an error of pydantic's into words.
     """
 
-    simulated: Sequence[Strikes]
+    simulated: Sequence[FaultSettings]
     control_headers: bool
     on_robyn: bool
     seed: int
@@ -78,7 +78,7 @@ class Options(NamedTuple):
     describe: Callable[[Mapping[str, Any]], str]
 
 
-class Faults:
+class FaultInjector:
     """All the faults of a configuration.
 
     Attributes:
@@ -87,13 +87,15 @@ class Faults:
         needs_granian: the first setting that only Granian can do, and its path; None without one.
     """
 
-    def __init__(self, given: Sequence[Strikes], options: Options, tally: Tally, findings: Findings) -> None:
+    def __init__(
+        self, given: Sequence[FaultSettings], options: Options, tally: SharedCounters, findings: Findings
+    ) -> None:
         """Compile them; what is wrong goes to ``findings``."""
         self._tally = tally
         self._options = options
         self._headers = options.control_headers
         self._read: dict[tuple[str | None, str | None], _Compiled] = {}
-        placed: list[tuple[Strikes, SettingPath]] = [(one, ("faults", at)) for at, one in enumerate(given)]
+        placed: list[tuple[FaultSettings, SettingPath]] = [(one, ("faults", at)) for at, one in enumerate(given)]
         self._faults = []
         self.needs_granian: tuple[str, SettingPath] | None = None
         for one, path in placed:
@@ -111,13 +113,13 @@ class Faults:
         self._faults += map(_compile, options.simulated)
         known = [Known(_key(place, one), one) for place, one in enumerate((*given, *options.simulated))]
         self._keys = [one.key for one in known]
-        self._chooser = Chooser(known, drawer(options.seed, "faults"), tally)
+        self._chooser = FaultSelector(known, drawer(options.seed, "faults"), tally)
         self.any = bool(known) or self._headers
         self.takes_time = any(one.act.takes_time for one in self._faults)
 
     @staticmethod
     def _warn(
-        given: Sequence[tuple[Strikes, SettingPath]], rule_names: Callable[[], Iterable[str]], findings: Findings
+        given: Sequence[tuple[FaultSettings, SettingPath]], rule_names: Callable[[], Iterable[str]], findings: Findings
     ) -> None:
         """Say what works, but maybe not as meant."""
         if any(one.rule is not None for one, _ in given):
@@ -131,7 +133,7 @@ class Faults:
         if total > 1.000001 and everywhere:
             findings.warn(("faults",), f"probabilities add up to {total:g}: what is above 1 never comes up")
 
-    def strike(self, ask: Ask, answer: Answer, rule: str, say: SayError | None) -> Answer:
+    def apply(self, ask: Ask, answer: Answer, rule: str, say: SayError | None) -> Answer:
         """Return what becomes of an answer.
 
         Args:
@@ -162,14 +164,14 @@ class Faults:
             fault, key = self._faults[number], self._keys[number]
         name = fault.name
 
-        def missed() -> None:
+        def not_reached() -> None:
             self._tally.count(key, Count.MISSED)
 
         say = say or provider_of(request).error_event
-        teller = _Teller(name, ask, request, answer.request_id, say, self._told(name), missed)
-        struck = fault.act.strike(answer, teller)
+        writer = _Writer(name, ask, request, answer.request_id, say, self._told(name), not_reached)
+        struck = fault.act.apply(answer, writer)
         if struck is None:
-            missed()
+            not_reached()
             if self._headers:
                 answer.more += ((FAULT_HEADER, f"{name}; not applicable"),)
             return answer
@@ -223,8 +225,8 @@ class Faults:
         return fault
 
 
-class _Teller:
-    """See ``act.Telling``."""
+class _Writer:
+    """See ``act.ErrorWriter``."""
 
     def __init__(
         self,
@@ -234,7 +236,7 @@ class _Teller:
         request_id: str,
         say: SayError,
         more: tuple[tuple[str, str], ...],
-        missed: Callable[[], None],
+        not_reached: Callable[[], None],
     ) -> None:
         self._name = name
         self._ask = ask
@@ -242,17 +244,17 @@ class _Teller:
         self._request_id = request_id
         self._say = say
         self._more = more
-        self.missed = missed
+        self.not_reached = not_reached
 
-    def refuse(self, error: Error) -> NoReturn:
-        """See ``act.Telling``."""
+    def raise_error(self, error: Error) -> NoReturn:
+        """See ``act.ErrorWriter``."""
         made = self._made(error)
         replaced = {name for name, _ in error.headers}
         kept = (header for header in made.headers if header[0] not in replaced)
         raise made.but(headers=(*kept, *error.headers, *self._more), fault=self._name)
 
     def event(self, error: Error) -> bytes:
-        """See ``act.Telling``."""
+        """See ``act.ErrorWriter``."""
         return self._say(self._made(error), self._request_id)
 
     def _made(self, error: Error) -> errors.ApiError:
@@ -276,18 +278,18 @@ def _wait(headers: Headers) -> int | None:
     return int(given["retry-after"]) * 1000 if "retry-after" in given else None
 
 
-def _compile(settings: Strikes) -> _Compiled:
+def _compile(settings: FaultSettings) -> _Compiled:
     name: str = settings.kind  # type: ignore[attr-defined]  # each kind has one
     return _Compiled(
         name,
-        ACTS[type(settings)](settings),
+        FAULTS[name](settings),
         Index([settings.match]) if settings.match else None,
         re.compile(translate(settings.rule)).match if settings.rule else None,
         re.compile(translate(settings.api_key)).match if settings.api_key else None,
     )
 
 
-def _key(place: int, settings: Strikes) -> int:
+def _key(place: int, settings: FaultSettings) -> int:
     """Return what a fault is counted by: as long as it stays what it is and where it is, a reload changes nothing."""
     said = f"{place} {settings.model_dump_json()}"
     return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big") or 1
@@ -307,7 +309,7 @@ def _has_key(request: Request, match: Callable[[str], object]) -> bool:
     return key is not None and any(match(one) is not None for one in (key, bare(key)))
 
 
-def _parsed(fault: str | None, status: str | None, describe: Callable[[Mapping[str, Any]], str]) -> Strikes:
+def _parsed(fault: str | None, status: str | None, describe: Callable[[Mapping[str, Any]], str]) -> FaultSettings:
     """Read the headers by which a request asks for a fault: ``stall; after=3; for=2s``, or a status."""
     header = FAULT_HEADER
     given: dict[str, Any]

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from fastmock.core.http import Request
 from fastmock.core.seeded import Draw
-from fastmock.faults.settings import Strikes, Window
+from fastmock.faults.settings import FaultSettings, Window
 
 
 class Count(IntEnum):
@@ -20,7 +20,7 @@ class Count(IntEnum):
     MISSED = 2
 
 
-class Tally(Protocol):
+class SharedCounters(Protocol):
     """Counts over all workers."""
 
     def count(self, key: int, which: int, most: int | None = None) -> int:
@@ -40,7 +40,7 @@ class Known(NamedTuple):
     """A fault's settings, and the key by which it is counted: not 0, and below 2**64."""
 
     key: int
-    settings: Strikes
+    settings: FaultSettings
 
 
 def of_session(key: int, session: int) -> int:
@@ -48,11 +48,11 @@ def of_session(key: int, session: int) -> int:
     return key ^ session or key
 
 
-class Chooser:
+class FaultSelector:
     """Chooses the fault that strikes at a request."""
 
     def __init__(
-        self, faults: Sequence[Known], draw: Draw, tally: Tally, clock: Callable[[], float] = time.monotonic
+        self, faults: Sequence[Known], draw: Draw, tally: SharedCounters, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._faults = faults
         self._draw = draw

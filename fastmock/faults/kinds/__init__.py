@@ -1,1 +1,1 @@
-"""The kinds of faults, a file each."""
+"""The kinds of faults: a file each, with its settings and its act. A file here is known by being here."""

@@ -4,10 +4,13 @@ Anthropic's whole answers have no text there that could be broken: nothing to st
 """
 
 import re
+from typing import Literal
 
 from fastmock.core.http import Reply
-from fastmock.faults.base import Act, Answer, Events, Telling, is_stream
-from fastmock.faults.settings import BrokenToolArguments
+from fastmock.faults.base import Answer, ErrorWriter, Events, Fault, is_stream
+from fastmock.faults.settings import (
+    FaultSettings,
+)
 
 # A string that ends with a brace: of chat and Responses, of Anthropic's streams, of the Responses' streams.
 _whole = re.compile(rb'("(?:arguments|partial_json)":"(?:[^"\\]|\\.)*)\}"').subn
@@ -15,17 +18,23 @@ _delta = re.compile(rb'("delta":"(?:[^"\\]|\\.)*)\}"').subn
 _OF_DELTAS = b"function_call_arguments.delta"
 
 
-class BreaksArguments(Act[BrokenToolArguments]):
+class BrokenToolArgumentsSettings(FaultSettings):
+    """The arguments of a tool call are no JSON."""
+
+    kind: Literal["broken_tool_arguments"]
+
+
+class BrokenToolArgumentsFault(Fault[BrokenToolArgumentsSettings]):
     """See the module."""
 
     def applies(self, answer: Answer) -> bool:
-        """See Act."""
+        """See Fault."""
         if not isinstance(answer, Reply):
             return True  # it shows only when it is taken apart
         return any(name in answer.body for name in (b'"arguments":"', b'"partial_json":"'))
 
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
-        """See Act."""
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
+        """See Fault."""
         if not is_stream(answer):
             if not isinstance(answer, Reply):
                 return None

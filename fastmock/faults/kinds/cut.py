@@ -1,20 +1,39 @@
 """``cut``: a stream ends too early, as if it were complete, or with its connection."""
 
-from fastmock.faults.base import Answer, Events, OfStreams, Telling, is_stream
-from fastmock.faults.settings import Cut
+from typing import Literal
+
+from pydantic import Field
+
+from fastmock.faults.base import Answer, ErrorWriter, Events, StreamFault, is_stream
+from fastmock.faults.settings import (
+    AFTER,
+    FIRST,
+    FaultSettings,
+    PlaceOrText,
+)
 
 
-class Cuts(OfStreams[Cut]):
+class CutSettings(FaultSettings):
+    """A stream ends too early."""
+
+    kind: Literal["cut"]
+    after: PlaceOrText = Field(FIRST, description=AFTER)
+    clean: bool = Field(
+        True, description="On: it ends as if it were complete, without its last events. Off: the connection is closed."
+    )
+
+
+class CutFault(StreamFault[CutSettings]):
     """See the module."""
 
-    def __init__(self, settings: Cut) -> None:
+    def __init__(self, settings: CutSettings) -> None:
         super().__init__(settings)
         self.only_granian = not settings.clean
 
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
-        """See Act."""
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
+        """See Fault."""
         if not is_stream(answer):
             return None
         return Events(answer).until(
-            self._settings.after, telling.missed, ending="whole" if self._settings.clean else "closed"
+            self._settings.after, writer.not_reached, ending="whole" if self._settings.clean else "closed"
         )

@@ -1,14 +1,36 @@
 """``duplicated_chunk``: a chunk of a stream comes twice."""
 
-from fastmock.faults.base import Answer, Events, OfStreams, Telling, is_stream
-from fastmock.faults.settings import DuplicatedChunk
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from fastmock.faults.base import Answer, ErrorWriter, Events, StreamFault, is_stream
+from fastmock.faults.settings import (
+    AFTER,
+    FIRST,
+    FaultSettings,
+    PlaceOrText,
+    without_time,
+)
 
 
-class Repeats(OfStreams[DuplicatedChunk]):
+class DuplicatedChunkSettings(FaultSettings):
+    """A chunk of a stream comes twice."""
+
+    kind: Literal["duplicated_chunk"]
+    after: PlaceOrText = Field(FIRST, description=AFTER)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "DuplicatedChunkSettings":
+        without_time(self.after)
+        return self
+
+
+class DuplicatedChunkFault(StreamFault[DuplicatedChunkSettings]):
     """See the module."""
 
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
-        """See Act."""
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
+        """See Fault."""
         if not is_stream(answer):
             return None
         events = Events(answer)

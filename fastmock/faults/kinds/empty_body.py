@@ -1,12 +1,22 @@
 """``empty_body``: the answer has its headers, and nothing more."""
 
-from fastmock.faults.base import Act, Answer, Telling, bodiless
-from fastmock.faults.settings import EmptyBody
+from typing import Literal
+
+from fastmock.faults.base import Answer, ErrorWriter, Fault, bodiless
+from fastmock.faults.settings import (
+    FaultSettings,
+)
 
 
-class Empties(Act[EmptyBody]):
+class EmptyBodySettings(FaultSettings):
+    """The answer has its headers, and nothing more."""
+
+    kind: Literal["empty_body"]
+
+
+class EmptyBodyFault(Fault[EmptyBodySettings]):
     """See the module."""
 
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
-        """See Act."""
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
+        """See Fault."""
         return bodiless(answer)

@@ -1,16 +1,33 @@
 """``error_event``: a stream goes on with an error, and ends."""
 
-from fastmock.faults.base import Answer, Error, Events, OfStreams, Telling, is_stream
-from fastmock.faults.settings import ErrorEvent
+from typing import Literal
+
+from pydantic import Field
+
+from fastmock.faults.base import Answer, Error, ErrorWriter, Events, StreamFault, is_stream
+from fastmock.faults.settings import (
+    AFTER,
+    FIRST,
+    ErrorFaultSettings,
+    PlaceOrText,
+)
 
 
-class SaysError(OfStreams[ErrorEvent]):
+class ErrorEventSettings(ErrorFaultSettings):
+    """A stream goes on with an error, and ends."""
+
+    kind: Literal["error_event"]
+    after: PlaceOrText = Field(FIRST, description=AFTER)
+    status: int = Field(500, ge=400, le=599, description="The status whose error it is.")
+
+
+class ErrorEventFault(StreamFault[ErrorEventSettings]):
     """See the module."""
 
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
-        """See Act."""
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
+        """See Fault."""
         if not is_stream(answer):
             return None
         settings = self._settings
         error = Error(settings.status, None, settings.message, settings.type, settings.code)
-        return Events(answer).until(settings.after, telling.missed, telling.event(error))
+        return Events(answer).until(settings.after, writer.not_reached, writer.event(error))

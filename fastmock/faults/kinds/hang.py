@@ -1,17 +1,27 @@
 """``hang``: the request is taken, and never answered."""
 
-from fastmock.faults.base import Act, Answer, Telling, bodiless, never
-from fastmock.faults.settings import Hang
+from typing import Literal
+
+from fastmock.faults.base import Answer, ErrorWriter, Fault, bodiless, never
+from fastmock.faults.settings import (
+    FaultSettings,
+)
 
 
-class Hangs(Act[Hang]):
+class HangSettings(FaultSettings):
+    """The request is taken, and never answered."""
+
+    kind: Literal["hang"]
+
+
+class HangFault(Fault[HangSettings]):
     """See the module."""
 
     only_granian = True
     takes_time = True
 
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
-        """See Act."""
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
+        """See Fault."""
         reply = bodiless(answer)
         reply.dues = never()
         return reply

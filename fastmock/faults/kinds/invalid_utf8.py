@@ -1,17 +1,39 @@
 """``invalid_utf8``: a chunk of a stream, or a whole answer, has bytes that are no UTF-8."""
 
+from typing import Literal
+
+from pydantic import Field, model_validator
+
 from fastmock.core.http import Reply
-from fastmock.faults.base import Act, Answer, Events, Telling, is_stream
-from fastmock.faults.settings import InvalidUtf8
+from fastmock.faults.base import Answer, ErrorWriter, Events, Fault, is_stream
+from fastmock.faults.settings import (
+    AFTER,
+    FIRST,
+    FaultSettings,
+    PlaceOrText,
+    without_time,
+)
 
 _BYTES = b"\xff\xfe"
 
 
-class Garbles(Act[InvalidUtf8]):
+class InvalidUtf8Settings(FaultSettings):
+    """A chunk of a stream, or a whole answer, is no UTF-8."""
+
+    kind: Literal["invalid_utf8"]
+    after: PlaceOrText = Field(FIRST, description=AFTER)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "InvalidUtf8Settings":
+        without_time(self.after)
+        return self
+
+
+class InvalidUtf8Fault(Fault[InvalidUtf8Settings]):
     """See the module."""
 
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
-        """See Act."""
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
+        """See Fault."""
         if not is_stream(answer):
             if not isinstance(answer, Reply) or b'"' not in answer.body:
                 return None

@@ -1,18 +1,31 @@
 """``latency_spike``: everything takes several times as long; nothing where it takes no time."""
 
-from fastmock.faults.base import Act, Answer, Telling
-from fastmock.faults.settings import LatencySpike
+from typing import Literal
+
+from pydantic import Field
+
+from fastmock.faults.base import Answer, ErrorWriter, Fault
+from fastmock.faults.settings import (
+    FaultSettings,
+)
 
 
-class TakesLonger(Act[LatencySpike]):
+class LatencySpikeSettings(FaultSettings):
+    """Everything takes longer."""
+
+    kind: Literal["latency_spike"]
+    factor: float = Field(10.0, ge=1, le=100_000, description="How many times as long.")
+
+
+class LatencySpikeFault(Fault[LatencySpikeSettings]):
     """See the module."""
 
     def applies(self, answer: Answer) -> bool:
-        """See Act."""
+        """See Fault."""
         return answer.dues is not None
 
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
-        """See Act."""
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
+        """See Fault."""
         if answer.dues is None:
             return None
         factor, dues = self._settings.factor, answer.dues

@@ -1,14 +1,36 @@
 """``malformed_chunk``: a chunk of a stream is no JSON, for half of it is lacking."""
 
-from fastmock.faults.base import Answer, Events, OfStreams, Telling, is_stream
-from fastmock.faults.settings import MalformedChunk
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from fastmock.faults.base import Answer, ErrorWriter, Events, StreamFault, is_stream
+from fastmock.faults.settings import (
+    AFTER,
+    FIRST,
+    FaultSettings,
+    PlaceOrText,
+    without_time,
+)
 
 
-class Malforms(OfStreams[MalformedChunk]):
+class MalformedChunkSettings(FaultSettings):
+    """A chunk of a stream is no JSON."""
+
+    kind: Literal["malformed_chunk"]
+    after: PlaceOrText = Field(FIRST, description=AFTER)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "MalformedChunkSettings":
+        without_time(self.after)
+        return self
+
+
+class MalformedChunkFault(StreamFault[MalformedChunkSettings]):
     """See the module."""
 
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
-        """See Act."""
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
+        """See Fault."""
         if not is_stream(answer):
             return None
         events = Events(answer)

@@ -1,22 +1,41 @@
 """``reset``: the connection is reset, before anything is answered or in the midst of a stream."""
 
-from fastmock.faults.base import Act, Answer, Events, Telling, bodiless, is_stream
-from fastmock.faults.settings import Reset
+from typing import Literal
+
+from pydantic import Field
+
+from fastmock.faults.base import Answer, ErrorWriter, Events, Fault, bodiless, is_stream
+from fastmock.faults.settings import (
+    AFTER,
+    FaultSettings,
+    PlaceOrText,
+)
 
 
-class Resets(Act[Reset]):
+class ResetSettings(FaultSettings):
+    """The connection is reset."""
+
+    kind: Literal["reset"]
+    after: PlaceOrText | None = Field(None, description=f"{AFTER} Without it before anything is answered.")
+
+
+class ResetFault(Fault[ResetSettings]):
     """See the module."""
 
     only_granian = True
 
     def applies(self, answer: Answer) -> bool:
-        """See Act."""
+        """See Fault."""
         return self._settings.after is None or is_stream(answer)
 
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
-        """See Act."""
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
+        """See Fault."""
         if self._settings.after is None:
             reply = bodiless(answer)
             reply.ending = "reset"
             return reply
-        return Events(answer).until(self._settings.after, telling.missed, ending="reset") if is_stream(answer) else None
+        return (
+            Events(answer).until(self._settings.after, writer.not_reached, ending="reset")
+            if is_stream(answer)
+            else None
+        )

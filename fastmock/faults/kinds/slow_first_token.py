@@ -1,16 +1,30 @@
 """``slow_first_token``: the first token, or a whole answer, comes late by a time."""
 
-from fastmock.faults.base import Act, Answer, Telling
-from fastmock.faults.settings import SlowFirstToken
+from typing import Literal
+
+from pydantic import Field
+
+from fastmock.faults.base import Answer, ErrorWriter, Fault
+from fastmock.faults.settings import (
+    FaultSettings,
+    Seconds,
+)
 
 
-class IsSlow(Act[SlowFirstToken]):
+class SlowFirstTokenSettings(FaultSettings):
+    """The first token, or a whole answer, comes late by a time."""
+
+    kind: Literal["slow_first_token"]
+    for_: Seconds = Field(alias="for", description="How long it takes more.")
+
+
+class SlowFirstTokenFault(Fault[SlowFirstTokenSettings]):
     """See the module."""
 
     takes_time = True
 
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
-        """See Act."""
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
+        """See Fault."""
         late, dues = self._settings.for_, answer.dues or iter((0.0,))
         answer.dues = (due + late for due in dues)
         return answer

@@ -1,28 +1,45 @@
 """``stall``: a stream stands still for a time, or for ever."""
 
 from collections.abc import Iterator
+from typing import Literal
 
-from fastmock.faults.base import Answer, Events, OfStreams, Telling, is_stream
-from fastmock.faults.settings import Stall
+from pydantic import Field
+
+from fastmock.faults.base import Answer, ErrorWriter, Events, StreamFault, is_stream
+from fastmock.faults.settings import (
+    AFTER,
+    FIRST,
+    FaultSettings,
+    PlaceOrText,
+    Seconds,
+)
 
 
-class Stalls(OfStreams[Stall]):
+class StallSettings(FaultSettings):
+    """A stream stands still."""
+
+    kind: Literal["stall"]
+    after: PlaceOrText = Field(FIRST, description=AFTER)
+    for_: Seconds | None = Field(None, alias="for", description="For how long; without it for ever.")
+
+
+class StallFault(StreamFault[StallSettings]):
     """See the module."""
 
     takes_time = True
 
-    def __init__(self, settings: Stall) -> None:
+    def __init__(self, settings: StallSettings) -> None:
         super().__init__(settings)
         self.only_granian = settings.for_ is None  # on Robyn a stream holds a thread while it waits
 
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
-        """See Act."""
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
+        """See Fault."""
         if not is_stream(answer):
             return None
         place, pause = self._settings.after, self._settings.for_
         events = Events(answer)
         if pause is None:
-            return events.until(place, telling.missed, hangs=True)
+            return events.until(place, writer.not_reached, hangs=True)
         before = events.reaches(place)
         if before is None:
             return None
@@ -33,6 +50,6 @@ class Stalls(OfStreams[Stall]):
                 stalled = due > place.time if place.time is not None else number >= before
                 yield due + pause if stalled else due
             if not stalled:
-                telling.missed()
+                writer.not_reached()
 
         return events.stream(events.frames, dues())

@@ -1,15 +1,38 @@
 """``status``: an error instead of the answer."""
 
 from math import ceil
+from typing import Literal
 
-from fastmock.faults.base import Act, Answer, Error, Telling
-from fastmock.faults.settings import Status
+from pydantic import Field, model_validator
+
+from fastmock.faults.base import Answer, Error, ErrorWriter, Fault
+from fastmock.faults.settings import (
+    ErrorFaultSettings,
+    ErrorType,
+)
 
 
-class Refuses(Act[Status]):
+class StatusSettings(ErrorFaultSettings):
+    """An error instead of the answer."""
+
+    kind: Literal["status"]
+    status: int | None = Field(None, ge=400, le=599, description="The HTTP status.")
+    error: ErrorType | None = Field(None, description="Or one of the API's own errors, as each dialect has it.")
+    retry_after: float | None = Field(None, ge=0, le=86_400, description="The header `retry-after`, in seconds.")
+    retry_after_ms: float | None = Field(None, ge=0, le=86_400_000, description="The header `retry-after-ms`.")
+    should_retry: bool | None = Field(None, description="The header `x-should-retry`.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "StatusSettings":
+        if (self.status is None) == (self.error is None):
+            raise ValueError("needs 'status' or 'error', and not both")
+        return self
+
+
+class StatusFault(Fault[StatusSettings]):
     """See the module."""
 
-    def __init__(self, settings: Status) -> None:
+    def __init__(self, settings: StatusSettings) -> None:
         super().__init__(settings)
         wait, exact, again = settings.retry_after, settings.retry_after_ms, settings.should_retry
         headers = {
@@ -20,6 +43,6 @@ class Refuses(Act[Status]):
         given = tuple((name, value) for name, value in headers.items() if value is not None)
         self._error = Error(settings.status, settings.error, settings.message, settings.type, settings.code, given)
 
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
-        """See Act."""
-        telling.refuse(self._error)
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
+        """See Fault."""
+        writer.raise_error(self._error)

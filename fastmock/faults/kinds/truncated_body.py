@@ -1,23 +1,39 @@
 """``truncated_body``: a whole answer ends too early; its length is that of what is sent, or what it should be."""
 
+from typing import Literal
+
+from pydantic import Field
+
 from fastmock.core.http import Reply
-from fastmock.faults.base import Act, Answer, Telling, is_stream
-from fastmock.faults.settings import TruncatedBody
+from fastmock.faults.base import Answer, ErrorWriter, Fault, is_stream
+from fastmock.faults.settings import (
+    FaultSettings,
+)
 
 
-class Truncates(Act[TruncatedBody]):
+class TruncatedBodySettings(FaultSettings):
+    """A whole answer ends too early."""
+
+    kind: Literal["truncated_body"]
+    share: float = Field(0.5, ge=0, lt=1, description="The share of it that is sent.")
+    clean: bool = Field(
+        True, description="On: the length that is said is that of what is sent. Off: that of the whole answer."
+    )
+
+
+class TruncatedBodyFault(Fault[TruncatedBodySettings]):
     """See the module."""
 
-    def __init__(self, settings: TruncatedBody) -> None:
+    def __init__(self, settings: TruncatedBodySettings) -> None:
         super().__init__(settings)
         self.only_granian = not settings.clean
 
     def applies(self, answer: Answer) -> bool:
-        """See Act."""
+        """See Fault."""
         return not is_stream(answer)
 
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
-        """See Act."""
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
+        """See Fault."""
         if is_stream(answer) or not isinstance(answer, Reply):
             return None
         length = len(answer.body)

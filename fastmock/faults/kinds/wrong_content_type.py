@@ -1,19 +1,32 @@
 """``wrong_content_type``: the answer says that it is something else."""
 
+from typing import Literal
+
+from pydantic import Field
+
 from fastmock.core.http import Head
-from fastmock.faults.base import Act, Answer, Telling
-from fastmock.faults.settings import WrongContentType
+from fastmock.faults.base import Answer, ErrorWriter, Fault
+from fastmock.faults.settings import (
+    FaultSettings,
+)
 
 
-class Mislabels(Act[WrongContentType]):
+class WrongContentTypeSettings(FaultSettings):
+    """The answer says that it is something else."""
+
+    kind: Literal["wrong_content_type"]
+    content_type: str = Field("text/html", pattern=r"^[ -~]+$", description="What it says.")
+
+
+class WrongContentTypeFault(Fault[WrongContentTypeSettings]):
     """See the module."""
 
-    def __init__(self, settings: WrongContentType) -> None:
+    def __init__(self, settings: WrongContentTypeSettings) -> None:
         super().__init__(settings)
         self._made: dict[Head, Head] = {}  # a runtime keeps its own form of each, so that they are made once
 
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
-        """See Act."""
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
+        """See Fault."""
         head = answer.head
         if head not in self._made:
             others = (header for header in head.headers if header[0] != "content-type")

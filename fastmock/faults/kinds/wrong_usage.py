@@ -1,24 +1,36 @@
 """``wrong_usage``: the answer is said to have several times the tokens that it has; the sums are wrong too."""
 
 import re
+from typing import Literal
+
+from pydantic import Field
 
 from fastmock.core.http import Reply
-from fastmock.faults.base import Act, Answer, Events, Telling, is_stream
-from fastmock.faults.settings import WrongUsage
+from fastmock.faults.base import Answer, ErrorWriter, Events, Fault, is_stream
+from fastmock.faults.settings import (
+    FaultSettings,
+)
 
 # What stands in a text has its quotes escaped, so that only the keys themselves are found.
 _tokens = re.compile(rb'("(?:completion|output)_tokens":)(\d+)').subn
 
 
-class Miscounts(Act[WrongUsage]):
+class WrongUsageSettings(FaultSettings):
+    """The numbers of tokens are wrong."""
+
+    kind: Literal["wrong_usage"]
+    factor: float = Field(10.0, ge=0, le=1000, description="How many times as many tokens the answer is said to have.")
+
+
+class WrongUsageFault(Fault[WrongUsageSettings]):
     """See the module."""
 
     def applies(self, answer: Answer) -> bool:
-        """See Act."""
+        """See Fault."""
         return not isinstance(answer, Reply) or _tokens(b"", answer.body)[1] > 0
 
-    def strike(self, answer: Answer, telling: Telling) -> Answer | None:
-        """See Act."""
+    def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
+        """See Fault."""
         if not is_stream(answer):
             if not isinstance(answer, Reply):
                 return None
