@@ -35,6 +35,6 @@ def serve(
     Raises:
         fastmock.core.problems.ConfigError: with everything that is wrong with the configuration.
     """
-    from fastmock.cli.main import serve_from_python
+    from fastmock.cli.serve import serve_from_python
 
     return serve_from_python(config, response_manager, settings)

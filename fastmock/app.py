@@ -43,6 +43,7 @@ from fastmock.providers.anthropic.messages.endpoint import Messages
 from fastmock.providers.anthropic.provider import ANTHROPIC
 from fastmock.providers.openai import completions
 from fastmock.providers.openai.chat import endpoint as chat
+from fastmock.providers.openai.chat.render import ChatShape
 from fastmock.providers.openai.chat.stored import StoredCompletions
 from fastmock.providers.openai.embeddings import Embeddings
 from fastmock.providers.openai.models import Models
@@ -136,7 +137,7 @@ def build(
     common = of_answers(made, OPENAI.error_event), fingerprint, traffic, policies, findings, buffers
     vocabularies = _vocabularies(config, findings)
     before = (None, None) if previous is None else previous.rulebooks
-    chats = Rulebook(config, "chat_completions", chat.ChatShape(), *common, before[0])
+    chats = Rulebook(config, "chat_completions", ChatShape(), *common, before[0])
     texts = Rulebook(config, "completions", completions.CompletionShape(), *common, before[1])
     embeddings = Embeddings(config, made, traffic, vocabularies, findings)
     moderations = Moderations(config, made, traffic, vocabularies, findings)

@@ -11,7 +11,7 @@ from fastmock.content.tokenizers import ESTIMATE, exact
 from fastmock.core.http import Answer, Ask, Demands, TokenProb, ToolCall
 from fastmock.engine.constraints import count
 from fastmock.engine.response_template import Script
-from fastmock.providers.openai.chat.endpoint import ChatShape
+from fastmock.providers.openai.chat.render import ChatShape
 from fastmock.providers.openai.completions import CompletionShape
 from fastmock.rules.settings import Saying
 

@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from fastmock.app import build
-from fastmock.cli.main import listing
+from fastmock.cli.check import listing
 from fastmock.config.load import load
 from fastmock.config.overlay import Overlay
 from fastmock.control.redact import settings_shown

@@ -13,7 +13,7 @@ from fastmock.core.errors import ApiError
 from fastmock.core.http import Answer, Ask, Reply, Request, Stream, ToolCall
 from fastmock.engine.constraints import called_tokens
 from fastmock.engine.event_template import OWN, Events, Outer, Told, call_id, event_bytes
-from fastmock.providers.openai.chat.endpoint import logprobs_of, pieces
+from fastmock.providers.openai.chat.render import logprobs_of, pieces
 from fastmock.providers.openai.provider import OPENAI
 from fastmock.providers.openai.responses.request import ResponsesAsk
 

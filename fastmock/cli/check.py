@@ -1,0 +1,90 @@
+"""``fastmock check`` and ``fastmock explain``: what is loaded, and which rule answers a request."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from fastmock.app import App
+from fastmock.config.load import Config
+from fastmock.control.redact import without_secrets
+from fastmock.core.errors import ApiError
+from fastmock.rules.settings import ModerationPattern, Pattern, Saying
+
+
+def explain(app: App, file: str, headers: Sequence[str], stdout: TextIO, stderr: TextIO) -> int:
+    """Say which pattern answers the request in ``file``, which came nearest, and why; return the exit code."""
+    parted = (header.partition(":") for header in headers)
+    named = {name.strip().lower(): value.strip() for name, _, value in parted}
+    try:
+        verdict = app.explain(Path(file).read_bytes(), named)
+    except OSError as error:
+        print(f"fastmock: {file} cannot be read: {error.strerror}", file=stderr)
+        return 2
+    except ApiError as error:
+        print(f"fastmock: the request is answered with {error.status}: {error.message}", file=stderr)
+        return 2
+    print(f"answered by  {verdict.winner}", file=stdout)
+    if verdict.nearest is not None:
+        print(f"nearest      {verdict.nearest}", file=stdout)
+        for difference in verdict.differences:
+            print(f"             {difference}", file=stdout)
+    return 0
+
+
+def listing(app: App) -> Iterator[str]:
+    """Say what was loaded: the patterns in the order in which they are tried, and every warning."""
+    from fastmock.server.runtimes.select import choose
+
+    settings = app.config.settings
+    _, runtime, reason = choose(app)
+    yield f"configuration  {origin(app.config)}"
+    yield f"runtime        {runtime} ({reason})"
+    yield f"tokens         {tokens_line(app)}"
+    yield f"models         {', '.join(card.id for card in settings.models.available)}"
+    for rulebook in app.rulebooks:
+        yield f"{rulebook.section}"
+        for rule, name in zip([*rulebook.rules, rulebook.default], rulebook.names, strict=True):
+            yield _line(rule if isinstance(rule, Pattern) else None, name, _said(rule))
+    if app.moderations.rules:
+        yield "moderations"
+        for moderated, name in zip(app.moderations.rules, app.moderations.names, strict=True):
+            yield _line(moderated, name, ", ".join(moderated.flag) or "nothing")
+    for warning in dict.fromkeys((*app.warnings, *app.never_win())):
+        yield f"warning: {warning}"
+
+
+def _line(rule: Pattern | ModerationPattern | None, name: str, said: str) -> str:
+    """Say what a rule does; None stands for the default."""
+    match = {} if rule is None else without_secrets(rule.match.model_dump(exclude_none=True, by_alias=True))
+    priority = " " * 6 if rule is None else f"{rule.priority:>6}"
+    when = ", ".join(f"{key} {value!r}" for key, value in match.items()) or "always"
+    return f"{priority}  {name}: {when} -> {said}"
+
+
+def _said(source: Saying) -> str:
+    """Name what is said, in short."""
+    if isinstance(source, Pattern) and source.responses is not None:
+        return ", then ".join(map(_said, source.responses))
+    if source.response_file is not None:
+        return source.response_file
+    if source.response is not None:
+        return "an inline response"
+    parts = [f"{call.name}(…)" for call in source.tool_calls or ()]
+    if source.refusal is not None:
+        parts.append(f"refusal {source.refusal!r}")
+    if source.content is not None or not parts:
+        parts.append(repr(source.content) if source.content is not None else "made-up text")
+    shown = " and ".join(parts)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+
+
+def tokens_line(app: App) -> str:
+    """Say how tokens are counted."""
+    return "counted exactly" if app.exact else "estimated (pip install 'fastmock[tokens]' counts them)"
+
+
+def origin(config: Config) -> str:
+    """Say where a configuration comes from."""
+    if config.file is None:
+        return "built in (no ./config.json or ./config.yaml here)"
+    return f"{config.file}, {config.form}" if config.form else str(config.file)

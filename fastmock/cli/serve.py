@@ -1,0 +1,200 @@
+"""``fastmock serve``: listen, say so, and serve until told to stop."""
+
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TextIO
+
+from fastmock._version import __version__
+from fastmock.app import App, Layers
+from fastmock.cli.check import origin, tokens_line
+from fastmock.config.load import Config
+from fastmock.config.overlay import Overlay
+from fastmock.config.permitted import refused_changes
+from fastmock.control.access import is_loopback
+from fastmock.core.problems import Problem, SettingPath
+from fastmock.responses import ResponseManager
+
+
+def serve_from_python(
+    config: str | Path | Mapping[str, Any] | None, manager: ResponseManager | str | None, settings: Mapping[str, Any]
+) -> int:
+    """Do what ``fastmock.serve`` says."""
+    flags: dict[SettingPath, Any] = {setting(name): value for name, value in settings.items()}
+    if isinstance(manager, str):
+        flags[setting("response_manager")] = manager
+    given = manager if not isinstance(manager, str) else None
+    layers = Layers(config, os.environ, flags, given)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        return serve(layers.load(), layers, sys.stdout, sys.stderr)
+    finally:  # the supervisor leaves its signals blocked; those that came too late must not end the caller
+        late = signal.sigpending()
+        while late and signal.sigtimedwait(late, 0):
+            late = signal.sigpending()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def setting(name: str) -> SettingPath:
+    """Return the path of the setting that a flag, or an argument of ``fastmock.serve``, gives."""
+    elsewhere: dict[str, SettingPath] = {
+        "seed": ("seed",),
+        "response_manager": ("responses", "manager"),
+        "admin_host": ("admin", "host"),
+        "admin_port": ("admin", "port"),
+    }
+    return elsewhere.get(name, ("server", name))
+
+
+class _Compiler:
+    """Compiles changes for a running server; see ``server.reload.Compiler``."""
+
+    def __init__(self, layers: Layers, app: App, runtime: str) -> None:
+        """Compile ``layers`` for a server that began with ``app`` on a runtime."""
+        self._layers = replace(layers, runtime=runtime)
+        self._runtime = runtime
+        self._delays_whole = app.delays_whole
+        self._files = app.config.settings.admin.files
+        self.manager = layers.manager
+
+    def load(self, overlay: Overlay) -> App:
+        """See ``server.reload.Compiler``."""
+        return self._warned(self._layers.load(overlay))
+
+    def relaid(self, overlay: Overlay, config: Config) -> Config:
+        """See ``server.reload.Compiler``."""
+        return self._layers.relaid(overlay, config)
+
+    def refused(self, new: Config, old: Config) -> list[Problem]:
+        """See ``server.reload.Compiler``."""
+        return refused_changes(new, old, lambda: self._layers.relaid(Overlay(), old), self._files)
+
+    def compile(self, config: Config, previous: App | None, warns: bool) -> App:
+        """See ``server.reload.Compiler``."""
+        app = self._layers.compile(config, previous, warns)
+        if self._runtime == "robyn":
+            self._warned(app)
+        return app
+
+    def _warned(self, app: App) -> App:
+        """Add what holds only because the runtime is the one that serves."""
+        from fastmock.server.runtimes.select import choose
+
+        _, better, why = choose(app)
+        if better != self._runtime:
+            app.warnings.append(f"the runtime stays {self._runtime} until a restart, which would take {better} ({why})")
+        elif self._runtime == "robyn" and app.delays_whole and not self._delays_whole:
+            app.warnings.append("whole answers that take time are sent in chunks until a restart")
+        return app
+
+
+def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
+    """Listen, say so, and serve until told to stop; ``layers`` give what a reload serves. Return the exit code."""
+    from fastmock.server.runtimes import granian
+    from fastmock.server.runtimes.select import choose
+    from fastmock.server.sockets import ListenError, listen, url
+    from fastmock.server.supervisor import Supervisor
+    from fastmock.server.worker import Live
+
+    settings, admin = app.config.settings.server, app.config.settings.admin
+    try:
+        listener = listen(settings.host, settings.port)
+        control = listen(admin.host or settings.host, admin.port) if admin.enabled and admin.port is not None else None
+    except ListenError as error:
+        print(f"fastmock: {error}", file=stderr)
+        return 1
+    runtime, name, reason = choose(app)
+    runtime.preload()
+    if control:
+        granian.preload()
+
+    workers = settings.workers or len(os.sched_getaffinity(0))
+    scheme = "https" if settings.tls_cert else "http"
+    where = url(listener, settings.host, scheme)
+    page = url(control, admin.host or settings.host, scheme) if control else where
+    exposed = not is_loopback(str((control or listener).getsockname()[0]))
+    token = GeneratedToken(page, stderr) if exposed else None
+    greet = stderr if settings.log_requests and settings.log_format == "json" else stdout
+
+    def work(live: Live, ready: Callable[[], None]) -> None:
+        live.generated_token = token.value if token else None
+        runtime.serve(live, listener, ready, settings.shutdown_timeout)
+
+    def controlling(live: Live, ready: Callable[[], None]) -> None:
+        assert control  # noqa: S101 - else nobody does this
+        live.generated_token = token.value if token else None
+        granian.serve(live, control, ready, settings.shutdown_timeout)
+
+    supervisor = Supervisor(
+        app,
+        _Compiler(layers, app, name),
+        work,
+        workers,
+        listener,
+        settings.shutdown_timeout,
+        None if control is None else (control, controlling),
+    )
+
+    def announce() -> None:
+        with suppress(OSError, ValueError):  # nobody reads it, which is no reason not to serve
+            seen = page if admin.enabled else None
+            print(_greeting(app, where, seen, f"{name} ({reason})", workers), file=greet, flush=True)
+        changed(app.config)
+
+    def changed(config: Config) -> None:
+        if token:
+            token.announce(config)
+
+    return supervisor.run(announce, changed)
+
+
+class GeneratedToken:
+    """The token of a control API that other machines can reach, for when ``admin.token`` is not set.
+
+    It is the same for all workers as long as the server runs.
+    """
+
+    def __init__(self, page: str, stderr: TextIO | None) -> None:
+        """Make one; ``page`` is the address of the dashboard."""
+        self.value = secrets.token_urlsafe(24)
+        self._page = page
+        self._stderr = stderr
+        self._announced = False
+
+    def announce(self, config: Config) -> None:
+        """Print it, once, as soon as it is needed: at the start, or when a reload takes ``admin.token`` away."""
+        admin = config.settings.admin
+        if self._announced or self._stderr is None or not admin.enabled or admin.token is not None:
+            return
+        self._announced = True
+        lines = (
+            "fastmock: other machines can reach the control API, so it needs a token. FASTMOCK_ADMIN_TOKEN is not set;",
+            "  this one is valid until the server stops:",
+            f"  token          {self.value}",
+            f"  dashboard      {self._page}/#token={self.value}",
+        )
+        with suppress(OSError, ValueError):
+            print("\n".join(lines), file=self._stderr, flush=True)
+
+
+def _greeting(app: App, where: str, page: str | None, runtime: str, workers: int) -> str:
+    models = len(app.config.settings.models.available)
+    insecure = " --insecure" if app.config.settings.server.tls_cert else ""
+    key = "" if app.config.settings.auth.mode == "off" else " -H 'Authorization: Bearer sk-test'"
+    seen = f"\n  in a browser   {page}/" if page else ""
+    return f"""fastmock {__version__}
+  configuration  {origin(app.config)}: patterns {app.rules}, models {models}
+  runtime        {runtime}
+  workers        {workers}
+  tokens         {tokens_line(app)}
+  listening on   {where}/v1{seen}
+
+Try it:
+  curl{insecure} {where}/v1/chat/completions{key} -H 'Content-Type: application/json' \\
+    -d '{{"model": "gpt-4o", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+"""

@@ -1,0 +1,247 @@
+"""Answers rendered as chat completions, whole or as chunks."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fastmock.content.template import JsonText
+from fastmock.content.words import Cutter
+from fastmock.core.http import Answer, Ask, ToolCall
+from fastmock.engine.constraints import called_tokens
+from fastmock.engine.response_template import (
+    FINISH_REASON,
+    OUTPUT,
+    Chunks,
+    Document,
+    ShapeError,
+    envelope,
+    fragment,
+)
+from fastmock.rules.settings import Saying
+
+_MESSAGE = ("role", "content", "refusal", "tool_calls", "function_call", "annotations", "reasoning_content")
+
+
+class ChatShape:
+    """See ``script.Shape``."""
+
+    chunk_object = "chat.completion.chunk"
+
+    def document(self, saying: Saying) -> Document:
+        """See ``script.Shape``."""
+        message: Document = {"content": saying.content}
+        if saying.content is None and saying.tool_calls is None and saying.refusal is None:
+            message["content"] = OUTPUT
+        if saying.refusal is not None:
+            message["refusal"] = saying.refusal
+        if saying.reasoning is not None:
+            message["reasoning_content"] = saying.reasoning
+        if saying.tool_calls is not None:
+            message["tool_calls"] = [
+                {
+                    "id": call.id or f"${{call_id}}{place or ''}",
+                    "type": "function",
+                    "function": {
+                        "name": call.name.replace("$", "$$"),
+                        "arguments": call.arguments.replace("$", "$$")
+                        if isinstance(call.arguments, str)
+                        else JsonText(call.arguments),
+                    },
+                }
+                for place, call in enumerate(saying.tool_calls)
+            ]
+        return {"choices": [{"message": message}]}
+
+    def whole(self, document: Document, fingerprint: str) -> Document:
+        """See ``script.Shape``."""
+        choices = document.get("choices")
+        if not isinstance(choices, list) or not choices:
+            raise ShapeError(("choices",), "must be a list with at least one choice")
+        return envelope(
+            document, "chat.completion", "chat_id", [_choice(c, i) for i, c in enumerate(choices)], fingerprint
+        )
+
+    def answer(self, choice: Document) -> Answer:
+        """See ``script.Shape``."""
+        message = choice["message"]
+        calls = [_call(call) for call in message.get("tool_calls") or ()]
+        if legacy := message.get("function_call"):
+            calls.append(ToolCall("", legacy["name"], legacy.get("arguments") or ""))
+        reason = choice["finish_reason"]
+        return Answer(
+            message.get("content"),
+            tuple(calls),
+            message.get("refusal"),
+            "tool_calls" if reason == "function_call" else reason,
+            reasoning=message.get("reasoning_content"),
+        )
+
+    def choice(self, answer: Answer, index: int, ask: Ask) -> Document:
+        """See ``script.Shape``."""
+        legacy = ask.demands is not None and ask.demands.legacy
+        reason = answer.finish_reason
+        if reason == "tool_calls" and ask.demands is not None and ask.endpoint == "chat_completions":
+            reason = "stop" if ask.demands.named else "function_call" if legacy else reason
+        message: Document = {"role": "assistant", "content": answer.text, "refusal": answer.refusal, "annotations": []}
+        if answer.reasoning is not None:
+            message["reasoning_content"] = answer.reasoning
+        if answer.calls and legacy:
+            message["function_call"] = {"name": answer.calls[0].name, "arguments": answer.calls[0].arguments}
+        elif answer.calls:
+            message["tool_calls"] = [_tool_call(call) for call in answer.calls]
+        return {"index": index, "message": message, "logprobs": logprobs_of(answer), "finish_reason": reason}
+
+    def chunks(self, choice: Document, cutter: Cutter) -> Chunks:
+        """See ``script.Shape``."""
+        message = choice["message"]
+        text, refusal, calls = message.get("content"), message.get("refusal"), message.get("tool_calls")
+        function = message.get("function_call")
+        logprobs = choice.get("logprobs")
+        first: Document = {"role": message["role"], "content": None if text is None else ""}
+        deltas: list[tuple[int, Document, Any]] = []
+        opened = 0  # tokens of what the first chunk says
+        if reasoning := message.get("reasoning_content"):  # as DeepSeek and vLLM have it; OpenAI shows none here
+            deltas += _deltas("reasoning_content", reasoning, cutter, None)
+        deltas += _deltas("content", text, cutter, logprobs)
+        if refusal is not None:
+            first["refusal"] = ""
+            deltas += _deltas("refusal", refusal, cutter, logprobs)
+        elif text is not None:
+            first["refusal"] = None
+        for index, call in enumerate(calls or ()):
+            kind, words = ("custom", "input") if "custom" in call else ("function", "arguments")
+            opener = {"index": index, **call, kind: {**call[kind], words: ""}}
+            named = called_tokens(str(call[kind].get("name") or ""), cutter.vocabulary)
+            if index == 0 and len(calls) == 1 and not deltas:
+                first["tool_calls"], opened = [opener], named
+            else:
+                deltas.append((named, {"tool_calls": [opener]}, None))
+            for tokens, piece in cutter.cut(call[kind].get(words) or ""):
+                deltas.append((tokens, {"tool_calls": [{"index": index, kind: {words: piece}}]}, None))
+        if function is not None:
+            first["function_call"] = {**function, "arguments": ""}
+            opened = called_tokens(str(function.get("name") or ""), cutter.vocabulary)
+            for tokens, piece in cutter.cut(function.get("arguments") or ""):
+                deltas.append((tokens, {"function_call": {"arguments": piece}}, None))
+        first.update({key: value for key, value in message.items() if key not in _MESSAGE and value is not None})
+
+        def chunk(delta: Document, finish: str | None = None, logs: Any = None) -> bytes:
+            return fragment({"index": choice["index"], "delta": delta, "logprobs": logs, "finish_reason": finish})
+
+        opening: Any = None if logprobs is None else {"content": [], "refusal": None}
+        steps = [(tokens, [chunk(delta, None, logs)]) for tokens, delta, logs in deltas] or [(0, [])]
+        steps[0] = steps[0][0] + opened, [chunk(first, None, opening), *steps[0][1]]
+        return [*steps, (0, [chunk({}, choice["finish_reason"])])]
+
+
+def _deltas(name: str, text: str | None, cutter: Cutter, logprobs: Any) -> Iterator[tuple[int, Document, Any]]:
+    """Cut a text into deltas, each with its tokens and their probabilities."""
+    for tokens, piece, logs in pieces(text or "", cutter, (logprobs or {}).get(name)):
+        yield tokens, {name: piece}, logs and {"content": None, "refusal": None, name: logs}
+
+
+def pieces(text: str, cutter: Cutter, logprobs: Sequence[Any] | None) -> Iterator[tuple[int, str, list[Any] | None]]:
+    """Cut a text into pieces, each with its tokens and, where they are there, their probabilities."""
+    if not logprobs or b"".join(map(_bytes, logprobs)) != text.encode():
+        for tokens, piece in cutter.cut(text):
+            yield tokens, piece, None
+        return
+    held: list[Any] = []
+    said = b""
+    for place, entry in enumerate(logprobs):
+        held.append(entry)
+        said += _bytes(entry)
+        if len(held) < cutter.per_chunk and place < len(logprobs) - 1:
+            continue
+        try:
+            piece = said.decode()
+        except UnicodeDecodeError:  # a token may end inside a character
+            continue
+        yield len(held), piece, held
+        held, said = [], b""
+
+
+def _call(call: Document) -> ToolCall:
+    custom = "custom" in call
+    inner = call["custom" if custom else "function"]
+    said = inner.get("input" if custom else "arguments") or ""
+    return ToolCall(str(call.get("id") or ""), str(inner.get("name") or ""), said, custom)
+
+
+def _tool_call(call: ToolCall) -> Document:
+    if call.custom:
+        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def logprobs_of(answer: Answer) -> Document | None:
+    """Return the probabilities of what is said, under ``content`` or ``refusal``; None where they are not wanted."""
+    if answer.logprobs is None:
+        return None
+    entries = [
+        _entry(one.token, one.logprob) | {"top_logprobs": [_entry(*other) for other in one.top]}
+        for one in answer.logprobs
+    ]
+    return {"content": None, "refusal": entries} if answer.text is None else {"content": entries, "refusal": None}
+
+
+def _entry(token: bytes, logprob: float | None) -> Document:
+    return {"token": token.decode(errors="backslashreplace"), "logprob": logprob, "bytes": list(token)}
+
+
+def _is_call(call: Any) -> bool:
+    """Return whether it is a tool call as a file writes it."""
+    inner = (call.get("custom") or call.get("function")) if isinstance(call, dict) else None
+    if not isinstance(inner, dict):
+        return False
+    return all(isinstance(inner.get(words, ""), str | JsonText | None) for words in ("arguments", "input"))
+
+
+def _are_tokens(entries: Any) -> bool:
+    """Return whether it is what a file writes for tokens with their probabilities."""
+    if entries is None:
+        return True
+    return isinstance(entries, list) and all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("bytes"), list | None)
+        and all(isinstance(byte, int) and 0 <= byte < 256 for byte in entry.get("bytes") or ())
+        for entry in entries
+    )
+
+
+def _choice(choice: Any, index: int) -> Document:
+    """Fill in what a file's choice lacks."""
+    path: tuple[str | int, ...] = ("choices", index)
+    if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
+        raise ShapeError(path, "must be an object with a 'message' that is one")
+    message = choice["message"]
+    for name in ("content", "refusal", "reasoning_content"):
+        if not isinstance(message.get(name), str | None):
+            raise ShapeError((*path, "message", name), "must be a string or null")
+    calls = message.get("tool_calls")
+    if calls is not None and not (isinstance(calls, list) and all(map(_is_call, calls))):
+        form = "[{id, type, function: {name, arguments: a string}}, …]"
+        raise ShapeError((*path, "message", "tool_calls"), f"must have the form {form}")
+    legacy = message.get("function_call")
+    if legacy is not None and not (_is_call({"function": legacy}) and isinstance(legacy.get("name"), str)):
+        raise ShapeError((*path, "message", "function_call"), "must have the form {name, arguments: a string}")
+    logprobs = choice.get("logprobs")
+    if logprobs is not None and not (isinstance(logprobs, dict) and all(map(_are_tokens, logprobs.values()))):
+        form = "{content: [{token, logprob, bytes, top_logprobs}, …]}"
+        raise ShapeError((*path, "logprobs"), f"must have the form {form}")
+    reason = choice.get("finish_reason")
+    if not isinstance(reason, str | None):
+        raise ShapeError((*path, "finish_reason"), "must be a string")
+    made = FINISH_REASON if message.get("content") == OUTPUT else "stop"
+    finish = reason or ("tool_calls" if calls else "function_call" if legacy else made)
+    return {
+        "index": index,
+        "message": {"role": "assistant", "content": None, "refusal": None, "annotations": [], **message},
+        "logprobs": None,
+        **{key: value for key, value in choice.items() if key not in ("index", "message", "finish_reason")},
+        "finish_reason": finish,
+    }
+
+
+def _bytes(entry: Document) -> bytes:
+    """Return the bytes of a token with its probability."""
+    return bytes(entry["bytes"]) if entry.get("bytes") else str(entry.get("token")).encode()
