@@ -11,10 +11,13 @@ class Mine(ResponseManager):
 fastmock --response-manager mine:Mine
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from fastmock.core.errors import ApiError
-from fastmock.engine.manager import Generate
+
+Generate = Callable[[dict[str, Any], str | None], dict[str, Any]]
+"""A manager's method: the request's body and the file of the rule that won in, a whole answer out."""
 
 __all__ = ["ApiError", "ResponseManager"]
 

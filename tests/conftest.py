@@ -18,7 +18,8 @@ import httpx
 import orjson
 import pytest
 
-from fastmock.app import App, build
+from fastmock.app import App
+from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.core.http import Reply, Request, Stream
 from fastmock.server import trial

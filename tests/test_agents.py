@@ -474,7 +474,7 @@ def test_null_is_no_value(call, name):
 
 
 def test_what_a_legacy_completion_cannot_say(tmp_path):
-    from fastmock.app import build
+    from fastmock.build import build
     from fastmock.config.load import load
     from fastmock.core.problems import ConfigError
 
@@ -486,7 +486,7 @@ def test_what_a_legacy_completion_cannot_say(tmp_path):
 
 
 def test_wrong_variables_are_told_where_they_stand(tmp_path):
-    from fastmock.app import build
+    from fastmock.build import build
     from fastmock.config.load import load
     from fastmock.core.problems import ConfigError
 

@@ -116,7 +116,7 @@ def test_priority_then_order(call):
 
 def test_what_has_no_effect_is_said():
     config, _ = load(None, {"FASTMOCK_SIMULATE_ERRORS": "true"}, {}, Path("/nonexistent"))
-    from fastmock.app import build
+    from fastmock.build import build
 
     assert "no effect while 'server.error_rate' is 0" in " ".join(build(config).warnings)
 
@@ -178,7 +178,7 @@ def test_a_configuration_of_mock_openai_server_works_as_it_stands(tmp_path):
     assert (problems, config.file) == ([], file)
     assert config.settings.streaming.tokens_per_chunk == 3
     assert [card.id for card in config.settings.models.available] == ["gpt-4"]
-    from fastmock.app import build
+    from fastmock.build import build
 
     assert build(config).warnings == []
 
@@ -219,7 +219,7 @@ def test_wrong_usage(argv, capsys):
 def test_the_sample_is_instant_and_right():
     config, problems = load(ROOT / "config.json", {}, {})
     assert problems == []
-    from fastmock.app import build
+    from fastmock.build import build
 
     app = build(config)
     assert not app.takes_time

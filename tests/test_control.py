@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmock.app import build
+from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.config.overlay import NotThereError, Overlay, merged
 from fastmock.control.api import Control

@@ -254,7 +254,7 @@ def test_the_command_explains(tmp_path, monkeypatch):
     ],
 )
 def test_wrong_conditions(match, message):
-    from fastmock.app import build
+    from fastmock.build import build
     from fastmock.core.problems import ConfigError
 
     config, problems = load(rules({"match": match, "content": "x"}), {}, {})

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from fastmock.app import build
+from fastmock.build import build
 from fastmock.cli.check import listing
 from fastmock.config.load import load
 from fastmock.config.overlay import Overlay

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastmock.app import build
+from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.content.tokenizers import ESTIMATE
 from fastmock.content.words import Cutter

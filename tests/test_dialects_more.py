@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from fastmock.app import build
+from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.core.http import Request, Stream
 from fastmock.latency.pacer import UNCOUNTED, Pacer

@@ -6,7 +6,7 @@ import orjson
 import pytest
 import yaml
 
-from fastmock.app import build
+from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.core.http import Request
 

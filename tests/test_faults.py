@@ -6,7 +6,7 @@ from collections import Counter
 import orjson
 import pytest
 
-from fastmock.app import build
+from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.core.http import Reply, Request
 from fastmock.core.problems import ConfigError

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmock.app import Layers, build
+from fastmock.build import Layers, build
 from fastmock.config.load import load
 from fastmock.content.filler import counter
 from fastmock.core.http import Reply, Request, Stream

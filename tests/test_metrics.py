@@ -186,7 +186,7 @@ def test_as_vllm_has_them(metered):
 @unit
 def test_what_is_off_is_not_there(call, tmp_path, monkeypatch):
     assert call()("/metrics", method="GET").head.status == 404
-    monkeypatch.setattr("fastmock.app.find_spec", lambda name: None)
+    monkeypatch.setattr("fastmock.build.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"fastmock\[metrics\]"):
         make_app({"metrics": {"enabled": True}}, tmp_path)
 

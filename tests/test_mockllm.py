@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmock.app import build
+from fastmock.build import build
 from fastmock.cli.main import main
 from fastmock.config.load import load
 from fastmock.core.http import Request

@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 
-from fastmock.app import build
+from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.core.http import Request
 from fastmock.core.problems import ConfigError

@@ -5,7 +5,7 @@ import sys
 import orjson
 import pytest
 
-from fastmock.app import build
+from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.content.tokenizers import ESTIMATE, exact
 from fastmock.core.http import Request

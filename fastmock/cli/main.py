@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from fastmock._version import __version__
-from fastmock.app import Layers
+from fastmock.build import Layers
 from fastmock.cli.check import explain, listing
 from fastmock.cli.serve import serve, setting
 from fastmock.config.json_schema import json_schema

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fastmock._version import __version__
-from fastmock.app import App, Layers
+from fastmock.app import App
+from fastmock.build import Layers
 from fastmock.cli.check import origin, tokens_line
 from fastmock.config.load import Config
 from fastmock.config.overlay import Overlay

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from fastmock.config.control import Admin, Journal
 from fastmock.config.metrics import MetricsSettings
 from fastmock.content.settings import Output
+from fastmock.core.errors import ModelNotFound
 from fastmock.core.section import Section
 from fastmock.faults.kinds.status import StatusSettings
 from fastmock.faults.registry import AnyFaultSettings
@@ -296,6 +297,17 @@ class Models(Section):
     def served(self) -> frozenset[str] | None:
         """Return the names of the only models that are served; None where all are."""
         return frozenset(card.id for card in self.available) if self.strict else None
+
+    def card(self, name: str) -> ModelCard:
+        """Return a model. One that is not listed is made up, as it is also served, unless models are strict.
+
+        Raises:
+            ModelNotFound: it is not served.
+        """
+        listed = next((card for card in self.available if card.id == name), None)
+        if listed is None and self.strict:
+            raise ModelNotFound(name)
+        return listed or ModelCard.model_construct(id=name, created=1_700_000_000, owned_by="fastmock")
 
 
 class PerModel(Section):

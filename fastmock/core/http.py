@@ -20,6 +20,15 @@ Query = Mapping[str, Sequence[str]]
 NO_QUERY: Query = MappingProxyType({})
 
 
+def query_value(query: Query, name: str) -> str | None:
+    """Return a parameter of a query, the last where it is given several times; None without it."""
+    values = query.get(name)
+    return values[-1] if values else None
+
+
+_NO_PARAMS: Mapping[str, str] = MappingProxyType({})
+
+
 class RequestHeaders(Protocol):
     """What both runtimes hand over: names in lower case, one value each."""
 
@@ -42,13 +51,14 @@ class Request:
         authorization: that header, where it has been looked at; to look costs 1 µs.
         client: the address that it came from; only what is for the control API has one.
         host: the host that it is for, likewise, where no header says it.
+        params: the parameters in its path, by the names that its route gives them.
         provider: the ``Provider`` whose API it is for; None before that is known.
         can_move: whether the runtime can answer it apart from others; see MoveApart.
     """
 
     __slots__ = (
         *("authorization", "body", "can_move", "client", "headers"),
-        *("host", "method", "path", "provider", "query"),
+        *("host", "method", "params", "path", "provider", "query"),
     )
 
     def __init__(
@@ -63,6 +73,7 @@ class Request:
         self.client = self.host = ""
         self.can_move = False
         self.provider: object = None
+        self.params: Mapping[str, str] = _NO_PARAMS
 
 
 class MoveApart(Exception):  # noqa: N818 - nothing is wrong

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastmock.core.credentials import key_in
 from fastmock.core.errors import ApiError, Failure
@@ -31,7 +32,9 @@ class Provider:
 
     Attributes:
         name: its name.
-        paths: the beginnings of its paths, without the ``/v1``.
+        bases: the bases of its paths.
+        paths: the beginnings of its paths after the base.
+        api: compiles its API from ``engine.services.Services``; returns an ``Api``.
         sign: a header by which requests for paths that several providers have are known; empty without one.
         key_headers: the headers in which an API key is sent; the first that has one counts.
         heads: makes the heads of its answers: constant headers, and the header of the request id.
@@ -42,6 +45,7 @@ class Provider:
     """
 
     name: str
+    bases: tuple[str, ...]
     paths: tuple[str, ...]
     sign: str
     key_headers: tuple[str, ...]
@@ -50,20 +54,11 @@ class Provider:
     words_of: Callable[[ApiError], ApiError] = field(repr=False)
     envelope: Callable[[ApiError, str], bytes] = field(repr=False)
     event: Callable[[bytes], bytes] = field(repr=False)
+    api: Callable[[Any], Any] = field(repr=False)
 
     def words(self, error: ApiError) -> ApiError:
         """Return an error in the provider's words, with all that is known of it beside them."""
-        worded = self.words_of(error)
-        if isinstance(error, Failure):
-            worded = worded.but(
-                headers=error.headers,
-                model=error.model,
-                rule=error.rule,
-                fault=error.fault,
-                limit=error.limit,
-                check=error.check,
-            )
-        return worded.but(**error.overrides) if error.overrides else worded
+        return in_words(error, self.words_of)
 
     def error_event(self, error: ApiError, request_id: str) -> bytes:
         """Return an error as a stream has it in its midst."""
@@ -72,6 +67,21 @@ class Provider:
     def key_of(self, request: Request) -> str | None:
         """Return the API key that a request was sent with; None without one."""
         return next((key for name in self.key_headers if (key := key_in(request.headers, name)) is not None), None)
+
+
+def in_words(error: ApiError, words_of: Callable[[ApiError], ApiError]) -> ApiError:
+    """Return an error in the words of ``words_of``, with all that is known of it beside them."""
+    worded = words_of(error)
+    if isinstance(error, Failure):
+        worded = worded.but(
+            headers=error.headers,
+            model=error.model,
+            rule=error.rule,
+            fault=error.fault,
+            limit=error.limit,
+            check=error.check,
+        )
+    return worded.but(**error.overrides) if error.overrides else worded
 
 
 def provider_of(request: Request) -> Provider:

@@ -17,9 +17,7 @@ from fastmock.core.json import parse
 from fastmock.core.problems import dotted
 from fastmock.engine.responder import Rulebook
 from fastmock.engine.response_template import Document, Script, ShapeError
-
-Generate = Callable[[Document, str | None], Document]
-"""A manager's method: the request's body and the file of the rule that won in, a whole answer out."""
+from fastmock.responses import Generate
 
 _LOG = logging.getLogger("fastmock")
 
@@ -63,7 +61,9 @@ class Sayer(Protocol):
         """Answer a parsed request, by the rules or by a response file."""
 
 
-def compiled(endpoint: Sayer, words: Callable[[errors.ApiError], errors.ApiError], serves_others: bool) -> Generate:
+def compiled(
+    endpoint: Sayer, words: Callable[[errors.ApiError], errors.ApiError], serves_others: bool = False
+) -> Generate:
     """Return what a manager's own method does by default: say what the rules say, as a dictionary.
 
     Args:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Protocol, get_args
 
-from fastmock.app import App, build
+from fastmock.app import App
+from fastmock.build import build
 from fastmock.config.load import Config
 from fastmock.config.overlay import NotThereError, Overlay, RuleSection
 from fastmock.config.permitted import without_contents

@@ -13,11 +13,12 @@ from typing import Any
 
 import orjson
 
-from fastmock.app import Answer, App, Handler, endpoint_of
+from fastmock.app import Answer, App, Handler
 from fastmock.core.credentials import REDACTED, SESSION_HEADER, is_credential, session_of
 from fastmock.core.errors import ApiError
 from fastmock.core.http import Ask, Reply, Request, model_of
 from fastmock.core.problems import did_you_mean
+from fastmock.core.routing import OTHER
 from fastmock.shared.ring_buffer import ENDED, LEFT, OPEN, Entry, Outcome, Tape
 
 HEAD_SIZE = 8192
@@ -116,9 +117,11 @@ class Journal:
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
         self._most_body = tape.most - HEAD_SIZE
+        self._kind_of: Callable[[str], str] = lambda path: OTHER
 
     def watch(self, app: App) -> None:
         """Have every request to an App written down."""
+        self._kind_of = app.kind_of
         app.watch(self._written)
 
     def _written(self, handler: Handler) -> Handler:
@@ -157,7 +160,7 @@ class Journal:
             "session": session,
             "method": request.method,
             "path": request.path,
-            "endpoint": endpoint_of(request.path) if ask is None else ask.endpoint,
+            "endpoint": self._kind_of(request.path) if ask is None else ask.endpoint,
             "model": model_of(answer),
             "stream": ask is not None and ask.stream,
             "rule": answer.rule,

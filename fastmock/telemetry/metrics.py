@@ -13,8 +13,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from fastmock._version import __version__
-from fastmock.app import OTHER, Answer, App, Handler, endpoint_of
+from fastmock.app import Answer, App, Handler
 from fastmock.core.http import Head, Reply, Request, Stream
+from fastmock.core.routing import OTHER
 from fastmock.shared.block import BOUNDS, CLOSED_IDLE, GENERATION, OPENED, RESTARTS, REUSED, STREAMS, TIMES_WIDTH
 from fastmock.shared.metric_series import Labels, Meters
 
@@ -77,7 +78,7 @@ class Metrics(Collector):
             answer = handler(request)
             ask = answer.ask
             if ask is None:
-                key = endpoint_of(request.path), answer.model, answer.rule, answer.head.status
+                key = self._app.kind_of(request.path), answer.model, answer.rule, answer.head.status
                 place, prompt_place, _, times, bucket = places.get(key) or self._find(key)
                 numbers[prompt_place] += answer.prompt_tokens
             else:

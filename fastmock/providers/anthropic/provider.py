@@ -2,11 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
-from fastmock.core.headers import Heads
 from fastmock.core.provider import LimitHeaders, Provider
 from fastmock.providers.anthropic.errors import envelope, in_stream, words
-
-_ORGANIZATION = "fa57a0c4-0000-4000-8000-000000000000"
+from fastmock.providers.anthropic.headers import HEADS
+from fastmock.providers.anthropic.routes import api
 
 
 def _reset(milliseconds: int) -> str:
@@ -17,10 +16,11 @@ def _reset(milliseconds: int) -> str:
 
 ANTHROPIC = Provider(
     name="anthropic",
+    bases=("", "/v1"),
     paths=("/messages",),
     sign="anthropic-version",
     key_headers=("authorization", "x-api-key"),
-    heads=Heads((("anthropic-organization-id", _ORGANIZATION),), "request-id"),
+    heads=HEADS,
     limit_headers=LimitHeaders(
         {
             "requests": "anthropic-ratelimit-requests-{}",
@@ -33,4 +33,5 @@ ANTHROPIC = Provider(
     words_of=words,
     envelope=envelope,
     event=in_stream,
+    api=api,
 )

@@ -5,21 +5,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastmock.core import errors
-from fastmock.core.http import Query
+from fastmock.core.http import Query, query_value
 from fastmock.providers.openai import params
 
 _LIMIT, _MOST = 20, 100
 
 
-def one(query: Query, name: str) -> str | None:
-    """Return a parameter of the query; None without it."""
-    values = query.get(name)
-    return values[-1] if values else None
-
-
 def newest_first(query: Query, default: str = "asc") -> bool:
     """Return which way round the query wants a list."""
-    order = one(query, "order") or default
+    order = query_value(query, "order") or default
     params.among("asc", "desc")(order, "order")
     return order == "desc"
 
@@ -29,7 +23,7 @@ _integer = re.compile(r"-?\d{1,18}", re.ASCII).fullmatch
 
 def page(ids: Sequence[str], query: Query, most: int = _MOST) -> tuple[Sequence[str], bool, str | None]:
     """Return what the query asks for of a list, whether there is more, and what it comes after, if that is unknown."""
-    after, limit = one(query, "after"), one(query, "limit")
+    after, limit = query_value(query, "after"), query_value(query, "limit")
     if limit is not None and not _integer(limit):
         raise errors.WrongType("limit", "an integer", limit)
     if limit is not None and not 1 <= int(limit) <= most:

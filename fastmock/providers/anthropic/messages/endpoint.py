@@ -14,11 +14,11 @@ from fastmock.core.json import parse
 from fastmock.engine.event_template import Retold
 from fastmock.engine.responder import Rulebook
 from fastmock.engine.response_template import Script
+from fastmock.providers.anthropic.headers import HEADS, error_event
 from fastmock.providers.anthropic.messages import request as messages_ask
 from fastmock.providers.anthropic.messages.checks import contents
 from fastmock.providers.anthropic.messages.render import MessagesTeller
 from fastmock.providers.anthropic.messages.request import MessagesAsk
-from fastmock.providers.anthropic.provider import ANTHROPIC
 from fastmock.providers.checks_table import CHECKS
 from fastmock.validation.check import MESSAGES
 from fastmock.validation.validator import Validator
@@ -33,7 +33,7 @@ class Messages:
         self._rulebook = rulebook
         self._vocabularies = vocabularies
         self._validate = Validator(settings, MESSAGES, CHECKS, contents).check
-        self._heads = of_answers(ANTHROPIC.heads, ANTHROPIC.error_event)
+        self._heads = of_answers(HEADS, error_event)
         self._thinking = lorem(_THINKING, settings.seed, "thinking")
         self._retold = Retold("messages", MessagesTeller(self._thinking), rulebook.per_chunk)
 

@@ -8,7 +8,7 @@ import orjson
 from fastmock.core import errors
 from fastmock.core.credentials import session_of
 from fastmock.core.headers import Heads
-from fastmock.core.http import Ask, Query, Reply, Request
+from fastmock.core.http import Ask, Query, Reply, Request, query_value
 from fastmock.core.json import as_json, parse
 from fastmock.providers.openai import pagination, params
 from fastmock.providers.openai.errors import no_such_completion
@@ -43,9 +43,9 @@ class StoredCompletions:
         A request of a session sees what was stored in that session; one without a session sees all.
         """
         query = request.query
-        model = pagination.one(query, "model")
+        model = query_value(query, "model")
         named = [name for name in query if name.startswith("metadata[") and name[-1] == "]"]
-        entries = {name[9:-1]: pagination.one(query, name) for name in named}
+        entries = {name[9:-1]: query_value(query, name) for name in named}
 
         def wanted(of: str, metadata: Mapping[str, str]) -> bool:
             return model in (None, of) and entries.items() <= metadata.items()
@@ -57,11 +57,11 @@ class StoredCompletions:
 
     def one(self, request: Request, unique: str) -> Reply:
         """Return one."""
-        return self._reply(_shown(self._found(_id(request))), unique)
+        return self._reply(_shown(self._found(request.params["id"])), unique)
 
     def update(self, request: Request, unique: str) -> Reply:
         """Replace the metadata of one."""
-        kept = self._found(_id(request))
+        kept = self._found(request.params["id"])
         metadata = parse(request.body).get("metadata")
         if metadata is None:
             raise errors.ParameterMissing("metadata")
@@ -71,14 +71,14 @@ class StoredCompletions:
 
     def delete(self, request: Request, unique: str) -> Reply:
         """Delete one."""
-        id_ = _id(request)
+        id_ = request.params["id"]
         if not self._store.delete(_KIND, id_) and (self._strict or self._store.deleted(_KIND, id_)):
             raise no_such_completion(id_)
         return self._reply({"object": "chat.completion.deleted", "id": id_, "deleted": True}, unique)
 
     def messages(self, request: Request, unique: str) -> Reply:
         """List the messages that one was asked for with."""
-        id_ = _id(request)
+        id_ = request.params["id"]
         kept = self._found(id_)
         messages = {f"{id_}-{place}": one for place, one in enumerate(orjson.loads(kept.input))}
         order = list(messages)[:: -1 if pagination.newest_first(request.query) else 1]
@@ -105,11 +105,6 @@ class StoredCompletions:
 
     def _reply(self, document: Mapping[str, Any], unique: str) -> Reply:
         return Reply(self._json, f"req_{unique}", orjson.dumps(document))
-
-
-def _id(request: Request) -> str:
-    """Return the id in ``…/chat/completions/{id}`` or ``…/chat/completions/{id}/messages``."""
-    return request.path.partition("/completions/")[2].split("/")[0]
 
 
 def _shown(kept: Kept) -> dict[str, Any]:

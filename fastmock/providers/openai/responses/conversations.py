@@ -126,11 +126,11 @@ class Conversations:
 
     def one(self, request: Request, unique: str) -> Reply:
         """Return one."""
-        return self._shown(_id_in(request), unique)
+        return self._shown(request.params["id"], unique)
 
     def update(self, request: Request, unique: str) -> Reply:
         """Replace its metadata."""
-        id_ = _id_in(request)
+        id_ = request.params["id"]
         self._found(id_)
         metadata = parse(request.body).get("metadata")
         if metadata is None:
@@ -142,21 +142,21 @@ class Conversations:
 
     def delete(self, request: Request, unique: str) -> Reply:
         """Delete one; what it is made of stays stored."""
-        id_ = _id_in(request)
+        id_ = request.params["id"]
         if not self._store.delete(_KIND, id_) and self._strict:
             raise no_such_conversation(id_)
         return self._reply({"id": id_, "object": "conversation.deleted", "deleted": True}, unique)
 
     def add_items(self, request: Request, unique: str) -> Reply:
         """Add items to one."""
-        id_ = _id_in(request)
+        id_ = request.params["id"]
         self._found(id_)
         created = self._create(id_, _given(parse(request.body), required=True), unique)
         return self._reply(pagination.as_list(created, more=False), unique)
 
     def list_items(self, request: Request, unique: str) -> Reply:
         """List the items of one."""
-        items = self.items(_id_in(request))
+        items = self.items(request.params["id"])
         if pagination.newest_first(request.query, "desc"):
             items.reverse()
         ids, more, unknown = pagination.page([item["id"] for item in items], request.query)
@@ -167,7 +167,7 @@ class Conversations:
 
     def one_item(self, request: Request, unique: str) -> Reply:
         """Return an item of one."""
-        id_, wanted = _id_in(request), request.path.rpartition("/")[2]
+        id_, wanted = request.params["id"], request.params["item"]
         for item in self.items(id_):
             if item["id"] == wanted:
                 return self._reply(item, unique)
@@ -175,9 +175,9 @@ class Conversations:
 
     def delete_item(self, request: Request, unique: str) -> Reply:
         """Delete an item of one."""
-        id_ = _id_in(request)
+        id_ = request.params["id"]
         self._found(id_)
-        self._store.append(_KIND, id_, f"-{request.path.rpartition('/')[2]} ".encode())
+        self._store.append(_KIND, id_, f"-{request.params['item']} ".encode())
         return self._shown(id_, unique)
 
     def _create(self, id_: str, items: list[Document], unique: str) -> list[Document]:
@@ -202,10 +202,6 @@ class Conversations:
 
     def _reply(self, document: Document, unique: str) -> Reply:
         return Reply(self._json, f"req_{unique}", orjson.dumps(document))
-
-
-def _id_in(request: Request) -> str:
-    return request.path.partition("/conversations/")[2].split("/")[0]
 
 
 def _given(body: Document, required: bool) -> list[Document]:

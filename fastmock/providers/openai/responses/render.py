@@ -11,10 +11,11 @@ from fastmock.content.filler import lorem
 from fastmock.content.words import Cutter
 from fastmock.core.errors import ApiError
 from fastmock.core.http import Answer, Ask, Reply, Request, Stream, ToolCall
+from fastmock.core.provider import in_words
 from fastmock.engine.constraints import called_tokens
 from fastmock.engine.event_template import OWN, Events, Outer, Told, call_id, event_bytes
 from fastmock.providers.openai.chat.render import logprobs_of, pieces
-from fastmock.providers.openai.provider import OPENAI
+from fastmock.providers.openai.errors import words
 from fastmock.providers.openai.responses.request import ResponsesAsk
 
 Document = dict[str, Any]
@@ -79,7 +80,7 @@ class ResponsesTeller:
 
 def error_event(error: ApiError, request_id: str) -> bytes:
     """Return an error as a stream of events says it; ``numbered`` gives it its number."""
-    error = OPENAI.words(error)
+    error = in_words(error, words)
     event = {"type": "error", "sequence_number": _UNKNOWN, "code": error.code or error.kind, "message": error.message}
     return event_bytes(event | {"param": error.param})
 

@@ -9,12 +9,12 @@ from fastmock.content.tokenizers import OfModel
 from fastmock.content.words import Cutter
 from fastmock.core import errors
 from fastmock.core.headers import Heads, of_answers
-from fastmock.core.http import Reply, Request
+from fastmock.core.http import Reply, Request, query_value
 from fastmock.core.json import as_json
 from fastmock.engine.event_template import event_bytes
 from fastmock.providers.openai import pagination
 from fastmock.providers.openai.errors import no_previous_response, no_such_item, no_such_response
-from fastmock.providers.openai.provider import OPENAI
+from fastmock.providers.openai.headers import error_event
 from fastmock.providers.openai.responses.conversations import DELETED, Conversations, input_items, name_of, stored
 from fastmock.providers.openai.responses.render import begun_response, events_of
 from fastmock.providers.openai.responses.request import ResponsesAsk, as_messages, conversation_of
@@ -42,7 +42,7 @@ class StoredResponses:
         """``strict``: an id that was never given out is answered with 404, else with something plausible."""
         self._ring = ring
         self._conversations = conversations
-        self._heads = of_answers(made, OPENAI.error_event)
+        self._heads = of_answers(made, error_event)
         self._vocabularies, self._per_chunk = vocabularies, per_chunk
         self._strict = strict
 
@@ -83,16 +83,16 @@ class StoredResponses:
 
     def one(self, request: Request, unique: str) -> Reply:
         """Return one, or the events that said it."""
-        id_ = _id_in(request)
+        id_ = request.params["id"]
         entry = self._found(id_)
         if entry.mark == _WAITED_FOR:
             self._mark(id_, _DONE)
         if entry.mark == _CANCELLED:
             entry = entry._replace(answer=_cancelled(entry.answer))
         query = request.query
-        if pagination.one(query, "stream") != "true":
+        if query_value(query, "stream") != "true":
             return self._reply(entry.answer, unique)
-        after = pagination.one(query, "starting_after")
+        after = query_value(query, "starting_after")
         if after is not None and not _is_integer(after):
             raise errors.WrongType("starting_after", "an integer", after)
         document = orjson.loads(entry.answer)
@@ -112,14 +112,14 @@ class StoredResponses:
 
     def delete(self, request: Request, unique: str) -> Reply:
         """Delete one."""
-        id_ = _id_in(request)
+        id_ = request.params["id"]
         self._found(id_)
         self._mark(id_, DELETED)
         return self._reply(orjson.dumps({"id": id_, "object": "response", "deleted": True}), unique)
 
     def cancel(self, request: Request, unique: str) -> Reply:
         """Cancel one that is made in the background; one that has been seen done stays as it is."""
-        id_ = _id_in(request)
+        id_ = request.params["id"]
         entry = self._found(id_)
         if entry.mark == _KEPT:
             raise errors.ApiError(400, "Cannot cancel a synchronous response.")
@@ -130,7 +130,7 @@ class StoredResponses:
 
     def input_items(self, request: Request, unique: str) -> Reply:
         """List what one was asked with."""
-        id_ = _id_in(request)
+        id_ = request.params["id"]
         items = input_items(orjson.loads(self._found(id_).request).get("input"), id_.removeprefix("resp_"))
         if pagination.newest_first(request.query, "desc"):
             items.reverse()
@@ -156,11 +156,6 @@ class StoredResponses:
 
     def _reply(self, body: bytes, unique: str) -> Reply:
         return Reply(self._heads.whole, f"req_{unique}", body)
-
-
-def _id_in(request: Request) -> str:
-    """Return the id in ``…/responses/{id}`` and what is below it."""
-    return request.path.partition("/responses/")[2].split("/")[0]
 
 
 def _messages(entries: list[Entry]) -> list[Document]:

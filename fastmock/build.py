@@ -1,0 +1,238 @@
+"""A configuration compiled into an App: every file read, every template cut, every pattern in its index."""
+
+import hashlib
+import ssl
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from fastmock.app import App, Parts
+from fastmock.config.load import Config, describe, load, relaid
+from fastmock.config.overlay import Overlay, RuleSection
+from fastmock.content import tokenizers
+from fastmock.core.diagnostics import Findings
+from fastmock.core.http import Progress
+from fastmock.core.problems import ConfigError, SettingPath, did_you_mean
+from fastmock.engine.buffers import Buffers
+from fastmock.engine.middleware import Policies
+from fastmock.engine.profiles import Traffic
+from fastmock.engine.services import Services
+from fastmock.faults.injector import FaultInjector
+from fastmock.faults.injector import Options as FaultOptions
+from fastmock.limits.limiter import RateLimits
+from fastmock.providers import PROVIDERS
+from fastmock.responses import ResponseManager
+from fastmock.shared.block import Share
+from fastmock.shared.queue import Gate
+from fastmock.shared.rate_buckets import Buckets
+from fastmock.storage.response_log import Ring
+from fastmock.storage.sqlite import Store
+
+_MOST_COMPARED = 500  # rules compared with each other at start, which takes 0.1 s; "fastmock check" compares all
+_RULES: tuple[RuleSection, ...] = ("chat_completions", "completions")
+
+
+def build(
+    config: Config, manager: ResponseManager | None = None, previous: App | None = None, warns: bool = True
+) -> App:
+    """Compile a configuration.
+
+    Args:
+        config: what to compile.
+        manager: says the answers, instead of the one that the configuration names.
+        previous: an App whose configuration this one is a change of; what both have is taken over from it.
+        warns: whether to look for rules that can never win; False saves the time where the warnings were given before.
+
+    Raises:
+        ConfigError: with everything that is wrong.
+    """
+    findings = Findings(config)
+    share = Share()
+    gate = Gate(share)
+    faults = _faults(config, share, findings)
+    profiles = Traffic(config, share, findings.error, findings.warn)
+    limits = RateLimits(config.settings.limits, Buckets(share), findings)
+    policies = Policies(limits, faults, config.settings.overload, gate)
+    services = _services(config, findings, profiles, policies, manager, previous)
+    apis = {provider.name: provider.api(services) for provider in PROVIDERS}
+    _check_server(config, findings)
+    if findings.problems:
+        raise ConfigError(findings.problems)
+    app = App(Parts(services, apis, faults, gate, share))
+    _warn(app, findings, warns)
+    if previous is None:
+        app.activate()
+    return app
+
+
+def _services(
+    config: Config,
+    findings: Findings,
+    profiles: Traffic,
+    policies: Policies,
+    manager: ResponseManager | None,
+    previous: App | None,
+) -> Services:
+    """Return the parts that endpoints are built from."""
+    store = Store(config.settings.stored.max_entries)
+    return Services(
+        config=config,
+        findings=findings,
+        fingerprint="fp_" + hashlib.blake2b(b"%d" % config.settings.seed, digest_size=5).hexdigest(),
+        vocabularies=_vocabularies(config, findings),
+        profiles=profiles,
+        policies=policies,
+        buffers=Buffers(config.settings.server.max_buffered_bytes) if previous is None else previous.buffers,
+        store=store,
+        response_log=Ring(store),
+        manager=manager or _manager(config, previous, findings),
+        progress=Progress(),
+        previous={} if previous is None else {one.section: one for one in previous.rulebooks},
+    )
+
+
+def _faults(config: Config, share: Share, findings: Findings) -> FaultInjector:
+    """Compile the faults."""
+    settings = config.settings
+    options = FaultOptions(
+        simulated=settings.server.simulated_faults(),
+        control_headers=settings.server.control_headers,
+        on_robyn="robyn" in (config.runtime, settings.server.runtime),
+        seed=settings.seed,
+        rule_names=lambda: [
+            name for one in _RULES for name in (f"{one}.default", *(rule.name for rule in config.rules(one)))
+        ],
+        describe=describe,
+    )
+    return FaultInjector(settings.faults, options, share, findings)
+
+
+def _warn(app: App, findings: Findings, compares: bool) -> None:
+    """Warn of settings that have no effect, and of rules that can never win."""
+    settings = app.config.settings
+    if settings.server.simulate_errors and settings.server.error_rate == 0:
+        findings.warn(("server", "simulate_errors"), "has no effect while 'server.error_rate' is 0")
+    if settings.overload.max_concurrent is not None and not app.takes_time:
+        findings.warn(("overload", "max_concurrent"), "has no effect while no answer takes time")
+    for rules in app.rule_sets:
+        if compares and len(rules.rules) <= _MOST_COMPARED:
+            findings.warnings.extend(rules.never_win())
+
+
+def _vocabularies(config: Config, findings: Findings) -> tokenizers.OfModel:
+    """Return what counts tokens."""
+    wanted = config.settings.usage.tokenizer
+    if wanted == "exact" and not tokenizers.available():
+        findings.error(("usage", "tokenizer"), "exact counts need the extra: pip install 'fastmock[tokens]'")
+        return tokenizers.estimated
+    return tokenizers.estimated if wanted == "estimate" or not tokenizers.available() else tokenizers.exact()
+
+
+def _check_server(config: Config, findings: Findings) -> None:
+    """Check what only Granian can do, the certificate, which it would end on, and the libraries of extras."""
+    server = config.settings.server
+    if config.settings.metrics.any and find_spec("prometheus_client") is None:
+        findings.error(("metrics",), "needs the extra: pip install 'fastmock[metrics]'")
+    if server.watch and find_spec("watchfiles") is None:
+        findings.error(("server", "watch"), "needs the extra: pip install 'fastmock[watch]'")
+    for name in ("tls_cert", "tls_key", "http2"):
+        if getattr(server, name) and server.runtime == "robyn":
+            findings.error(("server", name), "Robyn cannot do this; leave 'server.runtime' at auto, or take granian")
+    if bool(server.tls_cert) != bool(server.tls_key):
+        lacking = "tls_key" if server.tls_cert else "tls_cert"
+        findings.error(("server", lacking), "is required where the other of 'tls_cert' and 'tls_key' is given")
+    elif server.tls_cert:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(server.tls_cert, server.tls_key)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            fault = str(error) or type(error).__name__
+            findings.error(("server", "tls_cert"), f"{server.tls_cert} with {server.tls_key} cannot be used: {fault}")
+
+
+def _manager(config: Config, previous: App | None, findings: Findings) -> ResponseManager | None:
+    """Return the response manager that the configuration names: that of ``previous`` where it named the same."""
+    name = config.settings.responses.manager
+    if name is None:
+        return None
+    if previous is not None and previous.config.settings.responses.manager == name:
+        return previous.manager
+    return _made_manager(name, findings)
+
+
+def _made_manager(name: str, findings: Findings) -> ResponseManager | None:
+    """Make the response manager that is named as ``package.module:Class``."""
+    module, _, attribute = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the working directory, as "python -m" has it
+    try:
+        found = getattr(import_module(module), attribute)
+        if isinstance(found, type) and issubclass(found, ResponseManager):
+            return found()
+        fault = f"{name} is not a subclass of fastmock.responses.ResponseManager"
+    except ImportError as error:
+        fault = f"cannot import {module!r}: {error}"
+    except AttributeError as error:
+        fault = f"{error}{did_you_mean(attribute, vars(sys.modules.get(module, sys)))}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: whatever it is shall not end the server
+        fault = f"{name} cannot be made: {type(error).__name__}: {error}"
+    findings.error(("responses", "manager"), fault)
+    return None
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers of a configuration, to be loaded and compiled as often as they change; see ``config.load.load``.
+
+    Attributes:
+        file: the configuration file, or its contents.
+        environ: the environment's variables.
+        flags: what the command line gave.
+        manager: a response manager that was given as an object.
+        runtime: the runtime that serves, once that is settled.
+        pipes: see ``load``.
+    """
+
+    file: str | Path | Mapping[str, object] | None
+    environ: Mapping[str, str]
+    flags: Mapping[SettingPath, object]
+    manager: ResponseManager | None = None
+    runtime: str = ""
+    pipes: dict[Path, Any] = field(default_factory=dict)
+
+    def load(self, overlay: Overlay | None = None) -> App:
+        """Load and compile them.
+
+        Raises:
+            ConfigError: with everything that is wrong in either.
+        """
+        config, problems = load(
+            self.file, self.environ, self.flags, overlay=overlay, runtime=self.runtime, pipes=self.pipes
+        )
+        try:
+            app = build(config, self.manager)
+        except ConfigError as error:
+            problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        return app
+
+    def relaid(self, overlay: Overlay, config: Config) -> Config:
+        """Return a configuration that was loaded before, under another overlay; raise ConfigError as ``load`` does."""
+        again, problems = relaid(config, overlay)
+        if problems:
+            try:
+                build(again, self.manager)
+            except ConfigError as error:
+                problems += error.problems
+            raise ConfigError(problems)
+        return again
+
+    def compile(self, config: Config, previous: App | None, warns: bool) -> App:
+        """Compile a configuration; see ``build``."""
+        return build(config, self.manager, previous, warns)

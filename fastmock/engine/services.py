@@ -1,0 +1,133 @@
+"""The parts that the endpoints of all providers are built from."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from fastmock.config.load import Config
+from fastmock.config.overlay import RuleSection
+from fastmock.config.settings import Settings
+from fastmock.content.tokenizers import OfModel
+from fastmock.core.diagnostics import Findings
+from fastmock.core.headers import OfAnswers
+from fastmock.core.http import Ask, Progress
+from fastmock.core.routing import Endpoint, Route
+from fastmock.engine.buffers import Buffers
+from fastmock.engine.manager import Dialect, ManagedCompletions
+from fastmock.engine.middleware import Policies
+from fastmock.engine.profiles import Traffic
+from fastmock.engine.responder import Rulebook
+from fastmock.engine.response_template import Shape
+from fastmock.responses import Generate, ResponseManager
+from fastmock.rules.settings import ModerationPattern
+from fastmock.storage.response_log import Ring
+from fastmock.storage.sqlite import Store
+
+
+class Reading(NamedTuple):
+    """A kind of request that rules answer, read without being answered.
+
+    Attributes:
+        kind: the kind of endpoint.
+        parse: reads a body; the other argument is a request id.
+        rules: the rules that answer it.
+        fits: whether a body is of this kind, for a request whose path is not known.
+    """
+
+    kind: str
+    parse: Callable[[dict[str, Any], str], Ask]
+    rules: Rulebook
+    fits: Callable[[Mapping[str, Any]], bool]
+
+
+class Flagging(Protocol):
+    """Rules that flag instead of answering."""
+
+    @property
+    def rules(self) -> Sequence[ModerationPattern]:
+        """The rules, in the order in which they are tried."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The name of each."""
+
+    def never_win(self) -> Iterator[str]:
+        """Say which of them can never win, and why."""
+
+
+class Api(NamedTuple):
+    """The API of a provider, compiled.
+
+    Attributes:
+        routes: its routes.
+        readings: the requests that rules answer.
+        generate: by the name of a response manager's method, without ``generate_`` and ``_response``: the answer of the
+            rules alone.
+        flagging: its rules that flag; None without any.
+    """
+
+    routes: Sequence[Route]
+    readings: Sequence[Reading]
+    generate: Mapping[str, Generate] = {}
+    flagging: Flagging | None = None
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts that endpoints are built from, for one configuration.
+
+    Attributes:
+        config: the configuration; ``findings`` takes what is wrong with it.
+        fingerprint: the ``system_fingerprint`` of answers.
+        vocabularies: the tokenizer of each model.
+        profiles: latency and output by model and rule.
+        policies: limits, faults and the queue.
+        buffers: the memory that large answers may take.
+        store, response_log: keep answers for all workers.
+        manager: the response manager; None without one. ``progress`` counts its calls.
+        previous: the rules of the configuration that this one is a change of, by section.
+        rules: the rules that have been compiled, by section.
+    """
+
+    config: Config
+    findings: Findings
+    fingerprint: str
+    vocabularies: OfModel
+    profiles: Traffic
+    policies: Policies
+    buffers: Buffers
+    store: Store
+    response_log: Ring
+    manager: ResponseManager | None
+    progress: Progress
+    previous: Mapping[str, Rulebook] = field(default_factory=dict)
+    rules: dict[str, Rulebook] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        return self.config.settings
+
+    def compile_rules(self, section: RuleSection, shape: Shape, heads: OfAnswers) -> Rulebook:
+        """Compile the rules of a section, whose answers have a form and heads."""
+        rulebook = self.rules[section] = Rulebook(
+            self.config,
+            section,
+            shape,
+            heads,
+            self.fingerprint,
+            self.profiles,
+            self.policies,
+            self.findings,
+            self.buffers,
+            self.previous.get(section),
+        )
+        return rulebook
+
+    def managed(self, rules: Rulebook, endpoint: Any, generate: str) -> Endpoint:
+        """Return an endpoint as the response manager answers it with its method ``generate``; itself without one."""
+        if self.manager is None:
+            answer: Endpoint = endpoint
+            return answer
+        dialect: Dialect = endpoint
+        return ManagedCompletions(rules, dialect, getattr(self.manager, generate), self.progress)

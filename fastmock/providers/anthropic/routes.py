@@ -1,0 +1,22 @@
+"""The routes of Anthropic's API."""
+
+from fastmock.core.routing import Route
+from fastmock.engine.services import Api, Reading, Services
+from fastmock.providers.anthropic.messages.endpoint import Messages
+from fastmock.providers.anthropic.models import Models
+
+
+def api(services: Services) -> Api:
+    """Compile the API, which says what the rules for chat completions say."""
+    chats = services.rules["chat_completions"]
+    messages = Messages(chats, services.vocabularies, services.settings)
+    models = Models(services.settings.models)
+    routes = (
+        Route(
+            "POST", "/messages", services.managed(chats, messages, "generate_chat_response"), "messages", policed=False
+        ),
+        Route("POST", "/messages/count_tokens", messages.count_tokens),
+        Route("GET", "/models", models.all, "models"),
+        Route("GET", "/models/{id*}", models.one, "models"),
+    )
+    return Api(routes, (Reading("messages", messages.parse, chats, lambda body: "system" in body),))

@@ -1,0 +1,17 @@
+"""The constant headers of OpenAI's answers, and an error in the midst of a stream."""
+
+from fastmock.core.errors import ApiError
+from fastmock.core.headers import Heads
+from fastmock.core.provider import in_words
+from fastmock.providers.openai.errors import ORGANIZATION, in_stream, words
+
+# An instant answer takes some 20 µs, which in whole milliseconds is 0.
+HEADS = Heads(
+    (("openai-processing-ms", "0"), ("openai-version", "2020-10-01"), ("openai-organization", ORGANIZATION)),
+    "x-request-id",
+)
+
+
+def error_event(error: ApiError, request_id: str) -> bytes:
+    """Return an error as a stream of chunks has it in its midst."""
+    return in_stream(in_words(error, words).body())
