@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from fastmock.app import App, Parts
-from fastmock.config.load import Config, describe, load, relaid
+from fastmock.config.config import Config
+from fastmock.config.errors import describe
+from fastmock.config.load import load, relaid
 from fastmock.config.overlay import Overlay, RuleSection
 from fastmock.content import tokenizers
 from fastmock.core.diagnostics import Findings

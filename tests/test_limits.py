@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai import OpenAI
 
-from fastmock.config.load import Config
+from fastmock.config.config import Config
 from fastmock.config.settings import Settings
 from fastmock.core.diagnostics import Findings
 from fastmock.core.durations import duration

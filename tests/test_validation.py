@@ -4,11 +4,12 @@ import httpx
 import orjson
 import pytest
 
+from fastmock.providers.anthropic.checks_table import CHECKS as ANTHROPICS
 from fastmock.providers.anthropic.messages import checks as message_checks
 from fastmock.providers.anthropic.messages.signatures import is_forged, sign
 from fastmock.providers.checks_page import markdown
-from fastmock.providers.checks_table import CHECKS
 from fastmock.providers.openai.chat import checks as chat_checks
+from fastmock.providers.openai.checks_table import CHECKS as OPENAIS
 from fastmock.providers.openai.responses import checks as response_checks
 from fastmock.validation.check import CHAT, COMPLETIONS, MESSAGES, RESPONSES
 
@@ -29,6 +30,7 @@ from .validation_cases import (
     says,
 )
 
+CHECKS = (*OPENAIS, *ANTHROPICS)
 PATHS = {
     CHAT: "/v1/chat/completions",
     COMPLETIONS: "/v1/completions",

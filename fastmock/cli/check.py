@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TextIO
 
 from fastmock.app import App
-from fastmock.config.load import Config
+from fastmock.config.config import Config
 from fastmock.control.redact import without_secrets
 from fastmock.core.errors import ApiError
 from fastmock.rules.settings import ModerationPattern, Pattern, Saying

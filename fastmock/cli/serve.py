@@ -14,7 +14,7 @@ from fastmock._version import __version__
 from fastmock.app import App
 from fastmock.build import Layers
 from fastmock.cli.check import origin, tokens_line
-from fastmock.config.load import Config
+from fastmock.config.config import Config
 from fastmock.config.overlay import Overlay
 from fastmock.config.permitted import refused_changes
 from fastmock.control.access import is_loopback

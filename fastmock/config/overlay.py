@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import ValidationError
 
+from fastmock.config.errors import describe
 from fastmock.core.credentials import LONGEST_SESSION, REDACTED
 from fastmock.core.problems import ConfigError, Problem, SettingPath, did_you_mean, dotted
 from fastmock.rules.settings import ModerationPattern, Pattern
@@ -208,8 +209,6 @@ def _read(given: Sequence[Any], session: str, before: Overlay) -> Overlay:
 def _pattern(
     given: dict[str, Any], section: RuleSection, at: str, problems: list[Problem]
 ) -> Pattern | ModerationPattern | None:
-    from fastmock.config.load import describe
-
     kind: type[Pattern | ModerationPattern] = ModerationPattern if section == "moderations" else Pattern
     try:
         return kind.model_validate(given)

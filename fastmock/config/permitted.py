@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fastmock.config.load import CHANGED, Config
+from fastmock.config.config import CHANGED, Config
 from fastmock.core.problems import Problem, SettingPath, dotted
 
 _FIXED: tuple[SettingPath, ...] = (

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from fastmock.config.load import scalars, section_of
+from fastmock.config.environment import scalars
+from fastmock.config.errors import section_of
 from fastmock.config.settings import Settings
 from fastmock.content.settings import Output
 from fastmock.core.problems import SettingPath, dotted

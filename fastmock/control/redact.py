@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from fastmock.config.load import SECRETS
+from fastmock.config.errors import SECRETS
 from fastmock.config.settings import Settings
 from fastmock.core.credentials import REDACTED, is_credential
 

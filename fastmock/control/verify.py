@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from fastmock.app import App
-from fastmock.config.load import Config, describe
+from fastmock.config.config import Config
+from fastmock.config.errors import describe
 from fastmock.config.settings import Settings
 from fastmock.core.credentials import is_credential
 from fastmock.core.diagnostics import Findings

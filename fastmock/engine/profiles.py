@@ -11,7 +11,7 @@ from fnmatch import translate
 from random import Random
 from typing import Any, get_args
 
-from fastmock.config.load import Config
+from fastmock.config.config import Config
 from fastmock.config.overlay import RuleSection
 from fastmock.content import filler
 from fastmock.content.settings import Output

@@ -5,7 +5,7 @@ from functools import cached_property, partial
 from itertools import takewhile
 from typing import Any
 
-from fastmock.config.load import Config
+from fastmock.config.config import Config
 from fastmock.config.overlay import Placed, RuleSection
 from fastmock.content.template import TemplateError
 from fastmock.core import errors, headers

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from fastmock.config.load import Config
+from fastmock.config.config import Config
 from fastmock.config.overlay import RuleSection
 from fastmock.config.settings import Settings
 from fastmock.content.tokenizers import OfModel

@@ -1,12 +1,13 @@
 """The page on validation, written from the table of checks."""
 
-from fastmock.providers.checks_table import CHECKS
+from fastmock.providers.anthropic.checks_table import CHECKS as ANTHROPICS
+from fastmock.providers.openai.checks_table import CHECKS as OPENAIS
 from fastmock.validation.check import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Check
 
 _TOP = """# Validation
 
-Written from the table of checks in `fastmock/providers/checks_table.py` by `python -m fastmock.providers`; a test
-holds it current.
+Written from the tables of checks, `checks_table.py` in each folder of `fastmock/providers/`, by
+`python -m fastmock.providers`; a test holds it current.
 
 The providers refuse requests that have the right types and are still wrong: a call without its result, an empty text,
 a parameter that the model does not take. So does fastmock, with the provider's status, words, `param` and `code`.
@@ -50,7 +51,7 @@ def markdown() -> str:
 
 
 def _section(endpoint: str, title: str) -> str:
-    rows = "\n".join(_row(check) for check in CHECKS if endpoint in check.endpoints)
+    rows = "\n".join(_row(check) for check in (*OPENAIS, *ANTHROPICS) if endpoint in check.endpoints)
     return f"## {title}\n\n| check | the provider's words | source | without it |\n|---|---|---|---|\n{rows}\n"
 
 

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fastmock.config.load import DEFAULT_FILES, Config
+from fastmock.config.config import Config
+from fastmock.config.load import DEFAULT_FILES
 
 _QUIET_MS = 100  # for which nothing has to happen before it is looked
 _PATIENCE_MS = 1000

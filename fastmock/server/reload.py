@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, get_args
 
 from fastmock.app import App
 from fastmock.build import build
-from fastmock.config.load import Config
+from fastmock.config.config import Config
 from fastmock.config.overlay import NotThereError, Overlay, RuleSection
 from fastmock.config.permitted import without_contents
 from fastmock.config.settings import Settings

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastmock.app import App
-from fastmock.config.load import Config
+from fastmock.config.config import Config
 from fastmock.config.overlay import Overlay
 from fastmock.server import signals
 from fastmock.server.channel import Channel, ChannelClosedError

@@ -2,14 +2,23 @@
 
 from fastmock.core.routing import Route
 from fastmock.engine.services import Api, Reading, Services
+from fastmock.providers.anthropic.checks_table import CHECKS
+from fastmock.providers.anthropic.messages.checks import contents
 from fastmock.providers.anthropic.messages.endpoint import Messages
 from fastmock.providers.anthropic.models import Models
+from fastmock.validation.check import MESSAGES
+from fastmock.validation.validator import Validator
 
 
 def api(services: Services) -> Api:
     """Compile the API, which says what the rules for chat completions say."""
     chats = services.rules["chat_completions"]
-    messages = Messages(chats, services.vocabularies, services.settings)
+    messages = Messages(
+        chats,
+        services.vocabularies,
+        services.settings,
+        Validator(services.settings, MESSAGES, CHECKS, contents).check,
+    )
     models = Models(services.settings.models)
     routes = (
         Route(

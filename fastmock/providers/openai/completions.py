@@ -1,8 +1,8 @@
 """``POST /v1/completions``, the legacy endpoint."""
 
+from collections.abc import Callable
 from typing import Any
 
-from fastmock.config.settings import Settings
 from fastmock.content.tokenizers import OfModel
 from fastmock.content.words import Cutter
 from fastmock.core import errors
@@ -20,13 +20,9 @@ from fastmock.engine.response_template import (
     envelope,
     fragment,
 )
-from fastmock.providers.checks_table import CHECKS
 from fastmock.providers.openai import params
-from fastmock.providers.openai.completions_checks import contents
 from fastmock.providers.openai.param_names import Parameters
 from fastmock.rules.settings import Saying
-from fastmock.validation.check import COMPLETIONS
-from fastmock.validation.validator import Validator
 
 _MOST_PROMPTS = 2048
 _CHECKS: dict[str, params.Check] = {
@@ -197,10 +193,10 @@ def _shown(token: bytes) -> str:
 class Completions:
     """The endpoint."""
 
-    def __init__(self, rulebook: Rulebook, vocabularies: OfModel, settings: Settings) -> None:
+    def __init__(self, rulebook: Rulebook, vocabularies: OfModel, validate: Callable[[Ask], None]) -> None:
         self._rulebook = rulebook
         self._vocabularies = vocabularies
-        self._validate = Validator(settings, COMPLETIONS, CHECKS, contents).check
+        self._validate = validate
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from fastmock.config.load import Config
+from fastmock.config.config import Config
 from fastmock.content.embedding_vectors import Vector, embed
 from fastmock.content.tokenizers import OfModel
 from fastmock.core import errors

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import orjson
 
-from fastmock.config.load import Config
+from fastmock.config.config import Config
 from fastmock.content.tokenizers import OfModel
 from fastmock.core import errors
 from fastmock.core.diagnostics import Findings

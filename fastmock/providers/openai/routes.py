@@ -4,20 +4,26 @@ from fastmock.core.headers import of_answers
 from fastmock.core.routing import OTHER, Route
 from fastmock.engine.manager import ManagedEmbeddings, compiled
 from fastmock.engine.services import Api, Reading, Services
+from fastmock.providers.openai.chat.checks import contents
 from fastmock.providers.openai.chat.endpoint import Chat
 from fastmock.providers.openai.chat.render import ChatShape
 from fastmock.providers.openai.chat.stored import StoredCompletions
+from fastmock.providers.openai.checks_table import CHECKS
 from fastmock.providers.openai.completions import Completions, CompletionShape
+from fastmock.providers.openai.completions_checks import contents as completion_contents
 from fastmock.providers.openai.embeddings import Embeddings
 from fastmock.providers.openai.errors import words
 from fastmock.providers.openai.headers import HEADS, error_event
 from fastmock.providers.openai.models import Models
 from fastmock.providers.openai.moderations import Moderations
+from fastmock.providers.openai.responses.checks import contents as response_contents
 from fastmock.providers.openai.responses.conversations import Conversations
 from fastmock.providers.openai.responses.endpoint import Responses
 from fastmock.providers.openai.responses.render import error_event as response_error_event
 from fastmock.providers.openai.responses.render import numbering
 from fastmock.providers.openai.responses.stored import StoredResponses
+from fastmock.validation.check import CHAT, COMPLETIONS, RESPONSES
+from fastmock.validation.validator import Validator
 
 _OF_RESPONSES = ("input", "previous_response_id", "conversation", "instructions")
 
@@ -35,9 +41,17 @@ def api(services: Services) -> Api:
     conversations = Conversations(log, store, HEADS, strict)
     stored_responses = StoredResponses(log, conversations, HEADS, vocabularies, chats.per_chunk, strict)
     models = Models(settings.models, HEADS)
-    chat = Chat(chats, vocabularies, stored, settings)
-    completions = Completions(texts, vocabularies, settings)
-    responses = Responses(chats, vocabularies, stored_responses, HEADS, settings, models.first)
+    chat = Chat(chats, vocabularies, stored, Validator(settings, CHAT, CHECKS, contents).check)
+    completions = Completions(texts, vocabularies, Validator(settings, COMPLETIONS, CHECKS, completion_contents).check)
+    responses = Responses(
+        chats,
+        vocabularies,
+        stored_responses,
+        HEADS,
+        settings,
+        models.first,
+        Validator(settings, RESPONSES, CHECKS, response_contents).check,
+    )
     retrieve = numbering(services.policies.around(stored_responses.one, OTHER, response_error_event))
     vectors = embeddings
     if services.manager is not None:

@@ -41,7 +41,7 @@ _MOST_UNREAD = 131_072  # bytes in the kernel's buffer, above which a reader is 
 _READER_PAUSE = 0.05  # seconds between looks at whether it has read
 _SHORTEST_PAUSE = 0.001
 _LOST_PATIENCE = 2.0  # seconds for which a connection may not be found
-_UNREAD = frozenset((408, 503))  # statuses that are sent though a body was not read to its end
+_UNREAD = errors.RequestTimeout, errors.BuffersFull  # are answered though a body was not read to its end
 _FLUSHED = 0.02  # seconds after which an answer has left the process
 _MMAP_THRESHOLD, _LARGE_BLOCK = -3, 1 << 20  # of mallopt, and bytes
 _MOST_QUEUED = 64  # requests that wait to be answered apart
@@ -252,7 +252,7 @@ class _Adapter:
         if isinstance(body, errors.ApiError):
             request = Request(scope.method, scope.path, scope.headers, b"")
             self._respond_to(partial(app.refused, body), app, request, scope, proto, start, taken)
-            if body.status in _UNREAD:  # the rest of the body may never come, for which Granian would wait
+            if isinstance(body, _UNREAD):  # the rest of the body may never come, for which Granian would wait
                 self._wheel.add(time.monotonic() + _FLUSHED, _Close(self._connections, scope.client, None))
             return
         request = Request(scope.method, scope.path, scope.headers, body)

@@ -1,5 +1,6 @@
 """Anthropic's ``POST /v1/messages`` and ``/v1/messages/count_tokens``."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -16,12 +17,8 @@ from fastmock.engine.responder import Rulebook
 from fastmock.engine.response_template import Script
 from fastmock.providers.anthropic.headers import HEADS, error_event
 from fastmock.providers.anthropic.messages import request as messages_ask
-from fastmock.providers.anthropic.messages.checks import contents
 from fastmock.providers.anthropic.messages.render import MessagesTeller
 from fastmock.providers.anthropic.messages.request import MessagesAsk
-from fastmock.providers.checks_table import CHECKS
-from fastmock.validation.check import MESSAGES
-from fastmock.validation.validator import Validator
 
 _THINKING = 24  # words that are thought where a rule says nothing of it
 
@@ -29,10 +26,12 @@ _THINKING = 24  # words that are thought where a rule says nothing of it
 class Messages:
     """The endpoints; see ``managed.Dialect``."""
 
-    def __init__(self, rulebook: Rulebook, vocabularies: OfModel, settings: Settings) -> None:
+    def __init__(
+        self, rulebook: Rulebook, vocabularies: OfModel, settings: Settings, validate: Callable[[Ask], None]
+    ) -> None:
         self._rulebook = rulebook
         self._vocabularies = vocabularies
-        self._validate = Validator(settings, MESSAGES, CHECKS, contents).check
+        self._validate = validate
         self._heads = of_answers(HEADS, error_event)
         self._thinking = lorem(_THINKING, settings.seed, "thinking")
         self._retold = Retold("messages", MessagesTeller(self._thinking), rulebook.per_chunk)

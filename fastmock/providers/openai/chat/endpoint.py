@@ -1,6 +1,7 @@
 """The endpoint ``POST /v1/chat/completions``."""
 
-from fastmock.config.settings import Settings
+from collections.abc import Callable
+
 from fastmock.content.tokenizers import OfModel
 from fastmock.core.http import Answer, Ask, Reply, Request, Stream
 from fastmock.core.json import parse
@@ -9,25 +10,21 @@ from fastmock.engine.response_template import (
     Document,
     Script,
 )
-from fastmock.providers.checks_table import CHECKS
 from fastmock.providers.openai.chat import request as chat_ask
-from fastmock.providers.openai.chat.checks import contents
 from fastmock.providers.openai.chat.request import ChatAsk
 from fastmock.providers.openai.chat.stored import StoredCompletions
-from fastmock.validation.check import CHAT
-from fastmock.validation.validator import Validator
 
 
 class Chat:
     """The endpoint; see ``managed.Dialect``."""
 
     def __init__(
-        self, rulebook: Rulebook, vocabularies: OfModel, stored: StoredCompletions, settings: Settings
+        self, rulebook: Rulebook, vocabularies: OfModel, stored: StoredCompletions, validate: Callable[[Ask], None]
     ) -> None:
         self._rulebook = rulebook
         self._vocabularies = vocabularies
         self._stored = stored
-        self._validate = Validator(settings, CHAT, CHECKS, contents).check
+        self._validate = validate
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""

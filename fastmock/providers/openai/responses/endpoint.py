@@ -1,6 +1,7 @@
 """``POST /v1/responses`` and what is asked as it is: ``…/input_tokens`` and ``…/compact``."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -14,15 +15,11 @@ from fastmock.core.json import parse
 from fastmock.engine.event_template import Retold
 from fastmock.engine.responder import Rulebook
 from fastmock.engine.response_template import Script
-from fastmock.providers.checks_table import CHECKS
 from fastmock.providers.openai.chat import request as chat_ask
 from fastmock.providers.openai.responses import request as responses_ask
-from fastmock.providers.openai.responses.checks import contents
 from fastmock.providers.openai.responses.render import ResponsesTeller, begun_response, error_event, numbered
 from fastmock.providers.openai.responses.request import ResponsesAsk, compacted
 from fastmock.providers.openai.responses.stored import StoredResponses
-from fastmock.validation.check import RESPONSES
-from fastmock.validation.validator import Validator
 
 Document = dict[str, Any]
 
@@ -38,6 +35,7 @@ class Responses:
         made: Heads,
         settings: Settings,
         model: str,
+        validate: Callable[[Ask], None],
     ) -> None:
         """``model`` answers a request that names none."""
         self._rulebook = rulebook
@@ -45,7 +43,7 @@ class Responses:
         self._stored = stored
         self._heads = of_answers(made, error_event)
         self._model = model
-        self._validate = Validator(settings, RESPONSES, CHECKS, contents).check
+        self._validate = validate
         self._retold = Retold("responses", ResponsesTeller(settings.seed), rulebook.per_chunk)
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:

@@ -1,14 +1,12 @@
-"""The table of all checks, in the order in which they run."""
+"""The checks of OpenAI's endpoints, in the order in which they run."""
 
-from fastmock.providers.anthropic.messages import checks as messages
 from fastmock.providers.openai import checks as openai
 from fastmock.providers.openai.chat import checks as chat
 from fastmock.providers.openai.responses import checks as responses
 from fastmock.providers.openai.responses.request import PREFIXES
-from fastmock.validation.check import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Check
+from fastmock.validation.check import CHAT, COMPLETIONS, RESPONSES, Check
 
 _OPENAI = "OpenAI's reference"
-_ANTHROPIC = "Anthropic's reference"
 _TOOL_PARAMS = ("tools", "functions")
 
 CHECKS: tuple[Check, ...] = (
@@ -256,160 +254,4 @@ CHECKS: tuple[Check, ...] = (
         "A schema with optional properties, `oneOf` or open objects passes as strict.",
         params=("text",),
     ),
-    Check(
-        "block_type",
-        (MESSAGES,),
-        messages.refuse_unknown_blocks,
-        "messages.0.content.0: Input tag 'image_url' found using 'type' does not match any of the expected tags: …",
-        "AstrBot#4444, litellm#4738",
-        "Blocks in OpenAI's form pass, and count for nothing.",
-        parts=("block", "system"),
-    ),
-    Check(
-        "block_for_role",
-        (MESSAGES,),
-        messages.refuse_misplaced_blocks,
-        "messages.1.content.0: 'image' blocks are not permitted within assistant turns",
-        "Semoss#2323",
-        "A history with calls and results in messages of the wrong role passes.",
-        parts=("tool_use", "thinking", "redacted_thinking", "tool_result", "image"),
-    ),
-    Check(
-        "cache_breakpoints",
-        (MESSAGES,),
-        messages.refuse_breakpoints,
-        "A maximum of 4 blocks with cache_control may be provided. Found 5.",
-        "sub2api#176, Anthropic.SDK#50, opencode-claude-auth#121",
-        "A client that adds a breakpoint in each turn passes for ever.",
-        params=("tools",),
-        parts=("block", "system"),
-    ),
-    Check(
-        "non_empty_content",
-        (MESSAGES,),
-        messages.refuse_empty_contents,
-        "messages.0: user messages must have non-empty content",
-        "claude-code#59812, claude-code#6774, anthropic-sdk-python#461, litellm#22979",
-        "Empty answers and results that a client stores and sends back pass.",
-        parts=("empty", "text", "system"),
-    ),
-    Check(
-        "prefill_whitespace",
-        (MESSAGES,),
-        messages.refuse_trailing_space,
-        "messages: final assistant content cannot end with trailing whitespace",
-        "opencode#1295, forgecode#1872, langchain#35073, crewAI#4538",
-        "A prefill that ends with a space passes.",
-        parts=("prefill",),
-    ),
-    Check(
-        "thinking_signature",
-        (MESSAGES,),
-        messages.refuse_unsigned_thinking,
-        "messages.1.content.0: Invalid `signature` in `thinking` block",
-        "aimock#253, anthropic-sdk-python#1598",
-        "A client that drops signatures, or edits thinking before it sends it back, passes.",
-        parts=("thinking", "redacted_thinking"),
-    ),
-    Check(
-        "tool_block_fields",
-        (MESSAGES,),
-        messages.refuse_wrong_calls,
-        "messages.1.content.0.tool_use.input: Input should be a valid dictionary",
-        _ANTHROPIC,
-        "Calls whose input is a text of JSON, as OpenAI has it, pass.",
-        parts=("tool_use", "tool_result"),
-    ),
-    Check(
-        "unique_tool_use_id",
-        (MESSAGES,),
-        messages.refuse_repeated_ids,
-        "messages.1.content.1: `tool_use` ids must be unique",
-        _ANTHROPIC,
-        "A history with a call or a result twice passes.",
-        parts=("tool_use", "tool_result"),
-    ),
-    Check(
-        "tool_use_needs_result",
-        (MESSAGES,),
-        messages.refuse_calls_without_results,
-        "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after: toolu_1. …",
-        "claude-code#8210, claude-code#6575, claude-code#7929, OpenHands#7512",
-        "A conversation that goes on after an interrupted call passes.",
-        parts=("tool_use",),
-    ),
-    Check(
-        "tool_result_needs_use",
-        (MESSAGES,),
-        messages.refuse_results_without_calls,
-        "messages.0.content.0: unexpected `tool_use_id` found in `tool_result` blocks: toolu_1. …",
-        "claude-code#25959, claude-code#18947",
-        "A history that was cut between a call and its result passes.",
-        parts=("tool_result",),
-    ),
-    Check(
-        "image_source",
-        (MESSAGES,),
-        messages.refuse_images,
-        "messages.0.content.0.image.source.base64.media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' "
-        "or 'image/webp'",
-        _ANTHROPIC,
-        "Images in formats that nobody can read pass.",
-        parts=("image", "inner"),
-    ),
-    Check(
-        "sampling_exclusive",
-        (MESSAGES,),
-        messages.refuse_two_samplings,
-        "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
-        "n8n#20240, langfuse#9882, ChatterUI#564, open-webui/pipelines#546",
-        "A client that sends both to a model of 4.5 and later passes.",
-        params=("top_p",),
-    ),
-    Check(
-        "thinking_parameters",
-        (MESSAGES,),
-        messages.refuse_thinking_parameters,
-        "Thinking may not be enabled when tool_choice forces tool use.",
-        "mastra#7507, langchain#35544, oh-my-pi#341",
-        "A forced call, `top_k` or a `temperature` other than 1 passes beside thinking.",
-        params=("thinking",),
-    ),
-    Check(
-        "tool_type",
-        (MESSAGES,),
-        messages.refuse_foreign_tools,
-        "tools.0: Input tag 'function' found using 'type' does not match any of the expected tags: …",
-        _ANTHROPIC,
-        "Tools in OpenAI's form pass, and are never called.",
-        params=("tools",),
-    ),
-    Check(
-        "unique_tool_name",
-        (MESSAGES,),
-        messages.refuse_repeated_tools,
-        "tools: Tool names must be unique.",
-        "claude-code#10687, vscode#278073, LibreChat#13162",
-        "Two MCP servers with a tool of the same name pass.",
-        params=("tools",),
-    ),
-    Check(
-        "input_schema",
-        (MESSAGES,),
-        messages.refuse_input_schemas,
-        "tools.0.custom.input_schema.type: Field required",
-        "claude-code#27337, claude-code#5878, opencode#35516, mobile-mcp#344",
-        "A tool of an MCP server whose schema is a union, or has no type, passes.",
-        params=("tools",),
-    ),
-    Check(
-        "blank_stop_sequence",
-        (MESSAGES,),
-        messages.refuse_blank_stops,
-        "stop_sequences: each stop sequence must contain non-whitespace",
-        _ANTHROPIC,
-        "A stop sequence such as a line break passes.",
-        params=("stop_sequences",),
-    ),
 )
-"""All checks."""

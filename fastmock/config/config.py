@@ -1,0 +1,117 @@
+"""A configuration that has been loaded: settings, where each comes from, and the files that they name."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from fastmock.config.overlay import Added, Placed, RuleSection
+from fastmock.config.settings import Settings
+from fastmock.core.documents import read_document, read_samples
+from fastmock.core.problems import SettingPath
+from fastmock.rules.settings import ModerationPattern, Pattern
+
+CHANGED = "what was put to /fastmock/config"
+"""Where a setting was written that was changed while the server runs."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings and where they came from, and the rules that were added while the server runs.
+
+    ``runtime`` is the one that serves, once that is settled.
+
+    ``file`` is None when nothing but defaults, environment and flags was used; ``origins`` maps a path to the flag
+    or variable that set it; ``form`` says what the file is where it is another program's. ``base`` holds the file,
+    the environment and the flags merged, ``base_origins`` their origins, and ``merged`` the runtime changes over them;
+    none is ever modified.
+    """
+
+    settings: Settings
+    file: Path | None = None
+    origins: Mapping[SettingPath, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    form: str = ""
+    added: tuple[Added, ...] = ()
+    runtime: str = ""
+    base: Mapping[str, Any] = field(default_factory=dict)
+    merged: Mapping[str, Any] = field(default_factory=dict)
+    base_origins: Mapping[SettingPath, str] = field(default_factory=dict)
+    _documents: dict[str, tuple[Any, Path]] = field(default_factory=dict)
+    _rules: dict[RuleSection, list[Placed]] = field(default_factory=dict, init=False, compare=False)
+    _written: "dict[RuleSection, tuple[object, list[Placed]]]" = field(default_factory=dict, init=False, compare=False)
+
+    def where(self, path: SettingPath) -> str:
+        """Name the flag, variable, call or file in which the setting at ``path`` was written."""
+        if str(path[0]).startswith("rules["):
+            return ""
+        origin = next((found for end in range(len(path), 0, -1) if (found := self.origins.get(path[:end]))), None)
+        return origin or (str(self.file) if self.file else "")
+
+    def rules(self, section: RuleSection) -> list[Placed]:
+        """Return the rules of an endpoint in the order in which they are tried.
+
+        The highest priority is first; among equals those that were added, the last of them first, then those of the
+        configuration in their order.
+        """
+        if not self._rules:
+            added: dict[str, list[Placed]] = {}
+            for one in self.added:
+                added.setdefault(one.section, []).append(one.placed)
+            for name in get_args(RuleSection):
+                rules = [*reversed(added.get(name, ())), *self._written_rules(name)]
+                rules.sort(key=lambda rule: -rule.pattern.priority)
+                self._rules[name] = rules
+        return self._rules[section]
+
+    def _written_rules(self, section: RuleSection) -> list[Placed]:
+        """Return the rules that stand in the configuration; kept where a change has left them as they were."""
+        patterns: list[Pattern | ModerationPattern] = getattr(self.settings.responses, section).patterns
+        known = self._written.get(section)
+        if known is None or known[0] is not patterns:
+            placed = [
+                Placed(one.name or f"{section}.patterns[{place}]", ("responses", section, "patterns", place), one)
+                for place, one in enumerate(patterns)
+            ]
+            known = self._written[section] = patterns, placed
+        return known[1]
+
+    def find(self, name: str) -> Path:
+        """Resolve a file named in the configuration: beside the configuration file, else in the working directory."""
+        beside = self.file.parent / name if self.file else Path(name)
+        return beside if os.path.exists(beside) else Path(name)  # noqa: PTH110 - pathlib's fails with names that cannot be
+
+    def document(self, name: str) -> tuple[Any, Path]:
+        """Return what stands in a file named in the configuration, and the file.
+
+        It is read once: whoever gets this configuration handed on, as a worker does, sees the same.
+
+        Raises:
+            DocumentError: it cannot be read.
+        """
+        if name not in self._documents:
+            file = self.find(name)
+            self._documents[name] = read_document(file), file
+        return self._documents[name]
+
+    def reads_the_same_files(self, other: "Config") -> bool:
+        """Return whether another configuration has the same contents of the files that both name."""
+        return self._documents is other._documents
+
+    def files(self) -> list[Path]:
+        """Return the files that were read because the configuration names them."""
+        return [file for _, file in self._documents.values()]
+
+    def samples(self, name: str) -> list[float]:
+        """Return the recorded samples in a file named in the configuration, read once likewise.
+
+        Raises:
+            DocumentError: it cannot be read as such.
+        """
+        key = f"samples {name}"
+        if key not in self._documents:
+            file = self.find(name)
+            self._documents[key] = read_samples(file), file
+        samples: list[float] = self._documents[key][0]
+        return samples
