@@ -11,7 +11,7 @@ import orjson
 
 from fastmock._version import __version__
 from fastmock.auth import Guard, authorizer
-from fastmock.content import tokenizers
+from fastmock.content.tokenizers import estimated
 from fastmock.core import errors
 from fastmock.core import headers as heads
 from fastmock.core.content_encoding import PLAIN, decompress
@@ -100,7 +100,7 @@ class App:
         self.takes_time = profiles.takes_time() or parts.faults.takes_time
         self.delays_whole = (profiles.takes_time() and profiles.delays_whole) or parts.faults.takes_time
         self.share, self.store, self.buffers = parts.share, services.store, services.buffers
-        self.exact = services.vocabularies is not tokenizers.estimated
+        self.exact = services.vocabularies is not estimated
         self.progress = services.progress
         self.faults = parts.faults
         self.waiting = None if settings.overload.max_concurrent is None else parts.gate.waiting

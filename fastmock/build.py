@@ -15,7 +15,7 @@ from fastmock.config.config import Config
 from fastmock.config.errors import describe
 from fastmock.config.load import load, relaid
 from fastmock.config.overlay import Overlay, RuleSection
-from fastmock.content import tokenizers
+from fastmock.content.tokenizers import OfModel, available, estimated, exact
 from fastmock.core.diagnostics import Findings
 from fastmock.core.http import Progress
 from fastmock.core.problems import ConfigError, SettingPath, did_you_mean
@@ -125,13 +125,13 @@ def _warn(app: App, findings: Findings, compares: bool) -> None:
             findings.warnings.extend(rules.never_win())
 
 
-def _vocabularies(config: Config, findings: Findings) -> tokenizers.OfModel:
+def _vocabularies(config: Config, findings: Findings) -> OfModel:
     """Return what counts tokens."""
     wanted = config.settings.usage.tokenizer
-    if wanted == "exact" and not tokenizers.available():
+    if wanted == "exact" and not available():
         findings.error(("usage", "tokenizer"), "exact counts need the extra: pip install 'fastmock[tokens]'")
-        return tokenizers.estimated
-    return tokenizers.estimated if wanted == "estimate" or not tokenizers.available() else tokenizers.exact()
+        return estimated
+    return estimated if wanted == "estimate" or not available() else exact()
 
 
 def _check_server(config: Config, findings: Findings) -> None:

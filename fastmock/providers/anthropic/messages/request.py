@@ -50,13 +50,13 @@ def parse(body: Document, unique: str, vocabularies: OfModel, thinking: str, cou
         thinking: what is thought where nothing else is.
         counted_only: whether its tokens are counted and it gets no answer.
     """
-    chat: Document = {"model": _text(body, "model"), "messages": []}
+    chat_body: Document = {"model": _text(body, "model"), "messages": []}
     if not counted_only:
-        most = chat["max_completion_tokens"] = _integer(body, "max_tokens", 1)
+        most = chat_body["max_completion_tokens"] = _integer(body, "max_tokens", 1)
         if most > _MOST_TOKENS:
-            what = f"{most} > {_MOST_TOKENS}, which is the maximum allowed number of output tokens for {chat['model']}"
+            what = f"{most} > {_MOST_TOKENS}, which is the maximum allowed number of output tokens for {chat_body['model']}"
             raise invalid("max_tokens", what)
-    messages = chat["messages"]
+    messages = chat_body["messages"]
     if (system := body.get("system")) is not None:
         messages.append({"role": "system", "content": _system(system)})
     given = body.get("messages")
@@ -70,9 +70,9 @@ def parse(body: Document, unique: str, vocabularies: OfModel, thinking: str, cou
         _add(messages, message, index)
     if not messages:  # nothing but empty content
         messages.append({"role": "user", "content": ""})
-    _put_options(chat, body)
+    _put_options(chat_body, body)
     try:
-        ask = request.parse(chat, unique, vocabularies, MessagesAsk)
+        ask = request.parse(chat_body, unique, vocabularies, MessagesAsk)
     except errors.ApiError as error:
         raise renamed(error, body) from None
     ask.sent = body
@@ -95,8 +95,8 @@ def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
 def reread(ask: MessagesAsk, body: Document, unique: str, vocabularies: OfModel) -> MessagesAsk:
     """Read a chat completion that a response manager asks for, to answer ``ask``."""
     # Of these there may be more, and others, than a chat may have.
-    chat = {name: value for name, value in body.items() if name not in ("stop", "metadata")}
-    again = request.parse(chat, unique, vocabularies, MessagesAsk)
+    chat_body = {name: value for name, value in body.items() if name not in ("stop", "metadata")}
+    again = request.parse(chat_body, unique, vocabularies, MessagesAsk)
     again.body = body
     if stops := body.get("stop"):
         _end_at(again, [stops] if type(stops) is str else stops)
@@ -215,22 +215,22 @@ def _result(content: Any, path: str) -> Any:
     return parts
 
 
-def _put_options(chat: Document, body: Document) -> None:
+def _put_options(chat_body: Document, body: Document) -> None:
     """Put what is beside the conversation as chat completions take it."""
     if (stream := body.get("stream")) is not None:
         if type(stream) is not bool:
             raise invalid("stream", "Input should be a valid boolean")
-        chat["stream"] = stream
+        chat_body["stream"] = stream
     for name in ("temperature", "top_p"):
         if (value := body.get(name)) is not None:
             _check_share(value, name)
-    _put_tools(chat, body)
+    _put_tools(chat_body, body)
     form = body.get("output_format") or (_object(body, "output_config") or {}).get("format")
     if form is not None:
         schema = form.get("schema") if type(form) is dict else None
         if type(schema) is not dict:
             raise invalid("output_config.format.schema", "Field required")
-        chat["response_format"] = {"type": "json_schema", "json_schema": {"name": "output_format", "schema": schema}}
+        chat_body["response_format"] = {"type": "json_schema", "json_schema": {"name": "output_format", "schema": schema}}
 
 
 def _check_share(value: Any, name: str) -> None:
@@ -241,15 +241,15 @@ def _check_share(value: Any, name: str) -> None:
         raise invalid(name, f"Input should be {edge}")
 
 
-def _put_tools(chat: Document, body: Document) -> None:
+def _put_tools(chat_body: Document, body: Document) -> None:
     tools = [] if body.get("tools") is None else body["tools"]
     if type(tools) is not list:
         raise invalid("tools", "Input should be a valid list")
     offered = [_tool(tool, f"tools.{place}") for place, tool in enumerate(tools)]
     if callable_ := [tool for tool in offered if tool]:
-        chat["tools"] = callable_
+        chat_body["tools"] = callable_
     if (choice := body.get("tool_choice")) is not None:
-        _put_choice(chat, choice, tools)
+        _put_choice(chat_body, choice, tools)
 
 
 def _object(body: Document, name: str) -> Document | None:
@@ -272,7 +272,7 @@ def _tool(tool: Any, path: str) -> Document | None:
     return {"type": "function", "function": function}
 
 
-def _put_choice(chat: Document, choice: Any, tools: list[Document]) -> None:
+def _put_choice(chat_body: Document, choice: Any, tools: list[Document]) -> None:
     """Put what has to be called; a tool that is chosen and never called here makes no difference."""
     kind = choice.get("type") if type(choice) is dict else None
     if type(kind) is not str or (kind not in _CHOICES and kind != "tool"):
@@ -287,10 +287,10 @@ def _put_choice(chat: Document, choice: Any, tools: list[Document]) -> None:
             raise invalid("tool_choice", f"Tool '{name}' not found in provided tools")
         if named[0].get("type") in _CALLABLE:
             made = {"type": "function", "function": {"name": name}}
-    if "tools" in chat and made is not None:
-        chat["tool_choice"] = made
+    if "tools" in chat_body and made is not None:
+        chat_body["tool_choice"] = made
     if choice.get("disable_parallel_tool_use") is True:
-        chat["parallel_tool_calls"] = False
+        chat_body["parallel_tool_calls"] = False
 
 
 def _read_others(ask: MessagesAsk, body: Document, thinking: str) -> None:

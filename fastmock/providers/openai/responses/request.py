@@ -189,8 +189,8 @@ def parse(
         history: returns the messages that came before, of a request that has been checked, and whether all are known.
     """
     params.check_all(body, _CHECKS)
-    chat: Document = {"model": model if body.get("model") is None else body["model"], "messages": []}
-    messages = chat["messages"]
+    chat_body: Document = {"model": model if body.get("model") is None else body["model"], "messages": []}
+    messages = chat_body["messages"]
     before, complete = 0, True
     if body.get("instructions"):
         messages.append({"role": "system", "content": body["instructions"]})
@@ -205,13 +205,13 @@ def parse(
     for name, value in body.items():
         if name in _RENAMED:
             if value is not None:
-                chat[_RENAMED[name]] = value
+                chat_body[_RENAMED[name]] = value
         elif name not in _SIMPLE:
             simple = False
     if not simple:
-        _put_options(chat, body)
+        _put_options(chat_body, body)
     try:
-        ask = request.parse(chat, unique, vocabularies, ResponsesAsk)
+        ask = request.parse(chat_body, unique, vocabularies, ResponsesAsk)
     except errors.ApiError as error:
         raise renamed(error, body) from None
     ask.sent, ask.before, ask.complete = body, before, complete
@@ -221,24 +221,24 @@ def parse(
     return ask
 
 
-def _put_options(chat: Document, body: Document) -> None:
+def _put_options(chat_body: Document, body: Document) -> None:
     """Put what is beside the conversation as chat completions take it."""
     if (tier := body.get("service_tier")) is not None:
-        chat["service_tier"] = "priority" if tier == "fast" else tier
+        chat_body["service_tier"] = "priority" if tier == "fast" else tier
     if options := body.get("stream_options"):
-        chat["stream_options"] = {"include_obfuscation": options.get("include_obfuscation")}
+        chat_body["stream_options"] = {"include_obfuscation": options.get("include_obfuscation")}
     if effort := (body.get("reasoning") or {}).get("effort"):
         params.among(*_EFFORTS)(effort, "reasoning.effort")
-        chat["reasoning_effort"] = effort
+        chat_body["reasoning_effort"] = effort
     if "message.output_text.logprobs" in (body.get("include") or ()) or body.get("top_logprobs"):
         chat |= {"logprobs": True, "top_logprobs": body.get("top_logprobs")}
     if (form := (body.get("text") or {}).get("format")) is not None:
         params.object_(form, "text.format")
-        chat["response_format"] = _format(form)
-    _put_tools(chat, body)
+        chat_body["response_format"] = _format(form)
+    _put_tools(chat_body, body)
 
 
-def _put_tools(chat: Document, body: Document) -> None:
+def _put_tools(chat_body: Document, body: Document) -> None:
     """Put tools and the choice among them; those that run at the provider are offered to nobody."""
     given = body.get("tools") or ()
     for place, tool in enumerate(given):
@@ -246,7 +246,7 @@ def _put_tools(chat: Document, body: Document) -> None:
             params.string(tool["type"], f"tools[{place}].type")
     choice = _choice(body.get("tool_choice"))
     if tools := [_tool(tool) for tool in given if tool.get("type") in (None, *_CALLABLE)]:
-        chat["tools"] = tools
+        chat_body["tools"] = tools
     elif given:  # any of them may be what is chosen, but for one that would have to be called
         if type(choice) is dict and choice["type"] in _CALLABLE:
             name = choice[choice["type"]]["name"]
@@ -257,7 +257,7 @@ def _put_tools(chat: Document, body: Document) -> None:
             )
         return
     if choice is not None:
-        chat["tool_choice"] = choice
+        chat_body["tool_choice"] = choice
 
 
 def _format(form: Document) -> Document:
