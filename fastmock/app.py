@@ -15,18 +15,18 @@ from fastmock.content.tokenizers import estimated
 from fastmock.core import errors
 from fastmock.core import headers as heads
 from fastmock.core.content_encoding import PLAIN, decompress
-from fastmock.core.http import Ask, Head, MoveApart, Reply, Request, Stream
+from fastmock.core.http import ChatRequest, MoveApart, Reply, Request, ResponseHead, Stream
 from fastmock.core.ids import unique
 from fastmock.core.json import parse
 from fastmock.core.provider import Provider, provider_of
 from fastmock.core.routing import Bound, Endpoint, Router, endpoint_for
-from fastmock.engine.responder import Rulebook
+from fastmock.engine.responder import Responder
 from fastmock.engine.services import Api, Flagging, Services
 from fastmock.faults.injector import FaultInjector
 from fastmock.providers import PROVIDERS, find
 from fastmock.rules.explain import Verdict
 from fastmock.shared.block import Share
-from fastmock.shared.queue import Gate
+from fastmock.shared.queue import AdmissionQueue
 from fastmock.validation.validator import CHECK_HEADER
 
 Answer = Reply | Stream
@@ -53,7 +53,7 @@ class Parts(NamedTuple):
     services: Services
     apis: Mapping[str, Api]
     faults: FaultInjector
-    gate: Gate
+    gate: AdmissionQueue
     share: Share
 
 
@@ -93,14 +93,14 @@ class App:
         config, settings = services.config, services.settings
         profiles = services.profiles
         self.config = config
-        self.warnings = services.findings.warnings
-        self.rulebooks: list[Rulebook] = list(services.rules.values())
+        self.warnings = services.diagnostics.warnings
+        self.responders: list[Responder] = list(services.rules.values())
         self.moderations = next(api.flagging for api in apis.values() if api.flagging is not None)
         self.manager = services.manager
         self.takes_time = profiles.takes_time() or parts.faults.takes_time
         self.delays_whole = (profiles.takes_time() and profiles.delays_whole) or parts.faults.takes_time
         self.share, self.store, self.buffers = parts.share, services.store, services.buffers
-        self.exact = services.vocabularies is not estimated
+        self.exact = services.tokenizers is not estimated
         self.progress = services.progress
         self.faults = parts.faults
         self.waiting = None if settings.overload.max_concurrent is None else parts.gate.waiting
@@ -153,9 +153,9 @@ class App:
         return self._whole(shared, guards, len(self.route_names))
 
     @property
-    def rule_sets(self) -> Sequence[Rulebook | Flagging]:
+    def rule_sets(self) -> Sequence[Responder | Flagging]:
         """All rules, those that flag the last."""
-        return [*self.rulebooks, self.moderations]
+        return [*self.responders, self.moderations]
 
     def kind_of(self, path: str) -> str:
         """Return the kind of endpoint that a path is of, as a match calls it."""
@@ -171,10 +171,10 @@ class App:
         """How many patterns there are in all."""
         return sum(len(rules.rules) for rules in self.rule_sets)
 
-    def never_win(self) -> Iterator[str]:
+    def unreachable_rules(self) -> Iterator[str]:
         """Say which patterns can never win, and why; it takes time with the square of their number."""
         for rules in self.rule_sets:
-            yield from rules.never_win()
+            yield from rules.unreachable_rules()
 
     def handle(self, request: Request) -> Answer:
         """Answer a request, whatever it is."""
@@ -199,11 +199,11 @@ class App:
             reading = next((one for one in self._by_content if one.fits(body)), self._own_reading[provider.name])
         else:
             reading = self._own_reading[provider.name]
-        ask = reading.parse(body, unique())
-        ask.request = request
-        return reading.rules.explain(ask)
+        chat = reading.parse(body, unique())
+        chat.request = request
+        return reading.rules.explain(chat)
 
-    def recall(self, request: Request) -> tuple[Ask, Rulebook | None]:
+    def recall(self, request: Request) -> tuple[ChatRequest, Responder | None]:
         """Return what a request of long ago asked for, and the rules that answer such, where any do.
 
         Of one that was wrong it is what can be made out.
@@ -214,16 +214,16 @@ class App:
         with suppress(errors.ApiError):
             body = parse(request.body)
             if reading is not None and request.method == "POST":
-                ask = reading.parse(body, unique())
-                ask.request = request
-                return ask, reading.rules
+                chat = reading.parse(body, unique())
+                chat.request = request
+                return chat, reading.rules
         model = body.get("model")
-        ask = Ask("", body, model if isinstance(model, str) else "")
-        ask.endpoint, ask.request, ask.stream = kind, request, body.get("stream") is True
+        chat = ChatRequest("", body, model if isinstance(model, str) else "")
+        chat.endpoint, chat.request, chat.stream = kind, request, body.get("stream") is True
         given = body.get("input")
         texts = given if isinstance(given, list) else [given]
-        ask.user_message = "\n".join(text for text in texts if isinstance(text, str))
-        return ask, None
+        chat.user_message = "\n".join(text for text in texts if isinstance(text, str))
+        return chat, None
 
     def watch(self, put: Callable[[Handler], Handler], health: bool = False) -> None:
         """Put something around all that answers a request, also one that a runtime found wrong.
@@ -331,7 +331,7 @@ class App:
             raise errors.MethodNotAllowed(request.method, request.path, allowed)
         more = heads.preflight(request.headers.get("access-control-request-headers"))
         head = self._heads.get(204, "", ())
-        return Reply(Head(204, (*head.headers, *more, ("allow", allowed))), f"req_{name}", b"")
+        return Reply(ResponseHead(204, (*head.headers, *more, ("allow", allowed))), f"req_{name}", b"")
 
     def _healthy(self, request: Request, name: str) -> Reply:
         """Say that it works, and how late the frames of the last minute were."""

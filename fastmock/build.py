@@ -15,13 +15,13 @@ from fastmock.config.config import Config
 from fastmock.config.errors import describe
 from fastmock.config.load import load, relaid
 from fastmock.config.overlay import Overlay, RuleSection
-from fastmock.content.tokenizers import OfModel, available, estimated, exact
-from fastmock.core.diagnostics import Findings
+from fastmock.content.tokenizers import TokenizerOf, available, estimated, exact
+from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.http import Progress
 from fastmock.core.problems import ConfigError, SettingPath, did_you_mean
 from fastmock.engine.buffers import Buffers
 from fastmock.engine.middleware import Policies
-from fastmock.engine.profiles import Traffic
+from fastmock.engine.profiles import LatencyProfiles
 from fastmock.engine.services import Services
 from fastmock.faults.injector import FaultInjector
 from fastmock.faults.injector import Options as FaultOptions
@@ -29,9 +29,9 @@ from fastmock.limits.limiter import RateLimits
 from fastmock.providers import PROVIDERS
 from fastmock.responses import ResponseManager
 from fastmock.shared.block import Share
-from fastmock.shared.queue import Gate
+from fastmock.shared.queue import AdmissionQueue
 from fastmock.shared.rate_buckets import Buckets
-from fastmock.storage.response_log import Ring
+from fastmock.storage.response_log import ResponseLog
 from fastmock.storage.sqlite import Store
 
 _MOST_COMPARED = 500  # rules compared with each other at start, which takes 0.1 s; "fastmock check" compares all
@@ -52,20 +52,20 @@ def build(
     Raises:
         ConfigError: with everything that is wrong.
     """
-    findings = Findings(config)
+    diagnostics = Diagnostics(config)
     share = Share()
-    gate = Gate(share)
-    faults = _faults(config, share, findings)
-    profiles = Traffic(config, share, findings.error, findings.warn)
-    limits = RateLimits(config.settings.limits, Buckets(share), findings)
+    gate = AdmissionQueue(share)
+    faults = _faults(config, share, diagnostics)
+    profiles = LatencyProfiles(config, share, diagnostics.error, diagnostics.warn)
+    limits = RateLimits(config.settings.limits, Buckets(share), diagnostics)
     policies = Policies(limits, faults, config.settings.overload, gate)
-    services = _services(config, findings, profiles, policies, manager, previous)
+    services = _services(config, diagnostics, profiles, policies, manager, previous)
     apis = {provider.name: provider.api(services) for provider in PROVIDERS}
-    _check_server(config, findings)
-    if findings.problems:
-        raise ConfigError(findings.problems)
+    _check_server(config, diagnostics)
+    if diagnostics.problems:
+        raise ConfigError(diagnostics.problems)
     app = App(Parts(services, apis, faults, gate, share))
-    _warn(app, findings, warns)
+    _warn(app, diagnostics, warns)
     if previous is None:
         app.activate()
     return app
@@ -73,8 +73,8 @@ def build(
 
 def _services(
     config: Config,
-    findings: Findings,
-    profiles: Traffic,
+    diagnostics: Diagnostics,
+    profiles: LatencyProfiles,
     policies: Policies,
     manager: ResponseManager | None,
     previous: App | None,
@@ -83,21 +83,21 @@ def _services(
     store = Store(config.settings.stored.max_entries)
     return Services(
         config=config,
-        findings=findings,
+        diagnostics=diagnostics,
         fingerprint="fp_" + hashlib.blake2b(b"%d" % config.settings.seed, digest_size=5).hexdigest(),
-        vocabularies=_vocabularies(config, findings),
+        tokenizers=_vocabularies(config, diagnostics),
         profiles=profiles,
         policies=policies,
         buffers=Buffers(config.settings.server.max_buffered_bytes) if previous is None else previous.buffers,
         store=store,
-        response_log=Ring(store),
-        manager=manager or _manager(config, previous, findings),
+        response_log=ResponseLog(store),
+        manager=manager or _manager(config, previous, diagnostics),
         progress=Progress(),
-        previous={} if previous is None else {one.section: one for one in previous.rulebooks},
+        previous={} if previous is None else {one.section: one for one in previous.responders},
     )
 
 
-def _faults(config: Config, share: Share, findings: Findings) -> FaultInjector:
+def _faults(config: Config, share: Share, diagnostics: Diagnostics) -> FaultInjector:
     """Compile the faults."""
     settings = config.settings
     options = FaultOptions(
@@ -110,62 +110,64 @@ def _faults(config: Config, share: Share, findings: Findings) -> FaultInjector:
         ],
         describe=describe,
     )
-    return FaultInjector(settings.faults, options, share, findings)
+    return FaultInjector(settings.faults, options, share, diagnostics)
 
 
-def _warn(app: App, findings: Findings, compares: bool) -> None:
+def _warn(app: App, diagnostics: Diagnostics, compares: bool) -> None:
     """Warn of settings that have no effect, and of rules that can never win."""
     settings = app.config.settings
     if settings.server.simulate_errors and settings.server.error_rate == 0:
-        findings.warn(("server", "simulate_errors"), "has no effect while 'server.error_rate' is 0")
+        diagnostics.warn(("server", "simulate_errors"), "has no effect while 'server.error_rate' is 0")
     if settings.overload.max_concurrent is not None and not app.takes_time:
-        findings.warn(("overload", "max_concurrent"), "has no effect while no answer takes time")
+        diagnostics.warn(("overload", "max_concurrent"), "has no effect while no answer takes time")
     for rules in app.rule_sets:
         if compares and len(rules.rules) <= _MOST_COMPARED:
-            findings.warnings.extend(rules.never_win())
+            diagnostics.warnings.extend(rules.unreachable_rules())
 
 
-def _vocabularies(config: Config, findings: Findings) -> OfModel:
+def _vocabularies(config: Config, diagnostics: Diagnostics) -> TokenizerOf:
     """Return what counts tokens."""
     wanted = config.settings.usage.tokenizer
     if wanted == "exact" and not available():
-        findings.error(("usage", "tokenizer"), "exact counts need the extra: pip install 'fastmock[tokens]'")
+        diagnostics.error(("usage", "tokenizer"), "exact counts need the extra: pip install 'fastmock[tokens]'")
         return estimated
     return estimated if wanted == "estimate" or not available() else exact()
 
 
-def _check_server(config: Config, findings: Findings) -> None:
+def _check_server(config: Config, diagnostics: Diagnostics) -> None:
     """Check what only Granian can do, the certificate, which it would end on, and the libraries of extras."""
     server = config.settings.server
     if config.settings.metrics.any and find_spec("prometheus_client") is None:
-        findings.error(("metrics",), "needs the extra: pip install 'fastmock[metrics]'")
+        diagnostics.error(("metrics",), "needs the extra: pip install 'fastmock[metrics]'")
     if server.watch and find_spec("watchfiles") is None:
-        findings.error(("server", "watch"), "needs the extra: pip install 'fastmock[watch]'")
+        diagnostics.error(("server", "watch"), "needs the extra: pip install 'fastmock[watch]'")
     for name in ("tls_cert", "tls_key", "http2"):
         if getattr(server, name) and server.runtime == "robyn":
-            findings.error(("server", name), "Robyn cannot do this; leave 'server.runtime' at auto, or take granian")
+            diagnostics.error(("server", name), "Robyn cannot do this; leave 'server.runtime' at auto, or take granian")
     if bool(server.tls_cert) != bool(server.tls_key):
         lacking = "tls_key" if server.tls_cert else "tls_cert"
-        findings.error(("server", lacking), "is required where the other of 'tls_cert' and 'tls_key' is given")
+        diagnostics.error(("server", lacking), "is required where the other of 'tls_cert' and 'tls_key' is given")
     elif server.tls_cert:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(server.tls_cert, server.tls_key)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             fault = str(error) or type(error).__name__
-            findings.error(("server", "tls_cert"), f"{server.tls_cert} with {server.tls_key} cannot be used: {fault}")
+            diagnostics.error(
+                ("server", "tls_cert"), f"{server.tls_cert} with {server.tls_key} cannot be used: {fault}"
+            )
 
 
-def _manager(config: Config, previous: App | None, findings: Findings) -> ResponseManager | None:
+def _manager(config: Config, previous: App | None, diagnostics: Diagnostics) -> ResponseManager | None:
     """Return the response manager that the configuration names: that of ``previous`` where it named the same."""
     name = config.settings.responses.manager
     if name is None:
         return None
     if previous is not None and previous.config.settings.responses.manager == name:
         return previous.manager
-    return _made_manager(name, findings)
+    return _made_manager(name, diagnostics)
 
 
-def _made_manager(name: str, findings: Findings) -> ResponseManager | None:
+def _made_manager(name: str, diagnostics: Diagnostics) -> ResponseManager | None:
     """Make the response manager that is named as ``package.module:Class``."""
     module, _, attribute = name.partition(":")
     if "" not in sys.path:
@@ -183,7 +185,7 @@ def _made_manager(name: str, findings: Findings) -> ResponseManager | None:
         raise
     except BaseException as error:  # SystemExit too: whatever it is shall not end the server
         fault = f"{name} cannot be made: {type(error).__name__}: {error}"
-    findings.error(("responses", "manager"), fault)
+    diagnostics.error(("responses", "manager"), fault)
     return None
 
 

@@ -403,11 +403,11 @@ def test_a_paced_call(call):
     body = ASKED | {"tool_choice": "required", "stream": True}
     stream = post(PATH, body)
     assert isinstance(stream, Stream)
-    dues = list(stream.dues)
-    assert dues[0] == pytest.approx(0.01)
-    assert dues == sorted(dues)
-    assert len(dues) > 5
-    assert events(stream.cut(0, len(dues)))[-1]["choices"][0]["finish_reason"] == "tool_calls"
+    due_times = list(stream.due_times)
+    assert due_times[0] == pytest.approx(0.01)
+    assert due_times == sorted(due_times)
+    assert len(due_times) > 5
+    assert events(stream.cut(0, len(due_times)))[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
 @pytest.mark.parametrize(

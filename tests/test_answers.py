@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmock.content.tokenizers import ESTIMATE, exact
-from fastmock.core.http import Answer, Ask, Demands, TokenProb, ToolCall
+from fastmock.core.http import Answer, ChatRequest, OutputConstraints, TokenProb, ToolCall
 from fastmock.engine.constraints import count
-from fastmock.engine.response_template import Script
-from fastmock.providers.openai.chat.render import ChatShape
-from fastmock.providers.openai.completions import CompletionShape
-from fastmock.rules.settings import Saying
+from fastmock.engine.response_template import ResponseTemplate
+from fastmock.providers.openai.chat.render import ChatChoiceFormat
+from fastmock.providers.openai.completions import CompletionChoiceFormat
+from fastmock.rules.settings import ReplySpec
 
 from .test_chat import events
 
@@ -88,15 +88,21 @@ def assembled(chunks, index):
     return message, logprobs, reason
 
 
-CHAT = Script(ChatShape().whole(ChatShape().document(Saying(content="x")), "fp"), ChatShape(), 2)
-LEGACY = Script(CompletionShape().whole(CompletionShape().document(Saying(content="x")), "fp"), CompletionShape(), 2)
+CHAT = ResponseTemplate(
+    ChatChoiceFormat().whole(ChatChoiceFormat().document(ReplySpec(content="x")), "fp"), ChatChoiceFormat(), 2
+)
+LEGACY = ResponseTemplate(
+    CompletionChoiceFormat().whole(CompletionChoiceFormat().document(ReplySpec(content="x")), "fp"),
+    CompletionChoiceFormat(),
+    2,
+)
 
 
 def asking(legacy=False):
-    ask = Ask("0" * 32, {}, "gpt-4o")
-    ask.vocabulary = ESTIMATE
+    ask = ChatRequest("0" * 32, {}, "gpt-4o")
+    ask.tokenizer = ESTIMATE
     ask.include_usage = True
-    ask.demands = Demands(legacy=legacy)
+    ask.constraints = OutputConstraints(legacy=legacy)
     return ask
 
 
@@ -107,7 +113,7 @@ def test_a_stream_assembles_to_its_whole_form(said, legacy, padded):
         said = [Answer(a.text, a.calls[:1], a.refusal, a.finish_reason, a.tokens, a.logprobs) for a in said]
     ask = asking(legacy)
     whole = orjson.loads(CHAT.whole(ask, said))
-    chunks = events(CHAT.roll(ask, said, padded).all())
+    chunks = events(CHAT.render_stream(ask, said, padded).all())
     for choice in whole["choices"]:
         message, logprobs, reason = assembled(chunks, choice["index"])
         expected = {key: value for key, value in choice["message"].items() if key != "annotations"}
@@ -131,7 +137,7 @@ def test_a_stream_assembles_to_its_whole_form(said, legacy, padded):
 def test_a_legacy_stream_too(said):
     ask = asking()
     whole = orjson.loads(LEGACY.whole(ask, said))
-    chunks = events(LEGACY.roll(ask, said).all())
+    chunks = events(LEGACY.render_stream(ask, said).all())
     for choice in whole["choices"]:
         mine = [one for chunk in chunks for one in chunk["choices"] if one["index"] == choice["index"]]
         assert "".join(one["text"] for one in mine) == choice["text"]
@@ -145,16 +151,16 @@ def test_a_legacy_stream_too(said):
 @given(answers().filter(lambda answer: not answer.calls), st.booleans())
 def test_ready_bytes_say_what_the_neutral_form_says(answer, stream):
     """The compiled path and the neutral path are two ways to the same bytes."""
-    saying = Saying(
+    saying = ReplySpec(
         content=answer.text and answer.text.replace("$", "$$"),
         refusal=answer.refusal and answer.refusal.replace("$", "$$"),
     )
     if saying.content is None and saying.refusal is None:
         return
-    shape = ChatShape()
-    script = Script(shape.whole(shape.document(saying), "fp"), shape, 2)
+    shape = ChatChoiceFormat()
+    script = ResponseTemplate(shape.whole(shape.document(saying), "fp"), shape, 2)
     ask = asking()
-    ready = script.roll(ask).all() if stream else script.whole(ask)
-    neutral = script.roll(ask, script.answers(ask)).all() if stream else script.whole(ask, script.answers(ask))
+    ready = script.render_stream(ask).all() if stream else script.whole(ask)
+    neutral = script.render_stream(ask, script.answers(ask)).all() if stream else script.whole(ask, script.answers(ask))
     ready, neutral = (re.sub(rb'"created":\d+', b"", one) for one in (ready, neutral))
     assert ready == neutral

@@ -81,16 +81,16 @@ def test_long_model_names_are_refused_in_every_dialect(call):
 
 @unit
 def test_huge_texts_are_counted_in_part_and_estimated():
-    vocabulary = exact()("gpt-4o")
+    tokenizer = exact()("gpt-4o")
     text = "hello world " * 200_000
     start = time.thread_time()
-    assert vocabulary.count(text) == pytest.approx(400_000, rel=0.01)
-    assert vocabulary.count("a" * 30_000_000) == 7_500_000
-    assert len(vocabulary.tokens("a" * 3_000_000)) == 750_000
-    assert b"".join(vocabulary.tokens(text)) == text.encode()
+    assert tokenizer.count(text) == pytest.approx(400_000, rel=0.01)
+    assert tokenizer.count("a" * 30_000_000) == 7_500_000
+    assert len(tokenizer.tokens("a" * 3_000_000)) == 750_000
+    assert b"".join(tokenizer.tokens(text)) == text.encode()
     assert time.thread_time() - start < 5
     mixed = f"Hello there, {'x' * 1000} and goodbye."  # the words around a long one are counted exactly
-    assert vocabulary.count(mixed) == vocabulary.count("Hello there, ") + 250 + vocabulary.count(" and goodbye.")
+    assert tokenizer.count(mixed) == tokenizer.count("Hello there, ") + 250 + tokenizer.count(" and goodbye.")
 
 
 @unit

@@ -39,7 +39,7 @@ BROKEN = {
 }
 
 
-def ask(server, method, path, body):
+def chat(server, method, path, body):
     """Send a request; return the status and the parsed body."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     try:
@@ -51,11 +51,11 @@ def ask(server, method, path, body):
 
 
 def post_rule(server, body):
-    return ask(server, "POST", "/fastmock/rules", body)
+    return chat(server, "POST", "/fastmock/rules", body)
 
 
 def answer_of(server):
-    status, answer = ask(server, "POST", "/v1/chat/completions", orjson.dumps(CHAT))
+    status, answer = chat(server, "POST", "/v1/chat/completions", orjson.dumps(CHAT))
     assert status == 200, answer
     return answer["choices"][0]["message"]["content"]
 
@@ -204,7 +204,7 @@ def test_changes_under_load_fail_no_request_and_come_into_force(serve, runtime):
         if number % 3 == 0:
             assert 400 <= post_rule(server, broken[number // 3 % len(broken)])[0] < 500
         rule = {"id": "mine", "match": {"content": "which?"}, "content": str(number)}
-        assert ask(server, "PUT", "/fastmock/rules/mine", orjson.dumps(rule))[0] == 200
+        assert chat(server, "PUT", "/fastmock/rules/mine", orjson.dumps(rule))[0] == 200
         assert answer_of(server) == str(number)
     stop.set()
     for thread in clients:

@@ -78,9 +78,9 @@ def test_paced_stream_has_one_delay_fewer_than_chunks(call):
     post = call(rules({"match": {}, "content": "a b c d"}, streaming={"tokens_per_chunk": 1, "chunk_delay_ms": 50}))
     stream = post(PATH, HELLO | {"stream": True})
     assert isinstance(stream, Stream)
-    dues = list(stream.dues)
-    frames = [stream.cut(number, number + 1) for number in range(len(dues))]
-    assert dues == pytest.approx([0, 0.05, 0.1, 0.15, 0.15])
+    due_times = list(stream.due_times)
+    frames = [stream.cut(number, number + 1) for number in range(len(due_times))]
+    assert due_times == pytest.approx([0, 0.05, 0.1, 0.15, 0.15])
     chunks = events(b"".join(frames))
     assert said(chunks) == "a b c d"
     assert len(events(frames[0] + b"data: [DONE]\n\n")) == 2  # the role goes with the first piece

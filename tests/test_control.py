@@ -26,7 +26,7 @@ from fastmock.control.api import Control
 from fastmock.control.redact import settings_shown
 from fastmock.core.http import Reply, Request
 from fastmock.core.problems import ConfigError
-from fastmock.shared.ring_buffer import Outcome, Tape
+from fastmock.shared.ring_buffer import Outcome, RingBuffer
 from fastmock.telemetry.journal import HEAD_SIZE, Journal
 
 from .conftest import KEY, wait_until
@@ -223,7 +223,7 @@ class Changed:
 
 def controlled(config):
     app = build(load(config, {}, {})[0])
-    journal = Journal(Tape(10, HEAD_SIZE))
+    journal = Journal(RingBuffer(10, HEAD_SIZE))
     Control(Changed(app), app, journal).attach()
     return app
 
@@ -290,12 +290,12 @@ def test_a_token_names_no_session():
     headers = {"authorization": "Bearer a:b"}
     request = Request("POST", "/fastmock/reset", headers, b"")
     reply = app.handle(request)
-    for _ in reply.dues or ():
+    for _ in reply.due_times or ():
         pass
     assert "config" in orjson.loads(reply.body)["reset"]  # which a session could not
     request = Request("POST", "/fastmock/reset", headers | {"x-fastmock-session": "s"}, b"")
     reply = app.handle(request)
-    for _ in reply.dues or ():
+    for _ in reply.due_times or ():
         pass
     assert "config" not in orjson.loads(reply.body)["reset"]
 
@@ -409,7 +409,7 @@ def test_anything_is_answered(method, path, body, query):
     request = Request(method, f"/fastmock/{path}", {"x-fastmock-session": path}, body)
     request.query, request.client = query, "127.0.0.1"
     reply = app.handle(request)
-    for _ in zip(range(3), reply.dues or (), strict=False):
+    for _ in zip(range(3), reply.due_times or (), strict=False):
         pass
     assert reply.head.status in (200, 400, 404, 405, 406, 409)
 
@@ -417,7 +417,7 @@ def test_anything_is_answered(method, path, body, query):
 @cache
 def fuzzed():
     app = build(load({"journal": {"enabled": True}}, {}, {})[0])
-    Control(Changed(app), app, Journal(Tape(10, HEAD_SIZE))).attach()
+    Control(Changed(app), app, Journal(RingBuffer(10, HEAD_SIZE))).attach()
     return app
 
 
@@ -436,7 +436,7 @@ def test_counters_are_reset_apart():
         )
         request.client = "127.0.0.1"
         reply = app.handle(request)
-        for _ in reply.dues or ():
+        for _ in reply.due_times or ():
             pass
         return orjson.loads(reply.body)
 
@@ -875,7 +875,7 @@ def memory():
 
 @unit
 def test_a_full_journal_costs_no_more_memory():
-    tape = Tape(1000, HEAD_SIZE + 1000)
+    tape = RingBuffer(1000, HEAD_SIZE + 1000)
     for _ in range(3000):
         tape.write(b"h" * 300, b"b" * 500, Outcome())
     full = memory()

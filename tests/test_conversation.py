@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastmock.cli.main import main
 from fastmock.config.load import load
-from fastmock.core.http import Ask, Demands, Request, Tool
+from fastmock.core.http import ChatRequest, OutputConstraints, Request, Tool
 from fastmock.rules.explain import Explainer
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.match import Match
@@ -133,31 +133,33 @@ MATCHES = st.recursive(
 )
 
 
-class Turned(Ask):
+class Turned(ChatRequest):
     turn = 1
 
 
-def naive(match, ask):
-    text = ask.user_message
+def naive(match, chat):
+    text = chat.user_message
     plain = {
-        "turn": lambda span: (span.min is None or ask.turn >= span.min) and (span.max is None or ask.turn <= span.max),
+        "turn": lambda span: (
+            (span.min is None or chat.turn >= span.min) and (span.max is None or chat.turn <= span.max)
+        ),
         "content": lambda wanted: text == wanted,
         "content_contains": lambda wanted: wanted in text,
         "content_regex": lambda wanted: __import__("re").search(wanted, text) is not None,
-        "model": lambda wanted: ask.model.startswith(wanted[:-1]),
-        "stream": lambda wanted: ask.stream is wanted,
-        "user": lambda wanted: ask.user == wanted,
-        "tool": lambda wanted: bool(ask.offered) is (wanted is not False),  # the one that is offered begins with "f"
+        "model": lambda wanted: chat.model.startswith(wanted[:-1]),
+        "stream": lambda wanted: chat.stream is wanted,
+        "user": lambda wanted: chat.user == wanted,
+        "tool": lambda wanted: bool(chat.offered) is (wanted is not False),  # the one that is offered begins with "f"
     }
     for name, holds in plain.items():
         wanted = getattr(match, name)
         if wanted is not None and not holds(wanted):
             return False
-    if match.any_ and not any(naive(one, ask) for one in match.any_):
+    if match.any_ and not any(naive(one, chat) for one in match.any_):
         return False
-    if not all(naive(one, ask) for one in match.all_ or ()):
+    if not all(naive(one, chat) for one in match.all_ or ()):
         return False
-    return match.not_ is None or not naive(match.not_, ask)
+    return match.not_ is None or not naive(match.not_, chat)
 
 
 @settings(max_examples=50, deadline=None)
@@ -171,19 +173,19 @@ def naive(match, ask):
 )
 def test_the_index_picks_what_a_loop_picks(raw, text, turn, stream, tools, user):
     matches = [Match.model_validate(one) for one in raw]
-    ask = Turned("0" * 32, {"user": user}, "model")
-    ask.turn, ask.user_message, ask.stream = turn, text, stream
-    ask.demands = Demands(tools=[Tool("find", {})]) if tools else None
+    chat = Turned("0" * 32, {"user": user}, "model")
+    chat.turn, chat.user_message, chat.stream = turn, text, stream
+    chat.constraints = OutputConstraints(tools=[Tool("find", {})]) if tools else None
     index = Index(matches)
-    expected = next((number for number, match in enumerate(matches) if naive(match, ask)), DEFAULT)
-    assert index.pick(ask) == index.pick(ask) == expected
+    expected = next((number for number, match in enumerate(matches) if naive(match, chat)), DEFAULT)
+    assert index.pick(chat) == index.pick(chat) == expected
     assert expected not in {number for number, _ in hidden(matches)}
-    verdict = Explainer(index, matches, [*map(str, range(len(matches))), "default"]).explain(ask)
+    verdict = Explainer(index, matches, [*map(str, range(len(matches))), "default"]).explain(chat)
     assert verdict.winner == ("default" if expected == DEFAULT else str(expected))
     if verdict.nearest is None:
-        assert all(naive(match, ask) for match in matches)
+        assert all(naive(match, chat) for match in matches)
     else:
-        assert not naive(matches[int(verdict.nearest)], ask)
+        assert not naive(matches[int(verdict.nearest)], chat)
         assert verdict.differences
 
 
@@ -280,6 +282,6 @@ def test_the_nearest_of_many(tmp_path):
     many = [{"name": f"r{n}", "match": {"content_regex": f"topic {n}$"}, "content": "x"} for n in range(1000)]
     many.append({"name": "nearer", "match": {"model": "gpt-*", "content": "topic 1001"}, "content": "x"})
     app = make_app(rules(*many, server={"control_headers": True}), tmp_path)
-    ask = HELLO | {"messages": [{"role": "user", "content": "topic 1000"}]}
-    answer = app.handle(Request("POST", PATH, {"authorization": "Bearer x"}, orjson.dumps(ask)))
+    chat = HELLO | {"messages": [{"role": "user", "content": "topic 1000"}]}
+    answer = app.handle(Request("POST", PATH, {"authorization": "Bearer x"}, orjson.dumps(chat)))
     assert answer.more[0][1].startswith(f"{MISS} nearer: content is 'topic 1000', not 'topic 1001'")

@@ -12,7 +12,7 @@ from fastmock.control.verify import expectation
 from fastmock.core.credentials import bare, is_credential, session_of
 from fastmock.core.errors import ApiError
 from fastmock.core.http import Request
-from fastmock.shared.ring_buffer import Tape
+from fastmock.shared.ring_buffer import RingBuffer
 from fastmock.telemetry.journal import HEAD_SIZE, Journal
 
 from .conftest import KEY
@@ -63,7 +63,7 @@ def test_a_credential_by_form_is_kept_and_shown_nowhere(name):
     loaded, problems = load(config, {}, {})
     assert problems == []
     assert "SECRET" not in orjson.dumps(settings_shown(loaded.settings)).decode()
-    app, journal = build(loaded), Journal(Tape(10, HEAD_SIZE))
+    app, journal = build(loaded), Journal(RingBuffer(10, HEAD_SIZE))
     journal.watch(app)
     app.handle(Request("POST", "/v1/chat/completions", KEY | {name.lower(): "other SECRET"}, CHAT))
     [record] = journal.records(journal.tape.numbers())

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.content.tokenizers import ESTIMATE
-from fastmock.content.words import Cutter
+from fastmock.content.words import Chunker
 from fastmock.core.http import Answer, Request, Stream
 from fastmock.latency.pacer import Pacer
-from fastmock.providers.anthropic.messages.render import MessagesTeller
-from fastmock.providers.openai.responses.render import ResponsesTeller
+from fastmock.providers.anthropic.messages.render import MessagesRenderer
+from fastmock.providers.openai.responses.render import ResponsesRenderer
 from fastmock.responses import ResponseManager
 
 from .conftest import KEY, make_app
@@ -103,7 +103,7 @@ SHOWN = st.sampled_from(["", "item", "summary"])
 @example(Answer("a " * 200 + "b" * 15), "", True, 1)  # event numbers of several digits, and little room for them
 @given(answers(), SHOWN, st.booleans(), st.integers(1, 5))
 def test_a_response_assembles_to_its_whole_form(answer, shows, padded, per_chunk):
-    output, events = ResponsesTeller(0).tell(answer, (shows, False, padded), Cutter(ESTIMATE, per_chunk))
+    output, events = ResponsesRenderer(0).tell(answer, (shows, False, padded), Chunker(ESTIMATE, per_chunk))
     found = events()
     assert assembled_response(orjson.loads(orjson.dumps([event for _, event in found]))) == output
     assert [event["sequence_number"] for _, event in found] == list(range(2, 2 + len(found)))
@@ -115,7 +115,7 @@ def test_a_response_assembles_to_its_whole_form(answer, shows, padded, per_chunk
 @settings(max_examples=40, deadline=None)
 @given(answers(), st.sampled_from(["", "omitted", "summarized"]), st.integers(1, 5))
 def test_a_message_assembles_to_its_whole_form(answer, shows, per_chunk):
-    content, events = MessagesTeller("Let me think.").tell(answer, shows, Cutter(ESTIMATE, per_chunk))
+    content, events = MessagesRenderer("Let me think.").tell(answer, shows, Chunker(ESTIMATE, per_chunk))
     assert assembled_message(orjson.loads(orjson.dumps([event for _, event in events()]))) == content
 
 
@@ -303,7 +303,7 @@ def test_a_stream_that_fails_half_way_says_so_in_its_dialect(tmp_path, path):
     def broken(begin, end):
         raise OSError
 
-    pacer = Pacer(stream.dues, broken, 0.0, app.share, stream.failed)
+    pacer = Pacer(stream.due_times, broken, 0.0, app.share, stream.failed)
     told = pacer.take(1e9)
     assert pacer.due is None
     if path == PATH:
@@ -323,12 +323,12 @@ def test_whole_and_streamed_answers_take_the_same_time(tmp_path, path):
     app = make_app({"latency": {"ttft": 100, "itl": 10}, "output": {"kind": "counter", "tokens": 7}}, tmp_path)
     chat = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
     body = {PATH: chat, RESPONSES: {"input": "x"}, MESSAGES: as_message(chat)}[path]
-    dues = []
+    due_times = []
     for stream in (False, True):
         answer = app.handle(Request("POST", path, KEYS[path], orjson.dumps(body | {"stream": stream})))
-        dues.append([round(due, 3) for due in answer.dues])
-    assert dues[0][-1] == dues[1][-1] == 0.16
-    assert len(dues[1]) == 8  # a step a token, and one for the end
+        due_times.append([round(due, 3) for due in answer.due_times])
+    assert due_times[0][-1] == due_times[1][-1] == 0.16
+    assert len(due_times[1]) == 8  # a step a token, and one for the end
 
 
 PART = {"type": "input_text", "text": "x"}

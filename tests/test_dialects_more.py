@@ -63,7 +63,7 @@ def streamed(app, path, body, method="POST", query=None):
     assert ("content-type", "text/event-stream; charset=utf-8") in answer.head.headers
     if not isinstance(answer, Stream):
         return typed(answer.body)
-    pacer, said = Pacer(answer.dues, answer.cut, 0.0, UNCOUNTED, answer.failed), b""
+    pacer, said = Pacer(answer.due_times, answer.cut, 0.0, UNCOUNTED, answer.failed), b""
     while pacer.due is not None:
         said += pacer.take(pacer.due)
     return typed(said)
@@ -252,7 +252,7 @@ def test_a_stream_that_cannot_be_made_any_further_ends_with_the_next_number():
         return known(begin, end)
 
     numbering._cut = breaking
-    pacer, said = Pacer(answer.dues, answer.cut, 0.0, UNCOUNTED, answer.failed), b""
+    pacer, said = Pacer(answer.due_times, answer.cut, 0.0, UNCOUNTED, answer.failed), b""
     while pacer.due is not None:
         said += pacer.take(pacer.due)
     found = typed(said)

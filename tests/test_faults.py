@@ -82,7 +82,7 @@ def test_who_may_not_call_learns_that_first_and_health_never_fails(call):
 def test_off_nothing_is_put_around(tmp_path):
     app = make_app()
     assert len(app._guards) == 1
-    assert all("send" not in vars(rulebook) for rulebook in app.rulebooks)
+    assert all("send" not in vars(responder) for responder in app.responders)
 
 
 def statuses(call, faults, requests, config=None):
@@ -245,7 +245,7 @@ def text_of(answer):
     """Return what a stream says in the end."""
     if isinstance(answer, Reply):
         return answer.body.decode()
-    pacer, text = Pacer(answer.dues, answer.cut, 0.0, UNCOUNTED), b""
+    pacer, text = Pacer(answer.due_times, answer.cut, 0.0, UNCOUNTED), b""
     while pacer.due is not None:
         text += pacer.take(pacer.due)
     return text.decode()

@@ -100,11 +100,11 @@ def test_models_can_be_open_to_all(tmp_path):
 
 
 def test_an_echo_has_the_probabilities_of_the_prompt(call):
-    vocabulary = tokenizers.exact()("gpt-4o")
+    tokenizer = tokenizers.exact()("gpt-4o")
     numbers = [3031, 220, 16, 261, 2086, 30]
     body = {"model": "gpt-4o", "prompt": numbers, "max_tokens": 1, "logprobs": 1, "echo": True}
     [choice] = data(call()(LEGACY, body))["choices"]
-    prompt = vocabulary.decode(numbers)
+    prompt = tokenizer.decode(numbers)
     assert choice["text"].startswith(prompt)
     probabilities = choice["logprobs"]
     assert len(probabilities["tokens"]) == len(probabilities["token_logprobs"]) == 7

@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from fastmock.content.filler import counter
-from fastmock.core.http import Head, Stream
+from fastmock.core.http import ResponseHead, Stream
 from fastmock.latency.heartbeat import COMMENT, PING, beat
 from fastmock.latency.pacer import UNCOUNTED, Pacer
 
@@ -31,11 +31,11 @@ def _numbered(begin, end):
     return b"".join(b"<%d>" % number for number in range(begin, end))
 
 
-def walked(dues, interval, step=0.05):
+def walked(due_times, interval, step=0.05):
     """Return what a stream of these due times sends, by the time at which it does."""
-    stream = Stream(Head(200, ()), "req_x", iter(dues), _numbered, len(dues))
+    stream = Stream(ResponseHead(200, ()), "req_x", iter(due_times), _numbered, len(due_times))
     beat(stream, interval, b":")
-    pacer, now, sent = Pacer(stream.dues, stream.cut, 0.0, UNCOUNTED), 0.0, []
+    pacer, now, sent = Pacer(stream.due_times, stream.cut, 0.0, UNCOUNTED), 0.0, []
     while pacer.due is not None:
         if data := pacer.take(now):
             sent.append((now, data))
@@ -55,9 +55,9 @@ def test_heartbeats_fill_gaps_and_leave_frames_as_they_are():
 def test_heartbeats_of_many_streams_are_sent_in_one_waking_and_never_after_a_frame():
     streams = []
     for start in (0.0, 0.003, 0.006, 0.009):
-        stream = Stream(Head(200, ()), "", iter([1.999]), lambda begin, end: b"<>" * (end - begin), 1)
+        stream = Stream(ResponseHead(200, ()), "", iter([1.999]), lambda begin, end: b"<>" * (end - begin), 1)
         beat(stream, 1.0, b":")
-        streams.append(Pacer(stream.dues, stream.cut, 10.001 + start, UNCOUNTED))
+        streams.append(Pacer(stream.due_times, stream.cut, 10.001 + start, UNCOUNTED))
     assert [pacer.due for pacer in streams] == pytest.approx([11.0] * 4)
     assert [pacer.take(11.0) for pacer in streams] == [b":"] * 4
     assert [pacer.due for pacer in streams] == pytest.approx([12.0, 12.003, 12.006, 12.009])

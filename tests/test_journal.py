@@ -13,7 +13,7 @@ import pytest
 from fastmock.control.api import Control
 from fastmock.core.http import Request, Stream
 from fastmock.latency.pacer import UNCOUNTED, Pacer
-from fastmock.shared.ring_buffer import ENDED, Outcome, Tape
+from fastmock.shared.ring_buffer import ENDED, Outcome, RingBuffer
 from fastmock.telemetry.journal import HEAD_SIZE, Journal
 
 from .conftest import KEY, make_app, wait_until
@@ -32,7 +32,7 @@ def chat(content, **more):
 
 @unit
 def test_the_last_entries_are_kept():
-    tape = Tape(3, 100)
+    tape = RingBuffer(3, 100)
     numbers = [tape.write(b"head%d" % n, b"body%d" % n, Outcome(n)) for n in range(5)]
     assert numbers == [0, 1, 2, 3, 4]
     assert list(tape.numbers()) == [2, 3, 4]
@@ -54,7 +54,7 @@ def test_the_last_entries_are_kept():
 
 @unit
 def test_what_is_not_whole_is_not_read():
-    tape = Tape(4, 100)
+    tape = RingBuffer(4, 100)
     number = tape.write(b"head", b"body", Outcome())
     at = tape._map.find(b"body")
     tape._map[at : at + 4] = b"ydob"
@@ -64,7 +64,7 @@ def test_what_is_not_whole_is_not_read():
 
 @unit
 def test_a_tape_is_shared_by_processes_and_threads():
-    tape = Tape(10_000, 64)
+    tape = RingBuffer(10_000, 64)
 
     def write():
         for number in range(500):
@@ -99,7 +99,7 @@ def journaled(tmp_path):
 
     def configured(config=None, size=100, most=2000):
         app = make_app({"journal": {"enabled": True}} | (config or {}), tmp_path)
-        journal = Journal(Tape(size, HEAD_SIZE + most))
+        journal = Journal(RingBuffer(size, HEAD_SIZE + most))
         journal.watch(app)
         server = SimpleNamespace(stopping=False, api_port=None, generated_token=None, current=lambda: app)
         Control(server, app, journal).attach()
@@ -113,7 +113,7 @@ def journaled(tmp_path):
             request = Request(method, f"/fastmock/{path}", dict(headers), b"" if body is None else orjson.dumps(body))
             request.query, request.client = given, "127.0.0.1:5"
             reply = app.handle(request)
-            while reply.dues is not None and next(reply.dues, None) is not None:
+            while reply.due_times is not None and next(reply.due_times, None) is not None:
                 time.sleep(0.001)
             return reply.head.status, orjson.loads(reply.body)
 
@@ -181,7 +181,7 @@ def test_paced_answers_are_followed(journaled):
     stream = post(chat("x", stream=True))
     assert isinstance(stream, Stream)
     assert shown().items() >= {"state": "open", "duration_ms": None, "ttft_ms": None}.items()
-    pacer = Pacer(stream.dues, stream.cut, time.monotonic(), UNCOUNTED)
+    pacer = Pacer(stream.due_times, stream.cut, time.monotonic(), UNCOUNTED)
     size, last = 0, None
     while pacer.due is not None:
         time.sleep(max(0, pacer.due - time.monotonic()))
@@ -195,7 +195,7 @@ def test_paced_answers_are_followed(journaled):
     assert shown()["state"] == "left"
     whole = post(chat("x"))
     assert shown()["state"] == "open"
-    for _ in whole.dues:
+    for _ in whole.due_times:
         pass
     assert shown().items() >= {"state": "ended", "response_bytes": len(whole.body)}.items()
 

@@ -21,8 +21,8 @@ from fastmock.core.seeded import keyer
 from fastmock.latency.model import Timing, sampler
 from fastmock.latency.pacer import Pacer
 from fastmock.latency.presets import PRESETS
-from fastmock.latency.scheduler import Wheel
-from fastmock.latency.settings import Amount, Latency
+from fastmock.latency.scheduler import Scheduler
+from fastmock.latency.settings import Distribution, Latency
 from fastmock.shared.block import Share, clear_gauges, shared_numbers
 
 from .conftest import KEY, make_app
@@ -36,14 +36,14 @@ COUNTER = {"output": {"kind": "counter", "tokens": 10}}
 
 def chunks(stream):
     """Take a whole stream: when each step is due, and its events."""
-    dues = list(stream.dues)
-    steps = [stream.cut(number, number + 1) for number in range(len(dues))]
-    assert stream.cut(0, len(dues)) == b"".join(steps)
+    due_times = list(stream.due_times)
+    steps = [stream.cut(number, number + 1) for number in range(len(due_times))]
+    assert stream.cut(0, len(due_times)) == b"".join(steps)
     events = [
         [orjson.loads(event[6:]) for event in step.split(b"\n\n") if event and event != b"data: [DONE]"]
         for step in steps
     ]
-    return dues, events
+    return due_times, events
 
 
 def words(events):
@@ -88,7 +88,7 @@ def cdf(amount):
     ],
 )
 def test_draws_have_the_distribution(given_):
-    amount = Amount.model_validate(given_)
+    amount = Distribution.model_validate(given_)
     draw, share = sampler(amount), cdf(amount)
     number = keyer(0, "test")  # as it is used: a generator a request
     keys = (Request("POST", PATH, {"x-fastmock-key": str(key)}, b"") for key in range(20_000))
@@ -99,7 +99,7 @@ def test_draws_have_the_distribution(given_):
 
 def test_mean_and_deviation_are_those_that_were_asked_for():
     for kind in ("lognormal", "gamma"):
-        draw = sampler(Amount(distribution=kind, mean=400, std=100))
+        draw = sampler(Distribution(distribution=kind, mean=400, std=100))
         generator = random.Random(1)
         drawn = [draw(generator) for _ in range(40_000)]
         assert fmean(drawn) == pytest.approx(400, rel=0.01)
@@ -112,8 +112,8 @@ def test_mean_and_deviation_are_those_that_were_asked_for():
 def test_recorded_samples(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     app = make_app({"latency": {"ttft": {"file": name}}}, tmp_path)
-    dues = {next(reply(app, HELLO | {"stream": True}).dues) for _ in range(60)}
-    assert dues == {0.0015, 0.002, 0.003}
+    due_times = {next(reply(app, HELLO | {"stream": True}).due_times) for _ in range(60)}
+    assert due_times == {0.0015, 0.002, 0.003}
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,9 @@ def test_total_is_ttft_and_a_latency_for_each_further_token(tmp_path):
     whole = reply(app, HELLO)
     prompt = orjson.loads(whole.body)["usage"]["prompt_tokens"]
     ttft = 0.2 + prompt * 0.002
-    assert list(whole.dues) == pytest.approx([ttft + 9 * 0.03])
-    dues, events = chunks(reply(app, HELLO | {"stream": True}))
-    assert dues == pytest.approx([ttft + 0.03 * number for number in range(10)] + [ttft + 9 * 0.03])
+    assert list(whole.due_times) == pytest.approx([ttft + 9 * 0.03])
+    due_times, events = chunks(reply(app, HELLO | {"stream": True}))
+    assert due_times == pytest.approx([ttft + 0.03 * number for number in range(10)] + [ttft + 9 * 0.03])
     assert "".join(words(events)) == counter(10)
     assert events[0][0]["choices"][0]["delta"]["role"] == "assistant"  # held back until the first token
     assert len(events[0]) == 2
@@ -180,8 +180,8 @@ def test_total_is_ttft_and_a_latency_for_each_further_token(tmp_path):
 
 def test_chunks_of_several_tokens_come_with_their_first(tmp_path):
     config = {"latency": {"ttft": 100, "itl": 10}, "streaming": {"tokens_per_chunk": 4}} | COUNTER
-    dues, events = chunks(reply(make_app(config, tmp_path), HELLO | {"stream": True}))
-    assert dues == pytest.approx([0.1, 0.14, 0.18, 0.19])
+    due_times, events = chunks(reply(make_app(config, tmp_path), HELLO | {"stream": True}))
+    assert due_times == pytest.approx([0.1, 0.14, 0.18, 0.19])
     assert [len(word.split()) for word in words(events)] == [4, 4, 2]
 
 
@@ -190,8 +190,8 @@ def test_a_speed_is_drawn_once_an_answer(tmp_path):
     app = make_app({"latency": {"tokens_per_second": speed}} | COUNTER, tmp_path)
     seen = set()
     for _ in range(20):
-        dues = list(reply(app, HELLO | {"stream": True}).dues)[:10]
-        gaps = [later - earlier for earlier, later in itertools.pairwise(dues)]
+        due_times = list(reply(app, HELLO | {"stream": True}).due_times)[:10]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(due_times)]
         assert gaps == pytest.approx([gaps[0]] * 9)
         assert 0.01 <= gaps[0] <= 0.1
         seen.add(round(gaps[0], 9))
@@ -200,22 +200,22 @@ def test_a_speed_is_drawn_once_an_answer(tmp_path):
 
 def test_chunk_delay_keeps_its_meaning(tmp_path):
     app = make_app({"streaming": {"chunk_delay_ms": 40, "tokens_per_chunk": 5}} | COUNTER, tmp_path)
-    assert list(reply(app, HELLO | {"stream": True}).dues) == pytest.approx([0, 0.04, 0.04])
-    assert reply(app, HELLO).dues is None  # whole answers take no time
+    assert list(reply(app, HELLO | {"stream": True}).due_times) == pytest.approx([0, 0.04, 0.04])
+    assert reply(app, HELLO).due_times is None  # whole answers take no time
     app = make_app({"streaming": {"chunk_delay_ms": 40}, "latency": {"ttft": 100}} | COUNTER, tmp_path)
-    assert list(reply(app, HELLO | {"stream": True}).dues)[:3] == pytest.approx([0.1, 0.14, 0.18])
+    assert list(reply(app, HELLO | {"stream": True}).due_times)[:3] == pytest.approx([0.1, 0.14, 0.18])
     app = make_app({"streaming": {"chunk_delay_ms": 40}, "latency": {"itl": 5}} | COUNTER, tmp_path)
-    assert list(reply(app, HELLO | {"stream": True}).dues)[:3] == pytest.approx([0, 0.005, 0.01])
+    assert list(reply(app, HELLO | {"stream": True}).due_times)[:3] == pytest.approx([0, 0.005, 0.01])
 
 
 def test_drawn_latencies_repeat_by_key_and_differ_without(tmp_path):
     app = make_app({"latency": {"preset": "gpt-4o"}} | COUNTER, tmp_path)
 
-    def dues(**headers):
-        return tuple(reply(app, HELLO | {"stream": True}, **headers).dues)
+    def due_times(**headers):
+        return tuple(reply(app, HELLO | {"stream": True}, **headers).due_times)
 
-    assert dues(x_fastmock_key="a") == dues(x_fastmock_key="a") != dues(x_fastmock_key="b")
-    assert dues() != dues()
+    assert due_times(x_fastmock_key="a") == due_times(x_fastmock_key="a") != due_times(x_fastmock_key="b")
+    assert due_times() != due_times()
 
 
 class FixedLoad:
@@ -236,7 +236,9 @@ class FixedLoad:
 
 @pytest.mark.parametrize(("running", "factor"), [(1, 1), (2, 1.5), (3, 2), (5, 3), (50, 3)])
 def test_load_stretches_everything(running, factor):
-    latency = Latency(ttft=Amount(mean=100), itl=Amount(mean=10), time_factor_under_load=3, max_concurrent=5)
+    latency = Latency(
+        ttft=Distribution(mean=100), itl=Distribution(mean=10), time_factor_under_load=3, max_concurrent=5
+    )
     timing = Timing(latency, lambda _: (), 0.0, FixedLoad(running))
     assert list(timing.steps([1, 1, 0], 0, None)) == pytest.approx([0.1 * factor, 0.11 * factor, 0.11 * factor])
     assert list(timing.pause(3, 0, None)) == pytest.approx([0.12 * factor])
@@ -244,12 +246,12 @@ def test_load_stretches_everything(running, factor):
 
 def test_load_is_looked_up_anew_for_each_token():
     load_ = FixedLoad(1)
-    latency = Latency(ttft=Amount(mean=0), itl=Amount(mean=10), time_factor_under_load=2, max_concurrent=2)
+    latency = Latency(ttft=Distribution(mean=0), itl=Distribution(mean=10), time_factor_under_load=2, max_concurrent=2)
     timing = Timing(latency, lambda _: (), 0.0, load_)
-    dues = timing.steps([1, 1, 1], 0, None)
-    assert [next(dues), next(dues)] == pytest.approx([0, 0.01])
+    due_times = timing.steps([1, 1, 1], 0, None)
+    assert [next(due_times), next(due_times)] == pytest.approx([0, 0.01])
     load_.running = 2
-    assert next(dues) == pytest.approx(0.03)
+    assert next(due_times) == pytest.approx(0.03)
     pause = timing.pause(100, 0, None)  # a whole answer looks again, too
     assert len(list(pause)) > 5
 
@@ -261,7 +263,7 @@ def test_answers_in_flight_are_counted_until_they_end_or_nobody_wants_them(tmp_p
         reply(app, HELLO | {"stream": True}),
         reply(app, HELLO | {"stream": True}),
     )
-    pacers = [Pacer(answer.dues, lambda *_: b"", 0.0, app.share) for answer in (whole, stream, dropped)]
+    pacers = [Pacer(answer.due_times, lambda *_: b"", 0.0, app.share) for answer in (whole, stream, dropped)]
     assert app.share.in_flight() == 3
     del dropped
     pacers.pop()
@@ -292,19 +294,19 @@ def test_the_nearest_level_has_its_say(tmp_path):
     }
     app = make_app(config, tmp_path)
 
-    def dues(message, model="m", **headers):
+    def due_times(message, model="m", **headers):
         body = {"model": model, "stream": True, "messages": [{"role": "user", "content": message}]}
         answer = reply(app, body, **headers)
-        return [round(due * 1000, 6) for due in answer.dues] if isinstance(answer, Stream) else []
+        return [round(due * 1000, 6) for due in answer.due_times] if isinstance(answer, Stream) else []
 
-    assert dues("x") == [100, 110, 110]
-    assert dues("x", "slow-1") == [900, 910, 920, 920]
-    assert dues("rule", "slow-1") == [7, 17, 27, 27]
-    assert dues("preset") == [50, 51, 51]
-    assert dues("instant") == []
-    assert dues("x", x_fastmock_ttft_ms="3", x_fastmock_itl_ms="0.5") == [3, 3.5, 3.5]
-    assert dues("rule", x_fastmock_preset="fast", x_fastmock_output_tokens="4") == [50, 55, 60, 65, 65]
-    assert dues("x", x_fastmock_preset="instant") == []
+    assert due_times("x") == [100, 110, 110]
+    assert due_times("x", "slow-1") == [900, 910, 920, 920]
+    assert due_times("rule", "slow-1") == [7, 17, 27, 27]
+    assert due_times("preset") == [50, 51, 51]
+    assert due_times("instant") == []
+    assert due_times("x", x_fastmock_ttft_ms="3", x_fastmock_itl_ms="0.5") == [3, 3.5, 3.5]
+    assert due_times("rule", x_fastmock_preset="fast", x_fastmock_output_tokens="4") == [50, 55, 60, 65, 65]
+    assert due_times("x", x_fastmock_preset="instant") == []
 
 
 @pytest.mark.parametrize(
@@ -324,7 +326,7 @@ def test_a_wrong_control_header_is_a_400(tmp_path, headers):
 
 def test_control_headers_do_nothing_unless_they_are_on(tmp_path):
     answer = reply(make_app(), HELLO, x_fastmock_ttft_ms="500", x_fastmock_output_tokens="3")
-    assert answer.dues is None
+    assert answer.due_times is None
     assert content(answer).startswith("Hello from fastmock!")
 
 
@@ -340,7 +342,7 @@ def test_embeddings_take_the_time_to_first_token(tmp_path):
     app = make_app({"latency": latency, "usage": {"tokenizer": "estimate"}}, tmp_path)
     body = orjson.dumps({"model": "m", "input": ["abcd", "abcdefgh"]})
     answer = app.handle(Request("POST", "/v1/embeddings", KEY, body))
-    assert list(answer.dues) == pytest.approx([0.02 + 3 * 0.005])
+    assert list(answer.due_times) == pytest.approx([0.02 + 3 * 0.005])
 
 
 # --- made-up output
@@ -455,7 +457,7 @@ def test_usage_so_far_grows_to_the_whole(tokens, per_chunk, n, slow):
     )
     options = {"include_usage": True, "continuous_usage_stats": True}
     stream = reply(build(config), HELLO | {"stream": True, "n": n, "stream_options": options})
-    body = stream.body if isinstance(stream, Reply) else stream.cut(0, len(list(stream.dues)))
+    body = stream.body if isinstance(stream, Reply) else stream.cut(0, len(list(stream.due_times)))
     events = [orjson.loads(event[6:]) for event in body.split(b"\n\n") if event and b"[DONE]" not in event]
     said = [event["usage"]["completion_tokens"] for event in events]
     assert said == sorted(said)
@@ -491,8 +493,8 @@ def test_lateness_is_counted_by_worker_and_forgotten_after_a_minute():
 
 def test_who_is_behind_goes_on_in_coarser_pieces_of_which_the_last_is_on_time():
     share = Share()
-    dues = [number * 0.05 for number in range(10)]
-    pacer = Pacer(iter(dues), lambda begin, end: bytes(range(begin, end)), 0.0, share)
+    due_times = [number * 0.05 for number in range(10)]
+    pacer = Pacer(iter(due_times), lambda begin, end: bytes(range(begin, end)), 0.0, share)
     assert pacer.take(0.01) == bytes([0])
     assert pacer.due == pytest.approx(0.05)  # on time: one step after another
     assert pacer.take(0.12) == bytes([1, 2])
@@ -531,14 +533,14 @@ def test_falling_behind_is_said_once(caplog):
 class Recorded:
     """A play that writes down when it was done."""
 
-    def __init__(self, dues):
-        self.dues = dues
+    def __init__(self, due_times):
+        self.due_times = due_times
         self.done = []
 
     def step(self, now):
-        while self.dues and self.dues[0] <= now:
-            self.done.append(now - self.dues.pop(0))
-        return self.dues[0] if self.dues else None
+        while self.due_times and self.due_times[0] <= now:
+            self.done.append(now - self.due_times.pop(0))
+        return self.due_times[0] if self.due_times else None
 
 
 class Broken:
@@ -549,13 +551,13 @@ class Broken:
 
 
 def test_the_wheel_keeps_time_and_survives(caplog):
-    wheel = Wheel()
-    wheel.start()
+    scheduler = Scheduler()
+    scheduler.start()
     start = time.monotonic()
-    wheel.add(start + 0.2, Broken())
+    scheduler.add(start + 0.2, Broken())
     plays = [Recorded([start + 0.05 + number / 1000, start + 0.3 + number / 1000]) for number in range(200)]
     for play in reversed(plays):  # each is due before the ones that the wheel waits for
-        wheel.add(play.dues[0], play)
+        scheduler.add(play.due_times[0], play)
     asyncio.run(asyncio.sleep(0.8))
     lates = [late for play in plays for late in play.done]
     assert len(lates) == 400

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmock.content import filler, tokenizers
-from fastmock.content.words import Cutter
+from fastmock.content.words import Chunker
 from fastmock.core.http import LargeReply, Reply, Stream
 from tests.conftest import KEY, make_app
 
@@ -54,19 +54,19 @@ def streamed(post, body):
 @pytest.mark.parametrize("model", ["gpt-4o", "gpt-4"])
 def test_a_limit_cuts_what_is_said_in_chat(call, config, name, model):
     post = call(config)
-    vocabulary = O200K if model == "gpt-4o" else CL100K
+    tokenizer = O200K if model == "gpt-4o" else CL100K
     whole = data(post(CHAT, USER | {"model": model}))["choices"][0]["message"]["content"]
-    for most in range(1, vocabulary.count(whole) + 3):
+    for most in range(1, tokenizer.count(whole) + 3):
         body = USER | {"model": model, name: most}
         answer = data(post(CHAT, body))
         choice, usage = answer["choices"][0], answer["usage"]["completion_tokens"]
         said = choice["message"]["content"]
-        if most >= vocabulary.count(whole):
-            assert (said, choice["finish_reason"], usage) == (whole, "stop", vocabulary.count(whole))
+        if most >= tokenizer.count(whole):
+            assert (said, choice["finish_reason"], usage) == (whole, "stop", tokenizer.count(whole))
         else:
             assert whole.startswith(said)
             assert (choice["finish_reason"], usage) == ("length", most)
-            assert vocabulary.count(said) <= most
+            assert tokenizer.count(said) <= most
         assert streamed(post, body) == (said, "", choice["finish_reason"], answer["usage"])
 
 
@@ -196,18 +196,18 @@ def test_a_named_call_ends_with_stop_and_a_required_one_with_tool_calls(call):
 
 
 def test_words_of_generated_text_are_one_token_each():
-    for vocabulary in (O200K, CL100K):
+    for tokenizer in (O200K, CL100K):
         for word in (*filler.FILLER, *filler.COUNTED):
-            assert vocabulary.count(word) == vocabulary.count(f" {word}") == 1, word
+            assert tokenizer.count(word) == tokenizer.count(f" {word}") == 1, word
     assert sorted(set(filler.COUNTED)) == filler.COUNTED
 
 
-@pytest.mark.parametrize("vocabulary", [O200K, CL100K])
-def test_generated_text_has_as_many_tokens_as_it_says(vocabulary):
+@pytest.mark.parametrize("tokenizer", [O200K, CL100K])
+def test_generated_text_has_as_many_tokens_as_it_says(tokenizer):
     for count in (*range(1, 60), 100, 199, 200, 201, 500):
-        assert vocabulary.count(filler.counter(count)) == count
+        assert tokenizer.count(filler.counter(count)) == count
         for seed in range(3):
-            assert vocabulary.count(filler.lorem(count, seed, f"message {count}")) == count
+            assert tokenizer.count(filler.lorem(count, seed, f"message {count}")) == count
 
 
 def test_a_chunk_that_is_lost_doubled_or_swapped_shows():
@@ -218,23 +218,23 @@ def test_a_chunk_that_is_lost_doubled_or_swapped_shows():
 
 @pytest.mark.parametrize("text", ["x" * 5000, f"a {'y' * 4000} b " * 3, "word " * 250_000, "ä" * 300 + " 🎉 end"])
 def test_pieces_of_huge_texts_are_few_and_have_all_tokens(text):
-    for vocabulary in (tokenizers.ESTIMATE, O200K):
-        pieces = vocabulary.pieces(text)
+    for tokenizer in (tokenizers.ESTIMATE, O200K):
+        pieces = tokenizer.pieces(text)
         assert "".join(piece for _, piece in pieces) == text
-        assert sum(count for count, _ in pieces) == vocabulary.count(text)
+        assert sum(count for count, _ in pieces) == tokenizer.count(text)
         assert len(pieces) <= len(text.split()) + 50
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=60) | st.from_regex(r"[ a-zé{}\":,🎉你\n]{0,60}", fullmatch=True), st.integers(1, 6))
 def test_pieces_are_the_text_and_have_its_tokens(text, per_chunk):
-    for vocabulary in (tokenizers.ESTIMATE, O200K, CL100K):
-        pieces = vocabulary.pieces(text)
+    for tokenizer in (tokenizers.ESTIMATE, O200K, CL100K):
+        pieces = tokenizer.pieces(text)
         assert "".join(piece for _, piece in pieces) == text
-        assert sum(count for count, _ in pieces) == vocabulary.count(text)
-        cut = Cutter(vocabulary, per_chunk).cut(text)
+        assert sum(count for count, _ in pieces) == tokenizer.count(text)
+        cut = Chunker(tokenizer, per_chunk).cut(text)
         assert "".join(piece for _, piece in cut) == text
-        assert sum(count for count, _ in cut) == vocabulary.count(text)
+        assert sum(count for count, _ in cut) == tokenizer.count(text)
         assert all(piece for _, piece in cut)
 
 
@@ -263,9 +263,9 @@ def test_a_stream_takes_the_latency_between_tokens_for_each_that_is_billed(tmp_p
     body = {"model": model, "messages": [{"role": "user", "content": text}]} | more
     whole = post(body)
     usage = orjson.loads(whole.body)["usage"]["completion_tokens"]
-    assert list(whole.dues)[-1] == pytest.approx(0.1 + 0.02 * (usage - 1))
+    assert list(whole.due_times)[-1] == pytest.approx(0.1 + 0.02 * (usage - 1))
     stream = post(body | {"stream": True})
-    assert list(stream.dues)[-1] == pytest.approx(0.1 + 0.02 * (usage - 1))
+    assert list(stream.due_times)[-1] == pytest.approx(0.1 + 0.02 * (usage - 1))
 
 
 @pytest.mark.parametrize("path", [MESSAGES, RESPONSES])
@@ -276,7 +276,7 @@ def test_a_stream_of_another_dialect_takes_the_same(call, path, name):
     body = {"model": "m", "input": "x"} if path == RESPONSES else USER | {"model": "m", "max_tokens": 500}
     usage = data(post(path, body))["usage"]["output_tokens"]
     stream = post(path, body | {"stream": True})
-    assert list(stream.dues)[-1] == pytest.approx(0.1 + 0.02 * (usage - 1))
+    assert list(stream.due_times)[-1] == pytest.approx(0.1 + 0.02 * (usage - 1))
 
 
 def test_a_limit_costs_nothing_where_it_is_not_reached(call):

@@ -19,9 +19,9 @@ from openai import OpenAI
 
 from fastmock.config.config import Config
 from fastmock.config.settings import Settings
-from fastmock.core.diagnostics import Findings
+from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.durations import duration
-from fastmock.core.http import Ask, Head, Reply, Request
+from fastmock.core.http import ChatRequest, Reply, Request, ResponseHead
 from fastmock.core.problems import ConfigError
 from fastmock.limits.bucket import BEGIN, DAY, FOR_EVER, MINUTE, PASSED, SECOND, Rate, take
 from fastmock.limits.limiter import RateLimits, _rates
@@ -536,8 +536,10 @@ def test_keys_behind_another_header_have_limits_of_their_own(call):
 def test_another_algorithm_begins_anew():
     buckets = Buckets(Share())
     for algorithm in ("token_bucket", "fixed_window", "token_bucket"):
-        limits = RateLimits(Limits(requests_per_minute=5, algorithm=algorithm), buckets, Findings(Config(Settings())))
-        ask = Ask("u", {}, "m")
+        limits = RateLimits(
+            Limits(requests_per_minute=5, algorithm=algorithm), buckets, Diagnostics(Config(Settings()))
+        )
+        ask = ChatRequest("u", {}, "m")
         ask.request = Request("POST", PATH, KEY, b"")
         ask.request.provider = OPENAI
-        assert limits.take(ask, Reply(Head(200, ()), "r", b"")) is not None  # it is let through
+        assert limits.take(ask, Reply(ResponseHead(200, ()), "r", b"")) is not None  # it is let through

@@ -57,7 +57,7 @@ def metered(tmp_path):
             """Send an answer by the clock."""
             answer = post(path, body)
             cut = answer.cut if isinstance(answer, Stream) else lambda begin, end: b""
-            pacer = Pacer(answer.dues, cut, time.monotonic(), app.share)
+            pacer = Pacer(answer.due_times, cut, time.monotonic(), app.share)
             while pacer.due is not None:
                 time.sleep(max(0, pacer.due - time.monotonic()))
                 pacer.take(time.monotonic())

@@ -33,8 +33,8 @@ def answered(app, content):
     body = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": content}]})
     reply = app.handle(Request("POST", "/v1/chat/completions", {}, body))  # no key
     assert reply.head.status == 200
-    dues = list(reply.dues or ())
-    return orjson.loads(reply.body)["choices"][0]["message"]["content"], dues[-1] if dues else 0.0
+    due_times = list(reply.due_times or ())
+    return orjson.loads(reply.body)["choices"][0]["message"]["content"], due_times[-1] if due_times else 0.0
 
 
 def test_it_is_served_as_it_stands(tmp_path):

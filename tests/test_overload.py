@@ -15,10 +15,10 @@ import psutil
 import pytest
 from openai import OpenAI
 
-from fastmock.core.http import Head, Reply, Stream
+from fastmock.core.http import Reply, ResponseHead, Stream
 from fastmock.limits.concurrency import wait
 from fastmock.shared.block import TICKETS, Share, shared_numbers
-from fastmock.shared.queue import Gate
+from fastmock.shared.queue import AdmissionQueue
 
 from .conftest import undisturbed, wait_until
 
@@ -34,7 +34,7 @@ def gates(count):
     for number in range(count):
         shares.append(Share(numbers))
         shares[-1].join(numbers, number)
-    return [Gate(share) for share in shares]
+    return [AdmissionQueue(share) for share in shares]
 
 
 def admitted(tickets):
@@ -189,7 +189,7 @@ def walked(answer, ticket):
     ticket = ticket(clock)
     wait(answer, ticket, 1, clock)
     steps = []
-    for due in answer.dues:
+    for due in answer.due_times:
         assert due >= now - 100
         now = 100 + due
         steps.append(due)
@@ -199,7 +199,7 @@ def walked(answer, ticket):
 @unit
 def test_the_time_of_an_answer_begins_with_its_turn():
     parts = [b"a", b"b", b"c"]
-    stream = Stream(Head(200, ()), "r", iter([0.5, 0.6, 0.7]), lambda a, b: b"".join(parts[a:b]), 3)
+    stream = Stream(ResponseHead(200, ()), "r", iter([0.5, 0.6, 0.7]), lambda a, b: b"".join(parts[a:b]), 3)
     steps, ended = walked(stream, lambda clock: Turn(clock, 102.0))
     assert steps[-3:] == pytest.approx([2.5, 2.6, 2.7])
     assert ended == pytest.approx(102.7)
@@ -209,8 +209,8 @@ def test_the_time_of_an_answer_begins_with_its_turn():
     assert stream.cut(looks - 1, looks + 2) == b"ab"
     assert stream.cut(looks + 2, looks + 3) == b"c"
 
-    whole = Reply(Head(200, ()), "r", b"x")
-    whole.dues = iter([0.5])
+    whole = Reply(ResponseHead(200, ()), "r", b"x")
+    whole.due_times = iter([0.5])
     assert walked(whole, lambda clock: Turn(clock, 90.0)) == ([0.5], pytest.approx(100.5))
 
 

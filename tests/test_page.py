@@ -53,7 +53,7 @@ def browser(directory):
         driver.quit()
 
 
-def ask(server, content, stream=True, **headers):
+def chat(server, content, stream=True, **headers):
     body = {"model": "gpt-4o", "stream": stream, "messages": [{"role": "user", "content": content}]}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.post(server.url + "/v1/chat/completions", json=body, headers=KEY | named, timeout=30)
@@ -76,9 +76,9 @@ def test_people_see_what_comes_in_and_try_requests(serve, tmp_path):
         # The journal is off at first; the page can turn it on.
         driver.find_element("id", "turn-on").click()
         assert wait_until(lambda: not driver.find_element("id", "journal-off").is_displayed(), 10)
-        statuses = [ask(server, content, stream).status_code for content, stream in QUESTIONS]
+        statuses = [chat(server, content, stream).status_code for content, stream in QUESTIONS]
         assert set(statuses) == {200, 503}
-        ask(server, "<b>is this</b> the wether?", x_fastmock_session="checkout")
+        chat(server, "<b>is this</b> the wether?", x_fastmock_session="checkout")
         assert wait_until(lambda: len(driver.find_elements("css selector", "#requests tr")) == len(QUESTIONS) + 1, 10)
         shown = text(driver, "#requests")
         assert "nearest: weather \u2013 content '<b>is this</b> the wether?' does not contain 'weather'" in shown

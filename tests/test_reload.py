@@ -22,7 +22,7 @@ def saying(number, **more):
     return orjson.dumps({"responses": {"chat_completions": {"patterns": patterns}}} | more)
 
 
-def ask(connection):
+def chat(connection):
     connection.request("POST", "/v1/chat/completions", BODY, HEADERS)
     response = connection.getresponse()
     body = response.read()
@@ -56,7 +56,7 @@ def test_fifty_reloads_under_load(serve, tmp_path, runtime):
         try:
             while not stop.is_set() or len(answers) < 10_000:
                 least = in_force
-                got = ask(connection)
+                got = chat(connection)
                 answers.append((least, got))
         except Exception as error:
             failures.append(repr(error))
@@ -88,7 +88,7 @@ def test_a_wrong_reload_changes_nothing_and_a_new_worker_has_what_is_in_force(se
         found = set()
         for _ in range(20):
             connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-            found.add(ask(connection))
+            found.add(chat(connection))
             connection.close()
         return found
 

@@ -46,7 +46,7 @@ def test_a_buffer_that_cannot_be_written_loses_lines_and_says_so(tmp_path, monke
         app.handle(Request("POST", "/v1/chat/completions", KEY, orjson.dumps(HELLO)))
     stream = app.handle(Request("POST", "/v1/chat/completions", KEY, orjson.dumps(HELLO | {"stream": True})))
     assert isinstance(stream, Stream)
-    size = len(stream.cut(0, len(list(stream.dues))))
+    size = len(stream.cut(0, len(list(stream.due_times))))
     del stream  # it has been sent
     log.close()
     os.close(send)

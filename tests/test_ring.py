@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fastmock.core.ids import unique
 from fastmock.storage import response_log
-from fastmock.storage.response_log import Entry, Ring
+from fastmock.storage.response_log import Entry, ResponseLog
 from fastmock.storage.sqlite import Store
 
 pytestmark = pytest.mark.unit
@@ -22,7 +22,7 @@ def store(tmp_path):
 
 
 def test_it_is_kept_and_marked(store):
-    kept, other = Ring(store), unique()
+    kept, other = ResponseLog(store), unique()
     assert kept.get(other) is None
     assert not store.directory.exists()  # nothing is made before something is kept
     name = unique()
@@ -36,7 +36,7 @@ def test_it_is_kept_and_marked(store):
 
 
 def test_another_process_finds_it(store):
-    kept, (reading, writing) = Ring(store), os.pipe()
+    kept, (reading, writing) = ResponseLog(store), os.pipe()
     kept.keep(mine := unique(), b"k", b"parent", b"")
     if (child := os.fork()) == 0:
         name = unique()
@@ -54,9 +54,9 @@ def test_another_process_finds_it(store):
 
 
 def test_a_new_configuration_goes_on_with_the_file(store):
-    Ring(store).keep(first := unique(), b"k", b"first", b"")
-    Ring(store).keep(second := unique(), b"k", b"second", b"")
-    assert [Ring(store).get(name).answer for name in (first, second)] == [b"first", b"second"]
+    ResponseLog(store).keep(first := unique(), b"k", b"first", b"")
+    ResponseLog(store).keep(second := unique(), b"k", b"second", b"")
+    assert [ResponseLog(store).get(name).answer for name in (first, second)] == [b"first", b"second"]
 
 
 @settings(max_examples=8, deadline=None)
@@ -66,7 +66,7 @@ def test_what_is_found_is_whole(tmp_path_factory, answers):
     store.join(tmp_path_factory.mktemp("run"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(response_log, "_SIZE", 1000)
-        kept, names = Ring(store), []
+        kept, names = ResponseLog(store), []
         for answer in answers:
             names.append(unique())
             kept.keep(names[-1], b"k", answer, b"r")
@@ -83,7 +83,7 @@ def test_where_nothing_can_be_kept_that_is_said_once(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     store = Store(10)
     store.join(tmp_path / "file" / "run")  # no directory can be made below a file
-    kept = Ring(store)
+    kept = ResponseLog(store)
     for _ in range(3):
         name = unique()
         kept.keep(name, b"k", b"answer", b"")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastmock.core.http import Ask
+from fastmock.core.http import ChatRequest
 from fastmock.rules.index import DEFAULT, Index, LayeredIndex, index_of
 from fastmock.rules.match import Match
 from fastmock.rules.regex import PatternError, RegexSet, readable, to_re2
@@ -16,13 +16,13 @@ from fastmock.rules.shadowed import hidden
 pytestmark = pytest.mark.unit
 
 
-def ask(model: str, message: str, system: str) -> Ask:
-    made = Ask("0" * 32, {}, model)
+def chat(model: str, message: str, system: str) -> ChatRequest:
+    made = ChatRequest("0" * 32, {}, model)
     made.user_message, made.system_prompt = message, system
     return made
 
 
-def naive(rules: list[Match], asked: Ask) -> int:
+def naive(rules: list[Match], asked: ChatRequest) -> int:
     for number, rule in enumerate(rules):
         if rule.model is not None and not fnmatchcase(asked.model, rule.model):
             continue
@@ -75,7 +75,7 @@ RULES = st.lists(
 @given(RULES, st.sampled_from(["a", "b", "ab", "bb", ""]), WORDS, WORDS)
 @example([Match(content_regex="b$")], "a", "b\n", "")
 def test_index_picks_what_a_loop_picks(rules, model, message, system):
-    asked = ask(model, message, system)
+    asked = chat(model, message, system)
     index = Index(rules)
     assert index.pick(asked) == naive(rules, asked)
     assert index.pick(asked) == naive(rules, asked)  # again, from what was remembered
@@ -86,7 +86,7 @@ def test_index_picks_what_a_loop_picks(rules, model, message, system):
 @given(RULES, st.lists(RULES, max_size=4), st.randoms(use_true_random=False), st.sampled_from(["a", "ab", ""]), WORDS)
 def test_an_index_that_follows_changes_picks_what_a_loop_picks(rules, changes, random, model, message):
     index = index_of(rules)
-    asked = ask(model, message, "")
+    asked = chat(model, message, "")
     removed: list[Match] = []
     for added in changes:
         rules, before = [rule for rule in rules if random.random() < 0.8], rules
@@ -106,9 +106,9 @@ def test_a_change_of_one_rule_compiles_no_other():
     more = index_of([Match(content="a99"), *rules[:50], *rules[51:]], previous=index)
     assert isinstance(more, LayeredIndex)
     assert [len(layer.rules) for layer, _ in more.layers] == [100, 1]
-    assert [more.pick(ask("m", text, "")) for text in ("a99", "xa00", "xa50", "xa99")] == [0, 1, DEFAULT, 99]
-    assert index.pick(ask("m", "xa50", "")) == 50
-    assert index_of(rules, previous=more).pick(ask("m", "xa50", "")) == 50
+    assert [more.pick(chat("m", text, "")) for text in ("a99", "xa00", "xa50", "xa99")] == [0, 1, DEFAULT, 99]
+    assert index.pick(chat("m", "xa50", "")) == 50
+    assert index_of(rules, previous=more).pick(chat("m", "xa50", "")) == 50
 
 
 @pytest.mark.parametrize(
@@ -129,12 +129,12 @@ def test_rules_that_can_never_win(rules, found):
 
 def test_a_thousand_rules():
     index = Index([Match(content_regex=f"topic{i} .*word{i}$") for i in range(1000)])
-    assert index.pick(ask("m", "topic777 and word777", "")) == 777
-    assert index.pick(ask("m", "topic777 and word778", "")) == DEFAULT
+    assert index.pick(chat("m", "topic777 and word777", "")) == 777
+    assert index.pick(chat("m", "topic777 and word778", "")) == DEFAULT
 
 
 def test_a_catastrophic_pattern_is_linear():
-    assert Index([Match(content_regex="(a+)+$")]).pick(ask("m", "a" * 5000 + "b", "")) == DEFAULT
+    assert Index([Match(content_regex="(a+)+$")]).pick(chat("m", "a" * 5000 + "b", "")) == DEFAULT
 
 
 @pytest.mark.parametrize("pattern", ["(", "[a", "*", "a{2,1}", "(?P<x"])
@@ -155,4 +155,4 @@ def test_out_of_memory_is_not_no_match(monkeypatch):
         RegexSet, "match", property(lambda self: lambda text: None, lambda self, value: None), raising=False
     )
     index = Index([Match(content_regex="b"), Match(content_regex="a")])
-    assert index.pick(ask("m", "xay", "")) == 1
+    assert index.pick(chat("m", "xay", "")) == 1

@@ -138,9 +138,9 @@ def test_parse(client):
 
 
 def test_counting(client):
-    ask = asking("Hello there", system="Be kind.", tools=[TOOL])
-    counted = client.messages.count_tokens(**{name: ask[name] for name in ask if name != "max_tokens"})
-    assert counted.input_tokens == client.messages.create(**ask).usage.input_tokens
+    chat = asking("Hello there", system="Be kind.", tools=[TOOL])
+    counted = client.messages.count_tokens(**{name: chat[name] for name in chat if name != "max_tokens"})
+    assert counted.input_tokens == client.messages.create(**chat).usage.input_tokens
     long = asking("word " * 3000)
     whole = client.messages.create(**long).usage
     assert whole.cache_read_input_tokens == 0
@@ -233,8 +233,8 @@ def test_anthropics_client_hears_it(serve, tmp_path):
     assert "a mockllm file" in server.greeting
     with Anthropic(base_url=server.url, api_key="x", max_retries=0) as client:
         start = time.monotonic()
-        ask = {"model": "claude", "max_tokens": 9, "messages": [{"role": "user", "content": "what is 2+2?"}]}
-        with client.messages.stream(**ask) as stream:
+        chat = {"model": "claude", "max_tokens": 9, "messages": [{"role": "user", "content": "what is 2+2?"}]}
+        with client.messages.stream(**chat) as stream:
             assert stream.get_final_text() == '{"sum": 9}'
         assert time.monotonic() - start >= 0.04
 

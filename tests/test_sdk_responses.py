@@ -151,13 +151,13 @@ def test_several_calls(client):
 
 
 def test_reasoning(client):
-    ask = {"model": "o3", "input": "Hello", "reasoning": {"effort": "low", "summary": "auto"}}
-    answer = client.responses.create(**ask, include=["reasoning.encrypted_content"])
+    chat = {"model": "o3", "input": "Hello", "reasoning": {"effort": "low", "summary": "auto"}}
+    answer = client.responses.create(**chat, include=["reasoning.encrypted_content"])
     assert [item.type for item in answer.output] == ["reasoning", "message"]
     assert answer.output[0].summary[0].text
     assert answer.output[0].encrypted_content
     assert answer.usage.output_tokens_details.reasoning_tokens == 64
-    kinds, streamed = finished(client.responses.create(**ask, stream=True))
+    kinds, streamed = finished(client.responses.create(**chat, stream=True))
     assert "response.reasoning_summary_text.delta" in kinds
     assert streamed.output[0].summary == answer.output[0].summary
 
@@ -247,12 +247,12 @@ def test_counting_and_compacting(client):
 
 
 def test_logprobs(client):
-    ask = {"model": "gpt-4o", "input": "Hello", "include": ["message.output_text.logprobs"], "top_logprobs": 2}
-    answer = client.responses.create(**ask)
+    chat = {"model": "gpt-4o", "input": "Hello", "include": ["message.output_text.logprobs"], "top_logprobs": 2}
+    answer = client.responses.create(**chat)
     entries = answer.output[0].content[0].logprobs
     assert "".join(entry.token for entry in entries) == answer.output_text
     assert all(len(entry.top_logprobs) == 2 for entry in entries)
-    _, streamed = finished(client.responses.create(**ask, stream=True))
+    _, streamed = finished(client.responses.create(**chat, stream=True))
     assert streamed.output[0].content[0] == answer.output[0].content[0]
 
 

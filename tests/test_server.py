@@ -354,9 +354,9 @@ def test_the_wheel_installs_clean_and_starts(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
 
     run(sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT))
-    wheel = next(tmp_path.glob("*.whl"))
+    scheduler = next(tmp_path.glob("*.whl"))
     run(sys.executable, "-m", "venv", "clean")
-    run("clean/bin/pip", "install", "--quiet", str(wheel))
+    run("clean/bin/pip", "install", "--quiet", str(scheduler))
     with subprocess.Popen(
         ["clean/bin/fastmock", "--port", "0"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -16,7 +16,7 @@ from fastmock.core.http import Request
 from fastmock.core.problems import ConfigError
 from fastmock.limits.stores import Shared as SharedLimits
 from fastmock.shared.block import Share, shared_numbers
-from fastmock.storage.sqlite import Kept, Store
+from fastmock.storage.sqlite import Store, StoredObject
 
 from .conftest import KEY, make_app
 from .test_control import on_both
@@ -34,14 +34,14 @@ def app(tmp_path):
     return made
 
 
-def ask(app, method="POST", path=CHAT, body=STORED, **headers):
+def chat(app, method="POST", path=CHAT, body=STORED, **headers):
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     answer = app.handle(Request(method, path, KEY | named, orjson.dumps(body) if method == "POST" else b""))
     return answer.head.status, orjson.loads(answer.body)
 
 
 def listed(app, **headers):
-    status, body = ask(app, "GET", **headers)
+    status, body = chat(app, "GET", **headers)
     assert status == 200
     return [one["id"] for one in body["data"]]
 
@@ -50,20 +50,20 @@ def use_all(app, id_):
     """Use every endpoint of what is stored; return the statuses."""
     made = f"{CHAT}/{id_}"
     return {
-        ask(app)[0],
-        ask(app, "GET")[0],
-        ask(app, "GET", made)[0],
-        ask(app, "GET", f"{made}/messages")[0],
-        ask(app, "POST", made, {"metadata": {"a": "b"}})[0],
-        ask(app, "DELETE", made)[0],
-        ask(app, "POST", "/v1/conversations", {})[0],
-        ask(app, "POST", "/v1/responses", {"model": "m", "input": "x", "conversation": "conv_1"})[0],
+        chat(app)[0],
+        chat(app, "GET")[0],
+        chat(app, "GET", made)[0],
+        chat(app, "GET", f"{made}/messages")[0],
+        chat(app, "POST", made, {"metadata": {"a": "b"}})[0],
+        chat(app, "DELETE", made)[0],
+        chat(app, "POST", "/v1/conversations", {})[0],
+        chat(app, "POST", "/v1/responses", {"model": "m", "input": "x", "conversation": "conv_1"})[0],
     }
 
 
 @unit
 def test_a_locked_file_holds_nobody_up(app, caplog):
-    id_ = ask(app)[1]["id"]
+    id_ = chat(app)[1]["id"]
     other = sqlite3.connect(app.store.directory / FILE, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     begin = time.monotonic()
@@ -72,18 +72,18 @@ def test_a_locked_file_holds_nobody_up(app, caplog):
     assert time.monotonic() - begin < 2  # the first waits for half a second, the others know
     other.execute("ROLLBACK")
     other.close()
-    new = ask(app)[1]["id"]
+    new = chat(app)[1]["id"]
     assert new in listed(app)
     assert "answers are stored again" in caplog.text
 
 
 @unit
 def test_a_locked_file_is_said_once(app, caplog):
-    ask(app)
+    chat(app)
     other = sqlite3.connect(app.store.directory / FILE, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     for _ in range(20):
-        assert ask(app)[0] == 200
+        assert chat(app)[0] == 200
     other.close()
     assert [record.message for record in caplog.records] == ["answers are not stored: database is locked"]
 
@@ -98,11 +98,11 @@ def damage(file):
 
 @unit
 def test_a_damaged_file_is_replaced(app, caplog):
-    id_ = ask(app)[1]["id"]
+    id_ = chat(app)[1]["id"]
     app.store._close()  # as in a worker that has only just started, which has none of it in memory
     damage(app.store.directory / FILE)
     assert use_all(app, id_) == {200}
-    new = ask(app)[1]["id"]
+    new = chat(app)[1]["id"]
     assert new in listed(app)
     assert id_ not in listed(app)
     assert caplog.text.count("is damaged") == 1
@@ -113,31 +113,31 @@ def test_workers_agree_on_the_file_that_replaces_a_damaged_one(tmp_path):
     one, other = Store(100), Store(100)
     for store in (one, other):
         store.join(tmp_path)
-        store.keep(Kept("k", "before", "m", b"{}"))
+        store.keep(StoredObject("k", "before", "m", b"{}"))
     damage(tmp_path / FILE)
-    one.keep(Kept("k", "1", "m", b"{}"))
-    other.keep(Kept("k", "2", "m", b"{}"))
-    one.keep(Kept("k", "3", "m", b"{}"))
+    one.keep(StoredObject("k", "1", "m", b"{}"))
+    other.keep(StoredObject("k", "2", "m", b"{}"))
+    one.keep(StoredObject("k", "3", "m", b"{}"))
     for store in (one, other):
         assert store.ids("k", False, lambda *_: True) == ["1", "2", "3"]
 
 
 @unit
 def test_a_directory_that_was_cleaned_away_is_made_anew(app):
-    id_ = ask(app)[1]["id"]
+    id_ = chat(app)[1]["id"]
     shutil.rmtree(app.store.directory)
     assert use_all(app, id_) == {200}
-    assert ask(app)[1]["id"] in listed(app)
+    assert chat(app)[1]["id"] in listed(app)
 
 
 @unit
 def test_stored_responses_that_cannot_be_read_are_not_there(app, monkeypatch, caplog):
-    id_ = ask(app, path="/v1/responses", body={"model": "m", "input": "x"})[1]["id"]
+    id_ = chat(app, path="/v1/responses", body={"model": "m", "input": "x"})[1]["id"]
     for file in app.store.directory.glob("answers-*"):
         file.unlink()
         file.mkdir()  # which cannot be opened for writing, nor read
     path = f"/v1/responses/{id_}"
-    assert {ask(app, "GET", path)[0], ask(app, "DELETE", path)[0]} == {200}
+    assert {chat(app, "GET", path)[0], chat(app, "DELETE", path)[0]} == {200}
     assert caplog.text.count("stored responses cannot be used") == 1
 
 
@@ -173,9 +173,9 @@ def test_a_damaged_or_locked_file_hinders_no_request(serve, runtime, tmp_path):
 
 @unit
 def test_a_session_lists_what_it_stored(app):
-    one = ask(app, x_fastmock_session="one")[1]["id"]
-    two = ask(app, authorization="Bearer two:sk-test")[1]["id"]
-    none = ask(app)[1]["id"]
+    one = chat(app, x_fastmock_session="one")[1]["id"]
+    two = chat(app, authorization="Bearer two:sk-test")[1]["id"]
+    none = chat(app)[1]["id"]
     assert listed(app, x_fastmock_session="one") == [one]
     assert listed(app, authorization="Bearer two:sk-test") == [two]
     assert listed(app, x_fastmock_session="three") == []
@@ -225,7 +225,7 @@ def test_whatever_a_shared_store_raises_requests_are_answered(tmp_path, monkeypa
 
     monkeypatch.setattr(SharedLimits, "_await", lambda self: None)
     monkeypatch.setattr("redis.commands.core.Script.__call__", fail)
-    assert {ask(app)[0] for _ in range(5)} == {200}
+    assert {chat(app)[0] for _ in range(5)} == {200}
     assert caplog.text.count("limits are not in force") == 1
 
 
@@ -275,9 +275,9 @@ def test_a_fault_strikes_each_of_many_sessions_once(serve, runtime):
 
     with httpx.Client(timeout=20) as client, ThreadPoolExecutor(4) as threads:
 
-        def ask(number):
+        def chat(number):
             headers = {"authorization": f"Bearer s{number}:x"}
             return client.post(server.url + CHAT, json=STORED | {"store": False}, headers=headers).status_code
 
-        assert set(threads.map(ask, range(1500))) == {503}
-        assert set(threads.map(ask, range(1500))) == {200}
+        assert set(threads.map(chat, range(1500))) == {503}
+        assert set(threads.map(chat, range(1500))) == {200}

@@ -12,7 +12,7 @@ from fastmock.core.http import Request
 from fastmock.core.problems import ConfigError
 from fastmock.responses import ResponseManager
 from fastmock.shared.block import Share, shared_numbers
-from fastmock.storage.sqlite import Kept, Store
+from fastmock.storage.sqlite import Store, StoredObject
 
 from .conftest import KEY
 from .test_agents import ASKED, error
@@ -204,7 +204,7 @@ def test_cached_tokens_need_no_prefill(call):
     config = {"usage": {"simulate_prompt_cache": True}, "latency": {"prefill_ms_per_token": 1}}
     post = call(config)
     long = [{"role": "user", "content": "You are a helpful assistant. " * 400}]
-    first, second = (list(post(PATH, {"model": "m", "messages": long}).dues)[-1] for _ in range(2))
+    first, second = (list(post(PATH, {"model": "m", "messages": long}).due_times)[-1] for _ in range(2))
     assert second < 0.2 * first
 
 
@@ -219,11 +219,11 @@ def test_the_store_is_bounded(tmp_path):
     assert ids(store) == []
     assert not (tmp_path / "run").exists()  # nothing is made before something is kept
     for number in range(10):
-        store.keep(Kept("k", str(number), "m", b"{}", metadata={"a": "b"}))
+        store.keep(StoredObject("k", str(number), "m", b"{}", metadata={"a": "b"}))
     assert ids(store) == ["9", "8", "7"]
     other = Store(3)  # another worker's
     other.join(tmp_path / "run")
-    assert other.get("k", "9") == Kept("k", "9", "m", b"{}", metadata={"a": "b"})
+    assert other.get("k", "9") == StoredObject("k", "9", "m", b"{}", metadata={"a": "b"})
     assert other.delete("k", "9")
     assert not store.delete("k", "9")
     store.update("k", "8", {"c": "d"})
@@ -235,7 +235,7 @@ def test_a_full_store_lets_the_older_half_go(tmp_path, monkeypatch):
     store = Store(10_000)
     store.join(tmp_path)
     for number in range(60):
-        store.keep(Kept("k", str(number), "m", bytes(20_000)))
+        store.keep(StoredObject("k", str(number), "m", bytes(20_000)))
     kept = list(map(int, ids(store)))
     assert kept[0] == 59
     assert 3 < len(kept) < 30
@@ -245,8 +245,8 @@ def test_a_store_that_cannot_keep_says_so(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     store = Store(10)
     store.join(tmp_path / "file" / "below")
-    store.keep(Kept("k", "a", "m", b"{}"))
-    store.keep(Kept("k", "b", "m", b"{}"))
+    store.keep(StoredObject("k", "a", "m", b"{}"))
+    store.keep(StoredObject("k", "b", "m", b"{}"))
     assert caplog.text.count("answers are not stored") == 1
 
 

@@ -8,7 +8,7 @@ from fastmock.app import App
 from fastmock.config.config import Config
 from fastmock.control.redact import without_secrets
 from fastmock.core.errors import ApiError
-from fastmock.rules.settings import ModerationPattern, Pattern, Saying
+from fastmock.rules.settings import ModerationPattern, Pattern, ReplySpec
 
 
 def explain(app: App, file: str, headers: Sequence[str], stdout: TextIO, stderr: TextIO) -> int:
@@ -41,15 +41,15 @@ def listing(app: App) -> Iterator[str]:
     yield f"runtime        {runtime} ({reason})"
     yield f"tokens         {tokens_line(app)}"
     yield f"models         {', '.join(card.id for card in settings.models.available)}"
-    for rulebook in app.rulebooks:
-        yield f"{rulebook.section}"
-        for rule, name in zip([*rulebook.rules, rulebook.default], rulebook.names, strict=True):
+    for responder in app.responders:
+        yield f"{responder.section}"
+        for rule, name in zip([*responder.rules, responder.default], responder.names, strict=True):
             yield _line(rule if isinstance(rule, Pattern) else None, name, _said(rule))
     if app.moderations.rules:
         yield "moderations"
         for moderated, name in zip(app.moderations.rules, app.moderations.names, strict=True):
             yield _line(moderated, name, ", ".join(moderated.flag) or "nothing")
-    for warning in dict.fromkeys((*app.warnings, *app.never_win())):
+    for warning in dict.fromkeys((*app.warnings, *app.unreachable_rules())):
         yield f"warning: {warning}"
 
 
@@ -61,7 +61,7 @@ def _line(rule: Pattern | ModerationPattern | None, name: str, said: str) -> str
     return f"{priority}  {name}: {when} -> {said}"
 
 
-def _said(source: Saying) -> str:
+def _said(source: ReplySpec) -> str:
     """Name what is said, in short."""
     if isinstance(source, Pattern) and source.responses is not None:
         return ", then ".join(map(_said, source.responses))

@@ -100,7 +100,7 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
     from fastmock.server.runtimes.select import choose
     from fastmock.server.sockets import ListenError, listen, url
     from fastmock.server.supervisor import Supervisor
-    from fastmock.server.worker import Live
+    from fastmock.server.worker import WorkerContext
 
     settings, admin = app.config.settings.server, app.config.settings.admin
     try:
@@ -122,11 +122,11 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
     token = GeneratedToken(page, stderr) if exposed else None
     greet = stderr if settings.log_requests and settings.log_format == "json" else stdout
 
-    def work(live: Live, ready: Callable[[], None]) -> None:
+    def work(live: WorkerContext, ready: Callable[[], None]) -> None:
         live.generated_token = token.value if token else None
         runtime.serve(live, listener, ready, settings.shutdown_timeout)
 
-    def controlling(live: Live, ready: Callable[[], None]) -> None:
+    def controlling(live: WorkerContext, ready: Callable[[], None]) -> None:
         assert control  # noqa: S101 - else nobody does this
         live.generated_token = token.value if token else None
         granian.serve(live, control, ready, settings.shutdown_timeout)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from fastmock.config.overlay import Added, Placed, RuleSection
+from fastmock.config.overlay import LocatedRule, RuleSection, RuntimeRule
 from fastmock.config.settings import Settings
 from fastmock.core.documents import read_document, read_samples
 from fastmock.core.problems import SettingPath
@@ -33,14 +33,16 @@ class Config:
     origins: Mapping[SettingPath, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     form: str = ""
-    added: tuple[Added, ...] = ()
+    added: tuple[RuntimeRule, ...] = ()
     runtime: str = ""
     base: Mapping[str, Any] = field(default_factory=dict)
     merged: Mapping[str, Any] = field(default_factory=dict)
     base_origins: Mapping[SettingPath, str] = field(default_factory=dict)
     _documents: dict[str, tuple[Any, Path]] = field(default_factory=dict)
-    _rules: dict[RuleSection, list[Placed]] = field(default_factory=dict, init=False, compare=False)
-    _written: "dict[RuleSection, tuple[object, list[Placed]]]" = field(default_factory=dict, init=False, compare=False)
+    _rules: dict[RuleSection, list[LocatedRule]] = field(default_factory=dict, init=False, compare=False)
+    _written: "dict[RuleSection, tuple[object, list[LocatedRule]]]" = field(
+        default_factory=dict, init=False, compare=False
+    )
 
     def where(self, path: SettingPath) -> str:
         """Name the flag, variable, call or file in which the setting at ``path`` was written."""
@@ -49,14 +51,14 @@ class Config:
         origin = next((found for end in range(len(path), 0, -1) if (found := self.origins.get(path[:end]))), None)
         return origin or (str(self.file) if self.file else "")
 
-    def rules(self, section: RuleSection) -> list[Placed]:
+    def rules(self, section: RuleSection) -> list[LocatedRule]:
         """Return the rules of an endpoint in the order in which they are tried.
 
         The highest priority is first; among equals those that were added, the last of them first, then those of the
         configuration in their order.
         """
         if not self._rules:
-            added: dict[str, list[Placed]] = {}
+            added: dict[str, list[LocatedRule]] = {}
             for one in self.added:
                 added.setdefault(one.section, []).append(one.placed)
             for name in get_args(RuleSection):
@@ -65,13 +67,13 @@ class Config:
                 self._rules[name] = rules
         return self._rules[section]
 
-    def _written_rules(self, section: RuleSection) -> list[Placed]:
+    def _written_rules(self, section: RuleSection) -> list[LocatedRule]:
         """Return the rules that stand in the configuration; kept where a change has left them as they were."""
         patterns: list[Pattern | ModerationPattern] = getattr(self.settings.responses, section).patterns
         known = self._written.get(section)
         if known is None or known[0] is not patterns:
             placed = [
-                Placed(one.name or f"{section}.patterns[{place}]", ("responses", section, "patterns", place), one)
+                LocatedRule(one.name or f"{section}.patterns[{place}]", ("responses", section, "patterns", place), one)
                 for place, one in enumerate(patterns)
             ]
             known = self._written[section] = patterns, placed

@@ -2,10 +2,10 @@
 
 from pydantic import Field, field_validator, model_validator
 
-from fastmock.core.section import Section
+from fastmock.core.section import SettingsModel
 
 
-class Admin(Section):
+class Admin(SettingsModel):
     """The control API, below `/fastmock/`, and the page at `/`."""
 
     enabled: bool = Field(True, description="Whether they are there.")
@@ -46,7 +46,7 @@ class Admin(Section):
         return token
 
 
-class Journal(Section):
+class Journal(SettingsModel):
     """The last requests, kept in memory for whoever asks."""
 
     enabled: bool = Field(False, description="Whether they are.")

@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from fastmock.config.errors import section_of
 from fastmock.config.settings import Settings
 from fastmock.core.problems import SettingPath, did_you_mean
-from fastmock.latency.settings import Amount
-from fastmock.rules.settings import Source
+from fastmock.latency.settings import Distribution
+from fastmock.rules.settings import TimedReplySpec
 
 FILE_VARIABLES = ("FASTMOCK_CONFIG", "MOCK_OPENAI_CONFIG")
 """The variables that name the configuration file."""
@@ -20,9 +20,9 @@ def scalars(section: type[BaseModel] = Settings, at: SettingPath = ()) -> Iterat
     for name, info in section.model_fields.items():
         path = (*at, name)
         inner = section_of(info.annotation)
-        if inner is info.annotation and inner is not None and inner is not Source:
+        if inner is info.annotation and inner is not None and inner is not TimedReplySpec:
             yield from scalars(inner, path)
-        elif not info.alias and get_origin(info.annotation) is not dict and inner in (None, Amount):
+        elif not info.alias and get_origin(info.annotation) is not dict and inner in (None, Distribution):
             extra = info.json_schema_extra
             older = extra.get("env", []) if isinstance(extra, dict) else []
             own = "FASTMOCK_" + "_".join(str(part) for part in path if part != "server").upper()

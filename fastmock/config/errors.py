@@ -6,7 +6,7 @@ from typing import Any, get_args
 from fastmock.config.settings import Settings
 from fastmock.core.credentials import CREDENTIALS, is_credential
 from fastmock.core.problems import SettingPath, did_you_mean
-from fastmock.core.section import Section
+from fastmock.core.section import SettingsModel
 from fastmock.faults.registry import FAULTS
 
 _SPANS = ("turn", "messages", "count")
@@ -16,9 +16,9 @@ SECRETS = frozenset(("keys", "token", "api_key", "store", *CREDENTIALS))
 """The names of settings, and of what they name, whose values are shown to nobody."""
 
 
-def section_of(annotation: Any) -> type[Section] | None:
+def section_of(annotation: Any) -> type[SettingsModel] | None:
     """Find the section that an annotation holds, through Annotated, lists and unions."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
+    if isinstance(annotation, type) and issubclass(annotation, SettingsModel):
         return annotation
     return next((found for arg in get_args(annotation) if (found := section_of(arg))), None)
 
@@ -44,7 +44,7 @@ def describe(error: Mapping[str, Any], above: SettingPath = ()) -> str:
         tag = error["ctx"]["tag"]
         return f"is no fault: {tag!r}{did_you_mean(tag, known) or '; known are ' + ', '.join(known)}"
     if kind == "extra_forbidden":
-        section: type[Section] | None = Settings
+        section: type[SettingsModel] | None = Settings
         for part in loc[:-1]:
             if part in FAULTS:
                 section = FAULTS[str(part)].settings_type

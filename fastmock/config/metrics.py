@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from fastmock.core.section import Section
+from fastmock.core.section import SettingsModel
 
 
-class MetricsSettings(Section):
+class MetricsSettings(SettingsModel):
     """What is counted for Prometheus, at `GET /metrics`; it takes the extra `metrics`."""
 
     enabled: bool = Field(False, description="Whether it is.")

@@ -27,7 +27,7 @@ class NotThereError(Exception):
     """There is no rule with this id."""
 
 
-class Placed(NamedTuple):
+class LocatedRule(NamedTuple):
     """A rule: what it is called, where it stands, and the rule."""
 
     name: str
@@ -35,7 +35,7 @@ class Placed(NamedTuple):
     pattern: Pattern | ModerationPattern
 
 
-class Added(NamedTuple):
+class RuntimeRule(NamedTuple):
     """A rule that was added.
 
     Attributes:
@@ -49,7 +49,7 @@ class Added(NamedTuple):
     id: str
     section: RuleSection
     session: str
-    placed: Placed
+    placed: LocatedRule
     given: dict[str, Any]
 
     @property
@@ -73,7 +73,7 @@ class Added(NamedTuple):
         return {"id": self.id, "endpoint": self.section, **session, **self.given}
 
 
-def found_in(rules: Sequence[Added], id_: str, session: str) -> Added | None:
+def found_in(rules: Sequence[RuntimeRule], id_: str, session: str) -> RuntimeRule | None:
     """Return the rule of an id that a session has, or, where none is given, whoever has it."""
     found = [rule for rule in rules if rule.id == id_ and rule.session in (session, "" if session else rule.session)]
     return min(found, key=lambda rule: rule.session != session, default=None)
@@ -102,7 +102,7 @@ class Overlay:
     """
 
     patch: dict[str, Any] = field(default_factory=dict)
-    rules: tuple[Added, ...] = ()
+    rules: tuple[RuntimeRule, ...] = ()
     named: int = 0
 
     def adding(self, given: Sequence[Any], session: str) -> "Overlay":
@@ -160,7 +160,7 @@ class Overlay:
             raise ConfigError([Problem("", at, f"{REDACTED} {said}") for at in hidden])
         return replace(self, patch=merged(self.patch, patch, keep_null=True))
 
-    def _with(self, rules: tuple[Added, ...], named: int, twice: Iterable[str] = ()) -> "Overlay":
+    def _with(self, rules: tuple[RuntimeRule, ...], named: int, twice: Iterable[str] = ()) -> "Overlay":
         problems = [Problem("", f"{at}.id", "is taken by another rule") for at in twice]
         if len(rules) > _MOST_RULES:
             problems.append(Problem("", "rules", f"are more than {_MOST_RULES}"))
@@ -200,7 +200,7 @@ def _read(given: Sequence[Any], session: str, before: Overlay) -> Overlay:
             if of:
                 match = pattern.match.model_copy(update={"session": of})
                 pattern = pattern.model_copy(update={"match": match})
-            rules.append(Added(id_, section, of, Placed(pattern.name or id_, (at,), pattern), rest))
+            rules.append(RuntimeRule(id_, section, of, LocatedRule(pattern.name or id_, (at,), pattern), rest))
     if problems:
         raise ConfigError(problems)
     return Overlay({}, tuple(rules), named)

@@ -9,13 +9,13 @@ from fastmock.config.errors import section_of
 from fastmock.config.settings import Settings
 from fastmock.content.settings import Output
 from fastmock.core.problems import SettingPath, dotted
-from fastmock.core.section import Section
+from fastmock.core.section import SettingsModel
 from fastmock.faults.registry import FAULTS
 from fastmock.faults.settings import FaultSettings, Place
 from fastmock.latency.presets import PRESETS
-from fastmock.latency.settings import Amount, Latency
-from fastmock.rules.match import Match, Span
-from fastmock.rules.settings import Saying, Source
+from fastmock.latency.settings import Distribution, Latency
+from fastmock.rules.match import Match, Range
+from fastmock.rules.settings import ReplySpec, TimedReplySpec
 
 _TOP = """# Configuration
 
@@ -68,7 +68,7 @@ def markdown() -> str:
         f"| `{dotted(path)}` | {_shown(info)} | {variables.get(path, '')} | {info.description} |"
         for path, info in _settings(Settings, ())
     ]
-    parts = [f"| `{name}` | {info.description} |" for name, info in Amount.model_fields.items()]
+    parts = [f"| `{name}` | {info.description} |" for name, info in Distribution.model_fields.items()]
     presets = [
         f"| `{name}` | {_time(preset['ttft'])} | {_time(preset['itl'])} | {preset.get('prefill_ms_per_token', '')} "
         f"| {preset.get('time_factor_under_load', '')} | {preset.get('max_concurrent', '')} |"
@@ -91,14 +91,18 @@ def _time(amount: Any) -> str:
     return f"{amount['mean']} (std {amount['std']})" if isinstance(amount, dict) else str(amount)
 
 
-def _settings(section: type[Section], at: SettingPath) -> Iterator[tuple[SettingPath, Any]]:
+def _settings(section: type[SettingsModel], at: SettingPath) -> Iterator[tuple[SettingPath, Any]]:
     """Yield every setting under ``section``, with ``[]`` after the name of a list."""
     for name, info in section.model_fields.items():
         inner = section_of(info.annotation)
         # The parts of a source are those of a pattern, those of an amount and of each fault stand below, a latency
         # inside another section has the parts of the one at the top, and a match inside of a match or of a fault those
         # of a pattern.
-        if inner in (Source, Saying, Amount, Span) or (at and inner in (Latency, Output)) or inner is section:
+        if (
+            inner in (TimedReplySpec, ReplySpec, Distribution, Range)
+            or (at and inner in (Latency, Output))
+            or inner is section
+        ):
             inner = None
         if inner is not None and issubclass(inner, FaultSettings):
             inner = FaultSettings
@@ -115,13 +119,13 @@ def _shown(info: Any) -> str:
     if info.is_required():
         return "required"
     default = info.get_default()
-    if isinstance(default, Source):
+    if isinstance(default, TimedReplySpec):
         return "a canned text"
     if isinstance(default, Place):
         return f"`{default.chunks}`"
-    if default is None or isinstance(default, Section) or default == []:
+    if default is None or isinstance(default, SettingsModel) or default == []:
         return "none"
-    if isinstance(default, list) and isinstance(default[0], Section):
+    if isinstance(default, list) and isinstance(default[0], SettingsModel):
         return f"{len(default)} of OpenAI's names"
     return f"`{json.dumps(default)}`"
 

@@ -13,7 +13,7 @@ from fastmock.config.control import Admin, Journal
 from fastmock.config.metrics import MetricsSettings
 from fastmock.content.settings import Output
 from fastmock.core.errors import ModelNotFound
-from fastmock.core.section import Section
+from fastmock.core.section import SettingsModel
 from fastmock.faults.kinds.status import StatusSettings
 from fastmock.faults.registry import AnyFaultSettings
 from fastmock.faults.settings import ErrorType
@@ -34,7 +34,7 @@ def _id_is_card(value: Any) -> Any:
     return {"id": value} if isinstance(value, str) else value
 
 
-class Server(Section):
+class Server(SettingsModel):
     """Where and how to listen."""
 
     host: str = Field(
@@ -153,7 +153,7 @@ class Server(Section):
         ]
 
 
-class Streaming(Section):
+class Streaming(SettingsModel):
     """How streams are cut and timed."""
 
     heartbeat: NumberOrHeartbeat = Field(Heartbeat(), description=Heartbeat.__doc__)
@@ -195,7 +195,7 @@ class Streaming(Section):
         return data
 
 
-class Tools(Section):
+class Tools(SettingsModel):
     """When tools are called."""
 
     auto_call: bool = Field(
@@ -205,7 +205,7 @@ class Tools(Section):
     )
 
 
-class Usage(Section):
+class Usage(SettingsModel):
     """How tokens are counted."""
 
     tokenizer: Literal["auto", "exact", "estimate"] = Field(
@@ -220,7 +220,7 @@ class Usage(Section):
     )
 
 
-class Stored(Section):
+class Stored(SettingsModel):
     """What is kept of answers that are to be stored."""
 
     max_entries: int = Field(
@@ -235,7 +235,7 @@ class Stored(Section):
     )
 
 
-class Auth(Section):
+class Auth(SettingsModel):
     """Who may call."""
 
     mode: Literal["bearer", "sk", "keys", "off"] = Field(
@@ -257,7 +257,7 @@ class Auth(Section):
         return self
 
 
-class ModelCard(Section):
+class ModelCard(SettingsModel):
     """One entry of `GET /v1/models`."""
 
     id: str = Field(min_length=1, description="The model's name.")
@@ -285,7 +285,7 @@ _MODELS = (
 )
 
 
-class Models(Section):
+class Models(SettingsModel):
     """The models that are listed, and whether others are served."""
 
     available: list[Annotated[ModelCard, BeforeValidator(_id_is_card, json_schema_input_type=str | ModelCard)]] = Field(
@@ -310,7 +310,7 @@ class Models(Section):
         return listed or ModelCard.model_construct(id=name, created=1_700_000_000, owned_by="fastmock")
 
 
-class PerModel(Section):
+class PerModel(SettingsModel):
     """What is different for some models."""
 
     model: str = Field(min_length=1, description="The model's name, or a glob such as `gpt-4*`; the first that fits.")
@@ -325,7 +325,7 @@ class PerModel(Section):
     validation: Validation | None = Field(None, description="As `validation`, for these models.")
 
 
-class Settings(Section):
+class Settings(SettingsModel):
     """The whole configuration."""
 
     schema_url: str | None = Field(None, alias="$schema", description="For editors; not used.")

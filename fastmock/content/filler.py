@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import cycle, islice
 
-from fastmock.core.http import Vocabulary
+from fastmock.core.http import Tokenizer
 
 FILLER = """
 the people of the town went down to the river early in the day to see how high the water was and what the storm had left
@@ -41,9 +41,9 @@ def lorem(tokens: int, seed: int, message: str) -> str:
     return " ".join(islice(cycle(FILLER), start, start + tokens))
 
 
-def echo(tokens: int, message: str, vocabulary: Vocabulary) -> str:
+def echo(tokens: int, message: str, tokenizer: Tokenizer) -> str:
     """Return the first ``tokens`` tokens of a message, again from the first when they run out."""
-    said = vocabulary.pieces(message.strip())
+    said = tokenizer.pieces(message.strip())
     if not said:
         return ""
     whole = sum(count for count, _ in said)

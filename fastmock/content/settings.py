@@ -4,11 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from fastmock.core.section import Section
+from fastmock.core.section import SettingsModel
 from fastmock.latency.settings import NumberOrAmount
 
 
-class Output(Section):
+class Output(SettingsModel):
     """How much is said, and what, where nothing says it: `$output`."""
 
     kind: Literal["lorem", "echo", "counter"] | None = Field(

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from fastmock.core.documents import MARK
-from fastmock.core.http import Ask
+from fastmock.core.http import ChatRequest
 from fastmock.core.problems import did_you_mean
 
-Render = Callable[[Ask], bytes]
+Render = Callable[[ChatRequest], bytes]
 """Fill a template's slots for one request."""
 
 
@@ -26,7 +26,7 @@ class Variable(NamedTuple):
 
     Attributes:
         slot: how it is written.
-        expression: the Python expression over ``ask`` that fills it.
+        expression: the Python expression over ``chat`` that fills it.
         meaning: what it means.
         raw: whether it is JSON itself, not the inside of a string.
         usual: what it is where the ask is not special; None where it differs from request to request.
@@ -39,17 +39,17 @@ class Variable(NamedTuple):
     usual: bytes | None = None
 
 
-_NOBODY = Ask("0" * 32, {}, "")
+_NOBODY = ChatRequest("0" * 32, {}, "")
 
 
-def _prompt_details(ask: Ask) -> bytes:
-    return b'{"cached_tokens":%d,"audio_tokens":%d}' % (ask.cached_tokens, ask.audio_tokens)
+def _prompt_details(chat: ChatRequest) -> bytes:
+    return b'{"cached_tokens":%d,"audio_tokens":%d}' % (chat.cached_tokens, chat.audio_tokens)
 
 
-def _completion_details(ask: Ask) -> bytes:
+def _completion_details(chat: ChatRequest) -> bytes:
     return (
         b'{"reasoning_tokens":%d,"audio_tokens":0,"accepted_prediction_tokens":%d,"rejected_prediction_tokens":%d}'
-        % (ask.reasoning_tokens, ask.accepted_tokens, ask.rejected_tokens)
+        % (chat.reasoning_tokens, chat.accepted_tokens, chat.rejected_tokens)
     )
 
 

@@ -8,9 +8,9 @@ from itertools import accumulate
 
 import re2
 
-from fastmock.core.http import Vocabulary
+from fastmock.core.http import Tokenizer
 
-OfModel = Callable[[str], Vocabulary]
+TokenizerOf = Callable[[str], Tokenizer]
 """Return the vocabulary of a model, by its name."""
 
 _PIECE = 4  # bytes
@@ -27,7 +27,7 @@ _PARTS = re.compile(r"\s*(?:\w+|[^\w\s]+)\s*\Z|\s*\w+|\s*[^\w\s]+|\s+\Z")  # wor
 _MERGED = "ünï 你好 qxzjv"
 
 # Models before gpt-4o; all others, those of tomorrow and of other makers too, are counted as o200k.
-# Source: tiktoken's table of models.
+# TimedReplySpec: tiktoken's table of models.
 _CL100K = re.compile(
     r"(?:ft:)?(?:gpt-4(?!o|\.|\d)|gpt-3\.?5|text-embedding-|text-davinci-00[23]|davinci-002|babbage-002)"
 )
@@ -41,26 +41,26 @@ class Estimate:
     """
 
     def count(self, text: str) -> int:
-        """See wire.Vocabulary."""
+        """See wire.Tokenizer."""
         return ((len(text) if text.isascii() else len(text.encode())) + 3) >> 2
 
     def count_all(self, texts: Sequence[str]) -> int:
-        """See wire.Vocabulary."""
+        """See wire.Tokenizer."""
         total = 0
         for text in texts:
             total += ((len(text) if text.isascii() else len(text.encode())) + 3) >> 2
         return total
 
     def tokens(self, text: str) -> list[bytes]:
-        """See wire.Vocabulary: as many as ``count`` says."""
+        """See wire.Tokenizer: as many as ``count`` says."""
         data = text.encode()
         return [data[place : place + _PIECE] for place in range(0, len(data), _PIECE)]
 
     def decode(self, tokens: Sequence[int]) -> None:
-        """See wire.Vocabulary: the numbers of tokens mean nothing here."""
+        """See wire.Tokenizer: the numbers of tokens mean nothing here."""
 
     def pieces(self, text: str) -> list[tuple[int, str]]:
-        """See wire.Vocabulary: words, each with its share of the tokens."""
+        """See wire.Tokenizer: words, each with its share of the tokens."""
         return shared_out(text, self.count(text))
 
 
@@ -80,7 +80,7 @@ class Exact:
         self._encode(_MERGED)
 
     def count(self, text: str) -> int:
-        """See wire.Vocabulary; a huge text, and words without an end, are counted in part and estimated."""
+        """See wire.Tokenizer; a huge text, and words without an end, are counted in part and estimated."""
         if len(text) <= _LONGEST_WORD:
             return len(self._encode(text))
         if len(text) > _LONGEST_COUNTED:
@@ -90,13 +90,13 @@ class Exact:
         return sum(len(self._encode(part)) if exact else ESTIMATE.count(part) for exact, part in _parted(text))
 
     def count_all(self, texts: Sequence[str]) -> int:
-        """See wire.Vocabulary."""
+        """See wire.Tokenizer."""
         if max(map(len, texts), default=0) > _LONGEST_WORD:
             return sum(map(self.count, texts))
         return sum(map(len, map(self._encode, texts)))
 
     def tokens(self, text: str) -> list[bytes]:
-        """See wire.Vocabulary; what is not counted exactly is cut as an estimate is."""
+        """See wire.Tokenizer; what is not counted exactly is cut as an estimate is."""
         if len(text) <= _LONGEST_WORD or (len(text) <= _LONGEST_COUNTED and not _HAS_LONG_WORD.search(text)):
             return self._tokens(text)
         found: list[bytes] = []
@@ -105,14 +105,14 @@ class Exact:
         return found + ESTIMATE.tokens(text[_LONGEST_COUNTED:])
 
     def decode(self, tokens: Sequence[int]) -> str | None:
-        """See wire.Vocabulary."""
+        """See wire.Tokenizer."""
         try:
             return b"".join(bytes(self._bytes(token)) for token in tokens).decode(errors="replace")
         except (ValueError, OverflowError):
             return None
 
     def pieces(self, text: str) -> list[tuple[int, str]]:
-        """See wire.Vocabulary."""
+        """See wire.Tokenizer."""
         if len(text) > _LONGEST_COUNTED:
             return shared_out(text, self.count(text))
         if len(text) <= _LONGEST_WORD or not _HAS_LONG_WORD.search(text):
@@ -172,15 +172,15 @@ def _parted(text: str) -> Iterator[tuple[bool, str]]:
 ESTIMATE = Estimate()
 
 
-def estimated(model: str) -> Vocabulary:
+def estimated(model: str) -> Tokenizer:
     """Return what estimates for any model."""
     return ESTIMATE
 
 
-_exact: dict[str, Vocabulary] = {}
+_exact: dict[str, Tokenizer] = {}
 
 
-def exact() -> OfModel:
+def exact() -> TokenizerOf:
     """Return what counts exactly, by the model's name. The vocabularies are loaded once a process.
 
     Raises:

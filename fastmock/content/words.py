@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from fastmock.core.http import Vocabulary
+from fastmock.core.http import Tokenizer
 
 Pieces = list[tuple[int, str]]
 """Pieces of a text, each with its tokens; joined they are it."""
@@ -19,12 +19,12 @@ def words(text: str) -> list[str]:
     return [found[0] for found in _WORD.finditer(text)]  # findall stops all threads for 90 ms at 900,000 characters
 
 
-class Cutter:
+class Chunker:
     """Cuts what is said to one request into the pieces of its stream."""
 
-    __slots__ = ("_generated", "per_chunk", "vocabulary")
+    __slots__ = ("_generated", "per_chunk", "tokenizer")
 
-    def __init__(self, vocabulary: Vocabulary, per_chunk: int, generated: str = "") -> None:
+    def __init__(self, tokenizer: Tokenizer, per_chunk: int, generated: str = "") -> None:
         """Prepare to cut.
 
         Args:
@@ -32,7 +32,7 @@ class Cutter:
             per_chunk: tokens that a piece has; the last has fewer, and one that no character ends in has more.
             generated: a text of which every word is a token.
         """
-        self.vocabulary = vocabulary
+        self.tokenizer = tokenizer
         self.per_chunk = per_chunk
         self._generated = generated
 
@@ -42,7 +42,7 @@ class Cutter:
             said = words(text)
             runs = (said[place : place + self.per_chunk] for place in range(0, len(said), self.per_chunk))
             return [(len(run), "".join(run)) for run in runs]
-        return grouped(self.vocabulary.pieces(text), self.per_chunk)
+        return grouped(self.tokenizer.pieces(text), self.per_chunk)
 
 
 def grouped(pieces: Sequence[tuple[int, str]], size: int) -> Pieces:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import orjson
 
 from fastmock.app import Answer, App, Handler
-from fastmock.config.overlay import Added, found_in
+from fastmock.config.overlay import RuntimeRule, found_in
 from fastmock.control.access import Access
 from fastmock.control.dashboard import page
 from fastmock.control.dashboard_events import Events
@@ -72,7 +72,7 @@ class Control:
         self._app = app
         self._access = Access(lambda: app.config.settings.admin.token or server.generated_token)
         self._journal = journal
-        self._heads = headers.Heads((), "x-request-id")
+        self._heads = headers.HeaderFactory((), "x-request-id")
         self._routes: dict[str, dict[str, Handler]] = {
             "requests": {"GET": self._requests, "DELETE": self._clear},
             "verify": {"POST": self._verify},
@@ -139,7 +139,7 @@ class Control:
         """Return a reply that is sent as soon as ``look`` returns its status and its body."""
         reply = self._reply(None)
 
-        def dues() -> Iterator[float]:
+        def due_times() -> Iterator[float]:
             begin, due = time.monotonic(), 0.0
             try:
                 while (found := look()) is None:
@@ -152,7 +152,7 @@ class Control:
                 return
             reply.head, reply.body = self._heads.get(found[0]), orjson.dumps(found[1])
 
-        reply.dues = dues()
+        reply.due_times = due_times()
         return reply
 
     def _changed(self, how: str, *arguments: Any, then: Callable[[dict[str, Any]], None] = lambda _: None) -> Reply:
@@ -281,7 +281,7 @@ class Control:
         return Events(self._server, self._journal).stream(self._access.session(request))
 
 
-def _shown(rule: Added) -> Any:
+def _shown(rule: RuntimeRule) -> Any:
     return without_secrets(rule.shown())
 
 

@@ -6,7 +6,7 @@ from importlib.resources import files
 import orjson
 
 from fastmock._version import __version__
-from fastmock.core.headers import Heads
+from fastmock.core.headers import HeaderFactory
 from fastmock.core.http import Reply, Request
 from fastmock.core.ids import unique
 
@@ -16,7 +16,7 @@ _POLICY += "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 
 _WELCOME = {"name": "fastmock", "version": __version__, "status": "ok", "api": "/v1", "control": "/fastmock/"}
 
 
-def page(made: Heads) -> Callable[[Request], Reply]:
+def page(made: HeaderFactory) -> Callable[[Request], Reply]:
     """Return what answers there."""
     html = files("fastmock.control").joinpath("dashboard.html").read_bytes()
     more = (("cache-control", "no-cache"), ("content-security-policy", _POLICY), ("vary", "accept"))

@@ -24,7 +24,7 @@ _SHOWN = 50  # requests that are new in one event
 _MOST_VIEWERS = 32  # a worker
 _MOST_RULES = 20
 _FOREVER = 1 << 62
-_HEAD = headers.Heads((), "x-request-id").get(
+_HEAD = headers.HeaderFactory((), "x-request-id").get(
     200, headers.EVENTS, (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
 )
 

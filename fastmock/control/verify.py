@@ -10,14 +10,14 @@ from fastmock.config.config import Config
 from fastmock.config.errors import describe
 from fastmock.config.settings import Settings
 from fastmock.core.credentials import is_credential
-from fastmock.core.diagnostics import Findings
+from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.errors import ApiError
 from fastmock.core.problems import dotted
-from fastmock.core.section import Section
+from fastmock.core.section import SettingsModel
 from fastmock.rules.explain import differences_of, likeness
 from fastmock.rules.index import DEFAULT, Index
-from fastmock.rules.match import Match, NumberOrSpan, Span
-from fastmock.rules.matchers import within
+from fastmock.rules.match import Match, NumberOrSpan, Range
+from fastmock.rules.matchers import iter_nested
 from fastmock.rules.validate import check_regexes
 from fastmock.telemetry.journal import Journal, Record
 
@@ -30,12 +30,12 @@ _AT_ONCE = 500  # requests that are looked at before others get a turn: some 10 
 _MOST_COMPARED = 100  # of the requests that do not match, the last ones, among which the nearest is looked for
 
 
-class Expectation(Section):
+class Expectation(SettingsModel):
     """What is asked to be verified."""
 
     match: Match = Field(Match(), description="What the requests look like, in the language of the rules.")
     count: NumberOrSpan = Field(
-        Span(min=1, max=None), description="How many there are: a number, or at least `min` and at most `max`."
+        Range(min=1, max=None), description="How many there are: a number, or at least `min` and at most `max`."
     )
     session: str | None = Field(None, description="Whose requests; without it those of whoever asks.")
     wait_ms: float = Field(0, ge=0, le=LONGEST_WAIT, description="Milliseconds that are waited for it to become true.")
@@ -52,14 +52,14 @@ def expectation(given: Any) -> Expectation:
     except ValidationError as error:
         said = [f"{dotted(detail['loc'])}: {_described(detail)}" for detail in error.errors()]
         raise ApiError(400, f"Invalid expectation: {'; '.join(said)}") from None
-    findings = Findings(Config(Settings()))
-    check_regexes(wanted.match, ("match",), findings)
-    for match, path in within(wanted.match, ("match",)):
+    diagnostics = Diagnostics(Config(Settings()))
+    check_regexes(wanted.match, ("match",), diagnostics)
+    for match, path in iter_nested(wanted.match, ("match",)):
         for name in match.headers or ():
             if is_credential(name):
-                findings.error((*path, "headers", name), "is a credential, which is never kept")
-    if findings.problems:
-        raise ApiError(400, f"Invalid expectation: {'; '.join(map(str, findings.problems))}")
+                diagnostics.error((*path, "headers", name), "is a credential, which is never kept")
+    if diagnostics.problems:
+        raise ApiError(400, f"Invalid expectation: {'; '.join(map(str, diagnostics.problems))}")
     return wanted
 
 
@@ -78,7 +78,7 @@ class Verification:
         self._wanted = wanted
         self._session = session if wanted.session is None else wanted.session
         self._index = Index([wanted.match])
-        asked = {name for match, _ in within(wanted.match, ()) for name in match.model_fields_set}
+        asked = {name for match, _ in iter_nested(wanted.match, ()) for name in match.model_fields_set}
         self._needs_body, self._needs_headers = bool(asked - _WITHOUT_BODY), "headers" in asked
         self._seen: dict[int, bool | None] = {}  # whether each request matches; None where its body was cut
         self._others: list[Record] = []
@@ -93,7 +93,7 @@ class Verification:
             if self._session and record.head["session"] != self._session:
                 self._seen[record.entry.number] = False
                 continue
-            holds: bool | None = self._index.pick(record.ask(app)) != DEFAULT
+            holds: bool | None = self._index.pick(record.chat(app)) != DEFAULT
             if (record.cut and self._needs_body) or (record.headers_cut and self._needs_headers):
                 holds = None
             self._seen[record.entry.number] = holds
@@ -148,15 +148,15 @@ class Verification:
         """Return the request that the fewest conditions keep from matching, and what differs."""
         match, best = self._wanted.match, None
         for record in others:
-            ask = record.ask(app)
-            differences = list(differences_of(match, ask))
-            rank = -len(differences), likeness(match, ask), record.entry.number
+            chat = record.chat(app)
+            differences = list(differences_of(match, chat))
+            rank = -len(differences), likeness(match, chat), record.entry.number
             if differences and (best is None or rank > best[0]):
                 best = rank, record, differences
         return best and {"request": best[1].shown(), "differences": best[2]}
 
 
-def _spoken(count: Span) -> str:
+def _spoken(count: Range) -> str:
     if count.min == count.max:
         return str(count.min)
     if count.max is None:

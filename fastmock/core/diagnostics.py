@@ -17,7 +17,7 @@ class Origins(Protocol):
         """Return the file, variable or flag from which a setting comes."""
 
 
-class Findings:
+class Diagnostics:
     """What compiling turned up: errors, all of them, and warnings."""
 
     def __init__(self, config: Origins) -> None:

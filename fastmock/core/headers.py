@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from fastmock.core.errors import ApiError
-from fastmock.core.http import Head, Headers
+from fastmock.core.http import Headers, ResponseHead
 
 JSON = "application/json"
 EVENTS = "text/event-stream; charset=utf-8"
@@ -22,36 +22,36 @@ _EXPOSED += ", ".join(
 )
 
 
-class Heads:
+class HeaderFactory:
     """Makes the heads of answers; each is made once."""
 
     def __init__(self, common: Headers, id_name: str) -> None:
         """``common``: the headers that all have; ``id_name``: the one that has the request's id."""
         self._common = common
         self._id_name = id_name
-        self._made: dict[tuple[int, str, Headers], Head] = {}
+        self._made: dict[tuple[int, str, Headers], ResponseHead] = {}
 
-    def get(self, status: int, content_type: str = JSON, more: Headers = ()) -> Head:
+    def get(self, status: int, content_type: str = JSON, more: Headers = ()) -> ResponseHead:
         """Return the head for a status, a content type (empty: none) and further headers."""
         key = (status, content_type, more)
         head = self._made.get(key)
         if head is None:
             kind = (("content-type", content_type),) if content_type else ()
-            head = self._made[key] = Head(status, (*kind, *self._common, *more), self._id_name)
+            head = self._made[key] = ResponseHead(status, (*kind, *self._common, *more), self._id_name)
         return head
 
 
-class OfAnswers(NamedTuple):
+class AnswerHeads(NamedTuple):
     """The heads of what is said, whole and as a stream, and what writes an error in the midst of a stream."""
 
-    whole: Head
-    events: Head
+    whole: ResponseHead
+    events: ResponseHead
     error: Callable[[ApiError, str], bytes]
 
 
-def of_answers(made: Heads, error: Callable[[ApiError, str], bytes]) -> OfAnswers:
+def make_answer_heads(made: HeaderFactory, error: Callable[[ApiError, str], bytes]) -> AnswerHeads:
     """Return them; ``error`` is given an error and the request's id."""
-    return OfAnswers(made.get(200), made.get(200, EVENTS, (("cache-control", "no-cache"),)), error)
+    return AnswerHeads(made.get(200), made.get(200, EVENTS, (("cache-control", "no-cache"),)), error)
 
 
 class Origins:
@@ -60,9 +60,9 @@ class Origins:
     def __init__(self, allowed: Iterable[str]) -> None:
         """``allowed``: the origins; ``*`` among them is any."""
         self._allowed = frozenset(allowed)
-        self._made: dict[tuple[Head, str], Head] = {}
+        self._made: dict[tuple[ResponseHead, str], ResponseHead] = {}
 
-    def let_read(self, head: Head, origin: str) -> Head:
+    def let_read(self, head: ResponseHead, origin: str) -> ResponseHead:
         """Return ``head`` with the headers that let a page of ``origin`` read the answer, where it may."""
         allowed = "*" if "*" in self._allowed else origin
         if allowed not in self._allowed:

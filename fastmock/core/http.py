@@ -96,7 +96,7 @@ class Progress:
         self.cells: memoryview[int] = memoryview(bytearray(16)).cast("Q")
 
 
-class Head:
+class ResponseHead:
     """The constant part of an answer: status and headers, made once and known by identity.
 
     A runtime keeps its own form of each. Spliced in per answer are the request id, in the header ``id_name``, and the
@@ -113,9 +113,9 @@ class Head:
         self.id_name = id_name
         self.varying = varying
 
-    def but(self, headers: Headers, varying: tuple[str, ...] = ()) -> "Head":
+    def but(self, headers: Headers, varying: tuple[str, ...] = ()) -> "ResponseHead":
         """Return one with other constant headers, and more that vary."""
-        return Head(self.status, headers, self.id_name, self.varying + varying)
+        return ResponseHead(self.status, headers, self.id_name, self.varying + varying)
 
 
 Ending = Literal["whole", "closed", "reset"]
@@ -135,11 +135,11 @@ class Reply:
 
     Attributes:
         ask: what was asked for, where it is noted what is answered.
-        model: the model, where ``ask`` does not say it; empty where nobody noted it.
+        model: the model, where ``chat`` does not say it; empty where nobody noted it.
         rule: the name of the rule that won, likewise.
         fault: what goes wrong on purpose, likewise; ``limit`` the limit that it was refused by, and ``check`` the check
             that found the request wrong.
-        prompt_tokens: tokens of what was sent, where that is not said by ``ask``.
+        prompt_tokens: tokens of what was sent, where that is not said by ``chat``.
         dues: None where it is sent at once; else it is sent at the last of them. As in Stream.
         values: of the headers that vary with each answer; the head names them.
         more: headers for this answer alone.
@@ -155,17 +155,17 @@ class Reply:
     fault = ""
     limit = ""
     check = ""
-    ask: "Ask | None" = None
+    chat: "ChatRequest | None" = None
     prompt_tokens = 0
     values: tuple[str, ...] = ()
     more: Headers = ()
-    dues: Iterator[float] | None = None
+    due_times: Iterator[float] | None = None
     ending: Ending = "whole"
     unsent = 0
     close_idle: float | None = None
     control = False
 
-    def __init__(self, head: Head, request_id: str, body: bytes) -> None:
+    def __init__(self, head: ResponseHead, request_id: str, body: bytes) -> None:
         self.head = head
         self.request_id = request_id
         self.body = body
@@ -194,7 +194,7 @@ class LargeReply(Reply):
     """
 
     def __init__(
-        self, head: Head, request_id: str, size: int, held: int, parts: "Callable[[], Iterator[bytes]]"
+        self, head: ResponseHead, request_id: str, size: int, held: int, parts: "Callable[[], Iterator[bytes]]"
     ) -> None:
         """``size`` and ``held``: see Reply; ``parts`` returns an iterator over all bytes of the body."""
         self.head = head
@@ -233,7 +233,7 @@ _PART = 131_072  # bytes
 
 def model_of(answer: "Reply | Stream") -> str:
     """Return the model that an answer is of; empty where nobody noted it."""
-    return answer.model if answer.ask is None else answer.ask.model
+    return answer.model if answer.chat is None else answer.chat.model
 
 
 class Stream:
@@ -256,7 +256,7 @@ class Stream:
     fault = ""
     limit = ""
     check = ""
-    ask: "Ask | None" = None
+    chat: "ChatRequest | None" = None
     prompt_tokens = 0
     values: tuple[str, ...] = ()
     more: Headers = ()
@@ -267,16 +267,16 @@ class Stream:
 
     def __init__(
         self,
-        head: Head,
+        head: ResponseHead,
         request_id: str,
-        dues: Iterator[float],
+        due_times: Iterator[float],
         cut: Callable[[int, int], bytes],
         steps: int,
         failed: Callable[[], bytes] = bytes,
     ) -> None:
         self.head = head
         self.request_id = request_id
-        self.dues = dues
+        self.due_times = due_times
         self.cut = cut
         self.steps = steps
         self.failed = failed
@@ -346,7 +346,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(slots=True)
-class Demands:
+class OutputConstraints:
     """What a request demands of the form of its answer.
 
     Attributes:
@@ -389,7 +389,7 @@ class Demands:
         return bool(self.stop) or self.top_logprobs is not None or self.prediction is not None
 
 
-class Vocabulary(Protocol):
+class Tokenizer(Protocol):
     """Counts tokens as a model would."""
 
     def __hash__(self) -> int:
@@ -418,7 +418,7 @@ NO_RULE = -1
 """The number of the rule where none holds: the default is said."""
 
 
-class Ask:
+class ChatRequest:
     """What a request asks for, whichever dialect it came in: what rules look at and templates splice.
 
     A dialect sets what it knows. What only some rules look at (``turn`` and what follows it) it may override as
@@ -478,7 +478,7 @@ class Ask:
     sets_length = False
     sets_least = False
     special = False
-    demands: Demands | None = None
+    constraints: OutputConstraints | None = None
     keep = False
     request: Request | None = None
     rule = NO_RULE
@@ -499,7 +499,7 @@ class Ask:
     accepted_tokens = 0
     rejected_tokens = 0
     endpoint = ""
-    vocabulary: Vocabulary
+    tokenizer: Tokenizer
 
     def __init__(self, unique: str, body: dict[str, Any], model: str) -> None:
         self.unique = unique
@@ -535,17 +535,17 @@ class Ask:
     @property
     def offered(self) -> tuple[str, ...]:
         """See the class."""
-        return tuple(tool.name for tool in self.demands.tools) if self.demands else ()
+        return tuple(tool.name for tool in self.constraints.tools) if self.constraints else ()
 
     @property
     def response_format(self) -> str:
         """See the class."""
-        demands = self.demands
+        constraints = self.constraints
         return (
             "text"
-            if demands is None or not demands.json
+            if constraints is None or not constraints.json
             else "json_object"
-            if demands.schema is None
+            if constraints.schema is None
             else "json_schema"
         )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastmock.core.credentials import key_in
 from fastmock.core.errors import ApiError, Failure
-from fastmock.core.headers import Heads
+from fastmock.core.headers import HeaderFactory
 from fastmock.core.http import Request
 
 
@@ -49,7 +49,7 @@ class Provider:
     paths: tuple[str, ...]
     sign: str
     key_headers: tuple[str, ...]
-    heads: Heads = field(repr=False)
+    heads: HeaderFactory = field(repr=False)
     limit_headers: LimitHeaders = field(repr=False)
     words_of: Callable[[ApiError], ApiError] = field(repr=False)
     envelope: Callable[[ApiError, str], bytes] = field(repr=False)

@@ -1,7 +1,7 @@
 """Bounds on the size of one answer, and which work is done apart from other requests."""
 
 from fastmock.core import errors
-from fastmock.core.http import Ask, MoveApart, Request
+from fastmock.core.http import ChatRequest, MoveApart, Request
 
 MAX_TOKENS = 131_072
 """Tokens that are generated for one request: prompts times choices times tokens of each. No model of these APIs answers
@@ -19,27 +19,27 @@ _APART_NUMBERS = 50_000
 _APART_INPUTS = 100
 
 
-def check_tokens(ask: Ask, tokens: int) -> None:
+def check_tokens(chat: ChatRequest, tokens: int) -> None:
     """Check that an answer of ``tokens`` tokens a choice is not too large; a large one is made apart.
 
     Raises:
         ApiError: 400, it is too large.
         MoveApart: the request has to be moved.
     """
-    total = ask.prompts * ask.choices * tokens
+    total = chat.prompts * chat.choices * tokens
     if total > _APART_TOKENS:
         if total > MAX_TOKENS:
             raise errors.AnswerTooLarge(total, "tokens", MAX_TOKENS)
-        move_apart(ask.request)
+        move_apart(chat.request)
 
 
-def check_logprobs(ask: Ask, tokens: int, top: int) -> None:
+def check_logprobs(chat: ChatRequest, tokens: int, top: int) -> None:
     """Check likewise that not too many log probabilities are wanted."""
-    total = ask.prompts * ask.choices * tokens * (1 + top)
+    total = chat.prompts * chat.choices * tokens * (1 + top)
     if total > _APART_LOGPROBS:
         if total > MAX_LOGPROBS:
             raise errors.AnswerTooLarge(total, "log probabilities", MAX_LOGPROBS)
-        move_apart(ask.request)
+        move_apart(chat.request)
 
 
 def check_inputs(request: Request | None, inputs: int, numbers: int = 0) -> None:

@@ -19,7 +19,17 @@ from fastmock.content.json_schema.budget import ANSWER_STEPS, Budget, BudgetExce
 from fastmock.content.json_schema.generator import Maker, SchemaError
 from fastmock.core import errors
 from fastmock.core.byte_cache import byte_cache
-from fastmock.core.http import NO_RULE, Answer, Ask, Demands, Request, TokenProb, Tool, ToolCall, Vocabulary
+from fastmock.core.http import (
+    NO_RULE,
+    Answer,
+    ChatRequest,
+    OutputConstraints,
+    Request,
+    Tokenizer,
+    TokenProb,
+    Tool,
+    ToolCall,
+)
 from fastmock.core.json import as_json
 from fastmock.engine.answer_size import check_logprobs, move_apart
 
@@ -37,18 +47,18 @@ _MADE_TOKENS = 12  # of a text where no schema says more
 _OTHERS = [b" the", b",", b" of", b" to", b" and", b" in", b" is", b" it", b" you", b" that", b" was", b" for", b" on"]
 
 
-def count(answer: Answer, vocabulary: Vocabulary) -> int:
+def count(answer: Answer, tokenizer: Tokenizer) -> int:
     """Return how many tokens an answer has."""
-    tokens = vocabulary.count(answer.text or "") + vocabulary.count(answer.refusal or "")
-    tokens += vocabulary.count(answer.reasoning or "")
+    tokens = tokenizer.count(answer.text or "") + tokenizer.count(answer.refusal or "")
+    tokens += tokenizer.count(answer.reasoning or "")
     for call in answer.calls:
-        tokens += called_tokens(call.name, vocabulary) + vocabulary.count(call.arguments)
+        tokens += called_tokens(call.name, tokenizer) + tokenizer.count(call.arguments)
     return tokens
 
 
-def called_tokens(name: str, vocabulary: Vocabulary) -> int:
+def called_tokens(name: str, tokenizer: Tokenizer) -> int:
     """Return how many tokens a call has beside its arguments."""
-    return 3 + vocabulary.count(name)
+    return 3 + tokenizer.count(name)
 
 
 def are_the_same(some: Sequence[Answer], others: Sequence[Answer]) -> bool:
@@ -134,31 +144,33 @@ class _Values:
         return text
 
 
-class Fitter:
+class ConstraintApplier:
     """Fits answers to requests."""
 
     def __init__(self, settings: Settings) -> None:
         self._seed = settings.seed
         self._auto_call = settings.tools.auto_call
 
-    def key(self, ask: Ask, prose: bool) -> tuple[Any, ...] | None:
-        """Return what tells the answer that is made up for ``ask`` from others; None where it is not known so.
+    def key(self, chat: ChatRequest, prose: bool) -> tuple[Any, ...] | None:
+        """Return what tells the answer that is made up for ``chat`` from others; None where it is not known so.
 
         Ask of a rule that says nothing but text, ``prose`` that is always the same and no JSON. Empty: that stands.
         """
-        demands = ask.demands
-        if demands is None or demands.particular:
+        constraints = chat.constraints
+        if constraints is None or constraints.particular:
             return None
-        tool = self._to_call(ask, demands)
+        tool = self._to_call(chat, constraints)
         if tool is not None:
-            form = demands.legacy, demands.named and ask.endpoint == "chat_completions"
-            return (demands.tools_key, tool.name, *form, _variant(ask)) if demands.tools_key else None
-        if demands.json:
-            return (demands.json_key, _variant(ask)) if prose and demands.json_key else None
+            form = constraints.legacy, constraints.named and chat.endpoint == "chat_completions"
+            return (constraints.tools_key, tool.name, *form, _variant(chat)) if constraints.tools_key else None
+        if constraints.json:
+            return (constraints.json_key, _variant(chat)) if prose and constraints.json_key else None
         return ()
 
-    def fit(self, ask: Ask, said: Sequence[Answer], repeats: bool, otherwise: Callable[[], str]) -> list[Answer] | None:
-        """Return what is said to ``ask`` where that is not simply ``said``, else None.
+    def fit(
+        self, chat: ChatRequest, said: Sequence[Answer], repeats: bool, otherwise: Callable[[], str]
+    ) -> list[Answer] | None:
+        """Return what is said to ``chat`` where that is not simply ``said``, else None.
 
         Args:
             ask: the request; it has demands.
@@ -169,20 +181,20 @@ class Fitter:
         Raises:
             ApiError: it demands what cannot be had.
         """
-        demands = ask.demands
-        assert demands is not None  # noqa: S101 - see above
-        values = _Values(self._seed, _variant(ask), ask.request)
+        constraints = chat.constraints
+        assert constraints is not None  # noqa: S101 - see above
+        values = _Values(self._seed, _variant(chat), chat.request)
         fitted = [
-            self._one(ask, demands, answer, place, values, repeats, otherwise) for place, answer in enumerate(said)
+            self._one(chat, constraints, answer, place, values, repeats, otherwise) for place, answer in enumerate(said)
         ]
-        if demands.prediction is not None:
-            self._predict(ask, demands.prediction, fitted)
+        if constraints.prediction is not None:
+            self._predict(chat, constraints.prediction, fitted)
         return None if are_the_same(fitted, said) else fitted
 
     def _one(
         self,
-        ask: Ask,
-        demands: Demands,
+        chat: ChatRequest,
+        constraints: OutputConstraints,
         answer: Answer,
         place: int,
         values: _Values,
@@ -191,93 +203,100 @@ class Fitter:
     ) -> Answer:
         fitted = answer
         if answer.calls:
-            fitted = self._scripted(ask, demands, answer, repeats, otherwise)
-            if demands.named and fitted is answer:
+            fitted = self._scripted(chat, constraints, answer, repeats, otherwise)
+            if constraints.named and fitted is answer:
                 fitted = answer._replace()  # written anew: its reason to finish is another
         if not fitted.calls and fitted.refusal is None:
-            tool = self._to_call(ask, demands)
+            tool = self._to_call(chat, constraints)
             if tool is not None:
-                calls = (self._call(ask, tool, place, values),)
+                calls = (self._call(chat, tool, place, values),)
                 fitted = Answer(calls=calls, finish_reason="tool_calls", reasoning=answer.reasoning)
-            elif demands.json and not is_json(fitted.text, demands.schema is not None):
-                fitted = Answer(text=self._json(ask, demands, place, values), reasoning=answer.reasoning)
-        if demands.stop and fitted.text:
-            fitted = _ended(fitted, demands.stop)
+            elif constraints.json and not is_json(fitted.text, constraints.schema is not None):
+                fitted = Answer(text=self._json(chat, constraints, place, values), reasoning=answer.reasoning)
+        if constraints.stop and fitted.text:
+            fitted = _ended(fitted, constraints.stop)
         if fitted is not answer:
-            fitted = fitted._replace(tokens=count(fitted, ask.vocabulary))
-        if demands.top_logprobs is not None and not fitted.calls:
+            fitted = fitted._replace(tokens=count(fitted, chat.tokenizer))
+        if constraints.top_logprobs is not None and not fitted.calls:
             said = fitted.refusal if fitted.text is None else fitted.text
-            fitted = fitted._replace(logprobs=self.probabilities(ask, said or "", demands.top_logprobs))
+            fitted = fitted._replace(logprobs=self.probabilities(chat, said or "", constraints.top_logprobs))
         return fitted
 
     def _scripted(
-        self, ask: Ask, demands: Demands, answer: Answer, repeats: bool, otherwise: Callable[[], str]
+        self,
+        chat: ChatRequest,
+        constraints: OutputConstraints,
+        answer: Answer,
+        repeats: bool,
+        otherwise: Callable[[], str],
     ) -> Answer:
         """Return what is left of calls that a rule says."""
-        if demands.call == "none" or (ask.results and not repeats):
+        if constraints.call == "none" or (chat.results and not repeats):
             text = answer.text if answer.text is not None else otherwise()
             return Answer(text=text, reasoning=answer.reasoning)
-        if len(answer.calls) > 1 and (not demands.parallel or demands.legacy):
+        if len(answer.calls) > 1 and (not constraints.parallel or constraints.legacy):
             return answer._replace(calls=answer.calls[:1])
         return answer
 
-    def _to_call(self, ask: Ask, demands: Demands) -> Tool | None:
+    def _to_call(self, chat: ChatRequest, constraints: OutputConstraints) -> Tool | None:
         """Return the tool of which a call is made up; None where the answer is a text.
 
         After the results of tools only what has to be called and was not yet is called, so that loops end.
         """
-        offered = demands.tools if demands.allowed is None else demands.allowed
-        if demands.call == "required":
-            left = [tool for tool in offered if tool.name not in demands.called] if ask.results else offered
+        offered = constraints.tools if constraints.allowed is None else constraints.allowed
+        if constraints.call == "required":
+            left = [tool for tool in offered if tool.name not in constraints.called] if chat.results else offered
             return left[0] if left else None
-        if self._auto_call and demands.call == "auto" and offered and not ask.results and ask.rule == NO_RULE:
+        if self._auto_call and constraints.call == "auto" and offered and not chat.results and chat.rule == NO_RULE:
             return offered[0]
         return None
 
-    def _call(self, ask: Ask, tool: Tool, place: int, values: _Values) -> ToolCall:
+    def _call(self, chat: ChatRequest, tool: Tool, place: int, values: _Values) -> ToolCall:
         """Make a call up."""
-        id_ = f"call_{ask.unique[8:]}{place or ''}"
+        id_ = f"call_{chat.unique[8:]}{place or ''}"
         if tool.schema is None:
-            return ToolCall(id_, tool.name, lorem(_MADE_TOKENS, self._seed, str(_variant(ask) + place)), custom=True)
-        kind = "functions" if ask.demands and ask.demands.legacy else "tools"
+            return ToolCall(id_, tool.name, lorem(_MADE_TOKENS, self._seed, str(_variant(chat) + place)), custom=True)
+        kind = "functions" if chat.constraints and chat.constraints.legacy else "tools"
         try:
             made = values.generate(tool.schema, place, kind, arguments=True)
             if not isinstance(made, dict):
                 raise SchemaError((), "schema must be a JSON Schema of 'type: \"object\"'")
             arguments = values.written(made)
         except SchemaError as error:
-            numbers = (number for number, one in enumerate(ask.demands.tools if ask.demands else ()) if one is tool)
+            numbers = (
+                number for number, one in enumerate(chat.constraints.tools if chat.constraints else ()) if one is tool
+            )
             inner = ".function" if kind == "tools" else ""
             param = f"{kind}[{next(numbers, 0)}]{inner}.parameters"
             what = f"function '{tool.name}'"
             raise errors.InvalidSchema(what, param, "invalid_function_parameters", error.path, str(error)) from None
         return ToolCall(id_, tool.name, arguments)
 
-    def _json(self, ask: Ask, demands: Demands, place: int, values: _Values) -> str:
+    def _json(self, chat: ChatRequest, constraints: OutputConstraints, place: int, values: _Values) -> str:
         """Make JSON up."""
-        if demands.schema is None:
-            return orjson.dumps({"message": lorem(_MADE_TOKENS, self._seed, str(_variant(ask) + place))}).decode()
+        if constraints.schema is None:
+            return orjson.dumps({"message": lorem(_MADE_TOKENS, self._seed, str(_variant(chat) + place))}).decode()
         try:
-            return values.written(values.generate(demands.schema, place, "response_format"))
+            return values.written(values.generate(constraints.schema, place, "response_format"))
         except SchemaError as error:
-            what = f"response_format '{demands.name}'"
+            what = f"response_format '{constraints.name}'"
             raise errors.InvalidSchema(what, "response_format", None, error.path, str(error)) from None
 
-    def _predict(self, ask: Ask, prediction: str, said: Sequence[Answer]) -> None:
+    def _predict(self, chat: ChatRequest, prediction: str, said: Sequence[Answer]) -> None:
         """Count what came true of a prediction: what the answer begins with."""
-        text, vocabulary = said[0].text or "", ask.vocabulary
-        said_tokens, predicted = vocabulary.tokens(text), vocabulary.tokens(prediction[: len(text) + _PREDICTED_MORE])
+        text, tokenizer = said[0].text or "", chat.tokenizer
+        said_tokens, predicted = tokenizer.tokens(text), tokenizer.tokens(prediction[: len(text) + _PREDICTED_MORE])
         differ = (place for place, (one, other) in enumerate(zip(said_tokens, predicted, strict=False)) if one != other)
-        ask.accepted_tokens = next(differ, min(len(said_tokens), len(predicted)))
-        ask.rejected_tokens = max(0, vocabulary.count(prediction) - ask.accepted_tokens)
-        ask.unsaid_tokens = ask.reasoning_tokens + ask.rejected_tokens
+        chat.accepted_tokens = next(differ, min(len(said_tokens), len(predicted)))
+        chat.rejected_tokens = max(0, tokenizer.count(prediction) - chat.accepted_tokens)
+        chat.unsaid_tokens = chat.reasoning_tokens + chat.rejected_tokens
 
-    def probabilities(self, ask: Ask, text: str, top: int) -> tuple[TokenProb, ...]:
+    def probabilities(self, chat: ChatRequest, text: str, top: int) -> tuple[TokenProb, ...]:
         """Make up probabilities that a model may have seen: of each token high, of the others what is left."""
         found = []
-        check_logprobs(ask, len(text) // _LONGEST_TOKEN, top)  # before they are counted
-        tokens = ask.vocabulary.tokens(text)
-        check_logprobs(ask, len(tokens), top)
+        check_logprobs(chat, len(text) // _LONGEST_TOKEN, top)  # before they are counted
+        tokens = chat.tokenizer.tokens(text)
+        check_logprobs(chat, len(tokens), top)
         for place, token in enumerate(tokens):
             digest = blake2b(b"%d:%d:%b" % (self._seed, place, token), digest_size=4).digest()
             share = 0.55 + 0.449 * int.from_bytes(digest, "big") / 2**32
@@ -295,9 +314,9 @@ class Fitter:
         return tuple(found)
 
 
-def _variant(ask: Ask) -> int:
-    """Return which of the values that are made up for a schema ``ask`` gets, by its message."""
-    return crc32(ask.user_message.encode()) % _VARIANTS
+def _variant(chat: ChatRequest) -> int:
+    """Return which of the values that are made up for a schema ``chat`` gets, by its message."""
+    return crc32(chat.user_message.encode()) % _VARIANTS
 
 
 def _ended(answer: Answer, stops: Sequence[str]) -> Answer:

@@ -13,22 +13,22 @@ from weakref import WeakValueDictionary
 import orjson
 
 from fastmock.content.template import Template
-from fastmock.content.words import Cutter
+from fastmock.content.words import Chunker
 from fastmock.core.garbage import collection_paused
-from fastmock.core.http import Answer, Ask
-from fastmock.engine.response_template import NOBODYS_ID, Rendering, Script
+from fastmock.core.http import Answer, ChatRequest
+from fastmock.engine.response_template import NOBODYS_ID, Rendering, ResponseTemplate
 
-OWN = f"\0{secrets.token_hex(8)}\0"
+ID_PLACEHOLDER = f"\0{secrets.token_hex(8)}\0"
 """Stands in what is told wherever an id of the request's own goes on: 24 hexadecimal digits. No request can say it."""
 
-_OWN = orjson.dumps(OWN)[1:-1]
+_OWN = orjson.dumps(ID_PLACEHOLDER)[1:-1]
 _MOST_KEPT, _LONGEST_KEPT = 64, 512  # texts that were made up and are kept ready, and their tokens
 
 Events = list[tuple[int, dict[str, Any]]]
 """The events of a stream, each with how many tokens it says."""
 
 
-class Told:
+class RenderedAnswer:
     """An answer in the form of a dialect.
 
     Attributes:
@@ -41,17 +41,17 @@ class Told:
         self.answer = answer
         self.content = orjson.dumps(content).split(_OWN)
         self._events = events
-        self._stream: ToldStream | None = None
+        self._stream: RenderedEvents | None = None
 
     @property
-    def stream(self) -> "ToldStream":
+    def stream(self) -> "RenderedEvents":
         """It as a stream."""
         if self._stream is None:
-            self._stream = ToldStream(self._events())
+            self._stream = RenderedEvents(self._events())
         return self._stream
 
 
-class ToldStream:
+class RenderedEvents:
     """The events of an answer in the form of a dialect.
 
     Attributes:
@@ -88,7 +88,7 @@ def event_bytes(event: dict[str, Any]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), orjson.dumps(event))
 
 
-class Own(NamedTuple):
+class ResponseMeta(NamedTuple):
     """What a whole response says of its model and its tokens; see Ask."""
 
     model: str
@@ -98,86 +98,88 @@ class Own(NamedTuple):
     reasoning_tokens: int
 
 
-Outer = Ask | Own
+Outer = ChatRequest | ResponseMeta
 """What says the model and the tokens that stand around what is said: the ask, unless a whole response has its own."""
 
 
-class Teller(Protocol):
+class Renderer(Protocol):
     """What a dialect does differently."""
 
-    def form(self, ask: Ask) -> Hashable:
+    def form(self, chat: ChatRequest) -> Hashable:
         """Return what of a request decides on the form of its answer, whatever is said."""
 
-    def tell(self, answer: Answer, form: Any, cutter: Cutter) -> tuple[Any, Callable[[], Events]]:
+    def tell(self, answer: Answer, form: Any, cutter: Chunker) -> tuple[Any, Callable[[], Events]]:
         """Return what is said, for a whole answer, and what makes the events of a stream.
 
-        ``OWN`` stands where ids go on.
+        ``ID_PLACEHOLDER`` stands where ids go on.
         """
 
-    def whole(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> bytes:
+    def whole(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> bytes:
         """Return the whole answer, of which ``content`` is what is said."""
 
-    def around(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
+    def around(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
         """Return what a stream begins with, and what it ends with."""
 
 
-class Retelling:
+class DialectTemplate:
     """A script as a dialect tells it; see ``script.Rendering``."""
 
-    def __init__(self, script: Script, teller: Teller, per_chunk: int) -> None:
+    def __init__(self, script: ResponseTemplate, teller: Renderer, per_chunk: int) -> None:
         self._script = script.alone()
         own = script.own()
         self._own = Template(own).render if own else None
         self._teller = teller
         self._per_chunk = per_chunk
-        self._ready: dict[tuple[object, ...], Told] = {}
-        self._shared: WeakValueDictionary[tuple[object, ...], Told] = (
+        self._ready: dict[tuple[object, ...], RenderedAnswer] = {}
+        self._shared: WeakValueDictionary[tuple[object, ...], RenderedAnswer] = (
             WeakValueDictionary()
         )  # what any stream still sends
 
-    def whole(self, ask: Ask, answers: Sequence[Answer] | None = None) -> bytes:
+    def whole(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> bytes:
         """Return the whole answer."""
-        told = self._told(ask, answers)
-        return self._teller.whole(ask, told, _own(ask).join(told.content), self._outer(ask))
+        told = self._told(chat, answers)
+        return self._teller.whole(chat, told, _own(chat).join(told.content), self._outer(chat))
 
-    def roll(self, ask: Ask, answers: Sequence[Answer] | None = None, obfuscated: bool = False) -> "RetoldRoll":
+    def render_stream(
+        self, chat: ChatRequest, answers: Sequence[Answer] | None = None, obfuscated: bool = False
+    ) -> "EventStream":
         """Return the stream."""
-        ask.obfuscation = obfuscated
-        told = self._told(ask, answers)
-        own = _own(ask)
-        return RetoldRoll(told, own, *self._teller.around(ask, told, own.join(told.content), self._outer(ask)))
+        chat.obfuscation = obfuscated
+        told = self._told(chat, answers)
+        own = _own(chat)
+        return EventStream(told, own, *self._teller.around(chat, told, own.join(told.content), self._outer(chat)))
 
-    def length(self, ask: Ask, answers: Sequence[Answer] | None = None) -> int:
+    def length(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> int:
         """Return how many tokens are said one after another."""
-        return self._told(ask, answers).stream.length
+        return self._told(chat, answers).stream.length
 
-    def _outer(self, ask: Ask) -> Outer:
+    def _outer(self, chat: ChatRequest) -> Outer:
         """Return what is said of the model and the tokens, once they are counted."""
-        return ask if self._own is None else _given(orjson.loads(self._own(ask)), ask)
+        return chat if self._own is None else _given(orjson.loads(self._own(chat)), chat)
 
-    def _told(self, ask: Ask, answers: Sequence[Answer] | None) -> Told:
-        """Return what is said to ``ask``, and count it."""
+    def _told(self, chat: ChatRequest, answers: Sequence[Answer] | None) -> RenderedAnswer:
+        """Return what is said to ``chat``, and count it."""
         script, teller = self._script, self._teller
-        form = teller.form(ask)
+        form = teller.form(chat)
         key: tuple[object, ...] | None = None
         if answers is not None:
             answer = answers[0]
-            ask.completion_tokens = answer.tokens + ask.unsaid_tokens
+            chat.completion_tokens = answer.tokens + chat.unsaid_tokens
         elif script.fixed is not None:
-            answer, key = script.fixed, (form, ask.vocabulary)
-            ask.completion_tokens = script.tokens(ask) + ask.unsaid_tokens
+            answer, key = script.fixed, (form, chat.tokenizer)
+            chat.completion_tokens = script.tokens(chat) + chat.unsaid_tokens
         else:
-            answer = script.answers(ask)[0]
-            ask.completion_tokens = answer.tokens + ask.unsaid_tokens
+            answer = script.answers(chat)[0]
+            chat.completion_tokens = answer.tokens + chat.unsaid_tokens
             if script.only_made and answer.tokens <= _LONGEST_KEPT:
-                key = answer.text, answer.finish_reason, form, ask.vocabulary
+                key = answer.text, answer.finish_reason, form, chat.tokenizer
         told = self._ready.get(key) if key else None
-        shared = (answer, form, ask.vocabulary) if key is None and answers is None and script.only_made else None
+        shared = (answer, form, chat.tokenizer) if key is None and answers is None and script.only_made else None
         if told is None and shared is not None:
             told = self._shared.get(shared)
         if told is None:
-            cutter = Cutter(ask.vocabulary, self._per_chunk, ask.generated)
-            told = Told(answer, *teller.tell(answer, form, cutter))
+            cutter = Chunker(chat.tokenizer, self._per_chunk, chat.generated)
+            told = RenderedAnswer(answer, *teller.tell(answer, form, cutter))
             if shared is not None:
                 self._shared[shared] = told
             if key:
@@ -187,37 +189,39 @@ class Retelling:
         return told
 
 
-class Retold:
+class DialectTemplates:
     """Scripts as a dialect tells them."""
 
-    def __init__(self, dialect: str, teller: Teller, per_chunk: int) -> None:
+    def __init__(self, dialect: str, teller: Renderer, per_chunk: int) -> None:
         """``dialect`` names it among those that tell the same scripts."""
         self._dialect = dialect
         self._teller = teller
         self._per_chunk = per_chunk
 
-    def of(self, script: Script) -> Rendering:
+    def of(self, script: ResponseTemplate) -> Rendering:
         """Return what tells a script; it is made once."""
         found = script.retold.get(self._dialect)
         if found is None:
-            found = script.retold[self._dialect] = Retelling(script, self._teller, self._per_chunk)
+            found = script.retold[self._dialect] = DialectTemplate(script, self._teller, self._per_chunk)
         return found
 
 
-def _given(own: dict[str, Any], ask: Ask) -> Own:
+def _given(own: dict[str, Any], chat: ChatRequest) -> ResponseMeta:
     """Return what a whole response says of its model and usage; what it leaves out is what is known."""
     model, usage = own.get("model"), own.get("usage")
-    named = model if isinstance(model, str) else ask.model
+    named = model if isinstance(model, str) else chat.model
     if not isinstance(usage, dict):
-        return Own(named, ask.prompt_tokens, ask.cached_tokens, ask.completion_tokens, ask.reasoning_tokens)
+        return ResponseMeta(
+            named, chat.prompt_tokens, chat.cached_tokens, chat.completion_tokens, chat.reasoning_tokens
+        )
     details = [usage.get(f"{kind}_tokens_details") for kind in ("prompt", "completion")]
     cached, reasoning = (one if isinstance(one, dict) else {} for one in details)
-    prompt = _count(usage, "prompt_tokens", ask.prompt_tokens)
-    return Own(
+    prompt = _count(usage, "prompt_tokens", chat.prompt_tokens)
+    return ResponseMeta(
         named,
         prompt,
         min(prompt, _count(cached, "cached_tokens", 0)),
-        _count(usage, "completion_tokens", ask.completion_tokens),
+        _count(usage, "completion_tokens", chat.completion_tokens),
         _count(reasoning, "reasoning_tokens", 0),
     )
 
@@ -227,25 +231,25 @@ def _count(holder: dict[str, Any], name: str, otherwise: int) -> int:
     return value if type(value) is int and value >= 0 else otherwise
 
 
-def _own(ask: Ask) -> bytes:
-    return ask.unique[8:].encode()
+def _own(chat: ChatRequest) -> bytes:
+    return chat.unique[8:].encode()
 
 
 def call_id(id_: str, prefix: str = "call_") -> str:
     """Return the id of a call as it is told: one that nobody gave goes on with the request's own."""
     if not id_:
-        return f"{prefix}{OWN}"
+        return f"{prefix}{ID_PLACEHOLDER}"
     if id_.startswith(NOBODYS_ID):
-        return f"{prefix}{OWN}{id_.removeprefix(NOBODYS_ID)}"
+        return f"{prefix}{ID_PLACEHOLDER}{id_.removeprefix(NOBODYS_ID)}"
     return prefix + id_.removeprefix("call_") if id_.startswith("call_") else id_
 
 
-class RetoldRoll:
-    """A stream for one request; see ``script.Roll``."""
+class EventStream:
+    """A stream for one request; see ``script.ChunkStream``."""
 
     __slots__ = ("_end", "_opening", "_own", "_said", "source", "steps")
 
-    def __init__(self, told: Told, own: bytes, opening: bytes, end: bytes) -> None:
+    def __init__(self, told: RenderedAnswer, own: bytes, opening: bytes, end: bytes) -> None:
         self.source: object = told
         self._said = told.stream
         self.steps = self._said.steps
@@ -254,22 +258,22 @@ class RetoldRoll:
         self._end = end
 
     def cut(self, begin: int, end: int) -> bytes:
-        """See ``script.Roll``."""
+        """See ``script.ChunkStream``."""
         data = b"".join(self._said.written[begin:end]).replace(_OWN, self._own)
         if begin == 0:
             data = self._opening + data
         return data + self._end if end == len(self.steps) else data
 
     def all(self) -> bytes:
-        """See ``script.Roll``."""
+        """See ``script.ChunkStream``."""
         return b"%b%b%b" % (self._opening, self._own.join(self._said.all), self._end)
 
     def length(self) -> int:
-        """See ``script.Rolling``."""
+        """See ``script.RenderedStream``."""
         longer = len(self._own) - len(_OWN)
         said = sum(len(part) + longer * part.count(_OWN) for part in self._said.written)
         return len(self._opening) + said + len(self._end)
 
     def size(self) -> int:
-        """See ``script.Rolling``."""
+        """See ``script.RenderedStream``."""
         return sum(map(len, self._said.written)) + len(self._end)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from fastmock.content.filler import head, lorem
-from fastmock.core.http import Answer, Ask, ToolCall, Vocabulary
+from fastmock.core.http import Answer, ChatRequest, Tokenizer, ToolCall
 from fastmock.engine.constraints import called_tokens
 
 LEAST = frozenset(("min_tokens", "ignore_eos"))
@@ -24,26 +24,26 @@ class Length(NamedTuple):
     least: int
 
 
-def length_of(ask: Ask) -> Length:
+def length_of(chat: ChatRequest) -> Length:
     """Return the length that a request sets; with ``ignore_eos``, as vLLM has it, it is exactly the limit."""
-    body, most = ask.body, ask.max_tokens
+    body, most = chat.body, chat.max_tokens
     least: int = body.get("min_tokens") or 0
     if most is not None:
         least = most if body.get("ignore_eos") else min(least, most)
     return Length(most, least)
 
 
-def reason_within(ask: Ask, most: int) -> int:
+def reason_within(chat: ChatRequest, most: int) -> int:
     """Spend what a limit allows on the hidden reasoning of a request first; return what is left for the answer."""
-    hidden = min(ask.reasoning_tokens, ask.unsaid_tokens)
+    hidden = min(chat.reasoning_tokens, chat.unsaid_tokens)
     if hidden > most:
-        ask.unsaid_tokens -= hidden - most
-        ask.reasoning_tokens -= hidden - most
+        chat.unsaid_tokens -= hidden - most
+        chat.reasoning_tokens -= hidden - most
         hidden = most
     return most - hidden
 
 
-def with_length(ask: Ask, answer: Answer, length: Length, seed: int) -> Answer:
+def with_length(chat: ChatRequest, answer: Answer, length: Length, seed: int) -> Answer:
     """Return an answer with the length that its request sets; the same where it has it.
 
     Args:
@@ -53,30 +53,30 @@ def with_length(ask: Ask, answer: Answer, length: Length, seed: int) -> Answer:
         seed: chooses the words by which a text is made longer.
     """
     if length.most is not None and answer.tokens > length.most:
-        return _cut(answer, length.most, ask.vocabulary)
+        return _cut(answer, length.most, chat.tokenizer)
     missing = length.least - answer.tokens
-    is_text = not answer.calls and answer.refusal is None and (ask.demands is None or not ask.demands.json)
+    is_text = not answer.calls and answer.refusal is None and (chat.constraints is None or not chat.constraints.json)
     if missing <= 0 or not is_text:
         return answer
     text = (answer.text or "").rstrip()
-    missing += ask.vocabulary.count(answer.text or "") - ask.vocabulary.count(text)
-    text = " ".join(filter(None, (text, lorem(missing, seed, ask.user_message))))
+    missing += chat.tokenizer.count(answer.text or "") - chat.tokenizer.count(text)
+    text = " ".join(filter(None, (text, lorem(missing, seed, chat.user_message))))
     reason = "length" if length.least == length.most else "stop"
     return answer._replace(text=text, finish_reason=reason, tokens=length.least, stop=None, logprobs=None)
 
 
-def _cut(answer: Answer, most: int, vocabulary: Vocabulary) -> Answer:
+def _cut(answer: Answer, most: int, tokenizer: Tokenizer) -> Answer:
     """Return the first tokens of an answer: of its reasoning, then of its text, then of its calls."""
     left = most
-    reasoning, left, _ = _head(answer.reasoning, left, vocabulary)
-    text, left, said = _head(answer.text, left, vocabulary)
-    refusal, left, refused = _head(answer.refusal, left, vocabulary)
+    reasoning, left, _ = _head(answer.reasoning, left, tokenizer)
+    text, left, said = _head(answer.text, left, tokenizer)
+    refusal, left, refused = _head(answer.refusal, left, tokenizer)
     calls: list[ToolCall] = []
     for call in answer.calls:
-        left -= called_tokens(call.name, vocabulary)
+        left -= called_tokens(call.name, tokenizer)
         if left <= 0:
             break
-        arguments, left, _ = _head(call.arguments, left, vocabulary)
+        arguments, left, _ = _head(call.arguments, left, tokenizer)
         calls.append(call._replace(arguments=arguments or ""))
     logprobs = answer.logprobs and answer.logprobs[: said or refused]
     if text is None and refusal is None and not calls:
@@ -84,10 +84,10 @@ def _cut(answer: Answer, most: int, vocabulary: Vocabulary) -> Answer:
     return Answer(text, tuple(calls), refusal, "length", most, logprobs, reasoning)
 
 
-def _head(text: str | None, most: int, vocabulary: Vocabulary) -> tuple[str | None, int, int]:
+def _head(text: str | None, most: int, tokenizer: Tokenizer) -> tuple[str | None, int, int]:
     """Return the beginning of a text, how many tokens are left after it, and how many it has."""
     if text is None or most < 0:
         return None, most, 0
-    kept, tokens = head(vocabulary.pieces(text), most)
+    kept, tokens = head(tokenizer.pieces(text), most)
     # Of a character that is cut in two nothing is said, but all is counted.
     return kept, most - tokens if len(kept) == len(text) else 0, tokens

@@ -11,12 +11,12 @@ import orjson
 
 from fastmock.content.template import TemplateError, literal
 from fastmock.core import errors
-from fastmock.core.http import Answer, Ask, Progress, Reply, Request, Stream
+from fastmock.core.http import Answer, ChatRequest, Progress, Reply, Request, Stream
 from fastmock.core.ids import unique as new_unique
 from fastmock.core.json import parse
 from fastmock.core.problems import dotted
-from fastmock.engine.responder import Rulebook
-from fastmock.engine.response_template import Document, Script, ShapeError
+from fastmock.engine.responder import Responder
+from fastmock.engine.response_template import ChoiceFormatError, Document, ResponseTemplate
 from fastmock.responses import Generate
 
 _LOG = logging.getLogger("fastmock")
@@ -36,19 +36,19 @@ class _Asked:
             completion does not tell.
     """
 
-    def __init__(self, rulebook: Rulebook, dialect: "OtherDialect", ask: Ask) -> None:
-        self._rulebook = rulebook
+    def __init__(self, responder: Responder, dialect: "OtherDialect", chat: ChatRequest) -> None:
+        self._rulebook = responder
         self._dialect = dialect
-        self._ask = ask
+        self._ask = chat
         self.stop: str | None = None
 
     def say(self, body: Document, unique: str, file: str | None) -> Reply | Stream:
         """Answer a chat completion by the rules, as what it stands for."""
-        ask = self._dialect.reread(self._ask, body, unique)
-        script, answers = self._rulebook.choose(ask, file)
-        ask.cached_tokens = self._ask.cached_tokens  # the prompt itself was not seen before
+        chat = self._dialect.reread(self._ask, body, unique)
+        script, answers = self._rulebook.choose(chat, file)
+        chat.cached_tokens = self._ask.cached_tokens  # the prompt itself was not seen before
         self.stop = answers[0].stop if answers else None
-        return self._rulebook.send(ask, script, answers)
+        return self._rulebook.send(chat, script, answers)
 
 
 _asked: ContextVar[_Asked | None] = ContextVar("asked", default=None)
@@ -130,13 +130,13 @@ def managed(generate: Generate, body: Document, file: str | None, progress: Prog
 class Dialect(Protocol):
     """How completions are asked for, and how they are told."""
 
-    def read(self, request: Request, unique: str) -> Ask:
+    def read(self, request: Request, unique: str) -> ChatRequest:
         """Parse a request, and refuse it where the provider does; see ``validation``."""
 
-    def parse(self, body: Document, unique: str) -> Ask:
+    def parse(self, body: Document, unique: str) -> ChatRequest:
         """Check a request and return what it asks for."""
 
-    def tell(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
+    def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
         """Tell what the script says, or else ``answers``; store it where that is wanted."""
 
 
@@ -144,51 +144,51 @@ class Dialect(Protocol):
 class OtherDialect(Dialect, Protocol):
     """One whose requests a manager gets as those for chat completions."""
 
-    def reread(self, ask: Ask, body: Document, unique: str) -> Ask:
-        """Read a chat completion that a manager asks the rules for, to answer ``ask``."""
+    def reread(self, chat: ChatRequest, body: Document, unique: str) -> ChatRequest:
+        """Read a chat completion that a manager asks the rules for, to answer ``chat``."""
 
-    def renamed(self, error: errors.ApiError, ask: Ask) -> errors.ApiError:
+    def renamed(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
         """Say an error about the chat completion in terms of what was sent."""
 
 
 class ManagedCompletions:
     """Completions of any dialect, said by a manager; what its answer lacks is filled in."""
 
-    def __init__(self, rulebook: Rulebook, dialect: Dialect, generate: Generate, progress: Progress) -> None:
+    def __init__(self, responder: Responder, dialect: Dialect, generate: Generate, progress: Progress) -> None:
         self._progress = progress
-        self._rulebook = rulebook
+        self._rulebook = responder
         self._dialect = dialect
         self._generate = generate
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
         dialect = self._dialect
-        ask = dialect.read(request, unique)
+        chat = dialect.read(request, unique)
         if not isinstance(dialect, OtherDialect):
-            return dialect.tell(ask, self._script(ask))
-        asked = _Asked(self._rulebook, dialect, ask)
+            return dialect.tell(chat, self._script(chat))
+        asked = _Asked(self._rulebook, dialect, chat)
         before = _asked.set(asked)
         try:
-            script = self._script(ask)
-            answers = None if asked.stop is None else _ended(script.answers(ask), asked.stop)
-            return dialect.tell(ask, script, answers)
+            script = self._script(chat)
+            answers = None if asked.stop is None else _ended(script.answers(chat), asked.stop)
+            return dialect.tell(chat, script, answers)
         except errors.ApiError as error:
-            raise dialect.renamed(error, ask) from None
+            raise dialect.renamed(error, chat) from None
         finally:
             _asked.reset(before)
 
-    def _script(self, ask: Ask) -> Script:
+    def _script(self, chat: ChatRequest) -> ResponseTemplate:
         """Return the script that says what the manager says."""
-        document = managed(self._generate, ask.body, self._rulebook.file(ask), self._progress)
+        document = managed(self._generate, chat.body, self._rulebook.file(chat), self._progress)
         try:
             script = self._rulebook.script_of(literal(document))
-        except ShapeError as fault:
+        except ChoiceFormatError as fault:
             raise errors.ManagerFailed(f"wrong answer: {dotted(fault.path)} {fault}") from None
         except (TemplateError, RecursionError) as error:
             raise errors.ManagerFailed(f"wrong answer: {error}") from None
         # One choice stands for as many as were asked for; several are what the manager means.
-        one_for_all = ask.choices > 1 and len(document["choices"]) == 1
-        return script.for_choices(ask.choices) if one_for_all else script
+        one_for_all = chat.choices > 1 and len(document["choices"]) == 1
+        return script.for_choices(chat.choices) if one_for_all else script
 
 
 def _ended(said: list[Answer], stop: str) -> list[Answer]:

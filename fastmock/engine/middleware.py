@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from fastmock.core import errors
-from fastmock.core.http import Ask, Reply, Request, model_of
+from fastmock.core.http import ChatRequest, Reply, Request, model_of
 from fastmock.core.json import parse
 from fastmock.faults.injector import Answer, FaultInjector, SayError
 from fastmock.limits.concurrency import wait
 from fastmock.limits.limiter import RateLimits
 from fastmock.limits.settings import Overload
-from fastmock.shared.queue import Gate
+from fastmock.shared.queue import AdmissionQueue
 
 Endpoint = Callable[[Request, str], Answer]
 
@@ -30,7 +30,7 @@ class Policies:
         any: whether anything is; ``more_than_limits`` whether anything but limits.
     """
 
-    def __init__(self, limits: RateLimits, faults: FaultInjector, overload: Overload, gate: Gate) -> None:
+    def __init__(self, limits: RateLimits, faults: FaultInjector, overload: Overload, gate: AdmissionQueue) -> None:
         self.limits = limits
         self._faults = faults
         self._overload = overload
@@ -39,17 +39,17 @@ class Policies:
         self.more_than_limits = self._breaks or self._most is not None
         self.any = self._counts or self.more_than_limits
 
-    def put(self, ask: Ask, answer: Answer, rule: str = "", say: SayError | None = None) -> Answer:
+    def put(self, chat: ChatRequest, answer: Answer, rule: str = "", say: SayError | None = None) -> Answer:
         """Return what is sent instead of an answer, mostly itself; see ``FaultInjector.apply``."""
-        shown = self.limits.take(ask, answer) if self._counts and ask.endpoint not in _UNLIMITED else None
+        shown = self.limits.take(chat, answer) if self._counts and chat.endpoint not in _UNLIMITED else None
         try:
             if self._breaks:
-                answer = self._faults.apply(ask, answer, rule, say)
-            if self._most is not None and answer.dues is not None:
+                answer = self._faults.apply(chat, answer, rule, say)
+            if self._most is not None and answer.due_times is not None:
                 self._queue(answer, self._most)
         except errors.ApiError as error:
             headers = shown.of(answer.values) if shown else ()
-            raise error.but(headers=(*error.headers, *headers), model=ask.model, rule=rule) from None
+            raise error.but(headers=(*error.headers, *headers), model=chat.model, rule=rule) from None
         return answer
 
     def _queue(self, answer: Answer, most: int) -> None:
@@ -70,10 +70,10 @@ class Policies:
 
         def answered(request: Request, unique: str) -> Answer:
             answer = endpoint(request, unique)
-            ask = Ask(unique, _body(request), model_of(answer))
-            ask.endpoint = kind
-            ask.prompt_tokens = answer.prompt_tokens if isinstance(answer, Reply) else 0
-            ask.request = request
-            return self.put(ask, answer, say=say)
+            chat = ChatRequest(unique, _body(request), model_of(answer))
+            chat.endpoint = kind
+            chat.prompt_tokens = answer.prompt_tokens if isinstance(answer, Reply) else 0
+            chat.request = request
+            return self.put(chat, answer, say=say)
 
         return answered

@@ -17,17 +17,17 @@ from fastmock.content import filler
 from fastmock.content.settings import Output
 from fastmock.core import errors
 from fastmock.core.documents import DocumentError
-from fastmock.core.http import Ask, Reply, Request
+from fastmock.core.http import ChatRequest, Reply, Request
 from fastmock.core.problems import SettingPath
-from fastmock.core.section import Section
+from fastmock.core.section import SettingsModel
 from fastmock.core.seeded import keyer
 from fastmock.engine.answer_size import MAX_TOKENS, check_tokens
 from fastmock.engine.length import length_of, reason_within
 from fastmock.engine.prompt_cache import PromptCache
 from fastmock.latency.model import Sampler, Timing, sampler
 from fastmock.latency.presets import PRESETS, PresetName
-from fastmock.latency.settings import Amount, Latency
-from fastmock.rules.settings import Answers, Pattern, Source
+from fastmock.latency.settings import Distribution, Latency
+from fastmock.rules.settings import EndpointRules, Pattern, TimedReplySpec
 from fastmock.shared.block import Share
 
 _TOKENS = 100  # of made-up text, where nothing says how many
@@ -71,7 +71,7 @@ class Profile:
         return self.tokens is not None or self.length is not None
 
 
-class Traffic:
+class LatencyProfiles:
     """Gives each answer its profile, and its due times.
 
     Attributes:
@@ -117,9 +117,9 @@ class Traffic:
         self.beats = self._headers or any(level is not None and level.interval for level in beats)
         self.per_chunk = settings.streaming.tokens_per_chunk or (1 if self._headers or given else 5)
 
-    def before(self) -> list[Callable[[Ask], None]]:
+    def before(self) -> list[Callable[[ChatRequest], None]]:
         """Return what is done with every request for completions before a rule is picked."""
-        looks: list[Callable[[Ask], None]] = []
+        looks: list[Callable[[ChatRequest], None]] = []
         if self._settings.usage.simulate_prompt_cache:
             looks.append(PromptCache(self.share))
         if any(entry.context_window for entry in self._settings.per_model):
@@ -130,15 +130,15 @@ class Traffic:
         """Return how many tokens a prompt and its answer may have; None without a limit."""
         return next((entry.context_window for match, entry in self._globs if match(model)), None)
 
-    def _check_window(self, ask: Ask) -> None:
+    def _check_window(self, chat: ChatRequest) -> None:
         """Refuse what does not fit the model's context window."""
-        window = self.window(ask.model)
+        window = self.window(chat.model)
         if window is None:
             return
-        prompt, answer = ask.prompt_tokens, ask.max_tokens or 0
+        prompt, answer = chat.prompt_tokens, chat.max_tokens or 0
         if prompt + answer <= window:
             return
-        raise errors.ContextExceeded(window, prompt, answer, "prompt" if ask.endpoint == "completions" else "messages")
+        raise errors.ContextExceeded(window, prompt, answer, "prompt" if chat.endpoint == "completions" else "messages")
 
     def takes_time(self) -> bool:
         """Return whether any answer takes time; ask when nothing was found wrong."""
@@ -150,13 +150,13 @@ class Traffic:
         """Read the files of samples that a section names."""
         for name in section.model_fields_set if section is not None else ():
             amount = getattr(section, name)
-            if isinstance(amount, Amount) and amount.file is not None:
+            if isinstance(amount, Distribution) and amount.file is not None:
                 try:
                     self._config.samples(amount.file)
                 except DocumentError as fault:
                     error((*path, name, "file"), f"{self._config.find(amount.file)} {fault}")
 
-    def profile(self, model: str, source: Source | None, request: Request | None) -> Profile:
+    def profile(self, model: str, source: TimedReplySpec | None, request: Request | None) -> Profile:
         """Return what holds for the answer of ``source`` to a request for ``model``.
 
         Raises:
@@ -177,7 +177,7 @@ class Traffic:
 
     def _laid(
         self,
-        source: Source | None,
+        source: TimedReplySpec | None,
         entry: Any,
         header: Latency | None = None,
         tokens: int | None = None,
@@ -199,7 +199,7 @@ class Traffic:
         for level in filter(None, (settings.output, entry and entry.output, source and source.output)):
             output |= _given(level)
         timing = Timing(Latency(**latency), self._samples, self._gap, self.share)
-        amount: Amount | None = output.get("tokens")
+        amount: Distribution | None = output.get("tokens")
         length = sampler(amount, self._samples(amount)) if amount is not None else None
         beats: dict[str, Any] = {}
         for beat in filter(
@@ -212,44 +212,44 @@ class Traffic:
         timed = None if timing.instant else timing
         return Profile(timed, Output(**output), length, bool(output), tokens, heartbeat, pings)
 
-    def _samples(self, amount: Amount) -> Sequence[float]:
+    def _samples(self, amount: Distribution) -> Sequence[float]:
         return self._config.samples(amount.file) if amount.file is not None else ()
 
-    def make_up(self, ask: Ask, profile: Profile) -> None:
-        """Make up the text that ``ask`` gets, and count it."""
-        output, body = profile.output, ask.body
+    def make_up(self, chat: ChatRequest, profile: Profile) -> None:
+        """Make up the text that ``chat`` gets, and count it."""
+        output, body = profile.output, chat.body
         kind = output.kind or "lorem"
         wanted: int
         if profile.tokens is not None:
             wanted = profile.tokens
         elif profile.length is not None:
-            wanted = round(profile.length(Random(self._length_number(ask.request))))
+            wanted = round(profile.length(Random(self._length_number(chat.request))))
         else:
-            wanted = ask.vocabulary.count(ask.user_message.strip()) if kind == "echo" else _TOKENS
-        length = length_of(ask)
+            wanted = chat.tokenizer.count(chat.user_message.strip()) if kind == "echo" else _TOKENS
+        length = length_of(chat)
         cap = length.most
-        if cap is None and ask.endpoint == "completions" and kind != "echo" and not profile.sets_length:
+        if cap is None and chat.endpoint == "completions" and kind != "echo" and not profile.sets_length:
             cap = max(_OF_COMPLETIONS, length.least)
-        if cap is None and (window := self.window(ask.model)) is not None:
-            cap = max(0, window - ask.prompt_tokens)
+        if cap is None and (window := self.window(chat.model)) is not None:
+            cap = max(0, window - chat.prompt_tokens)
         wanted = max(wanted, output.min_tokens or 0, length.least, 1)
         if cap is not None:
-            cap = reason_within(ask, cap)
+            cap = reason_within(chat, cap)
             wanted = cap if body.get("ignore_eos") else min(wanted, cap)
         wanted = min(wanted, MAX_TOKENS)
-        check_tokens(ask, wanted)
-        ask.finish_reason = "length" if wanted == cap else "stop"
+        check_tokens(chat, wanted)
+        chat.finish_reason = "length" if wanted == cap else "stop"
         if kind == "counter":
-            ask.output = ask.generated = filler.counter(wanted)
+            chat.output = chat.generated = filler.counter(wanted)
         elif kind == "echo":
-            ask.output = filler.echo(wanted, ask.user_message, ask.vocabulary)
+            chat.output = filler.echo(wanted, chat.user_message, chat.tokenizer)
         else:
-            ask.output = ask.generated = filler.lorem(wanted, self._settings.seed, ask.user_message)
-        ask.output_tokens = wanted if ask.output else 0
+            chat.output = chat.generated = filler.lorem(wanted, self._settings.seed, chat.user_message)
+        chat.output_tokens = wanted if chat.output else 0
 
     def delay(self, reply: Reply, timing: Timing, tokens: int, prompt_tokens: int, request: Request | None) -> None:
         """Have a whole answer of ``tokens`` tokens take its time."""
-        reply.dues = timing.pause(tokens, prompt_tokens, self._random(timing, request))
+        reply.due_times = timing.pause(tokens, prompt_tokens, self._random(timing, request))
 
     def delay_of_prefill(self, reply: Reply, model: str, tokens: int, request: Request) -> None:
         """Have an answer that is no text take the time to first token."""
@@ -270,18 +270,18 @@ class Traffic:
 _TIMES = frozenset(("latency", "output", "heartbeat"))
 
 
-def _sources(config: Config) -> Iterator[tuple[SettingPath, Source]]:
+def _sources(config: Config) -> Iterator[tuple[SettingPath, TimedReplySpec]]:
     """Yield what has a latency, an output or a heartbeat of its own, with its path."""
     sections: tuple[RuleSection, ...] = ("chat_completions", "completions")
     for name in sections:
-        answers: Answers = getattr(config.settings.responses, name)
+        answers: EndpointRules = getattr(config.settings.responses, name)
         for _, path, pattern in config.rules(name):
             if isinstance(pattern, Pattern) and not _TIMES.isdisjoint(pattern.model_fields_set):
                 yield path, pattern
         yield ("responses", name, "default"), answers.default
 
 
-def _given(level: Section) -> dict[str, Any]:
+def _given(level: SettingsModel) -> dict[str, Any]:
     """Return what a level says; what it leaves out, or gives as null, comes from the level above."""
     values = {name: getattr(level, name) for name in level.model_fields_set}
     return {name: value for name, value in values.items() if value is not None}

@@ -2,7 +2,7 @@
 
 from hashlib import blake2b
 
-from fastmock.core.http import Ask
+from fastmock.core.http import ChatRequest
 from fastmock.core.json import as_json
 from fastmock.shared.block import Share
 
@@ -17,20 +17,20 @@ class PromptCache:
     def __init__(self, share: Share) -> None:
         self._share = share
 
-    def __call__(self, ask: Ask) -> None:
-        """Set ``ask.cached_tokens``."""
-        if ask.prompt_tokens < _LEAST:
+    def __call__(self, chat: ChatRequest) -> None:
+        """Set ``chat.cached_tokens``."""
+        if chat.prompt_tokens < _LEAST:
             return
-        parts = [as_json(ask.body[name], name)[:-1] for name in _PROMPT if name in ask.body]
+        parts = [as_json(chat.body[name], name)[:-1] for name in _PROMPT if name in chat.body]
         prompt = b"".join(parts)
-        digest = blake2b(ask.model.encode(), digest_size=8)
+        digest = blake2b(chat.model.encode(), digest_size=8)
         hashes = []
         for end in range(_BLOCK, len(prompt) + 1, _BLOCK):
             digest.update(prompt[end - _BLOCK : end])
             hashes.append(int.from_bytes(digest.digest(), "big"))
         known = self._share.prefixes(hashes) * _BLOCK
         # Bytes to tokens by the prompt's own ratio: exact enough for steps of 128.
-        tokens = ask.prompt_tokens * known // (len(prompt) or 1) // _STEP * _STEP
+        tokens = chat.prompt_tokens * known // (len(prompt) or 1) // _STEP * _STEP
         if tokens >= _LEAST:
-            ask.cached_tokens = tokens
-            ask.special = True
+            chat.cached_tokens = tokens
+            chat.special = True

@@ -6,25 +6,25 @@ from itertools import takewhile
 from typing import Any
 
 from fastmock.config.config import Config
-from fastmock.config.overlay import Placed, RuleSection
+from fastmock.config.overlay import LocatedRule, RuleSection
 from fastmock.content.template import TemplateError
 from fastmock.core import errors, headers
-from fastmock.core.diagnostics import Findings
+from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.documents import DocumentError
-from fastmock.core.http import Answer, Ask, LargeReply, Reply, Stream, TokenProb
+from fastmock.core.http import Answer, ChatRequest, LargeReply, Reply, Stream, TokenProb
 from fastmock.core.problems import SettingPath
 from fastmock.engine.buffers import Buffers
-from fastmock.engine.constraints import Fitter, are_the_same, count
+from fastmock.engine.constraints import ConstraintApplier, are_the_same, count
 from fastmock.engine.length import Length, length_of, reason_within, with_length
 from fastmock.engine.middleware import Policies
-from fastmock.engine.profiles import Traffic
-from fastmock.engine.response_template import Rendering, Script, Shape, ShapeError, parts_of
+from fastmock.engine.profiles import LatencyProfiles
+from fastmock.engine.response_template import ChoiceFormat, ChoiceFormatError, Rendering, ResponseTemplate, parts_of
 from fastmock.latency.heartbeat import COMMENT, PING, beat
 from fastmock.rules.explain import Explainer, Verdict
 from fastmock.rules.index import DEFAULT, Index, LayeredIndex, index_of
 from fastmock.rules.match import Match
-from fastmock.rules.matchers import within
-from fastmock.rules.settings import Answers, Pattern, Saying, Source
+from fastmock.rules.matchers import iter_nested
+from fastmock.rules.settings import EndpointRules, Pattern, ReplySpec, TimedReplySpec
 from fastmock.rules.shadowed import hidden
 from fastmock.rules.validate import check_regexes
 
@@ -36,19 +36,23 @@ _BROKEN = errors.InternalError()
 _CONVERSATION = ("turn", "messages", "last_role", "tool_result")
 
 
-def read_source(config: Config, source: Saying, path: SettingPath, findings: Findings) -> tuple[Any, str, SettingPath]:
+def read_source(
+    config: Config, source: ReplySpec, path: SettingPath, diagnostics: Diagnostics
+) -> tuple[Any, str, SettingPath]:
     """Return a source's document, the file it stands in and its path there; the document is None on an error."""
     if source.response_file is None:
         return source.response, "", (*path, "response")
     try:
         document, file = config.document(source.response_file)
     except DocumentError as error:
-        findings.error((*path, "response_file"), f"{config.find(source.response_file)} {error}")
+        diagnostics.error((*path, "response_file"), f"{config.find(source.response_file)} {error}")
         return None, "", path
     return document, str(file), ()
 
 
-def never_win(matches: Sequence[Match], names: Sequence[str], only: Iterable[int] | None = None) -> Iterator[str]:
+def unreachable_rules(
+    matches: Sequence[Match], names: Sequence[str], only: Iterable[int] | None = None
+) -> Iterator[str]:
     """Say which of some rules can never win, and why; it takes time with the square of their number.
 
     ``only`` are the numbers of those that are looked at; None for all.
@@ -58,15 +62,15 @@ def never_win(matches: Sequence[Match], names: Sequence[str], only: Iterable[int
         yield f"{names[number]} can never win: {why}"
 
 
-def _repeats(source: Source) -> bool:
+def _repeats(source: TimedReplySpec) -> bool:
     """Return whether a rule knows the conversation, so that it may make its calls again after their results."""
     if not isinstance(source, Pattern):
         return False
-    known = (getattr(match, name) for match, _ in within(source.match, ()) for name in _CONVERSATION)
+    known = (getattr(match, name) for match, _ in iter_nested(source.match, ()) for name in _CONVERSATION)
     return source.responses is not None or any(value is not None for value in known)
 
 
-class Rulebook:
+class Responder:
     """What one kind of completions says to whom.
 
     Attributes:
@@ -81,33 +85,33 @@ class Rulebook:
         self,
         config: Config,
         section: RuleSection,
-        shape: Shape,
-        answer_heads: headers.OfAnswers,
+        shape: ChoiceFormat,
+        answer_heads: headers.AnswerHeads,
         fingerprint: str,
-        traffic: Traffic,
+        profiles: LatencyProfiles,
         policies: Policies,
-        findings: Findings,
+        diagnostics: Diagnostics,
         buffers: Buffers,
-        previous: "Rulebook | None" = None,
+        previous: "Responder | None" = None,
     ) -> None:
-        """Compile the patterns and the default of ``responses.<section>``; what is wrong goes to ``findings``.
+        """Compile the patterns and the default of ``responses.<section>``; what is wrong goes to ``diagnostics``.
 
         ``previous`` was compiled for a configuration of which this one is a change: what both have is taken over.
         """
         settings = config.settings
-        answers: Answers = getattr(settings.responses, section)
+        answers: EndpointRules = getattr(settings.responses, section)
         self.section = section
         self._config, self._shape = config, shape
         self._fingerprint = fingerprint
         self._buffers = buffers
-        self._traffic = traffic
-        self.per_chunk = traffic.per_chunk
-        self._fitter = Fitter(settings)
-        self._compiled: dict[str, Script | None] = {}
+        self._traffic = profiles
+        self.per_chunk = profiles.per_chunk
+        self._fitter = ConstraintApplier(settings)
+        self._compiled: dict[str, ResponseTemplate | None] = {}
         if previous is not None and not previous._can_be_reused_by(config, fingerprint):
             previous = None
         self._known = {} if previous is None else previous._known_scripts()
-        self._made: dict[tuple[Script, tuple[Any, ...]], Script] = {}
+        self._made: dict[tuple[ResponseTemplate, tuple[Any, ...]], ResponseTemplate] = {}
         self._made_bytes = 0
         at: SettingPath = ("responses", section)
         self._placed = placed = config.rules(section)
@@ -115,18 +119,18 @@ class Rulebook:
         same = 0 if previous is None else previous._same_at_end(placed, self.per_chunk)
         begin = len(placed) - same
         matches: list[Match] = []
-        scripts: list[Script | None] = []
-        turns: dict[int, list[Script | None]] = {}
+        scripts: list[ResponseTemplate | None] = []
+        turns: dict[int, list[ResponseTemplate | None]] = {}
         for _, path, pattern in placed[:begin]:
             assert isinstance(pattern, Pattern)  # noqa: S101 - moderations are no section here
             matches.append(pattern.match)
             if id(pattern) not in self._known:
-                check_regexes(pattern.match, (*path, "match"), findings)
+                check_regexes(pattern.match, (*path, "match"), diagnostics)
             if pattern.responses is None:
-                scripts.append(self._script(pattern, path, findings, _repeats(pattern)))
+                scripts.append(self._script(pattern, path, diagnostics, _repeats(pattern)))
             else:
                 sayings = enumerate(pattern.responses)
-                said = [self._script(one, (*path, "responses", turn), findings, True) for turn, one in sayings]
+                said = [self._script(one, (*path, "responses", turn), diagnostics, True) for turn, one in sayings]
                 turns[len(scripts)] = said
                 scripts.append(said[0])
         self.rules = [one.pattern for one in placed[:begin] if isinstance(one.pattern, Pattern)]
@@ -139,28 +143,28 @@ class Rulebook:
             self.rules += previous.rules[first:]
             self.names += previous.names[first:-1]
         self._matches: list[Match] = matches
-        scripts.append(self._script(answers.default, (*at, "default"), findings))  # index.DEFAULT, -1, is the last
+        scripts.append(self._script(answers.default, (*at, "default"), diagnostics))  # index.DEFAULT, -1, is the last
         self._known = {}
-        if not findings.problems:
+        if not diagnostics.problems:
             known = previous._index if previous else None
             self._index: Index | LayeredIndex = index_of(matches, self.names, known)
-            self._scripts: list[Script] = [script for script in scripts if script]
-            self._turns: dict[int, list[Script]] = {
+            self._scripts: list[ResponseTemplate] = [script for script in scripts if script]
+            self._turns: dict[int, list[ResponseTemplate]] = {
                 rule: [script for script in said if script] for rule, said in turns.items()
             }
-            made_up = previous._made_up if previous else self.script_of(shape.document(Saying()))
-            self._made_up: Script = made_up.for_chunks_of(self.per_chunk)
+            made_up = previous._made_up if previous else self.script_of(shape.document(ReplySpec()))
+            self._made_up: ResponseTemplate = made_up.for_chunks_of(self.per_chunk)
         self.names.append(f"{section}.default")
         self.default = answers.default
         self._sources = [*self.rules, self.default]
         self._canned = "default" not in answers.model_fields_set
         several = (script for said in turns.values() for script in said)
-        self._shapes = traffic.shapes or any(script is not None and script.makes for script in (*scripts, *several))
+        self._shapes = profiles.shapes or any(script is not None and script.makes for script in (*scripts, *several))
         self._listed = settings.models.served()
         self._heads = answer_heads
         self._streaming = settings.streaming.enabled
         self._padded = settings.streaming.obfuscation
-        self._before = traffic.before()
+        self._before = profiles.before()
         self._noted = settings.server.log_requests or settings.metrics.any or settings.journal.enabled
         self._explains = settings.server.control_headers
         self._policies = policies
@@ -170,7 +174,7 @@ class Rulebook:
             self.send = self._send_watched  # type: ignore[method-assign]
         elif policies.any:
             self.send = self._send_limited  # type: ignore[method-assign]
-        if traffic.beats:
+        if profiles.beats:
             self._send = self.send
             self.send = self._send_beating  # type: ignore[method-assign]
 
@@ -179,122 +183,132 @@ class Rulebook:
         index = self._index if isinstance(self._index, Index) else Index(self._matches, self.names)
         return Explainer(index, self._matches, self.names)
 
-    def never_win(self) -> Iterator[str]:
+    def unreachable_rules(self) -> Iterator[str]:
         """Say which patterns can never win, and why; it takes time with the square of their number."""
-        yield from never_win(self._matches, self.names)
+        yield from unreachable_rules(self._matches, self.names)
 
     def _can_be_reused_by(self, config: Config, fingerprint: str) -> bool:
         """Return whether a script means the same under another configuration."""
         return fingerprint == self._fingerprint and config.reads_the_same_files(self._config)
 
-    def _known_scripts(self) -> dict[int, Script]:
+    def _known_scripts(self) -> dict[int, ResponseTemplate]:
         """Return the scripts by the identities of their sources."""
         known = dict(zip(map(id, self._sources), self._scripts, strict=True))
         for rule, said in self._turns.items():
             known.update(zip(map(id, self.rules[rule].responses or ()), said, strict=True))
         return known
 
-    def _same_at_end(self, placed: Sequence[Placed], per_chunk: int) -> int:
+    def _same_at_end(self, placed: Sequence[LocatedRule], per_chunk: int) -> int:
         """Return how many of the last rules are the same in another list of rules."""
         if per_chunk != self.per_chunk:
             return 0
         pairs = zip(reversed(self._placed), reversed(placed), strict=False)
         return sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], pairs))
 
-    def _script(self, source: Saying, path: SettingPath, findings: Findings, repeats: bool = False) -> Script | None:
+    def _script(
+        self, source: ReplySpec, path: SettingPath, diagnostics: Diagnostics, repeats: bool = False
+    ) -> ResponseTemplate | None:
         """Compile a source, or take it over: 3 ms instead of 560 at 1,000 rules."""
         if (known := self._known.get(id(source))) is not None:
             return known.for_chunks_of(self.per_chunk)
-        return self._script_of(source, path, findings, repeats)
+        return self._script_of(source, path, diagnostics, repeats)
 
-    def _script_of(self, source: Saying, path: SettingPath, findings: Findings, repeats: bool) -> Script | None:
+    def _script_of(
+        self, source: ReplySpec, path: SettingPath, diagnostics: Diagnostics, repeats: bool
+    ) -> ResponseTemplate | None:
         """Compile what is said; equal ones, of which there may be thousands, once."""
-        said = source.model_dump_json(include=set(Saying.model_fields), exclude_none=True)
+        said = source.model_dump_json(include=set(ReplySpec.model_fields), exclude_none=True)
         key = f"{repeats} {said}"
         if key not in self._compiled:
-            self._compiled[key] = self._compile(source, path, findings, repeats)
+            self._compiled[key] = self._compile(source, path, diagnostics, repeats)
         return self._compiled[key]
 
-    def _compile(self, source: Saying, path: SettingPath, findings: Findings, repeats: bool) -> Script | None:
+    def _compile(
+        self, source: ReplySpec, path: SettingPath, diagnostics: Diagnostics, repeats: bool
+    ) -> ResponseTemplate | None:
         document: Any = None
         file, inside = "", path
         written = source.response_file is None and source.response is None
         if not written:
-            document, file, inside = read_source(self._config, source, path, findings)
+            document, file, inside = read_source(self._config, source, path, diagnostics)
             if document is None and (file or source.response is None):
                 if file:
-                    findings.error((), "is empty", file)
+                    diagnostics.error((), "is empty", file)
                 return None
         try:
             return self.script_of(self._shape.document(source) if written else document, repeats)
-        except ShapeError as fault:
-            findings.error((*inside, *fault.path), str(fault), file)
+        except ChoiceFormatError as fault:
+            diagnostics.error((*inside, *fault.path), str(fault), file)
         except TemplateError as error:
             for place, message in error.faults:
-                findings.error((*inside, *_written_at(place)) if written else (*inside, *place), message, file)
+                diagnostics.error((*inside, *_written_at(place)) if written else (*inside, *place), message, file)
         return None
 
-    def answer(self, ask: Ask, file: str | None = None) -> Reply | Stream:
-        """Choose what is said to ``ask``, by the rules or by a response file, and render it."""
-        script = self._script_for(ask, file)
-        if (ask.special and ask.demands is not None) or ask.sets_length:
-            return self.send(ask, *self._met(ask, script))
-        return self.send(ask, script)
+    def answer(self, chat: ChatRequest, file: str | None = None) -> Reply | Stream:
+        """Choose what is said to ``chat``, by the rules or by a response file, and render it."""
+        script = self._script_for(chat, file)
+        if (chat.special and chat.constraints is not None) or chat.sets_length:
+            return self.send(chat, *self._met(chat, script))
+        return self.send(chat, script)
 
-    def choose(self, ask: Ask, file: str | None = None) -> tuple[Script, list[Answer] | None]:
-        """Return the script that says what is said to ``ask``, and the answers that it says instead of its own."""
-        return self._met(ask, self._script_for(ask, file))
+    def choose(self, chat: ChatRequest, file: str | None = None) -> tuple[ResponseTemplate, list[Answer] | None]:
+        """Return the script that says what is said to ``chat``, and the answers that it says instead of its own."""
+        return self._met(chat, self._script_for(chat, file))
 
-    def _met(self, ask: Ask, script: Script) -> tuple[Script, list[Answer] | None]:
+    def _met(self, chat: ChatRequest, script: ResponseTemplate) -> tuple[ResponseTemplate, list[Answer] | None]:
         """Meet what the request demands of its answer, its length last."""
         answers: list[Answer] | None = None
-        if ask.special and ask.demands is not None:
-            script, answers = self._formed(ask, script)
-        if not ask.sets_length:
+        if chat.special and chat.constraints is not None:
+            script, answers = self._formed(chat, script)
+        if not chat.sets_length:
             return script, answers
-        return self._measured(ask, script, answers)
+        return self._measured(chat, script, answers)
 
-    def _measured(self, ask: Ask, script: Script, answers: list[Answer] | None) -> tuple[Script, list[Answer] | None]:
+    def _measured(
+        self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None
+    ) -> tuple[ResponseTemplate, list[Answer] | None]:
         """Give an answer the length that the request sets; what was cut before is ready."""
-        if (answers is None and script.only_made) or self._is_short(ask, script, answers) or not self._obeys(ask):
+        if (answers is None and script.only_made) or self._is_short(chat, script, answers) or not self._obeys(chat):
             return script, answers
-        length = length_of(ask)
+        length = length_of(chat)
         if length.most is not None and not script.thinks:
-            left = reason_within(ask, length.most)
+            left = reason_within(chat, length.most)
             length = Length(left, min(length.least, left))
         key = None
         if answers is None and script.fixed is not None and not script.thinks:
-            tokens = script.tokens(ask)
+            tokens = script.tokens(chat)
             if tokens >= length.least and (length.most is None or tokens <= length.most):
                 return script, None
-            key = ("length", length, ask.vocabulary, ask.user_message if length.least > tokens else "")
+            key = ("length", length, chat.tokenizer, chat.user_message if length.least > tokens else "")
             if (made := self._made.get((script, key))) is not None:
                 return made, None
-        said = script.answers(ask) if answers is None else answers
-        limited = [with_length(ask, answer, length, self._seed) for answer in said]
+        said = script.answers(chat) if answers is None else answers
+        limited = [with_length(chat, answer, length, self._seed) for answer in said]
         if are_the_same(said, limited):
             return script, answers
         if script.thinks:
-            self._think(ask, limited)
-        if key is not None and count(limited[0], ask.vocabulary) == limited[0].tokens:
-            return self._keep(script, key, script.instead(ask, limited), limited), None
+            self._think(chat, limited)
+        if key is not None and count(limited[0], chat.tokenizer) == limited[0].tokens:
+            return self._keep(script, key, script.instead(chat, limited), limited), None
         return script, limited
 
-    def _is_short(self, ask: Ask, script: Script, answers: list[Answer] | None) -> bool:
+    def _is_short(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None) -> bool:
         """Return whether it is sure that an answer is within the limit, as most are; that costs 4 µs less."""
-        if ask.sets_least or ask.unsaid_tokens or script.thinks:
+        if chat.sets_least or chat.unsaid_tokens or script.thinks:
             return False
-        most = ask.max_tokens
+        most = chat.max_tokens
         if most is None:
             return True
-        return (script.tokens(ask) if answers is None else sum(answer.tokens for answer in answers)) <= most
+        return (script.tokens(chat) if answers is None else sum(answer.tokens for answer in answers)) <= most
 
-    def _obeys(self, ask: Ask) -> bool:
+    def _obeys(self, chat: ChatRequest) -> bool:
         """Return whether what is said is as long as the request wants."""
-        own = self._sources[ask.rule].obey_max_tokens
+        own = self._sources[chat.rule].obey_max_tokens
         return self._obey_max_tokens if own is None else own
 
-    def _keep(self, script: Script, key: tuple[Any, ...], made: Script, answers: list[Answer]) -> Script:
+    def _keep(
+        self, script: ResponseTemplate, key: tuple[Any, ...], made: ResponseTemplate, answers: list[Answer]
+    ) -> ResponseTemplate:
         """Keep an answer ready that was made for what a request demands."""
         self._made_bytes += (size := _bytes_of(key, answers))
         if len(self._made) >= _MOST_MADE or self._made_bytes > _MADE_BYTES:
@@ -303,117 +317,121 @@ class Rulebook:
         self._made[script, key] = made
         return made
 
-    def _formed(self, ask: Ask, script: Script) -> tuple[Script, list[Answer] | None]:
+    def _formed(self, chat: ChatRequest, script: ResponseTemplate) -> tuple[ResponseTemplate, list[Answer] | None]:
         """Meet what the request demands of the form of its answer; what was made up before is ready."""
-        key = self._fitter.key(ask, script.prose) if script.text_only and not script.thinks else None
+        key = self._fitter.key(chat, script.prose) if script.text_only and not script.thinks else None
         if key is None:
-            return script, self._fitted(ask, script)
+            return script, self._fitted(chat, script)
         if not key:
             return script, None
         made = self._made.get((script, key))
         if made is None:
-            answers = self._fitted(ask, script)
+            answers = self._fitted(chat, script)
             if answers is None:  # they are what the script says
                 return script, None
-            made = self._keep(script, key, script.instead(ask, answers), answers)
+            made = self._keep(script, key, script.instead(chat, answers), answers)
         return made, None
 
-    def said(self, ask: Ask, file: str | None = None) -> tuple[Script, list[Answer]]:
-        """Return what is said to ``ask``, and the script that renders it."""
-        script, answers = self.choose(ask, file)
-        return script, script.answers(ask) if answers is None else answers
+    def said(self, chat: ChatRequest, file: str | None = None) -> tuple[ResponseTemplate, list[Answer]]:
+        """Return what is said to ``chat``, and the script that renders it."""
+        script, answers = self.choose(chat, file)
+        return script, script.answers(chat) if answers is None else answers
 
-    def _script_for(self, ask: Ask, file: str | None) -> Script:
+    def _script_for(self, chat: ChatRequest, file: str | None) -> ResponseTemplate:
         """Return the script of the rule that wins, or of a response file."""
-        if self._listed is not None and ask.model not in self._listed:
-            raise errors.ModelNotFound(ask.model)
+        if self._listed is not None and chat.model not in self._listed:
+            raise errors.ModelNotFound(chat.model)
         if self._before:
-            self._look(ask)
-        ask.rule = self._index.pick(ask)
-        script = self._scripts[ask.rule] if file is None else self._from_file(file)
-        if self._turns and file is None and (turns := self._turns.get(ask.rule)):
-            script = turns[min(ask.turn, len(turns)) - 1]
-        if self._shapes or ask.sets_least:
-            script = self._shaped(ask, script)
-        if ask.choices != 1:
-            script = script.for_choices(ask.choices)
+            self._look(chat)
+        chat.rule = self._index.pick(chat)
+        script = self._scripts[chat.rule] if file is None else self._from_file(file)
+        if self._turns and file is None and (turns := self._turns.get(chat.rule)):
+            script = turns[min(chat.turn, len(turns)) - 1]
+        if self._shapes or chat.sets_least:
+            script = self._shaped(chat, script)
+        if chat.choices != 1:
+            script = script.for_choices(chat.choices)
         if script.thinks:
-            ask.unsaid_tokens -= ask.reasoning_tokens
-            self._think(ask, script.answers(ask))
+            chat.unsaid_tokens -= chat.reasoning_tokens
+            self._think(chat, script.answers(chat))
         return script
 
-    def _think(self, ask: Ask, answers: list[Answer]) -> None:
+    def _think(self, chat: ChatRequest, answers: list[Answer]) -> None:
         """Count what a rule says is thought, instead of what the request's effort stands for."""
-        ask.special = True
-        ask.reasoning_tokens = sum(ask.vocabulary.count(answer.reasoning or "") for answer in answers)
+        chat.special = True
+        chat.reasoning_tokens = sum(chat.tokenizer.count(answer.reasoning or "") for answer in answers)
 
-    def _look(self, ask: Ask) -> None:
+    def _look(self, chat: ChatRequest) -> None:
         for look in self._before:
-            look(ask)
+            look(chat)
 
-    def _fitted(self, ask: Ask, script: Script) -> list[Answer] | None:
+    def _fitted(self, chat: ChatRequest, script: ResponseTemplate) -> list[Answer] | None:
         """Return what is said where the request demands something else than what the script says."""
 
         def otherwise() -> str:
             default = self._scripts[DEFAULT]
             if default.makes:
-                self._traffic.make_up(ask, self._traffic.profile(ask.model, self.default, ask.request))
-            return default.answers(ask)[0].text or ""
+                self._traffic.make_up(chat, self._traffic.profile(chat.model, self.default, chat.request))
+            return default.answers(chat)[0].text or ""
 
-        return self._fitter.fit(ask, script.answers(ask), script.repeats, otherwise)
+        return self._fitter.fit(chat, script.answers(chat), script.repeats, otherwise)
 
-    def _shaped(self, ask: Ask, script: Script) -> Script:
+    def _shaped(self, chat: ChatRequest, script: ResponseTemplate) -> ResponseTemplate:
         """Return what is said where output may have to be made up, and make it up."""
-        profile = self._traffic.profile(ask.model, self._sources[ask.rule], ask.request)
-        is_canned = self._canned and ask.rule == DEFAULT
-        wants_length = is_canned and ask.sets_least
+        profile = self._traffic.profile(chat.model, self._sources[chat.rule], chat.request)
+        is_canned = self._canned and chat.rule == DEFAULT
+        wants_length = is_canned and chat.sets_least
         if profile.tokens is not None or (is_canned and profile.configured) or wants_length:
             script = self._made_up
         if script.makes:
-            self._traffic.make_up(ask, profile)
+            self._traffic.make_up(chat, profile)
         return script
 
-    def probabilities(self, ask: Ask, text: str) -> tuple[TokenProb, ...]:
+    def probabilities(self, chat: ChatRequest, text: str) -> tuple[TokenProb, ...]:
         """Return the tokens of a text with their probabilities, as the request wants them."""
-        top = ask.demands.top_logprobs if ask.demands is not None else None
-        return self._fitter.probabilities(ask, text, top or 0)
+        top = chat.constraints.top_logprobs if chat.constraints is not None else None
+        return self._fitter.probabilities(chat, text, top or 0)
 
-    def check_model(self, ask: Ask) -> None:
+    def check_model(self, chat: ChatRequest) -> None:
         """Raise a 404 for a model that is not served."""
-        if self._listed is not None and ask.model not in self._listed:
-            raise errors.ModelNotFound(ask.model)
+        if self._listed is not None and chat.model not in self._listed:
+            raise errors.ModelNotFound(chat.model)
 
-    def file(self, ask: Ask) -> str | None:
-        """Return the response file of the rule that wins for ``ask``, as the configuration names it; None without."""
-        self.check_model(ask)
-        self._look(ask)
-        ask.rule = self._index.pick(ask)
-        source: Saying = self._sources[ask.rule]
+    def file(self, chat: ChatRequest) -> str | None:
+        """Return the response file of the rule that wins for ``chat``, as the configuration names it; None without."""
+        self.check_model(chat)
+        self._look(chat)
+        chat.rule = self._index.pick(chat)
+        source: ReplySpec = self._sources[chat.rule]
         if isinstance(source, Pattern) and source.responses is not None:
-            source = source.responses[min(ask.turn, len(source.responses)) - 1]
+            source = source.responses[min(chat.turn, len(source.responses)) - 1]
         return source.response_file
 
-    def script_of(self, document: Any, repeats: bool = False) -> Script:
+    def script_of(self, document: Any, repeats: bool = False) -> ResponseTemplate:
         """Compile a document; raise ShapeError or TemplateError where it is wrong."""
         if not isinstance(document, dict):
-            raise ShapeError((), "must hold an object")
+            raise ChoiceFormatError((), "must hold an object")
         whole = self._shape.whole(document, self._fingerprint)
-        return Script(whole, self._shape, self.per_chunk, repeats)
+        return ResponseTemplate(whole, self._shape, self.per_chunk, repeats)
 
-    def explain(self, ask: Ask) -> Verdict:
-        """Say which rule wins for ``ask``, which comes nearest, and what differs."""
-        return self._explainer.explain(ask)
+    def explain(self, chat: ChatRequest) -> Verdict:
+        """Say which rule wins for ``chat``, which comes nearest, and what differs."""
+        return self._explainer.explain(chat)
 
-    def _from_file(self, file: str) -> Script:
+    def _from_file(self, file: str) -> ResponseTemplate:
         """Compile a response file that a manager names; once, like all others."""
-        findings = Findings(self._config)
-        script = self._script(Source(response_file=file), (), findings)
+        diagnostics = Diagnostics(self._config)
+        script = self._script(TimedReplySpec(response_file=file), (), diagnostics)
         if script is None:
-            raise errors.ManagerFailed("; ".join(map(str, findings.problems)) or f"{file} is wrong")
+            raise errors.ManagerFailed("; ".join(map(str, diagnostics.problems)) or f"{file} is wrong")
         return script
 
     def send(
-        self, ask: Ask, script: Rendering, answers: list[Answer] | None = None, kind: headers.OfAnswers | None = None
+        self,
+        chat: ChatRequest,
+        script: Rendering,
+        answers: list[Answer] | None = None,
+        kind: headers.AnswerHeads | None = None,
     ) -> Reply | Stream:
         """Render what is said, by the script or else ``answers``: whole, or as the stream that was asked for.
 
@@ -422,72 +440,88 @@ class Rulebook:
         kind = kind or self._heads
         timing = None
         if self._shapes:
-            timing = self._traffic.profile(ask.model, self._sources[ask.rule], ask.request).timing
-        if not ask.stream:
-            reply = Reply(kind.whole, f"req_{ask.unique}", script.whole(ask, answers))
+            timing = self._traffic.profile(chat.model, self._sources[chat.rule], chat.request).timing
+        if not chat.stream:
+            reply = Reply(kind.whole, f"req_{chat.unique}", script.whole(chat, answers))
             if self._noted:
-                reply.ask, reply.rule = ask, self.names[ask.rule]
+                reply.chat, reply.rule = chat, self.names[chat.rule]
             if timing and not timing.instant_whole:
-                fresh = ask.prompt_tokens - ask.cached_tokens
-                self._traffic.delay(reply, timing, script.length(ask, answers), fresh, ask.request)
+                fresh = chat.prompt_tokens - chat.cached_tokens
+                self._traffic.delay(reply, timing, script.length(chat, answers), fresh, chat.request)
             return reply
         if not self._streaming:
             raise errors.StreamingDisabled()
-        roll = script.roll(ask, answers, self._padded if ask.obfuscation is None else ask.obfuscation)
-        is_large = len(roll.steps) > _LARGE_STREAM
-        if is_large and not self._buffers.take_for(roll.source, roll.size()):
+        render_stream = script.render_stream(
+            chat, answers, self._padded if chat.obfuscation is None else chat.obfuscation
+        )
+        is_large = len(render_stream.steps) > _LARGE_STREAM
+        if is_large and not self._buffers.take_for(render_stream.source, render_stream.size()):
             raise errors.BuffersFull()
         if not timing:
             if is_large:
-                reply = LargeReply(kind.events, f"req_{ask.unique}", roll.length(), 0, partial(parts_of, roll))
+                reply = LargeReply(
+                    kind.events, f"req_{chat.unique}", render_stream.length(), 0, partial(parts_of, render_stream)
+                )
             else:
-                reply = Reply(kind.events, f"req_{ask.unique}", roll.all())
+                reply = Reply(kind.events, f"req_{chat.unique}", render_stream.all())
             if self._noted:
-                reply.ask, reply.rule = ask, self.names[ask.rule]
+                reply.chat, reply.rule = chat, self.names[chat.rule]
             return reply
-        fresh = ask.prompt_tokens - ask.cached_tokens
-        dues = self._traffic.spread(roll.steps, timing, fresh, ask.request)
-        request_id = f"req_{ask.unique}"
+        fresh = chat.prompt_tokens - chat.cached_tokens
+        due_times = self._traffic.spread(render_stream.steps, timing, fresh, chat.request)
+        request_id = f"req_{chat.unique}"
         failed = partial(kind.error, _BROKEN, request_id)
-        stream = Stream(kind.events, request_id, dues, roll.cut, len(roll.steps), failed)
+        stream = Stream(kind.events, request_id, due_times, render_stream.cut, len(render_stream.steps), failed)
         if self._noted:
-            stream.ask, stream.rule, stream.tokens = ask, self.names[ask.rule], roll.steps
+            stream.chat, stream.rule, stream.tokens = chat, self.names[chat.rule], render_stream.steps
         return stream
 
     def _send_watched(
-        self, ask: Ask, script: Rendering, answers: list[Answer] | None = None, kind: headers.OfAnswers | None = None
+        self,
+        chat: ChatRequest,
+        script: Rendering,
+        answers: list[Answer] | None = None,
+        kind: headers.AnswerHeads | None = None,
     ) -> Reply | Stream:
         """Render, explain where that is wanted, and put the policies around it."""
-        answer = Rulebook.send(self, ask, script, answers, kind)
+        answer = Responder.send(self, chat, script, answers, kind)
         if self._explains:
-            self._explain(ask, answer)
-        if ask.request is None or not self._policies.any:  # what a response manager has said to it is not sent yet
+            self._explain(chat, answer)
+        if chat.request is None or not self._policies.any:  # what a response manager has said to it is not sent yet
             return answer
-        return self._policies.put(ask, answer, self.names[ask.rule], (kind or self._heads).error)
+        return self._policies.put(chat, answer, self.names[chat.rule], (kind or self._heads).error)
 
     def _send_limited(
-        self, ask: Ask, script: Rendering, answers: list[Answer] | None = None, kind: headers.OfAnswers | None = None
+        self,
+        chat: ChatRequest,
+        script: Rendering,
+        answers: list[Answer] | None = None,
+        kind: headers.AnswerHeads | None = None,
     ) -> Reply | Stream:
         """Do the same where there are but limits; fewer calls save 1 µs."""
-        answer = Rulebook.send(self, ask, script, answers, kind)
-        if ask.request is not None:
-            self._limits.take(ask, answer)
+        answer = Responder.send(self, chat, script, answers, kind)
+        if chat.request is not None:
+            self._limits.take(chat, answer)
         return answer
 
     def _send_beating(
-        self, ask: Ask, script: Rendering, answers: list[Answer] | None = None, kind: headers.OfAnswers | None = None
+        self,
+        chat: ChatRequest,
+        script: Rendering,
+        answers: list[Answer] | None = None,
+        kind: headers.AnswerHeads | None = None,
     ) -> Reply | Stream:
         """Do the same, with heartbeats while a stream waits."""
-        answer = self._send(ask, script, answers, kind)
+        answer = self._send(chat, script, answers, kind)
         if isinstance(answer, Stream):
-            profile = self._traffic.profile(ask.model, self._sources[ask.rule], ask.request)
+            profile = self._traffic.profile(chat.model, self._sources[chat.rule], chat.request)
             if profile.heartbeat is not None:
-                beat(answer, profile.heartbeat, PING if profile.pings and ask.endpoint == "messages" else COMMENT)
+                beat(answer, profile.heartbeat, PING if profile.pings and chat.endpoint == "messages" else COMMENT)
         return answer
 
-    def _explain(self, ask: Ask, answer: Reply | Stream) -> None:
+    def _explain(self, chat: ChatRequest, answer: Reply | Stream) -> None:
         """Say in a header which rule won, which came nearest, and what differed."""
-        said = str(self.explain(ask))
+        said = str(self.explain(chat))
         shown = said.encode("ascii", "backslashreplace").decode()
         shown = "".join(char if char.isprintable() else " " for char in shown)
         answer.more = (("x-fastmock-rule", shown[:_LONGEST_HEADER]),)

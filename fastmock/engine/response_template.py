@@ -1,6 +1,6 @@
 """A completion's answer, compiled: rendered whole, or as the chunks of a stream.
 
-Chat and legacy completions have the same outer form and differ in their choices; what differs is a ``Shape``.
+Chat and legacy completions have the same outer form and differ in their choices; what differs is a ``ChoiceFormat``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,12 +14,12 @@ from weakref import WeakValueDictionary
 import orjson
 
 from fastmock.content.template import Template, literal
-from fastmock.content.words import Cutter
+from fastmock.content.words import Chunker
 from fastmock.core.documents import MARK
 from fastmock.core.garbage import collection_paused
-from fastmock.core.http import Answer, Ask, Vocabulary
+from fastmock.core.http import Answer, ChatRequest, Tokenizer
 from fastmock.engine.constraints import count, is_json
-from fastmock.rules.settings import Saying
+from fastmock.rules.settings import ReplySpec
 
 OUTPUT, FINISH_REASON = "$output", "$finish_reason"
 """What a document says that has its text made up, and why that text ended."""
@@ -47,12 +47,12 @@ _USAGE: Document = {
 }
 
 
-class Shape(Protocol):
+class ChoiceFormat(Protocol):
     """What chat and legacy completions do differently."""
 
     chunk_object: str
 
-    def document(self, saying: Saying) -> Document:
+    def document(self, saying: ReplySpec) -> Document:
         """Return the document that says what is written in place; raise ShapeError where it cannot be said."""
 
     def whole(self, document: Document, fingerprint: str) -> Document:
@@ -61,27 +61,29 @@ class Shape(Protocol):
     def answer(self, choice: Document) -> Answer:
         """Return what a rendered choice says, its tokens not counted."""
 
-    def choice(self, answer: Answer, index: int, ask: Ask) -> Document:
+    def choice(self, answer: Answer, index: int, chat: ChatRequest) -> Document:
         """Render what is said as a choice."""
 
-    def chunks(self, choice: Document, cutter: Cutter) -> Chunks:
+    def chunks(self, choice: Document, cutter: Chunker) -> Chunks:
         """Cut a rendered choice into the steps of its stream."""
 
 
 class Rendering(Protocol):
     """What is said, in the form of a dialect. ``answers`` are said instead, where they are given."""
 
-    def whole(self, ask: Ask, answers: Sequence[Answer] | None = None) -> bytes:
+    def whole(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> bytes:
         """Return the whole answer, and count its tokens."""
 
-    def roll(self, ask: Ask, answers: Sequence[Answer] | None = None, obfuscated: bool = False) -> "Rolling":
+    def render_stream(
+        self, chat: ChatRequest, answers: Sequence[Answer] | None = None, obfuscated: bool = False
+    ) -> "RenderedStream":
         """Return the stream, and count its tokens."""
 
-    def length(self, ask: Ask, answers: Sequence[Answer] | None = None) -> int:
+    def length(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> int:
         """Return how many tokens are said one after another."""
 
 
-class Rolling(Protocol):
+class RenderedStream(Protocol):
     """A stream for one request.
 
     Attributes:
@@ -105,13 +107,13 @@ class Rolling(Protocol):
         """Return how many bytes that are."""
 
 
-def parts_of(stream: Rolling) -> Iterator[bytes]:
+def parts_of(stream: RenderedStream) -> Iterator[bytes]:
     """Yield the whole stream in parts."""
     steps = len(stream.steps)
     return (stream.cut(begin, min(begin + _PART, steps)) for begin in range(0, steps, _PART))
 
 
-class ShapeError(Exception):
+class ChoiceFormatError(Exception):
     """A response document that cannot be served: the path inside it and what is wrong there."""
 
     def __init__(self, path: tuple[str | int, ...], message: str) -> None:
@@ -131,11 +133,11 @@ def fragment(choice: Document) -> bytes:
     return b'"choices":[' + orjson.dumps(choice) + b"]"
 
 
-class Script:
+class ResponseTemplate:
     """One answer of one endpoint, for every request that gets it.
 
     Attributes:
-        makes: whether it says text that has to be made up first, ``Ask.output``.
+        makes: whether it says text that has to be made up first, ``ChatRequest.output``.
         repeats: whether it may make its calls again after their results.
         fixed: what it always says, but for ids; None where that differs from request to request, or in choices.
         only_made: whether what it says is made up, and nothing else.
@@ -144,8 +146,8 @@ class Script:
         text_only: whether nothing but text is said, and ``prose`` whether it is always the same text, and no JSON.
     """
 
-    def __init__(self, document: Document, shape: Shape, per_chunk: int, repeats: bool = False) -> None:
-        """Compile a document that ``Shape.whole`` returned.
+    def __init__(self, document: Document, shape: ChoiceFormat, per_chunk: int, repeats: bool = False) -> None:
+        """Compile a document that ``ChoiceFormat.whole`` returned.
 
         Raises:
             TemplateError: the document's variables are wrong.
@@ -168,7 +170,7 @@ class Script:
         self._counts = not whole.names.isdisjoint(_COUNTED)
         self._says_count = not choices.names.isdisjoint(_COUNTED)
         self.only_made = self.makes and choices.names <= {"output", "finish_reason"}
-        self._fixed_tokens: dict[Vocabulary, int] = {}
+        self._fixed_tokens: dict[Tokenizer, int] = {}
         answers = [shape.answer(choice) for choice in orjson.loads(choices.render(_NOBODY))]
         self.text_only = not any(answer.calls or answer.refusal is not None for answer in answers)
         self.thinks = any(answer.reasoning is not None for answer in answers)
@@ -180,14 +182,14 @@ class Script:
         ]
         self._ids = self._same_tokens and not choices.constant
         self.fixed = answers[0] if self._same_tokens and len(answers) == 1 else None
-        self._made: dict[tuple[str, str, Vocabulary], _Reel] = {}
+        self._made: dict[tuple[str, str, Tokenizer], ChunkSequence] = {}
         # Those that any stream still sends.
-        self._shared: WeakValueDictionary[tuple[str, str, Vocabulary], _Reel] = WeakValueDictionary()
+        self._shared: WeakValueDictionary[tuple[str, str, Tokenizer], ChunkSequence] = WeakValueDictionary()
         self.retold: dict[str, Rendering] = {}
-        self._for_n: dict[int, Script] = {}
-        self._reels: dict[Vocabulary, _Reel] = {}  # of what never changes
+        self._for_n: dict[int, ResponseTemplate] = {}
+        self._reels: dict[Tokenizer, ChunkSequence] = {}  # of what never changes
 
-    def for_chunks_of(self, per_chunk: int) -> "Script":
+    def for_chunks_of(self, per_chunk: int) -> "ResponseTemplate":
         """Return this script for another App, whose streams send so many words at once; nothing is compiled anew."""
         if per_chunk == self._per_chunk:
             return self
@@ -197,9 +199,9 @@ class Script:
         other.retold, other._for_n = {}, {}
         return other
 
-    def instead(self, ask: Ask, answers: Sequence[Answer]) -> "Script":
-        """Return the script that says ``answers``, which were made for ``ask``, instead."""
-        own = f"call_{ask.unique[8:]}"
+    def instead(self, chat: ChatRequest, answers: Sequence[Answer]) -> "ResponseTemplate":
+        """Return the script that says ``answers``, which were made for ``chat``, instead."""
+        own = f"call_{chat.unique[8:]}"
 
         def named(value: Any) -> Any:
             if isinstance(value, dict):
@@ -208,15 +210,15 @@ class Script:
                 return [named(inner) for inner in value]
             return value.replace(own, "${call_id}") if isinstance(value, str) else value
 
-        document = {**self._document, "choices": named(literal(self._documents(ask, answers)))}
-        return Script(document, self._shape, self._per_chunk)
+        document = {**self._document, "choices": named(literal(self._documents(chat, answers)))}
+        return ResponseTemplate(document, self._shape, self._per_chunk)
 
-    def alone(self) -> "Script":
+    def alone(self) -> "ResponseTemplate":
         """Return the script that says the first choice alone."""
         if len(self._document["choices"]) == 1:
             return self
         document = {**self._document, "choices": self._document["choices"][:1]}
-        return Script(document, self._shape, self._per_chunk, self.repeats)
+        return ResponseTemplate(document, self._shape, self._per_chunk, self.repeats)
 
     def own(self) -> Document:
         """Return what it says of the model and the usage where that is its own, a template as the document is."""
@@ -227,7 +229,7 @@ class Script:
             if document.get(name) not in (None, standard)
         }
 
-    def for_choices(self, n: int) -> "Script":
+    def for_choices(self, n: int) -> "ResponseTemplate":
         """Return the script that says ``n`` choices: those of the document, again from the first when they run out."""
         choices = self._document["choices"]
         if n in (1, len(choices)):
@@ -235,119 +237,123 @@ class Script:
         if n not in self._for_n:
             several = [{**choices[i % len(choices)], "index": i} for i in range(n)]
             document = {**self._document, "choices": several}
-            self._for_n[n] = Script(document, self._shape, self._per_chunk, self.repeats)
+            self._for_n[n] = ResponseTemplate(document, self._shape, self._per_chunk, self.repeats)
         return self._for_n[n]
 
-    def answers(self, ask: Ask) -> list[Answer]:
-        """Return what is said to ``ask``; what says how long it is, is as long as if it said 0."""
-        if ask.said_by is self:  # a length is compared with it before it is rendered: 8 µs
-            return ask.said
+    def answers(self, chat: ChatRequest) -> list[Answer]:
+        """Return what is said to ``chat``; what says how long it is, is as long as if it said 0."""
+        if chat.said_by is self:  # a length is compared with it before it is rendered: 8 µs
+            return chat.said
         if self._says_count:
-            ask.completion_tokens = 0
-        said = [self._shape.answer(choice) for choice in self._rendered(ask)]
-        counts = [self._counted(ask, answer) for answer in said]
+            chat.completion_tokens = 0
+        said = [self._shape.answer(choice) for choice in self._rendered(chat)]
+        counts = [self._counted(chat, answer) for answer in said]
         if self._says_count:
-            ask.completion_tokens = sum(counts) + ask.unsaid_tokens
-            said = [self._shape.answer(choice) for choice in self._rendered(ask)]
+            chat.completion_tokens = sum(counts) + chat.unsaid_tokens
+            said = [self._shape.answer(choice) for choice in self._rendered(chat)]
         answers = [answer._replace(tokens=tokens) for answer, tokens in zip(said, counts, strict=True)]
-        if not self._says_count and ask.request is not None:
-            ask.said_by, ask.said = self, answers
+        if not self._says_count and chat.request is not None:
+            chat.said_by, chat.said = self, answers
         return answers
 
-    def whole(self, ask: Ask, answers: Sequence[Answer] | None = None) -> bytes:
+    def whole(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> bytes:
         """Return the whole answer; ``answers`` are said instead of the script's own."""
         if answers is not None:
-            ask.completion_tokens = sum(answer.tokens for answer in answers) + ask.unsaid_tokens
-            choices = orjson.dumps(self._documents(ask, answers))
+            chat.completion_tokens = sum(answer.tokens for answer in answers) + chat.unsaid_tokens
+            choices = orjson.dumps(self._documents(chat, answers))
             # A quote inside of a string is written as \\", so that only the key itself can be found.
-            before, _, rest = self._around(ask).partition(b'"choices":""')
+            before, _, rest = self._around(chat).partition(b'"choices":""')
             between, _, after = rest.partition(b'"usage":""')
-            return b'%b"choices":%b%b"usage":%b%b' % (before, choices, between, self._usage(ask), after)
+            return b'%b"choices":%b%b"usage":%b%b' % (before, choices, between, self._usage(chat), after)
         if self._counts:
-            tokens = self._fixed_tokens.get(ask.vocabulary)
-            ask.completion_tokens = (self.tokens(ask) if tokens is None else tokens) + ask.unsaid_tokens
-        return self._special(ask) if ask.special else self._whole(ask)
+            tokens = self._fixed_tokens.get(chat.tokenizer)
+            chat.completion_tokens = (self.tokens(chat) if tokens is None else tokens) + chat.unsaid_tokens
+        return self._special(chat) if chat.special else self._whole(chat)
 
-    def roll(self, ask: Ask, answers: Sequence[Answer] | None = None, obfuscated: bool = False) -> "Roll":
+    def render_stream(
+        self, chat: ChatRequest, answers: Sequence[Answer] | None = None, obfuscated: bool = False
+    ) -> "ChunkStream":
         """Return the stream, of which any stretch can be had; nothing is made before it is."""
         if answers is None:
-            said = self.tokens(ask)
-            ask.completion_tokens = said + ask.unsaid_tokens
-            reel = self._reel(ask)
+            said = self.tokens(chat)
+            chat.completion_tokens = said + chat.unsaid_tokens
+            reel = self._reel(chat)
         else:
             said = sum(answer.tokens for answer in answers)
-            ask.completion_tokens = said + ask.unsaid_tokens
-            reel = _Reel(self._documents(ask, answers), self._shape, self._cutter(ask))
-        opening = b"data: %b," % self._outer(ask)[:-1]
+            chat.completion_tokens = said + chat.unsaid_tokens
+            reel = ChunkSequence(self._documents(chat, answers), self._shape, self._cutter(chat))
+        opening = b"data: %b," % self._outer(chat)[:-1]
         last, end = DONE, b"}\n\n"
-        if ask.include_usage:
-            last = b'%b"choices":[],"usage":%b}\n\n%b' % (opening, self._usage(ask), DONE)
+        if chat.include_usage:
+            last = b'%b"choices":[],"usage":%b}\n\n%b' % (opening, self._usage(chat), DONE)
             end = b',"usage":null}\n\n'
-        if ask.continuous_usage:
-            chunks, end = self._chunks_with_usage(ask, reel, said), b""
+        if chat.continuous_usage:
+            chunks, end = self._chunks_with_usage(chat, reel, said), b""
         elif obfuscated:
-            chunks, end = reel.padded_with_null if ask.include_usage else reel.padded, b""
+            chunks, end = reel.padded_with_null if chat.include_usage else reel.padded, b""
         else:
             chunks = reel.bare
         if self._ids and answers is None:
-            own = b"call_" + ask.unique[8:].encode()
+            own = b"call_" + chat.unique[8:].encode()
             chunks = [chunk.replace(_NOBODYS, own) if _NOBODYS in chunk else chunk for chunk in chunks]
-        return Roll(reel, opening, chunks, end, last)
+        return ChunkStream(reel, opening, chunks, end, last)
 
-    def _chunks_with_usage(self, ask: Ask, reel: "_Reel", tokens: int) -> list[bytes]:
+    def _chunks_with_usage(self, chat: ChatRequest, reel: "ChunkSequence", tokens: int) -> list[bytes]:
         """Return the chunks with the usage so far in each."""
         chunks = []
         said = 0
         for number, step in enumerate(reel.steps):
             said += step
-            ask.completion_tokens = tokens * said // (reel.length or 1)
-            end = b',"usage":%b}\n\n' % self._usage(ask)
+            chat.completion_tokens = tokens * said // (reel.length or 1)
+            end = b',"usage":%b}\n\n' % self._usage(chat)
             chunks += [chunk + end for chunk in reel.bare[reel.starts[number] : reel.starts[number + 1]]]
         return chunks
 
-    def length(self, ask: Ask, answers: Sequence[Answer] | None = None) -> int:
+    def length(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> int:
         """Return how many tokens are said one after another; of several choices those of the longest."""
         if answers is not None:
-            return _Reel(self._documents(ask, answers), self._shape, self._cutter(ask)).length
-        return ask.output_tokens if self.only_made else self._reel(ask).length
+            return ChunkSequence(self._documents(chat, answers), self._shape, self._cutter(chat)).length
+        return chat.output_tokens if self.only_made else self._reel(chat).length
 
-    def _rendered(self, ask: Ask) -> list[Document]:
-        """Return the choices as they are said to ``ask``."""
-        rendered: list[Document] = orjson.loads(self._choices(ask))
+    def _rendered(self, chat: ChatRequest) -> list[Document]:
+        """Return the choices as they are said to ``chat``."""
+        rendered: list[Document] = orjson.loads(self._choices(chat))
         return rendered
 
-    def _documents(self, ask: Ask, answers: Sequence[Answer]) -> list[Document]:
-        return [self._shape.choice(answer, index, ask) for index, answer in enumerate(answers)]
+    def _documents(self, chat: ChatRequest, answers: Sequence[Answer]) -> list[Document]:
+        return [self._shape.choice(answer, index, chat) for index, answer in enumerate(answers)]
 
-    def _counted(self, ask: Ask, answer: Answer) -> int:
+    def _counted(self, chat: ChatRequest, answer: Answer) -> int:
         """Count the tokens of an answer. Text that was made up has as many as were asked for."""
-        if self.makes and answer.text == ask.output and not answer.calls and answer.refusal is None:
-            return ask.output_tokens + (ask.vocabulary.count(answer.reasoning) if answer.reasoning else 0)
-        return count(answer, ask.vocabulary)
+        if self.makes and answer.text == chat.output and not answer.calls and answer.refusal is None:
+            return chat.output_tokens + (chat.tokenizer.count(answer.reasoning) if answer.reasoning else 0)
+        return count(answer, chat.tokenizer)
 
-    def tokens(self, ask: Ask) -> int:
-        """Count the tokens of what is said to ``ask``; of what never changes once."""
+    def tokens(self, chat: ChatRequest) -> int:
+        """Count the tokens of what is said to ``chat``; of what never changes once."""
         if not self._same_tokens:
-            return sum(answer.tokens for answer in self.answers(ask))
-        tokens = self._fixed_tokens.get(ask.vocabulary)
+            return sum(answer.tokens for answer in self.answers(chat))
+        tokens = self._fixed_tokens.get(chat.tokenizer)
         if tokens is None:
-            tokens = self._fixed_tokens[ask.vocabulary] = sum(answer.tokens for answer in self.answers(ask))
+            tokens = self._fixed_tokens[chat.tokenizer] = sum(answer.tokens for answer in self.answers(chat))
         return tokens
 
-    def _cutter(self, ask: Ask) -> Cutter:
-        return Cutter(ask.vocabulary, self._per_chunk, ask.generated)
+    def _cutter(self, chat: ChatRequest) -> Chunker:
+        return Chunker(chat.tokenizer, self._per_chunk, chat.generated)
 
-    def _reel(self, ask: Ask) -> "_Reel":
+    def _reel(self, chat: ChatRequest) -> "ChunkSequence":
         if self._same_tokens:
-            if (ready := self._reels.get(ask.vocabulary)) is None:
-                ready = self._reels[ask.vocabulary] = _Reel(self._rendered(_NOBODY), self._shape, self._cutter(ask))
+            if (ready := self._reels.get(chat.tokenizer)) is None:
+                ready = self._reels[chat.tokenizer] = ChunkSequence(
+                    self._rendered(_NOBODY), self._shape, self._cutter(chat)
+                )
             return ready
-        key = ask.output, ask.finish_reason, ask.vocabulary
+        key = chat.output, chat.finish_reason, chat.tokenizer
         if self.only_made and key in self._made:
             return self._made[key]
         if self.only_made and (shared := self._shared.get(key)) is not None:
             return shared
-        reel = _Reel(self._rendered(ask), self._shape, self._cutter(ask))
+        reel = ChunkSequence(self._rendered(chat), self._shape, self._cutter(chat))
         if self.only_made:
             self._shared[key] = reel
         if self.only_made and reel.length <= _LONGEST_KEPT:
@@ -357,7 +363,7 @@ class Script:
         return reel
 
 
-class _Reel:
+class ChunkSequence:
     """The chunks of rendered choices; everything of them but the outer form, which each request fills anew.
 
     Attributes:
@@ -369,7 +375,7 @@ class _Reel:
             ``padded_with_null`` with the null that they carry where a usage chunk follows.
     """
 
-    def __init__(self, choices: list[Document], shape: Shape, cutter: Cutter) -> None:
+    def __init__(self, choices: list[Document], shape: ChoiceFormat, cutter: Chunker) -> None:
         with collection_paused():
             runs = shape.chunks(choices[0], cutter)
             if len(choices) > 1:
@@ -385,10 +391,12 @@ class _Reel:
 
     @cached_property
     def padded(self) -> list[bytes]:
+        """See the class."""
         return [b'%b,"obfuscation":"%b"}\n\n' % (chunk, _padding(chunk)) for chunk in self.bare]
 
     @cached_property
     def padded_with_null(self) -> list[bytes]:
+        """See the class."""
         return [b'%b,"usage":null,"obfuscation":"%b"}\n\n' % (chunk, _padding(chunk)) for chunk in self.bare]
 
 
@@ -397,12 +405,12 @@ def _padding(chunk: bytes) -> bytes:
     return blake2b(chunk, digest_size=16).hexdigest()[: 16 - len(chunk) % 16].encode()
 
 
-class Roll:
-    """See Rolling."""
+class ChunkStream:
+    """See RenderedStream."""
 
     __slots__ = ("_between", "_chunks", "_end", "_last", "_opening", "_starts", "source", "steps")
 
-    def __init__(self, reel: _Reel, opening: bytes, chunks: list[bytes], end: bytes, last: bytes) -> None:
+    def __init__(self, reel: ChunkSequence, opening: bytes, chunks: list[bytes], end: bytes, last: bytes) -> None:
         self.steps = reel.steps
         self.source: object = reel
         self._starts = reel.starts
@@ -422,11 +430,11 @@ class Roll:
         return b"%b%b%b%b" % (self._opening, self._between.join(self._chunks), self._end, self._last)
 
     def length(self) -> int:
-        """See Rolling."""
+        """See RenderedStream."""
         return sum(map(len, self._chunks)) + len(self._between) * len(self._chunks) + len(self._last)
 
     def size(self) -> int:
-        """See Rolling."""
+        """See RenderedStream."""
         return sum(map(len, self._chunks)) + _OVERHEAD * len(self._chunks)
 
 
@@ -438,4 +446,4 @@ NOBODYS_ID = "call_" + "0" * 24
 """A call's id in what is said to nobody; in what is said to somebody it is the request's own."""
 
 _NOBODYS = NOBODYS_ID.encode()
-_NOBODY, _SOMEBODY = Ask("0" * 32, {}, ""), Ask("1" * 32, {}, "")
+_NOBODY, _SOMEBODY = ChatRequest("0" * 32, {}, ""), ChatRequest("1" * 32, {}, "")

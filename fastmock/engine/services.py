@@ -7,20 +7,20 @@ from typing import Any, NamedTuple, Protocol
 from fastmock.config.config import Config
 from fastmock.config.overlay import RuleSection
 from fastmock.config.settings import Settings
-from fastmock.content.tokenizers import OfModel
-from fastmock.core.diagnostics import Findings
-from fastmock.core.headers import OfAnswers
-from fastmock.core.http import Ask, Progress
+from fastmock.content.tokenizers import TokenizerOf
+from fastmock.core.diagnostics import Diagnostics
+from fastmock.core.headers import AnswerHeads
+from fastmock.core.http import ChatRequest, Progress
 from fastmock.core.routing import Endpoint, Route
 from fastmock.engine.buffers import Buffers
 from fastmock.engine.manager import Dialect, ManagedCompletions
 from fastmock.engine.middleware import Policies
-from fastmock.engine.profiles import Traffic
-from fastmock.engine.responder import Rulebook
-from fastmock.engine.response_template import Shape
+from fastmock.engine.profiles import LatencyProfiles
+from fastmock.engine.responder import Responder
+from fastmock.engine.response_template import ChoiceFormat
 from fastmock.responses import Generate, ResponseManager
 from fastmock.rules.settings import ModerationPattern
-from fastmock.storage.response_log import Ring
+from fastmock.storage.response_log import ResponseLog
 from fastmock.storage.sqlite import Store
 
 
@@ -35,8 +35,8 @@ class Reading(NamedTuple):
     """
 
     kind: str
-    parse: Callable[[dict[str, Any], str], Ask]
-    rules: Rulebook
+    parse: Callable[[dict[str, Any], str], ChatRequest]
+    rules: Responder
     fits: Callable[[Mapping[str, Any]], bool]
 
 
@@ -51,7 +51,7 @@ class Flagging(Protocol):
     def names(self) -> Sequence[str]:
         """The name of each."""
 
-    def never_win(self) -> Iterator[str]:
+    def unreachable_rules(self) -> Iterator[str]:
         """Say which of them can never win, and why."""
 
 
@@ -77,7 +77,7 @@ class Services:
     """The parts that endpoints are built from, for one configuration.
 
     Attributes:
-        config: the configuration; ``findings`` takes what is wrong with it.
+        config: the configuration; ``diagnostics`` takes what is wrong with it.
         fingerprint: the ``system_fingerprint`` of answers.
         vocabularies: the tokenizer of each model.
         profiles: latency and output by model and rule.
@@ -90,27 +90,27 @@ class Services:
     """
 
     config: Config
-    findings: Findings
+    diagnostics: Diagnostics
     fingerprint: str
-    vocabularies: OfModel
-    profiles: Traffic
+    tokenizers: TokenizerOf
+    profiles: LatencyProfiles
     policies: Policies
     buffers: Buffers
     store: Store
-    response_log: Ring
+    response_log: ResponseLog
     manager: ResponseManager | None
     progress: Progress
-    previous: Mapping[str, Rulebook] = field(default_factory=dict)
-    rules: dict[str, Rulebook] = field(default_factory=dict)
+    previous: Mapping[str, Responder] = field(default_factory=dict)
+    rules: dict[str, Responder] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
         """The settings."""
         return self.config.settings
 
-    def compile_rules(self, section: RuleSection, shape: Shape, heads: OfAnswers) -> Rulebook:
+    def compile_rules(self, section: RuleSection, shape: ChoiceFormat, heads: AnswerHeads) -> Responder:
         """Compile the rules of a section, whose answers have a form and heads."""
-        rulebook = self.rules[section] = Rulebook(
+        responder = self.rules[section] = Responder(
             self.config,
             section,
             shape,
@@ -118,13 +118,13 @@ class Services:
             self.fingerprint,
             self.profiles,
             self.policies,
-            self.findings,
+            self.diagnostics,
             self.buffers,
             self.previous.get(section),
         )
-        return rulebook
+        return responder
 
-    def managed(self, rules: Rulebook, endpoint: Any, generate: str) -> Endpoint:
+    def managed(self, rules: Responder, endpoint: Any, generate: str) -> Endpoint:
         """Return an endpoint as the response manager answers it with its method ``generate``; itself without one."""
         if self.manager is None:
             answer: Endpoint = endpoint

@@ -99,14 +99,14 @@ class Events:
     def __init__(self, answer: Answer) -> None:
         """Take apart an answer that ``is_stream``."""
         self._answer = answer
-        self.dues: Iterator[float]
+        self.due_times: Iterator[float]
         if isinstance(answer, Stream):
             parts = [_split(answer.cut(step, step + 1)) for step in range(answer.steps)]
             self.frames = [frame for part in parts for frame in part]
-            self.dues = (due for due, part in zip(answer.dues, parts, strict=False) for _ in part)
+            self.due_times = (due for due, part in zip(answer.due_times, parts, strict=False) for _ in part)
         else:
             self.frames = _split(answer.body)
-            self.dues = repeat(0.0, len(self.frames))
+            self.due_times = repeat(0.0, len(self.frames))
 
     def reaches(self, place: Place) -> int | None:
         """Return how many events come before a place: of a time all; None where the place is not reached."""
@@ -116,7 +116,7 @@ class Events:
         before = place.chunks if place.chunks is not None else round((place.share or 0) * count)
         return before if before < count else None
 
-    def stream(self, frames: Sequence[bytes], dues: Iterator[float]) -> Stream:
+    def stream(self, frames: Sequence[bytes], due_times: Iterator[float]) -> Stream:
         """Put a stream together."""
         answer = self._answer
         failed = answer.failed if isinstance(answer, Stream) else bytes
@@ -124,7 +124,7 @@ class Events:
         def cut(begin: int, end: int) -> bytes:
             return b"".join(frames[begin:end])
 
-        return _like(answer, Stream(answer.head, answer.request_id, dues, cut, len(frames), failed))
+        return _like(answer, Stream(answer.head, answer.request_id, due_times, cut, len(frames), failed))
 
     def until(
         self,
@@ -150,9 +150,9 @@ class Events:
         frames = [*self.frames, b""] if place.time is not None else [*self.frames[:before], last]
         tail = 0.0 if ending == "whole" else _FLUSH
 
-        def dues() -> Iterator[float]:
+        def due_times() -> Iterator[float]:
             due = 0.0
-            for number, following in enumerate(self.dues):
+            for number, following in enumerate(self.due_times):
                 if place.time is not None and following > place.time:
                     frames[number:] = [last]
                     due = place.time
@@ -168,7 +168,7 @@ class Events:
             while hangs:
                 yield (due := due + _GLANCE)
 
-        stream = self.stream(frames, dues())
+        stream = self.stream(frames, due_times())
         return stream
 
 
@@ -201,6 +201,6 @@ A = TypeVar("A", Reply, Stream)
 
 def _like(answer: Answer, made: A) -> A:
     """Have an answer note what another does."""
-    made.model, made.rule, made.ask = answer.model, answer.rule, answer.ask
+    made.model, made.rule, made.chat = answer.model, answer.rule, answer.chat
     made.values, made.more = answer.values, answer.more
     return made

@@ -12,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from fastmock.core import errors
 from fastmock.core.credentials import bare, session_of
-from fastmock.core.diagnostics import Findings
-from fastmock.core.http import Ask, Headers, Reply, Request, Stream
+from fastmock.core.diagnostics import Diagnostics
+from fastmock.core.http import ChatRequest, Headers, Reply, Request, Stream
 from fastmock.core.problems import SettingPath, did_you_mean
 from fastmock.core.provider import provider_of
 from fastmock.core.seeded import drawer
@@ -88,9 +88,9 @@ class FaultInjector:
     """
 
     def __init__(
-        self, given: Sequence[FaultSettings], options: Options, tally: SharedCounters, findings: Findings
+        self, given: Sequence[FaultSettings], options: Options, tally: SharedCounters, diagnostics: Diagnostics
     ) -> None:
-        """Compile them; what is wrong goes to ``findings``."""
+        """Compile them; what is wrong goes to ``diagnostics``."""
         self._tally = tally
         self._options = options
         self._headers = options.control_headers
@@ -100,16 +100,16 @@ class FaultInjector:
         self.needs_granian: tuple[str, SettingPath] | None = None
         for one, path in placed:
             if one.match is not None:
-                check_regexes(one.match, (*path, "match"), findings)
-            if findings.problems:
+                check_regexes(one.match, (*path, "match"), diagnostics)
+            if diagnostics.problems:
                 continue
             compiled = _compile(one)
             self._faults.append(compiled)
             if compiled.act.only_granian:
                 self.needs_granian = self.needs_granian or (compiled.name, path)
                 if options.on_robyn:
-                    findings.error(path, _beyond_robyn(compiled.name))
-        self._warn(placed, options.rule_names, findings)
+                    diagnostics.error(path, _beyond_robyn(compiled.name))
+        self._warn(placed, options.rule_names, diagnostics)
         self._faults += map(_compile, options.simulated)
         known = [Known(_key(place, one), one) for place, one in enumerate((*given, *options.simulated))]
         self._keys = [one.key for one in known]
@@ -119,7 +119,9 @@ class FaultInjector:
 
     @staticmethod
     def _warn(
-        given: Sequence[tuple[FaultSettings, SettingPath]], rule_names: Callable[[], Iterable[str]], findings: Findings
+        given: Sequence[tuple[FaultSettings, SettingPath]],
+        rule_names: Callable[[], Iterable[str]],
+        diagnostics: Diagnostics,
     ) -> None:
         """Say what works, but maybe not as meant."""
         if any(one.rule is not None for one, _ in given):
@@ -127,13 +129,13 @@ class FaultInjector:
             for one, path in given:
                 if one.rule is not None and not any(map(re.compile(translate(one.rule)).match, names)):
                     near = did_you_mean(one.rule, names)
-                    findings.warn((*path, "rule"), f"no pattern has such a name: {one.rule!r}{near}")
+                    diagnostics.warn((*path, "rule"), f"no pattern has such a name: {one.rule!r}{near}")
         total = sum(one.probability or 0 for one, _ in given)
         everywhere = all(one.match is None and one.rule is None and one.api_key is None for one, _ in given)
         if total > 1.000001 and everywhere:
-            findings.warn(("faults",), f"probabilities add up to {total:g}: what is above 1 never comes up")
+            diagnostics.warn(("faults",), f"probabilities add up to {total:g}: what is above 1 never comes up")
 
-    def apply(self, ask: Ask, answer: Answer, rule: str, say: SayError | None) -> Answer:
+    def apply(self, chat: ChatRequest, answer: Answer, rule: str, say: SayError | None) -> Answer:
         """Return what becomes of an answer.
 
         Args:
@@ -147,7 +149,7 @@ class FaultInjector:
         """
         if not self.any:
             return answer
-        request = ask.request
+        request = chat.request
         assert request is not None  # noqa: S101 - see above
         fault, key = self._asked_for(request) if self._headers else None, _ASKED
         if fault is not None:
@@ -155,7 +157,7 @@ class FaultInjector:
         if fault is None:
             number = self._chooser.choose(
                 request,
-                lambda number: self._fits(number, ask, request, rule),
+                lambda number: self._fits(number, chat, request, rule),
                 lambda number: self._faults[number].act.applies(answer),
                 _session,
             )
@@ -168,7 +170,7 @@ class FaultInjector:
             self._tally.count(key, Count.MISSED)
 
         say = say or provider_of(request).error_event
-        writer = _Writer(name, ask, request, answer.request_id, say, self._told(name), not_reached)
+        writer = _Writer(name, chat, request, answer.request_id, say, self._told(name), not_reached)
         struck = fault.act.apply(answer, writer)
         if struck is None:
             not_reached()
@@ -201,12 +203,12 @@ class FaultInjector:
     def _told(self, name: str) -> tuple[tuple[str, str], ...]:
         return ((FAULT_HEADER, name),) if self._headers else ()
 
-    def _fits(self, number: int, ask: Ask, request: Request, rule: str) -> bool:
+    def _fits(self, number: int, chat: ChatRequest, request: Request, rule: str) -> bool:
         """Return whether a fault may strike at a request."""
         fault = self._faults[number]
         return (
             (fault.rule is None or fault.rule(rule) is not None)
-            and (fault.match is None or fault.match.pick(ask) == 0)
+            and (fault.match is None or fault.match.pick(chat) == 0)
             and (fault.api_key is None or _has_key(request, fault.api_key))
         )
 
@@ -231,7 +233,7 @@ class _Writer:
     def __init__(
         self,
         name: str,
-        ask: Ask,
+        chat: ChatRequest,
         request: Request,
         request_id: str,
         say: SayError,
@@ -239,7 +241,7 @@ class _Writer:
         not_reached: Callable[[], None],
     ) -> None:
         self._name = name
-        self._ask = ask
+        self._ask = chat
         self._request = request
         self._request_id = request_id
         self._say = say

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fastmock.core.section import Section
+from fastmock.core.section import SettingsModel
 from fastmock.rules.match import Match
 
 ErrorType = Literal["rate_limit", "insufficient_quota", "server_error", "bad_gateway", "service_unavailable", "timeout"]
@@ -26,7 +26,7 @@ Seconds = Annotated[
 ]
 
 
-class Place(Section):
+class Place(SettingsModel):
     """A place in a stream: after so many events, after a time, or after a share of its events."""
 
     chunks: int | None = Field(None, ge=0, description="After so many events.")
@@ -62,7 +62,7 @@ def without_time(place: Place) -> Place:
     return place
 
 
-class Window(Section):
+class Window(SettingsModel):
     """When a fault may strike."""
 
     after: Seconds = Field(0.0, description="From so long after this configuration came into force.")
@@ -76,7 +76,7 @@ class Window(Section):
         return self
 
 
-class FaultSettings(Section):
+class FaultSettings(SettingsModel):
     """The settings of any fault: the requests that it applies to, and how often. A condition that is not given limits
     nothing."""
 

@@ -21,13 +21,13 @@ def beat(stream: Stream, interval: float, form: bytes) -> None:
         interval: seconds between heartbeats, and from the last frame to the first of them.
         form: the bytes of a heartbeat.
     """
-    dues, cut = stream.dues, stream.cut
+    due_times, cut = stream.due_times, stream.cut
     kind = HeartbeatTime if interval >= _LEAST_SHARED else Wait
     beats: list[int] = []  # the numbers of the steps that are heartbeats
 
     def paced() -> Iterator[float]:
         sent, step = 0.0, 0
-        for due in dues:
+        for due in due_times:
             while due - sent > interval + _TOGETHER:
                 sent += interval
                 beats.append(step)
@@ -53,4 +53,4 @@ def beat(stream: Stream, interval: float, form: bytes) -> None:
             parts.append(cut(begin - last, end - last))
         return b"".join(parts)
 
-    stream.dues, stream.cut, stream.tokens = paced(), beating, None
+    stream.due_times, stream.cut, stream.tokens = paced(), beating, None

@@ -12,7 +12,7 @@ from random import Random
 from statistics import NormalDist
 from typing import Protocol
 
-from fastmock.latency.settings import Amount, Latency
+from fastmock.latency.settings import Distribution, Latency
 
 Sampler = Callable[[Random], float]
 """Draws an amount."""
@@ -22,7 +22,7 @@ _GLANCE = 0.1  # seconds of a whole answer's time between looks at the load
 _UNDRAWN = Random(0)
 
 
-def sampler(amount: Amount, samples: Sequence[float] = ()) -> Sampler:
+def sampler(amount: Distribution, samples: Sequence[float] = ()) -> Sampler:
     """Return what draws from ``amount``; ``samples`` are what its file holds."""
     if amount.file is not None:
         return lambda random: random.choice(samples)
@@ -73,7 +73,7 @@ class Timing:
     def __init__(
         self,
         latency: Latency,
-        samples: Callable[[Amount], Sequence[float]],
+        samples: Callable[[Distribution], Sequence[float]],
         chunk_gap: float,
         share: Load,
     ) -> None:
@@ -85,9 +85,9 @@ class Timing:
             chunk_gap: seconds between chunks, where neither an inter-token latency nor a speed is given.
             share: counts the answers in flight.
         """
-        zero = Amount(mean=0.0)
+        zero = Distribution(mean=0.0)
 
-        def compiled(amount: Amount | None) -> Sampler | None:
+        def compiled(amount: Distribution | None) -> Sampler | None:
             return None if amount is None else sampler(amount, samples(amount))
 
         amounts = [latency.ttft or zero, latency.itl or zero, latency.tokens_per_second or zero]

@@ -63,7 +63,7 @@ class Pacer:
 
     def __init__(
         self,
-        dues: Iterator[float],
+        due_times: Iterator[float],
         cut: Callable[[int, int], bytes],
         start: float,
         late: Lateness,
@@ -78,7 +78,7 @@ class Pacer:
             late: where the lateness of each step is counted.
             failed: returns what ends the answer when its bytes cannot be made.
         """
-        self._dues = dues
+        self._dues = due_times
         self._cut = cut
         self._start = start
         self._late = late

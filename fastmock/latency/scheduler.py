@@ -24,7 +24,7 @@ _NEVER = float("inf")
 _LOG = logging.getLogger("fastmock")
 
 
-class Play(Protocol):
+class ScheduledTask(Protocol):
     """Something that is done in steps, each at its time."""
 
     def step(self, now: float) -> float | None:
@@ -34,7 +34,7 @@ class Play(Protocol):
         """
 
 
-class Wheel:
+class Scheduler:
     """Walks plays by the clock, in a thread of its own; ``add`` may be called from any.
 
     Attributes:
@@ -43,7 +43,7 @@ class Wheel:
 
     def __init__(self) -> None:
         self.begun = 0
-        self._heap: list[tuple[float, int, Play]] = []
+        self._heap: list[tuple[float, int, ScheduledTask]] = []
         self._count = count()  # equal times are taken in the order in which they came
         self._bell = threading.Lock()
         self._bell.acquire()
@@ -53,7 +53,7 @@ class Wheel:
         """Begin to walk."""
         threading.Thread(target=self._run, name="wheel", daemon=True).start()
 
-    def add(self, due: float, play: Play) -> None:
+    def add(self, due: float, play: ScheduledTask) -> None:
         """Have ``play`` take its next step at ``due``."""
         heappush(self._heap, (due, next(self._count), play))
         if due < self._wake_at:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fastmock.core.section import Section
+from fastmock.core.section import SettingsModel
 from fastmock.latency.presets import PresetName
 
 
@@ -18,7 +18,7 @@ def _number_is_amount(value: Any) -> Any:
     return {"mean": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-class Amount(Section):
+class Distribution(SettingsModel):
     """An amount that is the same every time, or drawn anew from a distribution each time it is needed."""
 
     distribution: Literal["constant", "normal", "lognormal", "uniform", "gamma"] = Field(
@@ -37,7 +37,7 @@ class Amount(Section):
     )
 
     @model_validator(mode="after")
-    def _has_what_it_needs(self) -> "Amount":
+    def _has_what_it_needs(self) -> "Distribution":
         given = [name for name in ("mean", "std", "min", "max", "file") if getattr(self, name) is not None]
         if self.file is not None:
             if len(given) > 1 or "distribution" in self.model_fields_set:
@@ -72,10 +72,12 @@ class Amount(Section):
         )
 
 
-NumberOrAmount = Annotated[Amount, BeforeValidator(_number_is_amount, json_schema_input_type=float | Amount)]
+NumberOrAmount = Annotated[
+    Distribution, BeforeValidator(_number_is_amount, json_schema_input_type=float | Distribution)
+]
 
 
-class Latency(Section):
+class Latency(SettingsModel):
     """How long answers take; what is not given comes from the level above."""
 
     preset: PresetName | None = Field(
@@ -103,7 +105,10 @@ class Latency(Section):
         description="Everything takes up to this many times as long as answers in flight near `max_concurrent`.",
     )
     max_concurrent: int | None = Field(
-        None, ge=1, le=1_000_000, description="Answers in flight, over all workers, at which that factor is reached."
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Answers in flight, over all workers, at which that factor is reached.",
     )
 
     @model_validator(mode="after")
@@ -120,7 +125,7 @@ def _number_is_heartbeat(value: Any) -> Any:
     return {"interval": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-class Heartbeat(Section):
+class Heartbeat(SettingsModel):
     """Signs of life in a stream that waits for its first token, or stalls."""
 
     interval: float | None = Field(

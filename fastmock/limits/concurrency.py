@@ -25,8 +25,8 @@ class Ticket(Protocol):
 def wait(answer: Reply | Stream, ticket: Ticket, most: int, clock: Callable[[], float] = time.monotonic) -> None:
     """Have an answer wait for its turn; ``most`` are answered at a time."""
     begin = clock()
-    dues = answer.dues
-    assert dues is not None  # noqa: S101 - who takes no time does not wait
+    due_times = answer.due_times
+    assert due_times is not None  # noqa: S101 - who takes no time does not wait
     looks = 0
 
     def queued() -> Iterator[float]:
@@ -39,11 +39,11 @@ def wait(answer: Reply | Stream, ticket: Ticket, most: int, clock: Callable[[], 
             yield Wait(look)
         waited = max(0.0, ticket.start() - begin)
         due = 0.0
-        for due in dues:
+        for due in due_times:
             yield due + waited
         ticket.ended = begin + due + waited
 
-    answer.dues = queued()
+    answer.due_times = queued()
     if isinstance(answer, Stream):
         cut = answer.cut
 

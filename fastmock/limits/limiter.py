@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from fastmock.core import errors
 from fastmock.core.credentials import bare, key_in
-from fastmock.core.diagnostics import Findings
-from fastmock.core.http import Ask, Head, Headers, Reply, Request, Stream
+from fastmock.core.diagnostics import Diagnostics
+from fastmock.core.http import ChatRequest, Headers, Reply, Request, ResponseHead, Stream
 from fastmock.core.provider import LimitHeaders, Provider, provider_of
 from fastmock.limits.bucket import DAY, FOR_EVER, MINUTE, PASSED, SECOND, Left, Rate, Unit
 from fastmock.limits.settings import Limits, Rates
@@ -79,9 +79,9 @@ class Shown:
         self._left = left
         self._reset = reset
         self._short = short
-        self.heads: dict[Head, Head] = {}
+        self.heads: dict[ResponseHead, ResponseHead] = {}
 
-    def made(self, head: Head) -> Head:
+    def made(self, head: ResponseHead) -> ResponseHead:
         """Return the head of an answer with them, and keep it in ``heads``."""
         if len(self.heads) >= _MOST_HEADS:
             self.heads.clear()
@@ -111,8 +111,8 @@ _Prepared = tuple[Callable[[tuple[int, ...]], Sequence[int]], Shown]
 class RateLimits:
     """The limits of a configuration."""
 
-    def __init__(self, limits: Limits, table: Table, findings: Findings) -> None:
-        """Compile them; what is wrong goes to ``findings``."""
+    def __init__(self, limits: Limits, table: Table, diagnostics: Diagnostics) -> None:
+        """Compile them; what is wrong goes to ``diagnostics``."""
         fixed = limits.algorithm == "fixed_window"
         self._limits = limits
         self._globs = [
@@ -125,33 +125,33 @@ class RateLimits:
         self.any = any(next(_rates(entry, False), None) for entry in (limits, *limits.per))
         self._store: Store = Here(table, fixed, limits.count_refused)
         if limits.store is not None and not self.any:
-            findings.warn(("limits", "store"), "has no effect, for nothing is limited")
+            diagnostics.warn(("limits", "store"), "has no effect, for nothing is limited")
         if limits.store is not None:
             try:
                 self._store = Shared(limits.store, table, fixed, limits.count_refused)
             except ImportError:
-                findings.error(("limits", "store"), "needs the extra: pip install 'fastmock[redis]'")
+                diagnostics.error(("limits", "store"), "needs the extra: pip install 'fastmock[redis]'")
             except StoreOptionError as error:
-                findings.error(("limits", "store"), str(error))
+                diagnostics.error(("limits", "store"), str(error))
             except ValueError as error:
                 fault = "is no URL of a store" if "@" in limits.store or "?" in limits.store else str(error)
-                findings.error(("limits", "store"), fault)  # a password is shown to nobody
+                diagnostics.error(("limits", "store"), fault)  # a password is shown to nobody
 
-    def take(self, ask: Ask, answer: Reply | Stream) -> Shown | None:
+    def take(self, chat: ChatRequest, answer: Reply | Stream) -> Shown | None:
         """Let a request through whose answer is made, and put the headers on it that say what is left; return them.
 
         Raises:
             ApiError: it is not let through.
         """
-        request = ask.request
+        request = chat.request
         assert request is not None  # noqa: S101 - it is being answered
         sent = request.authorization or request.headers.get("authorization")
         provider = provider_of(request)
-        known = self._known.get((sent, ask.model, provider)) or self._of(request, sent, ask.model, provider)
+        known = self._known.get((sent, chat.model, provider)) or self._of(request, sent, chat.model, provider)
         if known is None:
             return None
-        prompt, said = ask.prompt_tokens, ask.completion_tokens
-        cap = ask.max_tokens or 0
+        prompt, said = chat.prompt_tokens, chat.completion_tokens
+        cap = chat.max_tokens or 0
         most = prompt + cap if self._sum else cap if cap > prompt else prompt
         estimates = known.of((1, most, prompt, cap))
         verdict = self._store.take(known.key, known.rates, estimates, known.of((1, prompt + said, prompt, said)))
@@ -163,7 +163,7 @@ class RateLimits:
             answer.head = shown.heads.get(answer.head) or shown.made(answer.head)
             answer.values = shown.values(left)
             return shown
-        raise _refusal(ask.model, known.rates, refused, estimates, left, wait, shown.of(shown.values(left)))
+        raise _refusal(chat.model, known.rates, refused, estimates, left, wait, shown.of(shown.values(left)))
 
     def _of(self, request: Request, sent: str | None, model: str, provider: Provider) -> _Known | None:
         """Return what holds for who asks and for a model."""

@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from fastmock.core.section import Section
+from fastmock.core.section import SettingsModel
 
 Most = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
-class Rates(Section):
+class Rates(SettingsModel):
     """How much is let through."""
 
     requests_per_minute: Most | None = Field(None, description="Requests a minute (RPM).")
@@ -64,7 +64,7 @@ class Limits(Rates):
         return self
 
 
-class Overload(Section):
+class Overload(SettingsModel):
     """How much is answered at once; answers that take no time are not counted."""
 
     max_concurrent: int | None = Field(

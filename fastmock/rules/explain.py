@@ -6,9 +6,9 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from fastmock.core.credentials import CREDENTIALS, REDACTED, is_credential
-from fastmock.core.http import Ask
+from fastmock.core.http import ChatRequest
 from fastmock.rules.index import DEFAULT, Index
-from fastmock.rules.match import Match, Span
+from fastmock.rules.match import Match, Range
 from fastmock.rules.matchers import MATCHERS
 
 _MOST_COMPARED = 16  # rules that come equally near
@@ -48,22 +48,22 @@ class Explainer:
             conditions = len(rule.model_fields_set)
             self._by_conditions[conditions] = self._by_conditions.get(conditions, 0) | 1 << number
 
-    def explain(self, ask: Ask) -> Verdict:
-        """Say what becomes of ``ask``."""
-        winner = self._index.pick(ask)
-        nearest = self._nearest(ask)
+    def explain(self, chat: ChatRequest) -> Verdict:
+        """Say what becomes of ``chat``."""
+        winner = self._index.pick(chat)
+        nearest = self._nearest(chat)
         if nearest is None:
             return Verdict(self._names[winner], None, ())
-        differences = tuple(differences_of(self._rules[nearest], ask))
+        differences = tuple(differences_of(self._rules[nearest], chat))
         return Verdict(self._names[winner], self._names[nearest], differences)
 
-    def _nearest(self, ask: Ask) -> int | None:
+    def _nearest(self, chat: ChatRequest) -> int | None:
         """Return the rule that the fewest of its conditions keep from winning; None where all hold.
 
         Of several that with the most conditions which hold, then that with the most similar text, then the first.
         """
         levels = [0]  # the rules that fail by at least 1, 2, … kinds of condition
-        for failing in self._index.failures(ask):
+        for failing in self._index.failures(chat):
             carried = failing
             for number, level in enumerate(levels):
                 levels[number], carried = level | carried, level & carried
@@ -78,48 +78,48 @@ class Explainer:
             first = candidates & -candidates
             found.append(first.bit_length() - 1)
             candidates ^= first
-        return max(found, key=lambda number: self._likeness(number, ask), default=None)
+        return max(found, key=lambda number: self._likeness(number, chat), default=None)
 
-    def _likeness(self, number: int, ask: Ask) -> float:
-        return likeness(self._rules[number], ask)
+    def _likeness(self, number: int, chat: ChatRequest) -> float:
+        return likeness(self._rules[number], chat)
 
 
-def likeness(match: Match, ask: Ask) -> float:
+def likeness(match: Match, chat: ChatRequest) -> float:
     """Return how like the text that a match wants is to what was said, from 0 to 1."""
     text = match.content or match.content_contains or match.content_regex or ""
-    compared = SequenceMatcher(None, text[:_LONGEST_COMPARED].lower(), ask.user_message[:_LONGEST_COMPARED].lower())
+    compared = SequenceMatcher(None, text[:_LONGEST_COMPARED].lower(), chat.user_message[:_LONGEST_COMPARED].lower())
     return compared.quick_ratio() if text else 0.0
 
 
-def differences_of(match: Match, ask: Ask) -> Iterator[str]:
+def differences_of(match: Match, chat: ChatRequest) -> Iterator[str]:
     """Say which conditions do not hold, and why."""
     for name, kind in MATCHERS.items():
         wanted = getattr(match, name)
-        if wanted is not None and not _holds(name, wanted, ask):
-            yield _difference(name, wanted, getattr(ask, kind.attribute), ask)
-    if match.any_ and not any(_all_hold(one, ask) for one in match.any_):
-        yield f"any: none holds ({' | '.join('; '.join(differences_of(one, ask)) for one in match.any_)})"
+        if wanted is not None and not _holds(name, wanted, chat):
+            yield _difference(name, wanted, getattr(chat, kind.attribute), chat)
+    if match.any_ and not any(_all_hold(one, chat) for one in match.any_):
+        yield f"any: none holds ({' | '.join('; '.join(differences_of(one, chat)) for one in match.any_)})"
     for place, one in enumerate(match.all_ or ()):
-        if differences := list(differences_of(one, ask)):
+        if differences := list(differences_of(one, chat)):
             yield f"all[{place}]: {'; '.join(differences)}"
-    if match.not_ and _all_hold(match.not_, ask):
+    if match.not_ and _all_hold(match.not_, chat):
         yield f"not: {match.not_.model_dump(exclude_none=True, by_alias=True)} holds"
 
 
-def _all_hold(match: Match, ask: Ask) -> bool:
-    return Index([match]).pick(ask) != DEFAULT
+def _all_hold(match: Match, chat: ChatRequest) -> bool:
+    return Index([match]).pick(chat) != DEFAULT
 
 
-def _holds(name: str, wanted: Any, ask: Ask) -> bool:
-    return _all_hold(Match.model_construct(**{name: wanted}), ask)
+def _holds(name: str, wanted: Any, chat: ChatRequest) -> bool:
+    return _all_hold(Match.model_construct(**{name: wanted}), chat)
 
 
-def _difference(name: str, wanted: Any, found: Any, ask: Ask) -> str:
+def _difference(name: str, wanted: Any, found: Any, chat: ChatRequest) -> str:
     if name in _VERBS:
         of = "system_prompt" if name == "system_prompt" else "content"
         return f"{of} {_shown(found)} does not {_VERBS[name]} {_shown(wanted)}"
     if isinstance(wanted, dict):
-        wrong = {key: glob for key, glob in wanted.items() if not _holds(name, {key: glob}, ask)}
+        wrong = {key: glob for key, glob in wanted.items() if not _holds(name, {key: glob}, chat)}
         secret = is_credential if name == "headers" else CREDENTIALS.__contains__
         hidden = [key for key in wrong if secret(key.lower())]
         shown = (
@@ -138,7 +138,7 @@ def _entry(value: str | None, hidden: bool) -> str:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, Span):
+    if isinstance(value, Range):
         if value.min == value.max:
             return str(value.min)
         return (

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 import regex
 
-from fastmock.core.http import NO_RULE, Ask
+from fastmock.core.http import NO_RULE, ChatRequest
 from fastmock.rules.match import Match
 from fastmock.rules.matchers import MATCHERS
 from fastmock.rules.regex import BACKTRACKING_SECONDS, readable, search_in_time
@@ -21,7 +21,7 @@ _LOG = logging.getLogger("fastmock")
 _MOST_ADDED = 64  # rules in the second layer of an index, after which all are compiled as one
 _MOST_KEYS = 1024
 _LONGEST_KEY = 4096  # characters
-_SETTING, _MESSAGE = ("model", "system_prompt"), ("user_message",)  # attributes of Ask
+_SETTING, _MESSAGE = ("model", "system_prompt"), ("user_message",)  # attributes of ChatRequest
 
 
 class _Compound(NamedTuple):
@@ -105,55 +105,55 @@ class Index:
                 linear[number] = pattern
         return linear
 
-    def pick(self, ask: Ask) -> int:
+    def pick(self, chat: ChatRequest) -> int:
         """Return the number of the winning rule, or DEFAULT."""
-        left = self._known.get((ask.model, ask.system_prompt))
+        left = self._known.get((chat.model, chat.system_prompt))
         if left is None:
-            left = self._look(ask)
+            left = self._look(chat)
         if left:
             for find in self._by_message:
-                left &= find(ask.user_message)
+                left &= find(chat.user_message)
             for attribute, find in self._by_rest:
-                left &= find(getattr(ask, attribute))
+                left &= find(getattr(chat, attribute))
         if self._plain:
             return (left & -left).bit_length() - 1  # the lowest bit; of no bits, DEFAULT
         candidates = left & self._rules
         while candidates:
             first = candidates & -candidates
-            if self._holds(first, left, ask):
+            if self._holds(first, left, chat):
                 return first.bit_length() - 1
             candidates ^= first
         return DEFAULT
 
-    def failures(self, ask: Ask) -> Iterator[int]:
+    def failures(self, chat: ChatRequest) -> Iterator[int]:
         """Yield for each kind of condition the set of rules that it keeps from winning."""
         left = self._all
         for attribute, find in self._by_setting + self._by_rest:
-            left &= (found := find(getattr(ask, attribute)))
+            left &= (found := find(getattr(chat, attribute)))
             yield self._rules & ~found
         for find in self._by_message:
-            left &= (found := find(ask.user_message))
+            left &= (found := find(chat.user_message))
             yield self._rules & ~found
         failing = 0
         for bit in {*self._late, *self._compounds} if not self._plain else ():
             # Its own conditions are looked at above; here only what is put together last.
-            if bit & self._rules and not self._holds(bit, left | bit, ask):
+            if bit & self._rules and not self._holds(bit, left | bit, chat):
                 failing |= bit
         yield failing
 
-    def _holds(self, bit: int, left: int, ask: Ask) -> bool:
+    def _holds(self, bit: int, left: int, chat: ChatRequest) -> bool:
         """Return whether a rule that is left really holds."""
         compound = self._compounds.get(bit)
-        return self._found(bit, ask) if compound is None else self._together(compound, left, ask)
+        return self._found(bit, chat) if compound is None else self._together(compound, left, chat)
 
-    def _found(self, bit: int, ask: Ask) -> bool:
+    def _found(self, bit: int, chat: ChatRequest) -> bool:
         slow = self._late.get(bit)
         if slow is None:
             return True
         now = time.monotonic()
-        ask.regex_deadline = ask.regex_deadline or now + BACKTRACKING_SECONDS
+        chat.regex_deadline = chat.regex_deadline or now + BACKTRACKING_SECONDS
         try:
-            return search_in_time(slow, ask.user_message, ask.regex_deadline - now)
+            return search_in_time(slow, chat.user_message, chat.regex_deadline - now)
         except TimeoutError:
             self._warn(bit, slow.pattern)
             return False
@@ -170,25 +170,25 @@ class Index:
                 *(name, BACKTRACKING_SECONDS * 1000),
             )
 
-    def _together(self, match: _Compound, left: int, ask: Ask) -> bool:
+    def _together(self, match: _Compound, left: int, chat: ChatRequest) -> bool:
         """Return whether a match holds with all inside of it."""
         return bool(
             left & match.bit
-            and self._found(match.bit, ask)
-            and (not match.any or any(self._together(one, left, ask) for one in match.any))
-            and all(self._together(one, left, ask) for one in match.all)
-            and (match.excluded is None or not self._together(match.excluded, left, ask))
+            and self._found(match.bit, chat)
+            and (not match.any or any(self._together(one, left, chat) for one in match.any))
+            and all(self._together(one, left, chat) for one in match.all)
+            and (match.excluded is None or not self._together(match.excluded, left, chat))
         )
 
-    def _look(self, ask: Ask) -> int:
+    def _look(self, chat: ChatRequest) -> int:
         """Return the rules that the model and the system prompt allow, and remember them, within bounds."""
         left = self._all
         for attribute, find in self._by_setting:
-            left &= find(getattr(ask, attribute))
-        if len(ask.model) + len(ask.system_prompt) <= _LONGEST_KEY:
+            left &= find(getattr(chat, attribute))
+        if len(chat.model) + len(chat.system_prompt) <= _LONGEST_KEY:
             if len(self._known) >= _MOST_KEYS:
                 self._known.clear()
-            self._known[ask.model, ask.system_prompt] = left
+            self._known[chat.model, chat.system_prompt] = left
         return left
 
 
@@ -204,9 +204,9 @@ class LayeredIndex:
     def __init__(self, layers: "Sequence[tuple[Index, Sequence[int]]]") -> None:
         self.layers = layers
 
-    def pick(self, ask: Ask) -> int:
+    def pick(self, chat: ChatRequest) -> int:
         """Return the number of the winning rule, or DEFAULT."""
-        found = [numbers[won] for index, numbers in self.layers if (won := index.pick(ask)) != DEFAULT]
+        found = [numbers[won] for index, numbers in self.layers if (won := index.pick(chat)) != DEFAULT]
         return min(found, default=DEFAULT)
 
 

@@ -4,21 +4,21 @@ from typing import Annotated, Any, Literal, Optional
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fastmock.core.section import Section
+from fastmock.core.section import SettingsModel
 
 
 def _number_is_span(value: Any) -> Any:
     return {"min": value, "max": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-class Span(Section):
+class Range(SettingsModel):
     """A number from `min` to `max`, both included."""
 
     min: int | None = Field(None, ge=0, description="The least.")
     max: int | None = Field(None, ge=0, description="The most.")
 
     @model_validator(mode="after")
-    def _has_one(self) -> "Span":
+    def _has_one(self) -> "Range":
         if self.min is None and self.max is None:
             raise ValueError("needs 'min' or 'max'")
         if self.min is not None and self.max is not None and self.min > self.max:
@@ -29,10 +29,10 @@ class Span(Section):
 Glob = Annotated[str, Field(max_length=512)]
 Pattern = Annotated[str, Field(max_length=32_768)]
 
-NumberOrSpan = Annotated[Span, BeforeValidator(_number_is_span, json_schema_input_type=int | Span)]
+NumberOrSpan = Annotated[Range, BeforeValidator(_number_is_span, json_schema_input_type=int | Range)]
 
 
-class Match(Section):
+class Match(SettingsModel):
     """What a request must look like; every field given must hold, and an empty match holds always."""
 
     model: Glob | None = Field(None, description="The model's name, or a glob such as `gpt-4*`.")

@@ -1,8 +1,8 @@
 """One small class a kind of condition. Each answers for all rules at once.
 
 The rules are numbered in the order in which they are tried, and a set of rules is an int with a bit for each. A matcher
-looks at one thing of the request, an attribute of ``Ask``, and returns the set of rules that this thing allows: those
-whose condition holds and those that have none of its kind.
+looks at one thing of the request, an attribute of ``ChatRequest``, and returns the set of rules that this thing allows:
+those whose condition holds and those that have none of its kind.
 
 To add a kind: a field in ``config.model.Match``, a class here, and its line in ``MATCHERS``.
 """
@@ -24,14 +24,14 @@ Conditions = Mapping[int, Any]
 Path = tuple[str | int, ...]
 
 
-def within(match: Match, path: Path) -> Iterator[tuple[Match, Path]]:
+def iter_nested(match: Match, path: Path) -> Iterator[tuple[Match, Path]]:
     """Yield a match that stands at ``path`` and all inside of it, each with its path."""
     yield match, path
     for name, inner in (("any", match.any_), ("all", match.all_)):
         for place, one in enumerate(inner or ()):
-            yield from within(one, (*path, name, place))
+            yield from iter_nested(one, (*path, name, place))
     if match.not_ is not None:
-        yield from within(match.not_, (*path, "not"))
+        yield from iter_nested(match.not_, (*path, "not"))
 
 
 @lru_cache(16_384)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from fastmock.content.settings import Output
-from fastmock.core.section import Section
+from fastmock.core.section import SettingsModel
 from fastmock.latency.settings import Latency, NumberOrHeartbeat
 from fastmock.rules.match import Match
 
@@ -27,7 +27,7 @@ def _names_are_keys(value: Any) -> Any:
     return dict.fromkeys(map(str, value)) if isinstance(value, list) else value
 
 
-class ScriptedCall(Section):
+class ToolCallSpec(SettingsModel):
     """A tool that is called."""
 
     name: str = Field(min_length=1, description="The tool's name.")
@@ -35,14 +35,14 @@ class ScriptedCall(Section):
     id: str | None = Field(None, description="The call's id; without one a new one each time.")
 
 
-class Saying(Section):
+class ReplySpec(SettingsModel):
     """What is said once: a file, a text, calls, a refusal, or a whole answer; with none of them `$output`."""
 
     response_file: str | None = Field(
         None, description="A JSON or YAML template, relative to the configuration file or the working directory."
     )
     content: str | None = Field(None, description="A text template for the assistant's words.")
-    tool_calls: Annotated[list[ScriptedCall], Field(min_length=1)] | None = Field(
+    tool_calls: Annotated[list[ToolCallSpec], Field(min_length=1)] | None = Field(
         None, description="The tools that are called; with a `content` beside them or without."
     )
     refusal: str | None = Field(None, description="A text template for a refusal, instead of the assistant's words.")
@@ -54,8 +54,8 @@ class Saying(Section):
     response: dict[str, Any] | None = Field(None, description="A whole answer, written in place.")
 
     @model_validator(mode="after")
-    def _at_most_one(self) -> "Saying":
-        names = [name for name in Saying.model_fields if name != "reasoning"]
+    def _at_most_one(self) -> "ReplySpec":
+        names = [name for name in ReplySpec.model_fields if name != "reasoning"]
         given = [name for name in names if getattr(self, name) is not None]
         if len(given) > 1 and given != ["content", "tool_calls"]:
             shown = " and ".join(repr(name) for name in given)
@@ -65,7 +65,7 @@ class Saying(Section):
         return self
 
 
-class Source(Saying):
+class TimedReplySpec(ReplySpec):
     """What is said, and how: a file, a text, calls, a refusal, or a whole answer; with none of them `$output`."""
 
     latency: Latency | None = Field(None, description="As `latency`, for these answers.")
@@ -74,13 +74,13 @@ class Source(Saying):
     obey_max_tokens: bool | None = Field(None, description="As `obey_max_tokens`, for these answers.")
 
 
-FileOrSource = Annotated[Source, BeforeValidator(_file_is_source, json_schema_input_type=str | Source)]
+FileOrSource = Annotated[TimedReplySpec, BeforeValidator(_file_is_source, json_schema_input_type=str | TimedReplySpec)]
 
 
-TextOrSaying = Annotated[Saying, BeforeValidator(_text_is_saying, json_schema_input_type=str | Saying)]
+TextOrSaying = Annotated[ReplySpec, BeforeValidator(_text_is_saying, json_schema_input_type=str | ReplySpec)]
 
 
-class Pattern(Source):
+class Pattern(TimedReplySpec):
     """A rule: when `match` holds, and no pattern of higher priority or earlier place does, say this."""
 
     name: str | None = Field(None, description="What to call it in messages.")
@@ -94,7 +94,7 @@ class Pattern(Source):
 
     @model_validator(mode="after")
     def _one_or_several(self) -> "Pattern":
-        given = [name for name in Saying.model_fields if getattr(self, name) is not None]
+        given = [name for name in ReplySpec.model_fields if getattr(self, name) is not None]
         if self.responses is not None and given:
             raise ValueError(f"takes 'responses' or {given[0]!r}, not both")
         return self
@@ -103,25 +103,25 @@ class Pattern(Source):
 Validation = Literal["provider", "lenient"]
 
 
-class Answers(Section):
+class EndpointRules(SettingsModel):
     """What one endpoint says."""
 
     patterns: list[Pattern] = Field([], description="The rules, tried by priority, then in order.")
     default: FileOrSource = Field(
-        Source(content=DEFAULT_TEXT),
+        TimedReplySpec(content=DEFAULT_TEXT),
         description="What is said when no pattern matches: a file's name, or an object as in a pattern. Without it a "
         "canned text, or `$output` where an `output` is configured.",
     )
     validation: Validation | None = Field(None, description="As `validation`, for this endpoint.")
 
 
-class Validated(Section):
+class Validated(SettingsModel):
     """What is particular to an endpoint whose rules are those of chat completions."""
 
     validation: Validation | None = Field(None, description="As `validation`, for this endpoint.")
 
 
-class EmbeddingAnswers(Section):
+class EmbeddingAnswers(SettingsModel):
     """What the embeddings endpoint says."""
 
     default: FileOrSource | None = Field(
@@ -150,7 +150,7 @@ Category = Literal[
 Score = Annotated[float, Field(ge=0, le=1)]
 
 
-class ModerationPattern(Section):
+class ModerationPattern(SettingsModel):
     """A rule: when `match` holds, and no pattern of higher priority or earlier place does, flag this."""
 
     name: str | None = Field(None, description="What to call it in messages.")
@@ -164,7 +164,7 @@ class ModerationPattern(Section):
     )
 
 
-class ModerationAnswers(Section):
+class ModerationAnswers(SettingsModel):
     """What moderations flag."""
 
     patterns: list[ModerationPattern] = Field(
@@ -172,13 +172,13 @@ class ModerationAnswers(Section):
     )
 
 
-class Responses(Section):
+class Responses(SettingsModel):
     """What is said, by endpoint."""
 
-    chat_completions: Answers = Field(
-        Answers(), description="`POST /v1/chat/completions`, `/v1/responses` and `/v1/messages`."
+    chat_completions: EndpointRules = Field(
+        EndpointRules(), description="`POST /v1/chat/completions`, `/v1/responses` and `/v1/messages`."
     )
-    completions: Answers = Field(Answers(), description="`POST /v1/completions`.")
+    completions: EndpointRules = Field(EndpointRules(), description="`POST /v1/completions`.")
     responses: Validated = Field(
         Validated(), description="`POST /v1/responses`; its rules are those of chat completions."
     )

@@ -1,24 +1,24 @@
 """Checks of rules when a configuration is compiled."""
 
-from fastmock.core.diagnostics import Findings
+from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.problems import SettingPath
 from fastmock.rules.match import Match
-from fastmock.rules.matchers import within
+from fastmock.rules.matchers import iter_nested
 from fastmock.rules.regex import PatternError, readable
 
 
-def check_regexes(match: Match, path: SettingPath, findings: Findings) -> None:
+def check_regexes(match: Match, path: SettingPath, diagnostics: Diagnostics) -> None:
     """Check the patterns of a match."""
-    for inner, at in within(match, path):
+    for inner, at in iter_nested(match, path):
         if inner.content_regex is None:
             continue
         try:
             _, slow = readable(inner.content_regex)
         except PatternError as error:
-            findings.error((*at, "content_regex"), str(error))
+            diagnostics.error((*at, "content_regex"), str(error))
         else:
             if slow:
-                findings.warn(
+                diagnostics.warn(
                     (*at, "content_regex"),
                     "needs what RE2 lacks: it backtracks, and does not match where it takes longer than 20 ms",
                 )

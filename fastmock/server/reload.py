@@ -22,7 +22,7 @@ from fastmock.config.settings import Settings
 from fastmock.core.errors import ApiError
 from fastmock.core.garbage import collection_paused
 from fastmock.core.problems import ConfigError, Problem
-from fastmock.engine.responder import never_win
+from fastmock.engine.responder import unreachable_rules
 from fastmock.responses import ResponseManager
 from fastmock.server.channel import Channel
 from fastmock.server.trial import TrialError, Trials
@@ -210,7 +210,7 @@ class Changes:
         self._outcome = Outcome()
         self._waiting: list[Channel] = []
 
-    def ask(self, change: Change) -> None:
+    def chat(self, change: Change) -> None:
         """Have a change made after those that were asked for before."""
         self._queue.append(change)
 
@@ -427,7 +427,7 @@ def _unreachable(config: Config, brought: set[int]) -> Iterator[str]:
         rules = config.rules(section)
         only = [number for number, rule in enumerate(rules) if id(rule.pattern) in brought]
         if only and len(only) * len(rules) <= _MOST_COMPARED:
-            yield from never_win([rule.pattern.match for rule in rules], [rule.name for rule in rules], only)
+            yield from unreachable_rules([rule.pattern.match for rule in rules], [rule.name for rule in rules], only)
 
 
 _FIXED_AT_START = {

@@ -29,10 +29,10 @@ from fastmock.server.heartbeat import Heartbeat, Heartbeats, Watch
 from fastmock.server.processes import die_with_parent
 from fastmock.server.reload import RELOAD, Change, Changes, Compiler, State
 from fastmock.server.run_directory import RunDirectory
-from fastmock.server.worker import Answered, Ask, Live, Place, Prepared, Shared
+from fastmock.server.worker import Answered, ChatRequest, Place, Prepared, Shared, WorkerContext
 from fastmock.shared.block import GENERATION, RESTARTS, SINCE, Share, clear_gauges, shared_numbers
-from fastmock.shared.queue import Gate
-from fastmock.shared.ring_buffer import Tape
+from fastmock.shared.queue import AdmissionQueue
+from fastmock.shared.ring_buffer import RingBuffer
 from fastmock.telemetry.journal import HEAD_SIZE
 
 _LOG = logging.getLogger("fastmock")
@@ -45,7 +45,7 @@ _TRIES = 5  # workers in a row that die before they were ready, after which none
 _GRACE = 2.0  # seconds beyond the workers' own deadline before they are killed
 _READY_PATIENCE = 30.0  # seconds after which the server is announced though no worker is ready yet
 
-Work = Callable[[Live, Callable[[], None]], None]
+Work = Callable[[WorkerContext, Callable[[], None]], None]
 """What a worker does; it is given what to serve and a function to call when it is ready, and returns when it has
 stopped."""
 
@@ -103,9 +103,9 @@ class Supervisor:
         settings = app.config.settings
         self._route_names = app.route_names
         self._numbers = shared_numbers(count)
-        self._gate = Gate(Share(self._numbers))
+        self._gate = AdmissionQueue(Share(self._numbers))
         self._directory = RunDirectory()
-        tape = Tape(settings.journal.size, HEAD_SIZE + settings.journal.max_body_bytes)
+        tape = RingBuffer(settings.journal.size, HEAD_SIZE + settings.journal.max_body_bytes)
         elsewhere = listener.getsockname()[1] if control else None
         self._shared = Shared(self._numbers, tape, self._directory.path, elsewhere, compiler)
         self._watcher = Watcher(app.config) if settings.server.watch else None
@@ -166,7 +166,7 @@ class Supervisor:
                 if number in signals.STOP:
                     return self._stop()
                 if number == signal.SIGHUP:
-                    self._changes.ask(Change(RELOAD, (), self._tell_of_reload))
+                    self._changes.chat(Change(RELOAD, (), self._tell_of_reload))
             if self._announce and (self._note_ready() or time.monotonic() > started + _READY_PATIENCE):
                 self._announce()
                 self._announce = None
@@ -265,7 +265,7 @@ class Supervisor:
             number = 0 if worker.only_controls else worker.number  # it has no numbers of its own to write
             heartbeat = Heartbeat(self._heartbeats.of(worker.number), self._worker_timeout)
             place = Place(number, channel, heartbeat, answers, controls)
-            live = Live(self._changes.state, self._changes.generation, self._shared, place)
+            live = WorkerContext(self._changes.state, self._changes.generation, self._shared, place)
             (self._work if answers or self._control is None else self._control[1])(live, ready)
             code = 0
         except BaseException:
@@ -359,7 +359,7 @@ class Supervisor:
                     break
                 self._hear(worker.channel, pickle.loads(message))  # noqa: S301 - our own
 
-    def _hear(self, channel: Channel, message: Prepared | Ask) -> None:
+    def _hear(self, channel: Channel, message: Prepared | ChatRequest) -> None:
         if isinstance(message, Prepared):
             self._changes.prepared(channel, message.number, message.fault)
             return
@@ -367,7 +367,7 @@ class Supervisor:
         def answer(status: int, body: dict[str, Any]) -> None:
             channel.send(pickle.dumps(Answered(message.number, status, body)))
 
-        self._changes.ask(Change(message.how, message.arguments, answer))
+        self._changes.chat(Change(message.how, message.arguments, answer))
 
     def _put_in_force(self, generation: int, faults_anew: bool) -> None:
         if faults_anew:  # some of them apply for a time

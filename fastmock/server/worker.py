@@ -23,7 +23,7 @@ from fastmock.server.channel import Channel, ChannelClosedError
 from fastmock.server.heartbeat import Heartbeat
 from fastmock.server.reload import Compiler, Prepare, State, Step, refusal
 from fastmock.shared.block import GENERATION
-from fastmock.shared.ring_buffer import Tape
+from fastmock.shared.ring_buffer import RingBuffer
 from fastmock.telemetry.journal import Journal
 from fastmock.telemetry.request_log import RequestLog, as_json, as_text
 
@@ -42,7 +42,7 @@ class Shared(NamedTuple):
     """
 
     numbers: "memoryview[int]"
-    tape: Tape
+    tape: RingBuffer
     directory: Path | None
     api_port: int | None
     compiler: Compiler
@@ -72,7 +72,7 @@ class Prepared(NamedTuple):
     fault: str
 
 
-class Ask(NamedTuple):
+class ChatRequest(NamedTuple):
     """To the parent: make a change; see ``reload.Change``."""
 
     number: int
@@ -108,7 +108,7 @@ class _Change:
         self._told.pop(self._number, None)
 
 
-class Live:
+class WorkerContext:
     """What a runtime serves from. Whoever answers a request looks first whether it is still the one in force:
 
     ``if live.numbers[GENERATION] != live.generation: live.obey()``
@@ -181,7 +181,7 @@ class Live:
         except BoundsError as error:
             self._told[number] = refusal(400, f"It {error}.", "invalid_configuration")
         else:
-            if not self._place.channel.send(pickle.dumps(Ask(number, how, arguments))):
+            if not self._place.channel.send(pickle.dumps(ChatRequest(number, how, arguments))):
                 self._told[number] = refusal(503, "The server takes no change now; try again.", "not_changed")
         return change
 

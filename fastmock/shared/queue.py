@@ -17,7 +17,7 @@ _STARTS = _OWNERS + TICKETS  # when it was admitted: nanoseconds of the monotoni
 _GIVEN_UP = 0
 
 
-class Gate:
+class AdmissionQueue:
     """The queue, as one worker sees it."""
 
     _lock = SharedLock()
@@ -121,7 +121,7 @@ class Ticket:
         ended: when it was done, a reading of ``time.monotonic``; None where it was not done.
     """
 
-    def __init__(self, gate: Gate, number: int) -> None:
+    def __init__(self, gate: AdmissionQueue, number: int) -> None:
         self._gate = gate
         self._number = number
         self.ended: float | None = None

@@ -51,7 +51,7 @@ class Entry(NamedTuple):
     outcome: Outcome
 
 
-class Tape:
+class RingBuffer:
     """The ring; made before the workers are forked.
 
     Attributes:

@@ -35,7 +35,7 @@ class Entry(NamedTuple):
     request: bytes
 
 
-class Ring:
+class ResponseLog:
     """Keeps answers by their names, which are those that ``content.ids.unique`` gave to their requests."""
 
     def __init__(self, store: Store) -> None:

@@ -34,7 +34,7 @@ _LOG = logging.getLogger("fastmock")
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredObject:
     """Something that is kept.
 
     Attributes:
@@ -86,7 +86,7 @@ class Store:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self.directory
 
-    def keep(self, kept: Kept) -> None:
+    def keep(self, kept: StoredObject) -> None:
         """Keep an entry, or log why it could not be kept."""
         row = (kept.kind, kept.id, kept.model, orjson.dumps(kept.metadata), kept.body, kept.input, kept.session)
         insert = "INSERT OR REPLACE INTO kept (kind, id, model, metadata, body, input, session) VALUES "
@@ -111,18 +111,18 @@ class Store:
         update = "ON CONFLICT (kind, id) DO UPDATE SET body = CAST(body || excluded.body AS BLOB)"
         self._use(lambda connection: connection.execute(insert + update, (kind, id_, data)), None, writes=True)
 
-    def get(self, kind: str, id_: str) -> Kept | None:
+    def get(self, kind: str, id_: str) -> StoredObject | None:
         """Return an entry; None without one."""
         if not self._exists():
             return None
         query = "SELECT model, body, input, metadata, session FROM kept WHERE kind = ? AND id = ?"
 
-        def get(connection: sqlite3.Connection) -> Kept | None:
+        def get(connection: sqlite3.Connection) -> StoredObject | None:
             found = connection.execute(query, (kind, id_)).fetchone()
             if found is None:
                 return None
             model, body, input_, metadata, session = found
-            return Kept(kind, id_, model, body, input_, orjson.loads(metadata), session)
+            return StoredObject(kind, id_, model, body, input_, orjson.loads(metadata), session)
 
         return self._use(get, None)
 

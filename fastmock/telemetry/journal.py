@@ -16,10 +16,10 @@ import orjson
 from fastmock.app import Answer, App, Handler
 from fastmock.core.credentials import REDACTED, SESSION_HEADER, is_credential, session_of
 from fastmock.core.errors import ApiError
-from fastmock.core.http import Ask, Reply, Request, model_of
+from fastmock.core.http import ChatRequest, Reply, Request, model_of
 from fastmock.core.problems import did_you_mean
 from fastmock.core.routing import OTHER
-from fastmock.shared.ring_buffer import ENDED, LEFT, OPEN, Entry, Outcome, Tape
+from fastmock.shared.ring_buffer import ENDED, LEFT, OPEN, Entry, Outcome, RingBuffer
 
 HEAD_SIZE = 8192
 """Bytes that are kept of a request beside its body."""
@@ -61,18 +61,18 @@ class Record:
 
     def nearest(self, app: App) -> dict[str, Any]:
         """Return which of the rules of ``app`` comes nearest, and what differs."""
-        ask, rulebook = app.recall(self.request())
-        verdict = rulebook.explain(ask) if rulebook is not None else None
+        chat, responder = app.recall(self.request())
+        verdict = responder.explain(chat) if responder is not None else None
         if verdict is None or verdict.nearest is None:
             return {}
         return {"nearest": verdict.nearest, "differences": list(verdict.differences)}
 
-    def ask(self, app: App) -> Ask:
+    def chat(self, app: App) -> ChatRequest:
         """Return what it asked for; where its body was cut, what is known without it."""
-        ask, _ = app.recall(self.request())
+        chat, _ = app.recall(self.request())
         if self.cut:
-            ask.model, ask.endpoint, ask.stream = self.head["model"], self.head["endpoint"], self.head["stream"]
-        return ask
+            chat.model, chat.endpoint, chat.stream = self.head["model"], self.head["endpoint"], self.head["stream"]
+        return chat
 
     def request(self) -> Request:
         """Return the request as it was; its credentials are gone."""
@@ -114,7 +114,7 @@ def timing(outcome: Outcome) -> dict[str, Any]:
 class Journal:
     """The journal, as one worker sees it."""
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: RingBuffer) -> None:
         self.tape = tape
         self._most_body = tape.most - HEAD_SIZE
         self._kind_of: Callable[[str], str] = lambda path: OTHER
@@ -133,13 +133,13 @@ class Journal:
             if not isinstance(answer, Reply):
                 number = self.record(request, answer, Outcome())
                 followed = _Followed(tape, number, answer.cut, begin)
-                answer.cut, answer.dues = followed.cut, followed.watched(answer.dues)
-            elif answer.dues is not None:
+                answer.cut, answer.due_times = followed.cut, followed.watched(answer.due_times)
+            elif answer.due_times is not None:
                 number = self.record(request, answer, Outcome())
-                answer.dues = _waited(answer.dues, tape, number, answer.size, begin)
+                answer.due_times = _waited(answer.due_times, tape, number, answer.size, begin)
             else:
                 spent = clock() - begin
-                streamed = spent if answer.ask is not None and answer.ask.stream else 0.0
+                streamed = spent if answer.chat is not None and answer.chat.stream else 0.0
                 self.record(request, answer, Outcome(spent, streamed, answer.size, ENDED))
             return answer
 
@@ -153,16 +153,16 @@ class Journal:
             if is_credential(name):
                 headers[name] = REDACTED
         body = request.body.encode() if isinstance(request.body, str) else request.body
-        ask = answer.ask
+        chat = answer.chat
         head = {
             "time": time.time(),
             "request_id": answer.request_id,
             "session": session,
             "method": request.method,
             "path": request.path,
-            "endpoint": self._kind_of(request.path) if ask is None else ask.endpoint,
+            "endpoint": self._kind_of(request.path) if chat is None else chat.endpoint,
             "model": model_of(answer),
-            "stream": ask is not None and ask.stream,
+            "stream": chat is not None and chat.stream,
             "rule": answer.rule,
             "status": answer.head.status,
             "fault": answer.fault,
@@ -223,11 +223,11 @@ def _key(headers: Mapping[str, str]) -> str:
     return headers.get("authorization") or headers.get("x-api-key") or ""
 
 
-def _waited(dues: Iterator[float], tape: Tape, number: int, size: int, begin: float) -> Iterator[float]:
+def _waited(due_times: Iterator[float], tape: RingBuffer, number: int, size: int, begin: float) -> Iterator[float]:
     """Note how a whole answer went, when its time has passed or its client has hung up."""
     state, sent = LEFT, 0
     try:
-        yield from dues
+        yield from due_times
         state, sent = ENDED, size
     finally:
         tape.end(number, Outcome(time.monotonic() - begin, 0.0, sent, state))
@@ -236,7 +236,7 @@ def _waited(dues: Iterator[float], tape: Tape, number: int, size: int, begin: fl
 class _Followed:
     """Notes how a stream goes, before its last part is sent, or when it is left."""
 
-    def __init__(self, tape: Tape, number: int, cut: Callable[[int, int], bytes], begin: float) -> None:
+    def __init__(self, tape: RingBuffer, number: int, cut: Callable[[int, int], bytes], begin: float) -> None:
         self._tape = tape
         self._number = number
         self._cut = cut
@@ -245,9 +245,9 @@ class _Followed:
         self._size = 0
         self._drawn = False
 
-    def watched(self, dues: Iterator[float]) -> Iterator[float]:
+    def watched(self, due_times: Iterator[float]) -> Iterator[float]:
         """Pass on when steps are due: after the last there is one part to send."""
-        yield from dues
+        yield from due_times
         self._drawn = True
 
     def cut(self, begin: int, end: int) -> bytes:

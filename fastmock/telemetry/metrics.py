@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from fastmock._version import __version__
 from fastmock.app import Answer, App, Handler
-from fastmock.core.http import Head, Reply, Request, Stream
+from fastmock.core.http import Reply, Request, ResponseHead, Stream
 from fastmock.core.routing import OTHER
 from fastmock.shared.block import BOUNDS, CLOSED_IDLE, GENERATION, OPENED, RESTARTS, REUSED, STREAMS, TIMES_WIDTH
 from fastmock.shared.metric_series import Labels, Meters
@@ -63,7 +63,7 @@ class Metrics(Collector):
 
     def serve(self) -> None:
         """Have what was counted shown."""
-        head = Head(200, (("content-type", CONTENT_TYPE_LATEST),))
+        head = ResponseHead(200, (("content-type", CONTENT_TYPE_LATEST),))
         for method in ("GET", "HEAD"):
             self._app.handlers[method, PATH] = lambda _: Reply(head, "req_metrics", generate_latest(self))
 
@@ -76,30 +76,30 @@ class Metrics(Collector):
             # sums would take twice as long. Each addition is atomic, as no function is called inside of it.
             begin = clock()
             answer = handler(request)
-            ask = answer.ask
-            if ask is None:
+            chat = answer.chat
+            if chat is None:
                 key = self._app.kind_of(request.path), answer.model, answer.rule, answer.head.status
                 place, prompt_place, _, times, bucket = places.get(key) or self._find(key)
                 numbers[prompt_place] += answer.prompt_tokens
             else:
-                key = ask.endpoint, ask.model, answer.rule, answer.head.status
+                key = chat.endpoint, chat.model, answer.rule, answer.head.status
                 place, prompt_place, said_place, times, bucket = places.get(key) or self._find(key)
-                numbers[prompt_place] += ask.prompt_tokens
-                numbers[said_place] += ask.completion_tokens
+                numbers[prompt_place] += chat.prompt_tokens
+                numbers[said_place] += chat.completion_tokens
             numbers[place] += 1
-            if ask is None or faulty:
+            if chat is None or faulty:
                 self._note(answer)
-            if type(answer) is Reply and answer.dues is None:
+            if type(answer) is Reply and answer.due_times is None:
                 spent = clock() - begin
                 if spent > _QUICK:
                     bucket += bisect_left(BOUNDS, spent)
                 numbers[times] += spent
                 numbers[bucket] += 1
-                if ask is not None and ask.stream:
+                if chat is not None and chat.stream:
                     _observe(numbers, times + _FIRST, spent)
             elif isinstance(answer, Reply):
-                assert answer.dues is not None  # noqa: S101 - see above
-                answer.dues = _waited(answer.dues, numbers, times, begin)
+                assert answer.due_times is not None  # noqa: S101 - see above
+                answer.due_times = _waited(answer.due_times, numbers, times, begin)
             else:
                 answer.cut = _Followed(answer, numbers, self._app.share.row + STREAMS, times, begin).cut
             return answer
@@ -241,10 +241,10 @@ def _observe(numbers: "memoryview[int]", place: int, nanoseconds: int, times: in
     numbers[bucket] += times
 
 
-def _waited(dues: Iterator[float], numbers: "memoryview[int]", times: int, begin: int) -> Iterator[float]:
+def _waited(due_times: Iterator[float], numbers: "memoryview[int]", times: int, begin: int) -> Iterator[float]:
     """Observe the duration of a whole answer when its time has passed, or the client has hung up."""
     try:
-        yield from dues
+        yield from due_times
     finally:
         _observe(numbers, times, time.monotonic_ns() - begin)
 

@@ -92,11 +92,11 @@ class _Tally:
         self._note(self._size)
 
 
-def _waited(dues: Iterator[float], size: int, note: Callable[[int], None]) -> Iterator[float]:
+def _waited(due_times: Iterator[float], size: int, note: Callable[[int], None]) -> Iterator[float]:
     """Note a whole answer when its time has passed, or, as one of no bytes, when the client has hung up before."""
     sent = 0
     try:
-        yield from dues
+        yield from due_times
         sent = size
     finally:
         note(sent)
@@ -135,10 +135,10 @@ class RequestLog:
             note = partial(self._note, _about(request, answer), begin)
             if not isinstance(answer, Reply):
                 answer.cut = _Tally(answer.cut, note).cut
-            elif answer.dues is None:
+            elif answer.due_times is None:
                 note(answer.size)
             else:
-                answer.dues = _waited(answer.dues, answer.size, note)
+                answer.due_times = _waited(answer.due_times, answer.size, note)
             return answer
 
         return noted

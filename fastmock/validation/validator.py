@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from fastmock.config.settings import Settings
 from fastmock.core import errors
-from fastmock.core.http import Ask
+from fastmock.core.http import ChatRequest
 from fastmock.validation.check import Check, Contents
 
 HEADER = "x-fastmock-validation"
@@ -54,19 +54,19 @@ class Validator:
         self._models = [(re.compile(translate(entry.model)).match, entry.validation) for entry in entries]
         self._varies = self._has_header or bool(self._models)
 
-    def check(self, ask: Ask) -> None:
+    def check(self, chat: ChatRequest) -> None:
         """Check a parsed request; raise the provider's error where it is wrong."""
-        mode = self._mode_of(ask) if self._varies else self._mode
-        if mode == "provider" and (contents := self._contents(ask)) is not None:
+        mode = self._mode_of(chat) if self._varies else self._mode
+        if mode == "provider" and (contents := self._contents(chat)) is not None:
             self._run(contents)
 
-    def _mode_of(self, ask: Ask) -> _Mode:
+    def _mode_of(self, chat: ChatRequest) -> _Mode:
         """Return the mode of one request."""
-        if self._has_header and ask.request is not None and (said := ask.request.headers.get(HEADER)) is not None:
+        if self._has_header and chat.request is not None and (said := chat.request.headers.get(HEADER)) is not None:
             if said not in _MODES:
                 raise errors.UnsupportedValue(HEADER, said, "'provider' and 'lenient'")
             return _MODES[said]
-        own = next((mode for match, mode in self._models if match(ask.model)), None)
+        own = next((mode for match, mode in self._models if match(chat.model)), None)
         return own or self._mode
 
     def _run(self, contents: Contents) -> None:

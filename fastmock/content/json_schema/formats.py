@@ -27,7 +27,7 @@ class Format:
     of_length: Callable[[Random, int], str]
     holds: Callable[[str], bool]
 
-    def within(self, least: int, most: float) -> Callable[[Random], str] | None:
+    def iter_nested(self, least: int, most: float) -> Callable[[Random], str] | None:
         """Return what makes texts of ``least`` to ``most`` characters; None where there are none."""
         if least == 0 and most > 1e9:
             return self.usual

@@ -44,4 +44,4 @@ class BrokenToolArgumentsFault(Fault[BrokenToolArgumentsSettings]):
         broken = [(_delta if _OF_DELTAS in frame else _whole)(rb'\1"', frame) for frame in events.frames]
         if not any(count for _, count in broken):
             return None
-        return events.stream([frame for frame, _ in broken], events.dues)
+        return events.stream([frame for frame, _ in broken], events.due_times)

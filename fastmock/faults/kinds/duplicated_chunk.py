@@ -38,4 +38,4 @@ class DuplicatedChunkFault(StreamFault[DuplicatedChunkSettings]):
         if at is None:
             return None
         events.frames[at] *= 2  # both are sent in one piece, and read as two events
-        return events.stream(events.frames, events.dues)
+        return events.stream(events.frames, events.due_times)

@@ -23,5 +23,5 @@ class HangFault(Fault[HangSettings]):
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
         """See Fault."""
         reply = bodiless(answer)
-        reply.dues = never()
+        reply.due_times = never()
         return reply

@@ -44,7 +44,7 @@ class InvalidUtf8Fault(Fault[InvalidUtf8Settings]):
         if at is None or b'"' not in events.frames[at]:
             return None
         events.frames[at] = _garbled(events.frames[at])
-        return events.stream(events.frames, events.dues)
+        return events.stream(events.frames, events.due_times)
 
 
 def _garbled(data: bytes) -> bytes:

@@ -22,12 +22,12 @@ class LatencySpikeFault(Fault[LatencySpikeSettings]):
 
     def applies(self, answer: Answer) -> bool:
         """See Fault."""
-        return answer.dues is not None
+        return answer.due_times is not None
 
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
         """See Fault."""
-        if answer.dues is None:
+        if answer.due_times is None:
             return None
-        factor, dues = self._settings.factor, answer.dues
-        answer.dues = (due * factor for due in dues)
+        factor, due_times = self._settings.factor, answer.due_times
+        answer.due_times = (due * factor for due in due_times)
         return answer

@@ -39,4 +39,4 @@ class MalformedChunkFault(StreamFault[MalformedChunkSettings]):
             return None
         frame = events.frames[at]
         events.frames[at] = frame[: begin + (len(frame) - begin) // 2] + b"\n\n"
-        return events.stream(events.frames, events.dues)
+        return events.stream(events.frames, events.due_times)

@@ -25,6 +25,6 @@ class SlowFirstTokenFault(Fault[SlowFirstTokenSettings]):
 
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
         """See Fault."""
-        late, dues = self._settings.for_, answer.dues or iter((0.0,))
-        answer.dues = (due + late for due in dues)
+        late, due_times = self._settings.for_, answer.due_times or iter((0.0,))
+        answer.due_times = (due + late for due in due_times)
         return answer

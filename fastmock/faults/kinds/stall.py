@@ -44,12 +44,12 @@ class StallFault(StreamFault[StallSettings]):
         if before is None:
             return None
 
-        def dues() -> Iterator[float]:
+        def due_times() -> Iterator[float]:
             stalled = False
-            for number, due in enumerate(events.dues):
+            for number, due in enumerate(events.due_times):
                 stalled = due > place.time if place.time is not None else number >= before
                 yield due + pause if stalled else due
             if not stalled:
                 writer.not_reached()
 
-        return events.stream(events.frames, dues())
+        return events.stream(events.frames, due_times())

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fastmock.core.http import Head
+from fastmock.core.http import ResponseHead
 from fastmock.faults.base import Answer, ErrorWriter, Fault
 from fastmock.faults.settings import (
     FaultSettings,
@@ -23,7 +23,9 @@ class WrongContentTypeFault(Fault[WrongContentTypeSettings]):
 
     def __init__(self, settings: WrongContentTypeSettings) -> None:
         super().__init__(settings)
-        self._made: dict[Head, Head] = {}  # a runtime keeps its own form of each, so that they are made once
+        self._made: dict[
+            ResponseHead, ResponseHead
+        ] = {}  # a runtime keeps its own form of each, so that they are made once
 
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
         """See Fault."""

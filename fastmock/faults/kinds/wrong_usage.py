@@ -38,7 +38,9 @@ class WrongUsageFault(Fault[WrongUsageSettings]):
             return answer if count else None
         events = Events(answer)
         wrong = [self._wrong(frame) for frame in events.frames]
-        return events.stream([frame for frame, _ in wrong], events.dues) if any(count for _, count in wrong) else None
+        return (
+            events.stream([frame for frame, _ in wrong], events.due_times) if any(count for _, count in wrong) else None
+        )
 
     def _wrong(self, data: bytes) -> tuple[bytes, int]:
         factor = self._settings.factor

@@ -1,11 +1,11 @@
 """The constant headers of Anthropic's answers, and an error in the midst of a stream."""
 
 from fastmock.core.errors import ApiError
-from fastmock.core.headers import Heads
+from fastmock.core.headers import HeaderFactory
 from fastmock.core.provider import in_words
 from fastmock.providers.anthropic.errors import envelope, in_stream, words
 
-HEADS = Heads((("anthropic-organization-id", "fa57a0c4-0000-4000-8000-000000000000"),), "request-id")
+HEADS = HeaderFactory((("anthropic-organization-id", "fa57a0c4-0000-4000-8000-000000000000"),), "request-id")
 
 
 def error_event(error: ApiError, request_id: str) -> bytes:

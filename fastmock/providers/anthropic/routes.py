@@ -15,7 +15,7 @@ def api(services: Services) -> Api:
     chats = services.rules["chat_completions"]
     messages = Messages(
         chats,
-        services.vocabularies,
+        services.tokenizers,
         services.settings,
         Validator(services.settings, MESSAGES, CHECKS, contents).check,
     )

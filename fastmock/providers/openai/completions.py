@@ -3,26 +3,26 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastmock.content.tokenizers import OfModel
-from fastmock.content.words import Cutter
+from fastmock.content.tokenizers import TokenizerOf
+from fastmock.content.words import Chunker
 from fastmock.core import errors
-from fastmock.core.http import Answer, Ask, Demands, Reply, Request, Stream, TokenProb, Vocabulary
+from fastmock.core.http import Answer, ChatRequest, OutputConstraints, Reply, Request, Stream, Tokenizer, TokenProb
 from fastmock.core.json import parse as parse_json
 from fastmock.engine.answer_size import MAX_CHOICES, check_inputs
-from fastmock.engine.responder import Rulebook
+from fastmock.engine.responder import Responder
 from fastmock.engine.response_template import (
     FINISH_REASON,
     OUTPUT,
+    ChoiceFormatError,
     Chunks,
     Document,
-    Script,
-    ShapeError,
+    ResponseTemplate,
     envelope,
     fragment,
 )
 from fastmock.providers.openai import params
 from fastmock.providers.openai.param_names import Parameters
-from fastmock.rules.settings import Saying
+from fastmock.rules.settings import ReplySpec
 
 _MOST_PROMPTS = 2048
 _CHECKS: dict[str, params.Check] = {
@@ -35,35 +35,35 @@ _CHECKS: dict[str, params.Check] = {
 _PARAMETERS = Parameters(_CHECKS)
 
 
-def parse(body: dict[str, Any], unique: str, vocabularies: OfModel) -> list[Ask]:
+def parse(body: dict[str, Any], unique: str, tokenizers: TokenizerOf) -> list[ChatRequest]:
     """Read a request into one Ask a prompt; raise the API's own error where it is wrong.
 
     Rules see the text of a token array; without the vocabulary its numbers, separated by spaces.
     """
     model = params.model_of(body)
-    vocabulary = vocabularies(model)
+    tokenizer = tokenizers(model)
     present = _PARAMETERS.of(body)
     logprobs = body.get("logprobs")
     demanding = logprobs is not None or body.get("stop")
     asks = []
-    for text, tokens in _prompts(body.get("prompt"), vocabulary):
-        ask = Ask(unique, body, model)
-        ask.endpoint = "completions"
-        ask.vocabulary = vocabulary
-        ask.user_message = text
-        ask.prompt_tokens = tokens
-        ask.sets_length, ask.sets_least = present.sets_length, present.sets_least
-        params.read_options(ask)
+    for text, tokens in _prompts(body.get("prompt"), tokenizer):
+        chat = ChatRequest(unique, body, model)
+        chat.endpoint = "completions"
+        chat.tokenizer = tokenizer
+        chat.user_message = text
+        chat.prompt_tokens = tokens
+        chat.sets_length, chat.sets_least = present.sets_length, present.sets_least
+        params.read_options(chat)
         if demanding:
-            ask.special = True
-            ask.demands = Demands(stop=params.read_stop(body), top_logprobs=logprobs)
-        asks.append(ask)
+            chat.special = True
+            chat.constraints = OutputConstraints(stop=params.read_stop(body), top_logprobs=logprobs)
+        asks.append(chat)
     return asks
 
 
-def _prompts(prompt: Any, vocabulary: Vocabulary) -> list[tuple[str, int]]:
+def _prompts(prompt: Any, tokenizer: Tokenizer) -> list[tuple[str, int]]:
     """Return the text and the tokens of each prompt."""
-    count = vocabulary.count
+    count = tokenizer.count
     if prompt is None:  # the API then completes from the start of a document
         return [("", 0)]
     if type(prompt) is str:
@@ -73,7 +73,7 @@ def _prompts(prompt: Any, vocabulary: Vocabulary) -> list[tuple[str, int]]:
     if not prompt:
         raise errors.EmptyArray("prompt")
     if all(type(item) is int for item in prompt):
-        return [_decoded(prompt, vocabulary)]
+        return [_decoded(prompt, tokenizer)]
     if len(prompt) > _MOST_PROMPTS:
         raise errors.ArrayTooLong("prompt", _MOST_PROMPTS, len(prompt))
     found = []
@@ -81,56 +81,56 @@ def _prompts(prompt: Any, vocabulary: Vocabulary) -> list[tuple[str, int]]:
         if type(item) is str:
             found.append((item, count(item)))
         elif type(item) is list and item and all(type(token) is int for token in item):
-            found.append(_decoded(item, vocabulary))
+            found.append(_decoded(item, tokenizer))
         else:
             raise errors.WrongType(f"prompt[{index}]", "one of a string or array of integers", item)
     return found
 
 
-def _decoded(tokens: list[int], vocabulary: Vocabulary) -> tuple[str, int]:
-    text = vocabulary.decode(tokens)
+def _decoded(tokens: list[int], tokenizer: Tokenizer) -> tuple[str, int]:
+    text = tokenizer.decode(tokens)
     return " ".join(map(str, tokens)) if text is None else text, len(tokens)
 
 
-class CompletionShape:
-    """See ``script.Shape``."""
+class CompletionChoiceFormat:
+    """See ``script.ChoiceFormat``."""
 
     chunk_object = "text_completion"
 
     def whole(self, document: Document, fingerprint: str) -> Document:
-        """See ``script.Shape``."""
+        """See ``script.ChoiceFormat``."""
         choices = document.get("choices")
         if not isinstance(choices, list) or not choices:
-            raise ShapeError(("choices",), "must be a list with at least one choice")
+            raise ChoiceFormatError(("choices",), "must be a list with at least one choice")
         filled = []
         for index, choice in enumerate(choices):
             if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
-                raise ShapeError(("choices", index), "must be an object with a string 'text'")
+                raise ChoiceFormatError(("choices", index), "must be an object with a string 'text'")
             finish = FINISH_REASON if choice["text"] == OUTPUT else "stop"
             standard: Document = {"text": "", "index": index, "logprobs": None, "finish_reason": finish}
             filled.append({**standard, **choice, "index": index})
         document = envelope(document, "text_completion", "completion_id", filled, fingerprint)
         return {key: value for key, value in document.items() if key != "service_tier"}
 
-    def document(self, saying: Saying) -> Document:
-        """See ``script.Shape``."""
+    def document(self, saying: ReplySpec) -> Document:
+        """See ``script.ChoiceFormat``."""
         for name in ("tool_calls", "refusal", "reasoning"):
             if getattr(saying, name) is not None:
-                raise ShapeError((name,), "is nothing that a legacy completion can say")
+                raise ChoiceFormatError((name,), "is nothing that a legacy completion can say")
         return {"choices": [{"text": OUTPUT if saying.content is None else saying.content}]}
 
     def answer(self, choice: Document) -> Answer:
-        """See ``script.Shape``."""
+        """See ``script.ChoiceFormat``."""
         return Answer(choice["text"], finish_reason=choice["finish_reason"])
 
-    def choice(self, answer: Answer, index: int, ask: Ask) -> Document:
-        """See ``script.Shape``."""
+    def choice(self, answer: Answer, index: int, chat: ChatRequest) -> Document:
+        """See ``script.ChoiceFormat``."""
         text = answer.text or ""
         logprobs = _logprobs(answer, len(text))
         return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": answer.finish_reason}
 
-    def chunks(self, choice: Document, cutter: Cutter) -> Chunks:
-        """See ``script.Shape``."""
+    def chunks(self, choice: Document, cutter: Chunker) -> Chunks:
+        """See ``script.ChoiceFormat``."""
 
         def chunk(text: str, finish: str | None, logprobs: Document | None = None) -> bytes:
             return fragment({"text": text, "index": choice["index"], "logprobs": logprobs, "finish_reason": finish})
@@ -193,31 +193,31 @@ def _shown(token: bytes) -> str:
 class Completions:
     """The endpoint."""
 
-    def __init__(self, rulebook: Rulebook, vocabularies: OfModel, validate: Callable[[Ask], None]) -> None:
-        self._rulebook = rulebook
-        self._vocabularies = vocabularies
+    def __init__(self, responder: Responder, tokenizers: TokenizerOf, validate: Callable[[ChatRequest], None]) -> None:
+        self._rulebook = responder
+        self._vocabularies = tokenizers
         self._validate = validate
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
         return self.say(parse_json(request.body), unique, request=request)
 
-    def read(self, request: Request, unique: str) -> Ask:
+    def read(self, request: Request, unique: str) -> ChatRequest:
         """See ``managed.Dialect``."""
-        ask = self.parse(parse_json(request.body), unique)
-        ask.request = request
-        self._validate(ask)
-        return ask
+        chat = self.parse(parse_json(request.body), unique)
+        chat.request = request
+        self._validate(chat)
+        return chat
 
-    def parse(self, body: Document, unique: str) -> Ask:
+    def parse(self, body: Document, unique: str) -> ChatRequest:
         """See ``managed.Dialect``; return the Ask of the first prompt, with the tokens of all."""
         first, *others = parse(body, unique, self._vocabularies)
-        first.prompt_tokens += sum(ask.prompt_tokens for ask in others)
+        first.prompt_tokens += sum(chat.prompt_tokens for chat in others)
         return first
 
-    def tell(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
+    def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
         """See ``managed.Dialect``."""
-        return self._rulebook.send(ask, script, answers)
+        return self._rulebook.send(chat, script, answers)
 
     def say(
         self, body: Document, unique: str, file: str | None = None, request: Request | None = None
@@ -227,8 +227,8 @@ class Completions:
         A list of prompts gets the choices of all, one prompt's after another's.
         """
         asks = parse(body, unique, self._vocabularies)
-        for ask in asks:
-            ask.request, ask.prompts = request, len(asks)
+        for chat in asks:
+            chat.request, chat.prompts = request, len(asks)
         first = asks[0]
         if request is not None:
             self._validate(first)
@@ -238,25 +238,25 @@ class Completions:
         if len(asks) == 1 and not body.get("echo"):
             return self._rulebook.answer(first, file)
         answers: list[Answer] = []
-        for ask in asks:
-            script, said = self._rulebook.said(ask, file)
+        for chat in asks:
+            script, said = self._rulebook.said(chat, file)
             if body.get("echo"):
-                said = self._echoed(ask, said)
+                said = self._echoed(chat, said)
             answers += said
-            if ask is first:
+            if chat is first:
                 spoken = script
-        first.prompt_tokens = sum(ask.prompt_tokens for ask in asks)
+        first.prompt_tokens = sum(chat.prompt_tokens for chat in asks)
         return self._rulebook.send(first, spoken, answers)
 
-    def _echoed(self, ask: Ask, said: list[Answer]) -> list[Answer]:
+    def _echoed(self, chat: ChatRequest, said: list[Answer]) -> list[Answer]:
         """Put the prompt before each answer, and its tokens before those whose probabilities are wanted."""
         prompt: tuple[TokenProb, ...] = ()
-        if ask.demands is not None and ask.demands.top_logprobs is not None:
-            prompt = self._rulebook.probabilities(ask, ask.user_message)
+        if chat.constraints is not None and chat.constraints.top_logprobs is not None:
+            prompt = self._rulebook.probabilities(chat, chat.user_message)
             prompt = tuple(one if place else TokenProb(one.token, None) for place, one in enumerate(prompt))
         return [
             answer._replace(
-                text=f"{ask.user_message}{answer.text}",
+                text=f"{chat.user_message}{answer.text}",
                 logprobs=None if answer.logprobs is None else (*prompt, *answer.logprobs),
             )
             for answer in said

@@ -1,9 +1,9 @@
 """The contents of requests for completions that checks look at."""
 
-from fastmock.core.http import Ask
+from fastmock.core.http import ChatRequest
 from fastmock.validation.check import COMPLETIONS, Contents
 
 
-def contents(ask: Ask) -> Contents:
+def contents(chat: ChatRequest) -> Contents:
     """Return the contents of a request."""
-    return Contents(COMPLETIONS, ask.model, ask.body)
+    return Contents(COMPLETIONS, chat.model, chat.body)

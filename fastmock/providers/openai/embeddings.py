@@ -11,19 +11,19 @@ import orjson
 
 from fastmock.config.config import Config
 from fastmock.content.embedding_vectors import Vector, embed
-from fastmock.content.tokenizers import OfModel
+from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core import errors
-from fastmock.core.diagnostics import Findings
-from fastmock.core.headers import Heads
-from fastmock.core.http import LargeReply, Reply, Request, Vocabulary
+from fastmock.core.diagnostics import Diagnostics
+from fastmock.core.headers import HeaderFactory
+from fastmock.core.http import LargeReply, Reply, Request, Tokenizer
 from fastmock.core.json import parse
 from fastmock.core.problems import SettingPath
 from fastmock.engine.answer_size import MAX_EMBEDDING_TOKENS, check_inputs
-from fastmock.engine.profiles import Traffic
+from fastmock.engine.profiles import LatencyProfiles
 from fastmock.engine.responder import read_source
 from fastmock.providers.openai import params
 from fastmock.providers.openai.errors import bad_embeddings_input, fixed_dimensions, too_many_embedding_tokens
-from fastmock.rules.settings import Source
+from fastmock.rules.settings import TimedReplySpec
 
 _SIZES = {"text-embedding-3-large": 3072}
 _SIZE = 1536  # of text-embedding-3-small, text-embedding-ada-002 and any model that is not known
@@ -42,17 +42,22 @@ class Embeddings:
     """The endpoint."""
 
     def __init__(
-        self, config: Config, made: Heads, traffic: Traffic, vocabularies: OfModel, findings: Findings
+        self,
+        config: Config,
+        made: HeaderFactory,
+        profiles: LatencyProfiles,
+        tokenizers: TokenizerOf,
+        diagnostics: Diagnostics,
     ) -> None:
-        """Read the default file, which may fix the vector; what is wrong goes to ``findings``."""
+        """Read the default file, which may fix the vector; what is wrong goes to ``diagnostics``."""
         self._listed = config.settings.models.served()
         self._seed = config.settings.seed
         self._json = made.get(200)
         self._config = config
-        self._traffic = traffic
-        self._vocabularies = vocabularies
+        self._traffic = profiles
+        self._vocabularies = tokenizers
         source = config.settings.responses.embeddings.default
-        self._fixed = _fixed(config, source, ("responses", "embeddings", "default"), findings) if source else None
+        self._fixed = _fixed(config, source, ("responses", "embeddings", "default"), diagnostics) if source else None
 
     def __call__(self, request: Request, unique: str) -> Reply:
         """Answer a request."""
@@ -103,13 +108,13 @@ class Embeddings:
 
     def _count(self, inputs: list[Input], model: str) -> int:
         """Count the tokens of all inputs; raise the API's error where they are too many."""
-        vocabulary = self._vocabularies(model)
-        tokens = _tokens(inputs, vocabulary)
+        tokenizer = self._vocabularies(model)
+        tokens = _tokens(inputs, tokenizer)
         if tokens > MAX_EMBEDDING_TOKENS:
             raise too_many_embedding_tokens(tokens, MAX_EMBEDDING_TOKENS)
         window = self._traffic.window(model) or _WINDOW
         if tokens > window:  # else no single one is longer
-            longest = max(_tokens([one], vocabulary) for one in inputs)
+            longest = max(_tokens([one], tokenizer) for one in inputs)
             if longest > window:
                 raise errors.ContextExceeded(window, longest, 0, "prompt")
         return tokens
@@ -125,11 +130,11 @@ class Embeddings:
             yield from map(_base64 if form == "base64" else _floats, embed(inputs, size, keep, self._seed))
 
     def _from_file(self, file: str) -> "_Fixed | None":
-        findings = Findings(self._config)
-        source = Source(response_file=file)
-        fixed = _fixed(self._config, source, (), findings)
-        if findings.problems:
-            raise errors.ManagerFailed("; ".join(map(str, findings.problems)))
+        diagnostics = Diagnostics(self._config)
+        source = TimedReplySpec(response_file=file)
+        fixed = _fixed(self._config, source, (), diagnostics)
+        if diagnostics.problems:
+            raise errors.ManagerFailed("; ".join(map(str, diagnostics.problems)))
         return fixed
 
 
@@ -154,13 +159,13 @@ def _drained(pieces: list[bytes]) -> Iterator[bytes]:
         yield part
 
 
-def _tokens(inputs: Any, vocabulary: Vocabulary) -> int:
+def _tokens(inputs: Any, tokenizer: Tokenizer) -> int:
     """Count the tokens of an input that was found right."""
     if isinstance(inputs, str):
-        return vocabulary.count(inputs)
+        return tokenizer.count(inputs)
     texts = [item for item in inputs if isinstance(item, str)]
     others = (len(item) if isinstance(item, list) else 1 for item in inputs if not isinstance(item, str))
-    return vocabulary.count_all(texts) + sum(others)
+    return tokenizer.count_all(texts) + sum(others)
 
 
 def _base64(vector: Vector) -> bytes:
@@ -209,27 +214,27 @@ def _dimensions(value: Any, model: str, size: int) -> int:
     return value
 
 
-def _fixed(config: Config, source: Source, path: SettingPath, findings: Findings) -> _Fixed | None:
+def _fixed(config: Config, source: TimedReplySpec, path: SettingPath, diagnostics: Diagnostics) -> _Fixed | None:
     """Return what a source fixes; None where it fixes no vector."""
     if source.response_file is None and source.response is None:
-        findings.error(path, "must give a 'response_file' or a 'response'")
+        diagnostics.error(path, "must give a 'response_file' or a 'response'")
         return None
-    document, file, inside = read_source(config, source, path, findings)
+    document, file, inside = read_source(config, source, path, diagnostics)
     if document is None:
         return None
     data = document.get("data") if isinstance(document, dict) else None
     if not isinstance(data, list):
-        findings.error(inside, "must be an object with a list 'data'", file)
+        diagnostics.error(inside, "must be an object with a list 'data'", file)
         return None
     vectors = [entry.get("embedding") if isinstance(entry, dict) else None for entry in data]
     if not any(vectors):
         return None
     for place, vector in enumerate(vectors):
         if not isinstance(vector, list) or not vector or not all(type(x) in (int, float) for x in vector):
-            findings.error((*inside, "data", place, "embedding"), "must be a list of numbers", file)
+            diagnostics.error((*inside, "data", place, "embedding"), "must be a list of numbers", file)
             return None
         if len(vector) != len(vectors[0] or ()):
-            findings.error((*inside, "data", place, "embedding"), "has another length than the first", file)
+            diagnostics.error((*inside, "data", place, "embedding"), "has another length than the first", file)
             return None
     usage, model = document.get("usage"), document.get("model")
     return _Fixed(

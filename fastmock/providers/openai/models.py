@@ -6,7 +6,7 @@ import orjson
 
 from fastmock.config.settings import ModelCard
 from fastmock.config.settings import Models as ModelSettings
-from fastmock.core.headers import Heads
+from fastmock.core.headers import HeaderFactory
 from fastmock.core.http import Reply, Request
 
 
@@ -17,7 +17,7 @@ class Models:
         first: the name of the first that is listed.
     """
 
-    def __init__(self, settings: ModelSettings, made: Heads) -> None:
+    def __init__(self, settings: ModelSettings, made: HeaderFactory) -> None:
         self._json = made.get(200)
         self._settings = settings
         self._list = orjson.dumps({"object": "list", "data": [_shown(card) for card in settings.available]})

@@ -7,15 +7,15 @@ from typing import Any, get_args
 import orjson
 
 from fastmock.config.config import Config
-from fastmock.content.tokenizers import OfModel
+from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core import errors
-from fastmock.core.diagnostics import Findings
-from fastmock.core.headers import Heads
-from fastmock.core.http import Ask, Reply, Request
+from fastmock.core.diagnostics import Diagnostics
+from fastmock.core.headers import HeaderFactory
+from fastmock.core.http import ChatRequest, Reply, Request
 from fastmock.core.json import parse
 from fastmock.engine.answer_size import check_inputs
-from fastmock.engine.profiles import Traffic
-from fastmock.engine.responder import never_win
+from fastmock.engine.profiles import LatencyProfiles
+from fastmock.engine.responder import unreachable_rules
 from fastmock.providers.openai import params
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.settings import Category, ModerationPattern
@@ -36,26 +36,31 @@ class Moderations:
     """
 
     def __init__(
-        self, config: Config, made: Heads, traffic: Traffic, vocabularies: OfModel, findings: Findings
+        self,
+        config: Config,
+        made: HeaderFactory,
+        profiles: LatencyProfiles,
+        tokenizers: TokenizerOf,
+        diagnostics: Diagnostics,
     ) -> None:
-        """Compile the patterns; what is wrong goes to ``findings``."""
+        """Compile the patterns; what is wrong goes to ``diagnostics``."""
         settings = config.settings
         placed = config.rules("moderations")
         self.rules = [one.pattern for one in placed if isinstance(one.pattern, ModerationPattern)]
         self.names = [one.name for one in placed]
         for _, path, pattern in placed:
-            check_regexes(pattern.match, (*path, "match"), findings)
-        if not findings.problems:
+            check_regexes(pattern.match, (*path, "match"), diagnostics)
+        if not diagnostics.problems:
             self._index = Index([rule.match for rule in self.rules], self.names)
         self._listed = settings.models.served()
         self._seed = settings.seed
         self._json = made.get(200)
-        self._traffic = traffic
-        self._vocabularies = vocabularies
+        self._traffic = profiles
+        self._vocabularies = tokenizers
 
-    def never_win(self) -> Iterator[str]:
+    def unreachable_rules(self) -> Iterator[str]:
         """Say which patterns can never win, and why."""
-        return never_win([rule.match for rule in self.rules], self.names)
+        return unreachable_rules([rule.match for rule in self.rules], self.names)
 
     def __call__(self, request: Request, unique: str) -> Reply:
         """Answer a request."""
@@ -70,12 +75,12 @@ class Moderations:
         inputs = _inputs(body.get("input"))
         check_inputs(request, len(inputs))
         for text, kinds in inputs:
-            ask = Ask(unique, body, model)
-            ask.endpoint = "moderations"
-            ask.request = request
-            ask.user_message = text
+            chat = ChatRequest(unique, body, model)
+            chat.endpoint = "moderations"
+            chat.request = request
+            chat.user_message = text
             tokens += self._vocabularies(model).count(text)
-            results.append(self._result(ask, kinds))
+            results.append(self._result(chat, kinds))
         answer = {"id": f"modr-{unique[8:]}", "model": model, "results": results}
         reply = Reply(self._json, f"req_{unique}", orjson.dumps(answer))
         if self._traffic.delays_whole:  # like an embedding it is all prefill
@@ -83,12 +88,12 @@ class Moderations:
         reply.model, reply.prompt_tokens = model, tokens
         return reply
 
-    def _result(self, ask: Ask, kinds: frozenset[str]) -> dict[str, Any]:
-        rule = self._index.pick(ask)
+    def _result(self, chat: ChatRequest, kinds: frozenset[str]) -> dict[str, Any]:
+        rule = self._index.pick(chat)
         flagged: Mapping[Any, float | None] = {} if rule == DEFAULT else self.rules[rule].flag
         scores = {}
         for name in _CATEGORIES:
-            hashed = blake2b(b"%d:%b:%b" % (self._seed, name.encode(), ask.user_message.encode()), digest_size=4)
+            hashed = blake2b(b"%d:%b:%b" % (self._seed, name.encode(), chat.user_message.encode()), digest_size=4)
             share = int.from_bytes(hashed.digest(), "big") / 2**32
             if name not in flagged:
                 scores[name] = 1e-6 + 0.001 * share**4  # most of them next to nothing

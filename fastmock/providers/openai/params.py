@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastmock.core import errors
-from fastmock.core.http import Ask
+from fastmock.core.http import ChatRequest
 
 Check = Callable[[Any, str], None]
 """Take a parameter's value and its name; raise ApiError where it is wrong. None never is: it stands for no value."""
@@ -195,22 +195,22 @@ def check_all(body: Mapping[str, Any], checks: Mapping[str, Check]) -> None:
             check(value, name)
 
 
-def read_options(ask: Ask) -> None:
+def read_options(chat: ChatRequest) -> None:
     """Read the checked parameters that both kinds of completions share: of streams and choices.
 
     ``stream_options.continuous_usage_stats`` is vLLM's; load generators send it.
     """
-    body = ask.body
-    ask.stream = body.get("stream") or False
-    ask.choices = body.get("n") or 1
+    body = chat.body
+    chat.stream = body.get("stream") or False
+    chat.choices = body.get("n") or 1
     if options := body.get("stream_options"):
         known = ("include_usage", "continuous_usage_stats", "include_obfuscation")
         for name in known:
             if options.get(name) is not None:
                 boolean(options[name], f"stream_options.{name}")
-        ask.include_usage, continuous, ask.obfuscation = map(options.get, known)
-        ask.include_usage = bool(ask.include_usage)
-        ask.continuous_usage = bool(continuous and ask.include_usage)
+        chat.include_usage, continuous, chat.obfuscation = map(options.get, known)
+        chat.include_usage = bool(chat.include_usage)
+        chat.continuous_usage = bool(continuous and chat.include_usage)
 
 
 def read_stop(body: Mapping[str, Any]) -> tuple[str, ...]:

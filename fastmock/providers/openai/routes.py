@@ -1,15 +1,15 @@
 """The routes of OpenAI's API."""
 
-from fastmock.core.headers import of_answers
+from fastmock.core.headers import make_answer_heads
 from fastmock.core.routing import OTHER, Route
 from fastmock.engine.manager import ManagedEmbeddings, compiled
 from fastmock.engine.services import Api, Reading, Services
 from fastmock.providers.openai.chat.checks import contents
 from fastmock.providers.openai.chat.endpoint import Chat
-from fastmock.providers.openai.chat.render import ChatShape
+from fastmock.providers.openai.chat.render import ChatChoiceFormat
 from fastmock.providers.openai.chat.stored import StoredCompletions
 from fastmock.providers.openai.checks_table import CHECKS
-from fastmock.providers.openai.completions import Completions, CompletionShape
+from fastmock.providers.openai.completions import CompletionChoiceFormat, Completions
 from fastmock.providers.openai.completions_checks import contents as completion_contents
 from fastmock.providers.openai.embeddings import Embeddings
 from fastmock.providers.openai.errors import words
@@ -30,22 +30,22 @@ _OF_RESPONSES = ("input", "previous_response_id", "conversation", "instructions"
 
 def api(services: Services) -> Api:
     """Compile the API."""
-    settings, vocabularies = services.settings, services.vocabularies
-    heads = of_answers(HEADS, error_event)
-    chats = services.compile_rules("chat_completions", ChatShape(), heads)
-    texts = services.compile_rules("completions", CompletionShape(), heads)
-    compiling = services.config, HEADS, services.profiles, vocabularies, services.findings
+    settings, tokenizers = services.settings, services.tokenizers
+    heads = make_answer_heads(HEADS, error_event)
+    chats = services.compile_rules("chat_completions", ChatChoiceFormat(), heads)
+    texts = services.compile_rules("completions", CompletionChoiceFormat(), heads)
+    compiling = services.config, HEADS, services.profiles, tokenizers, services.diagnostics
     embeddings, moderations = Embeddings(*compiling), Moderations(*compiling)
     store, log, strict = services.store, services.response_log, settings.stored.strict_ids
     stored = StoredCompletions(store, HEADS, strict)
     conversations = Conversations(log, store, HEADS, strict)
-    stored_responses = StoredResponses(log, conversations, HEADS, vocabularies, chats.per_chunk, strict)
+    stored_responses = StoredResponses(log, conversations, HEADS, tokenizers, chats.per_chunk, strict)
     models = Models(settings.models, HEADS)
-    chat = Chat(chats, vocabularies, stored, Validator(settings, CHAT, CHECKS, contents).check)
-    completions = Completions(texts, vocabularies, Validator(settings, COMPLETIONS, CHECKS, completion_contents).check)
+    chat = Chat(chats, tokenizers, stored, Validator(settings, CHAT, CHECKS, contents).check)
+    completions = Completions(texts, tokenizers, Validator(settings, COMPLETIONS, CHECKS, completion_contents).check)
     responses = Responses(
         chats,
-        vocabularies,
+        tokenizers,
         stored_responses,
         HEADS,
         settings,

@@ -22,14 +22,14 @@ from urllib.parse import parse_qs
 from fastmock.app import App
 from fastmock.control.api import PREFIX
 from fastmock.core import errors
-from fastmock.core.http import Head, MoveApart, Reply, Request, Stream
+from fastmock.core.http import MoveApart, Reply, Request, ResponseHead, Stream
 from fastmock.latency.pacer import UNCOUNTED, Pacer, nothing
-from fastmock.latency.scheduler import Wheel
+from fastmock.latency.scheduler import Scheduler
 from fastmock.server import signals
 from fastmock.server.runtimes.bodies import Bodies
 from fastmock.server.runtimes.connections import Connections, most_connections
 from fastmock.server.sockets import BACKLOG
-from fastmock.server.worker import Live
+from fastmock.server.worker import WorkerContext
 from fastmock.shared.block import GENERATION
 
 _MANAGER_THREADS = 64  # calls of a response manager at a time
@@ -71,7 +71,7 @@ def _return_memory() -> None:
         mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
-def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
+def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
     """Serve on ``listener`` until a signal asks to stop and what is in flight has ended.
 
     Args:
@@ -116,11 +116,11 @@ def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeou
         False,
         (None, None),
     )
-    wheel = Wheel()
-    wheel.start()
+    scheduler = Scheduler()
+    scheduler.start()
     loop = _AtOnce()
     scheduler = private.CallbackScheduler(loop, None, None, None, None)
-    adapter = _Adapter(live, wheel, Connections(most, live.app.share))
+    adapter = _Adapter(live, scheduler, Connections(most, live.app.share))
     scheduler._schedule_fn = adapter.begin
     worker.serve_str(scheduler, loop, stop)
     ready()
@@ -152,9 +152,9 @@ class _Adapter:
     Everything here runs in Granian's thread of Python; an exception would be lost in it, so that none may leave.
     """
 
-    def __init__(self, live: Live, wheel: Wheel, connections: Connections) -> None:
+    def __init__(self, live: WorkerContext, scheduler: Scheduler, connections: Connections) -> None:
         self._live = live
-        self._wheel = wheel
+        self._wheel = scheduler
         server = live.app.config.settings.server
         self._connections = connections
         self._bodies = Bodies(live.app.buffers, server.request_timeout)
@@ -166,7 +166,7 @@ class _Adapter:
         self._large = ThreadPoolExecutor(1, "large")
         self._moved = ThreadPoolExecutor(1, "moved")
         self._queued, self._counting = 0, threading.Lock()
-        self._heads: dict[Head, list[tuple[str, str]]] = {}
+        self._heads: dict[ResponseHead, list[tuple[str, str]]] = {}
         with signals.blocked():
             threading.Thread(target=self._keep_bounds, name="bounds", daemon=True).start()
         self._watched = False
@@ -329,17 +329,17 @@ class _Adapter:
                 respond = partial(self._send_large, scope, proto, headers, answer)
             if answer.close_idle is not None:
                 respond = partial(self._respond_and_close, scope.client, answer.close_idle, respond)
-            if answer.dues is None:
+            if answer.due_times is None:
                 respond()
                 return
             if answer.control:
                 respond = partial(self._respond, proto, answer)
-            pacer = Pacer(answer.dues, nothing, start, UNCOUNTED if answer.control else app.share)
+            pacer = Pacer(answer.due_times, nothing, start, UNCOUNTED if answer.control else app.share)
             play = _Waiting(self._wheel, proto, pacer, scope.client, self._connections, respond)
         else:
             transport = proto.response_stream(status, headers)
             late = UNCOUNTED if answer.control else app.share
-            pacer = Pacer(answer.dues, answer.cut, start, late, answer.failed)
+            pacer = Pacer(answer.due_times, answer.cut, start, late, answer.failed)
             play = _Streaming(
                 self._wheel, proto, pacer, scope.client, self._connections, transport, answer, self._patience
             )
@@ -375,7 +375,7 @@ class _Adapter:
         for _ in transport.send_bytes(answer.body):
             pass
 
-    def _constant(self, head: Head) -> list[tuple[str, str]]:
+    def _constant(self, head: ResponseHead) -> list[tuple[str, str]]:
         known = self._heads.get(head)
         if known is None:
             if len(self._heads) >= 256:
@@ -385,15 +385,15 @@ class _Adapter:
 
 
 class _Play(ABC):
-    """An answer that takes its time; see ``wheel.Play``."""
+    """An answer that takes its time; see ``scheduler.ScheduledTask``."""
 
     __slots__ = ("_client", "_connections", "_gone", "_pacer", "_proto", "_watch", "_wheel")
 
-    def __init__(self, wheel: Wheel, proto: Any, pacer: Pacer, client: str, connections: Connections) -> None:
+    def __init__(self, scheduler: Scheduler, proto: Any, pacer: Pacer, client: str, connections: Connections) -> None:
         self._client = client
         self._connections = connections
         connections.hold(client)
-        self._wheel = wheel
+        self._wheel = scheduler
         self._proto = proto
         self._pacer: Pacer | None = pacer
         self._watch: Any = None
@@ -463,14 +463,14 @@ class _Waiting(_Play):
 
     def __init__(
         self,
-        wheel: Wheel,
+        scheduler: Scheduler,
         proto: Any,
         pacer: Pacer,
         client: str,
         connections: Connections,
         respond: Callable[[], None],
     ) -> None:
-        super().__init__(wheel, proto, pacer, client, connections)
+        super().__init__(scheduler, proto, pacer, client, connections)
         self._respond: Callable[[], None] | None = respond
 
     def _send(self, data: bytes) -> bool:
@@ -492,7 +492,7 @@ class _Streaming(_Play):
 
     def __init__(
         self,
-        wheel: Wheel,
+        scheduler: Scheduler,
         proto: Any,
         pacer: Pacer,
         client: str,
@@ -501,7 +501,7 @@ class _Streaming(_Play):
         stream: Stream,
         patience: float,
     ) -> None:
-        super().__init__(wheel, proto, pacer, client, connections)
+        super().__init__(scheduler, proto, pacer, client, connections)
         self._transport = transport
         self._stream: Stream | None = stream
         self._sent = 0
@@ -543,7 +543,7 @@ class _Streaming(_Play):
 
 
 class _Close:
-    """The end of a connection that was idle; see ``wheel.Play``."""
+    """The end of a connection that was idle; see ``scheduler.ScheduledTask``."""
 
     __slots__ = ("_client", "_connections", "_idle")
 
@@ -579,7 +579,7 @@ class _Progress:
 
 
 class _Download:
-    """A large answer, sent piece by piece as it is read; see ``wheel.Play``."""
+    """A large answer, sent piece by piece as it is read; see ``scheduler.ScheduledTask``."""
 
     __slots__ = (
         *("_answer", "_at", "_before", "_client", "_connections"),

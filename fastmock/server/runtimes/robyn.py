@@ -22,9 +22,9 @@ from typing import Any
 from urllib.parse import unquote, unquote_plus
 
 from fastmock.control.api import PREFIX
-from fastmock.core.http import Head, Reply, Request, Stream
+from fastmock.core.http import Reply, Request, ResponseHead, Stream
 from fastmock.latency.pacer import UNCOUNTED, Lateness, Pacer, nothing
-from fastmock.server.worker import Live
+from fastmock.server.worker import WorkerContext
 from fastmock.shared.block import GENERATION
 
 MOST_STREAMS = 512
@@ -78,7 +78,7 @@ def preload() -> None:
         sys.argv = arguments
 
 
-def serve(live: Live, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
+def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
     """Serve on ``listener`` until a signal asks to stop, then end the process.
 
     Args:
@@ -138,7 +138,7 @@ def _sockets() -> dict[int, int]:
 class _Adapter:
     """Turns Robyn's requests into ours and our answers into Robyn's."""
 
-    def __init__(self, live: Live, every_cpu: set[int]) -> None:
+    def __init__(self, live: WorkerContext, every_cpu: set[int]) -> None:
         from robyn.robyn import Headers, Response
 
         self._headers, self._response = Headers, Response
@@ -146,7 +146,9 @@ class _Adapter:
         self._every_cpu = every_cpu
         self._settled = self._loop_watched = False
         self._keep_state = _state_keeper()
-        self._replies: dict[Head | tuple[Head | str, ...], tuple[Callable[[str, str], None], str, Any]] = {}
+        self._replies: dict[
+            ResponseHead | tuple[ResponseHead | str, ...], tuple[Callable[[str, str], None], str, Any]
+        ] = {}
         self.requests = 0
         self.streams: set[int] = set()
 
@@ -162,7 +164,7 @@ class _Adapter:
             self.requests += 1
             answer = live.app.handlers[route](Request(method, path, request.headers, request.body))
             known = replies.get(_form(answer) if answer.more else answer.head)
-            if known is None or type(answer) is not Reply or answer.dues is not None:
+            if known is None or type(answer) is not Reply or answer.due_times is not None:
                 return self.translate(answer)
             # One Response per head, filled anew: Robyn copies it before it lets go of the GIL, and there is one actix
             # thread. Saves 2 µs of 22 over making a Response and its headers.
@@ -214,8 +216,8 @@ class _Adapter:
 
     async def _when_due(self, answer: Reply | Stream, start: float) -> Any:
         """Return Robyn's form of an answer, of a whole one when its time has passed."""
-        if isinstance(answer, Reply) and answer.dues is not None:
-            pacer = Pacer(answer.dues, nothing, start, self._late(answer))
+        if isinstance(answer, Reply) and answer.due_times is not None:
+            pacer = Pacer(answer.due_times, nothing, start, self._late(answer))
             self.streams.add(id(pacer))
             try:
                 while (due := pacer.due) is not None:
@@ -249,8 +251,8 @@ class _Adapter:
 
         A whole one that takes time, which the route does not wait for, is sent in chunks, of which it is the only one.
         """
-        if isinstance(answer, Reply) and answer.dues is not None:
-            pacer = Pacer(answer.dues, nothing, time.monotonic(), self._late(answer))
+        if isinstance(answer, Reply) and answer.due_times is not None:
+            pacer = Pacer(answer.due_times, nothing, time.monotonic(), self._late(answer))
             return self._streaming(answer, _Frames(pacer, self.streams, self._keep_state, answer.body))
         response = self._made(answer)
         if isinstance(answer, Reply):
@@ -262,7 +264,7 @@ class _Adapter:
 
     def _made(self, answer: Reply | Stream) -> Any:
         if isinstance(answer, Stream):
-            pacer = Pacer(answer.dues, answer.cut, time.monotonic(), self._late(answer), answer.failed)
+            pacer = Pacer(answer.due_times, answer.cut, time.monotonic(), self._late(answer), answer.failed)
             return self._streaming(answer, _Frames(pacer, self.streams, self._keep_state))
         return self._response(answer.head.status, self._headers_of(answer), answer.body)
 
@@ -289,7 +291,7 @@ class _Adapter:
                 os.sched_setaffinity(int(thread), self._every_cpu)
 
 
-def _form(answer: Reply | Stream) -> tuple[Head | str, ...]:
+def _form(answer: Reply | Stream) -> tuple[ResponseHead | str, ...]:
     """Return what an answer with headers of its own has in common with others: all but the values of those."""
     return (answer.head, *[name for name, _ in answer.more])
 
@@ -367,7 +369,7 @@ class _Frames:
         self._live.discard(id(self))
 
 
-def _stop_on_signal(adapter: _Adapter, live: Live, listener: socket.socket, timeout: float) -> None:
+def _stop_on_signal(adapter: _Adapter, live: WorkerContext, listener: socket.socket, timeout: float) -> None:
     """Wait for a signal; take no more connections, let what is in flight end, end the process."""
     signal.sigwait(_STOP)
     live.stop()

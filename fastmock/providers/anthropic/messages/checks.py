@@ -6,7 +6,7 @@ from typing import Any
 
 from fastmock.core.errors import ApiError
 from fastmock.providers.anthropic.errors import invalid
-from fastmock.providers.anthropic.messages.request import MessagesAsk
+from fastmock.providers.anthropic.messages.request import MessagesRequest
 from fastmock.providers.anthropic.messages.signatures import is_forged
 from fastmock.validation.check import MESSAGES, Contents, Document, Part
 
@@ -59,10 +59,10 @@ PARAMS = frozenset(("tools", "top_p", "thinking", "stop_sequences"))
 """The parameters that checks look at."""
 
 
-def contents(ask: MessagesAsk) -> Contents | None:
+def contents(chat: MessagesRequest) -> Contents | None:
     """Return the contents of a request; None for one of nothing but texts, which nothing could refuse."""
-    body = ask.sent
-    found = Contents(MESSAGES, ask.model, body)
+    body = chat.sent
+    found = Contents(MESSAGES, chat.model, body)
     if type(system := body.get("system")) is list:
         for place, block in enumerate(system):
             found.add("system", Part((place,), "system", block))

@@ -7,18 +7,18 @@ import orjson
 
 from fastmock.config.settings import Settings
 from fastmock.content.filler import lorem
-from fastmock.content.tokenizers import OfModel
+from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core import errors
-from fastmock.core.headers import of_answers
-from fastmock.core.http import Answer, Ask, Reply, Request, Stream
+from fastmock.core.headers import make_answer_heads
+from fastmock.core.http import Answer, ChatRequest, Reply, Request, Stream
 from fastmock.core.json import parse
-from fastmock.engine.event_template import Retold
-from fastmock.engine.responder import Rulebook
-from fastmock.engine.response_template import Script
+from fastmock.engine.event_template import DialectTemplates
+from fastmock.engine.responder import Responder
+from fastmock.engine.response_template import ResponseTemplate
 from fastmock.providers.anthropic.headers import HEADS, error_event
 from fastmock.providers.anthropic.messages import request as messages_ask
-from fastmock.providers.anthropic.messages.render import MessagesTeller
-from fastmock.providers.anthropic.messages.request import MessagesAsk
+from fastmock.providers.anthropic.messages.render import MessagesRenderer
+from fastmock.providers.anthropic.messages.request import MessagesRequest
 
 _THINKING = 24  # words that are thought where a rule says nothing of it
 
@@ -27,53 +27,53 @@ class Messages:
     """The endpoints; see ``managed.Dialect``."""
 
     def __init__(
-        self, rulebook: Rulebook, vocabularies: OfModel, settings: Settings, validate: Callable[[Ask], None]
+        self, responder: Responder, tokenizers: TokenizerOf, settings: Settings, validate: Callable[[ChatRequest], None]
     ) -> None:
-        self._rulebook = rulebook
-        self._vocabularies = vocabularies
+        self._rulebook = responder
+        self._vocabularies = tokenizers
         self._validate = validate
-        self._heads = of_answers(HEADS, error_event)
+        self._heads = make_answer_heads(HEADS, error_event)
         self._thinking = lorem(_THINKING, settings.seed, "thinking")
-        self._retold = Retold("messages", MessagesTeller(self._thinking), rulebook.per_chunk)
+        self._retold = DialectTemplates("messages", MessagesRenderer(self._thinking), responder.per_chunk)
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        ask = self.read(request, unique)
+        chat = self.read(request, unique)
         try:
-            return self.tell(ask, *self._rulebook.choose(ask))
+            return self.tell(chat, *self._rulebook.choose(chat))
         except errors.ApiError as error:
-            raise messages_ask.renamed(error, ask.sent) from None
+            raise messages_ask.renamed(error, chat.sent) from None
 
-    def read(self, request: Request, unique: str) -> MessagesAsk:
+    def read(self, request: Request, unique: str) -> MessagesRequest:
         """See ``managed.Dialect``."""
-        ask = self.parse(parse(request.body), unique)
-        ask.request = request
-        self._validate(ask)
-        return ask
+        chat = self.parse(parse(request.body), unique)
+        chat.request = request
+        self._validate(chat)
+        return chat
 
-    def parse(self, body: dict[str, Any], unique: str) -> MessagesAsk:
+    def parse(self, body: dict[str, Any], unique: str) -> MessagesRequest:
         """See ``managed.Dialect``."""
         return messages_ask.parse(body, unique, self._vocabularies, self._thinking)
 
-    def tell(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
+    def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
         """See ``managed.Dialect``."""
-        return self._rulebook.send(ask, self._retold.of(script), answers, self._heads)
+        return self._rulebook.send(chat, self._retold.of(script), answers, self._heads)
 
-    def reread(self, ask: Ask, body: dict[str, Any], unique: str) -> MessagesAsk:
+    def reread(self, chat: ChatRequest, body: dict[str, Any], unique: str) -> MessagesRequest:
         """See ``managed.OtherDialect``."""
-        assert isinstance(ask, MessagesAsk)  # noqa: S101 - ``parse`` made it
-        return messages_ask.reread(ask, body, unique, self._vocabularies)
+        assert isinstance(chat, MessagesRequest)  # noqa: S101 - ``parse`` made it
+        return messages_ask.reread(chat, body, unique, self._vocabularies)
 
-    def renamed(self, error: errors.ApiError, ask: Ask) -> errors.ApiError:
+    def renamed(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
         """See ``managed.OtherDialect``."""
-        assert isinstance(ask, MessagesAsk)  # noqa: S101
-        return messages_ask.renamed(error, ask.sent)
+        assert isinstance(chat, MessagesRequest)  # noqa: S101
+        return messages_ask.renamed(error, chat.sent)
 
     def count_tokens(self, request: Request, unique: str) -> Reply:
         """Count the tokens of a request that is not answered."""
         body = parse(request.body)
-        ask = messages_ask.parse(body, unique, self._vocabularies, self._thinking, counted_only=True)
-        ask.request = request
-        self._validate(ask)
-        self._rulebook.check_model(ask)
-        return Reply(self._heads.whole, f"req_{unique}", orjson.dumps({"input_tokens": ask.prompt_tokens}))
+        chat = messages_ask.parse(body, unique, self._vocabularies, self._thinking, counted_only=True)
+        chat.request = request
+        self._validate(chat)
+        self._rulebook.check_model(chat)
+        return Reply(self._heads.whole, f"req_{unique}", orjson.dumps({"input_tokens": chat.prompt_tokens}))

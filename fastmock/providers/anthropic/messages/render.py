@@ -6,11 +6,11 @@ from typing import Any
 
 import orjson
 
-from fastmock.content.words import Cutter
-from fastmock.core.http import Answer, Ask, ToolCall
+from fastmock.content.words import Chunker
+from fastmock.core.http import Answer, ChatRequest, ToolCall
 from fastmock.engine.constraints import called_tokens
-from fastmock.engine.event_template import Events, Outer, Told, call_id, event_bytes
-from fastmock.providers.anthropic.messages.request import MessagesAsk
+from fastmock.engine.event_template import Events, Outer, RenderedAnswer, call_id, event_bytes
+from fastmock.providers.anthropic.messages.request import MessagesRequest
 from fastmock.providers.anthropic.messages.signatures import sign
 
 Document = dict[str, Any]
@@ -20,20 +20,20 @@ _PING = event_bytes({"type": "ping"})
 _STOP = event_bytes({"type": "message_stop"})
 
 
-class MessagesTeller:
-    """See ``retold.Teller``."""
+class MessagesRenderer:
+    """See ``retold.Renderer``."""
 
     def __init__(self, thinking: str) -> None:
         """``thinking`` is what is thought where nothing else is."""
         self._thinking = thinking
 
-    def form(self, ask: Ask) -> str:
-        """See ``retold.Teller``: what of the thinking is shown."""
-        assert isinstance(ask, MessagesAsk)  # noqa: S101 - no other comes here
-        return ask.shows
+    def form(self, chat: ChatRequest) -> str:
+        """See ``retold.Renderer``: what of the thinking is shown."""
+        assert isinstance(chat, MessagesRequest)  # noqa: S101 - no other comes here
+        return chat.shows
 
-    def tell(self, answer: Answer, form: str, cutter: Cutter) -> tuple[list[Document], Callable[[], Events]]:
-        """See ``retold.Teller``."""
+    def tell(self, answer: Answer, form: str, cutter: Chunker) -> tuple[list[Document], Callable[[], Events]]:
+        """See ``retold.Renderer``."""
         content: list[Document] = []
         thought = answer.reasoning
         if thought is None and form:
@@ -47,14 +47,14 @@ class MessagesTeller:
         content += map(_tool_use, answer.calls)
         return content, partial(_events_of, answer, content, cutter)
 
-    def whole(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> bytes:
-        """See ``retold.Teller``."""
-        return _message(ask, content, _ending(told), outer, outer.completion_tokens)
+    def whole(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> bytes:
+        """See ``retold.Renderer``."""
+        return _message(chat, content, _ending(told), outer, outer.completion_tokens)
 
-    def around(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
-        """See ``retold.Teller``."""
+    def around(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
+        """See ``retold.Renderer``."""
         begun = _message(
-            ask, b"[]", b'"stop_reason":null,"stop_sequence":null', outer, 1 if outer.completion_tokens else 0
+            chat, b"[]", b'"stop_reason":null,"stop_sequence":null', outer, 1 if outer.completion_tokens else 0
         )
         opening = b'event: message_start\ndata: {"type":"message_start","message":%b}\n\n%b' % (begun, _PING)
         end = b'event: message_delta\ndata: {"type":"message_delta","delta":{%b},"usage":%b}\n\n%b' % (
@@ -65,7 +65,7 @@ class MessagesTeller:
         return opening, end
 
 
-def _events_of(answer: Answer, content: Sequence[Document], cutter: Cutter) -> Events:
+def _events_of(answer: Answer, content: Sequence[Document], cutter: Chunker) -> Events:
     """Return the events that say the blocks of ``content``, one after another."""
     before = len(content) - len(answer.calls)
     events: Events = []
@@ -76,16 +76,16 @@ def _events_of(answer: Answer, content: Sequence[Document], cutter: Cutter) -> E
         else:
             begun, deltas = _DELTAS[block["type"]](block, cutter)
         where = {"index": index}
-        named = called_tokens(block["name"], cutter.vocabulary) if block["type"] == "tool_use" else 0
+        named = called_tokens(block["name"], cutter.tokenizer) if block["type"] == "tool_use" else 0
         events.append((named, {"type": "content_block_start", **where, "content_block": block | begun}))
         events += [(tokens, {"type": "content_block_delta", **where, "delta": delta}) for tokens, delta in deltas]
         events.append((0, {"type": "content_block_stop", **where}))
     return events
 
 
-def _message(ask: Ask, content: bytes, ending: bytes, outer: Outer, tokens: int) -> bytes:
+def _message(chat: ChatRequest, content: bytes, ending: bytes, outer: Outer, tokens: int) -> bytes:
     return b'{"id":"msg_%b","type":"message","role":"assistant","model":%b,"content":%b,%b,"usage":%b}' % (
-        ask.unique[8:].encode(),
+        chat.unique[8:].encode(),
         orjson.dumps(outer.model),
         content,
         ending,
@@ -101,7 +101,7 @@ def _usage(outer: Outer, tokens: int) -> bytes:
     )
 
 
-def _ending(told: Told) -> bytes:
+def _ending(told: RenderedAnswer) -> bytes:
     """Return why an answer ends."""
     answer = told.answer
     if answer.stop is not None:
@@ -124,23 +124,23 @@ def _tool_use(call: ToolCall) -> Document:
 # What follows returns what of a block is not there yet when it starts, and the deltas that say it.
 
 
-def _text_deltas(block: Document, cutter: Cutter) -> tuple[Document, Events]:
+def _text_deltas(block: Document, cutter: Chunker) -> tuple[Document, Events]:
     pieces = cutter.cut(block["text"])
     return {"text": ""}, [(tokens, {"type": "text_delta", "text": piece}) for tokens, piece in pieces]
 
 
-def _thinking_deltas(block: Document, cutter: Cutter) -> tuple[Document, Events]:
+def _thinking_deltas(block: Document, cutter: Chunker) -> tuple[Document, Events]:
     pieces = cutter.cut(block["thinking"])
     deltas: Events = [(tokens, {"type": "thinking_delta", "thinking": piece}) for tokens, piece in pieces]
     deltas.append((0, {"type": "signature_delta", "signature": block["signature"]}))
     return {"thinking": "", "signature": ""}, deltas
 
 
-def _use_deltas(block: Document, cutter: Cutter) -> tuple[Document, Events]:
+def _use_deltas(block: Document, cutter: Chunker) -> tuple[Document, Events]:
     return {"input": {}}, _input_deltas(orjson.dumps(block["input"]).decode(), cutter)
 
 
-def _input_deltas(written: str, cutter: Cutter) -> Events:
+def _input_deltas(written: str, cutter: Chunker) -> Events:
     deltas: Events = [(0, {"type": "input_json_delta", "partial_json": ""})]
     pieces = cutter.cut(written)
     return deltas + [(tokens, {"type": "input_json_delta", "partial_json": piece}) for tokens, piece in pieces]

@@ -6,13 +6,13 @@ What follows, rules and all, then sees a conversation in one form, whichever dia
 import re
 from typing import Any
 
-from fastmock.content.tokenizers import OfModel
+from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core import errors
-from fastmock.core.http import Demands
+from fastmock.core.http import OutputConstraints
 from fastmock.core.json import as_json
 from fastmock.providers.anthropic.errors import invalid
 from fastmock.providers.openai.chat import request
-from fastmock.providers.openai.chat.request import ChatAsk
+from fastmock.providers.openai.chat.request import ConversationRequest
 
 Document = dict[str, Any]
 
@@ -25,7 +25,7 @@ _COUNTED = ("document", "search_result")  # blocks that no rule looks at, and wh
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
-class MessagesAsk(ChatAsk):
+class MessagesRequest(ConversationRequest):
     """What a request for a message asks for; its ``body`` is that of the chat completion that asks for the same.
 
     Attributes:
@@ -40,7 +40,9 @@ class MessagesAsk(ChatAsk):
     shows = ""
 
 
-def parse(body: Document, unique: str, vocabularies: OfModel, thinking: str, counted_only: bool = False) -> MessagesAsk:
+def parse(
+    body: Document, unique: str, tokenizers: TokenizerOf, thinking: str, counted_only: bool = False
+) -> MessagesRequest:
     """Read a request; raise the API's own error where it is wrong.
 
     Args:
@@ -54,7 +56,8 @@ def parse(body: Document, unique: str, vocabularies: OfModel, thinking: str, cou
     if not counted_only:
         most = chat_body["max_completion_tokens"] = _integer(body, "max_tokens", 1)
         if most > _MOST_TOKENS:
-            what = f"{most} > {_MOST_TOKENS}, which is the maximum allowed number of output tokens for {chat_body['model']}"
+            what = f"{most} > {_MOST_TOKENS}, which is the maximum allowed number of output tokens for "
+            what += chat_body["model"]
             raise invalid("max_tokens", what)
     messages = chat_body["messages"]
     if (system := body.get("system")) is not None:
@@ -72,12 +75,12 @@ def parse(body: Document, unique: str, vocabularies: OfModel, thinking: str, cou
         messages.append({"role": "user", "content": ""})
     _put_options(chat_body, body)
     try:
-        ask = request.parse(chat_body, unique, vocabularies, MessagesAsk)
+        chat = request.parse(chat_body, unique, tokenizers, MessagesRequest)
     except errors.ApiError as error:
         raise renamed(error, body) from None
-    ask.sent = body
-    _read_others(ask, body, thinking)
-    return ask
+    chat.sent = body
+    _read_others(chat, body, thinking)
+    return chat
 
 
 def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
@@ -92,25 +95,25 @@ def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
     return error.but(param=f"tools.{dict(enumerate(places)).get(int(at[1]), at[1])}.custom.input_schema")
 
 
-def reread(ask: MessagesAsk, body: Document, unique: str, vocabularies: OfModel) -> MessagesAsk:
-    """Read a chat completion that a response manager asks for, to answer ``ask``."""
+def reread(chat: MessagesRequest, body: Document, unique: str, tokenizers: TokenizerOf) -> MessagesRequest:
+    """Read a chat completion that a response manager asks for, to answer ``chat``."""
     # Of these there may be more, and others, than a chat may have.
     chat_body = {name: value for name, value in body.items() if name not in ("stop", "metadata")}
-    again = request.parse(chat_body, unique, vocabularies, MessagesAsk)
+    again = request.parse(chat_body, unique, tokenizers, MessagesRequest)
     again.body = body
     if stops := body.get("stop"):
         _end_at(again, [stops] if type(stops) is str else stops)
-    if ask.shows:
+    if chat.shows:
         again.special = True
-        again.reasoning_tokens = again.unsaid_tokens = ask.reasoning_tokens
+        again.reasoning_tokens = again.unsaid_tokens = chat.reasoning_tokens
     return again
 
 
-def _end_at(ask: MessagesAsk, stops: list[str]) -> None:
+def _end_at(chat: MessagesRequest, stops: list[str]) -> None:
     """Have the answer end before texts, of which there may be any number."""
-    ask.special = True
-    ask.demands = ask.demands or Demands()
-    ask.demands.stop = tuple(filter(None, stops))
+    chat.special = True
+    chat.constraints = chat.constraints or OutputConstraints()
+    chat.constraints.stop = tuple(filter(None, stops))
 
 
 def _text(body: Document, name: str) -> str:
@@ -230,7 +233,10 @@ def _put_options(chat_body: Document, body: Document) -> None:
         schema = form.get("schema") if type(form) is dict else None
         if type(schema) is not dict:
             raise invalid("output_config.format.schema", "Field required")
-        chat_body["response_format"] = {"type": "json_schema", "json_schema": {"name": "output_format", "schema": schema}}
+        chat_body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "output_format", "schema": schema},
+        }
 
 
 def _check_share(value: Any, name: str) -> None:
@@ -293,18 +299,18 @@ def _put_choice(chat_body: Document, choice: Any, tools: list[Document]) -> None
         chat_body["parallel_tool_calls"] = False
 
 
-def _read_others(ask: MessagesAsk, body: Document, thinking: str) -> None:
+def _read_others(chat: MessagesRequest, body: Document, thinking: str) -> None:
     """Read what chat completions have nothing for."""
     if stops := body.get("stop_sequences"):
         if type(stops) is not list or not all(type(stop) is str for stop in stops):
             raise invalid("stop_sequences", "Input should be a valid list of strings")
-        ask.body["stop"] = stops
-        _end_at(ask, stops)
+        chat.body["stop"] = stops
+        _end_at(chat, stops)
     metadata = _object(body, "metadata")
     if metadata:
-        ask.body["metadata"] = metadata
+        chat.body["metadata"] = metadata
         if type(user := metadata.get("user_id")) is str:
-            ask.body["user"] = user
+            chat.body["user"] = user
     config = _object(body, "thinking")
     kind = None if config is None else _text_in(config, "type", "thinking")
     if kind not in (None, "enabled", "adaptive", "disabled"):
@@ -314,9 +320,9 @@ def _read_others(ask: MessagesAsk, body: Document, thinking: str) -> None:
     if config is not None and kind != "disabled":
         if kind == "enabled":
             budget = _integer(config, "budget_tokens", _LEAST_BUDGET, "thinking.enabled.budget_tokens")
-            most = ask.body.get("max_completion_tokens")
+            most = chat.body.get("max_completion_tokens")
             if most is not None and budget >= most:
                 raise invalid("max_tokens", "`max_tokens` must be greater than `thinking.budget_tokens`")
-        ask.shows = "omitted" if config.get("display") == "omitted" else "summarized"
-        ask.reasoning_tokens = ask.vocabulary.count(thinking)
-        ask.unsaid_tokens += ask.reasoning_tokens
+        chat.shows = "omitted" if config.get("display") == "omitted" else "summarized"
+        chat.reasoning_tokens = chat.tokenizer.count(thinking)
+        chat.unsaid_tokens += chat.reasoning_tokens

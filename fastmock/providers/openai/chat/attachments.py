@@ -4,30 +4,30 @@ from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fastmock.core.http import Vocabulary
+from fastmock.core.http import Tokenizer
 
 _PAGE_TOKENS = 1500  # of a page of a PDF: the lower end of what Anthropic's documentation of PDF support gives
 _PAGE, _PAGES = b"/Type /Page", b"/Type /Pages"
 
 
-def file_tokens(file: Any, vocabulary: Vocabulary) -> int:
+def file_tokens(file: Any, tokenizer: Tokenizer) -> int:
     """Count a ``file`` of OpenAI's: data in base64, alone or as a data URL; one that an id names counts as a page."""
     data = file.get("file_data") if isinstance(file, Mapping) else None
     if not isinstance(data, str):
         return _PAGE_TOKENS
     kind, _, encoded = data.rpartition(",")
-    return _data_tokens(encoded, "pdf" if not kind or "pdf" in kind else kind, vocabulary)
+    return _data_tokens(encoded, "pdf" if not kind or "pdf" in kind else kind, tokenizer)
 
 
-def block_tokens(block: Mapping[str, Any], vocabulary: Vocabulary) -> int:
+def block_tokens(block: Mapping[str, Any], tokenizer: Tokenizer) -> int:
     """Count a ``document`` or ``search_result`` of Anthropic's."""
-    tokens = sum(map(vocabulary.count, _texts(block)))
+    tokens = sum(map(tokenizer.count, _texts(block)))
     source = block.get("source")
     if not isinstance(source, Mapping):
         return tokens
     data = source.get("data")
     if source.get("type") == "base64" and isinstance(data, str):
-        return tokens + _data_tokens(data, str(source.get("media_type")), vocabulary)
+        return tokens + _data_tokens(data, str(source.get("media_type")), tokenizer)
     if source.get("type") in ("url", "file"):
         tokens += _PAGE_TOKENS
     return tokens
@@ -56,7 +56,7 @@ def _said(content: Any) -> Iterator[str]:
             yield text
 
 
-def _data_tokens(encoded: str, kind: str, vocabulary: Vocabulary) -> int:
+def _data_tokens(encoded: str, kind: str, tokenizer: Tokenizer) -> int:
     """Count what is encoded in base64: pages of a PDF, else a text."""
     try:
         data = b64decode(encoded)
@@ -64,4 +64,4 @@ def _data_tokens(encoded: str, kind: str, vocabulary: Vocabulary) -> int:
         return 0
     if "pdf" in kind or data.startswith(b"%PDF"):
         return _PAGE_TOKENS * max(1, data.count(_PAGE) - data.count(_PAGES))
-    return vocabulary.count(data.decode(errors="replace"))
+    return tokenizer.count(data.decode(errors="replace"))

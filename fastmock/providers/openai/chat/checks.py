@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from fastmock.core import errors
-from fastmock.providers.openai.chat.request import ChatAsk
+from fastmock.providers.openai.chat.request import ConversationRequest
 from fastmock.providers.openai.checks import functions_of, reasons
 from fastmock.providers.openai.errors import null_content
 from fastmock.providers.openai.schema_checks import check_strict_format
@@ -31,15 +31,15 @@ PARAMS = frozenset(
 """The parameters that checks look at, whatever the model."""
 
 
-def contents(ask: ChatAsk) -> Contents | None:
+def contents(chat: ConversationRequest) -> Contents | None:
     """Return the contents of a request; None for the many that have nothing but texts, which nothing could refuse."""
-    body = ask.body
-    if not ask.detailed:
+    body = chat.body
+    if not chat.detailed:
         if len(body) == 2:  # the model and the messages; to look for parameters takes twice as long
             return None
-        plain = PARAMS.isdisjoint(body) and not reasons(ask.model) and (ask.stream or "stream_options" not in body)
-        return None if plain else Contents(CHAT, ask.model, body)
-    found = Contents(CHAT, ask.model, body)
+        plain = PARAMS.isdisjoint(body) and not reasons(chat.model) and (chat.stream or "stream_options" not in body)
+        return None if plain else Contents(CHAT, chat.model, body)
+    found = Contents(CHAT, chat.model, body)
     for index, message in enumerate(body["messages"]):
         role = message["role"]
         whole = Part((index,), role, message)

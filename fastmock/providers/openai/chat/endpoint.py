@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 
-from fastmock.content.tokenizers import OfModel
-from fastmock.core.http import Answer, Ask, Reply, Request, Stream
+from fastmock.content.tokenizers import TokenizerOf
+from fastmock.core.http import Answer, ChatRequest, Reply, Request, Stream
 from fastmock.core.json import parse
-from fastmock.engine.responder import Rulebook
+from fastmock.engine.responder import Responder
 from fastmock.engine.response_template import (
     Document,
-    Script,
+    ResponseTemplate,
 )
 from fastmock.providers.openai.chat import request as chat_ask
-from fastmock.providers.openai.chat.request import ChatAsk
+from fastmock.providers.openai.chat.request import ConversationRequest
 from fastmock.providers.openai.chat.stored import StoredCompletions
 
 
@@ -19,39 +19,43 @@ class Chat:
     """The endpoint; see ``managed.Dialect``."""
 
     def __init__(
-        self, rulebook: Rulebook, vocabularies: OfModel, stored: StoredCompletions, validate: Callable[[Ask], None]
+        self,
+        responder: Responder,
+        tokenizers: TokenizerOf,
+        stored: StoredCompletions,
+        validate: Callable[[ChatRequest], None],
     ) -> None:
-        self._rulebook = rulebook
-        self._vocabularies = vocabularies
+        self._rulebook = responder
+        self._vocabularies = tokenizers
         self._stored = stored
         self._validate = validate
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
         # As read() and parse() do it: their calls cost 0.3 µs.
-        ask = chat_ask.parse(parse(request.body), unique, self._vocabularies, ChatAsk)
-        ask.request = request
-        self._validate(ask)
-        if ask.special and ask.keep:
-            return self.tell(ask, *self._rulebook.choose(ask))
-        return self._rulebook.answer(ask)
+        chat = chat_ask.parse(parse(request.body), unique, self._vocabularies, ConversationRequest)
+        chat.request = request
+        self._validate(chat)
+        if chat.special and chat.keep:
+            return self.tell(chat, *self._rulebook.choose(chat))
+        return self._rulebook.answer(chat)
 
-    def read(self, request: Request, unique: str) -> Ask:
+    def read(self, request: Request, unique: str) -> ChatRequest:
         """See ``managed.Dialect``."""
-        ask = self.parse(parse(request.body), unique)
-        ask.request = request
-        self._validate(ask)
-        return ask
+        chat = self.parse(parse(request.body), unique)
+        chat.request = request
+        self._validate(chat)
+        return chat
 
-    def parse(self, body: Document, unique: str) -> Ask:
+    def parse(self, body: Document, unique: str) -> ChatRequest:
         """See ``managed.Dialect``."""
-        return chat_ask.parse(body, unique, self._vocabularies, ChatAsk)
+        return chat_ask.parse(body, unique, self._vocabularies, ConversationRequest)
 
-    def tell(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
+    def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
         """See ``managed.Dialect``."""
-        reply = self._rulebook.send(ask, script, answers)
-        if ask.keep:
-            self._stored.keep(ask, script.whole(ask, answers))
+        reply = self._rulebook.send(chat, script, answers)
+        if chat.keep:
+            self._stored.keep(chat, script.whole(chat, answers))
         return reply
 
     def say(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:

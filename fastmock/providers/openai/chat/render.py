@@ -4,30 +4,30 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastmock.content.template import JsonText
-from fastmock.content.words import Cutter
-from fastmock.core.http import Answer, Ask, ToolCall
+from fastmock.content.words import Chunker
+from fastmock.core.http import Answer, ChatRequest, ToolCall
 from fastmock.engine.constraints import called_tokens
 from fastmock.engine.response_template import (
     FINISH_REASON,
     OUTPUT,
+    ChoiceFormatError,
     Chunks,
     Document,
-    ShapeError,
     envelope,
     fragment,
 )
-from fastmock.rules.settings import Saying
+from fastmock.rules.settings import ReplySpec
 
 _MESSAGE = ("role", "content", "refusal", "tool_calls", "function_call", "annotations", "reasoning_content")
 
 
-class ChatShape:
-    """See ``script.Shape``."""
+class ChatChoiceFormat:
+    """See ``script.ChoiceFormat``."""
 
     chunk_object = "chat.completion.chunk"
 
-    def document(self, saying: Saying) -> Document:
-        """See ``script.Shape``."""
+    def document(self, saying: ReplySpec) -> Document:
+        """See ``script.ChoiceFormat``."""
         message: Document = {"content": saying.content}
         if saying.content is None and saying.tool_calls is None and saying.refusal is None:
             message["content"] = OUTPUT
@@ -52,16 +52,16 @@ class ChatShape:
         return {"choices": [{"message": message}]}
 
     def whole(self, document: Document, fingerprint: str) -> Document:
-        """See ``script.Shape``."""
+        """See ``script.ChoiceFormat``."""
         choices = document.get("choices")
         if not isinstance(choices, list) or not choices:
-            raise ShapeError(("choices",), "must be a list with at least one choice")
+            raise ChoiceFormatError(("choices",), "must be a list with at least one choice")
         return envelope(
             document, "chat.completion", "chat_id", [_choice(c, i) for i, c in enumerate(choices)], fingerprint
         )
 
     def answer(self, choice: Document) -> Answer:
-        """See ``script.Shape``."""
+        """See ``script.ChoiceFormat``."""
         message = choice["message"]
         calls = [_call(call) for call in message.get("tool_calls") or ()]
         if legacy := message.get("function_call"):
@@ -75,12 +75,12 @@ class ChatShape:
             reasoning=message.get("reasoning_content"),
         )
 
-    def choice(self, answer: Answer, index: int, ask: Ask) -> Document:
-        """See ``script.Shape``."""
-        legacy = ask.demands is not None and ask.demands.legacy
+    def choice(self, answer: Answer, index: int, chat: ChatRequest) -> Document:
+        """See ``script.ChoiceFormat``."""
+        legacy = chat.constraints is not None and chat.constraints.legacy
         reason = answer.finish_reason
-        if reason == "tool_calls" and ask.demands is not None and ask.endpoint == "chat_completions":
-            reason = "stop" if ask.demands.named else "function_call" if legacy else reason
+        if reason == "tool_calls" and chat.constraints is not None and chat.endpoint == "chat_completions":
+            reason = "stop" if chat.constraints.named else "function_call" if legacy else reason
         message: Document = {"role": "assistant", "content": answer.text, "refusal": answer.refusal, "annotations": []}
         if answer.reasoning is not None:
             message["reasoning_content"] = answer.reasoning
@@ -90,8 +90,8 @@ class ChatShape:
             message["tool_calls"] = [_tool_call(call) for call in answer.calls]
         return {"index": index, "message": message, "logprobs": logprobs_of(answer), "finish_reason": reason}
 
-    def chunks(self, choice: Document, cutter: Cutter) -> Chunks:
-        """See ``script.Shape``."""
+    def chunks(self, choice: Document, cutter: Chunker) -> Chunks:
+        """See ``script.ChoiceFormat``."""
         message = choice["message"]
         text, refusal, calls = message.get("content"), message.get("refusal"), message.get("tool_calls")
         function = message.get("function_call")
@@ -110,7 +110,7 @@ class ChatShape:
         for index, call in enumerate(calls or ()):
             kind, words = ("custom", "input") if "custom" in call else ("function", "arguments")
             opener = {"index": index, **call, kind: {**call[kind], words: ""}}
-            named = called_tokens(str(call[kind].get("name") or ""), cutter.vocabulary)
+            named = called_tokens(str(call[kind].get("name") or ""), cutter.tokenizer)
             if index == 0 and len(calls) == 1 and not deltas:
                 first["tool_calls"], opened = [opener], named
             else:
@@ -119,7 +119,7 @@ class ChatShape:
                 deltas.append((tokens, {"tool_calls": [{"index": index, kind: {words: piece}}]}, None))
         if function is not None:
             first["function_call"] = {**function, "arguments": ""}
-            opened = called_tokens(str(function.get("name") or ""), cutter.vocabulary)
+            opened = called_tokens(str(function.get("name") or ""), cutter.tokenizer)
             for tokens, piece in cutter.cut(function.get("arguments") or ""):
                 deltas.append((tokens, {"function_call": {"arguments": piece}}, None))
         first.update({key: value for key, value in message.items() if key not in _MESSAGE and value is not None})
@@ -133,13 +133,13 @@ class ChatShape:
         return [*steps, (0, [chunk({}, choice["finish_reason"])])]
 
 
-def _deltas(name: str, text: str | None, cutter: Cutter, logprobs: Any) -> Iterator[tuple[int, Document, Any]]:
+def _deltas(name: str, text: str | None, cutter: Chunker, logprobs: Any) -> Iterator[tuple[int, Document, Any]]:
     """Cut a text into deltas, each with its tokens and their probabilities."""
     for tokens, piece, logs in pieces(text or "", cutter, (logprobs or {}).get(name)):
         yield tokens, {name: piece}, logs and {"content": None, "refusal": None, name: logs}
 
 
-def pieces(text: str, cutter: Cutter, logprobs: Sequence[Any] | None) -> Iterator[tuple[int, str, list[Any] | None]]:
+def pieces(text: str, cutter: Chunker, logprobs: Sequence[Any] | None) -> Iterator[tuple[int, str, list[Any] | None]]:
     """Cut a text into pieces, each with its tokens and, where they are there, their probabilities."""
     if not logprobs or b"".join(map(_bytes, logprobs)) != text.encode():
         for tokens, piece in cutter.cut(text):
@@ -212,25 +212,25 @@ def _choice(choice: Any, index: int) -> Document:
     """Fill in what a file's choice lacks."""
     path: tuple[str | int, ...] = ("choices", index)
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
-        raise ShapeError(path, "must be an object with a 'message' that is one")
+        raise ChoiceFormatError(path, "must be an object with a 'message' that is one")
     message = choice["message"]
     for name in ("content", "refusal", "reasoning_content"):
         if not isinstance(message.get(name), str | None):
-            raise ShapeError((*path, "message", name), "must be a string or null")
+            raise ChoiceFormatError((*path, "message", name), "must be a string or null")
     calls = message.get("tool_calls")
     if calls is not None and not (isinstance(calls, list) and all(map(_is_call, calls))):
         form = "[{id, type, function: {name, arguments: a string}}, …]"
-        raise ShapeError((*path, "message", "tool_calls"), f"must have the form {form}")
+        raise ChoiceFormatError((*path, "message", "tool_calls"), f"must have the form {form}")
     legacy = message.get("function_call")
     if legacy is not None and not (_is_call({"function": legacy}) and isinstance(legacy.get("name"), str)):
-        raise ShapeError((*path, "message", "function_call"), "must have the form {name, arguments: a string}")
+        raise ChoiceFormatError((*path, "message", "function_call"), "must have the form {name, arguments: a string}")
     logprobs = choice.get("logprobs")
     if logprobs is not None and not (isinstance(logprobs, dict) and all(map(_are_tokens, logprobs.values()))):
         form = "{content: [{token, logprob, bytes, top_logprobs}, …]}"
-        raise ShapeError((*path, "logprobs"), f"must have the form {form}")
+        raise ChoiceFormatError((*path, "logprobs"), f"must have the form {form}")
     reason = choice.get("finish_reason")
     if not isinstance(reason, str | None):
-        raise ShapeError((*path, "finish_reason"), "must be a string")
+        raise ChoiceFormatError((*path, "finish_reason"), "must be a string")
     made = FINISH_REASON if message.get("content") == OUTPUT else "stop"
     finish = reason or ("tool_calls" if calls else "function_call" if legacy else made)
     return {

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import orjson
 
 from fastmock.content.json_schema.limits import strict_violation
-from fastmock.content.tokenizers import OfModel
+from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core import errors
 from fastmock.core.byte_cache import byte_cache, of_parsed
-from fastmock.core.http import Ask, Demands, Tool, Vocabulary
+from fastmock.core.http import ChatRequest, OutputConstraints, Tokenizer, Tool
 from fastmock.core.json import as_json
 from fastmock.providers.openai import params
 from fastmock.providers.openai.chat import messages as chat_checks
@@ -72,7 +72,7 @@ _PREDICTED = params.among("content")
 _CHOICE = params.among("none", "auto", "required")
 
 
-class ChatAsk(Ask):
+class ConversationRequest(ChatRequest):
     """An Ask whose conversation rules may look at; its body is a request for a chat completion.
 
     Attributes:
@@ -85,23 +85,23 @@ class ChatAsk(Ask):
 
     @cached_property
     def turn(self) -> int:
-        """See Ask."""
+        """See ChatRequest."""
         return 1 + sum(1 for message in self.body["messages"] if message["role"] == "assistant")
 
     @cached_property
     def messages(self) -> int:
-        """See Ask."""
+        """See ChatRequest."""
         return len(self.body["messages"])
 
     @cached_property
     def last_role(self) -> str:
-        """See Ask."""
+        """See ChatRequest."""
         role: str = self.body["messages"][-1]["role"]
         return role
 
     @cached_property
     def results(self) -> tuple[str, ...]:
-        """See Ask: those after the last message of any other role, in their order."""
+        """See ChatRequest: those after the last message of any other role, in their order."""
         messages = self.body["messages"]
         place = len(messages)
         while place and messages[place - 1]["role"] in ("tool", "function"):
@@ -125,13 +125,13 @@ def _calls(message: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
     return found
 
 
-_AnyAsk = TypeVar("_AnyAsk", bound=ChatAsk)
+_AnyAsk = TypeVar("_AnyAsk", bound=ConversationRequest)
 
 
 def parse(
     body: dict[str, Any],
     unique: str,
-    vocabularies: OfModel,
+    tokenizers: TokenizerOf,
     ask_type: type[_AnyAsk],
 ) -> _AnyAsk:
     """Read a request; raise the API's own error where it is wrong.
@@ -139,8 +139,8 @@ def parse(
     Other dialects put what they are sent in this form, and have an ``ask_type`` of their own. What messages have beside
     text is theirs to check.
     """
-    ask = ask_type(unique, body, params.model_of(body))
-    ask.vocabulary = vocabulary = vocabularies(ask.model)
+    chat = ask_type(unique, body, params.model_of(body))
+    chat.tokenizer = tokenizer = tokenizers(chat.model)
     messages = body.get("messages")
     if type(messages) is not list or not messages:
         raise _wrong_messages(messages)
@@ -156,40 +156,40 @@ def parse(
             raise _wrong_role(role, index)
         content = message.get("content")
         if len(message) > 2 or content is None:
-            tokens += _more_tokens(message, vocabulary)
-            more = ask.detailed = True
+            tokens += _more_tokens(message, tokenizer)
+            more = chat.detailed = True
         if type(content) is not str:
-            content = _other_content(ask, message, content, role, index)
+            content = _other_content(chat, message, content, role, index)
         texts.append(content)
         if role == "user":
-            ask.user_message = content
+            chat.user_message = content
         elif role != "assistant":
             if role == "system" or role == "developer":
                 system = content if system is None else f"{system}\n{content}"
             else:
-                more = ask.detailed = True
-    if more and ask_type is ChatAsk:
+                more = chat.detailed = True
+    if more and ask_type is ConversationRequest:
         chat_checks.check_messages(messages)
-    ask.prompt_tokens += tokens + vocabulary.count_all(texts)
-    ask.system_prompt = system or ""
+    chat.prompt_tokens += tokens + tokenizer.count_all(texts)
+    chat.system_prompt = system or ""
     if len(body) > 2:
-        _read_options(ask, body)
-    return ask
+        _read_options(chat, body)
+    return chat
 
 
-def _read_options(ask: ChatAsk, body: dict[str, Any]) -> None:
+def _read_options(chat: ConversationRequest, body: dict[str, Any]) -> None:
     """Read what there is beside the model and the messages."""
     present = _PARAMETERS.of(body)
     if present.sets_length:
-        ask.sets_length, ask.sets_least = True, present.sets_least
+        chat.sets_length, chat.sets_least = True, present.sets_least
     if not present.options:
         return
-    params.read_options(ask)
+    params.read_options(chat)
     if present.special:
-        ask.special = True
-        ask.demands = _demands(ask) if present.demanding else None
-        _read_usage(ask)
-        ask.keep = body.get("store") is True
+        chat.special = True
+        chat.constraints = _demands(chat) if present.demanding else None
+        _read_usage(chat)
+        chat.keep = body.get("store") is True
 
 
 def _wrong_messages(messages: Any) -> errors.ApiError:
@@ -211,17 +211,17 @@ def _wrong_role(role: Any, index: int) -> errors.ApiError:
     )
 
 
-def _more_tokens(message: dict[str, Any], vocabulary: Vocabulary) -> int:
+def _more_tokens(message: dict[str, Any], tokenizer: Tokenizer) -> int:
     """Count what a message has beside its role and content."""
     tokens = 0
     if isinstance(name := message.get("name"), str):
-        tokens += 1 + vocabulary.count(name)
+        tokens += 1 + tokenizer.count(name)
     if calls := message.get("tool_calls") or message.get("function_call"):
-        tokens += vocabulary.count(as_json(calls, "messages").decode())
+        tokens += tokenizer.count(as_json(calls, "messages").decode())
     return tokens
 
 
-def _other_content(ask: ChatAsk, message: dict[str, Any], content: Any, role: str, index: int) -> str:
+def _other_content(chat: ConversationRequest, message: dict[str, Any], content: Any, role: str, index: int) -> str:
     """Return the text of a message whose content is not simply a string; count what is not text."""
     if content is None:
         if role == "assistant" or role == "function":
@@ -231,7 +231,7 @@ def _other_content(ask: ChatAsk, message: dict[str, Any], content: Any, role: st
         raise null_content(index)
     if type(content) is not list:
         raise errors.WrongType(f"messages[{index}].content", "one of a string or array of objects", content)
-    ask.detailed = True
+    chat.detailed = True
     texts = []
     for place, part in enumerate(content):
         param = f"messages[{index}].content[{place}]"
@@ -241,27 +241,27 @@ def _other_content(ask: ChatAsk, message: dict[str, Any], content: Any, role: st
         if kind == "text":
             texts.append(params.string_in(part, "text", param))
             continue
-        if type(ask) is ChatAsk:
+        if type(chat) is ConversationRequest:
             chat_checks.check_part(part, kind, param)
-        _count_part(ask, part, kind)
+        _count_part(chat, part, kind)
     return "".join(texts)
 
 
-def _count_part(ask: ChatAsk, part: dict[str, Any], kind: str) -> None:
+def _count_part(chat: ConversationRequest, part: dict[str, Any], kind: str) -> None:
     """Count a part that is no text."""
     if kind == "image_url":
         image = part.get("image_url")
         detail = image.get("detail") if type(image) is dict else None
-        ask.prompt_tokens += _IMAGE_TOKENS.get(detail if type(detail) is str else "auto", _IMAGE_TOKENS["auto"])
+        chat.prompt_tokens += _IMAGE_TOKENS.get(detail if type(detail) is str else "auto", _IMAGE_TOKENS["auto"])
     elif kind == "input_audio":
         tokens = _audio_tokens(part.get("input_audio"))
-        ask.audio_tokens += tokens
-        ask.special = True
-        ask.prompt_tokens += tokens
+        chat.audio_tokens += tokens
+        chat.special = True
+        chat.prompt_tokens += tokens
     elif kind == "file":
-        ask.prompt_tokens += file_tokens(part.get("file"), ask.vocabulary)
-    elif kind in ("document", "search_result") and type(ask) is not ChatAsk:
-        ask.prompt_tokens += block_tokens(part, ask.vocabulary)
+        chat.prompt_tokens += file_tokens(part.get("file"), chat.tokenizer)
+    elif kind in ("document", "search_result") and type(chat) is not ConversationRequest:
+        chat.prompt_tokens += block_tokens(part, chat.tokenizer)
 
 
 def _audio_tokens(audio: Any) -> int:
@@ -272,29 +272,29 @@ def _audio_tokens(audio: Any) -> int:
     return -(-len(data) * 3 * _AUDIO_TOKENS // (4 * rate))
 
 
-def _read_usage(ask: Ask) -> None:
+def _read_usage(chat: ChatRequest) -> None:
     """Read what shows in the usage and the service tier alone."""
-    body = ask.body
+    body = chat.body
     if effort := body.get("reasoning_effort"):
-        ask.reasoning_tokens = ask.unsaid_tokens = _REASONING[effort]
+        chat.reasoning_tokens = chat.unsaid_tokens = _REASONING[effort]
     if (tier := body.get("service_tier")) and tier != "auto":
-        ask.service_tier = tier.encode()
+        chat.service_tier = tier.encode()
 
 
-def _demands(ask: ChatAsk) -> Demands:
+def _demands(chat: ConversationRequest) -> OutputConstraints:
     """Read what is demanded of the form of the answer; parameters in the table have been checked."""
-    body = ask.body
-    demands = Demands(stop=params.read_stop(body))
+    body = chat.body
+    constraints = OutputConstraints(stop=params.read_stop(body))
     if body.get("tools") or body.get("functions"):
-        _read_tools(ask, demands)
+        _read_tools(chat, constraints)
     elif body.get("tool_choice") not in (None, "none", "auto"):
         raise errors.OnlyWith("tool_choice", "tools")
     elif body.get("function_call") not in (None, "none", "auto"):
         raise errors.OnlyWith("function_call", "functions")
     if (form := body.get("response_format")) is not None:
-        _read_format(demands, form)
+        _read_format(constraints, form)
     if body.get("logprobs"):
-        demands.top_logprobs = body.get("top_logprobs") or 0
+        constraints.top_logprobs = body.get("top_logprobs") or 0
     elif body.get("top_logprobs"):
         message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
         raise errors.ApiError(400, message, "top_logprobs")
@@ -305,41 +305,43 @@ def _demands(ask: ChatAsk) -> Demands:
             content = "".join(
                 params.string_in(part, "text", "prediction.content") for part in content if type(part) is dict
             )
-        demands.prediction = content if type(content) is str else params.string_in(prediction, "content", "prediction")
-    return demands
+        constraints.prediction = (
+            content if type(content) is str else params.string_in(prediction, "content", "prediction")
+        )
+    return constraints
 
 
-def _read_tools(ask: ChatAsk, demands: Demands) -> None:
+def _read_tools(chat: ConversationRequest, constraints: OutputConstraints) -> None:
     """Read what may and what has to be called."""
-    body = ask.body
-    legacy = demands.legacy = not body.get("tools")
+    body = chat.body
+    legacy = constraints.legacy = not body.get("tools")
     holder = "functions" if legacy else "tools"
-    if type(ask) is ChatAsk and len(body[holder]) > _MOST_TOOLS:
+    if type(chat) is ConversationRequest and len(body[holder]) > _MOST_TOOLS:
         raise errors.ArrayTooLong(holder, _MOST_TOOLS, len(body[holder]))
     offered = as_json(body[holder], "tools")
     if len(offered) <= _LONGEST_KEPT:
-        demands.tools_key = offered
-        demands.tools = _offered(offered, legacy, ask.longest_tool_name)
-        ask.prompt_tokens += _tool_tokens(offered, ask.vocabulary)
+        constraints.tools_key = offered
+        constraints.tools = _offered(offered, legacy, chat.longest_tool_name)
+        chat.prompt_tokens += _tool_tokens(offered, chat.tokenizer)
     else:
-        demands.tools = _all_tools(body[holder], legacy, ask.longest_tool_name)
-        ask.prompt_tokens += _tokens_of_tools(body[holder], ask.vocabulary)
+        constraints.tools = _all_tools(body[holder], legacy, chat.longest_tool_name)
+        chat.prompt_tokens += _tokens_of_tools(body[holder], chat.tokenizer)
     if not legacy:
-        _choose(demands, body.get("tool_choice"))
+        _choose(constraints, body.get("tool_choice"))
     elif type(choice := body.get("function_call")) is dict:
-        demands.call = "required"
+        constraints.call = "required"
         name = params.string_in(choice, "name", "function_call")
-        demands.allowed, demands.named = [_named(demands.tools, name, "function_call", "functions")], True
+        constraints.allowed, constraints.named = [_named(constraints.tools, name, "function_call", "functions")], True
     elif choice is not None:
         params.among("none", "auto")(choice, "function_call")
-        demands.call = choice
-    demands.parallel = body.get("parallel_tool_calls") is not False
+        constraints.call = choice
+    constraints.parallel = body.get("parallel_tool_calls") is not False
     called = []
     for message in reversed(body["messages"]):
         if message["role"] == "user":
             break
         called += [name for _, name in _calls(message)]
-    demands.called = frozenset(called)
+    constraints.called = frozenset(called)
 
 
 @byte_cache(_CACHE_BYTES, of_parsed)
@@ -392,30 +394,30 @@ def _name(holder: dict[str, Any], param: str, longest: int) -> str:
     return name
 
 
-def _choose(demands: Demands, choice: Any) -> None:
+def _choose(constraints: OutputConstraints, choice: Any) -> None:
     """Read ``tool_choice``."""
     if choice is None:
         return
     if type(choice) is str:
         _CHOICE(choice, "tool_choice")
-        demands.call = choice
+        constraints.call = choice
         return
     params.object_(choice, "tool_choice")
     kind = params.string_in(choice, "type", "tool_choice")
     params.among("function", "custom", "allowed_tools")(kind, "tool_choice.type")
     inner = params.object_in(choice, kind, "tool_choice")
     if kind != "allowed_tools":
-        demands.call, demands.named = "required", True
-        demands.allowed = [
-            _named(demands.tools, params.string_in(inner, "name", f"tool_choice.{kind}"), "tool_choice", "tools")
+        constraints.call, constraints.named = "required", True
+        constraints.allowed = [
+            _named(constraints.tools, params.string_in(inner, "name", f"tool_choice.{kind}"), "tool_choice", "tools")
         ]
         return
-    demands.call = params.string_in(inner, "mode", "tool_choice.allowed_tools")
-    params.among("auto", "required")(demands.call, "tool_choice.allowed_tools.mode")
+    constraints.call = params.string_in(inner, "mode", "tool_choice.allowed_tools")
+    params.among("auto", "required")(constraints.call, "tool_choice.allowed_tools.mode")
     allowed: Any = inner.get("tools")
     params.array_of_objects(allowed, "tool_choice.allowed_tools.tools")
-    demands.allowed = [
-        _named(demands.tools, name, "tool_choice", "tools")
+    constraints.allowed = [
+        _named(constraints.tools, name, "tool_choice", "tools")
         for tool in allowed
         for _, name in _calls({"tool_calls": [tool]})
     ]
@@ -428,17 +430,17 @@ def _named(tools: Sequence[Tool], name: str, param: str, holder: str) -> Tool:
     raise errors.ToolNotFound(param, name, holder)
 
 
-def _read_format(demands: Demands, form: dict[str, Any]) -> None:
+def _read_format(constraints: OutputConstraints, form: dict[str, Any]) -> None:
     """Read ``response_format``."""
     if form.get("type") == "text":
         return
     source = as_json(form, "response_format")
     if len(source) <= _LONGEST_KEPT:
-        demands.json_key = source
-        demands.schema, demands.name = _format(source)
+        constraints.json_key = source
+        constraints.schema, constraints.name = _format(source)
     else:
-        demands.schema, demands.name = _format_of(form)
-    demands.json = True
+        constraints.schema, constraints.name = _format_of(form)
+    constraints.json = True
 
 
 @byte_cache(_CACHE_BYTES, of_parsed)
@@ -463,16 +465,16 @@ def _format_of(form: dict[str, Any]) -> tuple[Any, str]:
 
 
 @byte_cache(_CACHE_BYTES, of_parsed)
-def _tool_tokens(tools: bytes, vocabulary: Any) -> int:
-    return _tokens_of_tools(orjson.loads(tools), vocabulary)
+def _tool_tokens(tools: bytes, tokenizer: Any) -> int:
+    return _tokens_of_tools(orjson.loads(tools), tokenizer)
 
 
-def _tokens_of_tools(tools: list[dict[str, Any]], vocabulary: Any) -> int:
+def _tokens_of_tools(tools: list[dict[str, Any]], tokenizer: Any) -> int:
     """Count as OpenAI's cookbook does for gpt-4o; what that does not speak of (what is nested) is not counted."""
     tokens = 12
     for tool in tools:
         function = tool.get("function") or tool.get("custom") or tool
-        tokens += 7 + vocabulary.count(f"{function.get('name')}:{_sentence(function)}")
+        tokens += 7 + tokenizer.count(f"{function.get('name')}:{_sentence(function)}")
         parameters = function.get("parameters")
         properties = parameters.get("properties") if isinstance(parameters, dict) else None
         if not properties or not isinstance(properties, dict):
@@ -483,8 +485,8 @@ def _tokens_of_tools(tools: list[dict[str, Any]], vocabulary: Any) -> int:
             if not isinstance(about, dict):
                 continue
             if isinstance(about.get("enum"), list):
-                tokens += 3 * len(about["enum"]) - 3 + vocabulary.count_all([str(item) for item in about["enum"]])
-            tokens += vocabulary.count(f"{name}:{about.get('type')}:{_sentence(about)}")
+                tokens += 3 * len(about["enum"]) - 3 + tokenizer.count_all([str(item) for item in about["enum"]])
+            tokens += tokenizer.count(f"{name}:{about.get('type')}:{_sentence(about)}")
     return tokens
 
 

@@ -7,12 +7,12 @@ import orjson
 
 from fastmock.core import errors
 from fastmock.core.credentials import session_of
-from fastmock.core.headers import Heads
-from fastmock.core.http import Ask, Query, Reply, Request, query_value
+from fastmock.core.headers import HeaderFactory
+from fastmock.core.http import ChatRequest, Query, Reply, Request, query_value
 from fastmock.core.json import as_json, parse
 from fastmock.providers.openai import pagination, params
 from fastmock.providers.openai.errors import no_such_completion
-from fastmock.storage.sqlite import Kept, Store
+from fastmock.storage.sqlite import Store, StoredObject
 
 _KIND = "chat.completion"
 _REMEMBERED = ("tools", "tool_choice", "seed", "temperature", "top_p", "presence_penalty", "frequency_penalty")
@@ -21,21 +21,21 @@ _REMEMBERED = ("tools", "tool_choice", "seed", "temperature", "top_p", "presence
 class StoredCompletions:
     """The endpoints, and what keeps completions for them."""
 
-    def __init__(self, store: Store, made: Heads, strict: bool) -> None:
+    def __init__(self, store: Store, made: HeaderFactory, strict: bool) -> None:
         """``strict``: an id that was never given out is answered with 404, else with something plausible."""
         self._store = store
         self._json = made.get(200)
         self._strict = strict
 
-    def keep(self, ask: Ask, whole: bytes) -> None:
+    def keep(self, chat: ChatRequest, whole: bytes) -> None:
         """Keep a completion, given as it is answered whole."""
         document = orjson.loads(whole)
-        body = ask.body
+        body = chat.body
         document |= {name: body[name] for name in _REMEMBERED if body.get(name) is not None}
         metadata = body.get("metadata") or {}
         messages = as_json(body["messages"], "messages")
         id_, data = str(document["id"]), orjson.dumps(document)
-        self._store.keep(Kept(_KIND, id_, ask.model, data, messages, metadata, ask.session))
+        self._store.keep(StoredObject(_KIND, id_, chat.model, data, messages, metadata, chat.session))
 
     def all(self, request: Request, unique: str) -> Reply:
         """List what is stored: ``after``, ``limit``, ``order``, ``model`` and ``metadata[…]`` narrow it down.
@@ -85,13 +85,13 @@ class StoredCompletions:
         ids, more = self._page(order, request.query)
         return self._list([_message(messages[one], one) for one in ids], more, unique)
 
-    def _found(self, id_: str) -> Kept:
+    def _found(self, id_: str) -> StoredObject:
         kept = self._store.get(_KIND, id_)
         if kept is not None:
             return kept
         if self._strict or self._store.deleted(_KIND, id_):
             raise no_such_completion(id_)
-        return Kept(_KIND, id_, "gpt-4o", orjson.dumps(_plausible(id_)), b'[{"role":"user","content":"Hello"}]')
+        return StoredObject(_KIND, id_, "gpt-4o", orjson.dumps(_plausible(id_)), b'[{"role":"user","content":"Hello"}]')
 
     def _page(self, ids: Sequence[str], query: Query) -> tuple[Sequence[str], bool]:
         """Return what the query asks for of a list, and whether there is more."""
@@ -107,7 +107,7 @@ class StoredCompletions:
         return Reply(self._json, f"req_{unique}", orjson.dumps(document))
 
 
-def _shown(kept: Kept) -> dict[str, Any]:
+def _shown(kept: StoredObject) -> dict[str, Any]:
     document: dict[str, Any] = orjson.loads(kept.body)
     return document | {"metadata": kept.metadata}
 

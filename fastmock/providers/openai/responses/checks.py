@@ -6,7 +6,7 @@ from fastmock.core import errors
 from fastmock.providers.openai import params
 from fastmock.providers.openai.chat.checks import mentions_json
 from fastmock.providers.openai.checks import reasons
-from fastmock.providers.openai.responses.request import PREFIXES, ResponsesAsk
+from fastmock.providers.openai.responses.request import PREFIXES, ResponsesRequest
 from fastmock.providers.openai.schema_checks import check_strict_format
 from fastmock.validation.check import RESPONSES, Contents, Part
 
@@ -86,14 +86,14 @@ PARAMS = frozenset(
 """The parameters that checks look at, whatever the model, beside the input."""
 
 
-def contents(ask: ResponsesAsk) -> Contents | None:
+def contents(chat: ResponsesRequest) -> Contents | None:
     """Return the contents of a request; None for one of nothing but a text, which nothing could refuse."""
-    body = ask.sent
+    body = chat.sent
     given = body.get("input")
-    if type(given) is str and given and PARAMS.isdisjoint(body) and not reasons(ask.model):
+    if type(given) is str and given and PARAMS.isdisjoint(body) and not reasons(chat.model):
         return None
-    before = ask.body["messages"][: ask.before] if ask.before else []
-    found = Contents(RESPONSES, ask.model, body, history=before, complete=ask.complete)
+    before = chat.body["messages"][: chat.before] if chat.before else []
+    found = Contents(RESPONSES, chat.model, body, history=before, complete=chat.complete)
     for index, item in enumerate(given if type(given) is list else ()):
         kind = item.get("type") or "message"
         role = item.get("role") if kind == "message" else ""

@@ -7,14 +7,14 @@ from typing import Any
 import orjson
 
 from fastmock.core import errors
-from fastmock.core.headers import Heads
+from fastmock.core.headers import HeaderFactory
 from fastmock.core.http import Reply, Request
 from fastmock.core.json import as_json, parse
 from fastmock.providers.openai import pagination, params
 from fastmock.providers.openai.errors import no_such_conversation, no_such_item
 from fastmock.providers.openai.responses.request import PREFIXES, as_messages
-from fastmock.storage.response_log import Entry, Ring
-from fastmock.storage.sqlite import Kept, Store
+from fastmock.storage.response_log import Entry, ResponseLog
+from fastmock.storage.sqlite import Store, StoredObject
 
 Document = dict[str, Any]
 
@@ -34,7 +34,7 @@ def name_of(id_: str) -> str | None:
     return match[1] if match else None
 
 
-def stored(ring: Ring, id_: str) -> Entry | None:
+def stored(ring: ResponseLog, id_: str) -> Entry | None:
     """Return a stored response; None where there never was one, or is none any more."""
     name = name_of(id_)
     entry = ring.get(name) if name else None
@@ -66,7 +66,7 @@ class Conversations:
     other: ``@`` when it was made, the ids of responses and of created items that were added, ``-`` an item deleted.
     """
 
-    def __init__(self, ring: Ring, store: Store, made: Heads, strict: bool) -> None:
+    def __init__(self, ring: ResponseLog, store: Store, made: HeaderFactory, strict: bool) -> None:
         """``strict``: an id that was never given out is answered with 404, else as one of an empty conversation."""
         self._ring = ring
         self._store = store
@@ -94,7 +94,7 @@ class Conversations:
         return self._items(words[: words.index(response)]) if response in words else ([], False)
 
     @staticmethod
-    def _words(kept: Kept) -> list[str]:
+    def _words(kept: StoredObject) -> list[str]:
         return kept.body.decode().split()[-_LONGEST:]
 
     def _items(self, words: list[str]) -> tuple[list[Document], bool]:
@@ -119,7 +119,7 @@ class Conversations:
         params.metadata(metadata, "metadata")
         items = _given(body, required=False)
         id_ = f"conv_{unique}"
-        self._store.keep(Kept(_KIND, id_, "", b"@%d " % time.time(), metadata=metadata))
+        self._store.keep(StoredObject(_KIND, id_, "", b"@%d " % time.time(), metadata=metadata))
         if items:
             self._create(id_, items, unique)
         return self._shown(id_, unique)
@@ -183,15 +183,15 @@ class Conversations:
     def _create(self, id_: str, items: list[Document], unique: str) -> list[Document]:
         created = input_items(items, unique)
         name = f"items_{unique}"
-        self._store.keep(Kept(_ITEMS, name, "", as_json(created, "items")))
+        self._store.keep(StoredObject(_ITEMS, name, "", as_json(created, "items")))
         self._store.append(_KIND, id_, f"{name} ".encode())
         return created
 
-    def _found(self, id_: str) -> Kept:
+    def _found(self, id_: str) -> StoredObject:
         kept = self._store.get(_KIND, id_)
         if kept is None and self._strict:
             raise no_such_conversation(id_)
-        return kept or Kept(_KIND, id_, "", b"")
+        return kept or StoredObject(_KIND, id_, "", b"")
 
     def _shown(self, id_: str, unique: str) -> Reply:
         kept = self._found(id_)

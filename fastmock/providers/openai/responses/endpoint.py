@@ -7,18 +7,18 @@ from typing import Any
 import orjson
 
 from fastmock.config.settings import Settings
-from fastmock.content.tokenizers import OfModel
+from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core import errors
-from fastmock.core.headers import Heads, of_answers
-from fastmock.core.http import Answer, Ask, Reply, Request, Stream
+from fastmock.core.headers import HeaderFactory, make_answer_heads
+from fastmock.core.http import Answer, ChatRequest, Reply, Request, Stream
 from fastmock.core.json import parse
-from fastmock.engine.event_template import Retold
-from fastmock.engine.responder import Rulebook
-from fastmock.engine.response_template import Script
+from fastmock.engine.event_template import DialectTemplates
+from fastmock.engine.responder import Responder
+from fastmock.engine.response_template import ResponseTemplate
 from fastmock.providers.openai.chat import request as chat_ask
 from fastmock.providers.openai.responses import request as responses_ask
-from fastmock.providers.openai.responses.render import ResponsesTeller, begun_response, error_event, numbered
-from fastmock.providers.openai.responses.request import ResponsesAsk, compacted
+from fastmock.providers.openai.responses.render import ResponsesRenderer, begun_response, error_event, numbered
+from fastmock.providers.openai.responses.request import ResponsesRequest, compacted
 from fastmock.providers.openai.responses.stored import StoredResponses
 
 Document = dict[str, Any]
@@ -29,86 +29,86 @@ class Responses:
 
     def __init__(
         self,
-        rulebook: Rulebook,
-        vocabularies: OfModel,
+        responder: Responder,
+        tokenizers: TokenizerOf,
         stored: StoredResponses,
-        made: Heads,
+        made: HeaderFactory,
         settings: Settings,
         model: str,
-        validate: Callable[[Ask], None],
+        validate: Callable[[ChatRequest], None],
     ) -> None:
         """``model`` answers a request that names none."""
-        self._rulebook = rulebook
-        self._vocabularies = vocabularies
+        self._rulebook = responder
+        self._vocabularies = tokenizers
         self._stored = stored
-        self._heads = of_answers(made, error_event)
+        self._heads = make_answer_heads(made, error_event)
         self._model = model
         self._validate = validate
-        self._retold = Retold("responses", ResponsesTeller(settings.seed), rulebook.per_chunk)
+        self._retold = DialectTemplates("responses", ResponsesRenderer(settings.seed), responder.per_chunk)
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        ask = self.read(request, unique)
+        chat = self.read(request, unique)
         try:
-            return self.tell(ask, *self._rulebook.choose(ask))
+            return self.tell(chat, *self._rulebook.choose(chat))
         except errors.ApiError as error:
-            raise responses_ask.renamed(error, ask.sent) from None
+            raise responses_ask.renamed(error, chat.sent) from None
 
-    def read(self, request: Request, unique: str) -> ResponsesAsk:
+    def read(self, request: Request, unique: str) -> ResponsesRequest:
         """See ``managed.Dialect``."""
-        ask = self.parse(parse(request.body), unique)
-        ask.request = request
-        self._validate(ask)
-        return ask
+        chat = self.parse(parse(request.body), unique)
+        chat.request = request
+        self._validate(chat)
+        return chat
 
-    def parse(self, body: Document, unique: str) -> ResponsesAsk:
+    def parse(self, body: Document, unique: str) -> ResponsesRequest:
         """See ``managed.Dialect``."""
         return responses_ask.parse(body, unique, self._vocabularies, self._model, self._stored.history)
 
-    def tell(self, ask: Ask, script: Script, answers: list[Answer] | None = None) -> Reply | Stream:
+    def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
         """See ``managed.Dialect``."""
-        assert isinstance(ask, ResponsesAsk)  # noqa: S101 - ``parse`` made it
-        reply = numbered(self._rulebook.send(ask, self._retold.of(script), answers, self._heads))
-        if ask.keep:
-            self._stored.keep(ask)
-        if ask.background and isinstance(reply, Reply) and not ask.stream:
-            model = orjson.loads(ask.whole)["model"]
-            reply.body = begun_response(ask, b"queued", int(time.time()), ask.echo, model)
-            reply.dues = None
+        assert isinstance(chat, ResponsesRequest)  # noqa: S101 - ``parse`` made it
+        reply = numbered(self._rulebook.send(chat, self._retold.of(script), answers, self._heads))
+        if chat.keep:
+            self._stored.keep(chat)
+        if chat.background and isinstance(reply, Reply) and not chat.stream:
+            model = orjson.loads(chat.whole)["model"]
+            reply.body = begun_response(chat, b"queued", int(time.time()), chat.echo, model)
+            reply.due_times = None
         return reply
 
-    def reread(self, ask: Ask, body: Document, unique: str) -> ResponsesAsk:
+    def reread(self, chat: ChatRequest, body: Document, unique: str) -> ResponsesRequest:
         """See ``managed.OtherDialect``."""
-        return chat_ask.parse(body, unique, self._vocabularies, ResponsesAsk)
+        return chat_ask.parse(body, unique, self._vocabularies, ResponsesRequest)
 
-    def renamed(self, error: errors.ApiError, ask: Ask) -> errors.ApiError:
+    def renamed(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
         """See ``managed.OtherDialect``."""
-        assert isinstance(ask, ResponsesAsk)  # noqa: S101
-        return responses_ask.renamed(error, ask.sent)
+        assert isinstance(chat, ResponsesRequest)  # noqa: S101
+        return responses_ask.renamed(error, chat.sent)
 
     def input_tokens(self, request: Request, unique: str) -> Reply:
         """Count the tokens of a request that is not answered."""
-        ask = self._unanswered(request, unique)
-        return self._reply({"object": "response.input_tokens", "input_tokens": ask.prompt_tokens}, unique)
+        chat = self._unanswered(request, unique)
+        return self._reply({"object": "response.input_tokens", "input_tokens": chat.prompt_tokens}, unique)
 
     def compact(self, request: Request, unique: str) -> Reply:
         """Put a conversation as one item, which stands for it in a later request."""
-        ask = self._unanswered(request, unique)
-        compaction = {"id": f"cmp_{unique[8:]}", "type": "compaction", "encrypted_content": compacted(ask)}
+        chat = self._unanswered(request, unique)
+        compaction = {"id": f"cmp_{unique[8:]}", "type": "compaction", "encrypted_content": compacted(chat)}
         usage = {
-            "input_tokens": ask.prompt_tokens,
+            "input_tokens": chat.prompt_tokens,
             "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
             "output_tokens": 0,
             "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": ask.prompt_tokens,
+            "total_tokens": chat.prompt_tokens,
         }
         answer = {"id": f"resp_{unique}", "object": "response.compaction", "created_at": int(time.time())}
         return self._reply(answer | {"output": [compaction], "usage": usage}, unique)
 
-    def _unanswered(self, request: Request, unique: str) -> ResponsesAsk:
-        ask = self.read(request, unique)
-        self._rulebook.check_model(ask)
-        return ask
+    def _unanswered(self, request: Request, unique: str) -> ResponsesRequest:
+        chat = self.read(request, unique)
+        self._rulebook.check_model(chat)
+        return chat
 
     def _reply(self, document: Document, unique: str) -> Reply:
         return Reply(self._heads.whole, f"req_{unique}", orjson.dumps(document))

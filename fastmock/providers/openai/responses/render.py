@@ -8,15 +8,15 @@ from typing import Any
 import orjson
 
 from fastmock.content.filler import lorem
-from fastmock.content.words import Cutter
+from fastmock.content.words import Chunker
 from fastmock.core.errors import ApiError
-from fastmock.core.http import Answer, Ask, Reply, Request, Stream, ToolCall
+from fastmock.core.http import Answer, ChatRequest, Reply, Request, Stream, ToolCall
 from fastmock.core.provider import in_words
 from fastmock.engine.constraints import called_tokens
-from fastmock.engine.event_template import OWN, Events, Outer, Told, call_id, event_bytes
+from fastmock.engine.event_template import ID_PLACEHOLDER, Events, Outer, RenderedAnswer, call_id, event_bytes
 from fastmock.providers.openai.chat.render import logprobs_of, pieces
 from fastmock.providers.openai.errors import words
-from fastmock.providers.openai.responses.request import ResponsesAsk
+from fastmock.providers.openai.responses.request import ResponsesRequest
 
 Document = dict[str, Any]
 
@@ -34,20 +34,20 @@ Form = tuple[str, bool, bool]
 whether deltas are padded."""
 
 
-class ResponsesTeller:
-    """See ``retold.Teller``."""
+class ResponsesRenderer:
+    """See ``retold.Renderer``."""
 
     def __init__(self, seed: int) -> None:
         """``seed`` decides on the summaries that are made up."""
         self._summary = lorem(_SUMMARY, seed, "summary")
 
-    def form(self, ask: Ask) -> Form:
-        """See ``retold.Teller``."""
-        assert isinstance(ask, ResponsesAsk)  # noqa: S101 - no other comes here
-        return ask.shows, ask.encrypted, bool(ask.obfuscation)
+    def form(self, chat: ChatRequest) -> Form:
+        """See ``retold.Renderer``."""
+        assert isinstance(chat, ResponsesRequest)  # noqa: S101 - no other comes here
+        return chat.shows, chat.encrypted, bool(chat.obfuscation)
 
-    def tell(self, answer: Answer, form: Form, cutter: Cutter) -> tuple[list[Document], Callable[[], Events]]:
-        """See ``retold.Teller``."""
+    def tell(self, answer: Answer, form: Form, cutter: Chunker) -> tuple[list[Document], Callable[[], Events]]:
+        """See ``retold.Renderer``."""
         shows, encrypted, padded = form
         output: list[Document] = []
         thought = answer.reasoning
@@ -61,21 +61,21 @@ class ResponsesTeller:
         output += [_call(call, place, status) for place, call in enumerate(answer.calls)]
         return output, partial(events_of, output, cutter, padded)
 
-    def whole(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> bytes:
-        """See ``retold.Teller``."""
-        assert isinstance(ask, ResponsesAsk)  # noqa: S101
-        ask.whole = _response(ask, int(time.time()), ask.echo, told, content, outer)
-        return ask.whole
+    def whole(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> bytes:
+        """See ``retold.Renderer``."""
+        assert isinstance(chat, ResponsesRequest)  # noqa: S101
+        chat.whole = _response(chat, int(time.time()), chat.echo, told, content, outer)
+        return chat.whole
 
-    def around(self, ask: Ask, told: Told, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
-        """See ``retold.Teller``."""
-        assert isinstance(ask, ResponsesAsk)  # noqa: S101
-        now, echo = int(time.time()), ask.echo
-        begun = begun_response(ask, b"in_progress", now, echo, outer.model)
-        ask.whole = _response(ask, now, echo, told, content, outer)
+    def around(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
+        """See ``retold.Renderer``."""
+        assert isinstance(chat, ResponsesRequest)  # noqa: S101
+        now, echo = int(time.time()), chat.echo
+        begun = begun_response(chat, b"in_progress", now, echo, outer.model)
+        chat.whole = _response(chat, now, echo, told, content, outer)
         end = b"incomplete" if told.answer.finish_reason in _REASONS else b"completed"
         opening = _event(b"created", 0, begun) + _event(b"in_progress", 1, begun)
-        return opening, _event(end, _OPENING + told.stream.events, ask.whole)
+        return opening, _event(end, _OPENING + told.stream.events, chat.whole)
 
 
 def error_event(error: ApiError, request_id: str) -> bytes:
@@ -134,16 +134,18 @@ def _event(kind: bytes, number: int, response: bytes) -> bytes:
     )
 
 
-def begun_response(ask: ResponsesAsk, status: bytes, now: int, echo: bytes, model: str) -> bytes:
+def begun_response(chat: ResponsesRequest, status: bytes, now: int, echo: bytes, model: str) -> bytes:
     """Return a response of which nothing has been said yet."""
     return (
         b'{"id":"resp_%b","object":"response","created_at":%d,"status":"%b","completed_at":null,"error":null,'
         b'"incomplete_details":null,"model":%b,"output":[],%b,"usage":null}'
-        % (ask.unique.encode(), now, status, orjson.dumps(model), echo)
+        % (chat.unique.encode(), now, status, orjson.dumps(model), echo)
     )
 
 
-def _response(ask: ResponsesAsk, now: int, echo: bytes, told: Told, content: bytes, outer: Outer) -> bytes:
+def _response(
+    chat: ResponsesRequest, now: int, echo: bytes, told: RenderedAnswer, content: bytes, outer: Outer
+) -> bytes:
     reason = _REASONS.get(told.answer.finish_reason)
     return (
         b'{"id":"resp_%b","object":"response","created_at":%d,"status":"%b","completed_at":%b,"error":null,'
@@ -151,7 +153,7 @@ def _response(ask: ResponsesAsk, now: int, echo: bytes, told: Told, content: byt
         b'{"cached_tokens":%d,"cache_write_tokens":0},"output_tokens":%d,"output_tokens_details":'
         b'{"reasoning_tokens":%d},"total_tokens":%d}}'
         % (
-            ask.unique.encode(),
+            chat.unique.encode(),
             now,
             b"incomplete" if reason else b"completed",
             b"null" if reason else b"%d" % now,
@@ -170,7 +172,7 @@ def _response(ask: ResponsesAsk, now: int, echo: bytes, told: Told, content: byt
 
 def _reasoning(text: str, encrypted: bool) -> Document:
     summary = [{"type": "summary_text", "text": text}] if text else []
-    item = {"id": f"rs_{OWN}", "type": "reasoning", "summary": summary}
+    item = {"id": f"rs_{ID_PLACEHOLDER}", "type": "reasoning", "summary": summary}
     return item | {"encrypted_content": _ENCRYPTED} if encrypted else item
 
 
@@ -181,23 +183,23 @@ def _message(answer: Answer, status: str) -> Document:
     else:
         logprobs = (logprobs_of(answer) or {}).get("content") or []
         part = {"type": "output_text", "text": answer.text or "", "annotations": [], "logprobs": logprobs}
-    return {"id": f"msg_{OWN}", "type": "message", "status": status, "role": "assistant", "content": [part]}
+    return {"id": f"msg_{ID_PLACEHOLDER}", "type": "message", "status": status, "role": "assistant", "content": [part]}
 
 
 def _call(call: ToolCall, place: int, status: str) -> Document:
-    item: Document = {"id": f"{'ctc' if call.custom else 'fc'}_{OWN}{place or ''}"}
+    item: Document = {"id": f"{'ctc' if call.custom else 'fc'}_{ID_PLACEHOLDER}{place or ''}"}
     item |= {"type": "custom_tool_call" if call.custom else "function_call", "status": status}
     item |= {"call_id": call_id(call.id), "name": call.name}
     return item | {"input" if call.custom else "arguments": call.arguments}
 
 
-def events_of(output: Sequence[Document], cutter: Cutter, padded: bool = False) -> Events:
+def events_of(output: Sequence[Document], cutter: Chunker, padded: bool = False) -> Events:
     """Return the events that say the items of ``output``, one after another."""
     events: Events = []
     for index, item in enumerate(output):
         begun, said = _EVENTS[item["type"]](item, cutter)
         where = {"output_index": index}
-        named = called_tokens(item["name"], cutter.vocabulary) if "call_id" in item else 0
+        named = called_tokens(item["name"], cutter.tokenizer) if "call_id" in item else 0
         events.append((named, {"type": "response.output_item.added", **where, "item": item | begun}))
         events += [(tokens, {**event, **where}) for tokens, event in said]
         events.append((0, {"type": "response.output_item.done", **where, "item": item}))
@@ -211,7 +213,7 @@ def events_of(output: Sequence[Document], cutter: Cutter, padded: bool = False) 
 # What follows returns what of an item is not there yet when it is begun, and the events that say it.
 
 
-def _reasoning_events(item: Document, cutter: Cutter) -> tuple[Document, Events]:
+def _reasoning_events(item: Document, cutter: Chunker) -> tuple[Document, Events]:
     if not item["summary"]:
         return {}, []
     [part] = item["summary"]
@@ -224,7 +226,7 @@ def _reasoning_events(item: Document, cutter: Cutter) -> tuple[Document, Events]
     return {"summary": []}, events
 
 
-def _message_events(item: Document, cutter: Cutter) -> tuple[Document, Events]:
+def _message_events(item: Document, cutter: Chunker) -> tuple[Document, Events]:
     [part] = item["content"]
     kind, where = f"response.{part['type']}", {"item_id": item["id"], "content_index": 0}
     refused = part["type"] == "refusal"
@@ -240,15 +242,15 @@ def _message_events(item: Document, cutter: Cutter) -> tuple[Document, Events]:
     return {"status": "in_progress", "content": []}, events
 
 
-def _function_events(item: Document, cutter: Cutter) -> tuple[Document, Events]:
+def _function_events(item: Document, cutter: Chunker) -> tuple[Document, Events]:
     return _call_events(item, cutter, "arguments", "response.function_call_arguments")
 
 
-def _custom_events(item: Document, cutter: Cutter) -> tuple[Document, Events]:
+def _custom_events(item: Document, cutter: Chunker) -> tuple[Document, Events]:
     return _call_events(item, cutter, "input", "response.custom_tool_call_input")
 
 
-def _call_events(item: Document, cutter: Cutter, field: str, kind: str) -> tuple[Document, Events]:
+def _call_events(item: Document, cutter: Chunker, field: str, kind: str) -> tuple[Document, Events]:
     where = {"item_id": item["id"]}
     events: Events = []
     for tokens, piece in cutter.cut(item[field]):

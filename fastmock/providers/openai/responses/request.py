@@ -11,12 +11,12 @@ from typing import Any
 
 import orjson
 
-from fastmock.content.tokenizers import OfModel
+from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core import errors
 from fastmock.core.json import as_json
 from fastmock.providers.openai import params
 from fastmock.providers.openai.chat import request
-from fastmock.providers.openai.chat.request import ChatAsk
+from fastmock.providers.openai.chat.request import ConversationRequest
 
 Document = dict[str, Any]
 
@@ -119,7 +119,7 @@ _ECHOED: Mapping[str, Any] = {
 }
 
 
-class ResponsesAsk(ChatAsk):
+class ResponsesRequest(ConversationRequest):
     """What a request for a response asks for; its ``body`` is that of the chat completion that asks for the same.
 
     Attributes:
@@ -175,10 +175,10 @@ def _shown_tool(tool: Document) -> Document:
 def parse(
     body: Document,
     unique: str,
-    vocabularies: OfModel,
+    tokenizers: TokenizerOf,
     model: str,
     history: Callable[[Document], tuple[list[Document], bool]],
-) -> ResponsesAsk:
+) -> ResponsesRequest:
     """Read a request; raise the API's own error where it is wrong.
 
     Args:
@@ -211,14 +211,14 @@ def parse(
     if not simple:
         _put_options(chat_body, body)
     try:
-        ask = request.parse(chat_body, unique, vocabularies, ResponsesAsk)
+        chat = request.parse(chat_body, unique, tokenizers, ResponsesRequest)
     except errors.ApiError as error:
         raise renamed(error, body) from None
-    ask.sent, ask.before, ask.complete = body, before, complete
-    ask.keep = body.get("store") is not False
+    chat.sent, chat.before, chat.complete = body, before, complete
+    chat.keep = body.get("store") is not False
     if not simple:
-        _read_others(ask, body)
-    return ask
+        _read_others(chat, body)
+    return chat
 
 
 def _put_options(chat_body: Document, body: Document) -> None:
@@ -231,7 +231,7 @@ def _put_options(chat_body: Document, body: Document) -> None:
         params.among(*_EFFORTS)(effort, "reasoning.effort")
         chat_body["reasoning_effort"] = effort
     if "message.output_text.logprobs" in (body.get("include") or ()) or body.get("top_logprobs"):
-        chat |= {"logprobs": True, "top_logprobs": body.get("top_logprobs")}
+        chat_body |= {"logprobs": True, "top_logprobs": body.get("top_logprobs")}
     if (form := (body.get("text") or {}).get("format")) is not None:
         params.object_(form, "text.format")
         chat_body["response_format"] = _format(form)
@@ -293,7 +293,7 @@ def _choice(choice: Any) -> Any:
     return {"type": kind, kind: inner}
 
 
-def _read_others(ask: ResponsesAsk, body: Document) -> None:
+def _read_others(chat: ResponsesRequest, body: Document) -> None:
     """Read what chat completions have nothing for."""
     reasoning = body.get("reasoning")
     include = body.get("include") or ()
@@ -301,15 +301,15 @@ def _read_others(ask: ResponsesAsk, body: Document) -> None:
         summary = reasoning.get("summary") or reasoning.get("generate_summary")
         if summary is not None:
             params.among("auto", "concise", "detailed")(summary, "reasoning.summary")
-        ask.shows = "summary" if summary else "item" if ask.reasoning_tokens else ""
-    ask.encrypted = "reasoning.encrypted_content" in include
-    ask.background = body.get("background") is True
+        chat.shows = "summary" if summary else "item" if chat.reasoning_tokens else ""
+    chat.encrypted = "reasoning.encrypted_content" in include
+    chat.background = body.get("background") is True
     conversation = body.get("conversation")
     if conversation is not None:
         if body.get("previous_response_id"):
             message = "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Provide one of them."
             raise errors.ApiError(400, message, "conversation", "mutually_exclusive_parameters")
-        ask.conversation = conversation_of(conversation)
+        chat.conversation = conversation_of(conversation)
 
 
 def conversation_of(value: Any) -> str:
@@ -359,9 +359,9 @@ def as_messages(given: Any, name: str = "input") -> list[Document]:
     return messages
 
 
-def compacted(ask: ResponsesAsk) -> str:
+def compacted(chat: ResponsesRequest) -> str:
     """Return what stands for a conversation: who spoke, in their order, so that turns go on being counted."""
-    roles = " ".join(message["role"] for message in ask.body["messages"])
+    roles = " ".join(message["role"] for message in chat.body["messages"])
     return b64encode(roles.encode()).decode()
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import orjson
 
-from fastmock.content.tokenizers import OfModel
-from fastmock.content.words import Cutter
+from fastmock.content.tokenizers import TokenizerOf
+from fastmock.content.words import Chunker
 from fastmock.core import errors
-from fastmock.core.headers import Heads, of_answers
+from fastmock.core.headers import HeaderFactory, make_answer_heads
 from fastmock.core.http import Reply, Request, query_value
 from fastmock.core.json import as_json
 from fastmock.engine.event_template import event_bytes
@@ -17,8 +17,8 @@ from fastmock.providers.openai.errors import no_previous_response, no_such_item,
 from fastmock.providers.openai.headers import error_event
 from fastmock.providers.openai.responses.conversations import DELETED, Conversations, input_items, name_of, stored
 from fastmock.providers.openai.responses.render import begun_response, events_of
-from fastmock.providers.openai.responses.request import ResponsesAsk, as_messages, conversation_of
-from fastmock.storage.response_log import Entry, Ring
+from fastmock.providers.openai.responses.request import ResponsesRequest, as_messages, conversation_of
+from fastmock.storage.response_log import Entry, ResponseLog
 
 Document = dict[str, Any]
 
@@ -37,22 +37,28 @@ class StoredResponses:
     """Keeps responses, and answers the endpoints that show them."""
 
     def __init__(
-        self, ring: Ring, conversations: Conversations, made: Heads, vocabularies: OfModel, per_chunk: int, strict: bool
+        self,
+        ring: ResponseLog,
+        conversations: Conversations,
+        made: HeaderFactory,
+        tokenizers: TokenizerOf,
+        per_chunk: int,
+        strict: bool,
     ) -> None:
         """``strict``: an id that was never given out is answered with 404, else with something plausible."""
         self._ring = ring
         self._conversations = conversations
-        self._heads = of_answers(made, error_event)
-        self._vocabularies, self._per_chunk = vocabularies, per_chunk
+        self._heads = make_answer_heads(made, error_event)
+        self._vocabularies, self._per_chunk = tokenizers, per_chunk
         self._strict = strict
 
-    def keep(self, ask: ResponsesAsk) -> None:
+    def keep(self, chat: ResponsesRequest) -> None:
         """Keep a response that has been rendered."""
-        body = ask.request.body if ask.request else as_json(ask.sent, "input")
-        mark = _WAITED_FOR if ask.background else _KEPT
-        self._ring.keep(ask.unique, mark, ask.whole, body if isinstance(body, bytes) else body.encode())
-        if ask.conversation is not None:
-            self._conversations.add(ask.conversation, f"resp_{ask.unique}")
+        body = chat.request.body if chat.request else as_json(chat.sent, "input")
+        mark = _WAITED_FOR if chat.background else _KEPT
+        self._ring.keep(chat.unique, mark, chat.whole, body if isinstance(body, bytes) else body.encode())
+        if chat.conversation is not None:
+            self._conversations.add(chat.conversation, f"resp_{chat.unique}")
 
     def history(self, body: Document) -> tuple[list[Document], bool]:
         """Return the messages that came before a request that goes on from a response, or in a conversation.
@@ -101,7 +107,7 @@ class StoredResponses:
         events += [
             event
             for _, event in events_of(
-                document["output"], Cutter(self._vocabularies(str(document.get("model"))), self._per_chunk)
+                document["output"], Chunker(self._vocabularies(str(document.get("model"))), self._per_chunk)
             )
         ]
         end = document["status"] if document["status"] in _ENDS else "failed"
@@ -173,9 +179,9 @@ def _cancelled(answer: bytes) -> bytes:
 
 def _plausible(id_: str) -> Entry:
     """Return a response that was never asked for."""
-    ask = ResponsesAsk("0" * 32, {}, "gpt-4o")
-    ask.sent = {"model": ask.model, "input": "Hello"}
-    document = orjson.loads(begun_response(ask, b"completed", 1_700_000_000, ask.echo, ask.model))
+    chat = ResponsesRequest("0" * 32, {}, "gpt-4o")
+    chat.sent = {"model": chat.model, "input": "Hello"}
+    document = orjson.loads(begun_response(chat, b"completed", 1_700_000_000, chat.echo, chat.model))
     part = {"type": "output_text", "text": "Hello from fastmock!", "annotations": [], "logprobs": []}
     item = {"id": f"msg_{id_.removeprefix('resp_')}", "type": "message", "status": "completed", "role": "assistant"}
     usage = {
@@ -186,4 +192,4 @@ def _plausible(id_: str) -> Entry:
         "total_tokens": 13,
     }
     document |= {"id": id_, "completed_at": 1_700_000_000, "output": [item | {"content": [part]}], "usage": usage}
-    return Entry(_PLAUSIBLE, orjson.dumps(document), orjson.dumps(ask.sent))
+    return Entry(_PLAUSIBLE, orjson.dumps(document), orjson.dumps(chat.sent))
