@@ -116,11 +116,11 @@ def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None
         False,
         (None, None),
     )
-    scheduler = Scheduler()
-    scheduler.start()
+    pacing = Scheduler()
+    pacing.start()
     loop = _AtOnce()
     scheduler = private.CallbackScheduler(loop, None, None, None, None)
-    adapter = _Adapter(live, scheduler, Connections(most, live.app.share))
+    adapter = _Adapter(live, pacing, Connections(most, live.app.share))
     scheduler._schedule_fn = adapter.begin
     worker.serve_str(scheduler, loop, stop)
     ready()
