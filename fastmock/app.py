@@ -80,7 +80,7 @@ class App:
         share: the worker's part of the shared block.
         store: keeps answers, for all workers.
         exact: whether tokens are counted exactly.
-        progress: see ``wire.Progress``; ``route_names`` are the names of its routes, the first that of number 1.
+        progress: see ``http.Progress``; ``route_names`` are the names of its routes, the first that of number 1.
         faults: what goes wrong on purpose.
         counts_connections: whether connections are counted, for metrics.
         buffers: the memory that bodies and large answers may take.
@@ -261,7 +261,7 @@ class App:
     ) -> Handler:
         """Put around an endpoint what all of them have: a limit, guards, errors, origins.
 
-        ``number`` is that of its route; see ``wire.Progress``. ``provider`` is that which alone has its path.
+        ``number`` is that of its route; see ``http.Progress``. ``provider`` is that which alone has its path.
         """
         limit = self.config.settings.server.max_body_bytes
         origins = heads.Origins(self.config.settings.server.cors_origins)

@@ -41,26 +41,26 @@ class Estimate:
     """
 
     def count(self, text: str) -> int:
-        """See wire.Tokenizer."""
+        """See http.Tokenizer."""
         return ((len(text) if text.isascii() else len(text.encode())) + 3) >> 2
 
     def count_all(self, texts: Sequence[str]) -> int:
-        """See wire.Tokenizer."""
+        """See http.Tokenizer."""
         total = 0
         for text in texts:
             total += ((len(text) if text.isascii() else len(text.encode())) + 3) >> 2
         return total
 
     def tokens(self, text: str) -> list[bytes]:
-        """See wire.Tokenizer: as many as ``count`` says."""
+        """See http.Tokenizer: as many as ``count`` says."""
         data = text.encode()
         return [data[place : place + _PIECE] for place in range(0, len(data), _PIECE)]
 
     def decode(self, tokens: Sequence[int]) -> None:
-        """See wire.Tokenizer: the numbers of tokens mean nothing here."""
+        """See http.Tokenizer: the numbers of tokens mean nothing here."""
 
     def pieces(self, text: str) -> list[tuple[int, str]]:
-        """See wire.Tokenizer: words, each with its share of the tokens."""
+        """See http.Tokenizer: words, each with its share of the tokens."""
         return shared_out(text, self.count(text))
 
 
@@ -80,7 +80,7 @@ class Exact:
         self._encode(_MERGED)
 
     def count(self, text: str) -> int:
-        """See wire.Tokenizer; a huge text, and words without an end, are counted in part and estimated."""
+        """See http.Tokenizer; a huge text, and words without an end, are counted in part and estimated."""
         if len(text) <= _LONGEST_WORD:
             return len(self._encode(text))
         if len(text) > _LONGEST_COUNTED:
@@ -90,13 +90,13 @@ class Exact:
         return sum(len(self._encode(part)) if exact else ESTIMATE.count(part) for exact, part in _parted(text))
 
     def count_all(self, texts: Sequence[str]) -> int:
-        """See wire.Tokenizer."""
+        """See http.Tokenizer."""
         if max(map(len, texts), default=0) > _LONGEST_WORD:
             return sum(map(self.count, texts))
         return sum(map(len, map(self._encode, texts)))
 
     def tokens(self, text: str) -> list[bytes]:
-        """See wire.Tokenizer; what is not counted exactly is cut as an estimate is."""
+        """See http.Tokenizer; what is not counted exactly is cut as an estimate is."""
         if len(text) <= _LONGEST_WORD or (len(text) <= _LONGEST_COUNTED and not _HAS_LONG_WORD.search(text)):
             return self._tokens(text)
         found: list[bytes] = []
@@ -105,14 +105,14 @@ class Exact:
         return found + ESTIMATE.tokens(text[_LONGEST_COUNTED:])
 
     def decode(self, tokens: Sequence[int]) -> str | None:
-        """See wire.Tokenizer."""
+        """See http.Tokenizer."""
         try:
             return b"".join(bytes(self._bytes(token)) for token in tokens).decode(errors="replace")
         except (ValueError, OverflowError):
             return None
 
     def pieces(self, text: str) -> list[tuple[int, str]]:
-        """See wire.Tokenizer."""
+        """See http.Tokenizer."""
         if len(text) > _LONGEST_COUNTED:
             return shared_out(text, self.count(text))
         if len(text) <= _LONGEST_WORD or not _HAS_LONG_WORD.search(text):

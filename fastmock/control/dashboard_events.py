@@ -32,7 +32,7 @@ _viewers: set[int] = set()
 
 
 class Server(Protocol):
-    """See ``admin.Server``."""
+    """See ``api.Server``."""
 
     stopping: bool
     api_port: int | None

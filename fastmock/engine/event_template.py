@@ -122,7 +122,7 @@ class Renderer(Protocol):
 
 
 class DialectTemplate:
-    """A script as a dialect tells it; see ``script.Rendering``."""
+    """A script as a dialect tells it; see ``response_template.Rendering``."""
 
     def __init__(self, script: ResponseTemplate, teller: Renderer, per_chunk: int) -> None:
         self._script = script.alone()
@@ -245,7 +245,7 @@ def call_id(id_: str, prefix: str = "call_") -> str:
 
 
 class EventStream:
-    """A stream for one request; see ``script.ChunkStream``."""
+    """A stream for one request; see ``response_template.ChunkStream``."""
 
     __slots__ = ("_end", "_opening", "_own", "_said", "source", "steps")
 
@@ -258,22 +258,22 @@ class EventStream:
         self._end = end
 
     def cut(self, begin: int, end: int) -> bytes:
-        """See ``script.ChunkStream``."""
+        """See ``response_template.ChunkStream``."""
         data = b"".join(self._said.written[begin:end]).replace(_OWN, self._own)
         if begin == 0:
             data = self._opening + data
         return data + self._end if end == len(self.steps) else data
 
     def all(self) -> bytes:
-        """See ``script.ChunkStream``."""
+        """See ``response_template.ChunkStream``."""
         return b"%b%b%b" % (self._opening, self._own.join(self._said.all), self._end)
 
     def length(self) -> int:
-        """See ``script.RenderedStream``."""
+        """See ``response_template.RenderedStream``."""
         longer = len(self._own) - len(_OWN)
         said = sum(len(part) + longer * part.count(_OWN) for part in self._said.written)
         return len(self._opening) + said + len(self._end)
 
     def size(self) -> int:
-        """See ``script.RenderedStream``."""
+        """See ``response_template.RenderedStream``."""
         return sum(map(len, self._said.written)) + len(self._end)

@@ -228,7 +228,7 @@ class FaultInjector:
 
 
 class _Writer:
-    """See ``act.ErrorWriter``."""
+    """See ``base.ErrorWriter``."""
 
     def __init__(
         self,
@@ -249,14 +249,14 @@ class _Writer:
         self.not_reached = not_reached
 
     def raise_error(self, error: Error) -> NoReturn:
-        """See ``act.ErrorWriter``."""
+        """See ``base.ErrorWriter``."""
         made = self._made(error)
         replaced = {name for name, _ in error.headers}
         kept = (header for header in made.headers if header[0] not in replaced)
         raise made.but(headers=(*kept, *error.headers, *self._more), fault=self._name)
 
     def event(self, error: Error) -> bytes:
-        """See ``act.ErrorWriter``."""
+        """See ``base.ErrorWriter``."""
         return self._say(self._made(error), self._request_id)
 
     def _made(self, error: Error) -> errors.ApiError:

@@ -47,7 +47,7 @@ class Heartbeat:
     """The heartbeat of one worker.
 
     Attributes:
-        cells: its cells; the first are those of ``wire.Progress``.
+        cells: its cells; the first are those of ``http.Progress``.
     """
 
     def __init__(self, cells: "memoryview[int]", timeout: float) -> None:
@@ -164,7 +164,7 @@ class Watch:
         return False
 
     def request(self, worker: int) -> int:
-        """Return the number of the route of the request that a worker began last; see ``wire.Progress``."""
+        """Return the number of the route of the request that a worker began last; see ``http.Progress``."""
         return self._heartbeats.of(worker)[Progress.ROUTE]
 
 

@@ -93,7 +93,7 @@ _Told = dict[int, tuple[int, dict[str, Any]] | None]
 
 
 class _Change:
-    """See ``admin.Change``."""
+    """See ``api.Change``."""
 
     def __init__(self, number: int, told: "_Told") -> None:
         self._number = number
@@ -101,7 +101,7 @@ class _Change:
         told[number] = None
 
     def result(self) -> tuple[int, dict[str, Any]] | None:
-        """See ``admin.Change``."""
+        """See ``api.Change``."""
         return self._told[self._number]
 
     def __del__(self) -> None:
@@ -120,7 +120,7 @@ class WorkerContext:
         heartbeat: the worker's heartbeat; a thread that answers requests has itself watched by it.
         stopping: whether the worker is told to stop.
         api_port: see Shared.
-        generated_token: see ``admin.Server``; set before the first request.
+        generated_token: see ``api.Server``; set before the first request.
     """
 
     generated_token: str | None = None
@@ -173,7 +173,7 @@ class WorkerContext:
         return self.app
 
     def change(self, how: str, *arguments: Any) -> _Change:
-        """See ``admin.Server``."""
+        """See ``api.Server``."""
         change = _Change(number := next(self._ids), self._told)
         try:
             for argument in arguments:

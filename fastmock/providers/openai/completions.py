@@ -93,12 +93,12 @@ def _decoded(tokens: list[int], tokenizer: Tokenizer) -> tuple[str, int]:
 
 
 class CompletionChoiceFormat:
-    """See ``script.ChoiceFormat``."""
+    """See ``response_template.ChoiceFormat``."""
 
     chunk_object = "text_completion"
 
     def whole(self, document: Document, fingerprint: str) -> Document:
-        """See ``script.ChoiceFormat``."""
+        """See ``response_template.ChoiceFormat``."""
         choices = document.get("choices")
         if not isinstance(choices, list) or not choices:
             raise ChoiceFormatError(("choices",), "must be a list with at least one choice")
@@ -113,24 +113,24 @@ class CompletionChoiceFormat:
         return {key: value for key, value in document.items() if key != "service_tier"}
 
     def document(self, saying: ReplySpec) -> Document:
-        """See ``script.ChoiceFormat``."""
+        """See ``response_template.ChoiceFormat``."""
         for name in ("tool_calls", "refusal", "reasoning"):
             if getattr(saying, name) is not None:
                 raise ChoiceFormatError((name,), "is nothing that a legacy completion can say")
         return {"choices": [{"text": OUTPUT if saying.content is None else saying.content}]}
 
     def answer(self, choice: Document) -> Answer:
-        """See ``script.ChoiceFormat``."""
+        """See ``response_template.ChoiceFormat``."""
         return Answer(choice["text"], finish_reason=choice["finish_reason"])
 
     def choice(self, answer: Answer, index: int, chat: ChatRequest) -> Document:
-        """See ``script.ChoiceFormat``."""
+        """See ``response_template.ChoiceFormat``."""
         text = answer.text or ""
         logprobs = _logprobs(answer, len(text))
         return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": answer.finish_reason}
 
     def chunks(self, choice: Document, cutter: Chunker) -> Chunks:
-        """See ``script.ChoiceFormat``."""
+        """See ``response_template.ChoiceFormat``."""
 
         def chunk(text: str, finish: str | None, logprobs: Document | None = None) -> bytes:
             return fragment({"text": text, "index": choice["index"], "logprobs": logprobs, "finish_reason": finish})
@@ -203,20 +203,20 @@ class Completions:
         return self.say(parse_json(request.body), unique, request=request)
 
     def read(self, request: Request, unique: str) -> ChatRequest:
-        """See ``managed.Dialect``."""
+        """See ``manager.Dialect``."""
         chat = self.parse(parse_json(request.body), unique)
         chat.request = request
         self._validate(chat)
         return chat
 
     def parse(self, body: Document, unique: str) -> ChatRequest:
-        """See ``managed.Dialect``; return the Ask of the first prompt, with the tokens of all."""
+        """See ``manager.Dialect``; return the Ask of the first prompt, with the tokens of all."""
         first, *others = parse(body, unique, self._vocabularies)
         first.prompt_tokens += sum(chat.prompt_tokens for chat in others)
         return first
 
     def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
-        """See ``managed.Dialect``."""
+        """See ``manager.Dialect``."""
         return self._rulebook.send(chat, script, answers)
 
     def say(

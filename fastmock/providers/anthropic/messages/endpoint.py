@@ -24,7 +24,7 @@ _THINKING = 24  # words that are thought where a rule says nothing of it
 
 
 class Messages:
-    """The endpoints; see ``managed.Dialect``."""
+    """The endpoints; see ``manager.Dialect``."""
 
     def __init__(
         self, responder: Responder, tokenizers: TokenizerOf, settings: Settings, validate: Callable[[ChatRequest], None]
@@ -45,27 +45,27 @@ class Messages:
             raise messages_ask.renamed(error, chat.sent) from None
 
     def read(self, request: Request, unique: str) -> MessagesRequest:
-        """See ``managed.Dialect``."""
+        """See ``manager.Dialect``."""
         chat = self.parse(parse(request.body), unique)
         chat.request = request
         self._validate(chat)
         return chat
 
     def parse(self, body: dict[str, Any], unique: str) -> MessagesRequest:
-        """See ``managed.Dialect``."""
+        """See ``manager.Dialect``."""
         return messages_ask.parse(body, unique, self._vocabularies, self._thinking)
 
     def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
-        """See ``managed.Dialect``."""
+        """See ``manager.Dialect``."""
         return self._rulebook.send(chat, self._retold.of(script), answers, self._heads)
 
     def reread(self, chat: ChatRequest, body: dict[str, Any], unique: str) -> MessagesRequest:
-        """See ``managed.OtherDialect``."""
+        """See ``manager.OtherDialect``."""
         assert isinstance(chat, MessagesRequest)  # noqa: S101 - ``parse`` made it
         return messages_ask.reread(chat, body, unique, self._vocabularies)
 
     def renamed(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
-        """See ``managed.OtherDialect``."""
+        """See ``manager.OtherDialect``."""
         assert isinstance(chat, MessagesRequest)  # noqa: S101
         return messages_ask.renamed(error, chat.sent)
 

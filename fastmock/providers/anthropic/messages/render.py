@@ -21,19 +21,19 @@ _STOP = event_bytes({"type": "message_stop"})
 
 
 class MessagesRenderer:
-    """See ``retold.Renderer``."""
+    """See ``event_template.Renderer``."""
 
     def __init__(self, thinking: str) -> None:
         """``thinking`` is what is thought where nothing else is."""
         self._thinking = thinking
 
     def form(self, chat: ChatRequest) -> str:
-        """See ``retold.Renderer``: what of the thinking is shown."""
+        """See ``event_template.Renderer``: what of the thinking is shown."""
         assert isinstance(chat, MessagesRequest)  # noqa: S101 - no other comes here
         return chat.shows
 
     def tell(self, answer: Answer, form: str, cutter: Chunker) -> tuple[list[Document], Callable[[], Events]]:
-        """See ``retold.Renderer``."""
+        """See ``event_template.Renderer``."""
         content: list[Document] = []
         thought = answer.reasoning
         if thought is None and form:
@@ -48,11 +48,11 @@ class MessagesRenderer:
         return content, partial(_events_of, answer, content, cutter)
 
     def whole(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> bytes:
-        """See ``retold.Renderer``."""
+        """See ``event_template.Renderer``."""
         return _message(chat, content, _ending(told), outer, outer.completion_tokens)
 
     def around(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
-        """See ``retold.Renderer``."""
+        """See ``event_template.Renderer``."""
         begun = _message(
             chat, b"[]", b'"stop_reason":null,"stop_sequence":null', outer, 1 if outer.completion_tokens else 0
         )

@@ -16,7 +16,7 @@ from fastmock.providers.openai.chat.stored import StoredCompletions
 
 
 class Chat:
-    """The endpoint; see ``managed.Dialect``."""
+    """The endpoint; see ``manager.Dialect``."""
 
     def __init__(
         self,
@@ -41,18 +41,18 @@ class Chat:
         return self._rulebook.answer(chat)
 
     def read(self, request: Request, unique: str) -> ChatRequest:
-        """See ``managed.Dialect``."""
+        """See ``manager.Dialect``."""
         chat = self.parse(parse(request.body), unique)
         chat.request = request
         self._validate(chat)
         return chat
 
     def parse(self, body: Document, unique: str) -> ChatRequest:
-        """See ``managed.Dialect``."""
+        """See ``manager.Dialect``."""
         return chat_ask.parse(body, unique, self._vocabularies, ConversationRequest)
 
     def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
-        """See ``managed.Dialect``."""
+        """See ``manager.Dialect``."""
         reply = self._rulebook.send(chat, script, answers)
         if chat.keep:
             self._stored.keep(chat, script.whole(chat, answers))

@@ -22,12 +22,12 @@ _MESSAGE = ("role", "content", "refusal", "tool_calls", "function_call", "annota
 
 
 class ChatChoiceFormat:
-    """See ``script.ChoiceFormat``."""
+    """See ``response_template.ChoiceFormat``."""
 
     chunk_object = "chat.completion.chunk"
 
     def document(self, saying: ReplySpec) -> Document:
-        """See ``script.ChoiceFormat``."""
+        """See ``response_template.ChoiceFormat``."""
         message: Document = {"content": saying.content}
         if saying.content is None and saying.tool_calls is None and saying.refusal is None:
             message["content"] = OUTPUT
@@ -52,7 +52,7 @@ class ChatChoiceFormat:
         return {"choices": [{"message": message}]}
 
     def whole(self, document: Document, fingerprint: str) -> Document:
-        """See ``script.ChoiceFormat``."""
+        """See ``response_template.ChoiceFormat``."""
         choices = document.get("choices")
         if not isinstance(choices, list) or not choices:
             raise ChoiceFormatError(("choices",), "must be a list with at least one choice")
@@ -61,7 +61,7 @@ class ChatChoiceFormat:
         )
 
     def answer(self, choice: Document) -> Answer:
-        """See ``script.ChoiceFormat``."""
+        """See ``response_template.ChoiceFormat``."""
         message = choice["message"]
         calls = [_call(call) for call in message.get("tool_calls") or ()]
         if legacy := message.get("function_call"):
@@ -76,7 +76,7 @@ class ChatChoiceFormat:
         )
 
     def choice(self, answer: Answer, index: int, chat: ChatRequest) -> Document:
-        """See ``script.ChoiceFormat``."""
+        """See ``response_template.ChoiceFormat``."""
         legacy = chat.constraints is not None and chat.constraints.legacy
         reason = answer.finish_reason
         if reason == "tool_calls" and chat.constraints is not None and chat.endpoint == "chat_completions":
@@ -91,7 +91,7 @@ class ChatChoiceFormat:
         return {"index": index, "message": message, "logprobs": logprobs_of(answer), "finish_reason": reason}
 
     def chunks(self, choice: Document, cutter: Chunker) -> Chunks:
-        """See ``script.ChoiceFormat``."""
+        """See ``response_template.ChoiceFormat``."""
         message = choice["message"]
         text, refusal, calls = message.get("content"), message.get("refusal"), message.get("tool_calls")
         function = message.get("function_call")

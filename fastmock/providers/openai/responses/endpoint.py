@@ -25,7 +25,7 @@ Document = dict[str, Any]
 
 
 class Responses:
-    """The endpoints; see ``managed.Dialect``."""
+    """The endpoints; see ``manager.Dialect``."""
 
     def __init__(
         self,
@@ -55,18 +55,18 @@ class Responses:
             raise responses_ask.renamed(error, chat.sent) from None
 
     def read(self, request: Request, unique: str) -> ResponsesRequest:
-        """See ``managed.Dialect``."""
+        """See ``manager.Dialect``."""
         chat = self.parse(parse(request.body), unique)
         chat.request = request
         self._validate(chat)
         return chat
 
     def parse(self, body: Document, unique: str) -> ResponsesRequest:
-        """See ``managed.Dialect``."""
+        """See ``manager.Dialect``."""
         return responses_ask.parse(body, unique, self._vocabularies, self._model, self._stored.history)
 
     def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
-        """See ``managed.Dialect``."""
+        """See ``manager.Dialect``."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101 - ``parse`` made it
         reply = numbered(self._rulebook.send(chat, self._retold.of(script), answers, self._heads))
         if chat.keep:
@@ -78,11 +78,11 @@ class Responses:
         return reply
 
     def reread(self, chat: ChatRequest, body: Document, unique: str) -> ResponsesRequest:
-        """See ``managed.OtherDialect``."""
+        """See ``manager.OtherDialect``."""
         return chat_ask.parse(body, unique, self._vocabularies, ResponsesRequest)
 
     def renamed(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
-        """See ``managed.OtherDialect``."""
+        """See ``manager.OtherDialect``."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101
         return responses_ask.renamed(error, chat.sent)
 

@@ -35,19 +35,19 @@ whether deltas are padded."""
 
 
 class ResponsesRenderer:
-    """See ``retold.Renderer``."""
+    """See ``event_template.Renderer``."""
 
     def __init__(self, seed: int) -> None:
         """``seed`` decides on the summaries that are made up."""
         self._summary = lorem(_SUMMARY, seed, "summary")
 
     def form(self, chat: ChatRequest) -> Form:
-        """See ``retold.Renderer``."""
+        """See ``event_template.Renderer``."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101 - no other comes here
         return chat.shows, chat.encrypted, bool(chat.obfuscation)
 
     def tell(self, answer: Answer, form: Form, cutter: Chunker) -> tuple[list[Document], Callable[[], Events]]:
-        """See ``retold.Renderer``."""
+        """See ``event_template.Renderer``."""
         shows, encrypted, padded = form
         output: list[Document] = []
         thought = answer.reasoning
@@ -62,13 +62,13 @@ class ResponsesRenderer:
         return output, partial(events_of, output, cutter, padded)
 
     def whole(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> bytes:
-        """See ``retold.Renderer``."""
+        """See ``event_template.Renderer``."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101
         chat.whole = _response(chat, int(time.time()), chat.echo, told, content, outer)
         return chat.whole
 
     def around(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
-        """See ``retold.Renderer``."""
+        """See ``event_template.Renderer``."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101
         now, echo = int(time.time()), chat.echo
         begun = begun_response(chat, b"in_progress", now, echo, outer.model)
