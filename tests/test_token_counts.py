@@ -8,7 +8,7 @@ import httpx
 import orjson
 import pytest
 
-from benchmarks import tokenizers
+from benchmarks import vocabularies
 from tests.conftest import KEY, undisturbed
 
 pytestmark = pytest.mark.integration
@@ -33,10 +33,10 @@ def counters(tmp_path_factory):
     from tokenizers import Tokenizer
 
     found = {}
-    for name in tokenizers.SIZES:
-        tokens = tokenizers.tokens_of(name)
-        tokenizers.write_tiktoken(directory / "tiktoken", name, tokens)
-        tokenizers.write_hugging_face(directory / name, name, tokens)
+    for name in vocabularies.SIZES:
+        tokens = vocabularies.tokens_of(name)
+        vocabularies.write_tiktoken(directory / "tiktoken", name, tokens)
+        vocabularies.write_hugging_face(directory / name, name, tokens)
         encoding = tiktoken.get_encoding(f"{name}_base")
         tokenizer = Tokenizer.from_file(str(directory / name / "tokenizer.json"))
         found[name] = (
