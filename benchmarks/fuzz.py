@@ -49,7 +49,7 @@ class Report:
     requests: int = 0
     seconds: float = 0.0
     statuses: Counter[str] = field(default_factory=Counter)
-    diagnostics: list[Finding] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     examples: list[Finding] = field(default_factory=list)  # one of each form, the 5xx shrunk
     dead_workers: list[int] = field(default_factory=list)
     tracebacks: list[str] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Report:
 
     @property
     def failed(self) -> bool:
-        return bool(self.diagnostics or self.dead_workers or self.tracebacks)
+        return bool(self.findings or self.dead_workers or self.tracebacks)
 
     def __str__(self) -> str:
         statuses = ", ".join(f"{status} × {count}" for status, count in sorted(self.statuses.items()))
@@ -70,9 +70,9 @@ class Report:
             f"statuses: {statuses}",
             f"slowest: {self.slowest:.2f} s ({self.slowest_request})",
             f"peak PSS in MiB: {sizes}",
-            f"findings: {len(self.diagnostics)}; dead workers: {self.dead_workers}; tracebacks: {len(self.tracebacks)}",
+            f"findings: {len(self.findings)}; dead workers: {self.dead_workers}; tracebacks: {len(self.tracebacks)}",
         ]
-        kinds = Counter(f"{finding.kind} {finding.detail[:100]}" for finding in self.diagnostics)
+        kinds = Counter(f"{finding.kind} {finding.detail[:100]}" for finding in self.findings)
         lines += [f"  {count} × {kind}" for kind, count in kinds.most_common(30)]
         for finding in self.examples:
             request = finding.request
@@ -203,7 +203,7 @@ class _Driver(threading.Thread):
 
     def _found(self, finding: Finding) -> None:
         with self._report.lock:
-            self._report.diagnostics.append(finding)
+            self._report.findings.append(finding)
 
 
 def fuzz(directory: Path, runtime: str, workers: int, requests: int, seed: int, costly: float = 0.0) -> Report:
@@ -241,7 +241,7 @@ def fuzz(directory: Path, runtime: str, workers: int, requests: int, seed: int, 
         ended.set()
         sampler.join()
         report.dead_workers = [pid for pid in first if pid not in target.workers()]
-        report.examples = list(_examples(target.port, report.diagnostics))
+        report.examples = list(_examples(target.port, report.findings))
         report.tracebacks = target.tracebacks()
     return report
 
@@ -260,10 +260,10 @@ def _sample(target: Target, report: Report, ended: threading.Event) -> None:
             report.peak_pss[pid] = max(size, report.peak_pss.get(pid, 0.0))
 
 
-def _examples(port: int, diagnostics: list[Finding]) -> Iterator[Finding]:
+def _examples(port: int, findings: list[Finding]) -> Iterator[Finding]:
     """Yield one finding of each kind, endpoint and detail; a 5xx that repeats when it is sent alone is shrunk."""
     seen: set[tuple[str, str, str, str]] = set()
-    for finding in diagnostics:
+    for finding in findings:
         request = finding.request
         path = request.target.partition("?")[0]
         form = finding.kind, request.method, "/".join(path.split("/")[:3]), finding.detail[:30]

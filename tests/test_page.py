@@ -92,10 +92,15 @@ def test_people_see_what_comes_in_and_try_requests(serve, tmp_path):
         message = driver.find_element("id", "message")
         message.clear()
         message.send_keys("How is the weather?")
+        # The page itself notes what it shows: a driver on a busy machine looks too seldom.
+        driver.execute_script(
+            "const answer = document.getElementById('answer'); window.seen = new Set();"
+            "new MutationObserver(() => window.seen.add(answer.textContent))"
+            ".observe(answer, {childList: true, characterData: true, subtree: true});"
+        )
         driver.find_element("css selector", "#try button").click()
-        seen = set()
-        assert wait_until(lambda: seen.add(text(driver, "#answer")) or text(driver, "#answer").endswith("evening."), 10)
-        assert len(seen) > 3
+        assert wait_until(lambda: text(driver, "#answer").endswith("evening."), 10)
+        assert driver.execute_script("return window.seen.size") > 3
         assert "TTFT" in text(driver, "#measured")
         driver.find_element("id", "stream").click()
         driver.find_element("css selector", "#try button").click()
