@@ -1,6 +1,7 @@
 """Layers, errors, the command line, and the documents."""
 
 import io
+import re
 from pathlib import Path
 
 import jsonschema
@@ -11,7 +12,10 @@ from fastmock.cli.main import main, parser
 from fastmock.config.json_schema import json_schema
 from fastmock.config.load import load
 from fastmock.config.overlay import Overlay
-from fastmock.config.reference import markdown
+from fastmock.config.reference import _settings, markdown
+from fastmock.config.settings import Settings
+from fastmock.core.problems import dotted
+from fastmock.faults.registry import FAULTS
 from fastmock.latency.pacer import Pacer
 from fastmock.shared.block import Share
 
@@ -134,6 +138,18 @@ def test_error_types_are_named(tmp_path):
     assert code == 2
     assert any("did you mean 'rate_limit'?" in line for line in errors)
     assert any("server.error_types.timeout" in line for line in errors)
+
+
+def test_every_setting_has_a_description_with_a_noun_of_its_own():
+    described = {dotted(path): info.description or "" for path, info in _settings(Settings, ())}
+    for name, fault in FAULTS.items():
+        described[name] = fault.settings_type.__doc__ or ""
+        described |= {f"{name}.{own}": i.description or "" for own, i in fault.settings_type.model_fields.items()}
+        del described[f"{name}.kind"]
+    clause = re.compile(r"(?:Whether|What|Who|How|Where|When|With what|As|Not|And|Or|Also|Only)\b")
+    short = {path: text for path, text in described.items() if len(text.split()) < 4 or clause.match(text)}
+    assert not short
+    assert not [path for path, text in described.items() if "\n" in text or not text.endswith(".")]
 
 
 def test_the_reference_is_current():

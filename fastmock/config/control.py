@@ -8,7 +8,7 @@ from fastmock.core.section import SettingsModel
 class Admin(SettingsModel):
     """The control API, below `/fastmock/`, and the page at `/`."""
 
-    enabled: bool = Field(True, description="Whether they are there.")
+    enabled: bool = Field(True, description="Enable the control API and the dashboard.")
     token: str | None = Field(
         None,
         min_length=1,
@@ -28,8 +28,10 @@ class Admin(SettingsModel):
     )
     files: bool = Field(
         False,
-        description="Whether the control API may name further files, below the directory of the configuration file; "
-        "read at the start only.",
+        description=(
+            "Let the control API name further files, below the directory of the configuration"
+            " file; read at the start only."
+        ),
     )
 
     @model_validator(mode="after")
@@ -49,8 +51,8 @@ class Admin(SettingsModel):
 class Journal(SettingsModel):
     """The last requests, kept in memory for whoever asks."""
 
-    enabled: bool = Field(False, description="Whether they are.")
-    size: int = Field(1000, ge=1, le=1_000_000, description="How many, of all workers together.")
+    enabled: bool = Field(False, description="Enable the journal of requests.")
+    size: int = Field(1000, ge=1, le=1_000_000, description="Number of requests kept, over all workers.")
     max_body_bytes: int = Field(
-        16_384, ge=0, le=16_777_216, description="How much is kept of each body; a longer one is cut."
+        16_384, ge=0, le=16_777_216, description="Bytes kept of each body; a longer one is cut."
     )

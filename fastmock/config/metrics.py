@@ -8,9 +8,9 @@ from fastmock.core.section import SettingsModel
 class MetricsSettings(SettingsModel):
     """What is counted for Prometheus, at `GET /metrics`; it takes the extra `metrics`."""
 
-    enabled: bool = Field(False, description="Whether it is.")
+    enabled: bool = Field(False, description="Enable Prometheus metrics at `GET /metrics`.")
     vllm: bool = Field(
-        False, description="Whether metrics are there under the names that vLLM has for them too; it turns them on."
+        False, description="Expose metrics under vLLM-compatible names too; also enables `GET /metrics`."
     )
 
     @property

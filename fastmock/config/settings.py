@@ -112,13 +112,11 @@ class Server(SettingsModel):
     )
     control_headers: bool = Field(
         False,
-        description="Whether a request may set its own latency, output, fault and validation with `x-fastmock-…` "
-        "headers.",
+        description=("Let requests set their own latency, output, fault and validation with `x-fastmock-…` headers."),
     )
     watch: bool = Field(
         False,
-        description="Whether the configuration and its files are read again when they change (it needs the extra "
-        "`watch`).",
+        description=("Reload the configuration and its files when they change (needs the extra `watch`)."),
     )
     tls_cert: str | None = Field(None, description="Serve TLS with this certificate chain, a PEM file (Granian only).")
     tls_key: str | None = Field(None, description="The certificate's private key, a PEM file.")
@@ -126,19 +124,19 @@ class Server(SettingsModel):
         False, description="HTTP/2 beside HTTP/1.1: over TLS by ALPN, in the clear by prior knowledge (Granian only)."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="What the server says on standard error."
+        "info", description="Log level of messages on standard error."
     )
     log_requests: bool = Field(
         False,
         description="A line on standard output for each request.",
         json_schema_extra={"env": ["MOCK_OPENAI_LOG_REQUESTS"]},
     )
-    log_format: Literal["text", "json"] = Field("text", description="The form of that line.")
-    simulate_errors: bool = Field(False, description="Whether a share of the requests fails.")
+    log_format: Literal["text", "json"] = Field("text", description="Format of request log lines.")
+    simulate_errors: bool = Field(False, description="Fail a share of the requests at random.")
     error_rate: float = Field(0.0, ge=0, le=1, description="Share of requests to fail when `simulate_errors` is on.")
     error_types: dict[ErrorType, Annotated[float, Field(ge=0)]] = Field(
         dict.fromkeys(get_args(ErrorType), 1.0),
-        description="What they fail with, and the weight of each; a type that is left out has none.",
+        description="Weight of each error type among those failures; a type that is left out has none.",
     )
 
     def simulated_faults(self) -> list[StatusSettings]:
@@ -179,8 +177,10 @@ class Streaming(SettingsModel):
     )
     obfuscation: bool = Field(
         False,
-        description="Whether chunks are padded with an `obfuscation`, as OpenAI's are; a request's "
-        "`stream_options.include_obfuscation` has precedence.",
+        description=(
+            "Pad chunks with an `obfuscation` field, as OpenAI does; a request's "
+            "`stream_options.include_obfuscation` has precedence."
+        ),
     )
     max_concurrent: int | None = Field(
         None, ge=1, le=1_000_000, description="The older name of `server.max_connections`, which has precedence."
@@ -200,8 +200,10 @@ class Tools(SettingsModel):
 
     auto_call: bool = Field(
         False,
-        description="Whether a request that offers tools and leaves the choice gets a call where no pattern matches: "
-        "of the first tool, with made-up arguments. Off, it gets a text.",
+        description=(
+            "Call the first tool, with generated arguments, where a request offers tools and "
+            "no rule matches. Off, the reply is text."
+        ),
     )
 
 
@@ -215,8 +217,9 @@ class Usage(SettingsModel):
     )
     simulate_prompt_cache: bool = Field(
         False,
-        description="Whether a prompt that begins as an earlier one did has `cached_tokens`: from 1,024 on, in steps "
-        "of 128.",
+        description=(
+            "Report `cached_tokens` for prompts that begin as an earlier one: from 1,024 tokens on, in steps of 128."
+        ),
     )
 
 
@@ -227,7 +230,7 @@ class Stored(SettingsModel):
         10_000,
         ge=1,
         le=10_000_000,
-        description="How many completions are kept, by all workers together; the oldest give way.",
+        description="Number of completions kept, over all workers; the oldest give way.",
     )
     strict_ids: bool = Field(
         False,
@@ -246,9 +249,7 @@ class Auth(SettingsModel):
     keys: list[Annotated[str, Field(min_length=1)]] = Field(
         [], description="The keys that may call, for the mode `keys`.", repr=False
     )
-    open_models: bool = Field(
-        False, description="Whether `GET /v1/models` needs no key; some load tools ask for it without one."
-    )
+    open_models: bool = Field(False, description="Serve `GET /v1/models` without a key, as some load tools ask for it.")
 
     @model_validator(mode="after")
     def _keys_for_keys(self) -> "Auth":
@@ -260,10 +261,10 @@ class Auth(SettingsModel):
 class ModelCard(SettingsModel):
     """One entry of `GET /v1/models`."""
 
-    id: str = Field(min_length=1, description="The model's name.")
+    id: str = Field(min_length=1, description="Name of the model in requests.")
     object: Literal["model"] = Field("model", description="May be written as OpenAI writes it; not used.")
-    created: int = Field(1_700_000_000, ge=0, description="Unix time, in seconds.")
-    owned_by: str = Field("fastmock", description="The owner shown.")
+    created: int = Field(1_700_000_000, ge=0, description="Creation time as Unix time in seconds.")
+    owned_by: str = Field("fastmock", description="Owner of the model as shown.")
 
 
 _MODELS = (
@@ -290,7 +291,7 @@ class Models(SettingsModel):
 
     available: list[Annotated[ModelCard, BeforeValidator(_id_is_card, json_schema_input_type=str | ModelCard)]] = Field(
         [ModelCard(id=name, object="model", created=1_700_000_000, owned_by="fastmock") for name in _MODELS],
-        description="What `GET /v1/models` lists: names, or objects with `id`, `created`, `owned_by`.",
+        description="Models that `GET /v1/models` lists: names, or objects with `id`, `created`, `owned_by`.",
     )
     strict: bool = Field(False, description="On: a model that is not listed gets 404 `model_not_found` everywhere.")
 
@@ -311,24 +312,28 @@ class Models(SettingsModel):
 
 
 class PerModel(SettingsModel):
-    """What is different for some models."""
+    """Settings that differ for certain models."""
 
     model: str = Field(min_length=1, description="The model's name, or a glob such as `gpt-4*`; the first that fits.")
-    latency: Latency | None = Field(None, description="As `latency`, for these models.")
-    output: Output | None = Field(None, description="As `output`, for these models.")
-    heartbeat: NumberOrHeartbeat | None = Field(None, description="As `streaming.heartbeat`, for these models.")
+    latency: Latency | None = Field(None, description="Latency of these models, as `latency`.")
+    output: Output | None = Field(None, description="Output of these models, as `output`.")
+    heartbeat: NumberOrHeartbeat | None = Field(
+        None, description="Heartbeats for these models, as `streaming.heartbeat`."
+    )
     context_window: int | None = Field(
         None,
         ge=1,
         description="Tokens of a prompt and the `max_tokens` it asks for; more is a 400 `context_length_exceeded`.",
     )
-    validation: Validation | None = Field(None, description="As `validation`, for these models.")
+    validation: Validation | None = Field(None, description="Validation for these models, as `validation`.")
 
 
 class Settings(SettingsModel):
     """The whole configuration."""
 
-    schema_url: str | None = Field(None, alias="$schema", description="For editors; not used.")
+    schema_url: str | None = Field(
+        None, alias="$schema", description="Reference to a JSON Schema for editors; ignored by the server."
+    )
     seed: int = Field(0, description="Changes everything that is made up: vectors and fingerprints.")
     validation: Validation = Field(
         "provider",
@@ -337,7 +342,7 @@ class Settings(SettingsModel):
     )
     server: Server = Field(Server(), description=Server.__doc__)
     faults: list[AnyFaultSettings] = Field(
-        [], max_length=256, description="What goes wrong on purpose: the first in the list that strikes."
+        [], max_length=256, description="Faults to inject; the first that triggers is applied."
     )
     limits: Limits = Field(Limits(), description=Limits.__doc__)
     overload: Overload = Field(Overload(), description=Overload.__doc__)
@@ -350,8 +355,7 @@ class Settings(SettingsModel):
     per_model: list[PerModel] = Field([], description=PerModel.__doc__)
     obey_max_tokens: bool = Field(
         True,
-        description="Whether `max_tokens` and its like cut what a rule, a file or the default says; generated text "
-        "always obeys.",
+        description=("Cut scripted replies at `max_tokens` and its equivalents; generated text is always cut."),
     )
     tools: Tools = Field(Tools(), description=Tools.__doc__)
     usage: Usage = Field(Usage(), description=Usage.__doc__)

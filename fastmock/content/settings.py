@@ -18,7 +18,8 @@ class Output(SettingsModel):
     )
     tokens: NumberOrAmount | None = Field(
         None,
-        description="How many tokens; without it 100, of a legacy completion 16, and of an echo as many as the message "
-        "has.",
+        description=(
+            "Number of tokens; by default 100, for a legacy completion 16, for an echo as many as the message has."
+        ),
     )
     min_tokens: int | None = Field(None, ge=0, le=1_000_000, description="The fewest; a request may say so too.")

@@ -49,7 +49,7 @@ def _text_is_place(value: Any) -> Any:
 
 
 PlaceOrText = Annotated[Place, BeforeValidator(_text_is_place, json_schema_input_type=int | str)]
-AFTER = "Where in the stream: after so many chunks (`3`), after a time (`200ms`), after a share of them (`50%`)."
+AFTER = "Place in the stream: after so many chunks (`3`), a time (`200ms`), or a share of the chunks (`50%`)."
 """The description of ``after``."""
 FIRST = Place(chunks=1)
 """The default of ``after``."""
@@ -65,9 +65,11 @@ def without_time(place: Place) -> Place:
 class Window(SettingsModel):
     """When a fault may strike."""
 
-    after: Seconds = Field(0.0, description="From so long after this configuration came into force.")
-    duration: Seconds | None = Field(None, description="For so long; without it for ever.")
-    period: Seconds | None = Field(None, gt=0, description="And again, every so often.")
+    after: Seconds = Field(
+        0.0, description="Time until the window opens, from when this configuration came into force."
+    )
+    duration: Seconds | None = Field(None, description="Length of the window; without it, it never closes.")
+    period: Seconds | None = Field(None, gt=0, description="Time after which the window opens again.")
 
     @model_validator(mode="after")
     def _fits(self) -> "Window":
@@ -80,16 +82,19 @@ class FaultSettings(SettingsModel):
     """The settings of any fault: the requests that it applies to, and how often. A condition that is not given limits
     nothing."""
 
-    match: Match | None = Field(None, description="Only for requests that look like this, as in a pattern.")
-    rule: str | None = Field(None, description="Only for answers of the pattern of this name, or glob.")
-    api_key: str | None = Field(None, description="Only for this API key, or glob.")
+    match: Match | None = Field(None, description="Apply only to requests that match these conditions, as in a rule.")
+    rule: str | None = Field(None, description="Apply only to answers of the rule with this name or glob.")
+    api_key: str | None = Field(None, description="Apply only to requests with this API key or glob.")
     probability: float | None = Field(
-        None, ge=0, le=1, description="For this share of the requests. All faults share one draw: their rates add up."
+        None,
+        ge=0,
+        le=1,
+        description="Share of the requests to apply to. All faults share one draw: their rates add up.",
     )
-    every_nth: int | None = Field(None, ge=1, description="For every so-manyth request.")
-    skip_first: int = Field(0, ge=0, description="Not for the first so many requests.")
-    times: int | None = Field(None, ge=1, description="At most so many times.")
-    window: Window | None = Field(None, description="Only at some times.")
+    every_nth: int | None = Field(None, ge=1, description="Apply to every Nth request.")
+    skip_first: int = Field(0, ge=0, description="Number of requests at the beginning to leave alone.")
+    times: int | None = Field(None, ge=1, description="Maximum number of times to apply.")
+    window: Window | None = Field(None, description="Time window in which to apply.")
 
     @model_validator(mode="after")
     def _one_rate(self) -> "FaultSettings":
@@ -101,6 +106,6 @@ class FaultSettings(SettingsModel):
 class ErrorFaultSettings(FaultSettings):
     """The settings of faults that answer with an error."""
 
-    message: str | None = Field(None, description="The error's message; without it the API's own.")
-    type: str | None = Field(None, description="The error's type, likewise.")
-    code: str | None = Field(None, description="The error's code, likewise.")
+    message: str | None = Field(None, description="Message of the error instead of the API's own.")
+    type: str | None = Field(None, description="Type of the error instead of the API's own.")
+    code: str | None = Field(None, description="Code of the error instead of the API's own.")

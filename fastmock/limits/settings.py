@@ -12,10 +12,10 @@ Most = Annotated[int, Field(ge=1, le=1_000_000_000)]
 class Rates(SettingsModel):
     """How much is let through."""
 
-    requests_per_minute: Most | None = Field(None, description="Requests a minute (RPM).")
-    requests_per_day: Most | None = Field(None, description="Requests a day (RPD).")
+    requests_per_minute: Most | None = Field(None, description="Limit of requests per minute (RPM).")
+    requests_per_day: Most | None = Field(None, description="Limit of requests per day (RPD).")
     tokens_per_minute: Most | None = Field(None, description="Tokens a minute, of prompts and answers (TPM).")
-    tokens_per_day: Most | None = Field(None, description="Tokens a day (TPD).")
+    tokens_per_day: Most | None = Field(None, description="Limit of tokens per day (TPD).")
     input_tokens_per_minute: Most | None = Field(None, description="Tokens of prompts a minute, as Anthropic has it.")
     output_tokens_per_minute: Most | None = Field(None, description="Tokens of answers a minute, likewise.")
     quota_requests: Most | None = Field(None, description="Requests in all; then the quota is exhausted.")
@@ -25,8 +25,12 @@ class Rates(SettingsModel):
 class KeyRates(Rates):
     """What is let through instead for some keys and models."""
 
-    api_key: str | None = Field(None, description="For this API key, or glob; each key has limits of its own.")
-    model: str | None = Field(None, description="For this model, or glob; the models of one glob share the limits.")
+    api_key: str | None = Field(
+        None, description="API key or glob that the entry is for; each key has limits of its own."
+    )
+    model: str | None = Field(
+        None, description="Model or glob that the entry is for; the models of one glob share the limits."
+    )
 
 
 class Limits(Rates):
@@ -35,7 +39,7 @@ class Limits(Rates):
     per: list[KeyRates] = Field(
         [],
         max_length=1000,
-        description="What holds instead for some keys and models: the first that fits a request.",
+        description="Limits for certain keys and models instead of these; the first entry that fits a request holds.",
     )
     algorithm: Literal["token_bucket", "fixed_window"] = Field(
         "token_bucket",
@@ -43,14 +47,16 @@ class Limits(Rates):
         "day, is over.",
     )
     quantize: bool = Field(
-        False, description="Whether 60 requests a minute are held to 1 a second (for the bucket); tokens are not."
+        False, description="Hold 60 requests a minute to 1 a second (token bucket only); tokens are not quantized."
     )
     estimate: Literal["max", "sum"] = Field(
         "max",
-        description="What a request is taken for before its tokens are known: the larger of its prompt and its "
-        "`max_tokens`, or their sum.",
+        description=(
+            "Estimated cost of a request before its tokens are known: the larger of its "
+            "prompt and its `max_tokens`, or their sum."
+        ),
     )
-    count_refused: bool = Field(False, description="Whether requests that are refused count too.")
+    count_refused: bool = Field(False, description="Count refused requests too.")
     store: str | None = Field(
         None,
         description="A Valkey or Redis for several machines, `redis://host:6379/0` (it takes the extra `redis`); "
@@ -71,4 +77,4 @@ class Overload(SettingsModel):
         None, ge=1, le=32_768, description="Requests that are being answered at a time, by all workers together."
     )
     max_queue: int = Field(1024, ge=0, le=32_768, description="Requests that wait their turn; more are refused.")
-    status: Literal[503, 429] = Field(503, description="With what.")
+    status: Literal[503, 429] = Field(503, description="HTTP status of refused requests.")

@@ -43,19 +43,20 @@ class Match(SettingsModel):
     turn: NumberOrSpan | None = Field(
         None, description="The number of the answer in its conversation: 1 before the assistant has said anything."
     )
-    messages: NumberOrSpan | None = Field(None, description="How many messages there are.")
+    messages: NumberOrSpan | None = Field(None, description="Number of messages in the conversation.")
     last_role: Literal["system", "developer", "user", "assistant", "tool", "function"] | None = Field(
         None, description="The role of the last message."
     )
     tool_result: bool | Glob | None = Field(
         None,
-        description="Whether the conversation ends with results of tools; or the name, or a glob, of a tool that one "
-        "of them is of.",
+        description=(
+            "Match conversations that end with tool results, or with results of the tool with this name or glob."
+        ),
     )
     tool: bool | Glob | None = Field(
-        None, description="Whether tools are offered; or the name, or a glob, of one that is."
+        None, description="Match requests that offer tools, or the tool with this name or glob."
     )
-    stream: bool | None = Field(None, description="Whether a stream is wanted.")
+    stream: bool | None = Field(None, description="Match streaming or non-streaming requests.")
     endpoint: (
         Literal[
             "chat_completions",
@@ -90,6 +91,6 @@ class Match(SettingsModel):
         None, alias="any", description="Conditions at least one of which holds."
     )
     all_: Annotated[list["Match"], Field(min_length=1)] | None = Field(
-        None, alias="all", description="Conditions all of which hold."
+        None, alias="all", description="List of conditions that must all hold."
     )
     not_: Optional["Match"] = Field(None, alias="not", description="Conditions that do not hold together.")

@@ -30,7 +30,7 @@ def _names_are_keys(value: Any) -> Any:
 class ToolCallSpec(SettingsModel):
     """A tool that is called."""
 
-    name: str = Field(min_length=1, description="The tool's name.")
+    name: str = Field(min_length=1, description="Name of the called tool.")
     arguments: dict[str, Any] | str = Field({}, description="Its arguments, a template; a text is said as it is.")
     id: str | None = Field(None, description="The call's id; without one a new one each time.")
 
@@ -68,10 +68,12 @@ class ReplySpec(SettingsModel):
 class TimedReplySpec(ReplySpec):
     """What is said, and how: a file, a text, calls, a refusal, or a whole answer; with none of them `$output`."""
 
-    latency: Latency | None = Field(None, description="As `latency`, for these answers.")
-    output: Output | None = Field(None, description="As `output`, for these answers.")
-    heartbeat: NumberOrHeartbeat | None = Field(None, description="As `streaming.heartbeat`, for these answers.")
-    obey_max_tokens: bool | None = Field(None, description="As `obey_max_tokens`, for these answers.")
+    latency: Latency | None = Field(None, description="Latency of these answers, as `latency`.")
+    output: Output | None = Field(None, description="Output of these answers, as `output`.")
+    heartbeat: NumberOrHeartbeat | None = Field(
+        None, description="Heartbeats for these answers, as `streaming.heartbeat`."
+    )
+    obey_max_tokens: bool | None = Field(None, description="Length of these answers, as `obey_max_tokens`.")
 
 
 FileOrSource = Annotated[TimedReplySpec, BeforeValidator(_file_is_source, json_schema_input_type=str | TimedReplySpec)]
@@ -83,13 +85,15 @@ TextOrSaying = Annotated[ReplySpec, BeforeValidator(_text_is_saying, json_schema
 class Pattern(TimedReplySpec):
     """A rule: when `match` holds, and no pattern of higher priority or earlier place does, say this."""
 
-    name: str | None = Field(None, description="What to call it in messages.")
+    name: str | None = Field(None, description="Name of the rule in messages, headers and metrics.")
     match: Match = Field(description="What the request must look like.")
     priority: int = Field(0, description="The highest wins; equals are tried in file order.")
     responses: Annotated[list[TextOrSaying], Field(min_length=1)] | None = Field(
         None,
-        description="What is said, by the turn of the conversation: the first in the first, the last in all that "
-        "follow. Texts, or objects such as a pattern's own.",
+        description=(
+            "Replies by turn of the conversation; the last one holds for all further turns. "
+            "Texts, or objects as in a rule."
+        ),
     )
 
     @model_validator(mode="after")
@@ -109,16 +113,18 @@ class EndpointRules(SettingsModel):
     patterns: list[Pattern] = Field([], description="The rules, tried by priority, then in order.")
     default: FileOrSource = Field(
         TimedReplySpec(content=DEFAULT_TEXT),
-        description="What is said when no pattern matches: a file's name, or an object as in a pattern. Without it a "
-        "canned text, or `$output` where an `output` is configured.",
+        description=(
+            "Reply when no rule matches: a file name, or an object as in a rule. By default a"
+            " canned text, or `$output` where an `output` is configured."
+        ),
     )
-    validation: Validation | None = Field(None, description="As `validation`, for this endpoint.")
+    validation: Validation | None = Field(None, description="Validation for this endpoint, as `validation`.")
 
 
 class Validated(SettingsModel):
     """What is particular to an endpoint whose rules are those of chat completions."""
 
-    validation: Validation | None = Field(None, description="As `validation`, for this endpoint.")
+    validation: Validation | None = Field(None, description="Validation for this endpoint, as `validation`.")
 
 
 class EmbeddingAnswers(SettingsModel):
@@ -153,7 +159,7 @@ Score = Annotated[float, Field(ge=0, le=1)]
 class ModerationPattern(SettingsModel):
     """A rule: when `match` holds, and no pattern of higher priority or earlier place does, flag this."""
 
-    name: str | None = Field(None, description="What to call it in messages.")
+    name: str | None = Field(None, description="Name of the rule in messages, headers and metrics.")
     match: Match = Field(description="What the request must look like; `content` is what is moderated.")
     priority: int = Field(0, description="The highest wins; equals are tried in file order.")
     flag: Annotated[

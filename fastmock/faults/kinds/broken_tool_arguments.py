@@ -19,7 +19,7 @@ _OF_DELTAS = b"function_call_arguments.delta"
 
 
 class BrokenToolArgumentsSettings(FaultSettings):
-    """The arguments of a tool call are no JSON."""
+    """Break the arguments of tool calls, so that they are not valid JSON."""
 
     kind: Literal["broken_tool_arguments"]
 

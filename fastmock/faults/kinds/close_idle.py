@@ -12,11 +12,10 @@ from fastmock.faults.settings import (
 
 
 class CloseIdleSettings(FaultSettings):
-    """The connection is closed while it is idle after the answer, as servers do at the end of their keep-alive time: a
-    client that sends its next request at that moment gets a reset."""
+    """Close the connection while it is idle after the response; a client that then sends a request gets a reset."""
 
     kind: Literal["close_idle"]
-    after_idle: Seconds = Field(0.0, description="For how long it is idle before.")
+    after_idle: Seconds = Field(0.0, description="Time for which the connection is idle before.")
 
 
 class CloseIdleFault(Fault[CloseIdleSettings]):

@@ -14,12 +14,12 @@ from fastmock.faults.settings import (
 
 
 class CutSettings(FaultSettings):
-    """A stream ends too early."""
+    """End a stream too early."""
 
     kind: Literal["cut"]
     after: PlaceOrText = Field(FIRST, description=AFTER)
     clean: bool = Field(
-        True, description="On: it ends as if it were complete, without its last events. Off: the connection is closed."
+        True, description="End the stream as if it were complete, without its last events; off, close the connection."
     )
 
 

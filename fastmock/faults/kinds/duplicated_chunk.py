@@ -15,7 +15,7 @@ from fastmock.faults.settings import (
 
 
 class DuplicatedChunkSettings(FaultSettings):
-    """A chunk of a stream comes twice."""
+    """Send a chunk of a stream twice."""
 
     kind: Literal["duplicated_chunk"]
     after: PlaceOrText = Field(FIRST, description=AFTER)

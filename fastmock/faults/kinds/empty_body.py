@@ -9,7 +9,7 @@ from fastmock.faults.settings import (
 
 
 class EmptyBodySettings(FaultSettings):
-    """The answer has its headers, and nothing more."""
+    """Send headers with an empty body."""
 
     kind: Literal["empty_body"]
 

@@ -14,11 +14,11 @@ from fastmock.faults.settings import (
 
 
 class ErrorEventSettings(ErrorFaultSettings):
-    """A stream goes on with an error, and ends."""
+    """End a stream with an error event."""
 
     kind: Literal["error_event"]
     after: PlaceOrText = Field(FIRST, description=AFTER)
-    status: int = Field(500, ge=400, le=599, description="The status whose error it is.")
+    status: int = Field(500, ge=400, le=599, description="HTTP status that the error stands for.")
 
 
 class ErrorEventFault(StreamFault[ErrorEventSettings]):

@@ -9,7 +9,7 @@ from fastmock.faults.settings import (
 
 
 class HangSettings(FaultSettings):
-    """The request is taken, and never answered."""
+    """Accept the request and never answer it."""
 
     kind: Literal["hang"]
 

@@ -18,7 +18,7 @@ _BYTES = b"\xff\xfe"
 
 
 class InvalidUtf8Settings(FaultSettings):
-    """A chunk of a stream, or a whole answer, is no UTF-8."""
+    """Send a chunk, or a whole response, that is not valid UTF-8."""
 
     kind: Literal["invalid_utf8"]
     after: PlaceOrText = Field(FIRST, description=AFTER)

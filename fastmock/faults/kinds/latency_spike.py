@@ -11,10 +11,10 @@ from fastmock.faults.settings import (
 
 
 class LatencySpikeSettings(FaultSettings):
-    """Everything takes longer."""
+    """Multiply all times of the response."""
 
     kind: Literal["latency_spike"]
-    factor: float = Field(10.0, ge=1, le=100_000, description="How many times as long.")
+    factor: float = Field(10.0, ge=1, le=100_000, description="Factor by which all times grow.")
 
 
 class LatencySpikeFault(Fault[LatencySpikeSettings]):

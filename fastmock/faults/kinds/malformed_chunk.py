@@ -15,7 +15,7 @@ from fastmock.faults.settings import (
 
 
 class MalformedChunkSettings(FaultSettings):
-    """A chunk of a stream is no JSON."""
+    """Send a chunk of a stream that is not valid JSON."""
 
     kind: Literal["malformed_chunk"]
     after: PlaceOrText = Field(FIRST, description=AFTER)

@@ -13,7 +13,7 @@ from fastmock.faults.settings import (
 
 
 class ResetSettings(FaultSettings):
-    """The connection is reset."""
+    """Reset the connection (TCP RST)."""
 
     kind: Literal["reset"]
     after: PlaceOrText | None = Field(None, description=f"{AFTER} Without it before anything is answered.")

@@ -12,10 +12,10 @@ from fastmock.faults.settings import (
 
 
 class SlowFirstTokenSettings(FaultSettings):
-    """The first token, or a whole answer, comes late by a time."""
+    """Delay the first token, or a whole response."""
 
     kind: Literal["slow_first_token"]
-    for_: Seconds = Field(alias="for", description="How long it takes more.")
+    for_: Seconds = Field(alias="for", description="Time to add to the first token.")
 
 
 class SlowFirstTokenFault(Fault[SlowFirstTokenSettings]):

@@ -16,11 +16,13 @@ from fastmock.faults.settings import (
 
 
 class StallSettings(FaultSettings):
-    """A stream stands still."""
+    """Stall a stream for a time or indefinitely."""
 
     kind: Literal["stall"]
     after: PlaceOrText = Field(FIRST, description=AFTER)
-    for_: Seconds | None = Field(None, alias="for", description="For how long; without it for ever.")
+    for_: Seconds | None = Field(
+        None, alias="for", description="Duration of the stall; without it, the stream never continues."
+    )
 
 
 class StallFault(StreamFault[StallSettings]):

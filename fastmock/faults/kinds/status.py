@@ -13,14 +13,20 @@ from fastmock.faults.settings import (
 
 
 class StatusSettings(ErrorFaultSettings):
-    """An error instead of the answer."""
+    """Return an error instead of the response."""
 
     kind: Literal["status"]
-    status: int | None = Field(None, ge=400, le=599, description="The HTTP status.")
-    error: ErrorType | None = Field(None, description="Or one of the API's own errors, as each dialect has it.")
-    retry_after: float | None = Field(None, ge=0, le=86_400, description="The header `retry-after`, in seconds.")
-    retry_after_ms: float | None = Field(None, ge=0, le=86_400_000, description="The header `retry-after-ms`.")
-    should_retry: bool | None = Field(None, description="The header `x-should-retry`.")
+    status: int | None = Field(None, ge=400, le=599, description="HTTP status of the error.")
+    error: ErrorType | None = Field(
+        None, description="One of the API's own errors instead, in the form of each provider."
+    )
+    retry_after: float | None = Field(
+        None, ge=0, le=86_400, description="Value of the header `retry-after`, in seconds."
+    )
+    retry_after_ms: float | None = Field(
+        None, ge=0, le=86_400_000, description="Value of the header `retry-after-ms`, in milliseconds."
+    )
+    should_retry: bool | None = Field(None, description="Value of the header `x-should-retry`.")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "StatusSettings":

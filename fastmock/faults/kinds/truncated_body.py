@@ -12,12 +12,12 @@ from fastmock.faults.settings import (
 
 
 class TruncatedBodySettings(FaultSettings):
-    """A whole answer ends too early."""
+    """Cut a non-streaming response short."""
 
     kind: Literal["truncated_body"]
-    share: float = Field(0.5, ge=0, lt=1, description="The share of it that is sent.")
+    share: float = Field(0.5, ge=0, lt=1, description="Share of the body that is sent.")
     clean: bool = Field(
-        True, description="On: the length that is said is that of what is sent. Off: that of the whole answer."
+        True, description="State the length that is sent in `content-length`; off, the length of the whole body."
     )
 
 

@@ -12,10 +12,10 @@ from fastmock.faults.settings import (
 
 
 class WrongContentTypeSettings(FaultSettings):
-    """The answer says that it is something else."""
+    """Send a wrong `content-type`."""
 
     kind: Literal["wrong_content_type"]
-    content_type: str = Field("text/html", pattern=r"^[ -~]+$", description="What it says.")
+    content_type: str = Field("text/html", pattern=r"^[ -~]+$", description="Value of the header `content-type`.")
 
 
 class WrongContentTypeFault(Fault[WrongContentTypeSettings]):

@@ -16,10 +16,10 @@ _tokens = re.compile(rb'("(?:completion|output)_tokens":)(\d+)').subn
 
 
 class WrongUsageSettings(FaultSettings):
-    """The numbers of tokens are wrong."""
+    """Report wrong token counts in the usage."""
 
     kind: Literal["wrong_usage"]
-    factor: float = Field(10.0, ge=0, le=1000, description="How many times as many tokens the answer is said to have.")
+    factor: float = Field(10.0, ge=0, le=1000, description="Factor by which the reported completion tokens grow.")
 
 
 class WrongUsageFault(Fault[WrongUsageSettings]):
