@@ -242,9 +242,21 @@ def test_the_sample_is_instant_and_right():
     assert app.warnings == []
 
 
-def test_help_is_short():
-    text = parser().format_help()
-    assert len(text.splitlines()) < 37
+def test_each_command_has_a_help_with_its_own_options_alone(capsys):
+    texts = {}
+    for command in ("serve", "check", "explain", "schema"):
+        with pytest.raises(SystemExit) as stopped:
+            main([command, "--help"], {}, io.StringIO(), io.StringIO())
+        assert stopped.value.code == 0
+        texts[command] = capsys.readouterr().out
+        assert len(texts[command].splitlines()) < 40
+    assert {name for name, text in texts.items() if "--port" in text} == {"serve"}
+    assert {name for name, text in texts.items() if "--header" in text} == {"explain"}
+    assert {name for name, text in texts.items() if "--config" in text} == {"serve", "check", "explain"}
+    assert all(command in parser().format_help() for command in texts)
+
+
+def test_readme_names_the_main_options():
     readme = (ROOT / "README.md").read_text()
     assert all(option in readme for option in ("--config", "--workers", "--shutdown-timeout", "--log-level"))
 

@@ -4,8 +4,8 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO
 
 from fastmock._version import __version__
 from fastmock.build import Layers
@@ -16,59 +16,78 @@ from fastmock.core.problems import ConfigError, SettingPath
 from fastmock.server import signals
 
 _DESCRIPTION = "A mock OpenAI API server: point an OpenAI or Anthropic client at it."
-_USAGE = "fastmock [check FILE | explain REQUEST | schema] [option …]"
-_COMMANDS = "say what is loaded | which pattern wins, and why | print the schema | (none) serve"
 _EPILOG = (
-    "Without --config, ./config.json or ./config.yaml is taken when present. "
-    "Every setting has an environment variable, such as FASTMOCK_PORT; a flag wins over it."
+    "Without a command, fastmock serves: 'fastmock --port 9000' is 'fastmock serve --port 9000'. "
+    "'fastmock COMMAND --help' lists the options of a command."
+)
+_OF_SERVE = (
+    "Without --config, ./config.json or ./config.yaml is loaded if it exists. "
+    "Every setting has an environment variable, such as FASTMOCK_PORT; an option wins over it."
 )
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    made = argparse.ArgumentParser(
-        "fastmock", usage=_USAGE, description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False
-    )
+    made = argparse.ArgumentParser("fastmock", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False)
+    made.add_argument("--version", action="version", version=f"fastmock {__version__}")
+    commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, help_: str, epilog: str = "") -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=help_, description=help_, epilog=epilog, allow_abbrev=False)
+
+    serve_ = command("serve", "Start the server (the default).", _OF_SERVE)
+    check = command("check", "Check a configuration, and list its rules and warnings.", _OF_SERVE)
+    explain_ = command("explain", "Show which rule answers a request, which came nearest, and why.", _OF_SERVE)
+    command("schema", "Print the JSON Schema of a configuration.")
+    check.add_argument("file", nargs="?", metavar="FILE", help="configuration, as --config")
+    explain_.add_argument("file", metavar="FILE", help="body of the request, JSON")
+    explain_.add_argument("--header", metavar="HEADER", action="append", help="header of the request ('name: value')")
+    for made_ in (serve_, check, explain_):
+        _add_common(made_)
+    _add_serving(serve_.add_argument)
+    return made
+
+
+def _add_common(made: argparse.ArgumentParser) -> None:
+    """Add the options of every command that loads a configuration."""
     add = made.add_argument
-    commands = ("serve", "check", "explain", "schema")
-    add("command", nargs="?", metavar="check|explain|schema", choices=commands, default="serve", help=_COMMANDS)
-    add("file", nargs="?", metavar="FILE", help="to check: as --config; to explain: a request's body")
     add("--config", metavar="FILE", help="configuration, JSON or YAML")
+    add("--runtime", help="robyn, granian or auto (auto)")
+    add("--seed", metavar="N", help="seed of vectors, fingerprints and draws (0)")
+    add("--response-manager", metavar="MODULE:CLASS", help="class that writes the answers")
+
+
+def _add_serving(add: Callable[..., Any]) -> None:
+    """Add the options of the server."""
     add("--host", help="name or address to listen on (127.0.0.1)")
     add("--port", help="TCP port; 0 takes a free one (8080)")
     add("--workers", metavar="N", help="worker processes; 'auto' is one per core (1)")
-    add("--runtime", help="robyn, granian or auto (auto)")
-    add("--tls-cert", metavar="FILE", help="serve TLS with this certificate chain (PEM)")
-    add("--tls-key", metavar="FILE", help="and its private key (PEM)")
-    add("--watch", action="store_const", const="true", help="read the configuration again when a file changes")
-    add("--admin-host", metavar="HOST", help="name or address for that port (--host)")
-    add("--admin-port", metavar="PORT", help="a port of its own for the control API and the page")
-    add("--seed", metavar="N", help="changes vectors, fingerprints and draws (0)")
-    add("--log-requests", action="store_const", const="true", help="a line on standard output for each request")
-    add("--response-manager", metavar="MODULE:CLASS", help="a class of yours that says the answers")
-    add("--shutdown-timeout", metavar="S", help="seconds that streams are given to end on SIGTERM (30)")
+    add("--tls-cert", metavar="FILE", help="certificate chain for TLS (PEM)")
+    add("--tls-key", metavar="FILE", help="private key for TLS (PEM)")
+    add("--watch", action="store_const", const="true", help="reload the configuration when a file changes")
+    add("--admin-host", metavar="HOST", help="name or address of the admin port (--host)")
+    add("--admin-port", metavar="PORT", help="separate port for the control API and the dashboard")
+    add("--log-requests", action="store_const", const="true", help="log each request on standard output")
+    add("--shutdown-timeout", metavar="S", help="seconds that streams have to end on SIGTERM (30)")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
-    add("--header", metavar="HEADER", action="append", help="to explain: a header ('name: value')")
-    add("--version", action="version", version=f"fastmock {__version__}")
-    return made
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO) -> int:
     """Run the command and return its exit code: 0 done, 1 could not listen or serve, 2 wrong usage or configuration."""
     parsing = parser()
-    arguments = vars(parsing.parse_intermixed_args(argv))
-    command, file, positional, headers = (arguments.pop(name) for name in ("command", "config", "file", "header"))
-    if positional and (command not in ("check", "explain") or (command == "check" and file)):
-        parsing.error(f"unrecognized argument: {positional}")
-    if command == "explain" and not positional:
-        parsing.error("explain needs a FILE with the body of a request")
+    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
+        argv = ["serve", *argv]
+    arguments = vars(parsing.parse_args(argv))
+    command, file = arguments.pop("command"), arguments.pop("config", None)
+    positional, headers = arguments.pop("file", None), arguments.pop("header", None)
+    if command == "check" and positional and file:
+        parsing.error(f"argument FILE: not allowed with argument --config: {positional}")
     if command != "serve":
         signals.deliver()
     if command == "schema":
         print(json_schema(), end="", file=stdout)
         return 0
     flags: dict[SettingPath, str] = {setting(name): value for name, value in arguments.items() if value is not None}
-
     layers = Layers(file or (positional if command == "check" else None), environ, flags)
     try:
         app = layers.load()
@@ -83,7 +102,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
             print(line, file=stdout)
         return 0
     if command == "explain":
-        return explain(app, positional, headers or [], stdout, stderr)
+        return explain(app, str(positional), headers or [], stdout, stderr)
     level = app.config.settings.server.log_level.upper()
     logging.basicConfig(stream=stderr, level=level, format="%(asctime)s %(levelname)s %(message)s")
     for warning in app.warnings:
