@@ -54,3 +54,21 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         if "://" not in target:
             assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def headings(page):
+    """Return the anchors of a page, as GitHub and MkDocs make them."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    plain = (re.sub(r"[^\w\- ]", "", title.strip().lower()) for title in re.findall(r"^#+ (.+)$", text, re.M))
+    return {title.replace(" ", "-") for title in plain}
+
+
+def test_anchors_of_links_are_headings():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    broken = []
+    for page in pages:
+        for target, anchor in re.findall(r"\]\(([^)#:\s]*)#([^)]+)\)", page.read_text()):
+            aim = (page.parent / target).resolve() if target else page
+            if aim.suffix == ".md" and anchor not in headings(aim):
+                broken.append(f"{page.name}: {target}#{anchor}")
+    assert not broken
