@@ -15,7 +15,7 @@ REQUESTS, SEED = 3000, 2026
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])
 def test_generated_requests_are_answered_by_living_workers(tmp_path, runtime):
     report = fuzz(tmp_path, runtime, workers=2, requests=REQUESTS, seed=SEED)
-    assert report.diagnostics == [], str(report)
+    assert report.findings == [], str(report)
     assert report.dead_workers == []
     assert report.tracebacks == []
     answered = sum(report.statuses[status] for status in ("200", "400", "404"))
@@ -36,6 +36,6 @@ def test_fuzz_of_a_failing_server_reports_the_request(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.fuzz.RICH_CONFIG", failing)
     report = fuzz(tmp_path, "granian", workers=1, requests=100, seed=SEED)
     assert report.failed
-    assert {one.kind for one in report.diagnostics} == {"5xx"}
+    assert {one.kind for one in report.findings} == {"5xx"}
     smallest = min(len(one.request.headers) + len(one.request.body) for one in report.examples)
     assert smallest <= 3
