@@ -60,7 +60,7 @@ def build(
     limits = RateLimits(config.settings.limits, Buckets(share), diagnostics)
     policies = Policies(limits, faults, config.settings.overload, gate)
     services = _services(config, diagnostics, profiles, policies, manager, previous)
-    apis = {provider.name: provider.api(services) for provider in PROVIDERS}
+    apis = {provider: provider.api(services) for provider in PROVIDERS}
     _check_server(config, diagnostics)
     if diagnostics.problems:
         raise ConfigError(diagnostics.problems)

@@ -41,7 +41,7 @@ class Provider:
         limit_headers: see LimitHeaders.
         words_of: puts a failure into words.
         envelope: writes an error, which is in words, as a body; the other argument is the request id.
-        event: writes such a body as a stream has it in its midst.
+        error_event: writes an error, which need not be in words, as a stream has it in its midst.
     """
 
     name: str
@@ -53,16 +53,12 @@ class Provider:
     limit_headers: LimitHeaders = field(repr=False)
     words_of: Callable[[ApiError], ApiError] = field(repr=False)
     envelope: Callable[[ApiError, str], bytes] = field(repr=False)
-    event: Callable[[bytes], bytes] = field(repr=False)
+    error_event: Callable[[ApiError, str], bytes] = field(repr=False)
     api: Callable[[Any], Any] = field(repr=False)
 
     def words(self, error: ApiError) -> ApiError:
         """Return an error in the provider's words, with all that is known of it beside them."""
         return in_words(error, self.words_of)
-
-    def error_event(self, error: ApiError, request_id: str) -> bytes:
-        """Return an error as a stream has it in its midst."""
-        return self.event(self.envelope(self.words(error), request_id))
 
     def key_of(self, request: Request) -> str | None:
         """Return the API key that a request was sent with; None without one."""

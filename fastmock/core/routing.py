@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from fastmock.core.http import Reply, Request, Stream
+from fastmock.core.provider import Provider
 
 Endpoint = Callable[[Request, str], Reply | Stream]
 """Answers one path and method: a request and the request id in, an answer out, or an ApiError."""
@@ -34,20 +35,31 @@ class Route:
 
 
 class Bound:
-    """The endpoints of one path, by method and by the name of their provider, of which several may have the path."""
+    """The endpoints of one path, by method and by their provider, of which several may have the path."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.kind = OTHER
-        self.methods: dict[str, dict[str, Endpoint]] = {}
+        self.methods: dict[str, dict[Provider, Endpoint]] = {}
         self.match = _pattern(path).fullmatch if "{" in path else None
 
-    def add(self, provider: str, route: Route) -> None:
+    def add(self, provider: Provider, route: Route) -> None:
         """Add a provider's route."""
         if route.kind != OTHER:
             self.kind = route.kind
         for method in (route.method, "HEAD") if route.method == "GET" else (route.method,):
             self.methods.setdefault(method, {})[provider] = route.endpoint
+
+    @property
+    def owner(self) -> Provider | None:
+        """The provider that alone has the path; None where several do."""
+        providers = {provider for endpoints in self.methods.values() for provider in endpoints}
+        return providers.pop() if len(providers) == 1 else None
+
+    def endpoint(self, method: str, provider: Provider) -> Endpoint:
+        """Return the endpoint of a method that the path has: that of a provider, or of the first."""
+        endpoints = self.methods[method]
+        return endpoints.get(provider) or next(iter(endpoints.values()))
 
 
 def _pattern(path: str) -> re.Pattern[str]:
@@ -68,11 +80,11 @@ class Router:
         fixed: those without parameters, by path.
     """
 
-    def __init__(self, routes: Iterable[tuple[str, Iterable[str], Iterable[Route]]]) -> None:
-        """``routes``: the name of each provider, the bases of its paths, and its routes."""
+    def __init__(self, routes: Mapping[Provider, Iterable[Route]]) -> None:
+        """``routes``: the routes of each provider."""
         bound: dict[str, Bound] = {}
-        for provider, bases, declared in routes:
-            for base in bases:
+        for provider, declared in routes.items():
+            for base in provider.bases:
                 for route in declared:
                     path = f"{base}{route.path}"
                     bound.setdefault(path, Bound(path)).add(provider, route)
@@ -89,9 +101,3 @@ class Router:
         """Return the kind of endpoint that a path is of."""
         found = self.find(path.rstrip("/"))
         return OTHER if found is None else found[0].kind
-
-
-def endpoint_for(bound: Bound, method: str, provider: str) -> Endpoint:
-    """Return the endpoint of a method that a path has: that of a provider, or of the first."""
-    endpoints = bound.methods[method]
-    return endpoints.get(provider) or next(iter(endpoints.values()))

@@ -1,18 +1,16 @@
 """What is done to every answer before it is sent, whichever endpoint says it."""
 
-from collections.abc import Callable
 from typing import Any
 
 from fastmock.core import errors
 from fastmock.core.http import ChatRequest, Reply, Request, model_of
 from fastmock.core.json import parse
+from fastmock.core.routing import Endpoint
 from fastmock.faults.injector import Answer, FaultInjector, SayError
 from fastmock.limits.concurrency import wait
 from fastmock.limits.limiter import RateLimits
 from fastmock.limits.settings import Overload
 from fastmock.shared.queue import AdmissionQueue
-
-Endpoint = Callable[[Request, str], Answer]
 
 _UNLIMITED = ("models", "other")  # the endpoints that no limit counts
 

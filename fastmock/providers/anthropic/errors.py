@@ -148,11 +148,6 @@ def _(error: errors.StatusFailure) -> ApiError:
     return _error(error.status, known.get(error.status) or phrase(error.status))
 
 
-def in_stream(body: bytes) -> bytes:
-    """Return an error's body as a stream of events has it."""
-    return b"event: error\ndata: %b\n\n" % body
-
-
 def envelope(error: ApiError, request_id: str) -> bytes:
     """Return the body that says an error in words."""
     inner = {"type": error.kind, "message": error.message}

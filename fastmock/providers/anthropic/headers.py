@@ -3,11 +3,11 @@
 from fastmock.core.errors import ApiError
 from fastmock.core.headers import HeaderFactory
 from fastmock.core.provider import in_words
-from fastmock.providers.anthropic.errors import envelope, in_stream, words
+from fastmock.providers.anthropic.errors import envelope, words
 
 HEADS = HeaderFactory((("anthropic-organization-id", "fa57a0c4-0000-4000-8000-000000000000"),), "request-id")
 
 
 def error_event(error: ApiError, request_id: str) -> bytes:
     """Return an error as a stream of events has it in its midst."""
-    return in_stream(envelope(in_words(error, words), request_id))
+    return b"event: error\ndata: %b\n\n" % envelope(in_words(error, words), request_id)

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from fastmock.core.provider import LimitHeaders, Provider
-from fastmock.providers.anthropic.errors import envelope, in_stream, words
-from fastmock.providers.anthropic.headers import HEADS
+from fastmock.providers.anthropic.errors import envelope, words
+from fastmock.providers.anthropic.headers import HEADS, error_event
 from fastmock.providers.anthropic.routes import api
 
 
@@ -32,6 +32,6 @@ ANTHROPIC = Provider(
     ),
     words_of=words,
     envelope=envelope,
-    event=in_stream,
+    error_event=error_event,
     api=api,
 )

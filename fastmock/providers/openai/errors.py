@@ -23,11 +23,6 @@ def words(error: ApiError) -> ApiError:
     return error
 
 
-def in_stream(body: bytes) -> bytes:
-    """Return an error's body as a stream of chunks has it."""
-    return b"data: %b\n\n" % body
-
-
 @words.register
 def _(error: errors.InvalidJson) -> ApiError:
     return ApiError(

@@ -3,7 +3,7 @@
 from fastmock.core.errors import ApiError
 from fastmock.core.headers import HeaderFactory
 from fastmock.core.provider import in_words
-from fastmock.providers.openai.errors import ORGANIZATION, in_stream, words
+from fastmock.providers.openai.errors import ORGANIZATION, words
 
 # An instant answer takes some 20 µs, which in whole milliseconds is 0.
 HEADS = HeaderFactory(
@@ -14,4 +14,4 @@ HEADS = HeaderFactory(
 
 def error_event(error: ApiError, request_id: str) -> bytes:
     """Return an error as a stream of chunks has it in its midst."""
-    return in_stream(in_words(error, words).body())
+    return b"data: %b\n\n" % in_words(error, words).body()

@@ -187,14 +187,6 @@ COMPLETING: Mapping[str, Check] = {
 """The parameters that both kinds of completions share."""
 
 
-def check_all(body: Mapping[str, Any], checks: Mapping[str, Check]) -> None:
-    """Check the parameters of ``body`` that are in the table; others pass."""
-    for name, value in body.items():
-        check = checks.get(name)
-        if check is not None and value is not None:
-            check(value, name)
-
-
 def read_options(chat: ChatRequest) -> None:
     """Read the checked parameters that both kinds of completions share: of streams and choices.
 

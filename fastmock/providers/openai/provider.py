@@ -2,14 +2,14 @@
 
 from fastmock.core.durations import SHORT, duration
 from fastmock.core.provider import LimitHeaders, Provider
-from fastmock.providers.openai.errors import in_stream, words
-from fastmock.providers.openai.headers import HEADS
+from fastmock.providers.openai.errors import words
+from fastmock.providers.openai.headers import HEADS, error_event
 from fastmock.providers.openai.routes import api
 
 OPENAI = Provider(
     name="openai",
     bases=("", "/v1"),
-    paths=(*("/chat/", "/completions", "/embeddings", "/moderations", "/responses", "/conversations"),),
+    paths=("/chat/", "/completions", "/embeddings", "/moderations", "/responses", "/conversations"),
     sign="",
     key_headers=("authorization",),
     heads=HEADS,
@@ -18,6 +18,6 @@ OPENAI = Provider(
     ),
     words_of=words,
     envelope=lambda error, request_id: error.body(),
-    event=in_stream,
+    error_event=error_event,
     api=api,
 )

@@ -17,6 +17,7 @@ from fastmock.core.json import as_json
 from fastmock.providers.openai import params
 from fastmock.providers.openai.chat import request
 from fastmock.providers.openai.chat.request import ConversationRequest
+from fastmock.providers.openai.param_names import Parameters
 
 Document = dict[str, Any]
 
@@ -82,6 +83,7 @@ _CHECKS: Mapping[str, params.Check] = {
     "prompt_cache_key": params.string,
     "safety_identifier": params.string,
 }
+_PARAMETERS = Parameters(_CHECKS)
 _SIMPLE = frozenset(("model", "input", "instructions", "previous_response_id", "store"))
 _RENAMED = {
     "max_output_tokens": "max_completion_tokens",
@@ -188,7 +190,7 @@ def parse(
         model: the model of a request that names none.
         history: returns the messages that came before, of a request that has been checked, and whether all are known.
     """
-    params.check_all(body, _CHECKS)
+    _PARAMETERS.of(body)
     chat_body: Document = {"model": model if body.get("model") is None else body["model"], "messages": []}
     messages = chat_body["messages"]
     before, complete = 0, True
