@@ -85,7 +85,7 @@ def _services(
         config=config,
         diagnostics=diagnostics,
         fingerprint="fp_" + hashlib.blake2b(b"%d" % config.settings.seed, digest_size=5).hexdigest(),
-        tokenizers=_vocabularies(config, diagnostics),
+        tokenizers=_tokenizers(config, diagnostics),
         profiles=profiles,
         policies=policies,
         buffers=Buffers(config.settings.server.max_buffered_bytes) if previous is None else previous.buffers,
@@ -125,7 +125,7 @@ def _warn(app: App, diagnostics: Diagnostics, compares: bool) -> None:
             diagnostics.warnings.extend(rules.unreachable_rules())
 
 
-def _vocabularies(config: Config, diagnostics: Diagnostics) -> TokenizerOf:
+def _tokenizers(config: Config, diagnostics: Diagnostics) -> TokenizerOf:
     """Return what counts tokens."""
     wanted = config.settings.usage.tokenizer
     if wanted == "exact" and not available():

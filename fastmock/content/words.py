@@ -28,7 +28,7 @@ class Chunker:
         """Prepare to cut.
 
         Args:
-            vocabulary: counts the tokens.
+            tokenizer: counts the tokens.
             per_chunk: tokens that a piece has; the last has fewer, and one that no character ends in has more.
             generated: a text of which every word is a token.
         """

@@ -134,13 +134,13 @@ class Reply:
     """A whole answer: all its bytes are ready.
 
     Attributes:
-        ask: what was asked for, where it is noted what is answered.
+        chat: what was asked for, where it is noted what is answered.
         model: the model, where ``chat`` does not say it; empty where nobody noted it.
         rule: the name of the rule that won, likewise.
         fault: what goes wrong on purpose, likewise; ``limit`` the limit that it was refused by, and ``check`` the check
             that found the request wrong.
         prompt_tokens: tokens of what was sent, where that is not said by ``chat``.
-        dues: None where it is sent at once; else it is sent at the last of them. As in Stream.
+        due_times: None where it is sent at once; else it is sent at the last of them. As in Stream.
         values: of the headers that vary with each answer; the head names them.
         more: headers for this answer alone.
         ending: how it ends; one that is reset is not sent at all.
@@ -240,15 +240,15 @@ class Stream:
     """An answer in steps.
 
     Attributes:
-        dues: yields when each step is due: seconds after the request came in, never falling. It is drawn lazily, one
-            step ahead of what is sent, so that what a step waits for may depend on the load.
+        due_times: yields when each step is due: seconds after the request came in, never falling. It is drawn lazily,
+            one step ahead of what is sent, so that what a step waits for may depend on the load.
         cut: returns the bytes of the steps from one number up to another. What is due together is made and sent in one:
             under load that saves most of the cost.
         failed: returns what is sent instead of the rest when a step cannot be made: an error in the dialect's form.
         steps: how many there are.
         tokens: the tokens of each; None where that is not known.
         ending: how it ends, as it stands when it does.
-        model, rule, fault, limit, check, ask, prompt_tokens, values, more, control: as in Reply.
+        model, rule, fault, limit, check, chat, prompt_tokens, values, more, control: as in Reply.
     """
 
     model = ""
@@ -428,7 +428,7 @@ class ChatRequest:
         unique: 32 hexadecimal digits, no two alike on any worker.
         body: the parsed request.
         model: the model's name, as asked for.
-        vocabulary: counts tokens for that model.
+        tokenizer: counts tokens for that model.
         user_message: the text of the last user message, its text parts joined (the prompt, for completions).
         system_prompt: the text of the system and developer messages, joined by newlines.
         stream: whether a stream is wanted, ``include_usage`` whether it ends with a usage chunk, ``continuous_usage``
@@ -438,7 +438,7 @@ class ChatRequest:
         sets_length: whether it sets the length of its answer, and ``sets_least`` its least length.
         special: whether it asks for anything of what follows up to ``request``, or for what shows in the details of
             the usage or in the service tier; most requests do not, and are answered with ready bytes.
-        demands: what is demanded of the form of the answer; None where any ready text will do.
+        constraints: what is demanded of the form of the answer; None where any ready text will do.
         keep: whether the answer is to be stored.
         request: the request it came in, while it is being answered; None where it came from a response manager.
         prompts: how many prompts the request has, each with as many choices; of chat one.

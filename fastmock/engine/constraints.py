@@ -173,7 +173,7 @@ class ConstraintApplier:
         """Return what is said to ``chat`` where that is not simply ``said``, else None.
 
         Args:
-            ask: the request; it has demands.
+            chat: the request; it has demands.
             said: what its rule says.
             repeats: whether the rule may make its calls again after their results.
             otherwise: returns the text that is said in place of calls that may not be made.

@@ -47,7 +47,7 @@ def with_length(chat: ChatRequest, answer: Answer, length: Length, seed: int) ->
     """Return an answer with the length that its request sets; the same where it has it.
 
     Args:
-        ask: the request.
+        chat: the request.
         answer: the answer; it knows its tokens.
         length: the length, without the hidden reasoning.
         seed: chooses the words by which a text is made longer.

@@ -37,7 +37,7 @@ class _Asked:
     """
 
     def __init__(self, responder: Responder, dialect: "OtherDialect", chat: ChatRequest) -> None:
-        self._rulebook = responder
+        self._responder = responder
         self._dialect = dialect
         self._ask = chat
         self.stop: str | None = None
@@ -45,10 +45,10 @@ class _Asked:
     def say(self, body: Document, unique: str, file: str | None) -> Reply | Stream:
         """Answer a chat completion by the rules, as what it stands for."""
         chat = self._dialect.reread(self._ask, body, unique)
-        script, answers = self._rulebook.choose(chat, file)
+        script, answers = self._responder.choose(chat, file)
         chat.cached_tokens = self._ask.cached_tokens  # the prompt itself was not seen before
         self.stop = answers[0].stop if answers else None
-        return self._rulebook.send(chat, script, answers)
+        return self._responder.send(chat, script, answers)
 
 
 _asked: ContextVar[_Asked | None] = ContextVar("asked", default=None)
@@ -156,7 +156,7 @@ class ManagedCompletions:
 
     def __init__(self, responder: Responder, dialect: Dialect, generate: Generate, progress: Progress) -> None:
         self._progress = progress
-        self._rulebook = responder
+        self._responder = responder
         self._dialect = dialect
         self._generate = generate
 
@@ -166,7 +166,7 @@ class ManagedCompletions:
         chat = dialect.read(request, unique)
         if not isinstance(dialect, OtherDialect):
             return dialect.tell(chat, self._script(chat))
-        asked = _Asked(self._rulebook, dialect, chat)
+        asked = _Asked(self._responder, dialect, chat)
         before = _asked.set(asked)
         try:
             script = self._script(chat)
@@ -179,9 +179,9 @@ class ManagedCompletions:
 
     def _script(self, chat: ChatRequest) -> ResponseTemplate:
         """Return the script that says what the manager says."""
-        document = managed(self._generate, chat.body, self._rulebook.file(chat), self._progress)
+        document = managed(self._generate, chat.body, self._responder.file(chat), self._progress)
         try:
-            script = self._rulebook.script_of(literal(document))
+            script = self._responder.script_of(literal(document))
         except ChoiceFormatError as fault:
             raise errors.ManagerFailed(f"wrong answer: {dotted(fault.path)} {fault}") from None
         except (TemplateError, RecursionError) as error:

@@ -104,7 +104,7 @@ class Responder:
         self._config, self._shape = config, shape
         self._fingerprint = fingerprint
         self._buffers = buffers
-        self._traffic = profiles
+        self._profiles = profiles
         self.per_chunk = profiles.per_chunk
         self._fitter = ConstraintApplier(settings)
         self._compiled: dict[str, ResponseTemplate | None] = {}
@@ -371,20 +371,20 @@ class Responder:
         def otherwise() -> str:
             default = self._scripts[DEFAULT]
             if default.makes:
-                self._traffic.make_up(chat, self._traffic.profile(chat.model, self.default, chat.request))
+                self._profiles.make_up(chat, self._profiles.profile(chat.model, self.default, chat.request))
             return default.answers(chat)[0].text or ""
 
         return self._fitter.fit(chat, script.answers(chat), script.repeats, otherwise)
 
     def _shaped(self, chat: ChatRequest, script: ResponseTemplate) -> ResponseTemplate:
         """Return what is said where output may have to be made up, and make it up."""
-        profile = self._traffic.profile(chat.model, self._sources[chat.rule], chat.request)
+        profile = self._profiles.profile(chat.model, self._sources[chat.rule], chat.request)
         is_canned = self._canned and chat.rule == DEFAULT
         wants_length = is_canned and chat.sets_least
         if profile.tokens is not None or (is_canned and profile.configured) or wants_length:
             script = self._made_up
         if script.makes:
-            self._traffic.make_up(chat, profile)
+            self._profiles.make_up(chat, profile)
         return script
 
     def probabilities(self, chat: ChatRequest, text: str) -> tuple[TokenProb, ...]:
@@ -440,40 +440,36 @@ class Responder:
         kind = kind or self._heads
         timing = None
         if self._shapes:
-            timing = self._traffic.profile(chat.model, self._sources[chat.rule], chat.request).timing
+            timing = self._profiles.profile(chat.model, self._sources[chat.rule], chat.request).timing
         if not chat.stream:
             reply = Reply(kind.whole, f"req_{chat.unique}", script.whole(chat, answers))
             if self._noted:
                 reply.chat, reply.rule = chat, self.names[chat.rule]
             if timing and not timing.instant_whole:
                 fresh = chat.prompt_tokens - chat.cached_tokens
-                self._traffic.delay(reply, timing, script.length(chat, answers), fresh, chat.request)
+                self._profiles.delay(reply, timing, script.length(chat, answers), fresh, chat.request)
             return reply
         if not self._streaming:
             raise errors.StreamingDisabled()
-        render_stream = script.render_stream(
-            chat, answers, self._padded if chat.obfuscation is None else chat.obfuscation
-        )
-        is_large = len(render_stream.steps) > _LARGE_STREAM
-        if is_large and not self._buffers.take_for(render_stream.source, render_stream.size()):
+        rendered = script.render_stream(chat, answers, self._padded if chat.obfuscation is None else chat.obfuscation)
+        is_large = len(rendered.steps) > _LARGE_STREAM
+        if is_large and not self._buffers.take_for(rendered.source, rendered.size()):
             raise errors.BuffersFull()
         if not timing:
             if is_large:
-                reply = LargeReply(
-                    kind.events, f"req_{chat.unique}", render_stream.length(), 0, partial(parts_of, render_stream)
-                )
+                reply = LargeReply(kind.events, f"req_{chat.unique}", rendered.length(), 0, partial(parts_of, rendered))
             else:
-                reply = Reply(kind.events, f"req_{chat.unique}", render_stream.all())
+                reply = Reply(kind.events, f"req_{chat.unique}", rendered.all())
             if self._noted:
                 reply.chat, reply.rule = chat, self.names[chat.rule]
             return reply
         fresh = chat.prompt_tokens - chat.cached_tokens
-        due_times = self._traffic.spread(render_stream.steps, timing, fresh, chat.request)
+        due_times = self._profiles.spread(rendered.steps, timing, fresh, chat.request)
         request_id = f"req_{chat.unique}"
         failed = partial(kind.error, _BROKEN, request_id)
-        stream = Stream(kind.events, request_id, due_times, render_stream.cut, len(render_stream.steps), failed)
+        stream = Stream(kind.events, request_id, due_times, rendered.cut, len(rendered.steps), failed)
         if self._noted:
-            stream.chat, stream.rule, stream.tokens = chat, self.names[chat.rule], render_stream.steps
+            stream.chat, stream.rule, stream.tokens = chat, self.names[chat.rule], rendered.steps
         return stream
 
     def _send_watched(
@@ -514,7 +510,7 @@ class Responder:
         """Do the same, with heartbeats while a stream waits."""
         answer = self._send(chat, script, answers, kind)
         if isinstance(answer, Stream):
-            profile = self._traffic.profile(chat.model, self._sources[chat.rule], chat.request)
+            profile = self._profiles.profile(chat.model, self._sources[chat.rule], chat.request)
             if profile.heartbeat is not None:
                 beat(answer, profile.heartbeat, PING if profile.pings and chat.endpoint == "messages" else COMMENT)
         return answer

@@ -79,7 +79,7 @@ class Services:
     Attributes:
         config: the configuration; ``diagnostics`` takes what is wrong with it.
         fingerprint: the ``system_fingerprint`` of answers.
-        vocabularies: the tokenizer of each model.
+        tokenizers: the tokenizer of each model.
         profiles: latency and output by model and rule.
         policies: limits, faults and the queue.
         buffers: the memory that large answers may take.

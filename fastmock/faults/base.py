@@ -93,7 +93,7 @@ class Events:
 
     Attributes:
         frames: their bytes.
-        dues: when each is due, drawn lazily as those of a Stream are.
+        due_times: when each is due, drawn lazily as those of a Stream are.
     """
 
     def __init__(self, answer: Answer) -> None:

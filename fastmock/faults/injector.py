@@ -139,7 +139,7 @@ class FaultInjector:
         """Return what becomes of an answer.
 
         Args:
-            ask: what was asked for; it has a request.
+            chat: what was asked for; it has a request.
             answer: what is said to it.
             rule: the name of the rule that won; empty where there are none.
             say: writes an error in the midst of a stream, where the provider's way is not the endpoint's.

@@ -72,7 +72,7 @@ class Pacer:
         """Begin to walk.
 
         Args:
-            dues: when each step is due, in seconds after ``start``.
+            due_times: when each step is due, in seconds after ``start``.
             cut: returns the bytes of a stretch of steps.
             start: the reading of the clock when the request came in.
             late: where the lateness of each step is counted.

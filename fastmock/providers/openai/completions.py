@@ -194,8 +194,8 @@ class Completions:
     """The endpoint."""
 
     def __init__(self, responder: Responder, tokenizers: TokenizerOf, validate: Callable[[ChatRequest], None]) -> None:
-        self._rulebook = responder
-        self._vocabularies = tokenizers
+        self._responder = responder
+        self._tokenizers = tokenizers
         self._validate = validate
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
@@ -211,13 +211,13 @@ class Completions:
 
     def parse(self, body: Document, unique: str) -> ChatRequest:
         """See ``manager.Dialect``; return the Ask of the first prompt, with the tokens of all."""
-        first, *others = parse(body, unique, self._vocabularies)
+        first, *others = parse(body, unique, self._tokenizers)
         first.prompt_tokens += sum(chat.prompt_tokens for chat in others)
         return first
 
     def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
         """See ``manager.Dialect``."""
-        return self._rulebook.send(chat, script, answers)
+        return self._responder.send(chat, script, answers)
 
     def say(
         self, body: Document, unique: str, file: str | None = None, request: Request | None = None
@@ -226,7 +226,7 @@ class Completions:
 
         A list of prompts gets the choices of all, one prompt's after another's.
         """
-        asks = parse(body, unique, self._vocabularies)
+        asks = parse(body, unique, self._tokenizers)
         for chat in asks:
             chat.request, chat.prompts = request, len(asks)
         first = asks[0]
@@ -236,23 +236,23 @@ class Completions:
             raise errors.AnswerTooLarge(choices, "choices", MAX_CHOICES)
         check_inputs(request, len(asks))
         if len(asks) == 1 and not body.get("echo"):
-            return self._rulebook.answer(first, file)
+            return self._responder.answer(first, file)
         answers: list[Answer] = []
         for chat in asks:
-            script, said = self._rulebook.said(chat, file)
+            script, said = self._responder.said(chat, file)
             if body.get("echo"):
                 said = self._echoed(chat, said)
             answers += said
             if chat is first:
                 spoken = script
         first.prompt_tokens = sum(chat.prompt_tokens for chat in asks)
-        return self._rulebook.send(first, spoken, answers)
+        return self._responder.send(first, spoken, answers)
 
     def _echoed(self, chat: ChatRequest, said: list[Answer]) -> list[Answer]:
         """Put the prompt before each answer, and its tokens before those whose probabilities are wanted."""
         prompt: tuple[TokenProb, ...] = ()
         if chat.constraints is not None and chat.constraints.top_logprobs is not None:
-            prompt = self._rulebook.probabilities(chat, chat.user_message)
+            prompt = self._responder.probabilities(chat, chat.user_message)
             prompt = tuple(one if place else TokenProb(one.token, None) for place, one in enumerate(prompt))
         return [
             answer._replace(

@@ -54,8 +54,8 @@ class Embeddings:
         self._seed = config.settings.seed
         self._json = made.get(200)
         self._config = config
-        self._traffic = profiles
-        self._vocabularies = tokenizers
+        self._profiles = profiles
+        self._tokenizers = tokenizers
         source = config.settings.responses.embeddings.default
         self._fixed = _fixed(config, source, ("responses", "embeddings", "default"), diagnostics) if source else None
 
@@ -63,9 +63,9 @@ class Embeddings:
         """Answer a request."""
         body = parse(request.body)
         reply = self.say(body, unique, request=request)
-        if self._traffic.delays_whole:  # an embedding is all prefill: it takes the time to first token
-            tokens = _tokens(body["input"], self._vocabularies(body["model"]))
-            self._traffic.delay_of_prefill(reply, body["model"], tokens, request)
+        if self._profiles.delays_whole:  # an embedding is all prefill: it takes the time to first token
+            tokens = _tokens(body["input"], self._tokenizers(body["model"]))
+            self._profiles.delay_of_prefill(reply, body["model"], tokens, request)
         return reply
 
     def say(self, body: dict[str, Any], unique: str, file: str | None = None, request: Request | None = None) -> Reply:
@@ -108,11 +108,11 @@ class Embeddings:
 
     def _count(self, inputs: list[Input], model: str) -> int:
         """Count the tokens of all inputs; raise the API's error where they are too many."""
-        tokenizer = self._vocabularies(model)
+        tokenizer = self._tokenizers(model)
         tokens = _tokens(inputs, tokenizer)
         if tokens > MAX_EMBEDDING_TOKENS:
             raise too_many_embedding_tokens(tokens, MAX_EMBEDDING_TOKENS)
-        window = self._traffic.window(model) or _WINDOW
+        window = self._profiles.window(model) or _WINDOW
         if tokens > window:  # else no single one is longer
             longest = max(_tokens([one], tokenizer) for one in inputs)
             if longest > window:

@@ -55,8 +55,8 @@ class Moderations:
         self._listed = settings.models.served()
         self._seed = settings.seed
         self._json = made.get(200)
-        self._traffic = profiles
-        self._vocabularies = tokenizers
+        self._profiles = profiles
+        self._tokenizers = tokenizers
 
     def unreachable_rules(self) -> Iterator[str]:
         """Say which patterns can never win, and why."""
@@ -79,12 +79,12 @@ class Moderations:
             chat.endpoint = "moderations"
             chat.request = request
             chat.user_message = text
-            tokens += self._vocabularies(model).count(text)
+            tokens += self._tokenizers(model).count(text)
             results.append(self._result(chat, kinds))
         answer = {"id": f"modr-{unique[8:]}", "model": model, "results": results}
         reply = Reply(self._json, f"req_{unique}", orjson.dumps(answer))
-        if self._traffic.delays_whole:  # like an embedding it is all prefill
-            self._traffic.delay_of_prefill(reply, model, tokens, request)
+        if self._profiles.delays_whole:  # like an embedding it is all prefill
+            self._profiles.delay_of_prefill(reply, model, tokens, request)
         reply.model, reply.prompt_tokens = model, tokens
         return reply
 

@@ -154,7 +154,7 @@ class _Adapter:
 
     def __init__(self, live: WorkerContext, scheduler: Scheduler, connections: Connections) -> None:
         self._live = live
-        self._wheel = scheduler
+        self._scheduler = scheduler
         server = live.app.config.settings.server
         self._connections = connections
         self._bodies = Bodies(live.app.buffers, server.request_timeout)
@@ -194,7 +194,7 @@ class _Adapter:
             self._watched = True
             self._live.heartbeat.watch()
         start = time.monotonic()
-        self._wheel.begun += 1
+        self._scheduler.begun += 1
         scope = watcher.scope
         try:
             if self._live.numbers[GENERATION] != self._live.generation:
@@ -253,7 +253,7 @@ class _Adapter:
             request = Request(scope.method, scope.path, scope.headers, b"")
             self._respond_to(partial(app.refused, body), app, request, scope, proto, start, taken)
             if isinstance(body, _UNREAD):  # the rest of the body may never come, for which Granian would wait
-                self._wheel.add(time.monotonic() + _FLUSHED, _Close(self._connections, scope.client, None))
+                self._scheduler.add(time.monotonic() + _FLUSHED, _Close(self._connections, scope.client, None))
             return
         request = Request(scope.method, scope.path, scope.headers, body)
         if request.method in _BODILESS and scope.query_string:
@@ -335,17 +335,17 @@ class _Adapter:
             if answer.control:
                 respond = partial(self._respond, proto, answer)
             pacer = Pacer(answer.due_times, nothing, start, UNCOUNTED if answer.control else app.share)
-            play = _Waiting(self._wheel, proto, pacer, scope.client, self._connections, respond)
+            play = _Waiting(self._scheduler, proto, pacer, scope.client, self._connections, respond)
         else:
             transport = proto.response_stream(status, headers)
             late = UNCOUNTED if answer.control else app.share
             pacer = Pacer(answer.due_times, answer.cut, start, late, answer.failed)
             play = _Streaming(
-                self._wheel, proto, pacer, scope.client, self._connections, transport, answer, self._patience
+                self._scheduler, proto, pacer, scope.client, self._connections, transport, answer, self._patience
             )
         due = play.step(time.monotonic())
         if due is not None:
-            self._wheel.add(due, play)
+            self._scheduler.add(due, play)
 
     def _send_large(self, scope: Any, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
         """Send an answer as fast as it is read: Granian would hold all of it, for a client that reads nothing too."""
@@ -354,11 +354,11 @@ class _Adapter:
         download = _Download(transport, scope.client, self._connections, answer, self._patience)
         due = download.step(time.monotonic())
         if due is not None:
-            self._wheel.add(due, download)
+            self._scheduler.add(due, download)
 
     def _respond_and_close(self, client: str, idle: float, respond: Callable[[], None]) -> None:
         respond()
-        self._wheel.add(time.monotonic() + idle + _FLUSHED, _Close(self._connections, client, idle))
+        self._scheduler.add(time.monotonic() + idle + _FLUSHED, _Close(self._connections, client, idle))
 
     def _respond(self, proto: Any, answer: Reply) -> None:
         """Send what has become of a reply."""
@@ -387,13 +387,13 @@ class _Adapter:
 class _Play(ABC):
     """An answer that takes its time; see ``scheduler.ScheduledTask``."""
 
-    __slots__ = ("_client", "_connections", "_gone", "_pacer", "_proto", "_watch", "_wheel")
+    __slots__ = ("_client", "_connections", "_gone", "_pacer", "_proto", "_scheduler", "_watch")
 
     def __init__(self, scheduler: Scheduler, proto: Any, pacer: Pacer, client: str, connections: Connections) -> None:
         self._client = client
         self._connections = connections
         connections.hold(client)
-        self._wheel = scheduler
+        self._scheduler = scheduler
         self._proto = proto
         self._pacer: Pacer | None = pacer
         self._watch: Any = None
@@ -434,7 +434,7 @@ class _Play(ABC):
         """Have the answer left now, in the wheel's own thread."""
         if not watch.cancelled():
             self._gone = True
-            self._wheel.add(0.0, self)
+            self._scheduler.add(0.0, self)
 
     def _leave(self) -> None:
         """Let go of everything; a step that is planned still holds this object."""
@@ -535,7 +535,7 @@ class _Streaming(_Play):
             self._connections.end(self._client, self._stream.ending)
         elif self._stream is not None and self._stream.close_idle is not None:
             idle = self._stream.close_idle
-            self._wheel.add(time.monotonic() + idle + _FLUSHED, _Close(self._connections, self._client, idle))
+            self._scheduler.add(time.monotonic() + idle + _FLUSHED, _Close(self._connections, self._client, idle))
 
     def _leave(self) -> None:
         self._transport = self._stream = None

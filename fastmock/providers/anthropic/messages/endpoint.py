@@ -29,8 +29,8 @@ class Messages:
     def __init__(
         self, responder: Responder, tokenizers: TokenizerOf, settings: Settings, validate: Callable[[ChatRequest], None]
     ) -> None:
-        self._rulebook = responder
-        self._vocabularies = tokenizers
+        self._responder = responder
+        self._tokenizers = tokenizers
         self._validate = validate
         self._heads = make_answer_heads(HEADS, error_event)
         self._thinking = lorem(_THINKING, settings.seed, "thinking")
@@ -40,7 +40,7 @@ class Messages:
         """Answer a request."""
         chat = self.read(request, unique)
         try:
-            return self.tell(chat, *self._rulebook.choose(chat))
+            return self.tell(chat, *self._responder.choose(chat))
         except errors.ApiError as error:
             raise messages_ask.renamed(error, chat.sent) from None
 
@@ -53,16 +53,16 @@ class Messages:
 
     def parse(self, body: dict[str, Any], unique: str) -> MessagesRequest:
         """See ``manager.Dialect``."""
-        return messages_ask.parse(body, unique, self._vocabularies, self._thinking)
+        return messages_ask.parse(body, unique, self._tokenizers, self._thinking)
 
     def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
         """See ``manager.Dialect``."""
-        return self._rulebook.send(chat, self._retold.of(script), answers, self._heads)
+        return self._responder.send(chat, self._retold.of(script), answers, self._heads)
 
     def reread(self, chat: ChatRequest, body: dict[str, Any], unique: str) -> MessagesRequest:
         """See ``manager.OtherDialect``."""
         assert isinstance(chat, MessagesRequest)  # noqa: S101 - ``parse`` made it
-        return messages_ask.reread(chat, body, unique, self._vocabularies)
+        return messages_ask.reread(chat, body, unique, self._tokenizers)
 
     def renamed(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
         """See ``manager.OtherDialect``."""
@@ -72,8 +72,8 @@ class Messages:
     def count_tokens(self, request: Request, unique: str) -> Reply:
         """Count the tokens of a request that is not answered."""
         body = parse(request.body)
-        chat = messages_ask.parse(body, unique, self._vocabularies, self._thinking, counted_only=True)
+        chat = messages_ask.parse(body, unique, self._tokenizers, self._thinking, counted_only=True)
         chat.request = request
         self._validate(chat)
-        self._rulebook.check_model(chat)
+        self._responder.check_model(chat)
         return Reply(self._heads.whole, f"req_{unique}", orjson.dumps({"input_tokens": chat.prompt_tokens}))

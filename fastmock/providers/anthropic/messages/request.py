@@ -48,7 +48,7 @@ def parse(
     Args:
         body: the request.
         unique: its name.
-        vocabularies: count tokens.
+        tokenizers: count tokens.
         thinking: what is thought where nothing else is.
         counted_only: whether its tokens are counted and it gets no answer.
     """

@@ -25,20 +25,20 @@ class Chat:
         stored: StoredCompletions,
         validate: Callable[[ChatRequest], None],
     ) -> None:
-        self._rulebook = responder
-        self._vocabularies = tokenizers
+        self._responder = responder
+        self._tokenizers = tokenizers
         self._stored = stored
         self._validate = validate
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
         # As read() and parse() do it: their calls cost 0.3 µs.
-        chat = chat_ask.parse(parse(request.body), unique, self._vocabularies, ConversationRequest)
+        chat = chat_ask.parse(parse(request.body), unique, self._tokenizers, ConversationRequest)
         chat.request = request
         self._validate(chat)
         if chat.special and chat.keep:
-            return self.tell(chat, *self._rulebook.choose(chat))
-        return self._rulebook.answer(chat)
+            return self.tell(chat, *self._responder.choose(chat))
+        return self._responder.answer(chat)
 
     def read(self, request: Request, unique: str) -> ChatRequest:
         """See ``manager.Dialect``."""
@@ -49,15 +49,15 @@ class Chat:
 
     def parse(self, body: Document, unique: str) -> ChatRequest:
         """See ``manager.Dialect``."""
-        return chat_ask.parse(body, unique, self._vocabularies, ConversationRequest)
+        return chat_ask.parse(body, unique, self._tokenizers, ConversationRequest)
 
     def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
         """See ``manager.Dialect``."""
-        reply = self._rulebook.send(chat, script, answers)
+        reply = self._responder.send(chat, script, answers)
         if chat.keep:
             self._stored.keep(chat, script.whole(chat, answers))
         return reply
 
     def say(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:
         """Answer a parsed request, by the rules or by a response file."""
-        return self._rulebook.answer(self.parse(body, unique), file)
+        return self._responder.answer(self.parse(body, unique), file)

@@ -38,8 +38,8 @@ class Responses:
         validate: Callable[[ChatRequest], None],
     ) -> None:
         """``model`` answers a request that names none."""
-        self._rulebook = responder
-        self._vocabularies = tokenizers
+        self._responder = responder
+        self._tokenizers = tokenizers
         self._stored = stored
         self._heads = make_answer_heads(made, error_event)
         self._model = model
@@ -50,7 +50,7 @@ class Responses:
         """Answer a request."""
         chat = self.read(request, unique)
         try:
-            return self.tell(chat, *self._rulebook.choose(chat))
+            return self.tell(chat, *self._responder.choose(chat))
         except errors.ApiError as error:
             raise responses_ask.renamed(error, chat.sent) from None
 
@@ -63,12 +63,12 @@ class Responses:
 
     def parse(self, body: Document, unique: str) -> ResponsesRequest:
         """See ``manager.Dialect``."""
-        return responses_ask.parse(body, unique, self._vocabularies, self._model, self._stored.history)
+        return responses_ask.parse(body, unique, self._tokenizers, self._model, self._stored.history)
 
     def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
         """See ``manager.Dialect``."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101 - ``parse`` made it
-        reply = numbered(self._rulebook.send(chat, self._retold.of(script), answers, self._heads))
+        reply = numbered(self._responder.send(chat, self._retold.of(script), answers, self._heads))
         if chat.keep:
             self._stored.keep(chat)
         if chat.background and isinstance(reply, Reply) and not chat.stream:
@@ -79,7 +79,7 @@ class Responses:
 
     def reread(self, chat: ChatRequest, body: Document, unique: str) -> ResponsesRequest:
         """See ``manager.OtherDialect``."""
-        return chat_ask.parse(body, unique, self._vocabularies, ResponsesRequest)
+        return chat_ask.parse(body, unique, self._tokenizers, ResponsesRequest)
 
     def renamed(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
         """See ``manager.OtherDialect``."""
@@ -107,7 +107,7 @@ class Responses:
 
     def _unanswered(self, request: Request, unique: str) -> ResponsesRequest:
         chat = self.read(request, unique)
-        self._rulebook.check_model(chat)
+        self._responder.check_model(chat)
         return chat
 
     def _reply(self, document: Document, unique: str) -> Reply:

@@ -186,7 +186,7 @@ def parse(
     Args:
         body: the request.
         unique: its name.
-        vocabularies: count tokens.
+        tokenizers: count tokens.
         model: the model of a request that names none.
         history: returns the messages that came before, of a request that has been checked, and whether all are known.
     """

@@ -49,7 +49,7 @@ class StoredResponses:
         self._ring = ring
         self._conversations = conversations
         self._heads = make_answer_heads(made, error_event)
-        self._vocabularies, self._per_chunk = tokenizers, per_chunk
+        self._tokenizers, self._per_chunk = tokenizers, per_chunk
         self._strict = strict
 
     def keep(self, chat: ResponsesRequest) -> None:
@@ -107,7 +107,7 @@ class StoredResponses:
         events += [
             event
             for _, event in events_of(
-                document["output"], Chunker(self._vocabularies(str(document.get("model"))), self._per_chunk)
+                document["output"], Chunker(self._tokenizers(str(document.get("model"))), self._per_chunk)
             )
         ]
         end = document["status"] if document["status"] in _ENDS else "failed"
