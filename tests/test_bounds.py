@@ -25,7 +25,8 @@ from fastmock.content.tokenizers import exact
 from fastmock.core.http import Request
 from fastmock.engine.buffers import Buffers
 from fastmock.rules.regex import BACKTRACKING_SECONDS
-from fastmock.server.runtimes.connections import most_connections
+from fastmock.server.runtimes.connections import Connections, most_connections
+from fastmock.shared.block import OPENED, REUSED, Share
 
 from .conftest import KEY, make_app, serving, undisturbed, wait_until
 
@@ -298,21 +299,36 @@ def test_bodies_in_flight_share_a_budget(bounded):
 
 
 @integration
-def test_connections_are_counted(bounded):
+def test_connections_counted_when_opened_and_reused(serve):
+    server = serve({"metrics": {"enabled": True}}, "--runtime", "granian")
+
     def counted(name):
-        text = httpx.get(f"{bounded.url}/metrics").text
+        text = httpx.get(f"{server.url}/metrics").text
         return float(
             next(line for line in text.splitlines() if line.startswith(f"fastmock_connections_{name}_total")).split()[1]
         )
 
+    def requests(connection, count):
+        for _ in range(count):
+            connection.request("GET", "/v1/models", headers=KEY)
+            connection.getresponse().read()
+        connection.close()
+
     opened, reused = counted("opened"), counted("reused")
-    connection = http.client.HTTPConnection("127.0.0.1", bounded.port, timeout=10)
-    for _ in range(5):
-        connection.request("GET", "/v1/models", headers=KEY)
-        connection.getresponse().read()
-    connection.close()
+    requests(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10), 5)
     assert counted("opened") - opened == 3  # of ours, and each look at the metrics
     assert counted("reused") - reused == 4
+
+
+@unit
+def test_connections_counted_as_opened_when_a_port_is_used_again():
+    share = Share()
+    connections = Connections(100, share)
+    for _ in range(3):
+        for port in range(32_768, 33_768):
+            connections.seen(f"127.0.0.1:{port}")
+    assert share.numbers[share.row + OPENED] == 3000
+    assert share.numbers[share.row + REUSED] == 0
 
 
 @integration

@@ -25,7 +25,7 @@ _TCP_INFO = struct.Struct("=B51xI")  # of Linux's struct tcp_info the state, and
 _BYTES_ACKED = struct.Struct("=120xQ")  # of the same the bytes that were acknowledged
 _ESTABLISHED = 1
 _MOST_LET_GO = 4096  # clients of which it is known when they were answered, before the older are forgotten
-_MOST_SEEN = 65_536  # clients that are remembered before those that are gone are forgotten
+_FEWEST_SEEN = 64  # clients that are remembered before those that are gone are looked for
 
 
 def most_connections(wanted: int | None) -> int:
@@ -56,20 +56,26 @@ class Connections:
         self._most = most
         self._share = share
         self._seen: set[str] = set()
+        self._most_seen = _FEWEST_SEEN
         self._descriptors: dict[str, int] = {}
         self._searched = 0.0
         self._answered: dict[str, int] = {}
         self._let_go: dict[str, float] = {}  # clients that were answered, and when
 
     def seen(self, client: str) -> None:
-        """Count a request by whether its connection had brought one before."""
+        """Count a request by whether its connection had brought one before.
+
+        Clients that are gone are forgotten before a new one takes their port: each time twice as many are known as
+        were connected at the last look.
+        """
         share = self._share
         if client in self._seen:
             share.numbers[share.row + REUSED] += 1
             return
         share.numbers[share.row + OPENED] += 1
-        if len(self._seen) >= _MOST_SEEN:
+        if len(self._seen) >= self._most_seen:
             self._seen &= {_peer(int(name)) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208
+            self._most_seen = max(_FEWEST_SEEN, 2 * len(self._seen))
         self._seen.add(client)
 
     def close_idle(self, client: str, idle: float) -> None:
