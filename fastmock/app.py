@@ -18,12 +18,11 @@ from fastmock.core.content_encoding import PLAIN, decompress
 from fastmock.core.http import ChatRequest, MoveApart, Reply, Request, ResponseHead, Stream
 from fastmock.core.ids import unique
 from fastmock.core.json import parse
-from fastmock.core.provider import Provider, provider_of
-from fastmock.core.routing import Bound, Endpoint, Route, Router
+from fastmock.core.provider import Provider, Providers, provider_of
+from fastmock.core.routing import OTHER, Bound, Endpoint, Route, Router
 from fastmock.engine.responder import Responder
-from fastmock.engine.services import Api, Flagging, Services
+from fastmock.engine.services import Api, Flagging, Services, endpoint_kinds
 from fastmock.faults.injector import FaultInjector
-from fastmock.providers import PROVIDERS, find
 from fastmock.rules.explain import Verdict
 from fastmock.shared.block import Share
 from fastmock.shared.queue import AdmissionQueue
@@ -84,6 +83,10 @@ class App:
         counts_connections: whether connections are counted, for metrics.
         buffers: the memory that bodies and large answers may take.
         by_rules: what the rules alone say, for the response manager.
+        providers: the providers.
+        kinds: the kinds of endpoints, and ``text_kinds`` those whose requests rules answer.
+        query_routes: the method and path of each route without path parameters that is to be given the query of a
+            request though it is no GET.
         waiting: how many wait for their turn; None where any number is answered at a time.
     """
 
@@ -106,20 +109,27 @@ class App:
         self.waiting = None if settings.overload.max_concurrent is None else parts.gate.waiting
         self.counts_connections = settings.metrics.any
         self.by_rules = {name: generate for api in apis.values() for name, generate in api.generate.items()}
-        self._heads = PROVIDERS[0].heads
+        self.providers = Providers(apis)
+        self._heads = self.providers[0].heads
+        self._origins = heads.Origins(settings.server.cors_origins, (name for one in apis for name in one.header_names))
         guard = authorizer(settings.auth)
         self._guards = [guard] if guard else []
         self._open_models = settings.auth.open_models
         self._readings = {reading.kind: reading for api in apis.values() for reading in api.readings}
+        self.kinds = endpoint_kinds(apis.values())
+        self.text_kinds = frozenset(self._readings)
         # Of a later provider's requests more is known than that they have messages.
         self._by_content = [reading for api in reversed(list(apis.values())) for reading in api.readings]
-        self._own_reading = {provider: api.readings[0] for provider, api in apis.items()}
+        self._own_reading = {provider: api.readings[0] for provider, api in apis.items() if api.readings}
         policed = {provider: [self._policed(services, route) for route in api.routes] for provider, api in apis.items()}
         self._router = Router(policed)
         self.handlers: dict[tuple[str, str], Handler] = {}
         self.route_names: list[str] = []
+        self.query_routes: set[tuple[str, str]] = set()
         for path, bound in self._router.fixed.items():
-            for method in bound.methods:
+            for method, endpoints in bound.methods.items():
+                if any(provider.key_parameter for provider in endpoints):
+                    self.query_routes.add((method, path))
                 self.route_names.append(f"{method} {path}")
                 self.handlers[method, path] = self._handler_of(bound, method)
         for method in ("GET", "HEAD"):
@@ -171,25 +181,32 @@ class App:
         """Answer a request, whatever it is."""
         return self.handlers.get((request.method, request.path), self.elsewhere)(request)
 
-    def explain(self, body: str | bytes, headers: Mapping[str, str]) -> Verdict:
-        """Say which rule answers a request for completions, and which came nearest.
+    def explain(self, body: str | bytes, headers: Mapping[str, str], path: str = "") -> Verdict:
+        """Return which rule answers a request for text, and which came nearest.
+
+        Without a ``path`` the kind of request is told by its headers and its body.
 
         Raises:
-            ApiError: the request is wrong, in words.
+            ApiError: the request is wrong, in the words of its provider.
         """
-        request = Request("POST", "", headers, body)
+        request = Request("POST", path, headers, body)
         try:
             return self._explain(request)
         except errors.ApiError as error:
-            raise find(request).words(error) from None
+            raise self.providers.find(request).words(error) from None
 
     def _explain(self, request: Request) -> Verdict:
         body = parse(request.body)
-        provider = find(request)
-        reading = self._own_reading[provider]
-        if provider is PROVIDERS[0]:
-            reading = next((one for one in self._by_content if one.fits(body)), reading)
-        chat = reading.parse(body, unique())
+        request.provider = provider = self.providers.find(request)
+        found = self._router.find(request.path) if request.path else None
+        reading = None if found is None else self._readings.get(found[0].kind)
+        if request.path and reading is None:
+            raise errors.RouteNotFound(request.method, request.path)
+        if reading is None:
+            reading = self._own_reading.get(provider, self._by_content[-1])
+            if provider is self.providers[0]:
+                reading = next((one for one in self._by_content if one.fits(body)), reading)
+        chat = reading.parse(body, unique(), **(found[1] if found else {}))
         chat.request = request
         return reading.rules.explain(chat)
 
@@ -198,13 +215,15 @@ class App:
 
         Of one that was wrong it is what can be made out.
         """
-        kind = self.kind_of(request.path)
+        found = self._router.find(request.path.rstrip("/"))
+        kind, params = (OTHER, {}) if found is None else (found[0].kind, found[1])
+        request.provider = self.providers.find(request)
         reading = self._readings.get(kind)
         body: dict[str, Any] = {}
         with suppress(errors.ApiError):
             body = parse(request.body)
             if reading is not None and request.method == "POST":
-                chat = reading.parse(body, unique())
+                chat = reading.parse(body, unique(), **params)
                 chat.request = request
                 return chat, reading.rules
         model = body.get("model")
@@ -237,7 +256,9 @@ class App:
     def refuse(self, error: errors.ApiError, request: Request, name: str = "") -> Reply:
         """Return an error as an answer to a request."""
         id_ = f"req_{name or unique()}"
-        provider = provider_of(request) if request.provider else find(request)
+        if request.provider is None:
+            request.provider = self.providers.find(request)
+        provider = provider_of(request)
         error = provider.words(error)
         reply = Reply(provider.heads.get(error.status), id_, provider.envelope(error, id_))
         reply.model, reply.rule, reply.more = error.model, error.rule, error.headers
@@ -254,7 +275,7 @@ class App:
         ``number`` is that of its route; see ``http.Progress``. ``provider`` is that which alone has its path.
         """
         limit = self.config.settings.server.max_body_bytes
-        origins = heads.Origins(self.config.settings.server.cors_origins)
+        origins, find = self._origins, self.providers.find
         refuse, progress = self.refuse, self.progress
 
         def handler(request: Request) -> Answer:

@@ -6,7 +6,7 @@ from hmac import compare_digest
 
 from fastmock.config.settings import Auth
 from fastmock.core import errors
-from fastmock.core.credentials import CREDENTIALS, bare
+from fastmock.core.credentials import bare, of_bearer
 from fastmock.core.http import Request
 from fastmock.core.provider import provider_of
 
@@ -24,7 +24,7 @@ def authorizer(settings: Auth) -> Guard | None:
 
     def remember(value: str | None) -> None:
         """Accept a header again that has a key itself; beside one that has none another header may have let in."""
-        if value and CREDENTIALS["authorization"](value) is not None and len(accepted) < _MOST_ACCEPTED:
+        if value and of_bearer(value) is not None and len(accepted) < _MOST_ACCEPTED:
             accepted.add(value)
 
     def bearer(request: Request) -> None:

@@ -3,12 +3,12 @@
 import hashlib
 import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from fastmock.app import App, Parts
 from fastmock.config.config import Config
@@ -19,15 +19,17 @@ from fastmock.content.tokenizers import TokenizerOf, available, estimated, exact
 from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.http import Progress
 from fastmock.core.problems import ConfigError, SettingPath, did_you_mean
+from fastmock.core.provider import Provider, Providers
 from fastmock.engine.buffers import Buffers
 from fastmock.engine.middleware import Policies
 from fastmock.engine.profiles import LatencyProfiles
-from fastmock.engine.services import Services
+from fastmock.engine.services import Api, Services, endpoint_kinds
 from fastmock.faults.injector import FaultInjector
 from fastmock.faults.injector import Options as FaultOptions
 from fastmock.limits.limiter import RateLimits
 from fastmock.providers import PROVIDERS
 from fastmock.responses import ResponseManager
+from fastmock.rules.validate import check_endpoints
 from fastmock.shared.block import Share
 from fastmock.shared.queue import AdmissionQueue
 from fastmock.shared.rate_buckets import Buckets
@@ -60,7 +62,8 @@ def build(
     limits = RateLimits(config.settings.limits, Buckets(share), diagnostics)
     policies = Policies(limits, faults, config.settings.overload, gate)
     services = _services(config, diagnostics, profiles, policies, manager, previous)
-    apis = {provider: provider.api(services) for provider in PROVIDERS}
+    apis = {provider: provider.api(services) for provider in _providers(config, previous, diagnostics)}
+    _check_endpoints(config, apis.values(), previous, diagnostics)
     _check_server(config, diagnostics)
     if diagnostics.problems:
         raise ConfigError(diagnostics.problems)
@@ -111,6 +114,37 @@ def _faults(config: Config, share: Share, diagnostics: Diagnostics) -> FaultInje
         describe=describe,
     )
     return FaultInjector(settings.faults, options, share, diagnostics)
+
+
+def _providers(config: Config, previous: App | None, diagnostics: Diagnostics) -> Providers:
+    """Return the built-in providers, and those that the configuration names."""
+    if previous is not None:
+        return previous.providers
+    added: list[Provider] = []
+    for place, name in enumerate(config.settings.server.providers):
+        try:
+            found = _imported(name)
+        except _NotImportedError as error:
+            diagnostics.error(("server", "providers", place), str(error))
+        else:
+            if isinstance(found, Provider):
+                added.append(found)
+            else:
+                diagnostics.error(("server", "providers", place), f"{name} is no fastmock.core.provider.Provider")
+    return Providers((*PROVIDERS, *added))
+
+
+def _check_endpoints(config: Config, apis: Iterable[Api], previous: App | None, diagnostics: Diagnostics) -> None:
+    """Check the kinds of endpoint that rules and faults name; rules that ``previous`` had too are known to be right."""
+    kinds = endpoint_kinds(apis)
+    known = set() if previous is None else {id(rule) for one in previous.rule_sets for rule in one.rules}
+    for section in get_args(RuleSection):
+        for _, path, pattern in config.rules(section):
+            if id(pattern) not in known:
+                check_endpoints(pattern.match, (*path, "match"), kinds, diagnostics)
+    for place, fault in enumerate(config.settings.faults):
+        if fault.match is not None:
+            check_endpoints(fault.match, ("faults", place, "match"), kinds, diagnostics)
 
 
 def _warn(app: App, diagnostics: Diagnostics, compares: bool) -> None:
@@ -169,24 +203,41 @@ def _manager(config: Config, previous: App | None, diagnostics: Diagnostics) -> 
 
 def _made_manager(name: str, diagnostics: Diagnostics) -> ResponseManager | None:
     """Make the response manager that is named as ``package.module:Class``."""
+    try:
+        found = _imported(name)
+        if isinstance(found, type) and issubclass(found, ResponseManager):
+            return found()
+        fault = f"{name} is not a subclass of fastmock.responses.ResponseManager"
+    except _NotImportedError as error:
+        fault = str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: no class may end the server
+        fault = f"{name} cannot be made: {type(error).__name__}: {error}"
+    diagnostics.error(("responses", "manager"), fault)
+    return None
+
+
+class _NotImportedError(Exception):
+    """An object that a setting names could not be imported; says why."""
+
+
+def _imported(name: str) -> object:
+    """Import the object that is named as ``package.module:NAME``; raise _NotImportedError where that fails."""
     module, _, attribute = name.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")  # the working directory, as "python -m" has it
     try:
-        found = getattr(import_module(module), attribute)
-        if isinstance(found, type) and issubclass(found, ResponseManager):
-            return found()
-        fault = f"{name} is not a subclass of fastmock.responses.ResponseManager"
+        return getattr(import_module(module), attribute)
     except ImportError as error:
         fault = f"cannot import {module!r}: {error}"
     except AttributeError as error:
         fault = f"{error}{did_you_mean(attribute, vars(sys.modules.get(module, sys)))}"
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # SystemExit too: whatever it is shall not end the server
+    except BaseException as error:  # SystemExit too: no module may end the server
         fault = f"{name} cannot be made: {type(error).__name__}: {error}"
-    diagnostics.error(("responses", "manager"), fault)
-    return None
+    raise _NotImportedError(fault)
 
 
 @dataclass(frozen=True)

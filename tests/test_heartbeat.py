@@ -6,8 +6,9 @@ import openai
 import pytest
 
 from fastmock.content.filler import counter
+from fastmock.core.framing import SSE
 from fastmock.core.http import ResponseHead, Stream
-from fastmock.latency.heartbeat import COMMENT, PING, beat
+from fastmock.latency.heartbeat import beat
 from fastmock.latency.pacer import UNCOUNTED, Pacer
 
 from .conftest import serving
@@ -77,22 +78,22 @@ def raw(server, path, body, **headers):
 @integration
 def test_heartbeats_are_sent_while_a_stream_waits_for_its_first_token(server):
     data = raw(server, "/v1/chat/completions", CHAT)
-    assert data.startswith(COMMENT * 3 + b"data: ")
-    assert data.count(COMMENT) == 3
+    assert data.startswith(SSE.heartbeat * 3 + b"data: ")
+    assert data.count(SSE.heartbeat) == 3
     messages = raw(server, "/v1/messages", CHAT | {"max_tokens": 50})
-    assert messages.startswith(PING)
-    assert COMMENT not in messages
-    assert raw(server, "/v1/responses", {"model": "m", "input": "x", "stream": True}).startswith(COMMENT)
-    assert raw(server, "/v1/completions", {"model": "m", "prompt": "x", "stream": True}).startswith(COMMENT)
+    assert messages.startswith(b'event: ping\ndata: {"type":"ping"}\n\n')
+    assert SSE.heartbeat not in messages
+    assert raw(server, "/v1/responses", {"model": "m", "input": "x", "stream": True}).startswith(SSE.heartbeat)
+    assert raw(server, "/v1/completions", {"model": "m", "prompt": "x", "stream": True}).startswith(SSE.heartbeat)
 
 
 @integration
 def test_heartbeats_follow_the_model_the_rule_and_the_header(server):
-    assert COMMENT not in raw(server, "/v1/chat/completions", CHAT | {"model": "quiet"})
+    assert SSE.heartbeat not in raw(server, "/v1/chat/completions", CHAT | {"model": "quiet"})
     slow = CHAT | {"messages": [{"role": "user", "content": "slow"}]}
-    assert raw(server, "/v1/chat/completions", slow).count(COMMENT) == 1
-    assert raw(server, "/v1/chat/completions", CHAT, x_fastmock_heartbeat="0.1").count(COMMENT) == 6
-    assert COMMENT not in raw(server, "/v1/chat/completions", CHAT, x_fastmock_heartbeat="0")
+    assert raw(server, "/v1/chat/completions", slow).count(SSE.heartbeat) == 1
+    assert raw(server, "/v1/chat/completions", CHAT, x_fastmock_heartbeat="0.1").count(SSE.heartbeat) == 6
+    assert SSE.heartbeat not in raw(server, "/v1/chat/completions", CHAT, x_fastmock_heartbeat="0")
 
 
 @integration

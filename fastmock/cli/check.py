@@ -11,12 +11,12 @@ from fastmock.core.errors import ApiError
 from fastmock.rules.settings import ModerationPattern, Pattern, ReplySpec
 
 
-def explain(app: App, file: str, headers: Sequence[str], stdout: TextIO, stderr: TextIO) -> int:
+def explain(app: App, file: str, headers: Sequence[str], path: str, stdout: TextIO, stderr: TextIO) -> int:
     """Say which pattern answers the request in ``file``, which came nearest, and why; return the exit code."""
     parted = (header.partition(":") for header in headers)
     named = {name.strip().lower(): value.strip() for name, _, value in parted}
     try:
-        verdict = app.explain(Path(file).read_bytes(), named)
+        verdict = app.explain(Path(file).read_bytes(), named, path)
     except OSError as error:
         print(f"fastmock: {file} cannot be read: {error.strerror}", file=stderr)
         return 2

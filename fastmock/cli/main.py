@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     command("schema", "Print the JSON Schema of a configuration.")
     check.add_argument("file", nargs="?", metavar="FILE", help="configuration, as --config")
     explain_.add_argument("file", metavar="FILE", help="body of the request, JSON")
+    explain_.add_argument("--path", metavar="PATH", help="path of the request (told by its body and headers)")
     explain_.add_argument("--header", metavar="HEADER", action="append", help="header of the request ('name: value')")
     for made_ in (serve_, check, explain_):
         _add_common(made_)
@@ -79,7 +80,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
         argv = ["serve", *argv]
     arguments = vars(parsing.parse_args(argv))
     command, file = arguments.pop("command"), arguments.pop("config", None)
-    positional, headers = arguments.pop("file", None), arguments.pop("header", None)
+    positional, headers, path = (arguments.pop(name, None) for name in ("file", "header", "path"))
     if command == "check" and positional and file:
         parsing.error(f"argument FILE: not allowed with argument --config: {positional}")
     if command != "serve":
@@ -102,7 +103,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
             print(line, file=stdout)
         return 0
     if command == "explain":
-        return explain(app, str(positional), headers or [], stdout, stderr)
+        return explain(app, str(positional), headers or [], path or "", stdout, stderr)
     level = app.config.settings.server.log_level.upper()
     logging.basicConfig(stream=stderr, level=level, format="%(asctime)s %(levelname)s %(message)s")
     for warning in app.warnings:

@@ -12,6 +12,7 @@ from fastmock.core.problems import Problem, SettingPath, dotted
 
 _FIXED: tuple[SettingPath, ...] = (
     ("responses", "manager"),  # imports a module
+    ("server", "providers"),  # so do these
     ("limits", "store"),  # connects to any host
     ("admin", "files"),
 )

@@ -56,6 +56,12 @@ class Server(SettingsModel):
         "auto",
         description="`robyn` has the highest rate, `granian` exact timing; `auto` takes what is needed.",
     )
+    providers: list[str] = Field(
+        [],
+        description="Providers to serve beside the built-in ones, each a `core.provider.Provider` named as "
+        "`package.module:NAME`.",
+        json_schema_extra={"restart": True},
+    )
     cors_origins: list[str] = Field(
         ["*"],
         description="Origins a browser may call from; `*` is any, an empty list none.",

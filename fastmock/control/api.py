@@ -198,7 +198,7 @@ class Control:
 
     def _verify(self, request: Request) -> Reply:
         """Answer 200 where so many requests came that match, and 406 where not, with what came nearest."""
-        wanted = expectation(_json(request))
+        wanted = expectation(_json(request), self._app.kinds)
         if not self._app.config.settings.journal.enabled:
             raise ApiError(409, "The journal is off: set 'journal.enabled', or PUT it to /fastmock/config.")
         verification = Verification(self._journal, wanted, self._access.session(request))

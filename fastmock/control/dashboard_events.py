@@ -12,6 +12,7 @@ from fastmock._version import __version__
 from fastmock.app import App
 from fastmock.core import headers
 from fastmock.core.errors import ApiError
+from fastmock.core.framing import SSE
 from fastmock.core.http import Stream
 from fastmock.core.ids import unique
 from fastmock.shared.block import GENERATION
@@ -25,7 +26,7 @@ _MOST_VIEWERS = 32  # a worker
 _MOST_RULES = 20
 _FOREVER = 1 << 62
 _HEAD = headers.HeaderFactory((), "x-request-id").get(
-    200, headers.EVENTS, (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
+    200, SSE.content_type, (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
 )
 
 _viewers: set[int] = set()

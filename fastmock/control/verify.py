@@ -1,6 +1,6 @@
 """Verification: whether so many requests came that look like this, and if not, what came nearest."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -18,7 +18,7 @@ from fastmock.rules.explain import differences_of, likeness
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.match import Match, NumberOrSpan, Range
 from fastmock.rules.matchers import iter_nested
-from fastmock.rules.validate import check_regexes
+from fastmock.rules.validate import check_endpoints, check_regexes
 from fastmock.telemetry.journal import Journal, Record
 
 LONGEST_WAIT = 600_000
@@ -41,7 +41,7 @@ class Expectation(SettingsModel):
     wait_ms: float = Field(0, ge=0, le=LONGEST_WAIT, description="Milliseconds that are waited for it to become true.")
 
 
-def expectation(given: Any) -> Expectation:
+def expectation(given: Any, kinds: Collection[str]) -> Expectation:
     """Read what was posted.
 
     Raises:
@@ -54,6 +54,7 @@ def expectation(given: Any) -> Expectation:
         raise ApiError(400, f"Invalid expectation: {'; '.join(said)}") from None
     diagnostics = Diagnostics(Config(Settings()))
     check_regexes(wanted.match, ("match",), diagnostics)
+    check_endpoints(wanted.match, ("match",), kinds, diagnostics)
     for match, path in iter_nested(wanted.match, ("match",)):
         for name in match.headers or ():
             if is_credential(name):

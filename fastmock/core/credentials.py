@@ -1,45 +1,34 @@
 """Credentials: which headers hold one, how an API key and a session are read, and which names are redacted."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Protocol
 
 _bearer = re.compile(r"bearer +(\S.*)", re.IGNORECASE | re.DOTALL).match
 
 
-class _Headers(Protocol):
-    def get(self, name: str, /) -> str | None: ...
+class Headers(Protocol):
+    """Headers of a request, by their names in lower case."""
+
+    def get(self, name: str, /) -> str | None:
+        """Return the value of one; None without it."""
 
 
-def _of_bearer(value: str) -> str | None:
+def of_bearer(value: str) -> str | None:
+    """Return the token in a value of ``authorization``; None where there is none."""
     found = _bearer(value)
     return found[1].strip() if found else None
 
 
-def _plain(value: str) -> str | None:
-    return value.strip() or None
-
-
-def _never(value: str) -> None:
-    """It is a secret, but not one that lets in here."""
-
-
-CREDENTIALS: Mapping[str, Callable[[str], str | None]] = MappingProxyType(
-    {
-        "authorization": _of_bearer,
-        "x-api-key": _plain,
-        **dict.fromkeys(
-            (
-                *("api-key", "openai-api-key", "anthropic-api-key", "x-goog-api-key", "ocp-apim-subscription-key"),
-                *("x-amz-security-token", "x-auth-token", "x-access-token", "proxy-authorization", "cookie"),
-            ),
-            _never,
-        ),
-    }
+CREDENTIALS = frozenset(
+    (
+        *("authorization", "x-api-key", "api-key", "openai-api-key", "anthropic-api-key", "x-goog-api-key"),
+        *("ocp-apim-subscription-key", "x-amz-security-token", "x-auth-token", "x-access-token"),
+        *("proxy-authorization", "cookie"),
+    )
 )
-"""The headers that have one, in lower case, each with what reads the API key in it."""
+"""Headers that hold a credential, in lower case. A provider names those in which its API key is sent."""
 
 _NO_CREDENTIALS = frozenset(
     ("x-fastmock-key", "idempotency-key", "x-idempotency-key", "sec-websocket-key", "authority", ":authority")
@@ -65,10 +54,12 @@ def is_credential(name: str) -> bool:
     return name in CREDENTIALS or (name not in _NO_CREDENTIALS and _credential_form(name) is not None)
 
 
-def key_in(headers: _Headers, name: str) -> str | None:
-    """Return the API key in a header; None where there is none."""
+def key_in(headers: Headers, name: str) -> str | None:
+    """Return the API key in a header, in ``authorization`` after ``Bearer``; None where there is none."""
     value = headers.get(name)
-    return None if value is None else CREDENTIALS[name](value)
+    if value is None:
+        return None
+    return of_bearer(value) if name == "authorization" else value.strip() or None
 
 
 def split_key(sent: str) -> tuple[str, str]:
@@ -86,13 +77,17 @@ def bare(key: str) -> str:
     return split_key(key)[1]
 
 
-def session_of(headers: _Headers) -> str:
-    """Return the session that a request is of; empty without one.
+def session_in(headers: Headers, key_of: Callable[[], str | None]) -> str:
+    """Return the session of a request; empty without one.
 
-    The header ``x-fastmock-session`` says so, else what stands before a colon in the API key.
+    The header ``x-fastmock-session`` names it, else the part of the API key before a colon. ``key_of`` returns the key.
     """
     session = headers.get(SESSION_HEADER)
-    if session is None:
-        key = next((key for name in ("authorization", "x-api-key") if (key := key_in(headers, name))), "")
-        return split_key(key)[0]
-    return session.strip()[:LONGEST_SESSION]
+    return split_key(key_of() or "")[0] if session is None else session.strip()[:LONGEST_SESSION]
+
+
+def session_of(headers: Headers) -> str:
+    """Return the session that headers name, whichever provider's they are; see ``session_in``."""
+    return session_in(
+        headers, lambda: next((key for name in ("authorization", "x-api-key") if (key := key_in(headers, name))), None)
+    )

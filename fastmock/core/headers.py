@@ -4,32 +4,32 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from fastmock.core.errors import ApiError
+from fastmock.core.framing import SSE, Framing
 from fastmock.core.http import Headers, ResponseHead
 
 JSON = "application/json"
-EVENTS = "text/event-stream; charset=utf-8"
 
 _MOST_MADE = 1000
-_EXPOSED = "x-request-id, request-id, openai-processing-ms, openai-version, openai-organization, retry-after, "
-_EXPOSED += "retry-after-ms, x-should-retry, x-fastmock-rule, x-fastmock-fault, x-fastmock-check, "
-_EXPOSED += ", ".join(
-    [f"x-ratelimit-{part}-{unit}" for part in ("limit", "remaining", "reset") for unit in ("requests", "tokens")]
-    + [
-        f"anthropic-ratelimit-{unit}-{part}"
-        for part in ("limit", "remaining", "reset")
-        for unit in ("requests", "tokens", "input-tokens", "output-tokens")
-    ]
+_EXPOSED = (
+    *("retry-after", "retry-after-ms", "x-should-retry"),
+    *("x-fastmock-rule", "x-fastmock-fault", "x-fastmock-check"),
 )
 
 
 class HeaderFactory:
-    """Makes the heads of answers; each is made once."""
+    """Makes the heads of responses, each once.
+
+    Attributes:
+        names: the names of the headers that all of them have.
+    """
 
     def __init__(self, common: Headers, id_name: str) -> None:
-        """``common``: the headers that all have; ``id_name``: the one that has the request's id."""
+        """``common``: the headers of every response; ``id_name``: the header of the request id."""
         self._common = common
         self._id_name = id_name
         self._made: dict[tuple[int, str, Headers], ResponseHead] = {}
+        self._streams: dict[Framing, ResponseHead] = {}
+        self.names = (id_name, *(name for name, _ in common))
 
     def get(self, status: int, content_type: str = JSON, more: Headers = ()) -> ResponseHead:
         """Return the head for a status, a content type (empty: none) and further headers."""
@@ -40,26 +40,45 @@ class HeaderFactory:
             head = self._made[key] = ResponseHead(status, (*kind, *self._common, *more), self._id_name)
         return head
 
+    def stream(self, framing: Framing) -> ResponseHead:
+        """Return the head of a stream with a framing."""
+        head = self._streams.get(framing)
+        if head is None:
+            headers = (("content-type", framing.content_type), *self._common, ("cache-control", "no-cache"))
+            head = self._streams[framing] = ResponseHead(200, headers, self._id_name, framing=framing)
+        return head
+
 
 class AnswerHeads(NamedTuple):
-    """The heads of what is said, whole and as a stream, and what writes an error in the midst of a stream."""
+    """The heads of an endpoint's responses, and the bytes that only its streams have.
+
+    Attributes:
+        whole: the head of a non-streaming response.
+        events: the head of a stream.
+        error: writes an error, given with the request id, as an event in the middle of a stream.
+        ping: the heartbeat of the form ``ping``.
+    """
 
     whole: ResponseHead
     events: ResponseHead
     error: Callable[[ApiError, str], bytes]
+    ping: bytes
 
 
-def make_answer_heads(made: HeaderFactory, error: Callable[[ApiError, str], bytes]) -> AnswerHeads:
-    """Return them; ``error`` is given an error and the request's id."""
-    return AnswerHeads(made.get(200), made.get(200, EVENTS, (("cache-control", "no-cache"),)), error)
+def make_answer_heads(
+    made: HeaderFactory, error: Callable[[ApiError, str], bytes], framing: Framing = SSE, ping: bytes = b""
+) -> AnswerHeads:
+    """Return the heads; without a ``ping`` the heartbeat of the framing stands for it."""
+    return AnswerHeads(made.get(200), made.stream(framing), error, ping or framing.heartbeat)
 
 
 class Origins:
     """Lets pages of some origins read answers (CORS)."""
 
-    def __init__(self, allowed: Iterable[str]) -> None:
-        """``allowed``: the origins; ``*`` among them is any."""
+    def __init__(self, allowed: Iterable[str], exposed: Iterable[str]) -> None:
+        """``allowed``: the origins, ``*`` for any; ``exposed``: the names of the providers' headers."""
         self._allowed = frozenset(allowed)
+        self._exposed = ", ".join(dict.fromkeys((*exposed, *_EXPOSED)))
         self._made: dict[tuple[ResponseHead, str], ResponseHead] = {}
 
     def let_read(self, head: ResponseHead, origin: str) -> ResponseHead:
@@ -72,7 +91,7 @@ class Origins:
             if len(self._made) >= _MOST_MADE:
                 self._made.clear()
             vary = () if allowed == "*" else (("vary", "Origin"),)
-            more = (("access-control-allow-origin", allowed), ("access-control-expose-headers", _EXPOSED), *vary)
+            more = (("access-control-allow-origin", allowed), ("access-control-expose-headers", self._exposed), *vary)
             found = self._made[head, allowed] = head.but((*head.headers, *more))
         return found
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
 from fastmock.core.credentials import session_of
+from fastmock.core.framing import Framing
 
 Headers = tuple[tuple[str, str], ...]
 Query = Mapping[str, Sequence[str]]
@@ -39,6 +40,13 @@ class RequestHeaders(Protocol):
         """Return all of them."""
 
 
+class Provider(Protocol):
+    """A provider, as far as a request knows it; see ``core.provider``."""
+
+    def session_of(self, request: "Request") -> str:
+        """Return the session of a request."""
+
+
 class Request:
     """One HTTP request.
 
@@ -47,12 +55,13 @@ class Request:
         path: percent-decoded, with or without a trailing slash.
         headers: see RequestHeaders.
         body: ``str`` where the runtime has already decoded UTF-8, else ``bytes``.
-        query: see Query; only what is not posted has one.
+        query: see Query. On Robyn a POST to a path without parameters has one only where its provider has the API key
+            there (``Provider.key_parameter``): to look costs 1 µs.
         authorization: that header, where it has been looked at; to look costs 1 µs.
         client: the address that it came from; only what is for the control API has one.
         host: the host that it is for, likewise, where no header says it.
         params: the parameters in its path, by the names that its route gives them.
-        provider: the ``Provider`` whose API it is for; None before that is known.
+        provider: the provider whose API it is for, a ``core.provider.Provider``; None before that is known.
         can_move: whether the runtime can answer it apart from others; see MoveApart.
     """
 
@@ -72,7 +81,7 @@ class Request:
         self.authorization: str | None = None
         self.client = self.host = ""
         self.can_move = False
-        self.provider: object = None
+        self.provider: Provider | None = None
         self.params: Mapping[str, str] = _NO_PARAMS
 
 
@@ -100,22 +109,28 @@ class ResponseHead:
     """The constant part of an answer: status and headers, made once and known by identity.
 
     A runtime keeps its own form of each. Spliced in per answer are the request id, in the header ``id_name``, and the
-    values of the headers that ``varying`` names.
+    values of the headers that ``varying`` names. ``framing`` is that of a stream; None where the body is no stream.
     """
 
-    __slots__ = ("headers", "id_name", "status", "varying")
+    __slots__ = ("framing", "headers", "id_name", "status", "varying")
 
     def __init__(
-        self, status: int, headers: Headers, id_name: str = "x-request-id", varying: tuple[str, ...] = ()
+        self,
+        status: int,
+        headers: Headers,
+        id_name: str = "x-request-id",
+        varying: tuple[str, ...] = (),
+        framing: Framing | None = None,
     ) -> None:
         self.status = status
         self.headers = headers
         self.id_name = id_name
         self.varying = varying
+        self.framing = framing
 
     def but(self, headers: Headers, varying: tuple[str, ...] = ()) -> "ResponseHead":
         """Return one with other constant headers, and more that vary."""
-        return ResponseHead(self.status, headers, self.id_name, self.varying + varying)
+        return ResponseHead(self.status, headers, self.id_name, self.varying + varying, self.framing)
 
 
 Ending = Literal["whole", "closed", "reset"]
@@ -558,7 +573,10 @@ class ChatRequest:
     @property
     def session(self) -> str:
         """See the class."""
-        return session_of(self.request.headers) if self.request else ""
+        request = self.request
+        if request is None:
+            return ""
+        return session_of(request.headers) if request.provider is None else request.provider.session_of(request)
 
     def header(self, name: str) -> str | None:
         """Return a header of the request, by its name in any case; None without one."""

@@ -1,13 +1,14 @@
 """A provider: all that distinguishes one API from another, in one object."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from fastmock.core.credentials import key_in
+from fastmock.core.credentials import Headers, key_in, session_in
 from fastmock.core.errors import ApiError, Failure
 from fastmock.core.headers import HeaderFactory
-from fastmock.core.http import Request
+from fastmock.core.http import Query, Request, query_value
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,25 @@ class LimitHeaders:
     reset: Callable[[int], str]
     short: Sequence[str] = ()
 
+    @property
+    def all_names(self) -> Iterator[str]:
+        """The names of all of them."""
+        return (name.format(part) for part in ("limit", "remaining", "reset") for name in self.names.values())
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Names of keys in the JSON of a provider's responses, for faults that change their values.
+
+    Attributes:
+        output_tokens: the keys of the count of completion tokens.
+        arguments: regular expressions for the key, with its colon, of the text of a tool call's arguments, or of a
+            piece of it.
+    """
+
+    output_tokens: tuple[str, ...]
+    arguments: tuple[str, ...]
+
 
 @dataclass(frozen=True, eq=False)
 class Provider:
@@ -37,6 +57,8 @@ class Provider:
         api: compiles its API from ``engine.services.Services``; returns an ``Api``.
         sign: a header by which requests for paths that several providers have are known; empty without one.
         key_headers: the headers in which an API key is sent; the first that has one counts.
+        key_parameter: the parameter of the query in which it is sent where no header has it; empty without one.
+        keys: see Keys.
         heads: makes the heads of its answers: constant headers, and the header of the request id.
         limit_headers: see LimitHeaders.
         words_of: puts a failure into words.
@@ -55,6 +77,8 @@ class Provider:
     envelope: Callable[[ApiError, str], bytes] = field(repr=False)
     error_event: Callable[[ApiError, str], bytes] = field(repr=False)
     api: Callable[[Any], Any] = field(repr=False)
+    keys: Keys = field(repr=False)
+    key_parameter: str = ""
 
     def words(self, error: ApiError) -> ApiError:
         """Return an error in the provider's words, with all that is known of it beside them."""
@@ -62,7 +86,50 @@ class Provider:
 
     def key_of(self, request: Request) -> str | None:
         """Return the API key that a request was sent with; None without one."""
-        return next((key for name in self.key_headers if (key := key_in(request.headers, name)) is not None), None)
+        return self._key_in(request.headers, request.query)
+
+    def _key_in(self, headers: Headers, query: Query) -> str | None:
+        key = next((key for name in self.key_headers if (key := key_in(headers, name)) is not None), None)
+        return query_value(query, self.key_parameter) if key is None and self.key_parameter else key
+
+    def session_of(self, request: Request, headers: Headers | None = None) -> str:
+        """Return the session of a request; see ``credentials.session_in``.
+
+        ``headers`` are its headers as a dictionary, where there is one: to look there is quicker.
+        """
+        found = request.headers if headers is None else headers
+        return session_in(found, lambda: self._key_in(found, request.query))
+
+    @property
+    def header_names(self) -> Iterator[str]:
+        """The names of the headers of its responses."""
+        yield from self.heads.names
+        yield from self.limit_headers.all_names
+
+    def owns(self, path: str) -> bool:
+        """Return whether a path is the provider's alone."""
+        return path.startswith(self._prefixes)
+
+    @cached_property
+    def _prefixes(self) -> tuple[str, ...]:
+        return tuple(f"{base}{path}" for base in self.bases for path in self.paths)
+
+
+class Providers(tuple[Provider, ...]):
+    """The providers that are served; the first answers requests that are known as no other's."""
+
+    __slots__ = ()
+
+    def owner(self, path: str) -> Provider | None:
+        """Return the provider that alone has a path; None where several do, or none."""
+        return next((provider for provider in self if provider.owns(path)), None)
+
+    def find(self, request: Request) -> Provider:
+        """Return the provider of a request: by its path, else by the header that the provider's clients send."""
+        if (found := self.owner(request.path)) is not None:
+            return found
+        signed = (one for one in self if one.sign and request.headers.get(one.sign) is not None)
+        return next(signed, self[0])
 
 
 def in_words(error: ApiError, words_of: Callable[[ApiError], ApiError]) -> ApiError:

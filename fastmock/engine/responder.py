@@ -19,7 +19,7 @@ from fastmock.engine.length import Length, length_of, reason_within, with_length
 from fastmock.engine.middleware import Policies
 from fastmock.engine.profiles import LatencyProfiles
 from fastmock.engine.response_template import ChoiceFormat, ChoiceFormatError, Rendering, ResponseTemplate, parts_of
-from fastmock.latency.heartbeat import COMMENT, PING, beat
+from fastmock.latency.heartbeat import beat
 from fastmock.rules.explain import Explainer, Verdict
 from fastmock.rules.index import DEFAULT, Index, LayeredIndex, index_of
 from fastmock.rules.match import Match
@@ -512,7 +512,10 @@ class Responder:
         if isinstance(answer, Stream):
             profile = self._profiles.profile(chat.model, self._sources[chat.rule], chat.request)
             if profile.heartbeat is not None:
-                beat(answer, profile.heartbeat, PING if profile.pings and chat.endpoint == "messages" else COMMENT)
+                framing = answer.head.framing
+                assert framing is not None  # noqa: S101 - it is a stream
+                form = (kind or self._heads).ping if profile.pings else framing.heartbeat
+                beat(answer, profile.heartbeat, form)
         return answer
 
     def _explain(self, chat: ChatRequest, answer: Reply | Stream) -> None:

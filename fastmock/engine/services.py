@@ -1,6 +1,6 @@
 """The parts that the endpoints of all providers are built from."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -29,13 +29,13 @@ class Reading(NamedTuple):
 
     Attributes:
         kind: the kind of endpoint.
-        parse: reads a body; the other argument is a request id.
+        parse: reads a body; the other arguments are a request id, and by name the parameters in the path.
         rules: the rules that answer it.
         fits: whether a body is of this kind, for a request whose path is not known.
     """
 
     kind: str
-    parse: Callable[[dict[str, Any], str], ChatRequest]
+    parse: Callable[..., ChatRequest]
     rules: Responder
     fits: Callable[[Mapping[str, Any]], bool]
 
@@ -70,6 +70,11 @@ class Api(NamedTuple):
     readings: Sequence[Reading]
     generate: Mapping[str, Generate] = {}
     flagging: Flagging | None = None
+
+
+def endpoint_kinds(apis: Iterable[Api]) -> Sequence[str]:
+    """Return the kinds of endpoints that routes have, in their order."""
+    return [*dict.fromkeys(route.kind for api in apis for route in api.routes)]
 
 
 @dataclass(frozen=True)

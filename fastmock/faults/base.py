@@ -1,7 +1,7 @@
 """A fault: a change to an answer. Each kind has a file of its own in ``faults/kinds``, with its settings.
 
-A stream is taken apart into its events ("chunks", as SDKs call them) and put together again: events are what clients
-count, and they are the same in every dialect.
+A stream is taken apart into its events ("chunks", as SDKs call them) and put together again, by the framing that its
+head names: clients count events, whichever provider sent them.
 """
 
 from abc import ABC, abstractmethod
@@ -10,6 +10,7 @@ from itertools import repeat
 from typing import Any, ClassVar, Generic, NamedTuple, NoReturn, Protocol, TypeVar, get_args
 
 from fastmock.core.http import Ending, Headers, Reply, Stream
+from fastmock.core.provider import Provider
 from fastmock.faults.settings import ErrorType, FaultSettings, Place
 
 Answer = Reply | Stream
@@ -30,7 +31,13 @@ class Error(NamedTuple):
 
 
 class ErrorWriter(Protocol):
-    """Says errors in the dialect of a request."""
+    """Writes errors as the provider of a request does.
+
+    Attributes:
+        provider: the provider.
+    """
+
+    provider: Provider
 
     def raise_error(self, error: Error) -> NoReturn:
         """Answer with an error, instead of anything else."""
@@ -71,8 +78,8 @@ class Fault(ABC, Generic[S]):
     def __init__(self, settings: S) -> None:
         self._settings = settings
 
-    def applies(self, answer: Answer) -> bool:
-        """Return whether an answer is of the kind that it strikes at; only such are counted."""
+    def applies(self, answer: Answer, provider: Provider) -> bool:
+        """Return whether a provider's answer is of the kind that the fault changes; only those are counted."""
         return True
 
     @abstractmethod
@@ -83,7 +90,7 @@ class Fault(ABC, Generic[S]):
 class StreamFault(Fault[S]):
     """A fault that applies to streams alone."""
 
-    def applies(self, answer: Answer) -> bool:
+    def applies(self, answer: Answer, provider: Provider) -> bool:
         """See Fault."""
         return is_stream(answer)
 
@@ -93,19 +100,23 @@ class Events:
 
     Attributes:
         frames: their bytes.
+        framing: how they follow each other.
         due_times: when each is due, drawn lazily as those of a Stream are.
     """
 
     def __init__(self, answer: Answer) -> None:
         """Take apart an answer that ``is_stream``."""
+        assert answer.head.framing is not None  # noqa: S101 - see above
+        self.framing = answer.head.framing
         self._answer = answer
         self.due_times: Iterator[float]
+        split = self.framing.split
         if isinstance(answer, Stream):
-            parts = [_split(answer.cut(step, step + 1)) for step in range(answer.steps)]
+            parts = [split(answer.cut(step, step + 1)) for step in range(answer.steps)]
             self.frames = [frame for part in parts for frame in part]
             self.due_times = (due for due, part in zip(answer.due_times, parts, strict=False) for _ in part)
         else:
-            self.frames = _split(answer.body)
+            self.frames = split(answer.body)
             self.due_times = repeat(0.0, len(self.frames))
 
     def reaches(self, place: Place) -> int | None:
@@ -149,12 +160,15 @@ class Events:
         # Of a time it shows only on the way which event is the last, and whether the stream gets there.
         frames = [*self.frames, b""] if place.time is not None else [*self.frames[:before], last]
         tail = 0.0 if ending == "whole" else _FLUSH
+        first = self.framing.first
+        if before == 0:
+            frames[-1:] = [first(last)]
 
         def due_times() -> Iterator[float]:
             due = 0.0
             for number, following in enumerate(self.due_times):
                 if place.time is not None and following > place.time:
-                    frames[number:] = [last]
+                    frames[number:] = [last if number else first(last)]
                     due = place.time
                     break
                 if number == before:
@@ -174,9 +188,7 @@ class Events:
 
 def is_stream(answer: Answer) -> bool:
     """Return whether an answer is a stream, ready or not."""
-    return isinstance(answer, Stream) or any(
-        name == "content-type" and value.startswith("text/event-stream") for name, value in answer.head.headers
-    )
+    return answer.head.framing is not None
 
 
 def bodiless(answer: Answer) -> Reply:
@@ -189,11 +201,6 @@ def never() -> Iterator[float]:
     due = 0.0
     while True:
         yield (due := due + _GLANCE)
-
-
-def _split(data: bytes) -> list[bytes]:
-    """Cut a part of a stream into its events."""
-    return [frame + b"\n\n" for frame in data.split(b"\n\n") if frame]
 
 
 A = TypeVar("A", Reply, Stream)

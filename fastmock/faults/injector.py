@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, NoReturn
 from pydantic import TypeAdapter, ValidationError
 
 from fastmock.core import errors
-from fastmock.core.credentials import bare, session_of
+from fastmock.core.credentials import bare
 from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.http import ChatRequest, Headers, Reply, Request, Stream
 from fastmock.core.problems import SettingPath, did_you_mean
-from fastmock.core.provider import provider_of
+from fastmock.core.provider import Provider, provider_of
 from fastmock.core.seeded import drawer
 from fastmock.faults.base import Error, Fault
 from fastmock.faults.registry import FAULTS, AnyFaultSettings
@@ -151,6 +151,7 @@ class FaultInjector:
             return answer
         request = chat.request
         assert request is not None  # noqa: S101 - see above
+        provider = provider_of(request)
         fault, key = self._asked_for(request) if self._headers else None, _ASKED
         if fault is not None:
             self._tally.count(key, Count.CHOSEN)
@@ -158,7 +159,7 @@ class FaultInjector:
             number = self._chooser.choose(
                 request,
                 lambda number: self._fits(number, chat, request, rule),
-                lambda number: self._faults[number].act.applies(answer),
+                lambda number: self._faults[number].act.applies(answer, provider),
                 _session,
             )
             if number is None:
@@ -169,8 +170,8 @@ class FaultInjector:
         def not_reached() -> None:
             self._tally.count(key, Count.MISSED)
 
-        say = say or provider_of(request).error_event
-        writer = _Writer(name, chat, request, answer.request_id, say, self._told(name), not_reached)
+        say = say or provider.error_event
+        writer = _Writer(name, chat, provider, answer.request_id, say, self._told(name), not_reached)
         struck = fault.act.apply(answer, writer)
         if struck is None:
             not_reached()
@@ -234,7 +235,7 @@ class _Writer:
         self,
         name: str,
         chat: ChatRequest,
-        request: Request,
+        provider: Provider,
         request_id: str,
         say: SayError,
         more: tuple[tuple[str, str], ...],
@@ -242,7 +243,7 @@ class _Writer:
     ) -> None:
         self._name = name
         self._ask = chat
-        self._request = request
+        self.provider = provider
         self._request_id = request_id
         self._say = say
         self._more = more
@@ -299,7 +300,7 @@ def _key(place: int, settings: FaultSettings) -> int:
 
 def _session(request: Request) -> int:
     """Return the number of the session that a request is of."""
-    return _number(session_of(request.headers))
+    return _number(provider_of(request).session_of(request))
 
 
 def _number(session: str) -> int:

@@ -5,10 +5,6 @@ from collections.abc import Iterator
 
 from fastmock.core.http import HeartbeatTime, Stream, Wait
 
-COMMENT = b": heartbeat\n\n"
-"""A comment of server-sent events, which every client has to skip (HTML standard, 9.2.6)."""
-PING = b'event: ping\ndata: {"type":"ping"}\n\n'
-"""The event that Anthropic sends anywhere in a stream."""
 _LEAST_SHARED = 0.5  # seconds; heartbeats that are more frequent are sent at their own times
 _TOGETHER = 0.001  # seconds; a frame that is due so soon after a heartbeat makes it needless
 

@@ -57,22 +57,10 @@ class Match(SettingsModel):
         None, description="Match requests that offer tools, or the tool with this name or glob."
     )
     stream: bool | None = Field(None, description="Match streaming or non-streaming requests.")
-    endpoint: (
-        Literal[
-            "chat_completions",
-            "completions",
-            "responses",
-            "messages",
-            "moderations",
-            "embeddings",
-            "models",
-            "other",
-        ]
-        | None
-    ) = Field(
+    endpoint: str | None = Field(
         None,
-        description="The kind of endpoint; of those from `embeddings` on, where `other` is all that lists, retrieves, "
-        "changes or counts, only faults and limits know.",
+        description="The kind of endpoint: `chat_completions`, `responses`, `messages` or `completions`; for faults "
+        "also `moderations`, `embeddings`, `models`, and `other` for all that list, retrieve, change or count.",
     )
     response_format: Literal["text", "json_object", "json_schema"] | None = Field(
         None, description="The form that the answer must have; `text` where the request says nothing."

@@ -1,7 +1,9 @@
 """Checks of rules when a configuration is compiled."""
 
+from collections.abc import Collection
+
 from fastmock.core.diagnostics import Diagnostics
-from fastmock.core.problems import SettingPath
+from fastmock.core.problems import SettingPath, did_you_mean
 from fastmock.rules.match import Match
 from fastmock.rules.matchers import iter_nested
 from fastmock.rules.regex import PatternError, readable
@@ -22,3 +24,11 @@ def check_regexes(match: Match, path: SettingPath, diagnostics: Diagnostics) -> 
                     (*at, "content_regex"),
                     "needs what RE2 lacks: it backtracks, and does not match where it takes longer than 20 ms",
                 )
+
+
+def check_endpoints(match: Match, path: SettingPath, kinds: Collection[str], diagnostics: Diagnostics) -> None:
+    """Check the kinds of endpoint that a match names: ``kinds`` are those that routes have."""
+    for inner, at in iter_nested(match, path):
+        if inner.endpoint is not None and inner.endpoint not in kinds:
+            near = did_you_mean(inner.endpoint, kinds) or f"; known are {', '.join(kinds)}"
+            diagnostics.error((*at, "endpoint"), f"names no kind of endpoint: {inner.endpoint!r}{near}")

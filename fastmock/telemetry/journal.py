@@ -14,10 +14,11 @@ from typing import Any
 import orjson
 
 from fastmock.app import Answer, App, Handler
-from fastmock.core.credentials import REDACTED, SESSION_HEADER, is_credential, session_of
+from fastmock.core.credentials import REDACTED, SESSION_HEADER, is_credential
 from fastmock.core.errors import ApiError
 from fastmock.core.http import ChatRequest, Reply, Request, model_of
 from fastmock.core.problems import did_you_mean
+from fastmock.core.provider import provider_of
 from fastmock.core.routing import OTHER
 from fastmock.shared.ring_buffer import ENDED, LEFT, OPEN, Entry, Outcome, RingBuffer
 
@@ -148,7 +149,7 @@ class Journal:
     def record(self, request: Request, answer: Answer, outcome: Outcome) -> int:
         """Write a request and its answer down; return its number."""
         headers = dict(request.headers.items())
-        session = session_of(headers) if SESSION_HEADER in headers or ":" in _key(headers) else ""
+        session = provider_of(request).session_of(request, headers)
         for name in headers:
             if is_credential(name):
                 headers[name] = REDACTED
@@ -217,10 +218,6 @@ def _shortened(head: dict[str, Any]) -> bytes:
         head["headers"] = {}
         data = orjson.dumps(head)
     return data
-
-
-def _key(headers: Mapping[str, str]) -> str:
-    return headers.get("authorization") or headers.get("x-api-key") or ""
 
 
 def _waited(due_times: Iterator[float], tape: RingBuffer, number: int, size: int, begin: float) -> Iterator[float]:

@@ -216,7 +216,7 @@ class Metrics(Collector):
             yield _counter(f"vllm:{what}_tokens", f"Tokens of {what}.", name, sums.items())
         generated: dict[Labels, list[int]] = {}
         for (endpoint, model), values in times.items():
-            if model and endpoint in ("chat_completions", "completions", "responses", "messages"):
+            if model and endpoint in self._app.text_kinds:
                 before = generated.get((model,), [0] * TIMES_WIDTH)
                 generated[model,] = [ours + theirs for ours, theirs in zip(before, values, strict=True)]
         for part, names in (

@@ -37,5 +37,5 @@ class DuplicatedChunkFault(StreamFault[DuplicatedChunkSettings]):
         at = events.reaches(self._settings.after)
         if at is None:
             return None
-        events.frames[at] *= 2  # both are sent in one piece, and read as two events
+        events.frames[at] += events.framing.later(events.frames[at])  # in one piece, and read as two events
         return events.stream(events.frames, events.due_times)

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from fastmock.core.provider import Provider
 from fastmock.faults.base import Answer, ErrorWriter, Fault
 from fastmock.faults.settings import (
     FaultSettings,
@@ -20,7 +21,7 @@ class LatencySpikeSettings(FaultSettings):
 class LatencySpikeFault(Fault[LatencySpikeSettings]):
     """See the module."""
 
-    def applies(self, answer: Answer) -> bool:
+    def applies(self, answer: Answer, provider: Provider) -> bool:
         """See Fault."""
         return answer.due_times is not None
 

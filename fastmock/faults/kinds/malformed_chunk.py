@@ -35,8 +35,7 @@ class MalformedChunkFault(StreamFault[MalformedChunkSettings]):
             return None
         events = Events(answer)
         at = events.reaches(self._settings.after)
-        if at is None or (begin := events.frames[at].find(b"data: {")) < 0:
+        if at is None or (broken := events.framing.break_off(events.frames[at])) is None:
             return None
-        frame = events.frames[at]
-        events.frames[at] = frame[: begin + (len(frame) - begin) // 2] + b"\n\n"
+        events.frames[at] = broken
         return events.stream(events.frames, events.due_times)

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from fastmock.core.provider import Provider
 from fastmock.faults.base import Answer, ErrorWriter, Events, Fault, bodiless, is_stream
 from fastmock.faults.settings import (
     AFTER,
@@ -24,7 +25,7 @@ class ResetFault(Fault[ResetSettings]):
 
     only_granian = True
 
-    def applies(self, answer: Answer) -> bool:
+    def applies(self, answer: Answer, provider: Provider) -> bool:
         """See Fault."""
         return self._settings.after is None or is_stream(answer)
 

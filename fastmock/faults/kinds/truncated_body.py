@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from fastmock.core.http import Reply
+from fastmock.core.provider import Provider
 from fastmock.faults.base import Answer, ErrorWriter, Fault, is_stream
 from fastmock.faults.settings import (
     FaultSettings,
@@ -28,7 +29,7 @@ class TruncatedBodyFault(Fault[TruncatedBodySettings]):
         super().__init__(settings)
         self.only_granian = not settings.clean
 
-    def applies(self, answer: Answer) -> bool:
+    def applies(self, answer: Answer, provider: Provider) -> bool:
         """See Fault."""
         return not is_stream(answer)
 

@@ -7,6 +7,9 @@ from fastmock.providers.anthropic.errors import envelope, words
 
 HEADS = HeaderFactory((("anthropic-organization-id", "fa57a0c4-0000-4000-8000-000000000000"),), "request-id")
 
+PING = b'event: ping\ndata: {"type":"ping"}\n\n'
+"""An event without meaning, which may come anywhere in a stream."""
+
 
 def error_event(error: ApiError, request_id: str) -> bytes:
     """Return an error as a stream of events has it in its midst."""

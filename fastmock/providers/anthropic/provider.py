@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from fastmock.core.provider import LimitHeaders, Provider
+from fastmock.core.provider import Keys, LimitHeaders, Provider
 from fastmock.providers.anthropic.errors import envelope, words
 from fastmock.providers.anthropic.headers import HEADS, error_event
 from fastmock.providers.anthropic.routes import api
@@ -34,4 +34,5 @@ ANTHROPIC = Provider(
     envelope=envelope,
     error_event=error_event,
     api=api,
+    keys=Keys(("output_tokens",), ('"partial_json":',)),
 )

@@ -1,7 +1,7 @@
 """OpenAI as a provider."""
 
 from fastmock.core.durations import SHORT, duration
-from fastmock.core.provider import LimitHeaders, Provider
+from fastmock.core.provider import Keys, LimitHeaders, Provider
 from fastmock.providers.openai.errors import words
 from fastmock.providers.openai.headers import HEADS, error_event
 from fastmock.providers.openai.routes import api
@@ -20,4 +20,8 @@ OPENAI = Provider(
     envelope=lambda error, request_id: error.body(),
     error_event=error_event,
     api=api,
+    keys=Keys(
+        ("completion_tokens", "output_tokens"),
+        ('"arguments":', r'"response\.function_call_arguments\.delta"[^\n]*?"delta":'),
+    ),
 )

@@ -229,6 +229,8 @@ class _Adapter:
         if app.manager is not None or request.path.startswith(PREFIX):
             self._answer(app, scope, watcher.proto, start, request.body)
             return
+        if query := scope.query_string:
+            request.query = parse_qs(query, keep_blank_values=True)
         request.can_move = True
         try:
             self._send(app, scope, watcher.proto, start, app.handle(request))
@@ -256,8 +258,8 @@ class _Adapter:
                 self._scheduler.add(time.monotonic() + _FLUSHED, _Close(self._connections, scope.client, None))
             return
         request = Request(scope.method, scope.path, scope.headers, body)
-        if request.method in _BODILESS and scope.query_string:
-            request.query = parse_qs(scope.query_string, keep_blank_values=True)
+        if query := scope.query_string:
+            request.query = parse_qs(query, keep_blank_values=True)
         if request.path.startswith(PREFIX):
             request.client, request.host = scope.client, scope.authority or ""
         if app.manager is not None:  # it may block, which harms no other request here

@@ -110,7 +110,7 @@ def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None
         server.add_route(getattr(HttpMethod, method), path, FunctionInfo(handler, waits, 1, {}, {}), False)
 
     for method, path in live.app.handlers:
-        if method == "GET":
+        if method == "GET" or (method, path) in live.app.query_routes:
             continue  # may have a query, which only "anywhere" reads
         # What is asynchronous costs twice as much a request: only where a whole answer may have to wait.
         waits = live.app.delays_whole and method == "POST"

@@ -15,7 +15,7 @@ from fastmock.core.json import parse
 from fastmock.engine.event_template import DialectTemplates
 from fastmock.engine.responder import Responder
 from fastmock.engine.response_template import ResponseTemplate
-from fastmock.providers.anthropic.headers import HEADS, error_event
+from fastmock.providers.anthropic.headers import HEADS, PING, error_event
 from fastmock.providers.anthropic.messages import request as messages_ask
 from fastmock.providers.anthropic.messages.render import MessagesRenderer
 from fastmock.providers.anthropic.messages.request import MessagesRequest
@@ -32,7 +32,7 @@ class Messages:
         self._responder = responder
         self._tokenizers = tokenizers
         self._validate = validate
-        self._heads = make_answer_heads(HEADS, error_event)
+        self._heads = make_answer_heads(HEADS, error_event, ping=PING)
         self._thinking = lorem(_THINKING, settings.seed, "thinking")
         self._retold = DialectTemplates("messages", MessagesRenderer(self._thinking), responder.per_chunk)
 

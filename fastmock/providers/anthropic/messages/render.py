@@ -10,18 +10,20 @@ from fastmock.content.words import Chunker
 from fastmock.core.http import Answer, ChatRequest, ToolCall
 from fastmock.engine.constraints import called_tokens
 from fastmock.engine.event_template import Events, Outer, RenderedAnswer, call_id, event_bytes
+from fastmock.providers.anthropic.headers import PING
 from fastmock.providers.anthropic.messages.request import MessagesRequest
 from fastmock.providers.anthropic.messages.signatures import sign
 
 Document = dict[str, Any]
 
 _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
-_PING = event_bytes({"type": "ping"})
 _STOP = event_bytes({"type": "message_stop"})
 
 
 class MessagesRenderer:
     """See ``event_template.Renderer``."""
+
+    event = staticmethod(event_bytes)
 
     def __init__(self, thinking: str) -> None:
         """``thinking`` is what is thought where nothing else is."""
@@ -56,7 +58,7 @@ class MessagesRenderer:
         begun = _message(
             chat, b"[]", b'"stop_reason":null,"stop_sequence":null', outer, 1 if outer.completion_tokens else 0
         )
-        opening = b'event: message_start\ndata: {"type":"message_start","message":%b}\n\n%b' % (begun, _PING)
+        opening = b'event: message_start\ndata: {"type":"message_start","message":%b}\n\n%b' % (begun, PING)
         end = b'event: message_delta\ndata: {"type":"message_delta","delta":{%b},"usage":%b}\n\n%b' % (
             _ending(told),
             _usage(outer, outer.completion_tokens),

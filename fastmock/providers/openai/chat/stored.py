@@ -6,10 +6,10 @@ from typing import Any
 import orjson
 
 from fastmock.core import errors
-from fastmock.core.credentials import session_of
 from fastmock.core.headers import HeaderFactory
 from fastmock.core.http import ChatRequest, Query, Reply, Request, query_value
 from fastmock.core.json import as_json, parse
+from fastmock.core.provider import provider_of
 from fastmock.providers.openai import pagination, params
 from fastmock.providers.openai.errors import no_such_completion
 from fastmock.storage.sqlite import Store, StoredObject
@@ -50,7 +50,7 @@ class StoredCompletions:
         def wanted(of: str, metadata: Mapping[str, str]) -> bool:
             return model in (None, of) and entries.items() <= metadata.items()
 
-        session = session_of(request.headers)
+        session = provider_of(request).session_of(request)
         ids, more = self._page(self._store.ids(_KIND, pagination.newest_first(query), wanted, session), query)
         kept = (self._store.get(_KIND, id_) for id_ in ids)
         return self._list([_shown(one) for one in kept if one], more, unique)

@@ -37,6 +37,8 @@ whether deltas are padded."""
 class ResponsesRenderer:
     """See ``event_template.Renderer``."""
 
+    event = staticmethod(event_bytes)
+
     def __init__(self, seed: int) -> None:
         """``seed`` decides on the summaries that are made up."""
         self._summary = lorem(_SUMMARY, seed, "summary")
