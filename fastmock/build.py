@@ -4,7 +4,7 @@ import hashlib
 import ssl
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,7 @@ from fastmock.config.errors import describe
 from fastmock.config.load import load, relaid
 from fastmock.config.overlay import Overlay, RuleSection
 from fastmock.content.tokenizers import TokenizerOf, available, estimated, exact
+from fastmock.core.capabilities import Capability, Runtime
 from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.http import Progress
 from fastmock.core.problems import ConfigError, SettingPath, did_you_mean
@@ -38,6 +39,7 @@ from fastmock.storage.sqlite import Store
 
 _MOST_COMPARED = 500  # rules compared with each other at start, which takes 0.1 s; "fastmock check" compares all
 _RULES: tuple[RuleSection, ...] = ("chat_completions", "completions")
+_NEEDS = {"tls_cert": Capability.TLS, "tls_key": Capability.TLS, "http2": Capability.HTTP2}
 
 
 def build(
@@ -106,7 +108,7 @@ def _faults(config: Config, share: Share, diagnostics: Diagnostics) -> FaultInje
     options = FaultOptions(
         simulated=settings.server.simulated_faults(),
         control_headers=settings.server.control_headers,
-        on_robyn="robyn" in (config.runtime, settings.server.runtime),
+        runtimes=config.runtimes,
         seed=settings.seed,
         rule_names=lambda: [
             name for one in _RULES for name in (f"{one}.default", *(rule.name for rule in config.rules(one)))
@@ -169,15 +171,16 @@ def _tokenizers(config: Config, diagnostics: Diagnostics) -> TokenizerOf:
 
 
 def _check_server(config: Config, diagnostics: Diagnostics) -> None:
-    """Check what only Granian can do, the certificate, which it would end on, and the libraries of extras."""
+    """Check the capabilities of the runtime, the certificate, and the libraries of extras."""
     server = config.settings.server
     if config.settings.metrics.any and find_spec("prometheus_client") is None:
         diagnostics.error(("metrics",), "needs the extra: pip install 'fastmock[metrics]'")
     if server.watch and find_spec("watchfiles") is None:
         diagnostics.error(("server", "watch"), "needs the extra: pip install 'fastmock[watch]'")
-    for name in ("tls_cert", "tls_key", "http2"):
-        if getattr(server, name) and server.runtime == "robyn":
-            diagnostics.error(("server", name), "Robyn cannot do this; leave 'server.runtime' at auto, or take granian")
+    for name, capability in _NEEDS.items():
+        for runtime in config.runtimes:
+            if getattr(server, name) and runtime.lacks(capability):
+                diagnostics.error(("server", name), runtime.refusal("this"))
     if bool(server.tls_cert) != bool(server.tls_key):
         lacking = "tls_key" if server.tls_cert else "tls_cert"
         diagnostics.error(("server", lacking), "is required where the other of 'tls_cert' and 'tls_key' is given")
@@ -249,7 +252,8 @@ class Layers:
         environ: the environment's variables.
         flags: what the command line gave.
         manager: a response manager that was given as an object.
-        runtime: the runtime that serves, once that is settled.
+        runtimes: the runtimes by their names in ``server.runtime``, and ``runtime`` the one that serves, once that is
+            settled.
         pipes: see ``load``.
     """
 
@@ -257,6 +261,7 @@ class Layers:
     environ: Mapping[str, str]
     flags: Mapping[SettingPath, object]
     manager: ResponseManager | None = None
+    runtimes: Mapping[str, Runtime] = field(default_factory=dict)
     runtime: str = ""
     pipes: dict[Path, Any] = field(default_factory=dict)
 
@@ -266,11 +271,11 @@ class Layers:
         Raises:
             ConfigError: with everything that is wrong in either.
         """
-        config, problems = load(
-            self.file, self.environ, self.flags, overlay=overlay, runtime=self.runtime, pipes=self.pipes
-        )
+        config, problems = load(self.file, self.environ, self.flags, overlay=overlay, pipes=self.pipes)
+        names = dict.fromkeys((self.runtime, config.settings.server.runtime))
+        runtimes = tuple(self.runtimes[name] for name in names if name in self.runtimes)
         try:
-            app = build(config, self.manager)
+            app = build(replace(config, runtimes=runtimes), self.manager)
         except ConfigError as error:
             problems += error.problems
         if problems:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.core.http import Reply, Request, Stream
 from fastmock.server import trial
+from fastmock.server.runtimes.select import RUNTIMES
 
 ROOT = Path(__file__).parent.parent
 KEY = {"authorization": "Bearer sk-test"}
@@ -164,7 +166,8 @@ def make_app(config: dict[str, Any] | None = None, directory: Path | None = None
         file.write_bytes(orjson.dumps(config))
         loaded, problems = load(file, {}, {})
     assert problems == []
-    return build(loaded)
+    name = loaded.settings.server.runtime
+    return build(replace(loaded, runtimes=(RUNTIMES[name],) if name in RUNTIMES else ()))
 
 
 @pytest.fixture

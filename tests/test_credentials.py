@@ -90,7 +90,7 @@ def test_a_section_that_is_named_like_a_credential_is_shown():
 @pytest.mark.parametrize("name", BY_FORM)
 def test_a_credential_by_form_cannot_be_verified(name):
     with pytest.raises(ApiError, match="is a credential"):
-        expectation({"match": {"headers": {name: "*"}}})
+        expectation({"match": {"headers": {name: "*"}}}, [])
 
 
 def test_a_credential_is_not_listed_by_check():

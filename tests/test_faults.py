@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -15,7 +16,7 @@ from fastmock.faults.registry import FAULTS
 from fastmock.faults.settings import Window, seconds
 from fastmock.faults.trigger import FaultSelector, Known
 from fastmock.latency.pacer import UNCOUNTED, Pacer
-from fastmock.server.runtimes.select import choose
+from fastmock.server.runtimes.select import RUNTIMES, choose
 
 from .conftest import KEY, ROOT, make_app
 
@@ -237,7 +238,7 @@ def test_the_page_has_every_fault_and_what_each_runtime_can_do():
         least = {"status": {"status": 500}, "slow_first_token": {"for": "1s"}}.get(kind, {})
         act = fault(settings(kind=kind, **least))
         unclean = "clean" in settings.model_fields
-        wanted = "partly" if unclean or kind == "stall" else "no" if act.only_granian else "yes"
+        wanted = "partly" if unclean or kind == "stall" else "no" if act.needs else "yes"
         assert row[0].split("|")[-3].strip().partition(",")[0] == wanted, row[0]
 
 
@@ -318,14 +319,14 @@ def test_embeddings_are_matched_by_what_they_say(call):
 
 
 def test_what_the_runtime_that_serves_cannot_do_is_refused():
-    loaded, problems = load({"server": {"control_headers": True}}, {}, {}, runtime="robyn")
+    loaded, problems = load({"server": {"control_headers": True}}, {}, {})
     assert problems == []
-    app = build(loaded)
+    app = build(replace(loaded, runtimes=(RUNTIMES["robyn"],)))
     request = Request("POST", PATH, KEY | {"x-fastmock-fault": "hang"}, orjson.dumps(HELLO))
     assert app.handle(request).head.status == 400
-    loaded, _ = load({"faults": [{"kind": "hang"}]}, {}, {}, runtime="robyn")
+    loaded, _ = load({"faults": [{"kind": "hang"}]}, {}, {})
     with pytest.raises(ConfigError, match="Robyn cannot do 'hang'"):
-        build(loaded)
+        build(replace(loaded, runtimes=(RUNTIMES["robyn"],)))
 
 
 def test_an_error_is_told_once():

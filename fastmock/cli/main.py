@@ -89,7 +89,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
         print(json_schema(), end="", file=stdout)
         return 0
     flags: dict[SettingPath, str] = {setting(name): value for name, value in arguments.items() if value is not None}
-    layers = Layers(file or (positional if command == "check" else None), environ, flags)
+    from fastmock.server.runtimes.select import RUNTIMES
+
+    layers = Layers(file or (positional if command == "check" else None), environ, flags, runtimes=RUNTIMES)
     try:
         app = layers.load()
     except ConfigError as error:

@@ -26,11 +26,13 @@ def serve_from_python(
     config: str | Path | Mapping[str, Any] | None, manager: ResponseManager | str | None, settings: Mapping[str, Any]
 ) -> int:
     """Do what ``fastmock.serve`` says."""
+    from fastmock.server.runtimes.select import RUNTIMES
+
     flags: dict[SettingPath, Any] = {setting(name): value for name, value in settings.items()}
     if isinstance(manager, str):
         flags[setting("response_manager")] = manager
     given = manager if not isinstance(manager, str) else None
-    layers = Layers(config, os.environ, flags, given)
+    layers = Layers(config, os.environ, flags, given, RUNTIMES)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         return serve(layers.load(), layers, sys.stdout, sys.stderr)

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from fastmock.config.overlay import LocatedRule, RuleSection, RuntimeRule
 from fastmock.config.settings import Settings
+from fastmock.core.capabilities import Runtime
 from fastmock.core.documents import read_document, read_samples
 from fastmock.core.problems import SettingPath
 from fastmock.rules.settings import ModerationPattern, Pattern
@@ -20,7 +21,7 @@ CHANGED = "what was put to /fastmock/config"
 class Config:
     """Settings and where they came from, and the rules that were added while the server runs.
 
-    ``runtime`` is the one that serves, once that is settled.
+    ``runtimes`` are those that serve, or are to serve it, as far as that is settled.
 
     ``file`` is None when nothing but defaults, environment and flags was used; ``origins`` maps a path to the flag
     or variable that set it; ``form`` says what the file is where it is another program's. ``base`` holds the file,
@@ -34,7 +35,7 @@ class Config:
     warnings: tuple[str, ...] = ()
     form: str = ""
     added: tuple[RuntimeRule, ...] = ()
-    runtime: str = ""
+    runtimes: tuple[Runtime, ...] = ()
     base: Mapping[str, Any] = field(default_factory=dict)
     merged: Mapping[str, Any] = field(default_factory=dict)
     base_origins: Mapping[SettingPath, str] = field(default_factory=dict)

@@ -31,7 +31,6 @@ def load(
     flags: Mapping[SettingPath, Any],
     directory: Path = Path(),
     overlay: Overlay | None = None,
-    runtime: str = "",
     pipes: dict[Path, Any] | None = None,
 ) -> tuple[Config, list[Problem]]:
     """Lay the layers over each other and validate them.
@@ -43,7 +42,6 @@ def load(
         flags: what the command line gave, by path.
         directory: where ``DEFAULT_FILES`` are looked for.
         overlay: what was changed while the server runs; it wins over all others.
-        runtime: the runtime that serves, once that is settled.
         pipes: the contents of pipes that were read before, which can be read only once; a new one is added.
 
     Returns:
@@ -62,7 +60,7 @@ def load(
     for at, value in flags.items():
         put(data, at, value)
         origins[at] = f"flag --{str(at[-1]).replace('_', '-')}"
-    layers = Config(Settings(), path, origins, tuple(warnings), form, (), runtime, data, {}, origins)
+    layers = Config(Settings(), path, origins, tuple(warnings), form, base=data, base_origins=origins)
     if overlay is not None and overlay.patch:  # which may cover what is wrong, but only until it is taken back
         config, problems = _validated(layers, Overlay(), problems)
         if problems:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, ClassVar, Generic, NamedTuple, NoReturn, Protocol, TypeVar, get_args
 
+from fastmock.core.capabilities import Capability
 from fastmock.core.http import Ending, Headers, Reply, Stream
 from fastmock.core.provider import Provider
 from fastmock.faults.settings import ErrorType, FaultSettings, Place
@@ -58,13 +59,13 @@ class Fault(ABC, Generic[S]):
     Attributes:
         kinds: all of them by name.
         settings_type: the class of its settings.
-        only_granian: whether Robyn cannot do it.
+        needs: the capability that it needs of a runtime; None where every runtime can do it.
         takes_time: whether it makes an answer take time.
     """
 
     kinds: ClassVar[dict[str, "type[Fault[Any]]"]] = {}
     settings_type: ClassVar[type[FaultSettings]]
-    only_granian = False
+    needs: Capability | None = None
     takes_time = False
 
     def __init_subclass__(cls) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 from pydantic import TypeAdapter, ValidationError
 
 from fastmock.core import errors
+from fastmock.core.capabilities import Capability, Runtime
 from fastmock.core.credentials import bare
 from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.http import ChatRequest, Headers, Reply, Request, Stream
@@ -64,7 +65,7 @@ class Options(NamedTuple):
     Attributes:
         simulated: the faults that ``server.simulate_errors`` stands for.
         control_headers: whether a request may ask for a fault.
-        on_robyn: whether Robyn serves.
+        runtimes: the runtimes that serve or are to serve.
         seed: decides on draws.
         rule_names: returns the names of all rules.
         describe: puts an error of pydantic's into words.
@@ -72,7 +73,7 @@ class Options(NamedTuple):
 
     simulated: Sequence[FaultSettings]
     control_headers: bool
-    on_robyn: bool
+    runtimes: Sequence[Runtime]
     seed: int
     rule_names: Callable[[], Iterable[str]]
     describe: Callable[[Mapping[str, Any]], str]
@@ -84,7 +85,7 @@ class FaultInjector:
     Attributes:
         any: whether anything can go wrong.
         takes_time: whether a fault makes an answer take time.
-        needs_granian: the first setting that only Granian can do, and its path; None without one.
+        needs: the capabilities that the faults need of a runtime, each with the name of the first that needs it.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class FaultInjector:
         self._read: dict[tuple[str | None, str | None], _Compiled] = {}
         placed: list[tuple[FaultSettings, SettingPath]] = [(one, ("faults", at)) for at, one in enumerate(given)]
         self._faults = []
-        self.needs_granian: tuple[str, SettingPath] | None = None
+        self.needs: dict[Capability, str] = {}
         for one, path in placed:
             if one.match is not None:
                 check_regexes(one.match, (*path, "match"), diagnostics)
@@ -105,10 +106,10 @@ class FaultInjector:
                 continue
             compiled = _compile(one)
             self._faults.append(compiled)
-            if compiled.act.only_granian:
-                self.needs_granian = self.needs_granian or (compiled.name, path)
-                if options.on_robyn:
-                    diagnostics.error(path, _beyond_robyn(compiled.name))
+            if compiled.act.needs is not None:
+                self.needs.setdefault(compiled.act.needs, compiled.name)
+            if (why := self._refusal(compiled)) is not None:
+                diagnostics.error(path, why)
         self._warn(placed, options.rule_names, diagnostics)
         self._faults += map(_compile, options.simulated)
         known = [Known(_key(place, one), one) for place, one in enumerate((*given, *options.simulated))]
@@ -223,9 +224,14 @@ class FaultInjector:
             if len(self._read) >= _MOST_READ:
                 self._read.clear()
             fault = self._read[said] = _compile(_parsed(*said, self._options.describe))
-        if self._options.on_robyn and fault.act.only_granian:
-            raise errors.ApiError(400, f"Invalid '{FAULT_HEADER}': {_beyond_robyn(fault.name)}", FAULT_HEADER)
+        if (why := self._refusal(fault)) is not None:
+            raise errors.ApiError(400, f"Invalid '{FAULT_HEADER}': {why}", FAULT_HEADER)
         return fault
+
+    def _refusal(self, fault: _Compiled) -> str | None:
+        """Return why the runtime cannot do a fault; None where it can."""
+        lacking = next((one for one in self._options.runtimes if one.lacks(fault.act.needs)), None)
+        return None if lacking is None else lacking.refusal(f"{fault.name!r} so")
 
 
 class _Writer:
@@ -335,7 +341,3 @@ def _parsed(fault: str | None, status: str | None, describe: Callable[[Mapping[s
         at = ".".join(str(part) for part in first["loc"][1:])
         said = f"{at}: {describe(first)}" if at else describe(first)
         raise errors.ApiError(400, f"Invalid '{header}': {said}", header) from None
-
-
-def _beyond_robyn(name: str) -> str:
-    return f"Robyn cannot do {name!r} so; leave 'server.runtime' at auto, or take granian"

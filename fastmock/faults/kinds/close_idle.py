@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from fastmock.core.capabilities import Capability
 from fastmock.faults.base import Answer, ErrorWriter, Fault
 from fastmock.faults.settings import (
     FaultSettings,
@@ -21,7 +22,7 @@ class CloseIdleSettings(FaultSettings):
 class CloseIdleFault(Fault[CloseIdleSettings]):
     """See the module."""
 
-    only_granian = True
+    needs = Capability.CLOSE_IDLE
 
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
         """See Fault."""

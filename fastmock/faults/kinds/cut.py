@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from fastmock.core.capabilities import Capability
 from fastmock.faults.base import Answer, ErrorWriter, Events, StreamFault, is_stream
 from fastmock.faults.settings import (
     AFTER,
@@ -28,7 +29,7 @@ class CutFault(StreamFault[CutSettings]):
 
     def __init__(self, settings: CutSettings) -> None:
         super().__init__(settings)
-        self.only_granian = not settings.clean
+        self.needs = None if settings.clean else Capability.CLOSE
 
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
         """See Fault."""

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from fastmock.core.capabilities import Capability
 from fastmock.faults.base import Answer, ErrorWriter, Fault, bodiless, never
 from fastmock.faults.settings import (
     FaultSettings,
@@ -17,7 +18,7 @@ class HangSettings(FaultSettings):
 class HangFault(Fault[HangSettings]):
     """See the module."""
 
-    only_granian = True
+    needs = Capability.HANG
     takes_time = True
 
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from fastmock.core.capabilities import Capability
 from fastmock.core.provider import Provider
 from fastmock.faults.base import Answer, ErrorWriter, Events, Fault, bodiless, is_stream
 from fastmock.faults.settings import (
@@ -23,7 +24,7 @@ class ResetSettings(FaultSettings):
 class ResetFault(Fault[ResetSettings]):
     """See the module."""
 
-    only_granian = True
+    needs = Capability.RESET
 
     def applies(self, answer: Answer, provider: Provider) -> bool:
         """See Fault."""

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from fastmock.core.capabilities import Capability
 from fastmock.faults.base import Answer, ErrorWriter, Events, StreamFault, is_stream
 from fastmock.faults.settings import (
     AFTER,
@@ -32,7 +33,7 @@ class StallFault(StreamFault[StallSettings]):
 
     def __init__(self, settings: StallSettings) -> None:
         super().__init__(settings)
-        self.only_granian = settings.for_ is None  # on Robyn a stream holds a thread while it waits
+        self.needs = Capability.HANG if settings.for_ is None else None
 
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
         """See Fault."""

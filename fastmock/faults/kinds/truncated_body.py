@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from fastmock.core.capabilities import Capability
 from fastmock.core.http import Reply
 from fastmock.core.provider import Provider
 from fastmock.faults.base import Answer, ErrorWriter, Fault, is_stream
@@ -27,7 +28,7 @@ class TruncatedBodyFault(Fault[TruncatedBodySettings]):
 
     def __init__(self, settings: TruncatedBodySettings) -> None:
         super().__init__(settings)
-        self.only_granian = not settings.clean
+        self.needs = None if settings.clean else Capability.SHORT_BODY
 
     def applies(self, answer: Answer, provider: Provider) -> bool:
         """See Fault."""

@@ -22,6 +22,7 @@ from urllib.parse import parse_qs
 from fastmock.app import App
 from fastmock.control.api import PREFIX
 from fastmock.core import errors
+from fastmock.core.capabilities import Capability, Runtime
 from fastmock.core.http import MoveApart, Reply, Request, ResponseHead, Stream
 from fastmock.latency.pacer import UNCOUNTED, Pacer, nothing
 from fastmock.latency.scheduler import Scheduler
@@ -31,6 +32,8 @@ from fastmock.server.runtimes.connections import Connections, most_connections
 from fastmock.server.sockets import BACKLOG
 from fastmock.server.worker import WorkerContext
 from fastmock.shared.block import GENERATION
+
+RUNTIME = Runtime("granian", frozenset(Capability))
 
 _MANAGER_THREADS = 64  # calls of a response manager at a time
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))

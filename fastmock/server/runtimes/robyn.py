@@ -22,10 +22,14 @@ from typing import Any
 from urllib.parse import unquote, unquote_plus
 
 from fastmock.control.api import PREFIX
+from fastmock.core.capabilities import Runtime
 from fastmock.core.http import Reply, Request, ResponseHead, Stream
 from fastmock.latency.pacer import UNCOUNTED, Lateness, Pacer, nothing
 from fastmock.server.worker import WorkerContext
 from fastmock.shared.block import GENERATION
+
+RUNTIME = Runtime("robyn", frozenset(), "leave 'server.runtime' at auto, or take granian")
+"""A stream holds a thread while it waits, so that Robyn lacks ``HANG``; it has no access to its connections."""
 
 MOST_STREAMS = 512
 """Paced streams that one worker holds at a time: the threads of actix's blocking pool, each held by one stream."""

@@ -1,10 +1,15 @@
 """Which runtime serves a configuration, and why."""
 
-from types import ModuleType
+from collections.abc import Mapping
+from types import MappingProxyType, ModuleType
 
 from fastmock.app import App
 from fastmock.control.access import is_loopback
+from fastmock.core.capabilities import Runtime
 from fastmock.server.runtimes import granian, robyn
+
+RUNTIMES: Mapping[str, Runtime] = MappingProxyType({one.name: one for one in (robyn.RUNTIME, granian.RUNTIME)})
+"""The runtimes, by their names in ``server.runtime``."""
 
 
 def choose(app: App) -> tuple[ModuleType, str, str]:
@@ -38,12 +43,14 @@ _ROBYN_LACKS = "a malformed chunk ends a worker, WebSocket upgrades are never an
 def _reason_for_granian(app: App, exposed: bool) -> str | None:
     """Return why a configuration takes Granian; None where it need not."""
     server = app.config.settings.server
+    faults = (name for capability, name in app.faults.needs.items() if robyn.RUNTIME.lacks(capability))
+    fault = next(faults, None)
     reasons = {
         "TLS needs it": bool(server.tls_cert),
         "HTTP/2 needs it": server.http2,
         f"other machines can reach it; with Robyn {_ROBYN_LACKS}": exposed,
         "a request may ask for an answer that takes time": server.control_headers,
-        f"the fault {(app.faults.needs_granian or ('',))[0]!r} needs it": bool(app.faults.needs_granian),
+        f"the fault {fault!r} needs it": fault is not None,
         "answers take time": app.takes_time,
         "a response manager may block": app.manager is not None,
     }
