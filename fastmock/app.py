@@ -21,6 +21,7 @@ from fastmock.core.json import parse
 from fastmock.core.provider import Provider, Providers, provider_of
 from fastmock.core.routing import OTHER, Bound, Endpoint, Route, Router
 from fastmock.engine.responder import Responder
+from fastmock.engine.rule_set import RuleSet
 from fastmock.engine.services import Api, Flagging, Services, endpoint_kinds
 from fastmock.faults.injector import FaultInjector
 from fastmock.rules.explain import Verdict
@@ -70,7 +71,7 @@ class App:
     Attributes:
         config: what it was compiled from.
         warnings: what worked but maybe not as meant.
-        responders: the rules of each kind of completions, and ``moderations`` what is flagged.
+        responders: those of each kind of completions, and ``moderations`` the rules that flag.
         manager: the response manager, which may block; None without one.
         handlers: by method and path, for a runtime that routes by itself; ``elsewhere`` is for all the rest, and
             ``refused`` for what a runtime found wrong before it could be handled.
@@ -96,7 +97,7 @@ class App:
         profiles = services.profiles
         self.config = config
         self.warnings = services.diagnostics.warnings
-        self.responders: list[Responder] = list(services.rules.values())
+        self.responders: list[Responder] = list(services.responders.values())
         self.moderations = next(api.flagging for api in apis.values() if api.flagging is not None)
         self.manager = services.manager
         has_latency, faults_take_time = profiles.takes_time(), parts.faults.takes_time
@@ -154,9 +155,9 @@ class App:
         return self._whole(shared, guards, number)
 
     @property
-    def rule_sets(self) -> Sequence[Responder | Flagging]:
+    def rule_sets(self) -> Sequence[RuleSet | Flagging]:
         """All rules, those that flag the last."""
-        return [*self.responders, self.moderations]
+        return [*(one.rules for one in self.responders), self.moderations]
 
     def kind_of(self, path: str) -> str:
         """Return the kind of endpoint that a path is of, as a match calls it."""
@@ -208,9 +209,9 @@ class App:
                 reading = next((one for one in self._by_content if one.fits(body)), reading)
         chat = reading.parse(body, unique(), **(found[1] if found else {}))
         chat.request = request
-        return reading.rules.explain(chat)
+        return reading.responder.rules.explain(chat)
 
-    def recall(self, request: Request) -> tuple[ChatRequest, Responder | None]:
+    def recall(self, request: Request) -> tuple[ChatRequest, RuleSet | None]:
         """Return what a request of long ago asked for, and the rules that answer such, where any do.
 
         Of one that was wrong it is what can be made out.
@@ -225,7 +226,7 @@ class App:
             if reading is not None and request.method == "POST":
                 chat = reading.parse(body, unique(), **params)
                 chat.request = request
-                return chat, reading.rules
+                return chat, reading.responder.rules
         model = body.get("model")
         chat = ChatRequest("", body, model if isinstance(model, str) else "")
         chat.endpoint, chat.request, chat.stream = kind, request, body.get("stream") is True

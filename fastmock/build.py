@@ -98,7 +98,7 @@ def _services(
         response_log=ResponseLog(store),
         manager=manager or _manager(config, previous, diagnostics),
         progress=Progress(),
-        previous={} if previous is None else {one.section: one for one in previous.responders},
+        previous={} if previous is None else {one.rules.section: one for one in previous.responders},
     )
 
 

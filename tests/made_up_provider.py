@@ -125,14 +125,14 @@ class Talk:
     """The endpoint; see ``manager.OtherDialect``."""
 
     def __init__(self, services: Services) -> None:
-        self._responder = services.rules["chat_completions"]
+        self._responder = services.responders["chat_completions"]
         self._tokenizers = services.tokenizers
         self._heads = make_answer_heads(HEADS, error_event, JsonArray())
         self._templates = DialectTemplates("talk", TalkRenderer(), self._responder.per_chunk)
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         chat = self.read(request, unique)
-        return self.tell(chat, *self._responder.choose(chat))
+        return self.tell(chat, *self._responder.select(chat))
 
     def read(self, request: Request, unique: str) -> TalkRequest:
         chat = self.parse(parse(request.body), unique, **request.params)
@@ -169,7 +169,7 @@ class Talk:
 
 def api(services: Services) -> Api:
     talk = Talk(services)
-    chats = services.rules["chat_completions"]
+    chats = services.responders["chat_completions"]
     answer = services.managed(chats, talk, "generate_chat_response")
 
     def sizes(request: Request, unique: str) -> Reply:

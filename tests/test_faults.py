@@ -83,7 +83,7 @@ def test_who_may_not_call_learns_that_first_and_health_never_fails(call):
 def test_off_nothing_is_put_around(tmp_path):
     app = make_app()
     assert len(app._guards) == 1
-    assert all("send" not in vars(responder) for responder in app.responders)
+    assert all(responder.send.__name__ == "render" for responder in app.responders)
 
 
 def statuses(call, faults, requests, config=None):

@@ -41,9 +41,9 @@ def listing(app: App) -> Iterator[str]:
     yield f"runtime        {runtime} ({reason})"
     yield f"tokens         {tokens_line(app)}"
     yield f"models         {', '.join(card.id for card in settings.models.available)}"
-    for responder in app.responders:
-        yield f"{responder.section}"
-        for rule, name in zip([*responder.rules, responder.default], responder.names, strict=True):
+    for rules in (responder.rules for responder in app.responders):
+        yield f"{rules.section}"
+        for rule, name in zip([*rules.rules, rules.default], rules.names, strict=True):
             yield _line(rule if isinstance(rule, Pattern) else None, name, _said(rule))
     if app.moderations.rules:
         yield "moderations"

@@ -45,7 +45,7 @@ class _Asked:
     def say(self, body: Document, unique: str, file: str | None) -> Reply | Stream:
         """Answer a chat completion by the rules, as what it stands for."""
         chat = self._dialect.reread(self._ask, body, unique)
-        script, answers = self._responder.choose(chat, file)
+        script, answers = self._responder.select(chat, file)
         chat.cached_tokens = self._ask.cached_tokens  # the prompt itself was not seen before
         self.stop = answers[0].stop if answers else None
         return self._responder.send(chat, script, answers)
@@ -179,9 +179,9 @@ class ManagedCompletions:
 
     def _script(self, chat: ChatRequest) -> ResponseTemplate:
         """Return the script that says what the manager says."""
-        document = managed(self._generate, chat.body, self._responder.file(chat), self._progress)
+        document = managed(self._generate, chat.body, self._responder.response_file(chat), self._progress)
         try:
-            script = self._responder.script_of(literal(document))
+            script = self._responder.template(literal(document))
         except ChoiceFormatError as fault:
             raise errors.ManagerFailed(f"wrong answer: {dotted(fault.path)} {fault}") from None
         except (TemplateError, RecursionError) as error:

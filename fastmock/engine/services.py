@@ -18,6 +18,7 @@ from fastmock.engine.middleware import Policies
 from fastmock.engine.profiles import LatencyProfiles
 from fastmock.engine.responder import Responder
 from fastmock.engine.response_template import ChoiceFormat
+from fastmock.engine.rule_set import Format, RuleSet
 from fastmock.responses import Generate, ResponseManager
 from fastmock.rules.settings import ModerationPattern
 from fastmock.storage.response_log import ResponseLog
@@ -30,13 +31,13 @@ class Reading(NamedTuple):
     Attributes:
         kind: the kind of endpoint.
         parse: reads a body; the other arguments are a request id, and by name the parameters in the path.
-        rules: the rules that answer it.
+        responder: responds to it.
         fits: whether a body is of this kind, for a request whose path is not known.
     """
 
     kind: str
     parse: Callable[..., ChatRequest]
-    rules: Responder
+    responder: Responder
     fits: Callable[[Mapping[str, Any]], bool]
 
 
@@ -90,8 +91,8 @@ class Services:
         buffers: the memory that large answers may take.
         store, response_log: keep answers for all workers.
         manager: the response manager; None without one. ``progress`` counts its calls.
-        previous: the rules of the configuration that this one is a change of, by section.
-        rules: the rules that have been compiled, by section.
+        previous: the responders of the configuration that this one is a change of, by section.
+        responders: the responders that have been compiled, by section.
     """
 
     config: Config
@@ -106,7 +107,7 @@ class Services:
     manager: ResponseManager | None
     progress: Progress
     previous: Mapping[str, Responder] = field(default_factory=dict)
-    rules: dict[str, Responder] = field(default_factory=dict)
+    responders: dict[str, Responder] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
@@ -114,25 +115,18 @@ class Services:
         return self.config.settings
 
     def compile_rules(self, section: RuleSection, shape: ChoiceFormat, heads: AnswerHeads) -> Responder:
-        """Compile the rules of a section, whose answers have a form and heads."""
-        responder = self.rules[section] = Responder(
-            self.config,
-            section,
-            shape,
-            heads,
-            self.fingerprint,
-            self.profiles,
-            self.policies,
-            self.diagnostics,
-            self.buffers,
-            self.previous.get(section),
-        )
+        """Compile the rules of a section, whose responses have a format of choices and heads."""
+        before = self.previous.get(section)
+        form = Format(shape, self.fingerprint, self.profiles.per_chunk)
+        rules = RuleSet(self.config, section, form, self.diagnostics, None if before is None else before.rules)
+        responder = Responder(self.config, rules, heads, self.profiles, self.policies, self.buffers)
+        self.responders[section] = responder
         return responder
 
-    def managed(self, rules: Responder, endpoint: Any, generate: str) -> Endpoint:
+    def managed(self, responder: Responder, endpoint: Any, generate: str) -> Endpoint:
         """Return an endpoint as the response manager answers it with its method ``generate``; itself without one."""
         if self.manager is None:
             answer: Endpoint = endpoint
             return answer
         dialect: Dialect = endpoint
-        return ManagedCompletions(rules, dialect, getattr(self.manager, generate), self.progress)
+        return ManagedCompletions(responder, dialect, getattr(self.manager, generate), self.progress)

@@ -22,7 +22,7 @@ from fastmock.config.settings import Settings
 from fastmock.core.errors import ApiError
 from fastmock.core.garbage import collection_paused
 from fastmock.core.problems import ConfigError, Problem
-from fastmock.engine.responder import unreachable_rules
+from fastmock.engine.rule_set import unreachable_rules
 from fastmock.responses import ResponseManager
 from fastmock.server.channel import Channel
 from fastmock.server.trial import TrialError, Trials

@@ -62,8 +62,8 @@ class Record:
 
     def nearest(self, app: App) -> dict[str, Any]:
         """Return which of the rules of ``app`` comes nearest, and what differs."""
-        chat, responder = app.recall(self.request())
-        verdict = responder.explain(chat) if responder is not None else None
+        chat, rules = app.recall(self.request())
+        verdict = rules.explain(chat) if rules is not None else None
         if verdict is None or verdict.nearest is None:
             return {}
         return {"nearest": verdict.nearest, "differences": list(verdict.differences)}

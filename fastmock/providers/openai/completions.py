@@ -236,10 +236,10 @@ class Completions:
             raise errors.AnswerTooLarge(choices, "choices", MAX_CHOICES)
         check_inputs(request, len(asks))
         if len(asks) == 1 and not body.get("echo"):
-            return self._responder.answer(first, file)
+            return self._responder.respond(first, file)
         answers: list[Answer] = []
         for chat in asks:
-            script, said = self._responder.said(chat, file)
+            script, said = self._responder.answers(chat, file)
             if body.get("echo"):
                 said = self._echoed(chat, said)
             answers += said

@@ -20,7 +20,7 @@ from fastmock.core.json import parse
 from fastmock.core.problems import SettingPath
 from fastmock.engine.answer_size import MAX_EMBEDDING_TOKENS, check_inputs
 from fastmock.engine.profiles import LatencyProfiles
-from fastmock.engine.responder import read_source
+from fastmock.engine.template_compiler import read_source
 from fastmock.providers.openai import params
 from fastmock.providers.openai.errors import bad_embeddings_input, fixed_dimensions, too_many_embedding_tokens
 from fastmock.rules.settings import TimedReplySpec

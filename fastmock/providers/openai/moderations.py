@@ -15,7 +15,7 @@ from fastmock.core.http import ChatRequest, Reply, Request
 from fastmock.core.json import parse
 from fastmock.engine.answer_size import check_inputs
 from fastmock.engine.profiles import LatencyProfiles
-from fastmock.engine.responder import unreachable_rules
+from fastmock.engine.rule_set import unreachable_rules
 from fastmock.providers.openai import params
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.settings import Category, ModerationPattern

@@ -40,7 +40,7 @@ class Messages:
         """Answer a request."""
         chat = self.read(request, unique)
         try:
-            return self.tell(chat, *self._responder.choose(chat))
+            return self.tell(chat, *self._responder.select(chat))
         except errors.ApiError as error:
             raise messages_ask.renamed(error, chat.sent) from None
 

@@ -37,8 +37,8 @@ class Chat:
         chat.request = request
         self._validate(chat)
         if chat.special and chat.keep:
-            return self.tell(chat, *self._responder.choose(chat))
-        return self._responder.answer(chat)
+            return self.tell(chat, *self._responder.select(chat))
+        return self._responder.respond(chat)
 
     def read(self, request: Request, unique: str) -> ChatRequest:
         """See ``manager.Dialect``."""
@@ -60,4 +60,4 @@ class Chat:
 
     def say(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:
         """Answer a parsed request, by the rules or by a response file."""
-        return self._responder.answer(self.parse(body, unique), file)
+        return self._responder.respond(self.parse(body, unique), file)

@@ -50,7 +50,7 @@ class Responses:
         """Answer a request."""
         chat = self.read(request, unique)
         try:
-            return self.tell(chat, *self._responder.choose(chat))
+            return self.tell(chat, *self._responder.select(chat))
         except errors.ApiError as error:
             raise responses_ask.renamed(error, chat.sent) from None
 

@@ -1,0 +1,193 @@
+"""Turn a template and a request into a reply or a stream, and apply latency, policies and heartbeats."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+from fastmock.config.settings import Settings
+from fastmock.core import errors
+from fastmock.core.headers import AnswerHeads
+from fastmock.core.http import Answer, ChatRequest, LargeReply, Reply, Stream
+from fastmock.engine.buffers import Buffers
+from fastmock.engine.middleware import Policies
+from fastmock.engine.profiles import LatencyProfiles
+from fastmock.engine.response_template import Rendering, parts_of
+from fastmock.engine.rule_set import RuleSet
+from fastmock.latency.heartbeat import beat
+from fastmock.latency.model import Timing
+
+_LARGE_STREAM = 2000  # steps of a stream, which together take some 500 kB
+_LONGEST_HEADER = 500  # characters of the header that explains
+_BROKEN = errors.InternalError()
+
+
+class Send(Protocol):
+    """Sends a response."""
+
+    def __call__(
+        self,
+        chat: ChatRequest,
+        template: Rendering,
+        answers: Sequence[Answer] | None = None,
+        heads: AnswerHeads | None = None,
+    ) -> Reply | Stream:
+        """Render a response, streaming or not.
+
+        Args:
+            chat: the request.
+            template: renders the response.
+            answers: rendered instead of the template's own.
+            heads: the heads of the response, where they are not those of the rule set.
+        """
+
+
+class Sender:
+    """Renders responses, and applies the latency of their rules."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        rules: RuleSet,
+        heads: AnswerHeads,
+        profiles: LatencyProfiles,
+        buffers: Buffers,
+        has_profiles: bool,
+    ) -> None:
+        """Prepare to send the responses of ``rules``; ``has_profiles``: whether latency or generated text is set up."""
+        self.rules, self.heads, self.profiles = rules, heads, profiles
+        self._buffers = buffers
+        self._has_profiles = has_profiles
+        self._streaming, self._padded = settings.streaming.enabled, settings.streaming.obfuscation
+        self._noted = settings.server.log_requests or settings.metrics.any or settings.journal.enabled
+
+    def render(
+        self,
+        chat: ChatRequest,
+        template: Rendering,
+        answers: Sequence[Answer] | None = None,
+        heads: AnswerHeads | None = None,
+    ) -> Reply | Stream:
+        """See Send."""
+        heads = heads or self.heads
+        timing = None
+        if self._has_profiles:
+            timing = self.profiles.profile(chat.model, self.rules.sources[chat.rule], chat.request).timing
+        if chat.stream:
+            return self._stream(chat, template, answers, heads, timing)
+        reply = Reply(heads.whole, f"req_{chat.unique}", template.whole(chat, answers))
+        if self._noted:
+            reply.chat, reply.rule = chat, self.rules.names[chat.rule]
+        if timing and not timing.instant_whole:
+            fresh = chat.prompt_tokens - chat.cached_tokens
+            self.profiles.delay(reply, timing, template.length(chat, answers), fresh, chat.request)
+        return reply
+
+    def _stream(
+        self,
+        chat: ChatRequest,
+        template: Rendering,
+        answers: Sequence[Answer] | None,
+        heads: AnswerHeads,
+        timing: Timing | None,
+    ) -> Reply | Stream:
+        """Render a stream: as a Reply, with all its bytes, where nothing delays it."""
+        if not self._streaming:
+            raise errors.StreamingDisabled()
+        rendered = template.render_stream(chat, answers, self._padded if chat.obfuscation is None else chat.obfuscation)
+        is_large = len(rendered.steps) > _LARGE_STREAM
+        if is_large and not self._buffers.take_for(rendered.source, rendered.size()):
+            raise errors.BuffersFull()
+        request_id = f"req_{chat.unique}"
+        answer: Reply | Stream
+        if timing:
+            fresh = chat.prompt_tokens - chat.cached_tokens
+            due_times = self.profiles.spread(rendered.steps, timing, fresh, chat.request)
+            failed = partial(heads.error, _BROKEN, request_id)
+            answer = Stream(heads.events, request_id, due_times, rendered.cut, len(rendered.steps), failed)
+            if self._noted:
+                answer.tokens = rendered.steps
+        elif is_large:
+            answer = LargeReply(heads.events, request_id, rendered.length(), 0, partial(parts_of, rendered))
+        else:
+            answer = Reply(heads.events, request_id, rendered.all())
+        if self._noted:
+            answer.chat, answer.rule = chat, self.rules.names[chat.rule]
+        return answer
+
+
+def compose(sender: Sender, policies: Policies, explains: bool) -> Send:
+    """Return the way to send a response, with the layers that the configuration needs and no other.
+
+    ``explains``: whether a header names the rule that won and the nearest.
+    """
+    send: Send = sender.render
+    if explains or policies.more_than_limits:
+        send = _with_policies(sender, send, policies, explains)
+    elif policies.any:
+        send = _with_limits(send, policies)
+    return _with_heartbeats(sender, send) if sender.profiles.beats else send
+
+
+def _with_limits(send: Send, policies: Policies) -> Send:
+    """Apply the limits alone; fewer calls save 1 µs."""
+    take = policies.limits.take
+
+    def sent(
+        chat: ChatRequest,
+        template: Rendering,
+        answers: Sequence[Answer] | None = None,
+        heads: AnswerHeads | None = None,
+    ) -> Reply | Stream:
+        answer = send(chat, template, answers, heads)
+        if chat.request is not None:
+            take(chat, answer)
+        return answer
+
+    return sent
+
+
+def _with_policies(sender: Sender, send: Send, policies: Policies, explains: bool) -> Send:
+    """Explain the choice of the rule where a request may ask for it, and apply all policies."""
+
+    def sent(
+        chat: ChatRequest,
+        template: Rendering,
+        answers: Sequence[Answer] | None = None,
+        heads: AnswerHeads | None = None,
+    ) -> Reply | Stream:
+        answer = send(chat, template, answers, heads)
+        if explains:
+            answer.more = (("x-fastmock-rule", _header(str(sender.rules.explain(chat)))),)
+        if chat.request is None or not policies.any:  # a response manager asked for it, and nothing is sent yet
+            return answer
+        return policies.put(chat, answer, sender.rules.names[chat.rule], (heads or sender.heads).error)
+
+    return sent
+
+
+def _with_heartbeats(sender: Sender, send: Send) -> Send:
+    """Send heartbeats while a stream waits."""
+
+    def sent(
+        chat: ChatRequest,
+        template: Rendering,
+        answers: Sequence[Answer] | None = None,
+        heads: AnswerHeads | None = None,
+    ) -> Reply | Stream:
+        answer = send(chat, template, answers, heads)
+        if isinstance(answer, Stream):
+            profile = sender.profiles.profile(chat.model, sender.rules.sources[chat.rule], chat.request)
+            if profile.heartbeat is not None:
+                framing = answer.head.framing
+                assert framing is not None  # noqa: S101 - it is a stream
+                form = (heads or sender.heads).ping if profile.pings else framing.heartbeat
+                beat(answer, profile.heartbeat, form)
+        return answer
+
+    return sent
+
+
+def _header(text: str) -> str:
+    """Return a text as a header can hold it."""
+    shown = text.encode("ascii", "backslashreplace").decode()
+    return "".join(char if char.isprintable() else " " for char in shown)[:_LONGEST_HEADER]
