@@ -102,7 +102,7 @@ def asking(legacy=False):
     ask = ChatRequest("0" * 32, {}, "gpt-4o")
     ask.tokenizer = ESTIMATE
     ask.include_usage = True
-    ask.constraints = OutputConstraints(legacy=legacy)
+    ask.add_details().constraints = OutputConstraints(legacy=legacy)
     return ask
 
 

@@ -175,7 +175,7 @@ def test_the_index_picks_what_a_loop_picks(raw, text, turn, stream, tools, user)
     matches = [Match.model_validate(one) for one in raw]
     chat = Turned("0" * 32, {"user": user}, "model")
     chat.turn, chat.user_message, chat.stream = turn, text, stream
-    chat.constraints = OutputConstraints(tools=[Tool("find", {})]) if tools else None
+    chat.add_details().constraints = OutputConstraints(tools=[Tool("find", {})]) if tools else None
     index = Index(matches)
     expected = next((number for number, match in enumerate(matches) if naive(match, chat)), DEFAULT)
     assert index.pick(chat) == index.pick(chat) == expected

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from fastmock.core.documents import MARK
-from fastmock.core.http import ChatRequest
+from fastmock.core.http import USUAL, ChatRequest
 from fastmock.core.problems import did_you_mean
 
 Render = Callable[[ChatRequest], bytes]
@@ -29,7 +29,7 @@ class Variable(NamedTuple):
         expression: the Python expression over ``chat`` that fills it.
         meaning: what it means.
         raw: whether it is JSON itself, not the inside of a string.
-        usual: what it is where the ask is not special; None where it differs from request to request.
+        usual: its value where a request has no details; None where it differs from request to request.
     """
 
     slot: str
@@ -43,13 +43,19 @@ _NOBODY = ChatRequest("0" * 32, {}, "")
 
 
 def _prompt_details(chat: ChatRequest) -> bytes:
-    return b'{"cached_tokens":%d,"audio_tokens":%d}' % (chat.cached_tokens, chat.audio_tokens)
+    details = chat.details or USUAL
+    return b'{"cached_tokens":%d,"audio_tokens":%d}' % (details.cached_tokens, details.audio_tokens)
+
+
+def _service_tier(chat: ChatRequest) -> bytes:
+    return (chat.details or USUAL).service_tier
 
 
 def _completion_details(chat: ChatRequest) -> bytes:
+    details = chat.details or USUAL
     return (
         b'{"reasoning_tokens":%d,"audio_tokens":0,"accepted_prediction_tokens":%d,"rejected_prediction_tokens":%d}'
-        % (chat.reasoning_tokens, chat.accepted_tokens, chat.rejected_tokens)
+        % (details.reasoning_tokens, details.accepted_tokens, details.rejected_tokens)
     )
 
 
@@ -75,7 +81,7 @@ VARIABLES: Mapping[str, Variable] = MappingProxyType(
         ),
         "call_id": Variable("%b", "b'call_' + ask.unique[8:].encode()", "a new `call_…` id"),
         "service_tier": Variable(
-            "%b", "ask.service_tier", "the service tier asked for; `default` without one", usual=b"default"
+            "%b", "service_tier(ask)", "the service tier asked for; `default` without one", usual=USUAL.service_tier
         ),
         "prompt_tokens": Variable("%d", "ask.prompt_tokens", "tokens in the prompt"),
         "completion_tokens": Variable("%d", "ask.completion_tokens", "tokens in the answer"),
@@ -144,7 +150,7 @@ class Template:
     def __init__(self, document: Any, usual: bool = False) -> None:
         """Compile ``document``; raise TemplateError with all its faults.
 
-        ``usual``: for asks that are not special. What is always the same for them is then no slot, which saves 1 µs.
+        ``usual``: for requests without details. What is the same for all of them is then no slot, which saves 1 µs.
         """
         faults: list[tuple[tuple[str | int, ...], str]] = []
         marked = _mark(document, (), faults)
@@ -196,6 +202,7 @@ _KNOWN = {
     "uuid": _uuid,
     "prompt_details": _prompt_details,
     "completion_details": _completion_details,
+    "service_tier": _service_tier,
 }
 
 

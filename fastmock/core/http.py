@@ -429,6 +429,32 @@ class Tokenizer(Protocol):
         """
 
 
+@dataclass(slots=True)
+class Details:
+    """The details that few requests have, and that show in the response: in its form, its usage or its service tier.
+
+    Attributes:
+        constraints: the constraints on the form of the answer; None without any.
+        service_tier: the service tier of the response.
+        cached_tokens, audio_tokens: the tokens of the prompt that were seen before, and that are audio.
+        hidden_tokens: the completion tokens that are not in the answer's text.
+        reasoning_tokens, accepted_tokens, rejected_tokens: the tokens of reasoning, and of a prediction that came true
+            and that did not.
+    """
+
+    constraints: OutputConstraints | None = None
+    service_tier: bytes = b"default"
+    cached_tokens: int = 0
+    audio_tokens: int = 0
+    hidden_tokens: int = 0
+    reasoning_tokens: int = 0
+    accepted_tokens: int = 0
+    rejected_tokens: int = 0
+
+
+USUAL = Details()
+"""The details of a request that has none; never changed."""
+
 NO_RULE = -1
 """The number of the rule where none holds: the default is said."""
 
@@ -451,10 +477,8 @@ class ChatRequest:
             configured).
         choices: how many choices are wanted (``n``).
         sets_length: whether it sets the length of its answer, and ``sets_least`` its least length.
-        special: whether it asks for anything of what follows up to ``request``, or for what shows in the details of
-            the usage or in the service tier; most requests do not, and are answered with ready bytes.
-        constraints: what is demanded of the form of the answer; None where any ready text will do.
-        keep: whether the answer is to be stored.
+        details: see Details; None for most requests, which get ready bytes.
+        store: whether the response is to be stored.
         request: the request it came in, while it is being answered; None where it came from a response manager.
         prompts: how many prompts the request has, each with as many choices; of chat one.
         rule: the number of the rule that won, or NO_RULE.
@@ -464,12 +488,8 @@ class ChatRequest:
         generated: the same where each of its words is a token; else empty.
         said, said_by: answers that are known, and the script that says them.
         finish_reason: why that text ends.
-        service_tier: what the answer says of it.
-        prompt_tokens: tokens of the whole prompt, of which ``cached_tokens`` were seen before and ``audio_tokens`` are
-            sound.
-        completion_tokens: tokens of the answer, ``unsaid_tokens`` of which are not in its text; set once it is known.
-        reasoning_tokens, accepted_tokens, rejected_tokens: the tokens of reasoning, and of a prediction that came true
-            and that did not.
+        prompt_tokens: tokens of the whole prompt.
+        completion_tokens: tokens of the answer, hidden ones too; set once it is known.
         turn: the number of the answer in its conversation, from 1.
         messages: how many messages there are.
         last_role: the role of the last message.
@@ -492,9 +512,8 @@ class ChatRequest:
     prompts = 1
     sets_length = False
     sets_least = False
-    special = False
-    constraints: OutputConstraints | None = None
-    keep = False
+    details: Details | None = None
+    store = False
     request: Request | None = None
     rule = NO_RULE
     regex_deadline = 0.0
@@ -504,15 +523,8 @@ class ChatRequest:
     said_by: object = None
     output_tokens = 0
     finish_reason = "stop"
-    service_tier = b"default"
     prompt_tokens = 0
-    cached_tokens = 0
-    audio_tokens = 0
     completion_tokens = 0
-    unsaid_tokens = 0
-    reasoning_tokens = 0
-    accepted_tokens = 0
-    rejected_tokens = 0
     endpoint = ""
     tokenizer: Tokenizer
 
@@ -520,6 +532,32 @@ class ChatRequest:
         self.unique = unique
         self.body = body
         self.model = model
+
+    def add_details(self) -> Details:
+        """Return the details, to be changed."""
+        if self.details is None:
+            self.details = Details()
+        return self.details
+
+    @property
+    def constraints(self) -> OutputConstraints | None:
+        """See Details."""
+        return None if self.details is None else self.details.constraints
+
+    @property
+    def hidden_tokens(self) -> int:
+        """See Details."""
+        return 0 if self.details is None else self.details.hidden_tokens
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """See Details."""
+        return 0 if self.details is None else self.details.reasoning_tokens
+
+    @property
+    def cached_tokens(self) -> int:
+        """See Details."""
+        return 0 if self.details is None else self.details.cached_tokens
 
     @property
     def max_tokens(self) -> int | None:

@@ -33,7 +33,7 @@ class AnswerAdapter:
     def adapt(self, chat: ChatRequest, template: ResponseTemplate) -> Adapted:
         """Apply the constraints of a request to a template's answers, its limits of length last."""
         answers: list[Answer] | None = None
-        if chat.special and chat.constraints is not None:
+        if chat.details is not None and chat.details.constraints is not None:
             template, answers = self._constrain(chat, template)
         if not chat.sets_length:
             return template, answers
@@ -41,7 +41,8 @@ class AnswerAdapter:
 
     def probabilities(self, chat: ChatRequest, text: str) -> tuple[TokenProb, ...]:
         """Return the tokens of a text with as many log probabilities as the request wants."""
-        top = chat.constraints.top_logprobs if chat.constraints is not None else None
+        constraints = chat.constraints
+        top = constraints.top_logprobs if constraints is not None else None
         return self._constraints.probabilities(chat, text, top or 0)
 
     def _constrain(self, chat: ChatRequest, template: ResponseTemplate) -> Adapted:
@@ -99,7 +100,7 @@ class AnswerAdapter:
 
     def _is_short(self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None) -> bool:
         """Return whether an answer is certainly within the limit, as most are; that costs 4 µs less."""
-        if chat.sets_least or chat.unsaid_tokens or template.thinks:
+        if chat.sets_least or chat.hidden_tokens or template.thinks:
             return False
         most = chat.max_tokens
         if most is None:
@@ -125,8 +126,7 @@ class AnswerAdapter:
 
 def count_reasoning(chat: ChatRequest, answers: list[Answer]) -> None:
     """Count the reasoning of a rule's answers, in place of the tokens that the request's effort stands for."""
-    chat.special = True
-    chat.reasoning_tokens = sum(chat.tokenizer.count(answer.reasoning or "") for answer in answers)
+    chat.add_details().reasoning_tokens = sum(chat.tokenizer.count(answer.reasoning or "") for answer in answers)
 
 
 def _bytes_of(key: tuple[Any, ...], answers: list[Answer]) -> int:

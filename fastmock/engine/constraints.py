@@ -287,9 +287,10 @@ class ConstraintApplier:
         text, tokenizer = said[0].text or "", chat.tokenizer
         said_tokens, predicted = tokenizer.tokens(text), tokenizer.tokens(prediction[: len(text) + _PREDICTED_MORE])
         differ = (place for place, (one, other) in enumerate(zip(said_tokens, predicted, strict=False)) if one != other)
-        chat.accepted_tokens = next(differ, min(len(said_tokens), len(predicted)))
-        chat.rejected_tokens = max(0, tokenizer.count(prediction) - chat.accepted_tokens)
-        chat.unsaid_tokens = chat.reasoning_tokens + chat.rejected_tokens
+        details = chat.add_details()
+        details.accepted_tokens = next(differ, min(len(said_tokens), len(predicted)))
+        details.rejected_tokens = max(0, tokenizer.count(prediction) - details.accepted_tokens)
+        details.hidden_tokens = details.reasoning_tokens + details.rejected_tokens
 
     def probabilities(self, chat: ChatRequest, text: str, top: int) -> tuple[TokenProb, ...]:
         """Make up probabilities that a model may have seen: of each token high, of the others what is left."""

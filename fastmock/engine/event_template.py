@@ -172,13 +172,13 @@ class DialectTemplate:
         key: tuple[object, ...] | None = None
         if answers is not None:
             answer = answers[0]
-            chat.completion_tokens = answer.tokens + chat.unsaid_tokens
+            chat.completion_tokens = answer.tokens + chat.hidden_tokens
         elif script.fixed is not None:
             answer, key = script.fixed, (form, chat.tokenizer)
-            chat.completion_tokens = script.tokens(chat) + chat.unsaid_tokens
+            chat.completion_tokens = script.tokens(chat) + chat.hidden_tokens
         else:
             answer = script.answers(chat)[0]
-            chat.completion_tokens = answer.tokens + chat.unsaid_tokens
+            chat.completion_tokens = answer.tokens + chat.hidden_tokens
             if script.only_made and answer.tokens <= _LONGEST_KEPT:
                 key = answer.text, answer.finish_reason, form, chat.tokenizer
         told = self._ready.get(key) if key else None

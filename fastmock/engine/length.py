@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from fastmock.content.filler import head, lorem
-from fastmock.core.http import Answer, ChatRequest, Tokenizer, ToolCall
+from fastmock.core.http import USUAL, Answer, ChatRequest, Tokenizer, ToolCall
 from fastmock.engine.constraints import called_tokens
 
 LEAST = frozenset(("min_tokens", "ignore_eos"))
@@ -35,10 +35,11 @@ def length_of(chat: ChatRequest) -> Length:
 
 def reason_within(chat: ChatRequest, most: int) -> int:
     """Spend what a limit allows on the hidden reasoning of a request first; return what is left for the answer."""
-    hidden = min(chat.reasoning_tokens, chat.unsaid_tokens)
+    details = chat.details or USUAL
+    hidden = min(details.reasoning_tokens, details.hidden_tokens)
     if hidden > most:
-        chat.unsaid_tokens -= hidden - most
-        chat.reasoning_tokens -= hidden - most
+        details.hidden_tokens -= hidden - most
+        details.reasoning_tokens -= hidden - most
         hidden = most
     return most - hidden
 

@@ -46,7 +46,8 @@ class _Asked:
         """Answer a chat completion by the rules, as what it stands for."""
         chat = self._dialect.reread(self._ask, body, unique)
         script, answers = self._responder.select(chat, file)
-        chat.cached_tokens = self._ask.cached_tokens  # the prompt itself was not seen before
+        if (cached := self._ask.cached_tokens) or chat.cached_tokens:
+            chat.add_details().cached_tokens = cached  # the prompt itself was not seen before
         self.stop = answers[0].stop if answers else None
         return self._responder.send(chat, script, answers)
 

@@ -18,7 +18,7 @@ class PromptCache:
         self._share = share
 
     def __call__(self, chat: ChatRequest) -> None:
-        """Set ``chat.cached_tokens``."""
+        """Set the request's ``cached_tokens``."""
         if chat.prompt_tokens < _LEAST:
             return
         parts = [as_json(chat.body[name], name)[:-1] for name in _PROMPT if name in chat.body]
@@ -32,5 +32,4 @@ class PromptCache:
         # Bytes to tokens by the prompt's own ratio: exact enough for steps of 128.
         tokens = chat.prompt_tokens * known // (len(prompt) or 1) // _STEP * _STEP
         if tokens >= _LEAST:
-            chat.cached_tokens = tokens
-            chat.special = True
+            chat.add_details().cached_tokens = tokens

@@ -54,7 +54,7 @@ class Responder:
     def respond(self, chat: ChatRequest, file: str | None = None) -> Reply | Stream:
         """Respond to a request, by the rules or by a response file."""
         template = self._template_for(chat, file)
-        if (chat.special and chat.constraints is not None) or chat.sets_length:
+        if (chat.details is not None and chat.details.constraints is not None) or chat.sets_length:
             return self.send(chat, *self._adapter.adapt(chat, template))
         return self.send(chat, template)
 
@@ -82,7 +82,8 @@ class Responder:
         if chat.choices != 1:
             template = template.for_choices(chat.choices)
         if template.thinks:
-            chat.unsaid_tokens -= chat.reasoning_tokens
+            details = chat.add_details()
+            details.hidden_tokens -= details.reasoning_tokens
             count_reasoning(chat, template.answers(chat))
         return template
 

@@ -157,7 +157,7 @@ class ResponseTemplate:
         self._per_chunk = per_chunk
         self.repeats = repeats
         whole = Template(document)
-        self._whole, self._special = Template(document, usual=True).render, whole.render
+        self._usual, self._detailed = Template(document, usual=True).render, whole.render
         self._around = Template({**document, "choices": "", "usage": ""}).render
         outer = {key: value for key, value in document.items() if key not in ("choices", "usage")}
         outer["object"] = shape.chunk_object
@@ -249,7 +249,7 @@ class ResponseTemplate:
         said = [self._shape.answer(choice) for choice in self._rendered(chat)]
         counts = [self._counted(chat, answer) for answer in said]
         if self._says_count:
-            chat.completion_tokens = sum(counts) + chat.unsaid_tokens
+            chat.completion_tokens = sum(counts) + chat.hidden_tokens
             said = [self._shape.answer(choice) for choice in self._rendered(chat)]
         answers = [answer._replace(tokens=tokens) for answer, tokens in zip(said, counts, strict=True)]
         if not self._says_count and chat.request is not None:
@@ -259,16 +259,19 @@ class ResponseTemplate:
     def whole(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> bytes:
         """Return the whole answer; ``answers`` are said instead of the script's own."""
         if answers is not None:
-            chat.completion_tokens = sum(answer.tokens for answer in answers) + chat.unsaid_tokens
+            chat.completion_tokens = sum(answer.tokens for answer in answers) + chat.hidden_tokens
             choices = orjson.dumps(self._documents(chat, answers))
             # A quote inside of a string is written as \\", so that only the key itself can be found.
             before, _, rest = self._around(chat).partition(b'"choices":""')
             between, _, after = rest.partition(b'"usage":""')
             return b'%b"choices":%b%b"usage":%b%b' % (before, choices, between, self._usage(chat), after)
+        details = chat.details
         if self._counts:
             tokens = self._fixed_tokens.get(chat.tokenizer)
-            chat.completion_tokens = (self.tokens(chat) if tokens is None else tokens) + chat.unsaid_tokens
-        return self._special(chat) if chat.special else self._whole(chat)
+            if tokens is None:
+                tokens = self.tokens(chat)
+            chat.completion_tokens = tokens if details is None else tokens + details.hidden_tokens
+        return self._usual(chat) if details is None else self._detailed(chat)
 
     def render_stream(
         self, chat: ChatRequest, answers: Sequence[Answer] | None = None, obfuscated: bool = False
@@ -276,11 +279,11 @@ class ResponseTemplate:
         """Return the stream, of which any stretch can be had; nothing is made before it is."""
         if answers is None:
             said = self.tokens(chat)
-            chat.completion_tokens = said + chat.unsaid_tokens
+            chat.completion_tokens = said + chat.hidden_tokens
             reel = self._reel(chat)
         else:
             said = sum(answer.tokens for answer in answers)
-            chat.completion_tokens = said + chat.unsaid_tokens
+            chat.completion_tokens = said + chat.hidden_tokens
             reel = ChunkSequence(self._documents(chat, answers), self._shape, self._cutter(chat))
         opening = b"data: %b," % self._outer(chat)[:-1]
         last, end = DONE, b"}\n\n"

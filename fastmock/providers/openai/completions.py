@@ -55,8 +55,7 @@ def parse(body: dict[str, Any], unique: str, tokenizers: TokenizerOf) -> list[Ch
         chat.sets_length, chat.sets_least = present.sets_length, present.sets_least
         params.read_options(chat)
         if demanding:
-            chat.special = True
-            chat.constraints = OutputConstraints(stop=params.read_stop(body), top_logprobs=logprobs)
+            chat.add_details().constraints = OutputConstraints(stop=params.read_stop(body), top_logprobs=logprobs)
         asks.append(chat)
     return asks
 

@@ -104,16 +104,16 @@ def reread(chat: MessagesRequest, body: Document, unique: str, tokenizers: Token
     if stops := body.get("stop"):
         _end_at(again, [stops] if type(stops) is str else stops)
     if chat.shows:
-        again.special = True
-        again.reasoning_tokens = again.unsaid_tokens = chat.reasoning_tokens
+        details = again.add_details()
+        details.reasoning_tokens = details.hidden_tokens = chat.reasoning_tokens
     return again
 
 
 def _end_at(chat: MessagesRequest, stops: list[str]) -> None:
     """Have the answer end before texts, of which there may be any number."""
-    chat.special = True
-    chat.constraints = chat.constraints or OutputConstraints()
-    chat.constraints.stop = tuple(filter(None, stops))
+    details = chat.add_details()
+    details.constraints = details.constraints or OutputConstraints()
+    details.constraints.stop = tuple(filter(None, stops))
 
 
 def _text(body: Document, name: str) -> str:
@@ -324,5 +324,6 @@ def _read_others(chat: MessagesRequest, body: Document, thinking: str) -> None:
             if most is not None and budget >= most:
                 raise invalid("max_tokens", "`max_tokens` must be greater than `thinking.budget_tokens`")
         chat.shows = "omitted" if config.get("display") == "omitted" else "summarized"
-        chat.reasoning_tokens = chat.tokenizer.count(thinking)
-        chat.unsaid_tokens += chat.reasoning_tokens
+        details = chat.add_details()
+        details.reasoning_tokens = chat.tokenizer.count(thinking)
+        details.hidden_tokens += details.reasoning_tokens

@@ -36,7 +36,7 @@ class Chat:
         chat = chat_ask.parse(parse(request.body), unique, self._tokenizers, ConversationRequest)
         chat.request = request
         self._validate(chat)
-        if chat.special and chat.keep:
+        if chat.store:
             return self.tell(chat, *self._responder.select(chat))
         return self._responder.respond(chat)
 
@@ -54,7 +54,7 @@ class Chat:
     def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
         """See ``manager.Dialect``."""
         reply = self._responder.send(chat, script, answers)
-        if chat.keep:
+        if chat.store:
             self._stored.keep(chat, script.whole(chat, answers))
         return reply
 

@@ -77,10 +77,11 @@ class ChatChoiceFormat:
 
     def choice(self, answer: Answer, index: int, chat: ChatRequest) -> Document:
         """See ``response_template.ChoiceFormat``."""
-        legacy = chat.constraints is not None and chat.constraints.legacy
+        constraints = chat.constraints
+        legacy = constraints is not None and constraints.legacy
         reason = answer.finish_reason
-        if reason == "tool_calls" and chat.constraints is not None and chat.endpoint == "chat_completions":
-            reason = "stop" if chat.constraints.named else "function_call" if legacy else reason
+        if reason == "tool_calls" and constraints is not None and chat.endpoint == "chat_completions":
+            reason = "stop" if constraints.named else "function_call" if legacy else reason
         message: Document = {"role": "assistant", "content": answer.text, "refusal": answer.refusal, "annotations": []}
         if answer.reasoning is not None:
             message["reasoning_content"] = answer.reasoning

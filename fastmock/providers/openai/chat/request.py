@@ -186,10 +186,9 @@ def _read_options(chat: ConversationRequest, body: dict[str, Any]) -> None:
         return
     params.read_options(chat)
     if present.special:
-        chat.special = True
-        chat.constraints = _demands(chat) if present.demanding else None
+        chat.add_details().constraints = _demands(chat) if present.demanding else None
         _read_usage(chat)
-        chat.keep = body.get("store") is True
+        chat.store = body.get("store") is True
 
 
 def _wrong_messages(messages: Any) -> errors.ApiError:
@@ -255,8 +254,7 @@ def _count_part(chat: ConversationRequest, part: dict[str, Any], kind: str) -> N
         chat.prompt_tokens += _IMAGE_TOKENS.get(detail if type(detail) is str else "auto", _IMAGE_TOKENS["auto"])
     elif kind == "input_audio":
         tokens = _audio_tokens(part.get("input_audio"))
-        chat.audio_tokens += tokens
-        chat.special = True
+        chat.add_details().audio_tokens += tokens
         chat.prompt_tokens += tokens
     elif kind == "file":
         chat.prompt_tokens += file_tokens(part.get("file"), chat.tokenizer)
@@ -276,9 +274,10 @@ def _read_usage(chat: ChatRequest) -> None:
     """Read what shows in the usage and the service tier alone."""
     body = chat.body
     if effort := body.get("reasoning_effort"):
-        chat.reasoning_tokens = chat.unsaid_tokens = _REASONING[effort]
+        details = chat.add_details()
+        details.reasoning_tokens = details.hidden_tokens = _REASONING[effort]
     if (tier := body.get("service_tier")) and tier != "auto":
-        chat.service_tier = tier.encode()
+        chat.add_details().service_tier = tier.encode()
 
 
 def _demands(chat: ConversationRequest) -> OutputConstraints:

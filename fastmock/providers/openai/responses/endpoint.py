@@ -69,7 +69,7 @@ class Responses:
         """See ``manager.Dialect``."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101 - ``parse`` made it
         reply = numbered(self._responder.send(chat, self._retold.of(script), answers, self._heads))
-        if chat.keep:
+        if chat.store:
             self._stored.keep(chat)
         if chat.background and isinstance(reply, Reply) and not chat.stream:
             model = orjson.loads(chat.whole)["model"]

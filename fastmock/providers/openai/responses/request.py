@@ -217,7 +217,7 @@ def parse(
     except errors.ApiError as error:
         raise renamed(error, body) from None
     chat.sent, chat.before, chat.complete = body, before, complete
-    chat.keep = body.get("store") is not False
+    chat.store = body.get("store") is not False
     if not simple:
         _read_others(chat, body)
     return chat
