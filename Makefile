@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: run test unit coverage hooks lint bench streams locust fuzz soak changes connections agents-cli image-test clean
+.PHONY: run test unit coverage hooks lint docs bench streams locust fuzz soak changes connections agents-cli image-test clean
 
 run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
@@ -30,6 +30,10 @@ lint: $(VENV)/.dev  ## Check style, types and the layering
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.docs $(VENV)/.test  ## Build the documentation into site/; a broken link or a term that search misses fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	$(BIN)/python -m pytest tests/test_docs.py tests/test_docs_site.py
 
 bench: $(VENV)/.bench  ## Measure against the baselines and write benchmarks/report.md
 	$(BIN)/python -m benchmarks.ratios $(ARGS)
@@ -72,6 +76,9 @@ $(CLIENTS)/agents-cli/.installed: | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(PIP) -e '.[dev]' && touch $@
 
+$(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
+	$(PIP) -e '.[docs]' && touch $@
+
 $(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
 	$(PIP) -e '.[bench]' && touch $@
 
@@ -100,4 +107,4 @@ connections: $(VENV)/.test  ## Hold thousands of connections and send the costli
 	$(BIN)/python -m benchmarks.connections $(ARGS)
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

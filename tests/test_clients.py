@@ -1,5 +1,6 @@
-"""The clients that people use, each in an environment of its own, running the programs that the README shows."""
+"""The clients that people use, each in an environment of its own, running the programs that the docs show."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -88,7 +89,7 @@ def node():
 
 
 def output(url, *command):
-    environ = {"FASTMOCK_URL": f"{url}/v1"}
+    environ = {"FASTMOCK_URL": f"{url}/v1", "OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": "sk-test"}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -98,6 +99,7 @@ def output(url, *command):
 @pytest.mark.parametrize(
     ("program", "environment", "lines"),
     [
+        ("quickstart.py", None, [SAID, SAID]),
         ("openai_current.py", None, [SAID, SAID, "2 1536"]),
         ("openai_0_28.py", "openai-0.28", [SAID, SAID, SAID, "2 1536", "messages empty_array"]),
         ("langchain_openai_client.py", "agents", [SAID, SAID, "2 1536"]),
@@ -106,7 +108,7 @@ def output(url, *command):
         ("scripted.py", None, ["Your refund is on its way."]),
     ],
 )
-def test_what_the_readme_shows(serve, runtime, program, environment, lines):
+def test_programs_of_the_docs(serve, runtime, program, environment, lines):
     if environment == "node":
         # Node looks for packages beside the program.
         command = [node(), shutil.copy(PROGRAMS / program, ENVIRONMENTS / "node")]
@@ -114,6 +116,16 @@ def test_what_the_readme_shows(serve, runtime, program, environment, lines):
         command = [python(environment) if environment else sys.executable, str(PROGRAMS / program)]
     server = serve(CONFIG, "--runtime", runtime)
     assert output(server.url, *command) == lines
+
+
+def test_pytest_example_of_the_docs(tmp_path):
+    """Run the example as a user would: with the command on the path, in another directory."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    environ = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+    program = shutil.copy(PROGRAMS / "test_refund.py", tmp_path)
+    command = (sys.executable, "-m", "pytest", "-q", "--rootdir", str(tmp_path), program)
+    done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 PYDANTIC_AI = ["Report 1 True", "Report", "Report 2", "True"]

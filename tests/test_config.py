@@ -256,9 +256,12 @@ def test_each_command_has_a_help_with_its_own_options_alone(capsys):
     assert all(command in parser().format_help() for command in texts)
 
 
-def test_readme_names_the_main_options():
-    readme = (ROOT / "README.md").read_text()
-    assert all(option in readme for option in ("--config", "--workers", "--shutdown-timeout", "--log-level"))
+@pytest.mark.parametrize("command", [[], ["serve"], ["check"], ["explain"], ["schema"]])
+def test_docs_name_every_option(command, capsys):
+    with pytest.raises(SystemExit):
+        main([*command, "--help"], {}, io.StringIO(), io.StringIO())
+    page = (ROOT / "docs/command-line.md").read_text()
+    assert [option for option in re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out) if option not in page] == []
 
 
 def test_pacer_sends_all_that_is_due():
