@@ -235,14 +235,13 @@ class App:
         chat.user_message = "\n".join(text for text in texts if isinstance(text, str))
         return chat, None
 
-    def watch(self, put: Callable[[Handler], Handler], health: bool = False) -> None:
-        """Put something around all that answers a request, also one that a runtime found wrong.
+    def wrap(self, put: Callable[[Handler], Handler], health: Callable[[Handler], Handler]) -> None:
+        """Put something around all handlers, also around that of requests which a runtime found wrong.
 
-        ``health`` says whether around ``/health`` too.
+        ``health`` is put around ``/health`` instead.
         """
         for (method, path), handler in self.handlers.items():
-            if health or path != "/health":
-                self.handlers[method, path] = put(handler)
+            self.handlers[method, path] = (health if path == "/health" else put)(handler)
         self.elsewhere = put(self.elsewhere)
         refused = self.refused
         self.refused = lambda error, request: put(lambda request: refused(error, request))(request)

@@ -14,6 +14,7 @@ from fastmock.core.errors import ApiError
 from fastmock.core.http import Request
 from fastmock.shared.ring_buffer import RingBuffer
 from fastmock.telemetry.journal import HEAD_SIZE, Journal
+from fastmock.telemetry.observer import observe
 
 from .conftest import KEY
 
@@ -63,8 +64,9 @@ def test_a_credential_by_form_is_kept_and_shown_nowhere(name):
     loaded, problems = load(config, {}, {})
     assert problems == []
     assert "SECRET" not in orjson.dumps(settings_shown(loaded.settings)).decode()
-    app, journal = build(loaded), Journal(RingBuffer(10, HEAD_SIZE))
-    journal.watch(app)
+    app = build(loaded)
+    journal = Journal(RingBuffer(10, HEAD_SIZE), app.kind_of)
+    observe(app, [journal])
     app.handle(Request("POST", "/v1/chat/completions", KEY | {name.lower(): "other SECRET"}, CHAT))
     [record] = journal.records(journal.tape.numbers())
     assert record.head["headers"][name.lower()] == "[redacted]"

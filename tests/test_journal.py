@@ -15,6 +15,7 @@ from fastmock.core.http import Request, Stream
 from fastmock.latency.pacer import UNCOUNTED, Pacer
 from fastmock.shared.ring_buffer import ENDED, Outcome, RingBuffer
 from fastmock.telemetry.journal import HEAD_SIZE, Journal
+from fastmock.telemetry.observer import observe
 
 from .conftest import KEY, make_app, wait_until
 
@@ -99,8 +100,8 @@ def journaled(tmp_path):
 
     def configured(config=None, size=100, most=2000):
         app = make_app({"journal": {"enabled": True}} | (config or {}), tmp_path)
-        journal = Journal(RingBuffer(size, HEAD_SIZE + most))
-        journal.watch(app)
+        journal = Journal(RingBuffer(size, HEAD_SIZE + most), app.kind_of)
+        observe(app, [journal])
         server = SimpleNamespace(stopping=False, api_port=None, generated_token=None, current=lambda: app)
         Control(server, app, journal).attach()
 

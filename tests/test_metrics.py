@@ -12,12 +12,13 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastmock.core.http import Request, Stream
+from fastmock.core.http import LargeReply, Request, Stream
 from fastmock.core.problems import ConfigError
 from fastmock.latency.pacer import Pacer
 from fastmock.shared.block import MOST_COUNTS, Share, shared_numbers
 from fastmock.shared.metric_series import Meters
 from fastmock.telemetry.metrics import Metrics
+from fastmock.telemetry.observer import observe
 
 from .conftest import KEY, ROOT, make_app, undisturbed, wait_until
 
@@ -47,7 +48,7 @@ def metered(tmp_path):
     def configured(config=None):
         app = make_app({"metrics": {"enabled": True}} | (config or {}), tmp_path)
         metrics = Metrics(app)
-        metrics.watch()
+        observe(app, [metrics])
         metrics.serve()
 
         def post(path, body=b"", method="POST", headers=KEY):
@@ -270,3 +271,14 @@ def test_metrics_go_on_over_a_reload(serve, tmp_path):
     found = scrape(server)
     assert total(found, "fastmock_requests_total") == 2
     assert total(found, "fastmock_configuration_generation") == 1
+
+
+@unit
+def test_metrics_large_stream_without_latency_is_counted(metered):
+    post, _, read = metered({"output": {"kind": "lorem", "tokens": 3000}})
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    answer = post(PATH, body)
+    assert isinstance(answer, LargeReply)
+    assert answer.head.status == 200
+    assert total(read(), "fastmock_requests_total", status="200") == 1
+    assert total(read(), "fastmock_request_duration_seconds_count") == 1

@@ -25,6 +25,7 @@ from fastmock.server.reload import Compiler, Prepare, State, Step, refusal
 from fastmock.shared.block import GENERATION
 from fastmock.shared.ring_buffer import RingBuffer
 from fastmock.telemetry.journal import Journal
+from fastmock.telemetry.observer import Observer, observe
 from fastmock.telemetry.request_log import RequestLog, as_json, as_text
 
 _LOG = logging.getLogger("fastmock")
@@ -191,7 +192,8 @@ class WorkerContext:
         app.store.join(self._shared.directory)
         app.progress.cells = self.heartbeat.cells
         settings = app.config.settings
-        journal = Journal(self._shared.tape)
+        journal = Journal(self._shared.tape, app.kind_of)
+        observers: list[Observer] = []
         metrics = None
         if settings.metrics.any:
             from fastmock.telemetry.metrics import Metrics
@@ -200,11 +202,12 @@ class WorkerContext:
         if not self._place.answers:
             app.silence()
         elif metrics:
-            metrics.watch()
+            observers.append(metrics)
         if self._log:
-            self._log.watch(app)
+            observers.append(self._log)
         if settings.journal.enabled and self._place.answers:
-            journal.watch(app)
+            observers.append(journal)
+        observe(app, observers)
         if metrics:
             metrics.serve()
         if self._place.controls:

@@ -13,14 +13,15 @@ from typing import Any
 
 import orjson
 
-from fastmock.app import Answer, App, Handler
+from fastmock.app import Answer, App
 from fastmock.core.credentials import REDACTED, SESSION_HEADER, is_credential
 from fastmock.core.errors import ApiError
-from fastmock.core.http import ChatRequest, Reply, Request, model_of
+from fastmock.core.http import ChatRequest, Request, Stream, model_of
 from fastmock.core.problems import did_you_mean
 from fastmock.core.provider import provider_of
 from fastmock.core.routing import OTHER
 from fastmock.shared.ring_buffer import ENDED, LEFT, OPEN, Entry, Outcome, RingBuffer
+from fastmock.telemetry.observer import Follower, Observer
 
 HEAD_SIZE = 8192
 """Bytes that are kept of a request beside its body."""
@@ -112,39 +113,22 @@ def timing(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-class Journal:
+class Journal(Observer):
     """The journal, as one worker sees it."""
 
-    def __init__(self, tape: RingBuffer) -> None:
+    def __init__(self, tape: RingBuffer, kind_of: Callable[[str], str] = lambda path: OTHER) -> None:
+        """``kind_of`` returns the kind of endpoint of a path."""
         self.tape = tape
         self._most_body = tape.most - HEAD_SIZE
-        self._kind_of: Callable[[str], str] = lambda path: OTHER
+        self._kind_of = kind_of
 
-    def watch(self, app: App) -> None:
-        """Have every request to an App written down."""
-        self._kind_of = app.kind_of
-        app.watch(self._written)
-
-    def _written(self, handler: Handler) -> Handler:
-        tape, clock = self.tape, time.monotonic
-
-        def written(request: Request) -> Answer:
-            begin = clock()
-            answer = handler(request)
-            if not isinstance(answer, Reply):
-                number = self.record(request, answer, Outcome())
-                followed = _Followed(tape, number, answer.cut, begin)
-                answer.cut, answer.due_times = followed.cut, followed.watched(answer.due_times)
-            elif answer.due_times is not None:
-                number = self.record(request, answer, Outcome())
-                answer.due_times = _waited(answer.due_times, tape, number, answer.size, begin)
-            else:
-                spent = clock() - begin
-                streamed = spent if answer.chat is not None and answer.chat.stream else 0.0
-                self.record(request, answer, Outcome(spent, streamed, answer.size, ENDED))
-            return answer
-
-        return written
+    def answered(self, request: Request, answer: Answer, spent: int, is_instant: bool) -> Follower | None:
+        """See Observer."""
+        if not is_instant or isinstance(answer, Stream):
+            return _Follower(self.tape, self.record(request, answer, Outcome()), isinstance(answer, Stream))
+        streamed = spent / 1e9 if answer.chat is not None and answer.chat.stream else 0.0
+        self.record(request, answer, Outcome(spent / 1e9, streamed, answer.size, ENDED))
+        return None
 
     def record(self, request: Request, answer: Answer, outcome: Outcome) -> int:
         """Write a request and its answer down; return its number."""
@@ -220,51 +204,35 @@ def _shortened(head: dict[str, Any]) -> bytes:
     return data
 
 
-def _waited(due_times: Iterator[float], tape: RingBuffer, number: int, size: int, begin: float) -> Iterator[float]:
-    """Note how a whole answer went, when its time has passed or its client has hung up."""
-    state, sent = LEFT, 0
-    try:
-        yield from due_times
-        state, sent = ENDED, size
-    finally:
-        tape.end(number, Outcome(time.monotonic() - begin, 0.0, sent, state))
+class _Follower(Follower):
+    """Notes how an answer goes, of a stream before its last part is sent."""
 
-
-class _Followed:
-    """Notes how a stream goes, before its last part is sent, or when it is left."""
-
-    def __init__(self, tape: RingBuffer, number: int, cut: Callable[[int, int], bytes], begin: float) -> None:
+    def __init__(self, tape: RingBuffer, number: int, is_stream: bool) -> None:
         self._tape = tape
         self._number = number
-        self._cut = cut
-        self._begin = begin
+        self._is_stream = is_stream
         self._first = 0.0
         self._size = 0
-        self._drawn = False
 
-    def watched(self, due_times: Iterator[float]) -> Iterator[float]:
-        """Pass on when steps are due: after the last there is one part to send."""
-        yield from due_times
-        self._drawn = True
+    def sent(self, begin: int, end: int, size: int, at: int, is_last: bool) -> None:
+        """See Follower."""
+        self._size += size
+        if size and not self._first:
+            self._first = at / 1e9
+            self._note(at, OPEN)
+        if is_last:
+            self._note(at, ENDED)
 
-    def cut(self, begin: int, end: int) -> bytes:
-        """See ``Stream.cut``."""
-        data = self._cut(begin, end)
-        self._size += len(data)
-        if data and not self._first:
-            self._first = time.monotonic() - self._begin
-            self._note(OPEN)
-        if self._drawn:
-            self._note(ENDED)
-        return data
+    def ended(self, size: int, at: int, is_whole: bool) -> None:
+        """See Follower."""
+        if not self._is_stream:
+            self._size = size
+            self._note(at, ENDED if is_whole else LEFT)
+        elif not is_whole:
+            self._note(at, LEFT)
 
-    def _note(self, state: int) -> None:
-        spent = time.monotonic() - self._begin
-        self._tape.end(self._number, Outcome(spent, self._first, self._size, state))
-
-    def __del__(self) -> None:
-        if not self._drawn:
-            self._note(LEFT)
+    def _note(self, at: int, state: int) -> None:
+        self._tape.end(self._number, Outcome(at / 1e9, self._first, self._size, state))
 
 
 class Filter:

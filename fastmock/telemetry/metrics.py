@@ -3,7 +3,6 @@
 To count an answer takes five additions to the worker's own row and two looks at the clock.
 """
 
-import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
@@ -13,11 +12,12 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from fastmock._version import __version__
-from fastmock.app import Answer, App, Handler
+from fastmock.app import Answer, App
 from fastmock.core.http import Reply, Request, ResponseHead, Stream
 from fastmock.core.routing import OTHER
 from fastmock.shared.block import BOUNDS, CLOSED_IDLE, GENERATION, OPENED, RESTARTS, REUSED, STREAMS, TIMES_WIDTH
 from fastmock.shared.metric_series import Labels, Meters
+from fastmock.telemetry.observer import Follower, Observer
 
 PATH = "/metrics"
 
@@ -43,7 +43,7 @@ _Places = tuple[int, int, int, int, int]
 """Where requests are counted, their tokens in and out, the sum of their durations, and the quickest of them."""
 
 
-class Metrics(Collector):
+class Metrics(Collector, Observer):
     """The metrics of one worker, which shows those of all."""
 
     def __init__(self, app: App) -> None:
@@ -52,14 +52,11 @@ class Metrics(Collector):
         self._vllm = app.config.settings.metrics.vllm
         self._meters = Meters(app.share)
         self._numbers = app.share.numbers
+        self._faulty = app.faults.any
         self._places: dict[_Key, _Places] = {}
         self._models: set[str] = set()
         # What is beyond all bounds is counted here.
         self._last = self._place((_REQUEST, *[OTHER] * 4)), self._time((OTHER, OTHER))
-
-    def watch(self) -> None:
-        """Have every answer counted."""
-        self._app.watch(self._counted)
 
     def serve(self) -> None:
         """Have what was counted shown."""
@@ -67,44 +64,34 @@ class Metrics(Collector):
         for method in ("GET", "HEAD"):
             self._app.handlers[method, PATH] = lambda _: Reply(head, "req_metrics", generate_latest(self))
 
-    def _counted(self, handler: Handler) -> Handler:
-        numbers, places, clock = self._numbers, self._places, time.monotonic_ns
-        faulty = self._app.faults.any
+    def answered(self, request: Request, answer: Answer, spent: int, is_instant: bool) -> Follower | None:
+        """See Observer.
 
-        def counted(request: Request) -> Answer:
-            # What most answers go through is written out, and where things are counted is known beforehand: calls and
-            # sums would take twice as long. Each addition is atomic, as no function is called inside of it.
-            begin = clock()
-            answer = handler(request)
-            chat = answer.chat
-            if chat is None:
-                key = self._app.kind_of(request.path), answer.model, answer.rule, answer.head.status
-                place, prompt_place, _, times, bucket = places.get(key) or self._find(key)
-                numbers[prompt_place] += answer.prompt_tokens
-            else:
-                key = chat.endpoint, chat.model, answer.rule, answer.head.status
-                place, prompt_place, said_place, times, bucket = places.get(key) or self._find(key)
-                numbers[prompt_place] += chat.prompt_tokens
-                numbers[said_place] += chat.completion_tokens
-            numbers[place] += 1
-            if chat is None or faulty:
-                self._note(answer)
-            if type(answer) is Reply and answer.due_times is None:
-                spent = clock() - begin
-                if spent > _QUICK:
-                    bucket += bisect_left(BOUNDS, spent)
-                numbers[times] += spent
-                numbers[bucket] += 1
-                if chat is not None and chat.stream:
-                    _observe(numbers, times + _FIRST, spent)
-            elif isinstance(answer, Reply):
-                assert answer.due_times is not None  # noqa: S101 - see above
-                answer.due_times = _waited(answer.due_times, numbers, times, begin)
-            else:
-                answer.cut = _Followed(answer, numbers, self._app.share.row + STREAMS, times, begin).cut
-            return answer
-
-        return counted
+        The steps that most answers take are written out, and where each is counted is known beforehand: calls and sums
+        would take twice as long. Each addition is atomic, as no function is called inside of it.
+        """
+        numbers, chat = self._numbers, answer.chat
+        if chat is None:
+            key = self._app.kind_of(request.path), answer.model, answer.rule, answer.head.status
+            place, prompt_place, _, times, bucket = self._places.get(key) or self._find(key)
+            numbers[prompt_place] += answer.prompt_tokens
+        else:
+            key = chat.endpoint, chat.model, answer.rule, answer.head.status
+            place, prompt_place, said_place, times, bucket = self._places.get(key) or self._find(key)
+            numbers[prompt_place] += chat.prompt_tokens
+            numbers[said_place] += chat.completion_tokens
+        numbers[place] += 1
+        if chat is None or self._faulty:
+            self._note(answer)
+        if not is_instant:
+            return _Follower(answer, numbers, self._app.share.row + STREAMS, times)
+        if spent > _QUICK:
+            bucket += bisect_left(BOUNDS, spent)
+        numbers[times] += spent
+        numbers[bucket] += 1
+        if chat is not None and chat.stream:
+            _observe(numbers, times + _FIRST, spent)
+        return None
 
     def _find(self, key: _Key) -> _Places:
         """Return where requests of a kind are counted, and their times."""
@@ -241,47 +228,37 @@ def _observe(numbers: "memoryview[int]", place: int, nanoseconds: int, times: in
     numbers[bucket] += times
 
 
-def _waited(due_times: Iterator[float], numbers: "memoryview[int]", times: int, begin: int) -> Iterator[float]:
-    """Observe the duration of a whole answer when its time has passed, or the client has hung up."""
-    try:
-        yield from due_times
-    finally:
-        _observe(numbers, times, time.monotonic_ns() - begin)
+class _Follower(Follower):
+    """Observes the times of an answer that takes time."""
 
-
-class _Followed:
-    """Observes a stream until nobody holds it any more: it ended, or was left."""
-
-    def __init__(self, stream: Stream, numbers: "memoryview[int]", streams: int, times: int, begin: int) -> None:
-        self._cut = stream.cut
-        self._tokens, self._last = stream.tokens, stream.steps
+    def __init__(self, answer: Answer, numbers: "memoryview[int]", streams: int, times: int) -> None:
+        self._tokens, self._last = (answer.tokens, answer.steps) if isinstance(answer, Stream) else (None, 0)
         self._numbers = numbers
         self._streams = streams
         self._times = times
-        self._begin = begin
         self._sent = 0
-        numbers[streams] += 1
+        self._is_stream = isinstance(answer, Stream)
+        numbers[streams] += self._is_stream
 
-    def cut(self, begin: int, end: int) -> bytes:
-        """See ``Stream.cut``."""
-        data = self._cut(begin, end)
-        if data:
-            now = time.monotonic_ns()
-            # The last step says that this was all; n tokens have n - 1 gaps.
-            tokens = end - begin - (end == self._last) if self._tokens is None else sum(self._tokens[begin:end])
-            if self._sent and tokens:
-                _observe(self._numbers, self._times + _GAP, (now - self._sent) // tokens, tokens)
-                self._sent = now
-            elif not self._sent:
-                _observe(self._numbers, self._times + _FIRST, now - self._begin)
-                if tokens > 1:
-                    _observe(self._numbers, self._times + _GAP, 0, tokens - 1)
-                self._sent = now
-        return data
+    def sent(self, begin: int, end: int, size: int, at: int, is_last: bool) -> None:
+        """See Follower."""
+        if not size:
+            return
+        # The last step says that this was all; n tokens have n - 1 gaps.
+        tokens = end - begin - (end == self._last) if self._tokens is None else sum(self._tokens[begin:end])
+        if self._sent and tokens:
+            _observe(self._numbers, self._times + _GAP, (at - self._sent) // tokens, tokens)
+            self._sent = at
+        elif not self._sent:
+            _observe(self._numbers, self._times + _FIRST, at)
+            if tokens > 1:
+                _observe(self._numbers, self._times + _GAP, 0, tokens - 1)
+            self._sent = at
 
-    def __del__(self) -> None:
-        self._numbers[self._streams] -= 1
-        _observe(self._numbers, self._times, time.monotonic_ns() - self._begin)
+    def ended(self, size: int, at: int, is_whole: bool) -> None:
+        """See Follower."""
+        self._numbers[self._streams] -= self._is_stream
+        _observe(self._numbers, self._times, at)
 
 
 def _counter(name: str, text: str, labels: list[str], values: Iterable[tuple[Labels, int]]) -> Metric:

@@ -4,15 +4,15 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from typing import NamedTuple
 
 import orjson
 
-from fastmock.app import Answer, App, Handler
-from fastmock.core.http import Reply, Request, model_of
+from fastmock.app import Answer
+from fastmock.core.http import Request, Stream, model_of
+from fastmock.telemetry.observer import Follower, Observer
 
 _BUFFER = 65_536  # lines a worker keeps while they cannot be written; what comes then is counted and lost
 _PAUSE = 0.1  # seconds between looks at the buffer
@@ -57,56 +57,22 @@ def _plain(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
-_About = tuple[str, str, str, str, int, str, str, str]
+class _Follower(Follower):
+    """Writes the line of an answer when it has ended."""
+
+    def __init__(self, log: "RequestLog", line: Line) -> None:
+        self._log = log
+        self._line = line
+
+    def ended(self, size: int, at: int, is_whole: bool) -> None:
+        """See Follower."""
+        self._log.add(self._line, size, at)
 
 
-def _about(request: Request, answer: Answer) -> _About:
-    """Copy what is noted of a request, which the runtime may not keep, and of its answer."""
-    return (
-        answer.request_id,
-        request.method,
-        request.path,
-        model_of(answer),
-        answer.head.status,
-        answer.rule,
-        answer.fault,
-        answer.check,
-    )
+class RequestLog(Observer):
+    """The log of one worker: ``start`` begins to write, in a thread, and ``close`` writes the rest."""
 
-
-class _Tally:
-    """Counts the bytes of a stream, and notes them when nobody holds the stream any more: it ended, or was left."""
-
-    def __init__(self, cut: Callable[[int, int], bytes], note: Callable[[int], None]) -> None:
-        self._cut = cut
-        self._note = note
-        self._size = 0
-
-    def cut(self, begin: int, end: int) -> bytes:
-        """See ``Stream.cut``."""
-        data = self._cut(begin, end)
-        self._size += len(data)
-        return data
-
-    def __del__(self) -> None:
-        self._note(self._size)
-
-
-def _waited(due_times: Iterator[float], size: int, note: Callable[[int], None]) -> Iterator[float]:
-    """Note a whole answer when its time has passed, or, as one of no bytes, when the client has hung up before."""
-    sent = 0
-    try:
-        yield from due_times
-        sent = size
-    finally:
-        note(sent)
-
-
-class RequestLog:
-    """The log of one worker.
-
-    ``watch`` puts it around an App; ``start`` begins to write, in a thread, and ``close`` writes what is left.
-    """
+    health = True
 
     def __init__(self, form: Callable[[Line], bytes], descriptor: int) -> None:
         """``form`` makes bytes of a line, ``descriptor`` is where they go."""
@@ -116,10 +82,6 @@ class RequestLog:
         self._lost = 0
         self._writing = threading.Lock()
 
-    def watch(self, app: App) -> None:
-        """Have every answer of ``app`` noted."""
-        app.watch(self._noted, health=True)
-
     def start(self) -> None:
         """Begin to write; call it in the worker, not before the fork."""
         threading.Thread(target=self._run, name="request log", daemon=True).start()
@@ -128,28 +90,32 @@ class RequestLog:
         """Write what is left; call it when nothing is in flight any more."""
         self._write()
 
-    def _noted(self, handler: Handler) -> Handler:
-        def noted(request: Request) -> Answer:
-            begin = time.perf_counter()
-            answer = handler(request)
-            note = partial(self._note, _about(request, answer), begin)
-            if not isinstance(answer, Reply):
-                answer.cut = _Tally(answer.cut, note).cut
-            elif answer.due_times is None:
-                note(answer.size)
-            else:
-                answer.due_times = _waited(answer.due_times, answer.size, note)
-            return answer
+    def answered(self, request: Request, answer: Answer, spent: int, is_instant: bool) -> Follower | None:
+        """See Observer."""
+        line = Line(
+            0.0,
+            answer.request_id,
+            request.method,
+            request.path,
+            model_of(answer),
+            answer.head.status,
+            0,
+            0.0,
+            answer.rule,
+            answer.fault,
+            answer.check,
+        )
+        if not is_instant or isinstance(answer, Stream):
+            return _Follower(self, line)
+        self.add(line, answer.size, spent)
+        return None
 
-        return noted
-
-    def _note(self, about: "_About", begin: float, size: int) -> None:
+    def add(self, line: Line, size: int, spent: int) -> None:
+        """Add the line of an answer of ``size`` bytes that has ended after ``spent`` nanoseconds."""
         if len(self._lines) >= _BUFFER:
             self._lost += 1
             return
-        request_id, method, path, model, status, rule, fault, check = about
-        spent = (time.perf_counter() - begin) * 1000
-        self._lines.append(Line(time.time(), request_id, method, path, model, status, size, spent, rule, fault, check))
+        self._lines.append(line._replace(time=time.time(), bytes=size, milliseconds=spent / 1e6))
 
     def _run(self) -> None:
         while True:
