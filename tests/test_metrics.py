@@ -275,7 +275,7 @@ def test_metrics_go_on_over_a_reload(serve, tmp_path):
 
 @unit
 def test_metrics_large_stream_without_latency_is_counted(metered):
-    post, _, read = metered({"output": {"kind": "lorem", "tokens": 3000}})
+    post, _, read = metered({"output": {"kind": "lorem", "tokens": 12_000}})
     body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}], "stream": True}
     answer = post(PATH, body)
     assert isinstance(answer, LargeReply)
