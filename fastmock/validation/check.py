@@ -1,4 +1,4 @@
-"""The parts of a check: its entry in the table, and the contents of a request that it looks at."""
+"""The parts of a check: its entry in the table, and the contents of a request that it reads."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field

@@ -24,7 +24,7 @@ _MODES: Mapping[str, _Mode] = {"provider": "provider", "lenient": "lenient"}
 class Validator:
     """Refuses requests for one endpoint as the provider does.
 
-    The level of a request's mode, the last that says one: server, endpoint, model, header.
+    The mode of a request is set by the last of these that sets one: server, endpoint, model, header.
     """
 
     def __init__(
