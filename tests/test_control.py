@@ -535,7 +535,7 @@ def test_settings_are_changed_together_or_not_at_all(serve):
     server = serve({"models": ["a"]}, "--runtime", "granian", "--workers", "2")
     change = {"models": {"strict": True, "available": ["b"]}, "server": {"port": 1}, "latency": {"ttft": 100}}
     status, told = server.control("PUT", "config", change)
-    assert (status, told["warnings"]) == (200, ["server.port has changed, which takes a restart"])
+    assert (status, told["warnings"]) == (200, ["server.port has changed; restart the server to apply it"])
     assert httpx.post(server.url + PATH, json=chat("x"), headers=KEY).status_code == 404
     start = time.monotonic()
     assert httpx.post(server.url + PATH, json=chat("x", model="b"), headers=KEY).status_code == 200

@@ -191,7 +191,7 @@ def _greeting(app: App, where: str, page: str | None, runtime: str, workers: int
     key = "" if app.config.settings.auth.mode == "off" else " -H 'Authorization: Bearer sk-test'"
     seen = f"\n  in a browser   {page}/" if page else ""
     return f"""fastmock {__version__}
-  configuration  {origin(app.config)}: patterns {app.rules}, models {models}
+  configuration  {origin(app.config)}: rules {app.rules}, models {models}
   runtime        {runtime}
   workers        {workers}
   tokens         {tokens_line(app)}
