@@ -137,8 +137,8 @@ class Heartbeat(SettingsModel):
     )
     form: Literal["comment", "ping"] | None = Field(
         None,
-        description="Form of heartbeats: `comment` (the default), which every SSE client ignores, or `ping`, an event of "
-        "Anthropic's API. Other APIs always get comments.",
+        description="Form of heartbeats: `comment` (the default), which every SSE client ignores, or `ping`, an event "
+        "of Anthropic's API. Other APIs always get comments.",
     )
 
 
