@@ -195,7 +195,7 @@ class _Run:
 
     def _check_in_force(self, change: Change) -> None:
         if change.probe and (answer := self._probe(change.probe[0])) != change.probe[1]:
-            self._report.fail(change, "valid but not in force", f"got {answer!r}")
+            self._report.fail(change, "valid but not active", f"got {answer!r}")
         if change.setting:
             path, expected = change.setting
             value: Any = orjson.loads(self._exchange("GET", "/fastmock/config").body)
@@ -204,7 +204,7 @@ class _Run:
             if isinstance(value, dict) and value.get("distribution") == "constant":
                 value = value["mean"]  # the form in which a number of milliseconds is shown
             if value != expected:
-                self._report.fail(change, "valid but not in force", f"got {value!r}, not {expected!r}")
+                self._report.fail(change, "valid but not active", f"got {value!r}, not {expected!r}")
 
     def _reload(self, change: Change) -> None:
         """Write the file and reload it; a valid one must be applied, a broken one must change nothing."""
@@ -218,9 +218,9 @@ class _Run:
                 self._report.fail(change, "no log line about the reload")
             answer = self._probe("reload probe")
             if change.expected == "valid" and (not change.probe or answer != change.probe[1]):
-                self._report.fail(change, "valid but not in force", f"{outcome!r}, got {answer!r}")
+                self._report.fail(change, "valid but not active", f"{outcome!r}, got {answer!r}")
             elif change.expected == "broken" and answer != self._in_force:
-                self._report.fail(change, "broken but in force", f"{outcome!r}, got {answer!r}, not {self._in_force!r}")
+                self._report.fail(change, "broken but active", f"{outcome!r}, got {answer!r}, not {self._in_force!r}")
             self._in_force = answer
         finally:
             writes(dumped(base_config(self._in_force)))(self._target.config)

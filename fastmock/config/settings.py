@@ -35,7 +35,7 @@ def _id_is_card(value: Any) -> Any:
 
 
 class Server(SettingsModel):
-    """Address, processes and connections of the server."""
+    """Settings of the server: address, processes, connections, TLS, logging."""
 
     host: str = Field(
         "127.0.0.1",
@@ -163,7 +163,7 @@ class Streaming(SettingsModel):
         0.0,
         ge=0,
         le=600_000,
-        description="Milliseconds between content chunks; the first chunk is sent immediately, and with 0 all are. "
+        description="Milliseconds between content chunks, from the second one on; 0 sends everything at once. "
         "`latency.itl` has precedence.",
         json_schema_extra={"env": ["MOCK_OPENAI_CHUNK_DELAY"]},
     )
@@ -194,7 +194,7 @@ class Streaming(SettingsModel):
 
 
 class Tools(SettingsModel):
-    """Automatic tool calls."""
+    """Settings of automatic tool calls."""
 
     auto_call: bool = Field(
         False,
@@ -329,7 +329,7 @@ class PerModel(SettingsModel):
 
 
 class Settings(SettingsModel):
-    """The whole configuration."""
+    """The whole configuration of fastmock."""
 
     schema_url: str | None = Field(
         None, alias="$schema", description="Reference to a JSON Schema for editors; ignored by the server."

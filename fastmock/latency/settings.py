@@ -103,7 +103,7 @@ class Latency(SettingsModel):
         None,
         ge=1,
         le=1000,
-        description="Factor by which latency grows as the responses in flight approach `max_concurrent`.",
+        description="Largest factor on latency under load, reached with `max_concurrent` responses in flight.",
     )
     max_concurrent: int | None = Field(
         None,

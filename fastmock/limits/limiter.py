@@ -158,7 +158,7 @@ class RateLimits:
         most = prompt + cap if self._sum else cap if cap > prompt else prompt
         estimates = known.of((1, most, prompt, cap))
         verdict = self._store.take(known.key, known.rates, estimates, known.of((1, prompt + said, prompt, said)))
-        if verdict is None:  # the store is gone
+        if verdict is None:  # the store cannot be reached
             return None
         refused, wait, left = verdict
         shown = known.shown

@@ -10,8 +10,8 @@ from fastmock.latency.settings import Latency, NumberOrHeartbeat
 from fastmock.rules.match import Match
 
 DEFAULT_TEXT = (
-    "Hello from fastmock! This is a canned answer: nobody has written a pattern for this request yet. "
-    "Add one to your configuration to say something else."
+    "Hello from fastmock! This is a canned answer: nobody has written a rule for this request yet. "
+    "Add one to your configuration to change this reply."
 )
 
 
@@ -184,7 +184,7 @@ class ModerationAnswers(SettingsModel):
 
 
 class Responses(SettingsModel):
-    """Replies by endpoint."""
+    """Rules and default replies, by endpoint."""
 
     chat_completions: EndpointRules = Field(
         EndpointRules(), description="Rules for `POST /v1/chat/completions`, `/v1/responses` and `/v1/messages`."

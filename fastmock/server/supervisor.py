@@ -140,7 +140,7 @@ class Supervisor:
         """
         if self._directory.failure:
             _LOG.warning(
-                "no directory for temporary files can be made (%s): completions and responses are not stored",
+                "cannot create a directory for temporary files (%s): completions and responses are not stored",
                 self._directory.failure,
             )
         raise_open_files()
