@@ -28,10 +28,10 @@ keeps it up to date. A flag overrides a variable, a variable the file, the file 
 
 _AMOUNTS = """
 
-## Distributions
+## Amounts
 
-Latencies and numbers of tokens are distributions: a constant number, or an object that describes the values to draw,
-such as `{"distribution": "lognormal", "mean": 400, "std": 120}` or `{"file": "ttft.txt"}`.
+Latencies and numbers of tokens are amounts: a constant number, or an object with a distribution to draw from, such as
+`{"distribution": "lognormal", "mean": 400, "std": 120}` or `{"file": "ttft.txt"}`.
 
 | part | meaning |
 |---|---|

@@ -98,7 +98,7 @@ def take(
             reset = before - now + taken * period // limit
             remaining = (burst - reset) * limit // period if reset < burst else 0
             value = now + reset
-            if refused != PASSED:  # refused requests do not deepen the debt
+            if refused != PASSED:  # a refused request cannot take more than the bucket holds
                 value = min(value, max(before, now + burst))
         else:
             window = now // period
