@@ -20,25 +20,25 @@ from benchmarks.change_files import (
 )
 
 Expected = Literal["valid", "broken", "either"]
-"""Whether a change must come into force, must be refused, or may do either."""
+"""Whether a change must be applied, must be refused, or either."""
 
-NEVER = {"session": "nobody"}  # a match that no request of the load fulfils
+NEVER = {"session": "nobody"}  # a match that no request of the load satisfies
 COSTLY_SHARE = 0.002  # of changes that may use up the server's time limit for a change
 
 
 @dataclass
 class Change:
-    """A change: a control call, or with ``write`` a new configuration file that SIGHUP has the server read.
+    """A change: a control API call or, with ``write``, a new configuration file that SIGHUP makes the server read.
 
     Attributes:
-        kind: names it in reports.
-        expected: what must become of it.
-        method: of the call.
-        path: of the call, below ``/fastmock/``.
-        body: of the call.
+        kind: its name in reports.
+        expected: its required outcome.
+        method: the method of the call.
+        path: the path of the call, below ``/fastmock/``.
+        body: the body of the call.
         write: writes the configuration file.
-        probe: a user message and the answer that it must get once the change is in force.
-        setting: a path in ``GET /fastmock/config`` and the value that must be there then.
+        probe: a user message, and the reply that it must get once the change is active.
+        setting: a path in ``GET /fastmock/config``, and its required value then.
     """
 
     kind: str
@@ -66,8 +66,8 @@ class ChangeGenerator:
         """Prepare to draw.
 
         Args:
-            seed: which changes.
-            kinds: a part of the name of the kinds that are drawn; all where it is empty.
+            seed: selects the changes.
+            kinds: draw only kinds whose name contains this; all if empty.
         """
         self._random = Random(seed)
         self._number = 0

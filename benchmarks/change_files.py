@@ -1,4 +1,4 @@
-"""Files that changes of the configuration name: good ones, broken ones, and ones that never end."""
+"""Files that configuration changes name: valid ones, broken ones, and endless ones."""
 
 import json
 import os
@@ -35,7 +35,7 @@ COSTLY_MANAGERS = {
 
 
 def base_config(reload: str) -> dict[str, Any]:
-    """Return a configuration whose answer to ``reload probe`` tells which one is in force."""
+    """Return a configuration whose reply to ``reload probe`` identifies it."""
     patterns = [
         {"match": {"content": "reload probe"}, "content": reload, "priority": 1000},
         {"match": {"content": "ping"}, "content": "pong", "priority": 1000},
@@ -49,7 +49,7 @@ def base_config(reload: str) -> dict[str, Any]:
 
 
 def prepare_directory(directory: Path) -> None:
-    """Write the files that changes name: good ones, broken ones, and some that never end."""
+    """Write the files that changes name: valid ones, broken ones, and endless ones."""
     answer = {"choices": [{"message": {"role": "assistant", "content": "from a file"}}]}
     (directory / "good.json").write_bytes(orjson.dumps(answer))
     (directory / "truncated.json").write_bytes(orjson.dumps(answer)[:-9])
@@ -95,14 +95,14 @@ COSTLY_FILES = ("fifo.json", "zero.json", "/dev/zero")
 
 
 def alias_bomb() -> str:
-    """Return YAML of 400 bytes whose aliases stand for a billion values."""
+    """Return YAML of 400 bytes whose aliases expand to a billion values."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 9)]
     return "\n".join([*lines, "faults: *a8"])
 
 
 def dumped(value: Any) -> bytes:
-    """Serialize also what orjson finds too deep."""
+    """Serialize a value, even if it is nested too deeply for orjson."""
     try:
         return orjson.dumps(value)
     except TypeError:
@@ -118,7 +118,7 @@ def writes(text: bytes) -> Callable[[Path], None]:
 
 
 def replaces(name: str) -> Callable[[Path], None]:
-    """Return what puts something else than a regular file in the configuration's place."""
+    """Return a function that replaces the configuration by something other than a regular file."""
 
     def write(file: Path) -> None:
         remove(file)
@@ -135,7 +135,7 @@ def replaces(name: str) -> Callable[[Path], None]:
 
 
 def remove(file: Path) -> None:
-    """Remove the configuration file, whatever it is."""
+    """Remove the configuration file, whatever its type."""
     if file.is_dir() and not file.is_symlink():
         file.rmdir()
     else:

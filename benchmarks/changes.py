@@ -1,8 +1,8 @@
 """Change the configuration of a server under load, thousands of times, in valid and in broken ways: ``make changes``.
 
-The server must outlive every change, answer every plain request meanwhile, answer each control call in time, refuse
-what is broken and put in force what is valid. The exit code is 1 where it does not. After a change that the server did
-not survive, or that it never answered, another server is started, so that one run shows all kinds that fail.
+The server must survive every change, answer all plain requests meanwhile, answer each control call in time, refuse
+broken changes and apply valid ones. Otherwise the exit code is 1. After a change that the server did not survive or
+answer, another server is started, so that one run reports all failing kinds.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from benchmarks.change_files import base_config, dumped, prepare_directory, writ
 from benchmarks.http_client import HttpConnection, HttpRequest, HttpResponse, ResponseCutError
 from benchmarks.target import Target
 
-CALL_LIMIT = 15.0  # seconds that a control call may take
-REQUEST_LIMIT = 5.0  # seconds that a plain request may take
-RELOAD_LIMIT = 15.0  # seconds after SIGHUP within which a valid file is in force
+CALL_LIMIT = 15.0  # maximum seconds for a control call
+REQUEST_LIMIT = 5.0  # maximum seconds for a plain request
+RELOAD_LIMIT = 15.0  # maximum seconds from SIGHUP until a valid file is active
 CONNECTIONS = 4
-RESET_EVERY = 40  # changes, so that the rules stay few
-MEMORY_LIMIT = 4 << 30  # of each process, so that a file without an end does not take the machine down
+RESET_EVERY = 40  # changes, so that the number of rules stays small
+MEMORY_LIMIT = 4 << 30  # of each process, so that an endless file does not take the machine down
 RECURSION_LIMIT = 10_000  # enough to serialize the deepest rule
 _PAUSE = 0.004  # seconds between the requests of a connection
 _POLL = 0.01
@@ -39,7 +39,7 @@ _POLL = 0.01
 
 @dataclass
 class Report:
-    """What a run has found."""
+    """The findings of a run."""
 
     changes: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -79,7 +79,7 @@ class Report:
 
 
 class Load:
-    """Plain requests over some keep-alive connections; it can be told to expect failures for a while."""
+    """Plain requests over several keep-alive connections; failures can be ignored for a while."""
 
     def __init__(self, report: Report) -> None:
         self._report, self._lock = report, threading.Lock()
@@ -96,11 +96,11 @@ class Load:
                 thread.start()
 
     def pause(self) -> None:
-        """Send nothing and count no failure until the next ``start``: the server is known to be gone."""
+        """Send nothing and count no failures until the next ``start``: the server is known to be down."""
         self._port = 0
 
     def during(self, change: Change) -> None:
-        """Name the change that failures are put down to from now on."""
+        """Set the change that failures are attributed to from now on."""
         self._change = change.kind
 
     def stop(self) -> None:
@@ -144,7 +144,7 @@ class Load:
 
 
 class ServerLostError(Exception):
-    """The server is gone or answers no more."""
+    """The server is down or no longer responds."""
 
 
 class _Run:
@@ -156,7 +156,7 @@ class _Run:
         self._count = 0
 
     def make(self, change: Change) -> None:
-        """Make a change and check what became of it.
+        """Apply a change and check the outcome.
 
         Raises:
             ServerLostError: the server did not survive it.
@@ -195,19 +195,19 @@ class _Run:
 
     def _check_in_force(self, change: Change) -> None:
         if change.probe and (answer := self._probe(change.probe[0])) != change.probe[1]:
-            self._report.fail(change, "valid but not in force", f"got {answer!r}")
+            self._report.fail(change, "valid but not active", f"got {answer!r}")
         if change.setting:
             path, expected = change.setting
             value: Any = orjson.loads(self._exchange("GET", "/fastmock/config").body)
             for name in path:
                 value = value[name]
             if isinstance(value, dict) and value.get("distribution") == "constant":
-                value = value["mean"]  # how a number of milliseconds is shown
+                value = value["mean"]  # the form in which a number of milliseconds is shown
             if value != expected:
-                self._report.fail(change, "valid but not in force", f"got {value!r}, not {expected!r}")
+                self._report.fail(change, "valid but not active", f"got {value!r}, not {expected!r}")
 
     def _reload(self, change: Change) -> None:
-        """Write the file and have it read; a valid one must come into force, a broken one must change nothing."""
+        """Write the file and reload it; a valid one must be applied, a broken one must change nothing."""
         assert change.write is not None
         change.write(self._target.config)
         begin = self._target.errors_size()
@@ -215,18 +215,18 @@ class _Run:
         try:
             outcome = self._reload_outcome(begin)
             if not outcome:
-                self._report.fail(change, "no word about the reload")
+                self._report.fail(change, "no log line about the reload")
             answer = self._probe("reload probe")
             if change.expected == "valid" and (not change.probe or answer != change.probe[1]):
-                self._report.fail(change, "valid but not in force", f"{outcome!r}, got {answer!r}")
+                self._report.fail(change, "valid but not active", f"{outcome!r}, got {answer!r}")
             elif change.expected == "broken" and answer != self._in_force:
-                self._report.fail(change, "broken but in force", f"{outcome!r}, got {answer!r}, not {self._in_force!r}")
+                self._report.fail(change, "broken but active", f"{outcome!r}, got {answer!r}, not {self._in_force!r}")
             self._in_force = answer
         finally:
             writes(dumped(base_config(self._in_force)))(self._target.config)
 
     def _reload_outcome(self, begin: int) -> str:
-        """Wait until standard error tells of the reload; return its line, or nothing where none comes in time.
+        """Wait for the log line about the reload; return it, or an empty string if it does not come in time.
 
         Raises:
             ServerLostError: the server has ended.
@@ -249,10 +249,10 @@ class _Run:
         return str(content)
 
     def _exchange(self, method: str, path: str, body: bytes = b"") -> HttpResponse:
-        """Exchange on a connection of its own, as it may have to be given up.
+        """Exchange on a new connection, because it may have to be abandoned.
 
         Raises:
-            ServerLostError: there is no answer.
+            ServerLostError: there is no response.
         """
         try:
             with HttpConnection(self._target.port, CALL_LIMIT + 1) as connection:
@@ -265,7 +265,7 @@ class _Run:
 
 @contextmanager
 def _started(directory: Path, runtime: str, attempt: int) -> Iterator[Target]:
-    """Start a server in a directory of its own, with a configuration file that SIGHUP has it read again."""
+    """Start a server in a directory of its own, with a configuration file that SIGHUP makes it reread."""
     place = directory / str(attempt)
     place.mkdir()
     prepare_directory(place)
@@ -276,14 +276,14 @@ def _started(directory: Path, runtime: str, attempt: int) -> Iterator[Target]:
 
 
 def change(directory: Path, runtime: str, count: int, seed: int, kinds: str = "") -> Report:
-    """Make ``count`` changes to a server under load and report what failed.
+    """Apply ``count`` changes to a server under load and report the failures.
 
     Args:
-        directory: for the server's files.
+        directory: the directory for the server's files.
         runtime: the server's runtime.
-        count: how many changes.
+        count: the number of changes.
         seed: the same seed makes the same changes.
-        kinds: a part of the name of the kinds to make; all where it is empty.
+        kinds: only kinds whose name contains this; all if empty.
     """
     sys.setrecursionlimit(RECURSION_LIMIT)
     report, changes = Report(), ChangeGenerator(seed, kinds)
@@ -316,10 +316,12 @@ def change(directory: Path, runtime: str, count: int, seed: int, kinds: str = ""
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--changes", type=int, default=10_000, help="how many (10,000)")
-    parser.add_argument("--runtime", choices=("granian", "robyn"), default="granian", help="the server's (granian)")
-    parser.add_argument("--seed", type=int, default=0, help="which changes (0)")
-    parser.add_argument("--kinds", default="", help="only kinds whose names have this in them, such as 'costly'")
+    parser.add_argument("--changes", type=int, default=10_000, help="number of changes (10,000)")
+    parser.add_argument(
+        "--runtime", choices=("granian", "robyn"), default="granian", help="runtime of the server (granian)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the changes (0)")
+    parser.add_argument("--kinds", default="", help="only kinds whose names contain this, such as 'costly'")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fastmock-changes-") as directory:
         report = change(Path(directory), arguments.runtime, arguments.changes, arguments.seed, arguments.kinds)

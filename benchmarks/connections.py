@@ -1,7 +1,8 @@
-"""Hold thousands of connections against one Granian worker and measure how a new client fares: ``make connections``.
+"""Hold thousands of connections to one Granian worker and measure the waiting times of new clients: ``make
+connections``.
 
-The exit code is 1 where a trial misses its bound. The server runs on one core and the clients on another where there
-are two. Clients that hold connections are processes of their own, since a process may hold 20,000 files or fewer.
+The exit code is 1 if a trial misses its bound. The server runs on one core and the clients on another if there are two.
+Clients that hold connections are separate processes, because a process may hold 20,000 files or fewer.
 """
 
 import argparse
@@ -30,8 +31,8 @@ from benchmarks.target import Target
 PATH = "/v1/chat/completions"
 PER_PROCESS = 5000  # connections
 PROBE_PAUSE = 0.05  # seconds between two new clients
-HOLD = 10.0  # seconds that all connections are held
-LONGEST_WAIT = 1.0  # seconds in which a new client has to be answered
+HOLD = 10.0  # seconds for which all connections are held
+LONGEST_WAIT = 1.0  # maximum seconds until a new client is answered
 REUSE_SECONDS = 600.0
 HEARTBEAT_SECONDS = 20.0
 HEARTBEAT_SHARE = 0.1  # of a core
@@ -46,7 +47,7 @@ def chat(text: str = "Hello", **more: Any) -> HttpRequest:
 
 @dataclass
 class Trial:
-    """A trial: what it is called, what it found, and whether that is within bounds."""
+    """A trial: its name, its findings, and whether they are within bounds."""
 
     name: str
     found: str
@@ -57,11 +58,11 @@ class Trial:
 
 
 class Probe:
-    """Lets a new client ask for a small answer again and again, from a process of its own, which nothing holds up.
+    """Sends a small request as a new client again and again, from a separate process that nothing delays.
 
     Attributes:
-        waits: how long each took, in seconds.
-        failures: what went wrong.
+        waits: the duration of each request, in seconds.
+        failures: the number of failures by kind.
     """
 
     def __init__(self, port: int) -> None:
@@ -76,7 +77,7 @@ class Probe:
         self.waits, self.failures = self._pipe.recv()
 
     def share(self, part: float) -> float:
-        """Return the wait that a share of the clients did not exceed."""
+        """Return the wait that the given share of the clients did not exceed."""
         return sorted(self.waits)[min(len(self.waits) - 1, int(part * len(self.waits)))]
 
     def __str__(self) -> str:
@@ -103,7 +104,7 @@ def _probe(port: int, told: Connection) -> None:
 
 
 def _hold(port: int, count: int, beginning: bytes, answered: bool, told: Connection) -> None:
-    """Open connections, send the same on each, say when it is done, and hold them until told to end."""
+    """Open connections, send the same bytes on each, report the refused ones, and hold the others until stopped."""
     held = []
     refused = 0
     for _ in range(count):
@@ -123,7 +124,7 @@ def _hold(port: int, count: int, beginning: bytes, answered: bool, told: Connect
 
 @contextmanager
 def held(port: int, count: int, beginning: bytes, answered: bool = False) -> Iterator[int]:
-    """Hold connections, from several processes; yield how many could not be opened."""
+    """Hold connections, from several processes; yield the number of refused ones."""
     fork = multiprocessing.get_context("fork")
     pipes = []
     for begin in range(0, count, PER_PROCESS):
@@ -140,7 +141,7 @@ def held(port: int, count: int, beginning: bytes, answered: bool = False) -> Ite
 
 
 def crowd(target: Target, name: str, count: int, beginning: bytes, answered: bool = False) -> Trial:
-    """Hold connections while new clients come."""
+    """Hold connections while new clients arrive."""
     probe = Probe(target.port)
     with held(target.port, count, beginning, answered) as refused:
         time.sleep(HOLD)
@@ -171,7 +172,7 @@ def readers(target: Target) -> Trial:
 
 
 def reuse(target: Target, sockets: int = 10_000, each: int = 10) -> Trial:
-    """Ask over the same connections again and again, after pauses of 1 to 90 seconds."""
+    """Send requests over the same connections, after pauses of 1 to 90 seconds."""
     data = chat().encode()
     failures: Counter[str] = Counter()
     done = 0
@@ -210,13 +211,13 @@ def reuse(target: Target, sockets: int = 10_000, each: int = 10) -> Trial:
 
 
 def _cpu(pids: Sequence[int]) -> float:
-    """Return the seconds of CPU that processes have taken."""
+    """Return the CPU seconds used by processes."""
     fields = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids)
     return sum(int(field[11]) + int(field[12]) for field in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def heartbeats(target: Target) -> Trial:
-    """Have 5,000 streams wait, without heartbeats and with one a second each."""
+    """Let 5,000 streams wait, without heartbeats and with one a second each."""
     took = []
     for interval in (0, 1):
         request = chat(stream=True)
@@ -233,7 +234,7 @@ def heartbeats(target: Target) -> Trial:
 
 
 def _worst(largest: int) -> Sequence[HttpRequest]:
-    """Return requests that ask for as much as the server does, with bodies up to a size."""
+    """Return requests for as much work as the server allows, with bodies up to a size."""
     stream = chat("Count.", stream=True, max_tokens=131_000)
     stream.headers.append(("x-fastmock-output-tokens", "131000"))
     whole = chat("Count.", max_tokens=130_000)
@@ -257,7 +258,7 @@ def _worst(largest: int) -> Sequence[HttpRequest]:
 
 
 def costly(target: Target, clients: int, largest: int, bound: float) -> Trial:
-    """Have clients send the worst requests at once and again, each another kind in turn, while small ones come."""
+    """Send the most costly requests from several clients at once, each kind in turn, while small requests arrive."""
     requests = _worst(largest)
     ends = time.monotonic() + 20
     statuses: Counter[int | str] = Counter()
@@ -310,7 +311,7 @@ CONFIG = {"server": {"control_headers": True, "max_body_bytes": 32 << 20, "shutd
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trials", nargs="*", choices=[*TRIALS, []], help="which; all without any")
+    parser.add_argument("trials", nargs="*", choices=[*TRIALS, []], help="names of the trials; all by default")
     arguments = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     results = []

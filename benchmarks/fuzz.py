@@ -1,7 +1,7 @@
 """Send generated and mutated requests to a server and report every failure: ``make fuzz``.
 
-Failures are: a 5xx that the request did not ask for, a response that takes longer than five seconds or never ends, a
-worker that dies, and a traceback on standard error. The exit code is 1 where there is any.
+Failures are: a 5xx that was not requested, a response that takes longer than five seconds or never ends, a dead worker,
+and a traceback on standard error. The exit code is 1 if there is any.
 """
 
 import argparse
@@ -24,18 +24,18 @@ from benchmarks.shrink import shrunk
 from benchmarks.target import RICH_CONFIG, Target
 
 SLOW = 5.0  # seconds after which a request is a finding
-GIVE_UP = 20.0  # seconds without a byte after which its connection is given up
+GIVE_UP = 20.0  # seconds without a byte after which its connection is abandoned
 CONNECTIONS = 8
 MEMORY_LIMIT = 8 << 30  # address space of each process, so that a costly request does not take the machine down
 MAX_EXAMPLES = 20  # failures that are shown with their requests
 MAX_KNOWN_IDS = 50
-_SAMPLING = 0.5  # seconds between looks at the workers
+_SAMPLING = 0.5  # seconds between samples of the workers
 _PREFIXES = {"resp_": RESPONSE_ID, "conv_": CONVERSATION_ID, "chatcmpl-": COMPLETION_ID, "msg_": ITEM_ID}
 
 
 @dataclass
 class Finding:
-    """A request and what is wrong with its response."""
+    """A request and the failure of its response."""
 
     kind: str
     request: HttpRequest
@@ -44,7 +44,7 @@ class Finding:
 
 @dataclass
 class Report:
-    """What a run has found."""
+    """The findings of a run."""
 
     requests: int = 0
     seconds: float = 0.0
@@ -86,14 +86,14 @@ class Report:
 
 
 class KnownIds:
-    """Ids that the server has issued, which later requests use in place of the placeholders."""
+    """Ids issued by the server, which later requests use in place of the placeholders."""
 
     def __init__(self, seed: str) -> None:
         self._random = Random(seed)
         self._ids: dict[str, list[str]] = {placeholder: [] for placeholder in _PREFIXES.values()}
 
     def learn(self, body: bytes) -> None:
-        """Keep the id of a response's body."""
+        """Keep the id in a response's body."""
         if not body.startswith(b'{"id":"'):
             return
         issued = body[7 : body.find(b'"', 7)].decode("latin-1")
@@ -105,7 +105,7 @@ class KnownIds:
                 known.append(issued)
 
     def fill(self, request: HttpRequest) -> None:
-        """Replace the placeholders of a request."""
+        """Replace the placeholders in a request."""
         if "@" in request.target:
             for placeholder, known in self._ids.items():
                 if placeholder in request.target:
@@ -121,7 +121,7 @@ class KnownIds:
 
 
 def judge(request: HttpRequest, response: HttpResponse, seconds: float) -> str:
-    """Name what is wrong with a response; an empty string where nothing is."""
+    """Name the failure of a response; empty without one."""
     if seconds > SLOW:
         return "slow"
     asked = any(name in ("x-fastmock-fault", "x-fastmock-status") for name, _ in request.headers)
@@ -175,7 +175,7 @@ class _Driver(threading.Thread):
                 self._report.slowest_request = f"{request.method} {request.target[:100]} {request.body[:300]!r}"
 
     def _exchange(self, connection: HttpConnection | None, request: HttpRequest) -> tuple[HttpConnection, HttpResponse]:
-        """Send a request; on a kept connection that the server has closed meanwhile, once more on a new one."""
+        """Send a request; if the server has closed the kept connection meanwhile, send it again on a new one."""
         if connection is not None:
             try:
                 return connection, connection.exchange(request)
@@ -188,7 +188,7 @@ class _Driver(threading.Thread):
         return connection, connection.exchange(request)
 
     def _failed(self, request: HttpRequest, error: Exception, seconds: float) -> None:
-        """Record a request without a whole response, unless it asked for that or could not be understood."""
+        """Record a request without a complete response, unless it requested a fault or could not be understood."""
         name = type(error).__name__
         self._statuses[name] += 1
         self.sent += 1
@@ -207,15 +207,15 @@ class _Driver(threading.Thread):
 
 
 def fuzz(directory: Path, runtime: str, workers: int, requests: int, seed: int, costly: float = 0.0) -> Report:
-    """Start a server, send it ``requests`` requests and report what failed.
+    """Start a server, send it ``requests`` requests and report the failures.
 
     Args:
-        directory: for the server's configuration and output.
+        directory: the directory for the server's configuration and output.
         runtime: the server's runtime.
-        workers: how many workers it has.
-        requests: how many requests are sent, over all connections.
-        seed: the same seed sends the same requests, except for the ids that the server has issued.
-        costly: share of requests that ask for as much work as they can.
+        workers: the number of its workers.
+        requests: the number of requests, over all connections.
+        seed: the same seed sends the same requests, except for the ids issued by the server.
+        costly: share of requests for as much work as possible.
     """
     report = Report(requests)
     flags = ("--runtime", runtime, "--workers", str(workers))
@@ -254,14 +254,14 @@ def _started_workers(target: Target, count: int) -> list[int]:
 
 
 def _sample(target: Target, report: Report, ended: threading.Event) -> None:
-    """Keep the peak of each process's memory."""
+    """Record the peak memory of each process."""
     while not ended.wait(_SAMPLING):
         for pid, size in target.pss().items():
             report.peak_pss[pid] = max(size, report.peak_pss.get(pid, 0.0))
 
 
 def _examples(port: int, findings: list[Finding]) -> Iterator[Finding]:
-    """Yield one finding of each kind, endpoint and detail; a 5xx that repeats when it is sent alone is shrunk."""
+    """Yield one finding of each kind, endpoint and detail; a 5xx that recurs when sent alone is shrunk."""
     seen: set[tuple[str, str, str, str]] = set()
     for finding in findings:
         request = finding.request
@@ -285,11 +285,13 @@ def _examples(port: int, findings: list[Finding]) -> Iterator[Finding]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=200_000, help="how many (200,000)")
-    parser.add_argument("--runtime", choices=("granian", "robyn"), default="granian", help="the server's (granian)")
-    parser.add_argument("--workers", type=int, default=2, help="the server's (2)")
-    parser.add_argument("--seed", type=int, default=0, help="which requests (0)")
-    parser.add_argument("--costly", type=float, default=0.0, help="share of requests that ask for much work (0)")
+    parser.add_argument("--requests", type=int, default=200_000, help="number of requests (200,000)")
+    parser.add_argument(
+        "--runtime", choices=("granian", "robyn"), default="granian", help="runtime of the server (granian)"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="worker processes of the server (2)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the requests (0)")
+    parser.add_argument("--costly", type=float, default=0.0, help="share of costly requests (0)")
     parser.add_argument("--json", type=Path, help="write the examples to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fastmock-fuzz-") as directory:

@@ -1,4 +1,6 @@
-"""Draw the requests of a fuzz: bodies from the SDKs' types, mutated or not, in requests that may be odd themselves."""
+"""Draw the requests of a fuzz: bodies from the SDKs' types, mutated or not, in requests that may be unusual
+themselves.
+"""
 
 from collections.abc import Callable, Mapping
 from random import Random
@@ -18,13 +20,13 @@ from benchmarks.request_types import (
 )
 
 ROBYN_ANSWERS_ITSELF: Mapping[str, str] = {
-    "multipart": "Robyn parses multipart bodies before any handler and answers malformed ones with a 500",
-    "unknown_method": "Robyn answers methods that it does not know with a 405 of its own",
-    "odd_target": "Robyn answers a target that is no path with an empty 400 of its own",
-    "long_target": "Robyn answers with an empty 431 and closes the connection",
-    "large_headers": "Robyn answers with an empty 431 and closes the connection",
+    "multipart": "Robyn parses multipart bodies before any handler and responds to malformed ones with a 500",
+    "unknown_method": "Robyn responds to unknown methods with its own 405",
+    "odd_target": "Robyn responds to a target that is not a path with its own empty 400",
+    "long_target": "Robyn responds with an empty 431 and closes the connection",
+    "large_headers": "Robyn responds with an empty 431 and closes the connection",
     "bad_chunks": "a malformed chunk ends the worker in Rust",
-    "upgrade": "Robyn leaves a request for an upgrade unanswered",
+    "upgrade": "Robyn does not respond to an upgrade request",
 }
 """Kinds of requests that are not sent to Robyn: they test Robyn's own code, whose behaviour is documented."""
 
@@ -121,7 +123,7 @@ _HEADERS: tuple[tuple[str, str], ...] = (
     ("x-fastmock-fault", ";;=;"),
     ("x-fastmock-fault", "unknown; a=b"),
 )
-_LENIENT_SHARE = 0.7  # of the requests; of the others the checks of the providers refuse most
+_LENIENT_SHARE = 0.7  # of the requests; the checks of the providers refuse most of the others
 _CONTENT_TYPES = (
     "text/plain",
     "application/json; charset=utf-16",
@@ -141,9 +143,9 @@ class RequestGenerator:
 
         Args:
             seed: the same seed draws the same requests.
-            runtime: kinds that it answers by itself are left out.
+            runtime: the runtime; kinds that it handles by itself are left out.
             mutated: share of bodies that are mutated.
-            costly: share of bodies that ask for as much work as they can.
+            costly: share of bodies that request as much work as possible.
         """
         self._random = Random(seed)
         self._bodies = list(body_generators().items())
@@ -183,7 +185,7 @@ class RequestGenerator:
         return HttpRequest("POST", path, headers, data)
 
     def _other(self) -> HttpRequest:
-        """Draw a request for what is stored, listed or unknown."""
+        """Draw a request to a stored, listed or unknown object."""
         random = self._random
         method = random.choice(("GET", "GET", "GET", "DELETE", "POST", *_METHODS))
         target = random.choice(_TARGETS)
@@ -296,4 +298,4 @@ _ODDITIES: tuple[tuple[str, float, Callable[[Random, HttpRequest], None]], ...] 
     ("upgrade", 0.002, _upgrade),
     ("close", 0.01, _close),
 )
-"""Changes to a whole request: the kind, its share of all requests, and what makes it."""
+"""Changes to a whole request: the kind, its share of all requests, and the function that applies it."""

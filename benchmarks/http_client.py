@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client that sends any bytes and reads any response: what a strict client refuses is the point here."""
+"""A small HTTP/1.1 client that sends any bytes and reads any response, including those that strict clients reject."""
 
 import socket
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ _WITHOUT_BODY = (204, 304)
 
 @dataclass
 class HttpRequest:
-    """A request as it is put on the wire."""
+    """A request as it is sent."""
 
     method: str
     target: str
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
-    chunk_size: int = 0  # 0 sends the body whole, with a content-length
+    chunk_size: int = 0  # 0 sends the body in one piece, with a content-length
     bad_chunks: bool = False
 
     def encode(self) -> bytes:
@@ -47,11 +47,11 @@ class HttpResponse:
 
 
 class ResponseCutError(Exception):
-    """The connection ended before the response did."""
+    """The connection ended before the response was complete."""
 
 
 class HttpConnection:
-    """A keep-alive connection; after any error it must be closed."""
+    """A keep-alive connection; it must be closed after any error."""
 
     def __init__(self, port: int, timeout: float) -> None:
         self._socket = socket.create_connection((HOST, port), timeout)
@@ -70,15 +70,15 @@ class HttpConnection:
         self._socket.close()
 
     def exchange(self, request: HttpRequest) -> HttpResponse:
-        """Send a request and read its response to the end.
+        """Send a request and read its complete response.
 
         Raises:
-            TimeoutError: nothing came for as long as the timeout.
+            TimeoutError: nothing was received within the timeout.
             ResponseCutError: the connection ended first.
             OSError: the connection broke otherwise.
         """
         self.has_received = bool(self._buffer)
-        with suppress(BrokenPipeError, ConnectionResetError):  # it may have been answered before it was read
+        with suppress(BrokenPipeError, ConnectionResetError):  # the server may have responded before it read the body
             self._socket.sendall(request.encode())
         status, headers = self._head()
         while 100 <= status < 200:
@@ -89,7 +89,7 @@ class HttpConnection:
         return HttpResponse(status, headers, body)
 
     def read_until(self, count: int) -> bytes:
-        """Read at least ``count`` further bytes and drop them; a client that aborts a stream stops here."""
+        """Read until at least ``count`` further bytes are buffered; used by clients that abort a stream."""
         while len(self._buffer) < count:
             self._fill()
         return self._buffer

@@ -1,6 +1,6 @@
 """Run a locust scenario against a server started for it, and write an HTML report.
 
-``make locust`` is this. With ``--processes N`` the load is distributed: one master and N workers.
+Run it with ``make locust``. With ``--processes N`` the load is distributed: one master and N workers.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""Load scenarios for locust, as users of a client: chat, streams, embeddings, other dialects, and all of them mixed.
+"""Load scenarios for locust: chat, streams, embeddings, other dialects, and a mix of all.
 
 ``make locust`` starts a server and runs them; by hand, against any server:
 
     locust -f benchmarks/locustfile.py Mixed --host http://127.0.0.1:8080 --headless -u 50 -r 50 -t 30s
 
-The classes are ``Chat``, ``Streaming``, ``Embeddings``, ``Dialects`` and ``Mixed``; without a name locust runs all five.
-``LOAD_SHAPE=ramp`` or ``spike`` gives the load a shape in place of ``-u``, ``-r`` and ``-t``, and ``LOAD_KEY`` is
-the API key that is sent.
+The classes are ``Chat``, ``Streaming``, ``Embeddings``, ``Dialects`` and ``Mixed``; without a name locust runs all
+five. ``LOAD_SHAPE=ramp`` or ``spike`` shapes the load in place of ``-u``, ``-r`` and ``-t``; ``LOAD_KEY`` is the API
+key.
 """
 
 import itertools
@@ -24,20 +24,20 @@ _number = itertools.count()
 
 
 class ApiUser(FastHttpUser):
-    """A client that sends one request after another, no two bodies alike."""
+    """A client that sends one request after another, each with a different body."""
 
     abstract = True
     wait_time = constant(0)
     default_headers: ClassVar[dict[str, str]] = {"authorization": f"Bearer {KEY}"}
 
     def chat(self) -> None:
-        """Ask for a whole answer."""
+        """Request a non-streaming completion."""
         with self.client.post(PATH, json=question(), name="chat", catch_response=True) as answer:
             if answer.status_code == 200 and not answer.json()["choices"][0]["message"]["content"]:
                 answer.failure("no content")
 
     def stream(self) -> None:
-        """Ask for a stream and read it as it arrives; the time to its first content is an entry of its own."""
+        """Request a stream and read it as it arrives; the time to the first content is a separate entry."""
         start = time.perf_counter()
         first = None
         size = 0
@@ -50,7 +50,7 @@ class ApiUser(FastHttpUser):
                 size += len(line)
                 if first is None and b'"delta":{"content"' in line:
                     first = (time.perf_counter() - start) * 1000
-            answer.stream.read()  # to the very end, so that the connection can be used again
+            answer.stream.read()  # to the very end, so that the connection can be reused
             answer.request_meta["response_time"] = (time.perf_counter() - start) * 1000
             if first is None or line != b"data: [DONE]\n":
                 answer.failure("the stream was cut short")
@@ -59,21 +59,21 @@ class ApiUser(FastHttpUser):
         self.environment.events.request.fire(**entry, response_length=size, exception=None, context={})
 
     def respond(self) -> None:
-        """Ask for a response."""
+        """Request a response."""
         body = {"model": "gpt-4o", "input": question()["messages"][0]["content"]}
         with self.client.post("/v1/responses", json=body, name="response", catch_response=True) as answer:
             if answer.status_code == 200 and answer.json()["status"] != "completed":
                 answer.failure("not completed")
 
     def message(self) -> None:
-        """Ask for an Anthropic message."""
+        """Request an Anthropic message."""
         body = question() | {"max_tokens": 1000}
         with self.client.post("/v1/messages", json=body, name="message", catch_response=True) as answer:
             if answer.status_code == 200 and not answer.json()["content"]:
                 answer.failure("no content")
 
     def embed(self) -> None:
-        """Ask for one embedding."""
+        """Request one embedding."""
         body = {
             "model": "text-embedding-3-small",
             "input": f"text {next(_number)} to embed",
@@ -91,13 +91,13 @@ def question() -> dict[str, Any]:
 
 
 class Chat(ApiUser):
-    """Whole answers only."""
+    """Non-streaming completions only."""
 
     tasks: ClassVar = {ApiUser.chat: 1}
 
 
 class Streaming(ApiUser):
-    """Streams only."""
+    """Streaming completions only."""
 
     tasks: ClassVar = {ApiUser.stream: 1}
 
@@ -109,13 +109,13 @@ class Embeddings(ApiUser):
 
 
 class Dialects(ApiUser):
-    """Responses and Anthropic's messages."""
+    """Responses and Anthropic messages."""
 
     tasks: ClassVar = {ApiUser.respond: 1, ApiUser.message: 1}
 
 
 class Mixed(ApiUser):
-    """What an application with retrieval, a chat window and agents does."""
+    """The requests of an application with retrieval, a chat window and agents."""
 
     tasks: ClassVar = {
         ApiUser.chat: 5,
@@ -127,13 +127,13 @@ class Mixed(ApiUser):
 
 
 class _Stages(LoadTestShape):
-    """Numbers of users for stretches of time: (until second, users, users started a second)."""
+    """Numbers of users over time: (until second, users, users started per second)."""
 
     abstract = True
     stages: ClassVar[list[tuple[float, int, float]]]
 
     def tick(self) -> tuple[int, float] | None:
-        """Return how many users there are to be now, and how many are started a second; None at the end."""
+        """Return the current number of users, and the number started per second; None at the end."""
         now = self.get_run_time()
         return next(((users, rate) for until, users, rate in self.stages if now < until), None)
 
@@ -148,6 +148,6 @@ if SHAPE == "ramp":
 elif SHAPE == "spike":
 
     class Spike(_Stages):
-        """Ten users, for ten seconds two hundred, then ten again."""
+        """Ten users, then two hundred for ten seconds, then ten again."""
 
         stages: ClassVar = [(10.0, 10, 10.0), (20.0, 200, 200.0), (30.0, 10, 200.0)]

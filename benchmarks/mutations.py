@@ -21,7 +21,7 @@ _RAW: Mapping[str, bytes] = {
     "@raw:invalid_utf8@": b'"\xff\xfe\xc3("',
     "@raw:control@": b'"a\x00b\x1f"',
 }
-"""JSON texts that no serializer writes, by the string that stands for each until the body is serialized."""
+"""JSON texts that no serializer writes, by the placeholder for each until the body is serialized."""
 
 _STRINGS: tuple[str, ...] = (
     "\x00",
@@ -77,13 +77,13 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def _value(random: Random) -> Any:
-    """Draw a value that is probably wrong; big ones are rare."""
+    """Draw a value that is probably invalid; large ones are rare."""
     value = random.choice(_VALUES)
     return deepcopy(random.choice(_OTHERS) if value in _BIG and random.random() < 0.9 else value)
 
 
 def mutate_value(random: Random, body: dict[str, Any]) -> None:
-    """Change one place of a body: another value, a key less, a key more, a value twice, or a key of another name."""
+    """Change one place of a body: replace a value, remove, add or rename a key, or repeat a value."""
     paths = _paths(body)
     if not paths:
         body["model"] = _value(random)
@@ -133,7 +133,7 @@ def make_costly(random: Random, body: dict[str, Any]) -> None:
 
 
 def serialize(body: Any) -> bytes:
-    """Serialize a body, with the raw JSON texts that it names in place of their names."""
+    """Serialize a body, and replace its placeholders by raw JSON texts."""
     text = json.dumps(body).encode()
     if b"@raw:" in text:
         for name, raw in _RAW.items():

@@ -1,7 +1,7 @@
-"""The ratio harness: CPU time per request and throughput, as ratios against baselines measured in the same run.
+"""Measure CPU time per request and throughput, as ratios against baselines measured in the same run.
 
 Each server in turn is pinned to one core and ``wrk`` to another; rounds are interleaved, medians are taken. CPU time is
-what the operating system charged to the server's processes. Run it with ``make bench``.
+the time that the operating system charged to the server's processes. Run it with ``make bench``.
 """
 
 import argparse
@@ -31,7 +31,7 @@ WORDS = "This is a test response of the mock server and it has some twenty words
 
 @dataclass
 class Contender:
-    """A server and the load on it; ``micros`` and ``rates`` fill up round by round."""
+    """A server and the load on it; ``micros`` and ``rates`` get a value per round."""
 
     name: str
     command: list[str]
@@ -42,7 +42,7 @@ class Contender:
 
 
 def patterns(count: int) -> dict[str, object]:
-    """A configuration with ``count`` patterns, of which the last matches, by a regex, the model and the system prompt."""
+    """Return a configuration with ``count`` rules, of which the last matches, by regex, model and system prompt."""
     rules: list[dict[str, object]] = [
         {"match": {"model": "gpt-4", "content_regex": f"topic{i} .*word{i}"}, "content": f"answer {i}"}
         for i in range(count - 1)
@@ -67,7 +67,7 @@ def cpu_seconds(parent: int) -> float:
 
 
 def pss(pids: Sequence[int]) -> float:
-    """Proportional set size of the processes together, MiB."""
+    """Return the proportional set size of the processes together, in MiB."""
     rollups = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids)
     return sum(int(found[1]) for text in rollups if (found := re.search(r"^Pss: +(\d+)", text, re.M))) / 1024
 
@@ -79,7 +79,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: list[str], cores: str, environment: dict[str, str]) -> Iterator[tuple[int, int, float]]:
-    """Start a server; yield its process, its port and the seconds until its first answer."""
+    """Start a server; yield its process, its port and the seconds until its first response."""
     port = free_port()
     words = ["taskset", "-c", cores, *(str(port) if word == "PORT" else word for word in command)]
     start = time.perf_counter()
@@ -103,7 +103,7 @@ def running(command: list[str], cores: str, environment: dict[str, str]) -> Iter
 
 
 def wrk(port: int, cores: str, seconds: float, load: tuple[str, ...] = ("chat.lua",)) -> float:
-    """Load for ``seconds``; return the requests answered."""
+    """Run the load for ``seconds``; return the number of responses."""
     script, *arguments = load
     words = ["taskset", "-c", cores, "wrk", "-t1", "-c64", f"-d{seconds}s", "-s", str(HERE / script)]
     words += [f"http://127.0.0.1:{port}", "--", *arguments]
@@ -124,7 +124,9 @@ def measure(contender: Contender, server_core: str, load_core: str, seconds: int
 
 
 def start_and_memory(config: Path, core: str) -> tuple[float, float, float]:
-    """Return seconds to the first answer, PSS of parent and one worker, PSS of each further worker (MiB)."""
+    """Return the seconds to the first response, the PSS of parent and one worker, and the PSS of each further worker
+    (MiB).
+    """
     command = [sys.executable, "-m", "fastmock", "--config", str(config), "--port", "PORT"]
     starts, sizes = [], {}
     for workers in (1, 3):
@@ -186,10 +188,10 @@ def cpu_name() -> str:
 
 @contextmanager
 def awake() -> Iterator[bool]:
-    """Keep idle cores polling instead of halting, where that is allowed; yield whether it is.
+    """Keep idle cores polling instead of halting, if permitted; yield whether it is.
 
-    The load sleeps between a slow server's answers, never between a fast one's, and to wake a halted core, on a virtual
-    machine a call into the hypervisor, is charged to the server that wakes it: 25 µs of 110 were seen.
+    The load sleeps between a slow server's responses, never between a fast one's, and waking a halted core, a call into
+    the hypervisor on a virtual machine, is charged to the server that wakes it: 25 µs of 110 were observed.
     """
     try:
         request = os.open("/dev/cpu_dma_latency", os.O_WRONLY)
@@ -204,7 +206,7 @@ def awake() -> Iterator[bool]:
 
 
 def fake_cpus(directory: Path) -> Path | None:
-    """Compile the library that shows 64 CPUs; None where there is no compiler."""
+    """Compile the library that simulates 64 CPUs; None without a compiler."""
     if shutil.which("cc") is None:
         return None
     library = directory / "fake_cpus.so"
@@ -215,13 +217,13 @@ def fake_cpus(directory: Path) -> Path | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=3, help="seconds of each measurement")
     parser.add_argument(
-        "--only", default="", help="measure only contenders in whose name this pattern is found, and the baselines"
+        "--only", default="", help="measure only contenders whose name matches this pattern, and the baselines"
     )
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
-        raise SystemExit("wrk is needed: it is Debian's package 'wrk' (apt-get install wrk)")
+        raise SystemExit("wrk is required: install Debian's package 'wrk' (apt-get install wrk)")
     cores = sorted(os.sched_getaffinity(0))
     server_core, load_core = str(cores[0]), str(cores[-1])
     with tempfile.TemporaryDirectory() as name:
@@ -253,8 +255,8 @@ def main() -> None:
             Contender("fastmock, 1,000 patterns", [*mock, str(configs[1000])]),
             Contender("fastmock, stream of 20 events without delay", ten, ("chat.lua", "stream")),
             Contender("fastmock, stream of 40 events without delay", [*mock, str(forty)], ("chat.lua", "stream")),
-            Contender("fastmock, a call of a tool with made-up arguments", ten, ("chat.lua", "tool")),
-            Contender("fastmock, JSON made up to a schema", ten, ("chat.lua", "schema")),
+            Contender("fastmock, a tool call with generated arguments", ten, ("chat.lua", "tool")),
+            Contender("fastmock, JSON generated from a schema", ten, ("chat.lua", "schema")),
             Contender("fastmock, prompt of 200 characters, tokens estimated", ten, ("chat.lua", "long")),
             Contender("fastmock, the same prompt, tokens counted exactly", ten, ("chat.lua", "long"), exactly),
             Contender("fastmock, a response, stored", ten, ("chat.lua", "", "responses")),
@@ -286,7 +288,9 @@ def main() -> None:
                     measure(contender, server_core, load_core, arguments.seconds)
                     done = f"{round_ + 1}/{arguments.rounds} {contender.name}"
                     print(f"{done}: {contender.micros[-1]:.1f} µs", flush=True)
-        print("idle cores were", "kept awake" if polling else "left to halt: no right to write /dev/cpu_dma_latency")
+        print(
+            "idle cores were", "kept awake" if polling else "left to halt: no permission to write /dev/cpu_dma_latency"
+        )
         text = report(contenders, arguments.rounds, arguments.seconds, start_and_memory(configs[10], server_core))
     print(text)
     if not arguments.only:

@@ -1,7 +1,7 @@
 """Generate request bodies from the request types of the installed ``openai`` and ``anthropic`` packages.
 
 The SDKs describe request bodies as ``TypedDict`` classes. Each type hint is compiled once into a function that draws a
-value, so that a new SDK release brings its new fields into the fuzz without any change here.
+value, so that a new SDK release adds its new fields to the fuzz without any change here.
 """
 
 import string
@@ -61,7 +61,7 @@ WORDS = (
     "0",
 )
 RESPONSE_ID, CONVERSATION_ID, COMPLETION_ID, ITEM_ID = "@response@", "@conversation@", "@completion@", "@item@"
-"""Placeholders for an id that the server has issued: the client replaces them when it sends."""
+"""Placeholders for an id issued by the server: the client replaces them before sending."""
 
 BODIES: Mapping[str, tuple[Any, ...]] = {
     "/v1/chat/completions": (
@@ -90,7 +90,7 @@ BODIES: Mapping[str, tuple[Any, ...]] = {
     ),
     "/v1/messages/count_tokens": (message_count_tokens_params.MessageCountTokensParams,),
 }
-"""The body types by the path that takes them; a path with a placeholder belongs to a stored object."""
+"""The body types by the path that accepts them; a path with a placeholder belongs to a stored object."""
 
 
 def _json_schema(random: Random, depth: int) -> dict[str, Any]:
@@ -156,9 +156,9 @@ _BY_KEY: Mapping[str, Draw] = {
     "format": _constant("wav", "mp3", "text"),
     "prompt_cache_key": _text,
 }
-"""Values of leaf types that mean something to the server, by key."""
+"""Values of leaf types with a meaning for the server, by key."""
 _WITH_TYPES = ("url", "image_url", "format", "schema", "conversation", "logprobs", "data", "id", "name", "parameters")
-"""Keys of ``_BY_KEY`` that also name objects in some types: there half of the values follow the type."""
+"""Keys of ``_BY_KEY`` that also name objects in some types: for these half of the values follow the type."""
 
 
 class Generator:
@@ -168,7 +168,7 @@ class Generator:
         self._compiled: dict[Any, Draw] = {}
 
     def compile(self, hint: Any, key: str = "") -> Draw:
-        """Compile a type hint; ``key`` is the name of the field that has it."""
+        """Compile a type hint; ``key`` is the name of its field."""
         while get_origin(hint) in (Required, NotRequired, Annotated):
             hint = get_args(hint)[0]
         draw = self._by_type(hint, key)
@@ -197,7 +197,7 @@ class Generator:
         return _scalar(hint)
 
     def _typed_dict(self, hint: Any) -> Draw:
-        """Compile a TypedDict; one that contains itself refers back to the function being compiled."""
+        """Compile a TypedDict; a recursive one refers back to the function being compiled."""
         if hint in self._compiled:
             return self._compiled[hint]
         required: list[tuple[str, Draw]] = []
@@ -243,7 +243,7 @@ class Generator:
 
 
 def _is_required(hint: Any, name: str, field: Any) -> bool:
-    """Whether a key is required; ``__required_keys__`` misses ``Required`` where annotations are postponed."""
+    """Return whether a key is required; ``__required_keys__`` misses ``Required`` if annotations are postponed."""
     origin = get_origin(field)
     return origin is Required or (name in hint.__required_keys__ and origin is not NotRequired)
 
@@ -265,7 +265,7 @@ def _scalar(hint: Any) -> Draw:
 
 
 def link_tool_results(body: dict[str, Any]) -> None:
-    """Put the call before each tool result of a chat: the types do not say that a result without one is refused."""
+    """Insert the tool call before each tool result of a chat: a result without one is refused, unlike in the types."""
     messages: list[Any] = []
     for message in body.get("messages", ()):
         if message["role"] == "tool":

@@ -1,4 +1,4 @@
-"""Find a smaller request that fails as a given one does."""
+"""Find a smaller request that fails like a given one."""
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -15,7 +15,7 @@ MAX_ATTEMPTS = 300
 def shrunk(request: HttpRequest, fails: Callable[[HttpRequest], bool]) -> HttpRequest:
     """Return the smallest failing request found by dropping the query, headers, and parts of a JSON body.
 
-    A request that does not fail again by itself is returned as it is.
+    A request that does not fail again on its own is returned unchanged.
     """
     left = MAX_ATTEMPTS
     if not fails(request):
@@ -49,7 +49,7 @@ def _smaller(request: HttpRequest) -> Iterator[HttpRequest]:
 
 
 def _smaller_values(value: Any) -> Iterator[Any]:
-    """Yield a JSON value with one part less, outer parts first, and with long strings cut."""
+    """Yield a JSON value with one part removed, outer parts first, and with long strings truncated."""
     if isinstance(value, dict | list):
         for key in list(value) if isinstance(value, dict) else range(len(value) - 1, -1, -1):
             smaller = deepcopy(value)

@@ -1,8 +1,8 @@
-"""Send requests in which everything is new each time, for a long time, and measure how memory grows: ``make soak``.
+"""Send requests whose values are all new, for a long time, and measure memory growth: ``make soak``.
 
 After the first minutes, in which bounded caches fill up, a line is fitted to the memory of each process: its
-proportional set size without the pages of files (a worker keeps the last 16 MiB of responses in one). The exit
-code is 1 where one grows faster than the limit, a worker has died or a request has failed.
+proportional set size without the pages of files (a worker keeps the last 16 MiB of responses in one). The exit code is
+1 if a process grows faster than the limit, a worker has died or a request has failed.
 """
 
 import argparse
@@ -32,7 +32,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass
 class Report:
-    """What a run has measured."""
+    """The measurements of a run."""
 
     minutes: float
     settle_minutes: float
@@ -66,7 +66,7 @@ class Report:
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
-    """Fit a line by least squares; 0 where there are fewer than two points."""
+    """Return the slope of a line fitted by least squares; 0 for fewer than two points."""
     if len(points) < 2:
         return 0.0
     middle_x = sum(x for x, _ in points) / len(points)
@@ -76,7 +76,7 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
 
 
 class NewRequests:
-    """Draws requests that have never been sent: each has its own model, words, key, session, tools and schema."""
+    """Draws requests that were never sent before: each has its own model, words, key, session, tools and schema."""
 
     def __init__(self, seed: str) -> None:
         self._random = Random(seed)
@@ -101,11 +101,11 @@ class NewRequests:
         return make()
 
     def word(self) -> str:
-        """Draw a word that has hardly ever come before."""
+        """Draw a word that has almost certainly not occurred before."""
         return "".join(self._random.choices(_ALPHABET, k=12))
 
     def post(self, path: str, body: dict[str, Any]) -> HttpRequest:
-        """Complete a request with a key, a session and control headers of its own."""
+        """Complete a request with its own key, session and control headers."""
         name = f"{self._seed}-{self._number}"
         headers = [("authorization", f"Bearer s{name}:sk-{name}"), ("x-request-id", name), ("user-agent", self.word())]
         if self._random.random() < 0.3:
@@ -180,7 +180,7 @@ class NewRequests:
 
 
 class _Driver(threading.Thread):
-    """Sends new requests at a rate over one connection, and follows up on what they created."""
+    """Sends new requests at a rate over one connection, and follow-ups for the objects they create."""
 
     def __init__(self, port: int, seed: str, rate: float, end: float, report: Report, lock: threading.Lock) -> None:
         super().__init__(daemon=True)
@@ -221,7 +221,7 @@ class _Driver(threading.Thread):
         return response
 
     def _follow(self, response: HttpResponse) -> None:
-        """Retrieve a new response, and delete half of what is created."""
+        """Retrieve a new object, and delete half of them."""
         if not response.body.startswith((b'{"id":"resp_', b'{"id":"conv_')):
             return
         created = response.body[7 : response.body.find(b'"', 7)].decode()
@@ -232,7 +232,7 @@ class _Driver(threading.Thread):
             self._send(HttpRequest("DELETE", path, headers))
 
     def _abort_stream(self) -> None:
-        """Begin to read a stream and hang up."""
+        """Start to read a stream and disconnect."""
         messages = [{"role": "user", "content": self._requests.word()}]
         body = {"model": "paced-model", "messages": messages, "stream": True}
         request = self._requests.post("/v1/chat/completions", body)
@@ -251,18 +251,18 @@ class _Driver(threading.Thread):
 
 
 def soak(directory: Path, runtime: str, workers: int, rate: float, report: Report) -> None:
-    """Fill a report: start a server, load it for the report's minutes and sample its memory.
+    """Fill a report: start a server, load it for the report's duration and sample its memory.
 
     Args:
-        directory: for the server's configuration and output.
+        directory: the directory for the server's configuration and output.
         runtime: the server's runtime.
-        workers: how many workers it has.
-        rate: requests a second, over all connections.
-        report: says how long.
+        workers: the number of its workers.
+        rate: requests per second, over all connections.
+        report: sets the duration.
     """
     lock = threading.Lock()
     with Target(directory, RICH_CONFIG, "--runtime", runtime, "--workers", str(workers)) as target:
-        time.sleep(1)  # until all workers are there
+        time.sleep(1)  # until all workers have started
         report.parent, first = target.process.pid, target.workers()
         started = time.monotonic()
         end = started + report.minutes * 60
@@ -282,12 +282,18 @@ def soak(directory: Path, runtime: str, workers: int, rate: float, report: Repor
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=30, help="how long (30)")
-    parser.add_argument("--settle", type=float, default=SETTLE_MINUTES, help="minutes that are not measured (5)")
-    parser.add_argument("--limit", type=float, default=LIMIT, help="MiB a minute that each process may grow (0.1)")
-    parser.add_argument("--rate", type=float, default=600, help="requests a second (600)")
-    parser.add_argument("--runtime", choices=("granian", "robyn"), default="granian", help="the server's (granian)")
-    parser.add_argument("--workers", type=int, default=2, help="the server's (2)")
+    parser.add_argument("--minutes", type=float, default=30, help="duration in minutes (30)")
+    parser.add_argument(
+        "--settle", type=float, default=SETTLE_MINUTES, help="minutes before the measurement starts (5)"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=LIMIT, help="maximum growth of each process in MiB a minute (0.1)"
+    )
+    parser.add_argument("--rate", type=float, default=600, help="requests per second (600)")
+    parser.add_argument(
+        "--runtime", choices=("granian", "robyn"), default="granian", help="runtime of the server (granian)"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="worker processes of the server (2)")
     parser.add_argument("--samples", type=Path, help="write the samples to this file, as JSON")
     arguments = parser.parse_args()
     report = Report(arguments.minutes, arguments.settle, arguments.limit)

@@ -1,9 +1,9 @@
-"""Paced streams by the thousand: how late they end, what a client sees of the configured latencies, whether anything is
-lost, and what a stream costs in memory.
+"""Measure thousands of paced streams: their lateness, the latencies that a client observes, losses, and memory per
+stream.
 
-A client of our own (asyncio, one process, one connection a stream) opens the streams over a second and stamps what
-arrives; it looks into it only when all is over. Server and client are pinned to a core each. ``make streams`` runs all
-and writes ``streams.md`` and ``streams.svg``.
+A client of our own (asyncio, one process, one connection per stream) opens the streams over one second and records the
+arrival times; it parses the data only at the end. Server and client are pinned to a core each. ``make streams`` runs
+all measurements and writes ``streams.md`` and ``streams.svg``.
 """
 
 import argparse
@@ -41,7 +41,7 @@ REQUEST = (
 
 
 class Probe(asyncio.Protocol):
-    """One stream: what arrived, and when."""
+    """One stream: the data received, and when."""
 
     __slots__ = ("arrived", "data", "done", "sent")
 
@@ -66,7 +66,7 @@ class Probe(asyncio.Protocol):
 
 @dataclass
 class Seen:
-    """One whole stream, in seconds."""
+    """One complete stream, in seconds."""
 
     ttft: float
     total: float
@@ -74,7 +74,7 @@ class Seen:
 
 
 def read(probe: Probe, chunks: int) -> Seen | None:
-    """Return what a probe saw; None where a chunk is lost, out of order or doubled, which the counted words tell."""
+    """Return the timing of a stream; None if a chunk is lost, reordered or duplicated, as the counted words show."""
     words = []
     times = []
     rest = b""
@@ -92,7 +92,9 @@ def read(probe: Probe, chunks: int) -> Seen | None:
 
 
 async def load(port: int, count: int, chunks: int, meanwhile: Callable[[], None]) -> list[Seen | None]:
-    """Open ``count`` streams over one second and wait until all have ended; ``meanwhile`` is called when all are open."""
+    """Open ``count`` streams over one second and wait until all have ended; ``meanwhile`` is called when all
+    are open.
+    """
     loop = asyncio.get_running_loop()
     probes = []
     start = loop.time()
@@ -110,11 +112,11 @@ async def load(port: int, count: int, chunks: int, meanwhile: Callable[[], None]
 
 @dataclass
 class Case:
-    """Streams on a server; ``rounds`` fills up with what was seen of all of them, round by round."""
+    """Streams on a server; ``rounds`` gets the results of all streams, one list per round."""
 
     runtime: str
     count: int
-    most: str  # what the p99 of the total may be over the ideal
+    most: str  # maximum p99 of the total time, relative to the ideal
     latency: dict[str, Any] = field(default_factory=lambda: {"itl": 50})
     chunks: int = 40
     workers: int = 1
@@ -122,7 +124,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """The name in the report."""
         return f"{self.runtime.capitalize()}, {self.workers} workers" if self.workers > 1 else self.runtime.capitalize()
 
     @property
@@ -131,7 +133,7 @@ class Case:
         return (self.chunks - 1) * float(self.latency["itl"]) / 1000
 
     def run(self, meanwhile: Callable[[int], None] = lambda _: None) -> None:
-        """Run one round, on a server of its own; ``meanwhile`` is given its process when all streams are open."""
+        """Run one round, on a new server; ``meanwhile`` is called with its process when all streams are open."""
         import uvloop
 
         with self.server() as (pid, port):
@@ -145,7 +147,7 @@ class Case:
         with tempfile.TemporaryDirectory() as name:
             config = Path(name) / "config.json"
             output = {"kind": "counter", "tokens": self.chunks}
-            # Equal requests to a new server would draw equal latencies: each round has a seed of its own.
+            # Equal requests to a new server would draw equal latencies: each round has its own seed.
             config.write_text(json.dumps({"latency": self.latency, "output": output, "seed": len(self.rounds)}))
             command = [sys.executable, "-m", "fastmock", "--port", "PORT", "--config", str(config)]
             command += ["--runtime", self.runtime, "--workers", str(self.workers), "--log-level", "error"]
@@ -154,7 +156,7 @@ class Case:
                 yield pid, port
 
     def whole(self) -> list[Seen]:
-        """Return the streams that arrived whole, of all rounds."""
+        """Return the complete streams of all rounds."""
         return [seen for round_ in self.rounds for seen in round_ if seen]
 
     def row(self) -> str:
@@ -182,10 +184,10 @@ def pss(pid: int) -> float:
 
 
 def memory_per_stream(count: int = 2000) -> float:
-    """Return the KiB that one open paced stream takes on Granian, its connection included."""
+    """Return the memory of one open paced stream on Granian, including its connection, in KiB."""
     case = Case("granian", count, "", {"ttft": 100, "itl": 1000}, chunks=6)
     sizes: list[float] = []
-    # A first round makes what is made only once, so that the second shows what a stream takes.
+    # The first round creates everything that is created only once, so that the second shows the cost of a stream.
     import uvloop
 
     with case.server() as (pid, port):
@@ -202,7 +204,7 @@ def lognormal_cdf(value: float, mean: float, std: float) -> float:
 
 
 def kolmogorov_smirnov(values: Sequence[float], cdf: Callable[[float], float]) -> tuple[float, float]:
-    """Return the distance between the values and their distribution, and how far it may be at a level of 0.01."""
+    """Return the distance between the values and their distribution, and its limit at a significance level of 0.01."""
     ordered, count = sorted(values), len(values)
     distance = max(
         max(cdf(value) - place / count, (place + 1) / count - cdf(value)) for place, value in enumerate(ordered)
@@ -211,7 +213,9 @@ def kolmogorov_smirnov(values: Sequence[float], cdf: Callable[[float], float]) -
 
 
 def draw(file: Path, seen: dict[str, list[Seen]], ttft: tuple[float, float], itl: tuple[float, float]) -> None:
-    """Draw what clients saw, in milliseconds, next to what was configured (lognormal: mean and standard deviation)."""
+    """Plot the observed latencies, in milliseconds, next to the configured ones (lognormal: mean and standard
+    deviation).
+    """
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -229,7 +233,7 @@ def draw(file: Path, seen: dict[str, list[Seen]], ttft: tuple[float, float], itl
         ax.plot(xs, [lognormal_cdf(x, mean, std) for x in xs], "k--", linewidth=2.5, alpha=0.4, label="configured")
         for runtime, streams in seen.items():
             found = [value for stream in streams for value in values(stream)]
-            ax.ecdf(found, label=f"{runtime.capitalize()}, as a client saw it", linewidth=1)
+            ax.ecdf(found, label=f"{runtime.capitalize()}, as observed by a client", linewidth=1)
         ax.set(xlabel=title, xlim=ends, ylabel="share of all" if title.startswith("time") else None)
         ax.grid(alpha=0.3)
     axes[0].legend(frameon=False, loc="lower right")
@@ -237,7 +241,7 @@ def draw(file: Path, seen: dict[str, list[Seen]], ttft: tuple[float, float], itl
 
 
 def distributions(rounds: int) -> list[str]:
-    """Measure drawn latencies at 100 streams; draw the picture and return the lines about it."""
+    """Measure random latencies at 100 streams; draw the plot and return the report lines about it."""
     ttft, itl = (300.0, 60.0), (50.0, 20.0)
     latency = {
         name: {"distribution": "lognormal", "mean": mean, "std": std}
@@ -247,8 +251,8 @@ def distributions(rounds: int) -> list[str]:
         "## Drawn latencies",
         "",
         "100 streams, 40 chunks, lognormal TTFT (300 ms, σ 60) and inter-token latency (50 ms, σ 20). The distance is "
-        "that of the Kolmogorov–Smirnov test between the gaps a client saw and the configured distribution; at a level "
-        "of 0.01 it may be as large as the limit.",
+        "that of the Kolmogorov–Smirnov test between the gaps observed by a client and the configured distribution; at a "
+        "significance level of 0.01 it may be as large as the limit.",
         "",
         "| runtime | gaps | distance | limit | median TTFT, ms | configured |",
         "|---|---|---|---|---|---|",
@@ -266,7 +270,7 @@ def distributions(rounds: int) -> list[str]:
         lines.append(f"| {case.name} | {len(gaps):,} | {distance:.4f} | {limit:.4f} | {first:.1f} | {middle:.1f} |")
         print(lines[-1], flush=True)
     draw(HERE / "streams.svg", seen, ttft, itl)
-    return [*lines, "", "![What clients saw next to what was configured](streams.svg)", ""]
+    return [*lines, "", "![Observed and configured latencies](streams.svg)", ""]
 
 
 CASES = [Case("robyn", 500, "2 %"), Case("robyn", 1000, "10 %"), Case("robyn", 2000, "none lost")]

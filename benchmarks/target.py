@@ -1,4 +1,4 @@
-"""A server that the fuzz, the soak and the changes run against, and what can be observed of it from outside."""
+"""A server for the fuzz, the soak and the changes, and its state as observed from outside."""
 
 import os
 import re
@@ -52,7 +52,7 @@ RICH_CONFIG: Mapping[str, Any] = {
         "moderations": {"patterns": [{"match": {"content_contains": "test"}, "flag": ["violence"]}]},
     },
 }
-"""A configuration with every feature on, and none that makes a request fail or wait for long."""
+"""A configuration with every feature enabled, except those that make a request fail or wait for long."""
 
 
 class Target:
@@ -61,13 +61,13 @@ class Target:
     def __init__(
         self, directory: Path, config: Mapping[str, Any] | Path, *arguments: str, memory_limit: int | None = None
     ) -> None:
-        """Start it and wait until it listens.
+        """Start the server and wait until it listens.
 
         Args:
             directory: its working directory.
-            config: its configuration, or the file that has it.
+            config: its configuration, as a mapping or a file.
             arguments: further flags.
-            memory_limit: bytes of address space that each of its processes may have.
+            memory_limit: maximum address space of each of its processes, in bytes.
 
         Raises:
             RuntimeError: it did not start.
@@ -113,7 +113,7 @@ class Target:
         raise RuntimeError(f"the server did not start: {self.errors()}")
 
     def workers(self) -> list[int]:
-        """List the process ids of its children, but that in which changes are tried."""
+        """List the process ids of its children, except the one in which changes are tried."""
         try:
             children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         except FileNotFoundError:
@@ -133,9 +133,9 @@ class Target:
         return self.process.poll() is None
 
     def pss(self, files: bool = True) -> dict[int, float]:
-        """Proportional set size of each process in MiB; a process that has just ended is left out.
+        """Return the proportional set size of each process in MiB; a process that has just ended is left out.
 
-        ``files``: whether pages of files count, which the kernel drops where it needs the memory.
+        ``files``: count pages of files too, which the kernel drops when it needs the memory.
         """
         sizes = {}
         for pid in (self.process.pid, *self.workers()):
@@ -149,24 +149,24 @@ class Target:
         return sizes
 
     def errors(self, begin: int = 0) -> str:
-        """What it has written to standard error, from a byte on."""
+        """Return its standard error, from a byte offset on."""
         with self._errors.open("rb") as file:
             file.seek(begin)
             return file.read().decode(errors="replace")
 
     def errors_size(self) -> int:
-        """How many bytes it has written to standard error."""
+        """Return the size of its standard error, in bytes."""
         return self._errors.stat().st_size
 
     def tracebacks(self) -> list[str]:
-        """Cut the tracebacks and panics out of its standard error; each comes once."""
+        """Extract the tracebacks and panics from its standard error, without duplicates."""
         found = re.findall(
             r"^Traceback .*?^\S*(?:Error|Exception|Exit|Interrupt)\b.*?$|.*panicked at.*$", self.errors(), re.M | re.S
         )
         return list(dict.fromkeys(found))
 
     def stop(self) -> None:
-        """End it and its workers, by force where they do not end by themselves."""
+        """Stop the server and its workers, by force if they do not end by themselves."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
@@ -174,7 +174,7 @@ class Target:
         self.kill()
 
     def kill(self) -> None:
-        """End what is left of it and its workers at once."""
+        """Kill the remaining processes of the server at once."""
         self.workers()
         if self.process.poll() is None:
             self.process.kill()
@@ -184,7 +184,7 @@ class Target:
                 os.kill(pid, signal.SIGKILL)
 
     def _is_of_it(self, pid: int) -> bool:
-        """Whether a process still is one of its workers, and not another that has got the same id."""
+        """Return whether a process is still one of its workers, and not another that reuses the id."""
         try:
             return str(self.config).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):

@@ -3,8 +3,8 @@
     python -m benchmarks.vocabularies DIRECTORY
 
 writes ``tiktoken/`` for ``TIKTOKEN_CACHE_DIR``, the same bytes as OpenAI's files, and ``hf/cl100k`` and ``hf/o200k``,
-folders of Hugging Face's form for options such as ``--tokenizer``. Models before gpt-4o count in cl100k, all others in
-o200k. It takes some seconds.
+folders in Hugging Face's format for options such as ``--tokenizer``. Models before gpt-4o use cl100k, all others o200k.
+It takes a few seconds.
 """
 
 import argparse
@@ -34,21 +34,21 @@ PATTERNS = {
         )
     ),
 }
-"""How each vocabulary cuts a text before it merges bytes; from the source of tiktoken (tiktoken_ext/openai_public.py)."""
+"""The pre-tokenization pattern of each vocabulary, from the source of tiktoken (tiktoken_ext/openai_public.py)."""
 SIZES = {"cl100k": 100_256, "o200k": 199_998}
-"""How many tokens each has without special ones."""
+"""The number of tokens in each, without special ones."""
 URL = "https://openaipublic.blob.core.windows.net/encodings/{}_base.tiktoken"
-"""Where OpenAI's files are; tiktoken names its copies by the SHA-1 of the address."""
+"""The URL of OpenAI's files; tiktoken names its copies by the SHA-1 of the URL."""
 
 
 def tokens_of(name: str) -> list[bytes]:
-    """Return the bytes of the tokens of a vocabulary, by their numbers."""
+    """Return the bytes of a vocabulary's tokens, by their numbers."""
     tokenizer = import_module("splintr").Tokenizer.from_pretrained(f"{name}_base")
     return [bytes(tokenizer.decode_token_bytes(number)) for number in range(SIZES[name])]
 
 
 def write_tiktoken(directory: Path, name: str, tokens: list[bytes]) -> Path:
-    """Write a vocabulary as tiktoken caches it; return the file."""
+    """Write a vocabulary in the format of tiktoken's cache; return the file."""
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / hashlib.sha1(URL.format(name).encode()).hexdigest()
     lines = (b"%b %d\n" % (b64encode(token), number) for number, token in enumerate(tokens))
@@ -57,7 +57,7 @@ def write_tiktoken(directory: Path, name: str, tokens: list[bytes]) -> Path:
 
 
 def write_hugging_face(directory: Path, name: str, tokens: list[bytes]) -> None:
-    """Write a vocabulary as a folder that ``AutoTokenizer.from_pretrained`` reads."""
+    """Write a vocabulary as a folder for ``AutoTokenizer.from_pretrained``."""
     directory.mkdir(parents=True, exist_ok=True)
     letters = _letters()
     spelled = [letters_of(token, letters) for token in tokens]
@@ -107,7 +107,7 @@ def letters_of(token: bytes, letters: dict[int, str]) -> str:
 
 
 def merges_of(tokens: list[bytes]) -> list[tuple[bytes, bytes]]:
-    """Return the two tokens that each longer one is merged of, in the order of their numbers."""
+    """Return the two tokens from which each longer one is merged, in the order of their numbers."""
     ranks = {token: rank for rank, token in enumerate(tokens)}
     merges = []
     for rank, token in enumerate(tokens):
@@ -130,7 +130,7 @@ def _merged(ranks: dict[bytes, int], token: bytes, most: int) -> list[bytes]:
 
 
 def _letters() -> dict[int, str]:
-    """Return the character that stands for each byte in Hugging Face's files (GPT-2's table)."""
+    """Return the character for each byte in Hugging Face's files (GPT-2's table)."""
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = {byte: chr(byte) for byte in shown}
     others = (byte for byte in range(256) if byte not in letters)
@@ -139,7 +139,7 @@ def _letters() -> dict[int, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path, help="where to write them")
+    parser.add_argument("directory", type=Path, help="output directory")
     directory: Path = parser.parse_args().directory
     for name in SIZES:
         tokens = tokens_of(name)

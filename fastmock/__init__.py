@@ -19,21 +19,21 @@ def serve(
     response_manager: ResponseManager | str | None = None,
     **settings: Any,
 ) -> int:
-    """Serve from Python, as the ``fastmock`` command does, until a signal says to stop.
+    """Serve from Python, as the ``fastmock`` command does, until stopped by a signal.
 
-    Call it in the main thread of a process that has started no other threads, for it forks the workers.
+    Call it in the main thread of a process without other threads, because it forks the workers.
 
     Args:
-        config: a configuration file, or what would stand in it; None takes ``./config.json`` or ``./config.yaml`` when
-            present.
-        response_manager: an object that says the answers, or the name of its class as ``package.module:Class``.
+        config: a configuration file, or its contents as a mapping; None takes ``./config.json`` or ``./config.yaml`` if
+            it exists.
+        response_manager: an object that generates the responses, or the name of its class as ``package.module:Class``.
         settings: settings by the names of the command's flags: ``host``, ``port``, ``workers``, ``seed``, …
 
     Returns:
-        The exit code: 0 after a stop that was asked for, 1 where it could not listen or serve.
+        The exit code: 0 after a requested stop, 1 if it could not listen or serve.
 
     Raises:
-        fastmock.core.problems.ConfigError: with everything that is wrong with the configuration.
+        fastmock.core.problems.ConfigError: with all errors in the configuration.
     """
     from fastmock.cli.serve import serve_from_python
 

@@ -1,4 +1,4 @@
-"""Who may call."""
+"""Authentication of API requests."""
 
 import re
 from collections.abc import Callable
@@ -11,19 +11,19 @@ from fastmock.core.http import Request
 from fastmock.core.provider import provider_of
 
 Guard = Callable[[Request], None]
-"""Look at a request before it is answered; return, or raise what it is answered with."""
+"""Checks a request before it is processed; returns, or raises the error to respond with."""
 
 _MOST_ACCEPTED = 1024
 _secret_form = re.compile(r"sk-[\w-]+").fullmatch
 
 
 def authorizer(settings: Auth) -> Guard | None:
-    """Return the check that the mode asks for; None where it asks for nothing."""
+    """Return the check for the configured mode; None for ``off``."""
     keys = [key.encode() for key in settings.keys]
-    accepted: set[str | None] = set()  # what was sent before and was right: a client sends the same key again and again
+    accepted: set[str | None] = set()  # headers accepted before: a client sends the same key again and again
 
     def remember(value: str | None) -> None:
-        """Accept a header again that has a key itself; beside one that has none another header may have let in."""
+        """Cache an accepted header, if it contains a key itself; otherwise another header may have authenticated it."""
         if value and of_bearer(value) is not None and len(accepted) < _MOST_ACCEPTED:
             accepted.add(value)
 
@@ -42,7 +42,7 @@ def authorizer(settings: Auth) -> Guard | None:
 
     def one_of_keys(request: Request) -> None:
         key = _sent_key(request)
-        # All of them are compared, each in constant time: how long it takes tells nothing of any.
+        # Compare with every key, each in constant time, so that the duration reveals nothing.
         if not sum(compare_digest(sent.encode(), known) for sent in (key, bare(key)) for known in keys):
             raise errors.KeyInvalid(key)
 
@@ -50,7 +50,7 @@ def authorizer(settings: Auth) -> Guard | None:
 
 
 def _sent_key(request: Request) -> str:
-    """Return the key that was sent; raise KeyMissing where none was."""
+    """Return the API key of a request; raise KeyMissing if there is none."""
     key = provider_of(request).key_of(request)
     if key is None:
         raise errors.KeyMissing

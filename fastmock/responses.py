@@ -1,4 +1,4 @@
-"""The extension point: a class of yours says what is said.
+"""The extension point: replies from your own Python class.
 
 from fastmock.responses import ResponseManager
 
@@ -17,34 +17,34 @@ from typing import Any
 from fastmock.core.errors import ApiError
 
 Generate = Callable[[dict[str, Any], str | None], dict[str, Any]]
-"""A manager's method: the request's body and the file of the rule that won in, a whole answer out."""
+"""A manager's method: takes the request body and the file of the winning rule; returns a whole response."""
 
 __all__ = ["ApiError", "ResponseManager"]
 
 
 class ResponseManager:
-    """Says the answers of chat completions, completions and embeddings. Override what you want to say yourself.
+    """Generates the responses of chat completions, completions and embeddings. Override the methods to customize.
 
-    A request has been checked before a method is called, and whatever the returned answer lacks (``id``, ``usage``,
-    ``finish_reason``, …) is filled in; it is cut into chunks where a stream was asked for. A method may raise
-    ``ApiError`` to answer with an error; any other exception is answered with a 500 that names it.
+    A request has been validated before a method is called, and any missing fields of the returned response (``id``,
+    ``usage``, ``finish_reason``, …) are filled in; it is split into chunks for a streaming request. A method may raise
+    ``ApiError`` to respond with an error; any other exception results in a 500 that names it.
 
-    Each worker process has an instance of its own, made by the parent and copied by the fork. Under Granian methods run
-    in threads, several at a time; under Robyn one after another, so that one that blocks holds up its worker.
+    Each worker process has its own instance, created by the parent and copied by the fork. Under Granian methods run in
+    threads, several at a time; under Robyn one after another, so a blocking one holds up its worker.
     """
 
     _compiled: dict[str, Generate]
 
     def generate_chat_response(self, request_data: dict[str, Any], response_file: str | None = None) -> dict[str, Any]:
-        """Return a chat completion; responses and Anthropic's messages say what it says.
+        """Return a chat completion; the responses and messages endpoints convert it.
 
         Args:
-            request_data: the request's body; of another dialect, that of the chat completion that asks for the same.
-            response_file: the file to answer from, as it is named in the configuration: that of the rule that won, None
-                where it has none. None means to go by the rules.
+            request_data: the request body; for other endpoints, that of the equivalent chat completion.
+            response_file: the file to reply from, as named in the configuration: that of the winning rule, None if it
+                has none. None means to follow the rules.
 
         Returns:
-            The answer as OpenAI's API gives it, or the part of it that matters: ``choices``.
+            The response in the format of OpenAI's API, or only its essential part: ``choices``.
         """
         return self._compiled["chat"](request_data, response_file)
 
@@ -57,9 +57,9 @@ class ResponseManager:
     def generate_embedding_response(
         self, request_data: dict[str, Any], response_file: str | None = None
     ) -> dict[str, Any]:
-        """Return embeddings, whole; see ``generate_chat_response``. What is returned is sent as it is."""
+        """Return a whole embeddings response, sent verbatim; see ``generate_chat_response``."""
         return self._compiled["embedding"](request_data, response_file)
 
     def bind(self, compiled: dict[str, Generate]) -> None:
-        """Take what the compiled rules say; fastmock calls it before the first request."""
+        """Set the methods of the compiled rules; called by fastmock before the first request."""
         self._compiled = compiled

@@ -352,7 +352,7 @@ def test_a_file_is_not_allowed_by_a_reload(serve, files):
     server = start(serve, files)
     (files / "config.json").write_text('{"admin": {"files": true}}')
     server.process.send_signal(signal.SIGHUP)
-    assert wait_until(lambda: "admin.files has changed, which takes a restart" in errors_of(server), 10)
+    assert wait_until(lambda: "admin.files has changed; restart the server to apply it" in errors_of(server), 10)
     assert server.control("POST", "rules", {"match": {}, "response_file": "answer.json"})[0] == 400
 
 

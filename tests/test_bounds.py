@@ -501,7 +501,7 @@ exec chroot /mnt env -i PATH=/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=
         assert httpx.post(f"{url}/chat/completions", json=body, headers=KEY, timeout=10).status_code == 200
         process.send_signal(signal.SIGTERM)
         errors = process.stderr.read()
-    assert errors.count("no directory for temporary files can be made") == 1
+    assert errors.count("cannot create a directory for temporary files") == 1
 
 
 @integration

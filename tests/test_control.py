@@ -189,7 +189,7 @@ def test_settings_are_merged_and_their_errors_attributed():
     assert (loaded.settings.latency.ttft.mean, loaded.settings.latency.itl.mean) == (5, 6)
     _, problems = load({}, {}, {}, overlay=Overlay().patching({"latency": {"tfft": 5}}))
     assert [str(problem) for problem in problems] == [
-        "what was put to /fastmock/config: latency.tfft: unknown name; did you mean 'ttft'?"
+        "PUT /fastmock/config: latency.tfft: unknown name; did you mean 'ttft'?"
     ]
 
 
@@ -453,7 +453,7 @@ def test_counters_are_reset_apart():
     assert reset()["reset"] == ["rules", "config", "journal", "counters"]
     assert reset(journal=True, rules=False)["reset"] == ["journal"]
     assert "known" not in reset(jurnal=True)
-    assert "what can be reset is rules, config, journal, counters" in str(reset(jurnal=True))
+    assert "allowed are rules, config, journal, counters" in str(reset(jurnal=True))
 
 
 @unit
@@ -535,7 +535,7 @@ def test_settings_are_changed_together_or_not_at_all(serve):
     server = serve({"models": ["a"]}, "--runtime", "granian", "--workers", "2")
     change = {"models": {"strict": True, "available": ["b"]}, "server": {"port": 1}, "latency": {"ttft": 100}}
     status, told = server.control("PUT", "config", change)
-    assert (status, told["warnings"]) == (200, ["server.port has changed, which takes a restart"])
+    assert (status, told["warnings"]) == (200, ["server.port has changed; restart the server to apply it"])
     assert httpx.post(server.url + PATH, json=chat("x"), headers=KEY).status_code == 404
     start = time.monotonic()
     assert httpx.post(server.url + PATH, json=chat("x", model="b"), headers=KEY).status_code == 200

@@ -307,7 +307,7 @@ def test_what_cannot_be_as_meant_is_said(tmp_path):
     config = {"faults": faults[1:], "limits": {"store": "redis://127.0.0.1:1"}}
     warnings = " ".join(make_app(config, tmp_path).warnings)
     assert "probabilities add up to 1.5" in warnings
-    assert "limits.store: has no effect, for nothing is limited" in warnings
+    assert "limits.store: has no effect: no limits are set" in warnings
 
 
 def test_embeddings_are_matched_by_what_they_say(call):

@@ -126,7 +126,7 @@ def test_recorded_samples(tmp_path, name, text):
         ({"ttft": {"distribution": "gamma", "mean": 1}}, "latency.ttft: gamma needs 'std'"),
         ({"ttft": {"distribution": "uniform", "min": 2, "max": 1}}, "latency.ttft: needs 'min' <= 'max'"),
         ({"itl": {"distribution": "normal", "mean": 9, "std": 1, "min": 10}}, "needs 'min' <= 'mean' <= 'max'"),
-        ({"itl": {"file": "x.txt", "mean": 1}}, "a 'file' of samples goes with nothing else"),
+        ({"itl": {"file": "x.txt", "mean": 1}}, "'file' cannot be combined with other parts"),
         ({"itl": {"file": "missing.txt"}}, "latency.itl.file: missing.txt cannot be read"),
         ({"itl": {"file": "words.txt"}}, "words.txt must hold numbers only"),
         ({"itl": {"file": "empty.txt"}}, "empty.txt must hold a list of numbers"),

@@ -472,13 +472,13 @@ def test_a_store_that_goes_away(serve, tmp_path):
     def said(words):
         return sum(words in line for line in server.errors)
 
-    assert wait_until(lambda: said("limits are not in force"), 5)
+    assert wait_until(lambda: said("rate limits are suspended"), 5)
     time.sleep(0.6)  # both workers have noticed
-    assert said("limits are not in force") == 1
+    assert said("rate limits are suspended") == 1
     with valkey(tmp_path, port) as port:
-        assert wait_until(lambda: said("in force again"), 5)
+        assert wait_until(lambda: said("enforced again"), 5)
         time.sleep(0.6)
-        assert said("in force again") == 1
+        assert said("enforced again") == 1
         assert [status() for _ in range(3)] == [200, 200, 429]
         # One that answers but takes nothing is as good as none, and is not said to be back.
         with redis.Redis(port=port) as client:
@@ -486,9 +486,9 @@ def test_a_store_that_goes_away(serve, tmp_path):
             client.config_set("maxmemory", 1)
             assert [status() for _ in range(40)] == [200] * 40
             time.sleep(1.5)
-            assert said("limits are not in force") == 2
+            assert said("rate limits are suspended") == 2
             client.config_set("maxmemory", 0)
-        assert wait_until(lambda: said("in force again") == 2, 5)
+        assert wait_until(lambda: said("enforced again") == 2, 5)
 
 
 @unit

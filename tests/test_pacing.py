@@ -78,7 +78,7 @@ def test_whole_and_streamed_answers_take_the_same_time(serve, runtime):
 
 def test_control_headers(serve):
     server = serve({"server": {"control_headers": True}})
-    assert "granian (auto: a request may ask for an answer that takes time)" in server.greeting
+    assert "granian (auto: requests may set their latency)" in server.greeting
     with OpenAI(base_url=server.url, api_key="x", max_retries=0) as client:
 
         def took(**headers):
@@ -179,7 +179,7 @@ def test_auto_takes_granian_where_anything_takes_time(serve, tmp_path):
         {"responses": {"chat_completions": {"patterns": patterns}}},
         {"latency": {"ttft": {"distribution": "uniform", "min": 0, "max": 1}}},
     ):
-        assert "granian (auto: answers take time)" in serve(config).greeting
+        assert "granian (auto: responses are delayed)" in serve(config).greeting
     assert "robyn (auto" in serve({"latency": {"preset": "instant"}, **COUNTER}).greeting
 
 

@@ -117,7 +117,7 @@ def test_what_takes_a_restart_is_said(serve, tmp_path):
     server = serve(None, "--config", str(file))
     file.write_bytes(saying(2, server={"shutdown_timeout": 1}))
     reload(server)
-    assert said(server, "server.shutdown_timeout has changed, which takes a restart") == 1
+    assert said(server, "server.shutdown_timeout has changed; restart the server to apply it") == 1
 
 
 def test_a_stop_is_obeyed_while_a_worker_cannot_prepare(serve, tmp_path):
@@ -132,4 +132,4 @@ def test_a_stop_is_obeyed_while_a_worker_cannot_prepare(serve, tmp_path):
     start = time.monotonic()
     assert server.stop(signal.SIGTERM) == 0  # the stuck worker is killed at the deadline
     assert time.monotonic() - start < 6
-    assert said(server, "not reloaded: the server is told to stop") == 1
+    assert said(server, "not reloaded: the server is stopping") == 1

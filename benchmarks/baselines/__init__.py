@@ -1,1 +1,1 @@
-"""What fastmock is measured against, in the same run."""
+"""Baselines for fastmock, measured in the same run."""

@@ -1,4 +1,4 @@
-"""The usual design: FastAPI, pydantic, an ordered loop over ``re`` patterns, ``string.Template``, uvicorn.
+"""A conventional design: FastAPI, pydantic, an ordered loop over ``re`` patterns, ``string.Template``, uvicorn.
 
 Usage: ``python -m benchmarks.baselines.fastapi_app PORT CONFIG`` with a fastmock configuration.
 """
@@ -76,7 +76,7 @@ def make(config: dict[str, Any]) -> FastAPI:
 
 
 async def events(model: str, content: str) -> AsyncIterator[str]:
-    """Say ``content`` word by word."""
+    """Stream ``content`` word by word."""
     common = {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion.chunk",

@@ -1,6 +1,6 @@
-"""The ceiling: Robyn's const route, which answers the same bytes without running any Python.
+"""The upper bound: Robyn's const route, which responds with the same bytes without running any Python.
 
-Usage: ``python -m benchmarks.baselines.robyn_const PORT FILE`` where FILE holds the body.
+Usage: ``python -m benchmarks.baselines.robyn_const PORT FILE``, where FILE contains the body.
 """
 
 import asyncio

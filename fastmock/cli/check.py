@@ -1,4 +1,4 @@
-"""``fastmock check`` and ``fastmock explain``: what is loaded, and which rule answers a request."""
+"""``fastmock check`` and ``fastmock explain``: list the loaded configuration; show which rule matches a request."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from fastmock.rules.settings import ModerationPattern, Pattern, ReplySpec
 
 
 def explain(app: App, file: str, headers: Sequence[str], path: str, stdout: TextIO, stderr: TextIO) -> int:
-    """Say which pattern answers the request in ``file``, which came nearest, and why; return the exit code."""
+    """Print the rule that matches the request in ``file``, the nearest other one, and why; return the exit code."""
     parted = (header.partition(":") for header in headers)
     named = {name.strip().lower(): value.strip() for name, _, value in parted}
     try:
@@ -32,7 +32,7 @@ def explain(app: App, file: str, headers: Sequence[str], path: str, stdout: Text
 
 
 def listing(app: App) -> Iterator[str]:
-    """Say what was loaded: the patterns in the order in which they are tried, and every warning."""
+    """Yield the loaded configuration as lines: the rules in the order in which they are tried, and all warnings."""
     from fastmock.server.runtimes.select import choose
 
     settings = app.config.settings
@@ -54,7 +54,7 @@ def listing(app: App) -> Iterator[str]:
 
 
 def _line(rule: Pattern | ModerationPattern | None, name: str, said: str) -> str:
-    """Say what a rule does; None stands for the default."""
+    """Describe a rule in a line; None stands for the default."""
     match = {} if rule is None else without_secrets(rule.match.model_dump(exclude_none=True, by_alias=True))
     priority = " " * 6 if rule is None else f"{rule.priority:>6}"
     when = ", ".join(f"{key} {value!r}" for key, value in match.items()) or "always"
@@ -62,7 +62,7 @@ def _line(rule: Pattern | ModerationPattern | None, name: str, said: str) -> str
 
 
 def _said(source: ReplySpec) -> str:
-    """Name what is said, in short."""
+    """Describe a reply in short."""
     if isinstance(source, Pattern) and source.responses is not None:
         return ", then ".join(map(_said, source.responses))
     if source.response_file is not None:
@@ -73,18 +73,18 @@ def _said(source: ReplySpec) -> str:
     if source.refusal is not None:
         parts.append(f"refusal {source.refusal!r}")
     if source.content is not None or not parts:
-        parts.append(repr(source.content) if source.content is not None else "made-up text")
+        parts.append(repr(source.content) if source.content is not None else "generated text")
     shown = " and ".join(parts)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def tokens_line(app: App) -> str:
-    """Say how tokens are counted."""
+    """Describe how tokens are counted."""
     return "counted exactly" if app.exact else "estimated (pip install 'fastmock[tokens]' counts them)"
 
 
 def origin(config: Config) -> str:
-    """Say where a configuration comes from."""
+    """Describe where a configuration comes from."""
     if config.file is None:
         return "built in (no ./config.json or ./config.yaml here)"
     return f"{config.file}, {config.form}" if config.form else str(config.file)

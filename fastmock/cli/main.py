@@ -54,8 +54,8 @@ def _add_common(made: argparse.ArgumentParser) -> None:
     add = made.add_argument
     add("--config", metavar="FILE", help="configuration, JSON or YAML")
     add("--runtime", help="robyn, granian or auto (auto)")
-    add("--seed", metavar="N", help="seed of vectors, fingerprints and draws (0)")
-    add("--response-manager", metavar="MODULE:CLASS", help="class that writes the answers")
+    add("--seed", metavar="N", help="seed of generated text, vectors and random draws (0)")
+    add("--response-manager", metavar="MODULE:CLASS", help="class that generates the responses")
 
 
 def _add_serving(add: Callable[..., Any]) -> None:
@@ -69,7 +69,7 @@ def _add_serving(add: Callable[..., Any]) -> None:
     add("--admin-host", metavar="HOST", help="name or address of the admin port (--host)")
     add("--admin-port", metavar="PORT", help="separate port for the control API and the dashboard")
     add("--log-requests", action="store_const", const="true", help="log each request on standard output")
-    add("--shutdown-timeout", metavar="S", help="seconds that streams have to end on SIGTERM (30)")
+    add("--shutdown-timeout", metavar="S", help="seconds that streams have to finish after SIGTERM (30)")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
 
 
@@ -119,6 +119,6 @@ def run() -> None:
         sys.exit(main(sys.argv[1:], os.environ, sys.stdout, sys.stderr))
     except KeyboardInterrupt:  # before it listens
         sys.exit(130)
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

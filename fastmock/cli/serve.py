@@ -1,4 +1,4 @@
-"""``fastmock serve``: listen, say so, and serve until told to stop."""
+"""``fastmock serve``: listen, print the start lines, and serve until stopped."""
 
 import os
 import secrets
@@ -25,7 +25,7 @@ from fastmock.responses import ResponseManager
 def serve_from_python(
     config: str | Path | Mapping[str, Any] | None, manager: ResponseManager | str | None, settings: Mapping[str, Any]
 ) -> int:
-    """Do what ``fastmock.serve`` says."""
+    """Implement ``fastmock.serve``."""
     from fastmock.server.runtimes.select import RUNTIMES
 
     flags: dict[SettingPath, Any] = {setting(name): value for name, value in settings.items()}
@@ -36,7 +36,7 @@ def serve_from_python(
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         return serve(layers.load(), layers, sys.stdout, sys.stderr)
-    finally:  # the supervisor leaves its signals blocked; those that came too late must not end the caller
+    finally:  # the supervisor leaves its signals blocked; late ones must not end the caller
         late = signal.sigpending()
         while late and signal.sigtimedwait(late, 0):
             late = signal.sigpending()
@@ -44,7 +44,7 @@ def serve_from_python(
 
 
 def setting(name: str) -> SettingPath:
-    """Return the path of the setting that a flag, or an argument of ``fastmock.serve``, gives."""
+    """Return the path of the setting for a flag, or for an argument of ``fastmock.serve``."""
     elsewhere: dict[str, SettingPath] = {
         "seed": ("seed",),
         "response_manager": ("responses", "manager"),
@@ -58,7 +58,7 @@ class _Compiler:
     """Compiles changes for a running server; see ``server.reload.Compiler``."""
 
     def __init__(self, layers: Layers, app: App, runtime: str) -> None:
-        """Compile ``layers`` for a server that began with ``app`` on a runtime."""
+        """Compile ``layers`` for a server started with ``app`` on a runtime."""
         self._layers = replace(layers, runtime=runtime)
         self._runtime = runtime
         self._delays_whole = app.delays_whole
@@ -66,38 +66,40 @@ class _Compiler:
         self.manager = layers.manager
 
     def load(self, overlay: Overlay) -> App:
-        """See ``server.reload.Compiler``."""
+        """Load the configuration again, with the runtime changes; add warnings about the runtime."""
         return self._warned(self._layers.load(overlay))
 
     def relaid(self, overlay: Overlay, config: Config) -> Config:
-        """See ``server.reload.Compiler``."""
+        """Return ``config`` with other runtime changes."""
         return self._layers.relaid(overlay, config)
 
     def refused(self, new: Config, old: Config) -> list[Problem]:
-        """See ``server.reload.Compiler``."""
+        """Return the changes that the control API may not make."""
         return refused_changes(new, old, lambda: self._layers.relaid(Overlay(), old), self._files)
 
     def compile(self, config: Config, previous: App | None, warns: bool) -> App:
-        """See ``server.reload.Compiler``."""
+        """Compile a configuration; under Robyn, add warnings about the runtime."""
         app = self._layers.compile(config, previous, warns)
         if self._runtime == "robyn":
             self._warned(app)
         return app
 
     def _warned(self, app: App) -> App:
-        """Add what holds only because the runtime is the one that serves."""
+        """Add warnings about settings that need another runtime."""
         from fastmock.server.runtimes.select import choose
 
         _, better, why = choose(app)
         if better != self._runtime:
             app.warnings.append(f"the runtime stays {self._runtime} until a restart, which would take {better} ({why})")
         elif self._runtime == "robyn" and app.delays_whole and not self._delays_whole:
-            app.warnings.append("whole answers that take time are sent in chunks until a restart")
+            app.warnings.append("delayed non-streaming responses are sent in chunks until a restart")
         return app
 
 
 def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
-    """Listen, say so, and serve until told to stop; ``layers`` give what a reload serves. Return the exit code."""
+    """Listen, print the start lines, and serve until stopped; a reload compiles ``layers`` again. Return the
+    exit code.
+    """
     from fastmock.server.runtimes import granian
     from fastmock.server.runtimes.select import choose
     from fastmock.server.sockets import ListenError, listen, url
@@ -129,7 +131,7 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
         runtime.serve(live, listener, ready, settings.shutdown_timeout)
 
     def controlling(live: WorkerContext, ready: Callable[[], None]) -> None:
-        assert control  # noqa: S101 - else nobody does this
+        assert control  # noqa: S101 - only called with a control listener
         live.generated_token = token.value if token else None
         granian.serve(live, control, ready, settings.shutdown_timeout)
 
@@ -144,7 +146,7 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
     )
 
     def announce() -> None:
-        with suppress(OSError, ValueError):  # nobody reads it, which is no reason not to serve
+        with suppress(OSError, ValueError):  # an unread standard output does not prevent serving
             seen = page if admin.enabled else None
             print(_greeting(app, where, seen, f"{name} ({reason})", workers), file=greet, flush=True)
         changed(app.config)
@@ -157,20 +159,20 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
 
 
 class GeneratedToken:
-    """The token of a control API that other machines can reach, for when ``admin.token`` is not set.
+    """The token of a control API that other machines can reach, used while ``admin.token`` is not set.
 
-    It is the same for all workers as long as the server runs.
+    It is the same for all workers and as long as the server runs.
     """
 
     def __init__(self, page: str, stderr: TextIO | None) -> None:
-        """Make one; ``page`` is the address of the dashboard."""
+        """Generate a token; ``page`` is the address of the dashboard."""
         self.value = secrets.token_urlsafe(24)
         self._page = page
         self._stderr = stderr
         self._announced = False
 
     def announce(self, config: Config) -> None:
-        """Print it, once, as soon as it is needed: at the start, or when a reload takes ``admin.token`` away."""
+        """Print the token once, as soon as it is needed: at startup, or when a reload removes ``admin.token``."""
         admin = config.settings.admin
         if self._announced or self._stderr is None or not admin.enabled or admin.token is not None:
             return
@@ -191,7 +193,7 @@ def _greeting(app: App, where: str, page: str | None, runtime: str, workers: int
     key = "" if app.config.settings.auth.mode == "off" else " -H 'Authorization: Bearer sk-test'"
     seen = f"\n  in a browser   {page}/" if page else ""
     return f"""fastmock {__version__}
-  configuration  {origin(app.config)}: patterns {app.rules}, models {models}
+  configuration  {origin(app.config)}: rules {app.rules}, models {models}
   runtime        {runtime}
   workers        {workers}
   tokens         {tokens_line(app)}

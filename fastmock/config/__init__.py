@@ -1,1 +1,1 @@
-"""Configuration: one table of settings, and the layers that fill it."""
+"""The configuration: one table of settings, and the layers that fill it."""

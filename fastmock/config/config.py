@@ -1,4 +1,4 @@
-"""A configuration that has been loaded: settings, where each comes from, and the files that they name."""
+"""A loaded configuration: the settings, the origin of each, and the files that they name."""
 
 import os
 from collections.abc import Mapping
@@ -13,20 +13,20 @@ from fastmock.core.documents import read_document, read_samples
 from fastmock.core.problems import SettingPath
 from fastmock.rules.settings import ModerationPattern, Pattern
 
-CHANGED = "what was put to /fastmock/config"
-"""Where a setting was written that was changed while the server runs."""
+CHANGED = "PUT /fastmock/config"
+"""The origin of a setting that was changed while the server runs."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings and where they came from, and the rules that were added while the server runs.
+    """Settings with their origins, and the rules added while the server runs.
 
-    ``runtimes`` are those that serve, or are to serve it, as far as that is settled.
+    ``runtimes`` are the runtimes that serve or are to serve, as far as they are chosen.
 
-    ``file`` is None when nothing but defaults, environment and flags was used; ``origins`` maps a path to the flag
-    or variable that set it; ``form`` says what the file is where it is another program's. ``base`` holds the file,
-    the environment and the flags merged, ``base_origins`` their origins, and ``merged`` the runtime changes over them;
-    none is ever modified.
+    ``file`` is None if only defaults, environment and flags were used; ``origins`` maps a path to the flag or variable
+    that set it; ``form`` names the format of a file that belongs to another program. ``base`` holds the file, the
+    environment and the flags merged, ``base_origins`` their origins, and ``merged`` the runtime changes over them; none
+    is ever modified.
     """
 
     settings: Settings
@@ -46,7 +46,7 @@ class Config:
     )
 
     def where(self, path: SettingPath) -> str:
-        """Name the flag, variable, call or file in which the setting at ``path`` was written."""
+        """Name the flag, variable, call or file that set the value at ``path``."""
         if str(path[0]).startswith("rules["):
             return ""
         origin = next((found for end in range(len(path), 0, -1) if (found := self.origins.get(path[:end]))), None)
@@ -55,8 +55,8 @@ class Config:
     def rules(self, section: RuleSection) -> list[LocatedRule]:
         """Return the rules of an endpoint in the order in which they are tried.
 
-        The highest priority is first; among equals those that were added, the last of them first, then those of the
-        configuration in their order.
+        The highest priority comes first; among equal priorities the rules added at runtime, newest first, then those of
+        the configuration in file order.
         """
         if not self._rules:
             added: dict[str, list[LocatedRule]] = {}
@@ -69,7 +69,7 @@ class Config:
         return self._rules[section]
 
     def _written_rules(self, section: RuleSection) -> list[LocatedRule]:
-        """Return the rules that stand in the configuration; kept where a change has left them as they were."""
+        """Return the rules of the configuration; cached as long as a change leaves them alone."""
         patterns: list[Pattern | ModerationPattern] = getattr(self.settings.responses, section).patterns
         known = self._written.get(section)
         if known is None or known[0] is not patterns:
@@ -83,12 +83,12 @@ class Config:
     def find(self, name: str) -> Path:
         """Resolve a file named in the configuration: beside the configuration file, else in the working directory."""
         beside = self.file.parent / name if self.file else Path(name)
-        return beside if os.path.exists(beside) else Path(name)  # noqa: PTH110 - pathlib's fails with names that cannot be
+        return beside if os.path.exists(beside) else Path(name)  # noqa: PTH110 - pathlib's raises for impossible names
 
     def document(self, name: str) -> tuple[Any, Path]:
-        """Return what stands in a file named in the configuration, and the file.
+        """Return the contents of a file named in the configuration, and its path.
 
-        It is read once: whoever gets this configuration handed on, as a worker does, sees the same.
+        The file is read once: every process that inherits this configuration, such as a worker, sees the same contents.
 
         Raises:
             DocumentError: it cannot be read.
@@ -107,7 +107,7 @@ class Config:
         return [file for _, file in self._documents.values()]
 
     def samples(self, name: str) -> list[float]:
-        """Return the recorded samples in a file named in the configuration, read once likewise.
+        """Return the recorded samples in a file named in the configuration; it is also read once.
 
         Raises:
             DocumentError: it cannot be read as such.

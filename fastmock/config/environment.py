@@ -1,4 +1,4 @@
-"""Settings from variables of the environment."""
+"""Settings from environment variables."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, get_origin
@@ -16,7 +16,7 @@ FILE_VARIABLES = ("FASTMOCK_CONFIG", "MOCK_OPENAI_CONFIG")
 
 
 def scalars(section: type[BaseModel] = Settings, at: SettingPath = ()) -> Iterator[tuple[SettingPath, list[str]]]:
-    """Yield every setting that a variable can give: its path and the names it obeys, its own name last."""
+    """Yield every setting that a variable can set: its path and the variable names, its own name last."""
     for name, info in section.model_fields.items():
         path = (*at, name)
         inner = section_of(info.annotation)
@@ -30,7 +30,7 @@ def scalars(section: type[BaseModel] = Settings, at: SettingPath = ()) -> Iterat
 
 
 def lay_environment(data: dict[str, Any], origins: dict[SettingPath, str], environ: Mapping[str, str]) -> list[str]:
-    """Lay the variables over ``data``; return warnings about those that have no effect."""
+    """Apply the variables to ``data``; return warnings about those without effect."""
     warnings = []
     known = set(FILE_VARIABLES)
     for path, names in scalars():
@@ -45,7 +45,7 @@ def lay_environment(data: dict[str, Any], origins: dict[SettingPath, str], envir
                 origins[path] = f"environment variable {name}"
     for name in environ:
         if name.startswith(("FASTMOCK_", "MOCK_OPENAI_")) and name not in known:
-            warnings.append(f"environment variable {name} names no setting{did_you_mean(name, known)}")
+            warnings.append(f"environment variable {name} is not a known setting{did_you_mean(name, known)}")
     return warnings
 
 
@@ -57,10 +57,10 @@ def _leaf(path: SettingPath) -> Any:
 
 
 def put(data: dict[str, Any], path: SettingPath, value: Any) -> None:
-    """Set a value in nested dictionaries, which are made where they are missing."""
+    """Set a value in nested dictionaries; create the missing ones."""
     for part in path[:-1]:
         inner = data.setdefault(str(part), {})
         if not isinstance(inner, dict):
-            return  # the file has something else here, which is reported by itself
+            return  # the file has another type here, which is reported separately
         data = inner
     data[str(path[-1])] = value

@@ -1,4 +1,4 @@
-"""Errors of validation in words, with the nearest right name."""
+"""Validation errors as sentences, with the nearest valid name."""
 
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -13,18 +13,18 @@ _SPANS = ("turn", "messages", "count")
 
 
 SECRETS = frozenset(("keys", "token", "api_key", "store", *CREDENTIALS))
-"""The names of settings, and of what they name, whose values are shown to nobody."""
+"""The names of settings and headers whose values are never shown."""
 
 
 def section_of(annotation: Any) -> type[SettingsModel] | None:
-    """Find the section that an annotation holds, through Annotated, lists and unions."""
+    """Find the settings model in an annotation, through Annotated, lists and unions."""
     if isinstance(annotation, type) and issubclass(annotation, SettingsModel):
         return annotation
     return next((found for arg in get_args(annotation) if (found := section_of(arg))), None)
 
 
 def written_path(error: Mapping[str, Any]) -> SettingPath:
-    """Return the path of what is wrong as it is written: pydantic's has the kind of a fault in it."""
+    """Return the path of an error as written in the file: pydantic's contains the kind of a fault."""
     loc: SettingPath = error["loc"]
     if error["type"].startswith("union_tag"):
         return (*loc, "kind")
@@ -32,9 +32,9 @@ def written_path(error: Mapping[str, Any]) -> SettingPath:
 
 
 def describe(error: Mapping[str, Any], above: SettingPath = ()) -> str:
-    """Say one of pydantic's errors in our words, with the nearest right name.
+    """Return the message for a pydantic error, with the nearest valid name.
 
-    ``above`` is where what was validated would stand among the settings.
+    ``above`` is the path of the validated value within the settings.
     """
     kind, loc, value = error["type"], (*above, *error["loc"]), error.get("input")
     if kind == "union_tag_not_found":
@@ -42,7 +42,7 @@ def describe(error: Mapping[str, Any], above: SettingPath = ()) -> str:
     if kind == "union_tag_invalid":
         known = [name.strip("'") for name in error["ctx"]["expected_tags"].split(", ")]
         tag = error["ctx"]["tag"]
-        return f"is no fault: {tag!r}{did_you_mean(tag, known) or '; known are ' + ', '.join(known)}"
+        return f"is not a fault: {tag!r}{did_you_mean(tag, known) or '; known are ' + ', '.join(known)}"
     if kind == "extra_forbidden":
         section: type[SettingsModel] | None = Settings
         for part in loc[:-1]:
@@ -71,7 +71,7 @@ def describe(error: Mapping[str, Any], above: SettingPath = ()) -> str:
 
 
 def _is_secret(loc: SettingPath) -> bool:
-    """Return whether a path leads to a secret: a setting that holds one, or a header that does."""
+    """Return whether a path leads to a secret, as a setting or as a header."""
     names = [str(part).lower() for part in loc]
     headers = names[names.index("headers") + 1 :] if "headers" in names else []
     return not SECRETS.isdisjoint(names) or any(map(is_credential, headers))

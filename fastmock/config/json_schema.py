@@ -1,4 +1,4 @@
-"""The JSON Schema of a configuration, for editors; written from the table of settings."""
+"""The JSON Schema of the configuration, for editors; generated from the table of settings."""
 
 from typing import Any
 

@@ -6,7 +6,7 @@ from fastmock.core.section import SettingsModel
 
 
 class MetricsSettings(SettingsModel):
-    """What is counted for Prometheus, at `GET /metrics`; it takes the extra `metrics`."""
+    """Prometheus metrics at `GET /metrics`; they need the extra `metrics`."""
 
     enabled: bool = Field(False, description="Enable Prometheus metrics at `GET /metrics`.")
     vllm: bool = Field(
@@ -15,5 +15,5 @@ class MetricsSettings(SettingsModel):
 
     @property
     def any(self) -> bool:
-        """Whether anything is counted."""
+        """Whether any metrics are enabled."""
         return self.enabled or self.vllm

@@ -1,6 +1,6 @@
-"""A mockllm ``responses.yml`` taken as a configuration.
+"""Convert a mockllm ``responses.yml`` to a configuration.
 
-Its form, and what mockllm does with it (source: its release of April 2025):
+The format, and mockllm's use of it (source: its release of April 2025):
 
     responses:            # the last user message, exactly -> the answer
       "what colour is the sky?": "Blue."
@@ -21,8 +21,8 @@ from fastmock.rules.settings import Responses
 
 _is_class = re.compile(r"[\w.]+:\w+").fullmatch
 _TOKENS = re.compile(r"\w+|[^\w\s]")
-_UNKNOWN = "I don't know the answer to that."  # said where the file says nothing, as by mockllm
-_FACTOR = 10  # likewise
+_UNKNOWN = "I don't know the answer to that."  # mockllm's reply to an unknown prompt when the file sets none
+_FACTOR = 10  # mockllm's default too
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "responses": (),
     "defaults": ("unknown_response",),
@@ -31,13 +31,15 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
 
 
 def is_mockllm(data: Mapping[Any, Any]) -> bool:
-    """Return whether a document is one, by its shape: prompts and their answers where fastmock has its endpoints."""
+    """Return whether a document is a mockllm file, by its shape: prompts with their answers in place of fastmock's
+    endpoints.
+    """
     answers = data.get("responses")
     if not isinstance(answers, Mapping) or not data.keys() <= _PARTS.keys():
         return False
     if any(isinstance(answer, Mapping) for answer in answers.values()):
         return False
-    if len(data) > 1:  # fastmock has none of the other parts
+    if len(data) > 1:  # fastmock has neither of the other sections
         return True
     manager = answers.get("manager")
     if isinstance(manager, str) and _is_class(manager):
@@ -47,16 +49,16 @@ def is_mockllm(data: Mapping[Any, Any]) -> bool:
 
 
 class Translation:
-    """A document as settings.
+    """A mockllm document converted to settings.
 
     Attributes:
-        settings: what it stands for.
-        problems: what is wrong with it.
-        warnings: what has no effect.
+        settings: the equivalent settings.
+        problems: the errors in the document.
+        warnings: the parts without effect.
     """
 
     def __init__(self, data: Mapping[Any, Any], file: str) -> None:
-        """Translate what stands in ``file``."""
+        """Convert the contents of ``file``."""
         self._file = file
         self.problems: list[Problem] = []
         self.warnings: list[str] = []
@@ -71,7 +73,7 @@ class Translation:
                 self._wrong(("responses", str(prompt)), "must be a text; write the prompt in quotes")
         default = self._said(parts["defaults"].get("unknown_response", _UNKNOWN), ("defaults", "unknown_response"))
         answers = {"patterns": patterns, "default": default}
-        # mockllm asks for no key.
+        # mockllm requires no API key.
         self.settings: dict[str, Any] = {"auth": {"mode": "off"}, "responses": {"chat_completions": answers}}
 
     def _wrong(self, path: SettingPath, message: str) -> None:
@@ -89,7 +91,7 @@ class Translation:
         return part
 
     def _lag(self, settings: Mapping[Any, Any]) -> float | None:
-        """Return the factor of the lag; None where there is none."""
+        """Return the lag factor; None without a lag."""
         enabled, factor = settings.get("lag_enabled", False), settings.get("lag_factor", _FACTOR)
         if not isinstance(enabled, bool):
             self._wrong(("settings", "lag_enabled"), f"must be true or false, not {enabled!r}")
@@ -105,12 +107,12 @@ class Translation:
         text = _text(answer)
         said: dict[str, Any] = {"content": text.replace("$", "$$")}
         if self._factor is not None:
-            tokens = len(_TOKENS.findall(text)) or 1  # about as many as a vocabulary counts
+            tokens = len(_TOKENS.findall(text)) or 1  # about as many as a tokenizer counts
             each = 100 * len(text) / self._factor / tokens  # milliseconds
             said["latency"] = {"ttft": each, "itl": each}
         return said
 
 
 def _text(value: str) -> str:
-    """Return a text as it was written: none of it is a variable."""
+    """Escape a text so that no part of it is read as a variable."""
     return f"${value.removeprefix(MARK)}" if value.startswith(MARK) else value

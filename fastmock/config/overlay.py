@@ -1,6 +1,6 @@
-"""What was changed while the server runs: rules and settings that lie over the configuration as it is read.
+"""Changes made while the server runs: rules and settings on top of the loaded configuration.
 
-An overlay is never changed: each change makes another, which comes into force or does not.
+An overlay is immutable: each change returns a new one, which becomes active or is discarded.
 """
 
 import re
@@ -20,15 +20,15 @@ RuleSection = Literal["chat_completions", "completions", "moderations"]
 _SECTIONS: tuple[RuleSection, ...] = get_args(RuleSection)
 _MOST_RULES = 10_000
 _LONGEST = LONGEST_SESSION
-_id = re.compile(rf"(?!\.+$)[\w:.-]{{1,{_LONGEST}}}").fullmatch  # what can stand in a path
+_id = re.compile(rf"(?!\.+$)[\w:.-]{{1,{_LONGEST}}}").fullmatch  # characters allowed in a URL path
 
 
 class NotThereError(Exception):
-    """There is no rule with this id."""
+    """No rule has this id."""
 
 
 class LocatedRule(NamedTuple):
-    """A rule: what it is called, where it stands, and the rule."""
+    """A rule with its name and its location."""
 
     name: str
     path: SettingPath
@@ -36,14 +36,14 @@ class LocatedRule(NamedTuple):
 
 
 class RuntimeRule(NamedTuple):
-    """A rule that was added.
+    """A rule added while the server runs.
 
     Attributes:
-        id: by which it is changed.
-        section: the endpoint whose answers it says, as in ``responses``.
-        session: whose requests it is for; empty where it is for all.
-        placed: the rule, and where it stood in what was given.
-        given: as it was given, to be shown.
+        id: the id of the rule in the control API.
+        section: the endpoint whose replies it sets, as in ``responses``.
+        session: the session it applies to; empty for all.
+        placed: the rule, with its path in the request body.
+        given: the rule as sent, for display.
     """
 
     id: str
@@ -59,28 +59,28 @@ class RuntimeRule(NamedTuple):
 
     @property
     def at(self) -> str:
-        """Where it stood in what was given."""
+        """The path of the rule in the request body."""
         return str(self.placed.path[0])
 
     @property
     def named(self) -> tuple[str, str]:
-        """What no other has: sessions do not see each other's ids."""
+        """The unique key: ids are separate for each session."""
         return self.session, self.id
 
     def shown(self) -> dict[str, Any]:
-        """Return what is shown of it."""
+        """Return the rule as shown by the control API."""
         session = {"session": self.session} if self.session else {}
         return {"id": self.id, "endpoint": self.section, **session, **self.given}
 
 
 def found_in(rules: Sequence[RuntimeRule], id_: str, session: str) -> RuntimeRule | None:
-    """Return the rule of an id that a session has, or, where none is given, whoever has it."""
+    """Return the rule with an id that a session sees; without a session, that of any."""
     found = [rule for rule in rules if rule.id == id_ and rule.session in (session, "" if session else rule.session)]
     return min(found, key=lambda rule: rule.session != session, default=None)
 
 
 def _hidden(value: Any, at: str = "") -> Iterator[str]:
-    """Yield where in a JSON value something stands for what is not shown."""
+    """Yield the path of every redaction mark in a JSON value."""
     if isinstance(value, str) and REDACTED in value:
         yield at
     elif isinstance(value, Mapping):
@@ -96,9 +96,9 @@ class Overlay:
     """The changes.
 
     Attributes:
-        patch: settings, laid over all others; lists replace lists.
-        rules: the rules that were added, in the order in which they were.
-        named: how many ids have been made up.
+        patch: settings on top of all others; lists replace lists.
+        rules: the added rules, oldest first.
+        named: the number of generated ids.
     """
 
     patch: dict[str, Any] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class Overlay:
     named: int = 0
 
     def adding(self, given: Sequence[Any], session: str) -> "Overlay":
-        """Return this with more rules; raise ConfigError where one is wrong or its id is taken."""
+        """Return a copy with more rules; raise ConfigError if one is invalid or its id is taken."""
         made = _read(given, session, self)
         taken = {rule.named for rule in self.rules}
         twice = []
@@ -117,12 +117,12 @@ class Overlay:
         return self._with((*self.rules, *made.rules), made.named, twice)
 
     def replacing(self, given: Sequence[Any], session: str) -> "Overlay":
-        """Return this with other rules instead of those of a session, or, without one, of all."""
+        """Return a copy with other rules in place of those of a session, or of all without one."""
         kept = self.removing(None, session)
         return kept.adding(given, session)
 
     def putting(self, id_: str, given: Any, session: str) -> "Overlay":
-        """Return this with one rule added, or in the place of the one with its id."""
+        """Return a copy with one rule added, or in place of the one with the same id."""
         if not isinstance(given, dict):
             raise ConfigError([Problem("", "", "must be an object")])
         made = _read([{**given, "id": id_}], session, self)
@@ -136,27 +136,31 @@ class Overlay:
         return self._with(tuple(rules), made.named)
 
     def removing(self, id_: str | None, session: str) -> "Overlay":
-        """Return this without the rule of an id; without one, without all rules of a session, or of all sessions.
+        """Return a copy without the rule with an id; without an id, without all rules of a session, or of all sessions.
 
         Raises:
             NotThereError: there is no such rule.
         """
         if id_ is not None:
             found = found_in(self.rules, id_, session)
-            if found is None or (session and not found.session):  # one that is for all is not one session's to remove
+            if found is None or (session and not found.session):  # a session cannot remove a rule that applies to all
                 raise NotThereError
             return replace(self, rules=tuple(rule for rule in self.rules if rule is not found))
         return replace(self, rules=tuple(rule for rule in self.rules if session and rule.session != session))
 
     def resetting(self, layers: Sequence[str], session: str) -> "Overlay":
-        """Return this without the ``rules`` of a session, or all, and without what was changed of the ``config``."""
+        """Return a copy without the ``rules`` of a session, or of all, and without the changed settings
+        (``config``).
+        """
         rules = self.removing(None, session).rules if "rules" in layers else self.rules
         return replace(self, rules=rules, patch={} if "config" in layers else self.patch)
 
     def patching(self, patch: Mapping[str, Any]) -> "Overlay":
-        """Return this with more settings changed; raise ConfigError where a secret is given as it is shown."""
+        """Return a copy with more settings changed; raise ConfigError if one is a redaction mark instead of a
+        secret.
+        """
         if hidden := list(_hidden(patch)):
-            said = "is not what it stands for: leave it out, or give the value"
+            said = "is a redacted value: leave it out, or send the real one"
             raise ConfigError([Problem("", at, f"{REDACTED} {said}") for at in hidden])
         return replace(self, patch=merged(self.patch, patch, keep_null=True))
 
@@ -170,7 +174,7 @@ class Overlay:
 
 
 def _read(given: Sequence[Any], session: str, before: Overlay) -> Overlay:
-    """Read rules as they were given; raise ConfigError with all that is wrong."""
+    """Parse rules as sent; raise ConfigError with all errors."""
     rules, problems, named = [], [], before.named
     taken = {rule.id for rule in before.rules}
     taken |= {one["id"] for one in given if isinstance(one, dict) and isinstance(one.get("id"), str)}
@@ -180,12 +184,14 @@ def _read(given: Sequence[Any], session: str, before: Overlay) -> Overlay:
             problems.append(Problem("", at, "must be an object"))
             continue
         rest = dict(one)
-        problems += [Problem("", f"{at}.{part}", f"{REDACTED} is not what it stands for") for part in _hidden(one)]
+        problems += [
+            Problem("", f"{at}.{part}", f"{REDACTED} is a redacted value: send the real one") for part in _hidden(one)
+        ]
         id_, section = rest.pop("id", None), rest.pop("endpoint", "chat_completions")
         of = rest.pop("session", session)
         if id_ is None:
             named += 1
-            while (id_ := f"rule-{named}") in taken:  # somebody has given it
+            while (id_ := f"rule-{named}") in taken:  # the client has used it
                 named += 1
         if not isinstance(id_, str) or not _id(id_):
             problems.append(Problem("", f"{at}.id", f"must be up to {_LONGEST} letters, digits, '-', '_', ':' or '.'"))
@@ -220,9 +226,10 @@ def _pattern(
 
 
 def merged(below: Any, above: Any, keep_null: bool = False) -> Any:
-    """Lay one JSON value over another: objects are merged, and what is null above is left out (RFC 7396).
+    """Merge one JSON value into another: objects are merged, and keys that are null in ``above`` are removed (RFC
+    7396).
 
-    ``keep_null``: it is not, so that it can be laid over a third.
+    ``keep_null``: keep these null values, so that the result can be merged into a third.
     """
     if not isinstance(above, Mapping):
         return deepcopy(above)

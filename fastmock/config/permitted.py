@@ -1,4 +1,4 @@
-"""Limits on what the control API may change: which files it may name, and what it may not change at all."""
+"""Limits on changes over the control API: the files it may name, and the settings it may not change."""
 
 import logging
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -22,13 +22,13 @@ _LOG = logging.getLogger("fastmock")
 
 
 def refused_changes(new: Config, old: Config, base: Callable[[], Config], files: bool) -> list[Problem]:
-    """Return what the control API may not change.
+    """Return the changes that the control API may not make.
 
     Args:
-        new: the configuration that would come into force.
-        old: the one that is in force.
-        base: returns that without anything the control API has changed, to which a reset goes back.
-        files: whether further files may be named, below the directory of the configuration file.
+        new: the configuration that would become active.
+        old: the active configuration.
+        base: returns it without the changes of the control API, as after a reset.
+        files: allow further files below the directory of the configuration file.
     """
     problems = [
         Problem(new.where(path), dotted(path), "cannot be changed over the control API")
@@ -42,7 +42,7 @@ def refused_changes(new: Config, old: Config, base: Callable[[], Config], files:
     for path, name in added:
         if not files:
             problems.append(
-                Problem(new.where(path), dotted(path), "names a file, which takes 'admin.files: true' at the start")
+                Problem(new.where(path), dotted(path), "names a file, which needs 'admin.files: true' at startup")
             )
         elif not _is_below(new, name):
             problems.append(
@@ -52,7 +52,7 @@ def refused_changes(new: Config, old: Config, base: Callable[[], Config], files:
 
 
 def without_contents(problems: Sequence[Problem], config: Config) -> list[Problem]:
-    """Return the problems without those that may quote a file, which go to the log instead."""
+    """Return the problems without those that may quote a file; log these instead."""
     settings = ("", CHANGED, str(config.file), *config.origins.values())
     shown = []
     for problem in problems:
@@ -60,7 +60,7 @@ def without_contents(problems: Sequence[Problem], config: Config) -> list[Proble
         if part in _FILES or problem.where not in settings:
             _LOG.warning("%s", problem)
             path = problem.path if part in _FILES else ""
-            shown.append(Problem("", path, "a file cannot be used; the log says why"))
+            shown.append(Problem("", path, "a file cannot be used; see the log"))
         else:
             shown.append(problem)
     return shown
@@ -74,7 +74,7 @@ def _value(config: Config, path: SettingPath) -> Any:
 
 
 def _parts(config: Config) -> Iterator[tuple[SettingPath, object]]:
-    """Yield the sections of a configuration, and the rules that were added, each with its path."""
+    """Yield the sections of a configuration and the rules added at runtime, each with its path."""
     for name in config.settings.model_fields_set:
         yield (name,), getattr(config.settings, name)
     for rule in config.added:
@@ -82,7 +82,7 @@ def _parts(config: Config) -> Iterator[tuple[SettingPath, object]]:
 
 
 def _files(config: Config, but: Container[int] = ()) -> Iterator[tuple[SettingPath, str]]:
-    """Yield every file that a configuration names, and where; ``but`` are the identities of parts to leave out."""
+    """Yield every file that a configuration names, with its path; ``but`` holds the ids of parts to skip."""
     for path, part in _parts(config):
         if id(part) not in but:
             yield from _files_in(part, path)
@@ -107,5 +107,5 @@ def _is_below(config: Config, name: str) -> bool:
     try:
         root = (config.file.parent if config.file else Path()).resolve()
         return config.find(name).resolve().is_relative_to(root)
-    except (OSError, ValueError, RuntimeError):  # a name that no file can have, or links in a circle
+    except (OSError, ValueError, RuntimeError):  # a name that no file can have, or a cycle of links
         return False

@@ -1,4 +1,4 @@
-"""The configuration reference, written from the table of settings."""
+"""Generate the configuration reference from the table of settings."""
 
 import json
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ from fastmock.rules.settings import ReplySpec, TimedReplySpec
 
 _TOP = """# Configuration
 
-Written from the table of settings in `fastmock/config/settings.py` by `python -m fastmock.config.reference`; a test
-holds it current. A flag wins over a variable, a variable over the file, the file over the default.
+Generated from the table of settings in `fastmock/config/settings.py` by `python -m fastmock.config.reference`; a test
+keeps it up to date. A flag overrides a variable, a variable the file, the file the default.
 
 | setting | default | variable | meaning |
 |---|---|---|---|
@@ -30,8 +30,8 @@ _AMOUNTS = """
 
 ## Amounts
 
-Latencies and numbers of tokens are amounts: a number, which is the same every time, or an object that says from what
-it is drawn, such as `{"distribution": "lognormal", "mean": 400, "std": 120}` or `{"file": "ttft.txt"}`.
+Latencies and numbers of tokens are amounts: a constant number, or an object with a distribution to draw from, such as
+`{"distribution": "lognormal", "mean": 400, "std": 120}` or `{"file": "ttft.txt"}`.
 
 | part | meaning |
 |---|---|
@@ -41,8 +41,8 @@ _FAULTS = """
 
 ## Faults
 
-What `faults[]` takes beside the settings above, by its `kind`. A time is a text such as `200ms`, `2s`, `5m` or `1h`, or
-a number of seconds. See [faults](faults.md).
+The settings of `faults[]` by `kind`, in addition to those above. A time is a text such as `200ms`, `2s`, `5m` or `1h`,
+or a number of seconds. See [faults](faults.md).
 
 | kind | setting | default | meaning |
 |---|---|---|---|
@@ -53,8 +53,8 @@ _PRESETS = """
 ## Presets
 
 Illustrative, not measured, and named after the class of model that they resemble. Those from `gpt-4` to `claude-haiku`
-are the numbers that llmsim's profiles use, those with a model's size the numbers of llm-d-inference-sim's examples.
-Times are in milliseconds; those with a standard deviation are normal.
+use the numbers of llmsim's profiles, those named after a model size the numbers of llm-d-inference-sim's examples.
+Times are in milliseconds; those with a standard deviation have a normal distribution.
 
 | preset | `ttft` | `itl` | `prefill_ms_per_token` | `time_factor_under_load` | `max_concurrent` |
 |---|---|---|---|---|---|
@@ -80,7 +80,7 @@ def markdown() -> str:
 
 
 def _fault(name: str, fault: type[FaultSettings]) -> Iterator[str]:
-    """Yield a line for a fault and for each of its own settings."""
+    """Yield a row for a fault and one for each of its own settings."""
     yield f"| `{name}` | | | {fault.__doc__} |"
     for own, info in fault.model_fields.items():
         if own not in FaultSettings.model_fields and own != "kind":
@@ -95,9 +95,9 @@ def _settings(section: type[SettingsModel], at: SettingPath) -> Iterator[tuple[S
     """Yield every setting under ``section``, with ``[]`` after the name of a list."""
     for name, info in section.model_fields.items():
         inner = section_of(info.annotation)
-        # The parts of a source are those of a pattern, those of an amount and of each fault stand below, a latency
-        # inside another section has the parts of the one at the top, and a match inside of a match or of a fault those
-        # of a pattern.
+        # Left out because they are listed elsewhere: the parts of a reply (under a rule), those of a distribution and
+        # of each fault (tables below), those of a latency inside another section (top level), and those of a match
+        # inside a match or a fault (under a rule).
         if (
             inner in (TimedReplySpec, ReplySpec, Distribution, Range)
             or (at and inner in (Latency, Output))

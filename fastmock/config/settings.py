@@ -1,8 +1,8 @@
-"""The one table of settings: names, types, bounds, defaults, environment names and what each means.
+"""The table of settings: names, types, bounds, defaults, environment names and descriptions.
 
-Everything that speaks of settings reads it: the loader, the error messages, the environment, the reference.
-A scalar setting ``a.b`` is read from ``FASTMOCK_A_B`` (``server.port`` from ``FASTMOCK_PORT``: ``server`` is left
-out), and from the names given as ``env`` in its ``json_schema_extra``.
+The loader, the error messages, the environment variables and the reference are all derived from it. A scalar setting
+``a.b`` is read from ``FASTMOCK_A_B`` (``server.port`` from ``FASTMOCK_PORT``: ``server`` is left out), and from the
+names given as ``env`` in its ``json_schema_extra``.
 """
 
 from typing import Annotated, Any, Literal, get_args
@@ -35,7 +35,7 @@ def _id_is_card(value: Any) -> Any:
 
 
 class Server(SettingsModel):
-    """Where and how to listen."""
+    """Settings of the server: address, processes, connections, TLS, logging."""
 
     host: str = Field(
         "127.0.0.1",
@@ -54,7 +54,7 @@ class Server(SettingsModel):
     )
     runtime: Literal["auto", "robyn", "granian"] = Field(
         "auto",
-        description="`robyn` has the highest rate, `granian` exact timing; `auto` takes what is needed.",
+        description="`robyn` has the highest throughput, `granian` exact timing; `auto` chooses as needed.",
     )
     providers: list[str] = Field(
         [],
@@ -64,33 +64,32 @@ class Server(SettingsModel):
     )
     cors_origins: list[str] = Field(
         ["*"],
-        description="Origins a browser may call from; `*` is any, an empty list none.",
+        description="Origins that may call from a browser (CORS); `*` allows any, an empty list none.",
         json_schema_extra={"env": ["MOCK_OPENAI_CORS_ORIGINS"]},
     )
     max_body_bytes: int = Field(
-        32 * 1024 * 1024, ge=1, le=2**31 - 1, description="A longer request body is answered with 413."
+        32 * 1024 * 1024, ge=1, le=2**31 - 1, description="Largest request body in bytes; a longer one gets 413."
     )
     max_buffered_bytes: int = Field(
         96 * 1024 * 1024,
         ge=1 << 20,
         le=2**40,
-        description="Bytes that the request bodies in flight and large answers that are not sent yet may take together "
-        "in one worker; a request beyond that is answered with 503 (Granian only).",
+        description="Bytes that request bodies in flight and large unsent responses may take together in one worker; a "
+        "request beyond that gets 503 (Granian only).",
     )
     max_connections: int | None = Field(
         None,
         ge=1,
         le=1_000_000,
-        description="Connections that one worker holds open at once; more wait in the backlog, and connections that "
-        "have been idle longest are closed for new ones (Granian only). Without it 16,384, or what the limit of open "
-        "files allows.",
+        description="Open connections per worker; further ones wait in the backlog, and those idle longest are closed "
+        "for new ones (Granian only). Without it 16,384, or as many as the limit of open files allows.",
     )
     request_timeout: float = Field(
         60.0,
         gt=0,
         le=86_400,
-        description="Seconds that may pass between two pieces of a request body, or of an answer that a client reads, "
-        "before the connection is closed (Granian only).",
+        description="Seconds allowed between two pieces of a request body, or of a response being read, before the "
+        "connection is closed (Granian only).",
     )
     keep_alive: float = Field(
         120.0,
@@ -100,53 +99,52 @@ class Server(SettingsModel):
         "`keep-alive`.",
     )
     shutdown_timeout: float = Field(
-        30.0, ge=0, le=86_400, description="Seconds that streams in flight are given to end after SIGTERM."
+        30.0, ge=0, le=86_400, description="Seconds that streams in flight have to finish after SIGTERM."
     )
     change_timeout: float = Field(
         10.0,
         gt=0,
         le=3600,
-        description="Seconds that a change of the configuration may take, by a reload or over the control API; one "
-        "that takes longer is refused.",
+        description="Seconds that a configuration change may take, by reload or control API; a slower one is rejected.",
     )
     worker_timeout: float = Field(
         10.0,
         ge=0,
         le=86_400,
-        description="Seconds after which a worker that does not respond is killed and replaced; 0 never. Calls of a "
-        "response manager may take any time.",
+        description="Seconds after which an unresponsive worker is killed and replaced; 0 never. Calls of a response "
+        "manager may take any time.",
     )
     control_headers: bool = Field(
         False,
-        description=("Let requests set their own latency, output, fault and validation with `x-fastmock-…` headers."),
+        description=("Let requests set their latency, output, fault and validation with `x-fastmock-…` headers."),
     )
     watch: bool = Field(
         False,
         description=("Reload the configuration and its files when they change (needs the extra `watch`)."),
     )
     tls_cert: str | None = Field(None, description="Serve TLS with this certificate chain, a PEM file (Granian only).")
-    tls_key: str | None = Field(None, description="The certificate's private key, a PEM file.")
+    tls_key: str | None = Field(None, description="Private key of the certificate, a PEM file.")
     http2: bool = Field(
-        False, description="HTTP/2 beside HTTP/1.1: over TLS by ALPN, in the clear by prior knowledge (Granian only)."
+        False, description="Serve HTTP/2 beside HTTP/1.1: by ALPN over TLS, by prior knowledge without (Granian only)."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Log level of messages on standard error."
     )
     log_requests: bool = Field(
         False,
-        description="A line on standard output for each request.",
+        description="Log each request on standard output.",
         json_schema_extra={"env": ["MOCK_OPENAI_LOG_REQUESTS"]},
     )
     log_format: Literal["text", "json"] = Field("text", description="Format of request log lines.")
-    simulate_errors: bool = Field(False, description="Fail a share of the requests at random.")
+    simulate_errors: bool = Field(False, description="Fail a random share of the requests.")
     error_rate: float = Field(0.0, ge=0, le=1, description="Share of requests to fail when `simulate_errors` is on.")
     error_types: dict[ErrorType, Annotated[float, Field(ge=0)]] = Field(
         dict.fromkeys(get_args(ErrorType), 1.0),
-        description="Weight of each error type among those failures; a type that is left out has none.",
+        description="Weight of each error type among these failures; omitted types have weight 0.",
     )
 
     def simulated_faults(self) -> list[StatusSettings]:
-        """Return the faults that ``simulate_errors`` stands for."""
+        """Return the faults equivalent to ``simulate_errors``."""
         total = sum(self.error_types.values())
         if not self.simulate_errors or not self.error_rate or not total:
             return []
@@ -158,20 +156,20 @@ class Server(SettingsModel):
 
 
 class Streaming(SettingsModel):
-    """How streams are cut and timed."""
+    """Chunks and timing of streams."""
 
     heartbeat: NumberOrHeartbeat = Field(Heartbeat(), description=Heartbeat.__doc__)
 
     enabled: bool = Field(
         True,
-        description="Off: a request for a stream gets a 400 that says so.",
+        description="Allow streaming; otherwise streaming requests get an explanatory 400.",
         json_schema_extra={"env": ["MOCK_OPENAI_STREAMING_ENABLED"]},
     )
     chunk_delay_ms: float = Field(
         0.0,
         ge=0,
         le=600_000,
-        description="Milliseconds between content chunks; the first goes out at once. 0 sends everything at once. "
+        description="Milliseconds between content chunks, from the second one on; 0 sends everything at once. "
         "`latency.itl` has precedence.",
         json_schema_extra={"env": ["MOCK_OPENAI_CHUNK_DELAY"]},
     )
@@ -179,7 +177,7 @@ class Streaming(SettingsModel):
         None,
         ge=1,
         le=1_000_000,
-        description="Tokens in one chunk. Without it 5, or 1 where anything sets a latency.",
+        description="Number of tokens per chunk. Without it 5, or 1 where a latency is set.",
     )
     obfuscation: bool = Field(
         False,
@@ -189,78 +187,78 @@ class Streaming(SettingsModel):
         ),
     )
     max_concurrent: int | None = Field(
-        None, ge=1, le=1_000_000, description="The older name of `server.max_connections`, which has precedence."
+        None, ge=1, le=1_000_000, description="Former name of `server.max_connections`, which has precedence."
     )
 
     @model_validator(mode="before")
     @classmethod
     def _other_name(cls, data: Any) -> Any:
-        """Take ``words_per_chunk``, which mock-openai-server also knows."""
+        """Accept ``words_per_chunk``, a name from mock-openai-server."""
         if isinstance(data, dict) and "words_per_chunk" in data and "tokens_per_chunk" not in data:
             return {"tokens_per_chunk" if key == "words_per_chunk" else key: value for key, value in data.items()}
         return data
 
 
 class Tools(SettingsModel):
-    """When tools are called."""
+    """Settings of automatic tool calls."""
 
     auto_call: bool = Field(
         False,
         description=(
-            "Call the first tool, with generated arguments, where a request offers tools and "
-            "no rule matches. Off, the reply is text."
+            "Call the first tool, with generated arguments, if a request offers tools and no rule matches; "
+            "otherwise the reply is text."
         ),
     )
 
 
 class Usage(SettingsModel):
-    """How tokens are counted."""
+    """Token counting and prompt caching."""
 
     tokenizer: Literal["auto", "exact", "estimate"] = Field(
         "auto",
-        description="`exact` counts with OpenAI's vocabularies (it needs the extra `tokens`), `estimate` takes a "
-        "quarter of the bytes; `auto` is exact where the extra is installed.",
+        description="`exact` counts with OpenAI's vocabularies (needs the extra `tokens`), `estimate` takes a quarter "
+        "of the bytes; `auto` is exact if the extra is installed.",
     )
     simulate_prompt_cache: bool = Field(
         False,
         description=(
-            "Report `cached_tokens` for prompts that begin as an earlier one: from 1,024 tokens on, in steps of 128."
+            "Report `cached_tokens` for prompts that begin like an earlier one: from 1,024 tokens, in steps of 128."
         ),
     )
 
 
 class Stored(SettingsModel):
-    """What is kept of answers that are to be stored."""
+    """Storage of responses and completions for later retrieval."""
 
     max_entries: int = Field(
         10_000,
         ge=1,
         le=10_000_000,
-        description="Number of completions kept, over all workers; the oldest give way.",
+        description="Number of stored objects, over all workers; the oldest are dropped.",
     )
     strict_ids: bool = Field(
         False,
-        description="On: an id that was never given out is answered with 404. Off: with something plausible.",
+        description="Respond with 404 to unknown ids; otherwise with a placeholder object.",
     )
 
 
 class Auth(SettingsModel):
-    """Who may call."""
+    """Authentication of API requests."""
 
     mode: Literal["bearer", "sk", "keys", "off"] = Field(
         "bearer",
-        description="`bearer`: any bearer token, but one must be there. `sk`: it must look like `sk-…`. "
-        "`keys`: it must be one of `auth.keys`. `off`: none is asked for.",
+        description="`bearer`: any bearer token, but one is required. `sk`: the key must look like `sk-…`. "
+        "`keys`: the key must be one of `auth.keys`. `off`: no authentication.",
     )
     keys: list[Annotated[str, Field(min_length=1)]] = Field(
-        [], description="The keys that may call, for the mode `keys`.", repr=False
+        [], description="Accepted API keys in mode `keys`.", repr=False
     )
-    open_models: bool = Field(False, description="Serve `GET /v1/models` without a key, as some load tools ask for it.")
+    open_models: bool = Field(False, description="Serve `GET /v1/models` without an API key, as some load tools need.")
 
     @model_validator(mode="after")
     def _keys_for_keys(self) -> "Auth":
         if self.mode == "keys" and not self.keys:
-            raise ValueError("needs at least one key in 'auth.keys' where 'auth.mode' is 'keys'")
+            raise ValueError("'auth.mode: keys' needs at least one key in 'auth.keys'")
         return self
 
 
@@ -268,9 +266,9 @@ class ModelCard(SettingsModel):
     """One entry of `GET /v1/models`."""
 
     id: str = Field(min_length=1, description="Name of the model in requests.")
-    object: Literal["model"] = Field("model", description="May be written as OpenAI writes it; not used.")
+    object: Literal["model"] = Field("model", description="Object type as in OpenAI's API; ignored.")
     created: int = Field(1_700_000_000, ge=0, description="Creation time as Unix time in seconds.")
-    owned_by: str = Field("fastmock", description="Owner of the model as shown.")
+    owned_by: str = Field("fastmock", description="Owner reported for the model.")
 
 
 _MODELS = (
@@ -293,20 +291,20 @@ _MODELS = (
 
 
 class Models(SettingsModel):
-    """The models that are listed, and whether others are served."""
+    """The models that are listed, and whether others are accepted."""
 
     available: list[Annotated[ModelCard, BeforeValidator(_id_is_card, json_schema_input_type=str | ModelCard)]] = Field(
         [ModelCard(id=name, object="model", created=1_700_000_000, owned_by="fastmock") for name in _MODELS],
         description="Models that `GET /v1/models` lists: names, or objects with `id`, `created`, `owned_by`.",
     )
-    strict: bool = Field(False, description="On: a model that is not listed gets 404 `model_not_found` everywhere.")
+    strict: bool = Field(False, description="Respond to unlisted models with 404 `model_not_found` on every endpoint.")
 
     def served(self) -> frozenset[str] | None:
-        """Return the names of the only models that are served; None where all are."""
+        """Return the names of the only models that are served; None if all are."""
         return frozenset(card.id for card in self.available) if self.strict else None
 
     def card(self, name: str) -> ModelCard:
-        """Return a model. One that is not listed is made up, as it is also served, unless models are strict.
+        """Return a model. An unlisted one gets a generated entry, as it is also served, unless models are strict.
 
         Raises:
             ModelNotFound: it is not served.
@@ -318,9 +316,11 @@ class Models(SettingsModel):
 
 
 class PerModel(SettingsModel):
-    """Settings that differ for certain models."""
+    """Settings for certain models."""
 
-    model: str = Field(min_length=1, description="The model's name, or a glob such as `gpt-4*`; the first that fits.")
+    model: str = Field(
+        min_length=1, description="Name of the model, or a glob such as `gpt-4*`; the first match applies."
+    )
     latency: Latency | None = Field(None, description="Latency of these models, as `latency`.")
     output: Output | None = Field(None, description="Output of these models, as `output`.")
     heartbeat: NumberOrHeartbeat | None = Field(
@@ -329,22 +329,22 @@ class PerModel(SettingsModel):
     context_window: int | None = Field(
         None,
         ge=1,
-        description="Tokens of a prompt and the `max_tokens` it asks for; more is a 400 `context_length_exceeded`.",
+        description="Tokens of a prompt and its `max_tokens` together; more gets 400 `context_length_exceeded`.",
     )
     validation: Validation | None = Field(None, description="Validation for these models, as `validation`.")
 
 
 class Settings(SettingsModel):
-    """The whole configuration."""
+    """The whole configuration of fastmock."""
 
     schema_url: str | None = Field(
         None, alias="$schema", description="Reference to a JSON Schema for editors; ignored by the server."
     )
-    seed: int = Field(0, description="Changes everything that is made up: vectors and fingerprints.")
+    seed: int = Field(0, description="Seed of generated text, vectors, fingerprints and random draws.")
     validation: Validation = Field(
         "provider",
         description="`provider` refuses the requests that the provider refuses (see [validation](validation.md)); "
-        "`lenient` checks types and required fields alone.",
+        "`lenient` checks only types and required fields.",
     )
     server: Server = Field(Server(), description=Server.__doc__)
     faults: list[AnyFaultSettings] = Field(

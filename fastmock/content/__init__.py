@@ -1,1 +1,1 @@
-"""What gets said: templates, pieces of text, token counts, vectors, ids."""
+"""Content of replies: templates, chunks of text, token counts, embedding vectors, generated JSON."""

@@ -1,9 +1,9 @@
 """Embeddings: deterministic vectors hashed from the text.
 
-A vector is the sum of its features' vectors: the words, the pairs of neighbouring words, and a small part of the whole
-text, so that texts which share words are close and distinct texts differ. The longer a word, the more it counts, for
-the short ones are in every text. Everything is summed in whole numbers and the norm is taken without BLAS, so that the
-bytes are the same on any machine.
+A vector is the sum of the vectors of its features: the words, the pairs of neighbouring words, and a small part for the
+whole text, so that texts with common words are close and distinct texts differ. Longer words weigh more, because short
+ones occur in every text. All sums are of integers and the norm is computed without BLAS, so the bytes are the same on
+any machine.
 """
 
 import hashlib
@@ -17,21 +17,23 @@ import numpy.typing as npt
 
 Vector = npt.NDArray[np.float32]
 
-# Scripts that do not part words by spaces: each sign is a word, and pairs make up for what is lost.
+# Scripts without spaces between words: each character is a word, and pairs make up for the lost word boundaries.
 _SIGNS = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORD = re.compile(rf"[^\W{_SIGNS}]+|[{_SIGNS}]")
-# ASCII is cut by one translation and one split, in a third of the time: letters to lower case, all but words to spaces.
+# ASCII is split by one translation and one split, in a third of the time: letters to lower case, other signs to spaces.
 _FOLD = bytes(ord(chr(c).lower()) if c < 128 and (chr(c).isalnum() or c == ord("_")) else 32 for c in range(256))
-_SPREAD = 8  # positions a word or a pair touches
-_WEIGHTS = np.array([0, 16, 32, 48, 64, 80, 96, 112, 128], np.float64)  # by a word's letters; of more, the last
-_TOKEN_LENGTH = 5  # letters that a token, of which only the id is known, is taken to have
+_SPREAD = 8  # positions that a word or a pair contributes to
+_WEIGHTS = np.array(
+    [0, 16, 32, 48, 64, 80, 96, 112, 128], np.float64
+)  # by the number of letters in a word; the last for longer ones
+_TOKEN_LENGTH = 5  # assumed number of letters in a token known only by its id
 _PAIR_WEIGHT = 32.0
 
-_BATCH = 32  # texts at a time: many share the price of an array operation, few stay in the core's cache
+_BATCH = 32  # texts at a time: enough to share the cost of an array operation, few enough for the core's cache
 _PAIRING = np.uint64(0x94D049BB133111EB)
 _MULTIPLIERS = np.frombuffer(hashlib.shake_128(b"fastmock spread").digest(8 * _SPREAD), "<u8").astype(np.uint64) | 1
 _HIGH = np.uint64(32)
-# The part of the whole text: two stretches of one long row of -2 to 2, at places hashed from the text.
+# The part for the whole text: two slices of one long row of values from -2 to 2, at offsets hashed from the text.
 _ROW_BITS = 18
 _LARGEST = 3072
 _ROW = (np.frombuffer(hashlib.shake_128(b"fastmock row").digest((1 << _ROW_BITS) + _LARGEST), np.uint8) % 5).view(
@@ -43,9 +45,9 @@ def embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: i
     """Yield the vectors of texts or token arrays.
 
     Args:
-        contents: texts, or the ids of their tokens.
+        contents: texts, or arrays of token ids.
         size: dimensions of the model's own vectors, at most 3,072.
-        keep: dimensions wanted; the vectors are cut to them and normalised again, as OpenAI's are.
+        keep: requested dimensions; the vectors are truncated and normalized again, as OpenAI's are.
         seed: another seed gives other vectors.
 
     Yields:
@@ -77,7 +79,7 @@ def _embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: 
         parts.append(_ROW[first : first + size] + _ROW[second : second + size])
     for said, part in zip(_words_and_pairs(hashes, lengths, counts, size, seed), parts, strict=True):
         kept = (said + part)[:keep]
-        squares = float(kept @ kept)  # whole numbers below 2**53: exact in any order
+        squares = float(kept @ kept)  # integers below 2**53: exact in any order
         if squares == 0:  # every kept value happened to be 0
             kept[0] = squares = 1
         yield (kept * (1 / math.sqrt(squares))).astype(np.float32)
@@ -102,8 +104,8 @@ def _words_and_pairs(
     pairs += words[1:]
     weights = np.full((_SPREAD, 2 * many - 1), _PAIR_WEIGHT)
     weights[:, :many] = _WEIGHTS.take(lengths, mode="clip")
-    # One multiplication a spot. Its high bits, scaled without a division, are a position in twice the size: those in
-    # the second half count as negative ones in the first.
+    # One multiplication per position. Its high bits, scaled without a division, are an index into twice the size: those
+    # in the second half count as negative in the first.
     spots = _MULTIPLIERS[:, None] * features
     spots >>= _HIGH
     spots *= np.uint64(2 * size)
@@ -112,7 +114,7 @@ def _words_and_pairs(
         rows = np.repeat(np.arange(texts, dtype=np.uint64) * np.uint64(2 * size), counts)
         spots[:, :many] += rows
         spots[:, many:] += rows[:-1]
-        weights[:, many:][:, rows[:-1] != rows[1:]] = 0  # pairs do not reach from one text into the next
+        weights[:, many:][:, rows[:-1] != rows[1:]] = 0  # pairs do not span two texts
     sums = np.bincount(spots.view(np.int64).ravel(), weights.ravel(), texts * 2 * size).reshape(texts, 2 * size)
     signed: npt.NDArray[np.float64] = np.subtract(sums[:, :size], sums[:, size:], dtype=np.float64)
     return signed

@@ -1,7 +1,7 @@
-"""Text generated where no rule says it: prose, an echo of the prompt, or words in alphabetical order.
+"""Generated text: prose, an echo of the prompt, or words in alphabetical order.
 
 Each word of ``FILLER`` and ``COUNTED`` is one token of cl100k_base and of o200k_base, with and without the space before
-it, so that a text of so many words has so many tokens by any client's own count. The tests count them.
+it, so a text of N words has N tokens by any client's count. The tests count them.
 """
 
 from collections.abc import Sequence
@@ -35,14 +35,14 @@ window within worker write yet
 
 
 def lorem(tokens: int, seed: int, message: str) -> str:
-    """Return ``tokens`` words of prose, from a word on that the seed and the message choose."""
+    """Return ``tokens`` words of prose, starting at a word chosen by the seed and the message."""
     digest = blake2b(b"%d:%b" % (seed, message.encode(errors="replace")), digest_size=4).digest()
     start = int.from_bytes(digest, "big") % len(FILLER)
     return " ".join(islice(cycle(FILLER), start, start + tokens))
 
 
 def echo(tokens: int, message: str, tokenizer: Tokenizer) -> str:
-    """Return the first ``tokens`` tokens of a message, again from the first when they run out."""
+    """Return the first ``tokens`` tokens of a message, repeated from the start as often as needed."""
     said = tokenizer.pieces(message.strip())
     if not said:
         return ""
@@ -54,12 +54,14 @@ def echo(tokens: int, message: str, tokenizer: Tokenizer) -> str:
 
 
 def counter(tokens: int) -> str:
-    """Return words in alphabetical order, over and over: one that is lost, doubled or swapped shows."""
+    """Return words in alphabetical order, repeated, so that lost, duplicated or swapped words are visible."""
     return " ".join(islice(cycle(COUNTED), tokens))
 
 
 def head(pieces: Sequence[tuple[int, str]], most: int) -> tuple[str, int]:
-    """Return the beginning of a text, given by its pieces, of at most so many tokens, and how many it has."""
+    """Return the longest prefix of a text, given by its pieces, of at most ``most`` tokens, and its number of
+    tokens.
+    """
     kept, tokens = [], 0
     for count, piece in pieces:
         if tokens + count > most:

@@ -9,17 +9,19 @@ from fastmock.latency.settings import NumberOrAmount
 
 
 class Output(SettingsModel):
-    """How much is said, and what, where nothing says it: `$output`."""
+    """Generated text (`$output`) of replies without content of their own."""
 
     kind: Literal["lorem", "echo", "counter"] | None = Field(
         None,
-        description="`lorem`: prose; `echo`: the user's message; `counter`: words in alphabetical order, which make a "
-        "lost or reordered chunk visible. Each word of `lorem` and `counter` is one token.",
+        description="Kind of text: `lorem` is prose, `echo` the user's message, `counter` words in alphabetical order, "
+        "which make a lost or reordered chunk visible. Each word of `lorem` and `counter` is one token.",
     )
     tokens: NumberOrAmount | None = Field(
         None,
         description=(
-            "Number of tokens; by default 100, for a legacy completion 16, for an echo as many as the message has."
+            "Number of tokens; by default 100, for a legacy completion 16, for `echo` the length of the message."
         ),
     )
-    min_tokens: int | None = Field(None, ge=0, le=1_000_000, description="The fewest; a request may say so too.")
+    min_tokens: int | None = Field(
+        None, ge=0, le=1_000_000, description="Minimum number of tokens; a request may set it too."
+    )

@@ -1,4 +1,4 @@
-"""How many tokens a text has: estimated, or counted exactly by the extra ``tokens``. All that counts goes this way."""
+"""Token counts: estimated, or exact with the extra ``tokens``. All token counting goes through this module."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -11,64 +11,64 @@ import re2
 from fastmock.core.http import Tokenizer
 
 TokenizerOf = Callable[[str], Tokenizer]
-"""Return the vocabulary of a model, by its name."""
+"""Returns the tokenizer of a model, by its name."""
 
 _PIECE = 4  # bytes
-_LONGEST_COUNTED = 1 << 20  # characters of a text that are counted exactly, which takes some 25 ms
-# Characters. The tokenizer takes time with the square of a word's length, and keeps the words it has seen: 700 new ones
-# of 200 kB took 425 MiB.
+_LONGEST_COUNTED = 1 << 20  # characters of a text that are counted exactly, which takes about 25 ms
+# Characters. The tokenizer's time grows with the square of a word's length, and it caches the words: 700 new ones of
+# 200 kB took 425 MiB.
 _LONGEST_WORD = 256
 _HAS_LONG_WORD = re2.compile(r"\S{257}")
-_MOST_TEXTS = 8192  # of tokens, that are kept
+_MOST_TEXTS = 8192  # of tokens, in the cache
 _WORDS = re.compile(r"\w+|[^\w\s]+")
-_PARTS = re.compile(r"\s*(?:\w+|[^\w\s]+)\s*\Z|\s*\w+|\s*[^\w\s]+|\s+\Z")  # words and signs
-# Not one token, so that splintr-rs makes its tables of merges now, for all workers, and not in the first request that
+_PARTS = re.compile(r"\s*(?:\w+|[^\w\s]+)\s*\Z|\s*\w+|\s*[^\w\s]+|\s+\Z")  # words and punctuation
+# Not a single token, so that splintr-rs builds its merge tables now, for all workers, and not in the first request that
 # needs them, which would take 0.1 to 0.3 s.
 _MERGED = "ünï 你好 qxzjv"
 
-# Models before gpt-4o; all others, those of tomorrow and of other makers too, are counted as o200k.
-# TimedReplySpec: tiktoken's table of models.
+# Models before gpt-4o; all others, including future models and those of other providers, are counted as o200k.
+# Source: tiktoken's table of models.
 _CL100K = re.compile(
     r"(?:ft:)?(?:gpt-4(?!o|\.|\d)|gpt-3\.?5|text-embedding-|text-davinci-00[23]|davinci-002|babbage-002)"
 )
 
 
 class Estimate:
-    """A quarter of the UTF-8 bytes, rounded up.
+    """Estimates tokens as a quarter of the UTF-8 bytes, rounded up.
 
-    OpenAI's rule of thumb is four characters of English a token; bytes instead of characters keep the estimate near for
-    scripts that take more tokens a character.
+    OpenAI's rule of thumb is four characters of English per token; bytes instead of characters keep the estimate close
+    for scripts with more tokens per character.
     """
 
     def count(self, text: str) -> int:
-        """See http.Tokenizer."""
+        """Return the estimated number of tokens."""
         return ((len(text) if text.isascii() else len(text.encode())) + 3) >> 2
 
     def count_all(self, texts: Sequence[str]) -> int:
-        """See http.Tokenizer."""
+        """Return the estimated number of tokens of all texts together."""
         total = 0
         for text in texts:
             total += ((len(text) if text.isascii() else len(text.encode())) + 3) >> 2
         return total
 
     def tokens(self, text: str) -> list[bytes]:
-        """See http.Tokenizer: as many as ``count`` says."""
+        """Split a text into pieces of four bytes, one for each estimated token."""
         data = text.encode()
         return [data[place : place + _PIECE] for place in range(0, len(data), _PIECE)]
 
     def decode(self, tokens: Sequence[int]) -> None:
-        """See http.Tokenizer: the numbers of tokens mean nothing here."""
+        """Return None: an estimate has no token ids."""
 
     def pieces(self, text: str) -> list[tuple[int, str]]:
-        """See http.Tokenizer: words, each with its share of the tokens."""
+        """Split a text into words, each with its share of the tokens."""
         return shared_out(text, self.count(text))
 
 
 class Exact:
-    """A vocabulary of OpenAI's, ``cl100k_base`` or ``o200k_base``, as the package splintr-rs ships it."""
+    """One of OpenAI's vocabularies, ``cl100k_base`` or ``o200k_base``, from the package splintr-rs."""
 
     def __init__(self, name: str) -> None:
-        """Load it, which takes 0.2 to 0.4 s.
+        """Load the vocabulary, which takes 0.2 to 0.4 s.
 
         Raises:
             ImportError: the extra ``tokens`` is not installed.
@@ -76,11 +76,11 @@ class Exact:
         tokenizer = import_module("splintr").Tokenizer.from_pretrained(name)
         self._encode: Callable[[str], list[int]] = tokenizer.encode_ordinary
         self._bytes: Callable[[int], bytes] = tokenizer.decode_token_bytes
-        self._text = lru_cache(_MOST_TEXTS)(self._text_of)  # 0.1 µs a token, 0.9 without
+        self._text = lru_cache(_MOST_TEXTS)(self._text_of)  # 0.1 µs a token, 0.9 without the cache
         self._encode(_MERGED)
 
     def count(self, text: str) -> int:
-        """See http.Tokenizer; a huge text, and words without an end, are counted in part and estimated."""
+        """Return the number of tokens; very long texts and words are counted in part and estimated."""
         if len(text) <= _LONGEST_WORD:
             return len(self._encode(text))
         if len(text) > _LONGEST_COUNTED:
@@ -90,13 +90,13 @@ class Exact:
         return sum(len(self._encode(part)) if exact else ESTIMATE.count(part) for exact, part in _parted(text))
 
     def count_all(self, texts: Sequence[str]) -> int:
-        """See http.Tokenizer."""
+        """Return the number of tokens of all texts together."""
         if max(map(len, texts), default=0) > _LONGEST_WORD:
             return sum(map(self.count, texts))
         return sum(map(len, map(self._encode, texts)))
 
     def tokens(self, text: str) -> list[bytes]:
-        """See http.Tokenizer; what is not counted exactly is cut as an estimate is."""
+        """Split a text into its tokens; parts that are not counted exactly are split by the estimate."""
         if len(text) <= _LONGEST_WORD or (len(text) <= _LONGEST_COUNTED and not _HAS_LONG_WORD.search(text)):
             return self._tokens(text)
         found: list[bytes] = []
@@ -105,14 +105,14 @@ class Exact:
         return found + ESTIMATE.tokens(text[_LONGEST_COUNTED:])
 
     def decode(self, tokens: Sequence[int]) -> str | None:
-        """See http.Tokenizer."""
+        """Return the text of token ids; None if one is unknown."""
         try:
             return b"".join(bytes(self._bytes(token)) for token in tokens).decode(errors="replace")
         except (ValueError, OverflowError):
             return None
 
     def pieces(self, text: str) -> list[tuple[int, str]]:
-        """See http.Tokenizer."""
+        """Split a text between tokens, but not inside of a character."""
         if len(text) > _LONGEST_COUNTED:
             return shared_out(text, self.count(text))
         if len(text) <= _LONGEST_WORD or not _HAS_LONG_WORD.search(text):
@@ -121,7 +121,7 @@ class Exact:
         return [piece for part in parts for piece in part]
 
     def _text_of(self, token: int) -> str | None:
-        """Return the text of a token; None where it begins or ends inside a character."""
+        """Return the text of a token; None if it starts or ends inside a character."""
         try:
             return bytes(self._bytes(token)).decode()
         except UnicodeDecodeError:
@@ -149,7 +149,7 @@ class Exact:
 
 
 def shared_out(text: str, tokens: int) -> list[tuple[int, str]]:
-    """Cut a text into words and signs, and share so many tokens out among them by their bytes."""
+    """Split a text into words and punctuation, and distribute the tokens among them by their bytes."""
     parts = [found[0] for found in _PARTS.finditer(text)]
     ends = list(accumulate(len(part) if part.isascii() else len(part.encode()) for part in parts))
     shares = [-(-tokens * end // ends[-1]) for end in ends]
@@ -157,7 +157,7 @@ def shared_out(text: str, tokens: int) -> list[tuple[int, str]]:
 
 
 def _parted(text: str) -> Iterator[tuple[bool, str]]:
-    """Cut a text at its long words; yield each part, and whether it is short enough to be counted exactly."""
+    """Split a text at its long words; yield each part, and whether it is short enough to be counted exactly."""
     begin = 0
     for word in _WORDS.finditer(text):
         if word.end() - word.start() > _LONGEST_WORD:
@@ -173,7 +173,7 @@ ESTIMATE = Estimate()
 
 
 def estimated(model: str) -> Tokenizer:
-    """Return what estimates for any model."""
+    """Return the estimate, for any model."""
     return ESTIMATE
 
 
@@ -181,7 +181,7 @@ _exact: dict[str, Tokenizer] = {}
 
 
 def exact() -> TokenizerOf:
-    """Return what counts exactly, by the model's name. The vocabularies are loaded once a process.
+    """Return the exact tokenizers, by model name. The vocabularies are loaded once per process.
 
     Raises:
         ImportError: the extra ``tokens`` is not installed.
@@ -194,7 +194,7 @@ def exact() -> TokenizerOf:
 
 
 def available() -> bool:
-    """Return whether ``exact`` can count."""
+    """Return whether ``exact`` is available."""
     try:
         import_module("splintr")
     except ImportError:

@@ -1,4 +1,4 @@
-"""Text cut into the pieces that a stream sends."""
+"""Split text into the chunks of a stream."""
 
 import re
 from collections.abc import Sequence
@@ -6,38 +6,41 @@ from collections.abc import Sequence
 from fastmock.core.http import Tokenizer
 
 Pieces = list[tuple[int, str]]
-"""Pieces of a text, each with its tokens; joined they are it."""
+"""Pieces of a text, each with its number of tokens; joined they give the text."""
 
 _WORD = re.compile(r"\s*\S+\s*\Z|\s*\S+|\s+\Z")
 _LONG = 50_000  # characters
 
 
 def words(text: str) -> list[str]:
-    """Cut ``text`` into words, each with the space before it, the last also with what follows; joined they are it."""
+    """Split ``text`` into words, each with the space before it, the last also with the space after it; joined they give
+    the text.
+    """
     if len(text) < _LONG:
         return _WORD.findall(text)
     return [found[0] for found in _WORD.finditer(text)]  # findall stops all threads for 90 ms at 900,000 characters
 
 
 class Chunker:
-    """Cuts what is said to one request into the pieces of its stream."""
+    """Splits the text of one reply into the chunks of its stream."""
 
     __slots__ = ("_generated", "per_chunk", "tokenizer")
 
     def __init__(self, tokenizer: Tokenizer, per_chunk: int, generated: str = "") -> None:
-        """Prepare to cut.
+        """Prepare to split.
 
         Args:
             tokenizer: counts the tokens.
-            per_chunk: tokens that a piece has; the last has fewer, and one that no character ends in has more.
-            generated: a text of which every word is a token.
+            per_chunk: number of tokens per chunk; the last has fewer, and one that would end inside a character has
+                more.
+            generated: a text in which every word is one token.
         """
         self.tokenizer = tokenizer
         self.per_chunk = per_chunk
         self._generated = generated
 
     def cut(self, text: str) -> Pieces:
-        """Cut a text. Nothing empty comes out, and no piece ends inside a character."""
+        """Split a text. No chunk is empty, and none ends inside a character."""
         if text and text == self._generated:
             said = words(text)
             runs = (said[place : place + self.per_chunk] for place in range(0, len(said), self.per_chunk))
@@ -46,7 +49,7 @@ class Chunker:
 
 
 def grouped(pieces: Sequence[tuple[int, str]], size: int) -> Pieces:
-    """Join pieces into such of ``size`` tokens or more; one of no tokens goes with the piece before it."""
+    """Join pieces into groups of at least ``size`` tokens; a piece without tokens is joined to the one before it."""
     if size == 1 and all(count for count, _ in pieces):
         return list(pieces)
     groups: Pieces = []

@@ -1,1 +1,1 @@
-"""What watches and steers a running server."""
+"""The control API and the dashboard of a running server."""

@@ -1,4 +1,4 @@
-"""Access to the control API: with a token, or, where there is none, from this machine alone."""
+"""Access to the control API: with a token or, if none is set, from this machine only."""
 
 from collections.abc import Callable
 from hmac import compare_digest
@@ -10,7 +10,7 @@ from fastmock.core.http import Request
 
 _PROXY_HEADERS = frozenset(("forwarded", "via", "x-real-ip"))
 _PROXY_PREFIX = "x-forwarded-"
-_OWN_SITE = (None, "same-origin", "none")  # "none": a person typed the address
+_OWN_SITE = (None, "same-origin", "none")  # "none": the user typed the address
 
 _UNAUTHORIZED = (
     "The control API needs its token as a bearer token: the one in FASTMOCK_ADMIN_TOKEN ('admin.token') or, where none "
@@ -20,14 +20,14 @@ _ADVICE = "set FASTMOCK_ADMIN_TOKEN ('admin.token') and send it as a bearer toke
 
 
 class Access:
-    """Decides who may use the control API, and which session a call is for."""
+    """Decides which requests may use the control API, and the session of each."""
 
     def __init__(self, token: Callable[[], str | None]) -> None:
-        """``token`` returns the token that is required now; None where none is."""
+        """``token`` returns the token that is required now; None if none is."""
         self._token = token
 
     def check(self, request: Request) -> None:
-        """Let a request pass, or raise the ApiError that it is answered with."""
+        """Let a request pass, or raise the ApiError to respond with."""
         host = _host(request)
         token = self._token()
         if token is None:
@@ -36,10 +36,10 @@ class Access:
             raise ApiError(401, _UNAUTHORIZED, None, "invalid_token")
 
     def session(self, request: Request) -> str:
-        """Return the session that a call is for, or nothing.
+        """Return the session of a call; empty without one.
 
-        The header ``x-fastmock-session`` says so, else the prefix of the API key; where a token is required, that of
-        the token (``session:token``).
+        It is the header ``x-fastmock-session``, else the prefix of the API key; where a token is required, the prefix
+        of the token (``session:token``).
         """
         token = self._token()
         if token is None:
@@ -60,12 +60,12 @@ def _matches(sent: str, token: str) -> bool:
 
 
 def _host(request: Request) -> str:
-    """Return the host that a request is for, with its port.
+    """Return the host of a request, with its port.
 
     Raises:
-        ApiError: there are several. Each runtime would take another of them.
+        ApiError: there are several Host headers, of which each runtime would choose a different one.
     """
-    get_all = getattr(request.headers, "get_all", None)  # of the runtimes' headers, which keep repeated ones
+    get_all = getattr(request.headers, "get_all", None)  # on the runtimes' headers, which keep repeated ones
     found = list(get_all("host") or ()) if get_all else [request.headers.get("host")]
     hosts = [host for host in found if host is not None]
     if len(hosts) > 1 or (request.host and hosts and hosts != [request.host]):
@@ -74,7 +74,7 @@ def _host(request: Request) -> str:
 
 
 def _check_local(request: Request, host: str) -> None:
-    """Refuse what does not come from this machine, or shows that a proxy or another site's page sent it."""
+    """Refuse requests from other machines, through a proxy, or from a page of another site."""
     if not is_loopback(request.client):
         raise _not_local(f"The control API answers only this machine; to use it from another, {_ADVICE}.")
     if any(name in _PROXY_HEADERS or name.startswith(_PROXY_PREFIX) for name, _ in request.headers.items()):
@@ -92,9 +92,9 @@ def _not_local(message: str) -> ApiError:
 
 
 def is_loopback(address: str, names: bool = False) -> bool:
-    """Return whether an address, with a port or without, is of this machine alone.
+    """Return whether an address, with or without a port, is a loopback address.
 
-    ``names``: so is ``localhost``, and what ends with it.
+    ``names``: accept ``localhost`` and names that end with ``.localhost`` too.
     """
     host = address.rpartition("]")[0].lstrip("[") or (address if address.count(":") > 1 else address.partition(":")[0])
     if names and (host.lower() == "localhost" or host.lower().endswith(".localhost")):

@@ -1,7 +1,7 @@
-"""The control API, below ``/fastmock/``: what came in, what is said, and both changed while the server runs.
+"""The control API, below ``/fastmock/``: inspect requests, and change rules and settings while the server runs.
 
-Who may use it: see ``control.access``. A change is made by the parent, on all workers at once; its answer
-waits for that without holding up others.
+For access control see ``control.access``. Changes are applied by the parent process, on all workers at once; the
+response waits for that without blocking others.
 """
 
 import logging
@@ -27,28 +27,28 @@ from fastmock.telemetry.journal import Filter, Journal
 
 PREFIX = "/fastmock/"
 
-_LOOK = 0.002  # seconds between looks at whether what is waited for is there
+_LOOK = 0.002  # seconds between polls of a pending result
 _RESETS = ("rules", "config", "journal", "counters")
 
-_STOPPING = ApiError(503, "The server is told to stop; whether the change was made is not known.", None, "not_changed")
+_STOPPING = ApiError(503, "The server is stopping; the change may or may not have been applied.", None, "not_changed")
 
 _LOG = logging.getLogger("fastmock")
 
 
 class Change(Protocol):
-    """A change that the parent was asked for."""
+    """A change requested from the parent process."""
 
     def result(self) -> tuple[int, dict[str, Any]] | None:
-        """Return the status and the body of the answer; None until they are known."""
+        """Return the status and the body of the response; None while they are pending."""
 
 
 class Server(Protocol):
-    """What serves: whom a change is asked of, and what is in force.
+    """The server: applies changes, and gives access to the active App.
 
     Attributes:
-        stopping: whether the server is told to stop.
-        api_port: where the API is, where that is not where the control API is.
-        generated_token: the token that was made at the start, for when ``admin.token`` is not set; None where none is
+        stopping: whether the server is stopping.
+        api_port: the port of the LLM API, if the control API has a port of its own.
+        generated_token: the token generated at startup, used while ``admin.token`` is not set; None if no token is
             needed.
     """
 
@@ -57,17 +57,17 @@ class Server(Protocol):
     generated_token: str | None
 
     def current(self) -> App:
-        """Return the App in force."""
+        """Return the active App."""
 
     def change(self, how: str, *arguments: Any) -> Change:
-        """Ask for a change; ``how`` names a method of ``config.overlay.Overlay``."""
+        """Request a change; ``how`` is the name of a method of ``config.overlay.Overlay``."""
 
 
 class Control:
     """The control API of one worker."""
 
     def __init__(self, server: Server, app: App, journal: Journal) -> None:
-        """Control ``server`` by what is said by ``app``."""
+        """Control ``server``, whose active App is ``app``."""
         self._server = server
         self._app = app
         self._access = Access(lambda: app.config.settings.admin.token or server.generated_token)
@@ -89,7 +89,7 @@ class Control:
         }
 
     def attach(self) -> None:
-        """Have the App answer what is for the control API, and browsers that ask for the page."""
+        """Route requests for the control API and for the dashboard to this object."""
         elsewhere, root = self._app.elsewhere, page(self._heads)
 
         def routed(request: Request) -> Answer:
@@ -103,7 +103,7 @@ class Control:
         self._app.elsewhere = routed
 
     def handle(self, request: Request) -> Answer:
-        """Answer a request for the control API, whatever it is."""
+        """Respond to any request below ``/fastmock/``."""
         try:
             limit = self._app.config.settings.server.max_body_bytes
             if len(request.body) > limit:
@@ -114,7 +114,7 @@ class Control:
             methods = self._routes.get(place)
             if methods is None:
                 known = ", ".join(f"{PREFIX}{name}" for name in self._routes if not name.endswith("/"))
-                raise ApiError(404, f"Nothing is at {request.path}; there are {known}.", None, "unknown_url")
+                raise ApiError(404, f"Unknown path {request.path}; known paths are {known}.", None, "unknown_url")
             handler = methods.get("GET" if request.method == "HEAD" else request.method)
             if handler is None:
                 raise errors.MethodNotAllowed(request.method, request.path, ", ".join(sorted(methods)))
@@ -156,7 +156,7 @@ class Control:
         return reply
 
     def _changed(self, how: str, *arguments: Any, then: Callable[[dict[str, Any]], None] = lambda _: None) -> Reply:
-        """Ask for a change; ``then`` is done with the body of the answer when it was made."""
+        """Request a change; ``then`` is called with the body of the response once it is applied."""
         change = self._server.change(how, *arguments)
 
         def look() -> tuple[int, Any] | None:
@@ -175,7 +175,7 @@ class Control:
     # Requests.
 
     def _requests(self, request: Request) -> Reply:
-        """List requests, the newest first."""
+        """List recorded requests, newest first."""
         session = self._access.session(request)
         wanted = Filter(request.query, session)
         numbers = [number for number in self._journal.tape.numbers() if number >= wanted.since]
@@ -197,7 +197,7 @@ class Control:
         return self._reply({"journal": self._journal.state(session)})
 
     def _verify(self, request: Request) -> Reply:
-        """Answer 200 where so many requests came that match, and 406 where not, with what came nearest."""
+        """Respond with 200 if enough recorded requests match; otherwise with 406 and the nearest one."""
         wanted = expectation(_json(request), self._app.kinds)
         if not self._app.config.settings.journal.enabled:
             raise ApiError(409, "The journal is off: set 'journal.enabled', or PUT it to /fastmock/config.")
@@ -249,12 +249,12 @@ class Control:
         return self._changed("patching", parse(request.body))
 
     def _reset(self, request: Request) -> Reply:
-        """Forget all that has happened and was changed, or what the body names."""
+        """Reset rules, settings, journal and counters, or only those named in the body."""
         given = parse(request.body) if request.body else {}
         wrong = [name for name, value in given.items() if name not in _RESETS or not isinstance(value, bool)]
         if wrong:
             known = ", ".join(_RESETS)
-            raise ApiError(400, f"Invalid '{wrong[0]}': what can be reset is {known}, each true or false.", wrong[0])
+            raise ApiError(400, f"Invalid '{wrong[0]}': allowed are {known}, each true or false.", wrong[0])
         session = self._access.session(request)
         resets = [name for name in _RESETS if not (session and name == "config")]
         wanted = [name for name in resets if given.get(name, not given)]
@@ -293,7 +293,7 @@ def _json(request: Request) -> Any:
 
 
 def _several(given: Any) -> list[Any]:
-    """Return rules that were given as one, as a list, or as ``{"rules": […]}``."""
+    """Return rules given as an object, as a list, or as ``{"rules": […]}``."""
     if isinstance(given, Mapping) and isinstance(given.get("rules"), list):
         given = given["rules"]
     return given if isinstance(given, list) else [given]

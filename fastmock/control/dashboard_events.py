@@ -1,4 +1,4 @@
-"""``GET /fastmock/events``: what the page shows, once a second, as server-sent events."""
+"""``GET /fastmock/events``: the data of the dashboard, once a second, as server-sent events."""
 
 import time
 from collections import Counter, deque
@@ -19,10 +19,10 @@ from fastmock.shared.block import GENERATION
 from fastmock.shared.ring_buffer import OPEN
 from fastmock.telemetry.journal import Journal, Record, timing
 
-_LOOKS = 4  # a second, at whether the server is to stop
-_KEPT = 1000  # requests from which percentiles are taken
-_SHOWN = 50  # requests that are new in one event
-_MOST_VIEWERS = 32  # a worker
+_LOOKS = 4  # polls per second for whether the server is stopping
+_KEPT = 1000  # recent requests used for percentiles
+_SHOWN = 50  # new requests listed in one event
+_MOST_VIEWERS = 32  # per worker
 _MOST_RULES = 20
 _FOREVER = 1 << 62
 _HEAD = headers.HeaderFactory((), "x-request-id").get(
@@ -33,17 +33,17 @@ _viewers: set[int] = set()
 
 
 class Server(Protocol):
-    """See ``api.Server``."""
+    """The part of ``api.Server`` that the events need."""
 
     stopping: bool
     api_port: int | None
 
     def current(self) -> App:
-        """Return the App in force."""
+        """Return the active App."""
 
 
 class Events:
-    """What one viewer is told."""
+    """The event stream of one viewer."""
 
     def __init__(self, server: Server, journal: Journal) -> None:
         self._server = server
@@ -57,7 +57,7 @@ class Events:
         """Return the stream of events.
 
         Raises:
-            ApiError: there are too many already.
+            ApiError: there are too many viewers already.
         """
         if len(_viewers) >= _MOST_VIEWERS:
             raise ApiError(503, f"There are {_MOST_VIEWERS} viewers already.")
@@ -71,7 +71,7 @@ class Events:
         _viewers.discard(id(self))
 
     def _dues(self) -> Iterator[float]:
-        """Yield a step a look; the first of each second is an event."""
+        """Yield a step per poll; the first of each second sends an event."""
         for step in count():
             if self._server.stopping:
                 return
@@ -83,7 +83,7 @@ class Events:
         return b"data: %b\n\n" % orjson.dumps(self.event())
 
     def event(self) -> dict[str, Any]:
-        """Return what has happened since the last event, and how things stand."""
+        """Return the activity since the last event, and the current state."""
         app = self._server.current()
         share, tape = app.share, self._journal.tape
         seen = share.lateness()
@@ -117,7 +117,7 @@ class Events:
         }
 
     def _take(self, app: App) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Take note of new requests, and of those that have ended; return the last of either, to be shown."""
+        """Record new and ended requests; return the latest of each for the dashboard."""
         tape, journal = self._journal.tape, self._journal
         ended = []
         for place, record in enumerate(self._kept):
@@ -145,7 +145,7 @@ def _row(record: Record, app: App) -> dict[str, Any]:
 
 
 def _percentiles(seconds: list[float]) -> dict[str, float | None]:
-    """Return three percentiles in milliseconds."""
+    """Return the 50th, 90th and 99th percentile in milliseconds."""
     ordered = sorted(seconds)
     return {
         name: round(ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000, 2) if ordered else None

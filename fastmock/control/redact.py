@@ -1,4 +1,4 @@
-"""What is shown of settings and rules: all but their secrets."""
+"""Settings and rules as shown by the control API: without their secrets."""
 
 import re
 from typing import Any
@@ -11,7 +11,7 @@ _password = re.compile(r"(?<=://).*@|(?<=\?).*").sub
 
 
 def settings_shown(settings: Settings) -> Any:
-    """Return all settings, as they are in force."""
+    """Return all active settings, without secrets."""
     return without_secrets(settings.model_dump(mode="json", by_alias=True, exclude={"schema_url"}))
 
 
@@ -20,9 +20,9 @@ def _hide(found: re.Match[str]) -> str:
 
 
 def without_secrets(value: Any, name: str = "", in_headers: bool = False) -> Any:
-    """Return a JSON value with the secrets in it replaced.
+    """Return a JSON value with its secrets replaced.
 
-    ``in_headers``: ``name`` is that of a header, which may be a credential by its form too.
+    ``in_headers``: ``name`` is a header name, which may also be recognized as a credential by its form.
     """
     secret = (name.lower() in SECRETS and name != "store") or (in_headers and is_credential(name))
     if secret and value:

@@ -1,4 +1,4 @@
-"""Verification: whether so many requests came that look like this, and if not, what came nearest."""
+"""Verification: check that enough recorded requests match an expectation; if not, report the nearest one."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -22,30 +22,33 @@ from fastmock.rules.validate import check_endpoints, check_regexes
 from fastmock.telemetry.journal import Journal, Record
 
 LONGEST_WAIT = 600_000
-"""Milliseconds."""
+"""Upper bound of ``wait_ms``, in milliseconds."""
 
 _WITHOUT_BODY = {"model", "endpoint", "stream", "session", "headers", "any_", "all_", "not_"}
-"""The conditions that a body is not needed for."""
-_AT_ONCE = 500  # requests that are looked at before others get a turn: some 10 ms
-_MOST_COMPARED = 100  # of the requests that do not match, the last ones, among which the nearest is looked for
+"""The conditions that can be checked without the request body."""
+_AT_ONCE = 500  # requests checked before others get a turn: about 10 ms
+_MOST_COMPARED = 100  # the latest requests that do not match, searched for the nearest
 
 
 class Expectation(SettingsModel):
-    """What is asked to be verified."""
+    """An expectation about the recorded requests."""
 
-    match: Match = Field(Match(), description="What the requests look like, in the language of the rules.")
+    match: Match = Field(Match(), description="Conditions on the requests, as in a rule.")
     count: NumberOrSpan = Field(
-        Range(min=1, max=None), description="How many there are: a number, or at least `min` and at most `max`."
+        Range(min=1, max=None),
+        description="Expected number of requests: a number, or at least `min` and at most `max`.",
     )
-    session: str | None = Field(None, description="Whose requests; without it those of whoever asks.")
-    wait_ms: float = Field(0, ge=0, le=LONGEST_WAIT, description="Milliseconds that are waited for it to become true.")
+    session: str | None = Field(None, description="Session of the requests; without it the caller's own.")
+    wait_ms: float = Field(
+        0, ge=0, le=LONGEST_WAIT, description="Milliseconds to wait for the expectation to become true."
+    )
 
 
 def expectation(given: Any, kinds: Collection[str]) -> Expectation:
-    """Read what was posted.
+    """Parse the request body; ``kinds`` are the kinds of endpoints.
 
     Raises:
-        ApiError: 400, with all that is wrong.
+        ApiError: 400, with all errors in it.
     """
     try:
         wanted = Expectation.model_validate(given)
@@ -58,7 +61,7 @@ def expectation(given: Any, kinds: Collection[str]) -> Expectation:
     for match, path in iter_nested(wanted.match, ("match",)):
         for name in match.headers or ():
             if is_credential(name):
-                diagnostics.error((*path, "headers", name), "is a credential, which is never kept")
+                diagnostics.error((*path, "headers", name), "is a credential; credentials are never recorded")
     if diagnostics.problems:
         raise ApiError(400, f"Invalid expectation: {'; '.join(map(str, diagnostics.problems))}")
     return wanted
@@ -72,7 +75,7 @@ def _described(detail: Any) -> str:
 
 
 class Verification:
-    """One expectation, looked at again and again as requests come in."""
+    """One expectation, checked again as requests come in."""
 
     def __init__(self, journal: Journal, wanted: Expectation, session: str) -> None:
         self._journal = journal
@@ -81,11 +84,13 @@ class Verification:
         self._index = Index([wanted.match])
         asked = {name for match, _ in iter_nested(wanted.match, ()) for name in match.model_fields_set}
         self._needs_body, self._needs_headers = bool(asked - _WITHOUT_BODY), "headers" in asked
-        self._seen: dict[int, bool | None] = {}  # whether each request matches; None where its body was cut
+        self._seen: dict[int, bool | None] = {}  # whether each request matches; None if its body was cut
         self._others: list[Record] = []
 
     def look(self, app: App) -> bool | None:
-        """Look at what has come since; return whether it is verified, or None where there is more to look at."""
+        """Check the requests recorded since the last call; return whether the expectation holds, None if there are more
+        to check.
+        """
         tape = self._journal.tape
         numbers = tape.numbers()
         fresh = [number for number in numbers if number not in self._seen]
@@ -108,21 +113,21 @@ class Verification:
         found = self.count
         if found < least:
             return False
-        # What is not known could only be more.
+        # An unknown request could only add to the count.
         return most is None or (found <= most and not tape.lost and not self.cut)
 
     @property
     def count(self) -> int:
-        """How many match."""
+        """The number of matching requests."""
         return sum(1 for holds in self._seen.values() if holds)
 
     @property
     def cut(self) -> int:
-        """Of how many it is not known, for what would tell was cut."""
+        """The number of undecided requests: the part needed to decide was cut."""
         return sum(1 for holds in self._seen.values() if holds is None)
 
     def told(self, app: App, verified: bool) -> dict[str, Any]:
-        """Return what is answered."""
+        """Return the body of the response."""
         lost, cut = self._journal.tape.lost, self.cut
         said: dict[str, Any] = {"verified": verified, "count": self.count, "lost": lost, "body_cut": cut}
         if verified:
@@ -132,12 +137,12 @@ class Verification:
         notes = [f"expected {_spoken(self._wanted.count)}, found {self.count}"]
         if lost:
             notes.append(
-                f"{lost} requests have given way to others and are not counted: raise 'journal.size', or DELETE "
-                "/fastmock/requests before"
+                f"{lost} requests were dropped from the journal and are not counted: raise 'journal.size', or DELETE "
+                "/fastmock/requests first"
             )
         if cut:
             notes.append(
-                f"of {cut} the bodies were cut, or the headers, so that they cannot be judged: raise "
+                f"{cut} requests have a truncated body or truncated headers and cannot be checked: raise "
                 "'journal.max_body_bytes'"
             )
         said["message"] = "; ".join(notes)
@@ -146,7 +151,7 @@ class Verification:
         return said
 
     def _nearest(self, app: App, others: Sequence[Record]) -> dict[str, Any] | None:
-        """Return the request that the fewest conditions keep from matching, and what differs."""
+        """Return the request that fails the fewest conditions, and the differences."""
         match, best = self._wanted.match, None
         for record in others:
             chat = record.chat(app)

@@ -1,1 +1,1 @@
-"""When tokens are sent: the latency model and the scheduler."""
+"""The latency model and the scheduler that sends tokens on time."""

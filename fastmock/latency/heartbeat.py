@@ -1,19 +1,19 @@
-"""Heartbeats in a stream that waits, so that proxies which close idle connections keep it open."""
+"""Heartbeats in a waiting stream, so that proxies which close idle connections keep it open."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
 
 from fastmock.core.http import HeartbeatTime, Stream, Wait
 
-_LEAST_SHARED = 0.5  # seconds; heartbeats that are more frequent are sent at their own times
-_TOGETHER = 0.001  # seconds; a frame that is due so soon after a heartbeat makes it needless
+_LEAST_SHARED = 0.5  # seconds; more frequent heartbeats are sent at their own times
+_TOGETHER = 0.001  # seconds; a frame due this soon after a heartbeat replaces it
 
 
 def beat(stream: Stream, interval: float, form: bytes) -> None:
-    """Have a stream send heartbeats while nothing else is sent.
+    """Make a stream send heartbeats while nothing else is sent.
 
     Args:
-        stream: the stream; whatever else delays it has been put around it before.
+        stream: the stream, with all other delays already applied.
         interval: seconds between heartbeats, and from the last frame to the first of them.
         form: the bytes of a heartbeat.
     """

@@ -1,9 +1,9 @@
-"""The latency model: when each token of an answer is due.
+"""The latency model: the due time of each token of an answer.
 
-The first token is due after the TTFT, which may grow with the prompt; each further one after an inter-token latency of
-its own: total = TTFT + (n - 1) * ITL for n tokens, streamed or whole. Under load everything takes longer by the factor
-``1 + (F - 1) * (r - 1) / (S - 1)`` for r answers in flight of S, from 1 to F, looked up anew for each token; the
-formula is llm-d-inference-sim's.
+The first token is due after the TTFT, which may grow with the prompt; each further one after its own inter-token
+latency: total = TTFT + (n - 1) * ITL for n tokens, streaming or not. Under load everything takes longer by the factor
+``1 + (F - 1) * (r - 1) / (S - 1)`` for r answers in flight of S, from 1 to F, evaluated for each token; the formula is
+from llm-d-inference-sim.
 """
 
 import math
@@ -15,15 +15,15 @@ from typing import Protocol
 from fastmock.latency.settings import Distribution, Latency
 
 Sampler = Callable[[Random], float]
-"""Draws an amount."""
+"""Draws a value from a distribution."""
 
-_GLANCE = 0.1  # seconds of a whole answer's time between looks at the load
+_GLANCE = 0.1  # seconds of a non-streaming answer's time between evaluations of the load
 
 _UNDRAWN = Random(0)
 
 
 def sampler(amount: Distribution, samples: Sequence[float] = ()) -> Sampler:
-    """Return what draws from ``amount``; ``samples`` are what its file holds."""
+    """Return a sampler for ``amount``; ``samples`` are the contents of its file."""
     if amount.file is not None:
         return lambda random: random.choice(samples)
     mean, std = amount.mean or 0.0, amount.std or 0.0
@@ -53,21 +53,21 @@ class Load(Protocol):
     """Counts the answers in flight."""
 
     def enter(self) -> None:
-        """Count one more."""
+        """Add one."""
 
     def leave(self) -> None:
-        """Count one less."""
+        """Remove one."""
 
     def in_flight(self) -> int:
-        """Return how many there are."""
+        """Return the number of answers in flight."""
 
 
 class Timing:
     """A compiled latency: gives each token its due time.
 
     Attributes:
-        instant: whether nothing takes any time, and ``instant_whole`` whether whole answers take none.
-        draws: whether anything is drawn, so that ``random`` must be a generator of the request's own.
+        instant: whether streaming answers take no time, and ``instant_whole`` whether non-streaming ones take none.
+        draws: whether any value is random, so that ``random`` must be a generator seeded for the request.
     """
 
     def __init__(
@@ -80,9 +80,9 @@ class Timing:
         """Compile a latency.
 
         Args:
-            latency: what was given on all levels, laid over each other; its preset is not looked at.
-            samples: returns the recorded samples of an amount.
-            chunk_gap: seconds between chunks, where neither an inter-token latency nor a speed is given.
+            latency: the settings of all levels merged; its preset is already applied.
+            samples: returns the recorded samples of a distribution.
+            chunk_gap: seconds between chunks, used if neither an inter-token latency nor a speed is set.
             share: counts the answers in flight.
         """
         zero = Distribution(mean=0.0)
@@ -107,14 +107,14 @@ class Timing:
         self.instant = self.instant_whole and not (chunk_gap and self._by_chunk)
 
     def _stretch(self) -> float:
-        """Return by how much everything takes longer now, in seconds for a millisecond."""
+        """Return the current slowdown under load, in seconds per millisecond."""
         if not self._most:
             return 0.001
         share = (self._share.in_flight() - 1) / self._full if self._full else 1.0
         return 0.001 * (1 + self._most * min(1.0, max(0.0, share)))
 
     def _drawer(self, random: Random) -> Sampler:
-        """Return what draws the latency between two tokens of one answer, in milliseconds."""
+        """Return a sampler of the inter-token latency of one answer, in milliseconds."""
         if self._itl is not None:
             return self._itl
         if self._speed is not None:
@@ -123,35 +123,37 @@ class Timing:
         return lambda random: self._gap
 
     def steps(self, steps: Sequence[int], prompt_tokens: int, random: Random | None) -> Iterator[float]:
-        """Yield when each step of a stream is due, in seconds after its start: with the first of its tokens.
+        """Yield the due time of each step of a stream, in seconds after its start: that of its first token.
 
         Args:
-            steps: the tokens of each. One of no tokens, such as the last, which says that this was all, is due when the
-                token before it is.
-            prompt_tokens: tokens of the prompt.
-            random: draws for this answer; None where nothing is drawn.
+            steps: the number of tokens in each step. A step of no tokens, such as the final one, is due with the token
+                before it.
+            prompt_tokens: the number of tokens in the prompt.
+            random: the generator for this answer; None if nothing is random.
         """
         random = random or _UNDRAWN
         self._share.enter()
         try:
             draw = self._drawer(random)
             due = self._first(prompt_tokens, random)
-            before = 0  # tokens of the step before
+            before = 0  # number of tokens in the step before
             even = 0.0 if self._uneven else draw(random) * 0.001
             for tokens in steps:
                 gaps = before if tokens or not before else before - 1
                 if even:
-                    due += gaps * even  # instead of a draw and a look at the load: 0.4 µs a step
+                    due += gaps * even  # saves a draw and a look at the load: 0.4 µs a step
                 else:
                     for _ in range(gaps):
                         due += draw(random) * self._stretch()
                 yield due
                 before = 1 if self._by_chunk and tokens else tokens
-        finally:  # also where the client hung up
+        finally:  # also when the client disconnects
             self._share.leave()
 
     def pause(self, tokens: int, prompt_tokens: int, random: Random | None) -> Iterator[float]:
-        """Yield when to look again at a whole answer of so many tokens, and at last when it is due."""
+        """Yield the times at which to evaluate the load for a non-streaming answer of ``tokens`` tokens, and finally
+        its due time.
+        """
         random = random or _UNDRAWN
         self._share.enter()
         try:

@@ -1,8 +1,8 @@
-"""Absolute due times: a frame that is late makes no later frame late.
+"""Absolute due times: a late frame does not delay later frames.
 
-Sleeping for each gap would make a stream drift by every late wake-up. Here every frame has a due time counted from the
-start of its answer; on waking, all that is due goes out in one write. A stream that is visited late goes on in coarser
-pieces, of which the last is on time: of 5,000 streams on one core the last end 6 % late instead of 10 %.
+Sleeping for each gap would make a stream drift by every late wakeup. Instead every frame has a due time counted from
+the start of its answer; after a wakeup, all due frames are sent in one write. A stream that is served late continues in
+larger pieces, the last frame of each being on time: of 5,000 streams on one core the last end 6 % late instead of 10 %.
 """
 
 import logging
@@ -14,16 +14,16 @@ from fastmock.core.http import HeartbeatTime, Wait
 
 
 class Lateness(Protocol):
-    """Counts how late steps are, in a histogram.
+    """Counts the lateness of steps in a histogram.
 
     Attributes:
-        bounds: the upper bounds of its buckets, in seconds; above the last is one more.
+        bounds: the upper bounds of its buckets, in seconds; one more bucket is above the last.
     """
 
     bounds: Sequence[float]
 
     def counts(self, due: float, now: float) -> "memoryview[int]":
-        """Return the counts to add to, when the first of the steps that are sent at ``now`` was due at ``due``."""
+        """Return the counts to add to, for steps sent at ``now`` of which the first was due at ``due``."""
 
 
 class _Nobody:
@@ -33,30 +33,30 @@ class _Nobody:
     _counts = memoryview(bytearray(8)).cast("Q")
 
     def counts(self, due: float, now: float) -> "memoryview[int]":
-        """See Lateness."""
+        """Return a counter that nobody reads."""
         return self._counts
 
 
 UNCOUNTED: Lateness = _Nobody()
-"""For what is no answer of the API."""
+"""For responses that are not answers of the LLM API."""
 
 _LOG = logging.getLogger("fastmock")
 
-_BEAT = 0.02  # seconds; heartbeats due within them are sent in one waking: 5,000 a second take 13 % of a core, not 17
-_BEHIND = 0.02  # seconds; a visit that is later than that is a sign of overload
-_COARSE = 0.15  # seconds of an answer that then go out at once: fewer and larger writes
+_BEAT = 0.02  # seconds; heartbeats due within them share a wakeup: 5,000 a second take 13 % of a core instead of 17 %
+_BEHIND = 0.02  # seconds; lateness above that is a sign of overload
+_COARSE = 0.15  # seconds of an answer that are then sent at once: fewer and larger writes
 
 
 def nothing(begin: int, end: int) -> bytes:
-    """Be the steps of an answer that is only waited for."""
+    """Return no bytes: the steps of an answer that is only delayed."""
     return b""
 
 
 class Pacer:
-    """Walks the steps of one answer by the clock: ``take`` what is due, send it, and come again at ``due``.
+    """Steps through one answer by the clock: ``take`` the due steps, send them, and come back at ``due``.
 
     Attributes:
-        due: when the next step is to be sent, in seconds of the caller's monotonic clock; None when there are no more.
+        due: the time to send the next step, in seconds of the caller's monotonic clock; None after the last.
     """
 
     __slots__ = ("_ahead", "_beyond", "_cut", "_dues", "_failed", "_late", "_start", "_taken", "_waits", "due")
@@ -69,14 +69,14 @@ class Pacer:
         late: Lateness,
         failed: Callable[[], bytes] = bytes,
     ) -> None:
-        """Begin to walk.
+        """Start with the first step.
 
         Args:
-            due_times: when each step is due, in seconds after ``start``.
-            cut: returns the bytes of a stretch of steps.
-            start: the reading of the clock when the request came in.
-            late: where the lateness of each step is counted.
-            failed: returns what ends the answer when its bytes cannot be made.
+            due_times: the due time of each step, in seconds after ``start``.
+            cut: returns the bytes of a range of steps.
+            start: the clock's reading when the request arrived.
+            late: counts the lateness of each step.
+            failed: returns the bytes that end the answer if its steps cannot be rendered.
         """
         self._dues = due_times
         self._cut = cut
@@ -84,15 +84,15 @@ class Pacer:
         self._late = late
         self._failed = failed
         self._taken = 0
-        self._waits = True  # whether the step that was drawn last is a wait; these come before all others
-        self._ahead: list[float] = []  # when the steps are due that the next visit is for; the visit is at the last
-        self._beyond: float | None = None  # a due time that has been drawn and is later than that
+        self._waits = True  # whether the last step drawn is a wait; waits come before all other steps
+        self._ahead: list[float] = []  # due times of the steps for the next visit, which happens at the last of them
+        self._beyond: float | None = None  # a due time already drawn and later than these
         self.due = self._draw()
         if self.due is not None:
             self._ahead.append(self.due)
 
     def _draw(self) -> float | None:
-        for due in self._dues:  # one round; half the cost of next() with a default
+        for due in self._dues:  # a single iteration; half the cost of next() with a default
             if self._waits:
                 self._waits = isinstance(due, Wait)
                 if type(due) is HeartbeatTime:
@@ -102,7 +102,7 @@ class Pacer:
         return None
 
     def take(self, now: float) -> bytes:
-        """Return everything due at ``now`` in one; empty when nothing is."""
+        """Return all steps due at ``now`` as one piece; empty if there are none."""
         planned = self.due
         if planned is None or planned > now:
             return b""
@@ -122,7 +122,7 @@ class Pacer:
         self._beyond = None
         if following is not None:
             self._ahead = ahead = [following]
-            if now - planned > _BEHIND:  # go on in coarser pieces, of which the last is on time
+            if now - planned > _BEHIND:  # continue in larger pieces, the last frame of each being on time
                 while (beyond := self._draw()) is not None and beyond <= now + _COARSE:
                     ahead.append(beyond)
                 self._beyond = beyond
@@ -137,7 +137,7 @@ class Pacer:
             return self._failed()
 
     def _wait(self, now: float) -> bytes:
-        """Look whether the answer may begin."""
+        """Return the due steps of a waiting answer, heartbeats or nothing, and check whether it may start."""
         begin = self._taken
         following = self.due
         while self._waits and following is not None and following <= now:

@@ -1,7 +1,7 @@
-"""Latency presets: illustrative, not measured. Nobody's service is promised to behave so.
+"""Latency presets: illustrative, not measured; no provider's latency is claimed.
 
-``gpt-4`` to ``claude-haiku`` are the numbers that llmsim's profiles use, the two of a size of model and a number of
-H100s are those of llm-d-inference-sim's examples; ``instant`` and ``fast`` are ours.
+``gpt-4`` to ``claude-haiku`` use the numbers of llmsim's profiles; the two named after a model size and a number of
+H100s use those of llm-d-inference-sim's examples; ``instant`` and ``fast`` are ours.
 """
 
 from collections.abc import Mapping
@@ -52,4 +52,4 @@ PRESETS: Mapping[PresetName, Mapping[str, Any]] = MappingProxyType(
         ),
     }
 )
-"""What each preset sets, as it would be written under ``latency``; times in milliseconds, normal ones mean and std."""
+"""The values of each preset, as under ``latency``; times in milliseconds, normal distributions as mean and std."""

@@ -1,4 +1,4 @@
-"""Settings of latency: amounts and their distributions, latency, heartbeats."""
+"""Settings of latency: distributions, latency, heartbeats."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,7 +9,7 @@ from fastmock.latency.presets import PresetName
 
 
 def _number_is_amount(value: Any) -> Any:
-    """Take a number, also one from a variable of the environment, for a constant amount."""
+    """Accept a number, also as text from an environment variable, as a constant."""
     if isinstance(value, str):
         try:
             value = float(value)
@@ -19,21 +19,22 @@ def _number_is_amount(value: Any) -> Any:
 
 
 class Distribution(SettingsModel):
-    """An amount that is the same every time, or drawn anew from a distribution each time it is needed."""
+    """A constant number, or a distribution from which a new value is drawn each time."""
 
     distribution: Literal["constant", "normal", "lognormal", "uniform", "gamma"] = Field(
-        "constant", description="`constant`, `normal` (truncated), `lognormal`, `uniform` or `gamma`."
+        "constant",
+        description="Type of distribution: `constant`, `normal` (truncated), `lognormal`, `uniform` or `gamma`.",
     )
-    mean: float | None = Field(None, ge=0, le=1e9, description="The mean; of a constant, the value.")
-    std: float | None = Field(None, ge=0, le=1e9, description="The standard deviation.")
+    mean: float | None = Field(None, ge=0, le=1e9, description="Mean of the distribution; the value of a constant.")
+    std: float | None = Field(None, ge=0, le=1e9, description="Standard deviation of the distribution.")
     min: float | None = Field(
-        None, ge=0, le=1e9, description="The least; of a normal, where it is cut (0.3 times the mean)."
+        None, ge=0, le=1e9, description="Smallest value; by default 0.3 times the mean for `normal`."
     )
     max: float | None = Field(
-        None, ge=0, le=1e9, description="The most; of a normal, where it is cut (1.7 times the mean)."
+        None, ge=0, le=1e9, description="Largest value; by default 1.7 times the mean for `normal`."
     )
     file: str | None = Field(
-        None, description="A file of recorded samples, one of which is drawn: a JSON or YAML list, or a number a line."
+        None, description="File of recorded samples to draw from: a JSON or YAML list, or one number per line."
     )
 
     @model_validator(mode="after")
@@ -41,7 +42,7 @@ class Distribution(SettingsModel):
         given = [name for name in ("mean", "std", "min", "max", "file") if getattr(self, name) is not None]
         if self.file is not None:
             if len(given) > 1 or "distribution" in self.model_fields_set:
-                raise ValueError("a 'file' of samples goes with nothing else")
+                raise ValueError("'file' cannot be combined with other parts")
             return self
         needs = {"constant": ("mean",), "uniform": ("min", "max")}.get(self.distribution, ("mean", "std"))
         takes = (*needs, "min", "max") if self.distribution == "normal" else needs
@@ -60,11 +61,11 @@ class Distribution(SettingsModel):
 
     @property
     def varies(self) -> bool:
-        """Whether it is drawn."""
+        """Whether the value is random."""
         return self.file is not None or self.distribution != "constant"
 
     def bounds(self) -> tuple[float, float]:
-        """Return the least and the most that is drawn, of a uniform or a normal distribution."""
+        """Return the smallest and the largest value, of a uniform or a normal distribution."""
         mean = self.mean or 0.0
         return (
             0.3 * mean if self.min is None else self.min,
@@ -78,37 +79,37 @@ NumberOrAmount = Annotated[
 
 
 class Latency(SettingsModel):
-    """How long answers take; what is not given comes from the level above."""
+    """Latency of responses; unset values come from the level above."""
 
     preset: PresetName | None = Field(
-        None, description="A set of values to begin with, illustrative ones named after a class of model."
+        None, description="Preset of illustrative values, named after a class of model; the other settings override it."
     )
     ttft: NumberOrAmount | None = Field(
-        None, description="Time to first token: milliseconds from the request to the first piece of the answer."
+        None, description="Time to first token (TTFT): milliseconds from the request to the first token."
     )
     itl: NumberOrAmount | None = Field(
-        None, description="Inter-token latency: milliseconds from token to token, drawn anew for each."
+        None, description="Inter-token latency (ITL): milliseconds between two tokens, drawn anew for each."
     )
     tokens_per_second: NumberOrAmount | None = Field(
-        None, description="Instead of `itl`: the speed of an answer, drawn once for each."
+        None, description="Tokens per second of a response, drawn once for each; instead of `itl`."
     )
     prefill_ms_per_token: float | None = Field(
         None,
         ge=0,
         le=600_000,
-        description="Milliseconds that each token of the prompt adds to the time to first token.",
+        description="Milliseconds added to the time to first token for each prompt token.",
     )
     time_factor_under_load: float | None = Field(
         None,
         ge=1,
         le=1000,
-        description="Everything takes up to this many times as long as answers in flight near `max_concurrent`.",
+        description="Largest factor on latency under load, reached with `max_concurrent` responses in flight.",
     )
     max_concurrent: int | None = Field(
         None,
         ge=1,
         le=1_000_000,
-        description="Answers in flight, over all workers, at which that factor is reached.",
+        description="Number of responses in flight, over all workers, at which that factor is reached.",
     )
 
     @model_validator(mode="after")
@@ -126,18 +127,18 @@ def _number_is_heartbeat(value: Any) -> Any:
 
 
 class Heartbeat(SettingsModel):
-    """Signs of life in a stream that waits for its first token, or stalls."""
+    """Heartbeats in a stream that waits for its first token, or stalls."""
 
     interval: float | None = Field(
         None,
         gt=0,
         le=3600,
-        description="Seconds between heartbeats while nothing else is sent; without it there are none.",
+        description="Seconds between heartbeats while nothing else is sent; unset disables them.",
     )
     form: Literal["comment", "ping"] | None = Field(
         None,
-        description="`comment` (the default), which every client of server-sent events skips; or `ping`, Anthropic's "
-        "event. Streams of other APIs have comments in any case.",
+        description="Form of heartbeats: `comment` (the default), which every SSE client ignores, or `ping`, an event "
+        "of Anthropic's API. Other APIs always get comments.",
     )
 
 

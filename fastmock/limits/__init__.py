@@ -1,1 +1,1 @@
-"""How much is let through, and how much at once."""
+"""Rate limits, quotas and the request queue."""

@@ -1,8 +1,9 @@
-"""Rates and what is left of them: the arithmetic of limits, with neither a clock nor a store.
+"""The arithmetic of rate limits, without a clock or a store.
 
-A bucket that is refilled all the time is one number, the time at which it will be full again: what is taken moves that
-time on, and nothing has to be done while it refills (the generic cell rate algorithm, as ITU-T I.371 has it for ATM
-networks). A fixed window is one number too: which window, and how much was taken in it. Times are microseconds.
+A token bucket that refills continuously is one number, the time at which it will be full again: taking from it moves
+that time forward, and nothing has to be done while it refills (the generic cell rate algorithm, described for ATM
+networks in ITU-T I.371). A fixed window is also one number: which window it is, and the amount taken in it. Times are
+in microseconds.
 """
 
 from collections.abc import Sequence
@@ -16,19 +17,19 @@ FOR_EVER = 0
 """The period of a quota, which is never refilled."""
 
 BEGIN = 2
-"""The place of the first value; before it stands what a store needs."""
-_IN_WINDOW = 1 << 32  # above what can be taken in a window
+"""The index of the first value; a store uses the entries before it."""
+_IN_WINDOW = 1 << 32  # above any amount that can be taken in a window
 
 
 class Rate(NamedTuple):
-    """So much in so long.
+    """A limit on the amount of one unit in a period.
 
     Attributes:
-        unit: of what.
-        limit: how much.
-        period: in how many microseconds; FOR_EVER in all.
-        burst: for how many microseconds of it a full bucket lasts: the period, or less where it is quantized.
-        label: what the API calls it.
+        unit: the unit that is limited.
+        limit: the amount.
+        period: the period in microseconds; FOR_EVER for a quota.
+        burst: the time in microseconds for which a full bucket lasts at this rate: the period, or less if quantized.
+        label: the API's name for the limit.
     """
 
     unit: Unit
@@ -39,10 +40,10 @@ class Rate(NamedTuple):
 
 
 Left = Sequence[tuple[int, int]]
-"""What is left of each rate, and in how many microseconds it is full again."""
+"""For each rate the remaining amount, and the microseconds until it is full again."""
 Verdict = tuple[int, int, Left]
-"""Whether a request is let through: the number of the first rate that is exceeded, or PASSED; after how many
-microseconds it would pass, if nothing else came; and what is left.
+"""Whether a request passes: the index of the first exceeded rate, or PASSED; the microseconds after which it would pass
+if no other request came; and the remaining amounts.
 """
 PASSED = -1
 
@@ -56,25 +57,25 @@ def take(
     fixed: bool = False,
     count_refused: bool = False,
 ) -> tuple[Verdict, int]:
-    """Take from all rates, or, where one is exceeded, from none.
+    """Take from all rates, or from none if one is exceeded.
 
     Args:
         rates: the rates.
-        values: what is known of each, from BEGIN on; what changes is written into it.
-        estimates: what the request was taken for when it came, of the unit of each.
-        actuals: what it has turned out to take.
-        now: the time.
-        fixed: whether the windows are fixed.
-        count_refused: whether one that is refused counts as a request all the same.
+        values: the stored value of each rate, from BEGIN on; updated in place.
+        estimates: the estimated cost of the request on arrival, in the unit of each rate.
+        actuals: its actual cost.
+        now: the current time.
+        fixed: use fixed windows instead of token buckets.
+        count_refused: count a refused request as a request all the same.
 
     Returns:
-        The verdict, and when all of them are full again: the values may be forgotten then.
+        The verdict, and the time at which all rates are full again and the values may be dropped.
     """
     refused, longest = PASSED, 0
     for number, (_, limit, period, burst, _) in enumerate(rates):
         value, wanted = values[number + BEGIN], estimates[number]
         if period == FOR_EVER:
-            wait = 1 if value >= limit else 0  # whoever has something left may use it up
+            wait = 1 if value >= limit else 0  # a quota's last units may be overdrawn
         elif not fixed:
             wait = (value - now if value > now else 0) + wanted * period // limit - burst
         else:
@@ -97,7 +98,7 @@ def take(
             reset = before - now + taken * period // limit
             remaining = (burst - reset) * limit // period if reset < burst else 0
             value = now + reset
-            if refused != PASSED:  # an empty bucket gets no emptier
+            if refused != PASSED:  # a refused request cannot take more than the bucket holds
                 value = min(value, max(before, now + burst))
         else:
             window = now // period
@@ -112,5 +113,5 @@ def take(
 
 
 def _counted(value: int, window: int) -> int:
-    """Return how much has been taken in a fixed window."""
+    """Return the amount taken in a fixed window."""
     return value % _IN_WINDOW if value // _IN_WINDOW == window else 0

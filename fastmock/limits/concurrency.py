@@ -1,4 +1,6 @@
-"""Overload: so many answers at a time; the others wait their turn, and their time begins when it comes."""
+"""The request queue: a limited number of requests is answered at a time; the timing of the others starts on
+admission.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,34 +8,34 @@ from typing import Protocol
 
 from fastmock.core.http import Reply, Stream, Wait
 
-_LOOK = 0.002  # seconds between looks at whether it is one's turn, for whoever is next
-_SELDOM = 0.1  # seconds, at most, for whoever has many before him
+_LOOK = 0.002  # seconds between polls of the queue, for the next request in line
+_SELDOM = 0.1  # seconds between polls at most, for requests far back in the queue
 
 
 class Ticket(Protocol):
-    """A place in the queue; see ``state.gate.Ticket``."""
+    """A place in the queue; see ``shared.queue.Ticket``."""
 
     ended: float | None
 
     def before(self) -> int:
-        """Return how many are to be admitted before; below 0 where this is."""
+        """Return the number of requests ahead in the queue; negative once this one is admitted."""
 
     def start(self) -> float:
-        """Return when it was admitted."""
+        """Return the time of admission."""
 
 
 def wait(answer: Reply | Stream, ticket: Ticket, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-    """Have an answer wait for its turn; ``most`` are answered at a time."""
+    """Delay an answer until its ticket is admitted; ``most`` requests are answered at a time."""
     begin = clock()
     due_times = answer.due_times
-    assert due_times is not None  # noqa: S101 - who takes no time does not wait
+    assert due_times is not None  # noqa: S101 - answers that take no time are not queued
     looks = 0
 
     def queued() -> Iterator[float]:
         nonlocal looks
         look = 0.0
         while (before := ticket.before()) >= 0:
-            # The next look is later than the last also where several are planned ahead.
+            # Later than the last poll, even where several are planned ahead.
             look = max(look, clock() - begin) + min(_SELDOM, _LOOK * (1 + before // most))
             looks += 1
             yield Wait(look)
@@ -48,7 +50,7 @@ def wait(answer: Reply | Stream, ticket: Ticket, most: int, clock: Callable[[], 
         cut = answer.cut
 
         def later(first: int, end: int) -> bytes:
-            """Leave out the looks, which are steps that send nothing."""
+            """Skip the polls, which are steps that send nothing."""
             return cut(max(0, first - looks), end - looks) if end > looks else b""
 
         answer.cut = later

@@ -1,4 +1,4 @@
-"""Rate limits: who is let through, and the headers and errors in which the APIs say so."""
+"""Rate limits: refuse requests above the limits, with the headers and errors of the APIs."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -31,17 +31,19 @@ _NAMES: tuple[tuple[str, Unit, int, str], ...] = (
     ("input_tokens_per_minute", "input", MINUTE, "input tokens per min (ITPM)"),
     ("output_tokens_per_minute", "output", MINUTE, "output tokens per min (OTPM)"),
 )
-"""The settings, what they limit, and what the API calls it; in the order in which the first that is hit is named."""
+"""The settings, the unit and period that each limits, and the API's label; the first exceeded one in this order is
+reported.
+"""
 
 
 class _Known(NamedTuple):
-    """What holds for an API key and a model.
+    """The limits of an API key and a model.
 
     Attributes:
-        key: what is left is kept under it.
+        key: the key of the remaining amounts in the store.
         rates: the rates.
-        of: picks for each rate what is taken of its unit, from what is taken of all ``_UNITS``.
-        shown: the headers that show what is left.
+        of: selects for each rate the amount of its unit from the amounts of all ``_UNITS``.
+        shown: the response headers that report the limits.
     """
 
     key: int
@@ -51,10 +53,10 @@ class _Known(NamedTuple):
 
 
 class Shown:
-    """The headers that show limits and what is left of them.
+    """The headers that report limits and remaining amounts.
 
     Attributes:
-        heads: those of answers, and the same with these headers.
+        heads: response heads, and the same heads with these headers.
     """
 
     def __init__(
@@ -65,14 +67,14 @@ class Shown:
         reset: Callable[[int], str],
         short: Sequence[str],
     ) -> None:
-        """Begin.
+        """Prepare the headers.
 
         Args:
-            places: of the rates that are shown.
+            places: the indexes of the reported rates.
             limits: the headers with the limits themselves.
-            left: the names of those that say what remains, and when it is full again, for each in turn.
-            reset: writes that, given in milliseconds from now.
-            short: the same for the shortest, ready.
+            left: the names of the headers with the remaining amount and the time until full, for each rate in turn.
+            reset: formats a time until full, given in milliseconds.
+            short: formatted values for the shortest times, by milliseconds.
         """
         self._places = places
         self._limits = limits
@@ -82,14 +84,14 @@ class Shown:
         self.heads: dict[ResponseHead, ResponseHead] = {}
 
     def made(self, head: ResponseHead) -> ResponseHead:
-        """Return the head of an answer with them, and keep it in ``heads``."""
+        """Return a response head with these headers, and keep it in ``heads``."""
         if len(self.heads) >= _MOST_HEADS:
             self.heads.clear()
         made = self.heads[head] = head.but((*head.headers, *self._limits), self._left)
         return made
 
     def values(self, left: Left) -> tuple[str, ...]:
-        """Return the values of those that vary."""
+        """Return the values of the headers that vary."""
         short = self._short
         values: list[str] = []
         for place in self._places:
@@ -100,19 +102,19 @@ class Shown:
         return tuple(values)
 
     def of(self, values: Sequence[str]) -> Headers:
-        """Return them all, with the values that an answer has of them."""
+        """Return all of the headers, with the values that an answer has for them."""
         return (*self._limits, *zip(self._left, values[-len(self._left) :], strict=True))
 
 
 _Prepared = tuple[Callable[[tuple[int, ...]], Sequence[int]], Shown]
-"""What is known of rates and a provider: the last two fields of ``_Known``."""
+"""The prepared parts for rates and a provider: the last two fields of ``_Known``."""
 
 
 class RateLimits:
     """The limits of a configuration."""
 
     def __init__(self, limits: Limits, table: Table, diagnostics: Diagnostics) -> None:
-        """Compile them; what is wrong goes to ``diagnostics``."""
+        """Compile the limits; report errors to ``diagnostics``."""
         fixed = limits.algorithm == "fixed_window"
         self._limits = limits
         self._globs = [
@@ -125,7 +127,7 @@ class RateLimits:
         self.any = any(next(_rates(entry, False), None) for entry in (limits, *limits.per))
         self._store: Store = Here(table, fixed, limits.count_refused)
         if limits.store is not None and not self.any:
-            diagnostics.warn(("limits", "store"), "has no effect, for nothing is limited")
+            diagnostics.warn(("limits", "store"), "has no effect: no limits are set")
         if limits.store is not None:
             try:
                 self._store = Shared(limits.store, table, fixed, limits.count_refused)
@@ -134,17 +136,18 @@ class RateLimits:
             except StoreOptionError as error:
                 diagnostics.error(("limits", "store"), str(error))
             except ValueError as error:
-                fault = "is no URL of a store" if "@" in limits.store or "?" in limits.store else str(error)
-                diagnostics.error(("limits", "store"), fault)  # a password is shown to nobody
+                fault = "is not a valid store URL" if "@" in limits.store or "?" in limits.store else str(error)
+                diagnostics.error(("limits", "store"), fault)  # the URL may hold a password
 
     def take(self, chat: ChatRequest, answer: Reply | Stream) -> Shown | None:
-        """Let a request through whose answer is made, and put the headers on it that say what is left; return them.
+        """Count a request whose answer is rendered, and add the headers with the remaining amounts; return these
+        headers.
 
         Raises:
-            ApiError: it is not let through.
+            ApiError: a limit is exceeded.
         """
         request = chat.request
-        assert request is not None  # noqa: S101 - it is being answered
+        assert request is not None  # noqa: S101 - set while a request is answered
         sent = request.authorization or request.headers.get("authorization")
         provider = provider_of(request)
         known = self._known.get((sent, chat.model, provider)) or self._of(request, sent, chat.model, provider)
@@ -155,7 +158,7 @@ class RateLimits:
         most = prompt + cap if self._sum else cap if cap > prompt else prompt
         estimates = known.of((1, most, prompt, cap))
         verdict = self._store.take(known.key, known.rates, estimates, known.of((1, prompt + said, prompt, said)))
-        if verdict is None:  # the store is gone
+        if verdict is None:  # the store cannot be reached
             return None
         refused, wait, left = verdict
         shown = known.shown
@@ -166,8 +169,8 @@ class RateLimits:
         raise _refusal(chat.model, known.rates, refused, estimates, left, wait, shown.of(shown.values(left)))
 
     def _of(self, request: Request, sent: str | None, model: str, provider: Provider) -> _Known | None:
-        """Return what holds for who asks and for a model."""
-        api_key = provider.key_of(request) or ""  # none may be asked for
+        """Return the limits of the request's API key and a model; None without any."""
+        api_key = provider.key_of(request) or ""  # a request may have no key
         fits = (
             (place, entry)
             for place, (key, of, entry) in enumerate(self._globs)
@@ -181,10 +184,10 @@ class RateLimits:
         if not rates:
             return None
         prepared = self._prepared.get((rates, provider))
-        if prepared is None:  # they are as many as the configuration has
+        if prepared is None:  # bounded by the number of entries in the configuration
             prepared = self._prepared[rates, provider] = _prepare(rates, provider.limit_headers)
         known = _Known(int.from_bytes(hashed, "big") or 1, rates, *prepared)
-        if sent and key_in(request.headers, "authorization"):  # else another header tells who asks
+        if sent and key_in(request.headers, "authorization"):  # otherwise another header identifies the client
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[sent, model, provider] = known
@@ -200,9 +203,9 @@ def _refusal(
     wait: int,
     headers: Headers,
 ) -> errors.ApiError:
-    """Say why a request is not let through, and when it would be."""
+    """Return the error for a refused request: the exceeded limit, and the time to retry after."""
     for rate, estimate in zip(rates, estimates, strict=True):
-        if estimate > rate.limit and rate.period != FOR_EVER:  # it would never be
+        if estimate > rate.limit and rate.period != FOR_EVER:  # it could never pass
             too_small = errors.LimitTooSmall(model, rate.label, rate.unit, rate.limit, estimate)
             return too_small.but(headers=headers, limit=rate.label, model=model)
     rate = rates[refused]
@@ -216,11 +219,11 @@ def _refusal(
 
 
 def _prepare(rates: tuple[Rate, ...], headers: LimitHeaders) -> _Prepared:
-    """Prepare what can be known before a request comes."""
+    """Prepare the parts that do not depend on a request."""
     units = [_UNITS.index(rate.unit) for rate in rates]
-    # Of one place alone itemgetter would return no tuple.
+    # With a single index itemgetter would not return a tuple.
     of = itemgetter(*units) if len(units) > 1 else lambda all_: (all_[units[0]],)
-    first: dict[Unit, int] = {}  # of the rates of a unit that of the shortest period is shown
+    first: dict[Unit, int] = {}  # of the rates of a unit the one with the shortest period is reported
     for place, rate in enumerate(rates):
         if rate.period != FOR_EVER:
             first.setdefault(rate.unit, place)

@@ -1,4 +1,4 @@
-"""The settings of rate limits and of overload."""
+"""Settings of rate limits and of the request queue."""
 
 from typing import Annotated, Literal
 
@@ -10,44 +10,51 @@ Most = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
 class Rates(SettingsModel):
-    """How much is let through."""
+    """Limits on requests and tokens."""
 
     requests_per_minute: Most | None = Field(None, description="Limit of requests per minute (RPM).")
     requests_per_day: Most | None = Field(None, description="Limit of requests per day (RPD).")
-    tokens_per_minute: Most | None = Field(None, description="Tokens a minute, of prompts and answers (TPM).")
+    tokens_per_minute: Most | None = Field(
+        None, description="Limit of tokens per minute (TPM), prompts and completions together."
+    )
     tokens_per_day: Most | None = Field(None, description="Limit of tokens per day (TPD).")
-    input_tokens_per_minute: Most | None = Field(None, description="Tokens of prompts a minute, as Anthropic has it.")
-    output_tokens_per_minute: Most | None = Field(None, description="Tokens of answers a minute, likewise.")
-    quota_requests: Most | None = Field(None, description="Requests in all; then the quota is exhausted.")
-    quota_tokens: Most | None = Field(None, description="Tokens in all; then the quota is exhausted.")
+    input_tokens_per_minute: Most | None = Field(
+        None, description="Limit of prompt tokens per minute (ITPM), as at Anthropic."
+    )
+    output_tokens_per_minute: Most | None = Field(
+        None, description="Limit of completion tokens per minute (OTPM), as at Anthropic."
+    )
+    quota_requests: Most | None = Field(None, description="Total number of requests before the quota is exhausted.")
+    quota_tokens: Most | None = Field(None, description="Total number of tokens before the quota is exhausted.")
 
 
 class KeyRates(Rates):
-    """What is let through instead for some keys and models."""
+    """Limits for certain API keys and models."""
 
     api_key: str | None = Field(
-        None, description="API key or glob that the entry is for; each key has limits of its own."
+        None, description="API key, or a glob, that this entry applies to; each key is counted separately."
     )
     model: str | None = Field(
-        None, description="Model or glob that the entry is for; the models of one glob share the limits."
+        None, description="Model, or a glob, that this entry applies to; the models of one glob share the limits."
     )
 
 
 class Limits(Rates):
-    """Rate limits, for each API key apart; what is not given is not limited."""
+    """Rate limits per API key; unset limits do not apply."""
 
     per: list[KeyRates] = Field(
         [],
         max_length=1000,
-        description="Limits for certain keys and models instead of these; the first entry that fits a request holds.",
+        description="Limits for certain keys and models instead of these; the first matching entry applies.",
     )
     algorithm: Literal["token_bucket", "fixed_window"] = Field(
         "token_bucket",
-        description="`token_bucket` is refilled all the time; `fixed_window` is full again at once when a minute, or a "
-        "day, is over.",
+        description="`token_bucket` refills continuously; `fixed_window` refills at once at the end of each minute or "
+        "day.",
     )
     quantize: bool = Field(
-        False, description="Hold 60 requests a minute to 1 a second (token bucket only); tokens are not quantized."
+        False,
+        description="Enforce 60 requests per minute as 1 per second (token bucket only); tokens are not quantized.",
     )
     estimate: Literal["max", "sum"] = Field(
         "max",
@@ -59,22 +66,24 @@ class Limits(Rates):
     count_refused: bool = Field(False, description="Count refused requests too.")
     store: str | None = Field(
         None,
-        description="A Valkey or Redis for several machines, `redis://host:6379/0` (it takes the extra `redis`); "
-        "without it each machine has its own. The control API cannot change it.",
+        description="URL of a Valkey or Redis that several machines share, such as `redis://host:6379/0` (needs the "
+        "extra `redis`); without it each machine counts alone. The control API cannot change it.",
     )
 
     @model_validator(mode="after")
     def _fits(self) -> "Limits":
         if self.quantize and self.algorithm != "token_bucket":
-            raise ValueError("takes 'quantize' with the token bucket alone")
+            raise ValueError("'quantize' needs the algorithm 'token_bucket'")
         return self
 
 
 class Overload(SettingsModel):
-    """How much is answered at once; answers that take no time are not counted."""
+    """Limit on concurrent requests; requests answered without delay do not count."""
 
     max_concurrent: int | None = Field(
-        None, ge=1, le=32_768, description="Requests that are being answered at a time, by all workers together."
+        None, ge=1, le=32_768, description="Number of requests answered at the same time, over all workers."
     )
-    max_queue: int = Field(1024, ge=0, le=32_768, description="Requests that wait their turn; more are refused.")
+    max_queue: int = Field(
+        1024, ge=0, le=32_768, description="Number of requests waiting in the queue; further ones are refused."
+    )
     status: Literal[503, 429] = Field(503, description="HTTP status of refused requests.")

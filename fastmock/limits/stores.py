@@ -1,4 +1,4 @@
-"""Where it is kept what is left: on this machine, or in a Valkey (or Redis) that several machines share."""
+"""Stores of the remaining amounts: one for this machine, and a Valkey (or Redis) that several machines share."""
 
 import logging
 import threading
@@ -11,43 +11,43 @@ from urllib.parse import parse_qs, urlsplit
 from fastmock.core.problems import did_you_mean
 from fastmock.limits.bucket import BEGIN, FOR_EVER, PASSED, SECOND, Rate, Verdict, take
 
-_PATIENCE = 0.25  # seconds to wait for the shared store before requests go on without it
-_RETRY = 0.5  # seconds between looks at whether it is back
+_PATIENCE = 0.25  # seconds to wait for the shared store before requests proceed without it
+_RETRY = 0.5  # seconds between attempts to reach it again
 _OPTIONS = (
     *("db", "username", "password", "client_name", "protocol", "ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs"),
     *("ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_min_version", "ssl_ciphers"),
 )
-"""The options that a URL may have. The client would take any other argument of its own too, as a text."""
+"""The options allowed in a URL. The client would also accept any other of its own arguments, as a string."""
 
 _LOG = logging.getLogger("fastmock")
 
 
 class StoreOptionError(ValueError):
-    """A URL with an option that the store does not have; the message holds no secret."""
+    """A URL has an option that the store does not support; the message contains no secret."""
 
 
 class Store(Protocol):
-    """Keeps what is left, exactly, whoever else takes from it."""
+    """Keeps the remaining amounts exactly, also under concurrent access."""
 
     def take(self, key: int, rates: Sequence[Rate], estimates: Sequence[int], actuals: Sequence[int]) -> Verdict | None:
-        """Take from the rates under a key, as ``bucket.take`` does; None where the store cannot be asked."""
+        """Take from the rates under a key, as ``bucket.take`` does; None if the store cannot be reached."""
 
 
 class Table(Protocol):
-    """A table of numbers that all workers share; see ``state.buckets``."""
+    """A table of numbers that all workers share; see ``shared.rate_buckets``."""
 
     lock: AbstractContextManager[Any]
     known: dict[int, "memoryview[int]"]
 
     def turn(self, gone: bool) -> bool:
-        """Note whether the shared store is gone; return whether no other worker has noted the same."""
+        """Record whether the shared store is unreachable; return whether no other worker has recorded it."""
 
     def find(self, key: int, now: int) -> "memoryview[int]":
         """Return the entry under a key."""
 
 
 class Here:
-    """The store of one machine."""
+    """The store of a single machine."""
 
     def __init__(self, table: Table, fixed: bool, count_refused: bool) -> None:
         self._table = table
@@ -55,20 +55,20 @@ class Here:
         self._count_refused = count_refused
 
     def take(self, key: int, rates: Sequence[Rate], estimates: Sequence[int], actuals: Sequence[int]) -> Verdict | None:
-        """See Store."""
+        """Take from the rates under a key in the shared block, with the lock held."""
         table = self._table
         with table.lock:
             now = time.monotonic_ns() // 1000
             entry = table.known.get(key)
             if entry is None or entry[0] != key:
                 entry = table.find(key, now)
-            if self._fixed:  # windows are minutes and days of the clock
+            if self._fixed:  # windows are the minutes and days of the wall clock
                 clock = time.time_ns() // 1000
                 verdict, full = take(rates, entry, estimates, actuals, clock, True, self._count_refused)
                 entry[1] = now + full - clock
                 return verdict
-            # What ``bucket.take`` does where a bucket lets it through, as it nearly always does: here and in one round
-            # that takes 1.7 µs instead of 4.
+            # ``bucket.take`` inlined for a token bucket that lets the request pass, nearly always the case: one loop
+            # takes 1.7 µs instead of 4.
             left = []
             latest, place = 0, BEGIN
             for (_, limit, period, burst, _), estimate, actual in zip(rates, estimates, actuals, strict=True):
@@ -92,7 +92,7 @@ class Here:
         return verdict
 
 
-# What ``bucket.take`` does, line by line, with the store's own clock, so that machines need not agree on the time.
+# ``bucket.take``, line by line, with the store's own clock, so that machines need not agree on the time.
 # ARGV: fixed, count_refused, then for each rate limit, period, burst, whether it counts requests, estimate, actual.
 _SCRIPT = """
 local time = redis.call('TIME')
@@ -103,7 +103,7 @@ local values = {}
 for at = 1, #kept, 2 do values[tonumber(kept[at])] = tonumber(kept[at + 1]) end
 local rates, refused, wait = (#ARGV - 2) / 6, 0, 0
 local function arg(rate, at) return tonumber(ARGV[2 + (rate - 1) * 6 + at]) end
--- Numbers here are exact up to 2^53: a window is told from the last million only.
+-- Numbers here are exact up to 2^53, so windows are numbered modulo a million.
 local function window_of(period) return math.floor(now / period) % 1048576 end
 local function counted(value, window) return math.floor(value / 4294967296) == window and value % 4294967296 or 0 end
 for rate = 1, rates do
@@ -150,15 +150,15 @@ return answer
 
 
 class Shared:
-    """The store of several machines. While it cannot be reached requests go on without limits."""
+    """The store of several machines. While it cannot be reached, requests proceed without limits."""
 
     def __init__(self, url: str, table: Table, fixed: bool, count_refused: bool) -> None:
-        """``url``: see ``limits.store``; nothing is connected before it is asked.
+        """Prepare the client of the store at ``url`` (see ``limits.store``); it connects on first use.
 
         Raises:
-            ImportError: its client is not installed.
-            ValueError: the URL is wrong.
-            StoreOptionError: an option of it is.
+            ImportError: the client is not installed.
+            ValueError: the URL is invalid.
+            StoreOptionError: an option in the URL is unknown or invalid.
         """
         import redis
         from redis.backoff import NoBackoff
@@ -175,7 +175,7 @@ class Shared:
             retry=Retry(NoBackoff(), 0),
         )
         try:
-            self._client.connection_pool.make_connection()  # which connects to nothing yet
+            self._client.connection_pool.make_connection()  # does not connect yet
         except Exception as error:
             raise StoreOptionError(f"has an option that cannot be used ({type(error).__name__})") from None
         self._script: Any = self._client.register_script(_SCRIPT)
@@ -185,7 +185,7 @@ class Shared:
         self._leaving = threading.Lock()
 
     def take(self, key: int, rates: Sequence[Rate], estimates: Sequence[int], actuals: Sequence[int]) -> Verdict | None:
-        """See Store."""
+        """Take from the rates under a key by a script in the store; None while the store cannot be reached."""
         if self._gone:
             return None
         given = list(self._flags)
@@ -194,18 +194,18 @@ class Shared:
         try:
             refused, wait, *left = self._script(keys=[f"fastmock:limit:{key:016x}"], args=given)
             return refused - 1, wait, list(zip(left[::2], left[1::2], strict=True))
-        except Exception as error:  # whatever it is, requests go on
+        except Exception as error:  # for any error, requests proceed
             self._leave(error)
             return None
 
     def _leave(self, error: Exception) -> None:
-        """Go on without it, and look in a thread whether it is back."""
+        """Continue without the store, and try in a thread to reach it again."""
         with self._leaving:
             if self._gone:
                 return
             self._gone = True
         if self._table.turn(True):
-            _LOG.warning("limits are not in force: their store cannot be asked (%s)", error)
+            _LOG.warning("rate limits are suspended: the store cannot be reached (%s)", error)
         threading.Thread(target=self._await, name="limits", daemon=True).start()
 
     def _await(self) -> None:
@@ -213,8 +213,8 @@ class Shared:
             time.sleep(_RETRY)
             try:
                 self._script(keys=["fastmock:limit:probe"], args=[0, 0, 1, SECOND, SECOND, 1, 1, 1])
-            except Exception:  # noqa: S112 - also of one that answers, but takes nothing
+            except Exception:  # noqa: S112 - also of a store that responds, but refuses writes
                 continue
             self._gone = False
             if self._table.turn(False):
-                _LOG.warning("limits are in force again: their store is back")
+                _LOG.warning("rate limits are enforced again: the store can be reached")

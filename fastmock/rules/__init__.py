@@ -1,1 +1,1 @@
-"""Which answer a request gets."""
+"""Rules: match requests to replies."""

@@ -1,4 +1,4 @@
-"""Why a rule won, which came nearest, and what kept that one from winning."""
+"""Explain a match: the winning rule, the nearest other rule, and the conditions that it fails."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.match import Match, Range
 from fastmock.rules.matchers import MATCHERS
 
-_MOST_COMPARED = 16  # rules that come equally near
-_LONGEST_COMPARED = 100  # characters of their texts
+_MOST_COMPARED = 16  # equally near rules that are compared
+_LONGEST_COMPARED = 100  # characters of their texts that are compared
 _LONGEST_SHOWN = 60
 _VERBS = {"content_contains": "contain", "system_prompt": "contain", "content_regex": "match"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a request.
+    """The outcome of matching a request.
 
     Attributes:
-        winner: the name of the rule that won, or of the default.
-        nearest: the name of the rule that came nearest of those that do not hold; None where all hold.
-        differences: what keeps that one from holding, in words.
+        winner: the name of the winning rule, or of the default.
+        nearest: the name of the nearest rule that does not match; None if all match.
+        differences: the conditions that it fails, as sentences.
     """
 
     winner: str
@@ -38,18 +38,18 @@ class Verdict:
 
 
 class Explainer:
-    """Explains what an index picks."""
+    """Explains the choice of an index."""
 
     def __init__(self, index: Index, rules: Sequence[Match], names: Sequence[str]) -> None:
-        """Explain ``index``, compiled from ``rules``; ``names`` are theirs, and the default's last."""
+        """Explain ``index``, compiled from ``rules``; ``names`` are theirs, with the default's last."""
         self._index, self._rules, self._names = index, rules, names
-        self._by_conditions: dict[int, int] = {}  # sets of rules by how many conditions they have
+        self._by_conditions: dict[int, int] = {}  # sets of rules by their number of conditions
         for number, rule in enumerate(rules):
             conditions = len(rule.model_fields_set)
             self._by_conditions[conditions] = self._by_conditions.get(conditions, 0) | 1 << number
 
     def explain(self, chat: ChatRequest) -> Verdict:
-        """Say what becomes of ``chat``."""
+        """Return the outcome of matching ``chat``."""
         winner = self._index.pick(chat)
         nearest = self._nearest(chat)
         if nearest is None:
@@ -58,9 +58,9 @@ class Explainer:
         return Verdict(self._names[winner], self._names[nearest], differences)
 
     def _nearest(self, chat: ChatRequest) -> int | None:
-        """Return the rule that the fewest of its conditions keep from winning; None where all hold.
+        """Return the rule with the fewest failing conditions; None if all rules match.
 
-        Of several that with the most conditions which hold, then that with the most similar text, then the first.
+        Of several, the one with the most passing conditions, then the one with the most similar text, then the first.
         """
         levels = [0]  # the rules that fail by at least 1, 2, … kinds of condition
         for failing in self._index.failures(chat):
@@ -85,14 +85,14 @@ class Explainer:
 
 
 def likeness(match: Match, chat: ChatRequest) -> float:
-    """Return how like the text that a match wants is to what was said, from 0 to 1."""
+    """Return the similarity of a match's text to the user message, from 0 to 1."""
     text = match.content or match.content_contains or match.content_regex or ""
     compared = SequenceMatcher(None, text[:_LONGEST_COMPARED].lower(), chat.user_message[:_LONGEST_COMPARED].lower())
     return compared.quick_ratio() if text else 0.0
 
 
 def differences_of(match: Match, chat: ChatRequest) -> Iterator[str]:
-    """Say which conditions do not hold, and why."""
+    """Yield a sentence for each failing condition."""
     for name, kind in MATCHERS.items():
         wanted = getattr(match, name)
         if wanted is not None and not _holds(name, wanted, chat):
@@ -133,7 +133,7 @@ def _difference(name: str, wanted: Any, found: Any, chat: ChatRequest) -> str:
 
 
 def _entry(value: str | None, hidden: bool) -> str:
-    """Show the value of a header or of an entry; a credential is shown to nobody."""
+    """Show the value of a header or a metadata entry, with credentials redacted."""
     return REDACTED if hidden and value is not None else _shown(value)
 
 

@@ -1,4 +1,4 @@
-"""The compiled index: one look at the request finds the winning rule, however many rules there are."""
+"""The compiled index: find the winning rule in one pass over the request, regardless of the number of rules."""
 
 import logging
 import time
@@ -14,18 +14,18 @@ from fastmock.rules.matchers import MATCHERS
 from fastmock.rules.regex import BACKTRACKING_SECONDS, readable, search_in_time
 
 DEFAULT = NO_RULE
-"""What ``pick`` returns when no rule holds."""
+"""The result of ``pick`` if no rule matches."""
 
 _LOG = logging.getLogger("fastmock")
 
-_MOST_ADDED = 64  # rules in the second layer of an index, after which all are compiled as one
+_MOST_ADDED = 64  # rules in the second layer of an index; above that, all are compiled into one
 _MOST_KEYS = 1024
 _LONGEST_KEY = 4096  # characters
 _SETTING, _MESSAGE = ("model", "system_prompt"), ("user_message",)  # attributes of ChatRequest
 
 
 class _Compound(NamedTuple):
-    """A match with others inside of it; ``bit`` stands for its own conditions."""
+    """A match with nested matches; ``bit`` stands for its own conditions."""
 
     bit: int
     any: "tuple[_Compound, ...]"
@@ -34,29 +34,30 @@ class _Compound(NamedTuple):
 
 
 class Index:
-    """Picks the first of the rules whose conditions all hold.
+    """Picks the first rule whose conditions all hold.
 
-    Every kind of condition is asked once and answers with a set of rules, an int with a bit for each; what is left of
-    their intersection is in the order of trial, so that the lowest bit wins. Matches inside of others (``any``,
-    ``all``, ``not``) have bits of their own, after those of the rules, and are put together last.
+    Each kind of condition is evaluated once and returns a set of rules, an int with a bit for each; the bits of their
+    intersection are in the order of trial, so the lowest bit wins. Nested matches (``any``, ``all``, ``not``) have bits
+    of their own, after those of the rules, and are combined last.
 
-    What a client sends again and again, its model and its system prompt, is remembered; the message is looked at anew.
+    Results for the model and the system prompt, which repeat from request to request, are cached; the message is
+    matched each time.
 
     Attributes:
-        rules: the rules, in the order in which they are tried.
+        rules: the rules in the order in which they are tried.
     """
 
     def __init__(self, rules: Sequence[Match], names: Sequence[str] = ()) -> None:
-        """Compile ``rules``, given in the order in which they are to be tried; ``names`` are for warnings.
+        """Compile ``rules``, given in the order of trial; ``names`` are for warnings.
 
         Raises:
-            PatternError: a ``content_regex`` cannot be read; check with ``readable`` before.
+            PatternError: a ``content_regex`` is invalid; check with ``readable`` before.
         """
         self.rules = rules
         self._rules = (1 << len(rules)) - 1
         self._compounds: dict[int, _Compound] = {}
         matches = list(rules)
-        self._owners = list(range(len(rules)))  # the rule that each match is, or stands inside of
+        self._owners = list(range(len(rules)))  # the rule that each match belongs to
         for number, rule in enumerate(rules):
             if rule.any_ or rule.all_ or rule.not_:
                 self._compounds[1 << number] = _compound(rule, 1 << number, matches)
@@ -87,7 +88,7 @@ class Index:
         self._plain = not self._late and not self._compounds
 
     def without(self, removed: int) -> Self:
-        """Return this with a set of rules that never win, and no others; nothing is compiled again."""
+        """Return a copy in which a set of rules never wins; nothing is recompiled."""
         rest = copy(self)
         rest._all = (1 << len(self._owners)) - 1 & ~removed
         rest._rules = (1 << len(self.rules)) - 1 & ~removed
@@ -95,7 +96,7 @@ class Index:
         return rest
 
     def _set_apart(self, conditions: dict[int, str]) -> dict[int, str]:
-        """Keep the patterns that RE2 can read; the others are searched for when their rule would win."""
+        """Return the patterns that RE2 supports; the others are searched only if their rule would win."""
         linear = {}
         for number, pattern in conditions.items():
             _, slow = readable(pattern)
@@ -116,7 +117,7 @@ class Index:
             for attribute, find in self._by_rest:
                 left &= find(getattr(chat, attribute))
         if self._plain:
-            return (left & -left).bit_length() - 1  # the lowest bit; of no bits, DEFAULT
+            return (left & -left).bit_length() - 1  # the lowest bit; DEFAULT if there is none
         candidates = left & self._rules
         while candidates:
             first = candidates & -candidates
@@ -126,7 +127,7 @@ class Index:
         return DEFAULT
 
     def failures(self, chat: ChatRequest) -> Iterator[int]:
-        """Yield for each kind of condition the set of rules that it keeps from winning."""
+        """Yield for each kind of condition the set of rules that fail it."""
         left = self._all
         for attribute, find in self._by_setting + self._by_rest:
             left &= (found := find(getattr(chat, attribute)))
@@ -136,13 +137,13 @@ class Index:
             yield self._rules & ~found
         failing = 0
         for bit in {*self._late, *self._compounds} if not self._plain else ():
-            # Its own conditions are looked at above; here only what is put together last.
+            # Its own conditions are checked above; this is only for the parts combined last.
             if bit & self._rules and not self._holds(bit, left | bit, chat):
                 failing |= bit
         yield failing
 
     def _holds(self, bit: int, left: int, chat: ChatRequest) -> bool:
-        """Return whether a rule that is left really holds."""
+        """Return whether a rule holds once its nested matches and slow patterns are checked."""
         compound = self._compounds.get(bit)
         return self._found(bit, chat) if compound is None else self._together(compound, left, chat)
 
@@ -159,19 +160,19 @@ class Index:
             return False
 
     def _warn(self, bit: int, pattern: str) -> None:
-        """Say once that a pattern takes too long."""
+        """Warn once that a pattern takes too long."""
         if pattern not in self._warned:
             self._warned.add(pattern)
             number = self._owners[bit.bit_length() - 1]
             name = self._names[number] if number < len(self._names) else f"number {number}"
             _LOG.warning(
-                "the rule %s does not match where its 'content_regex' takes longer than %.0f ms: it backtracks, since "
-                "RE2 cannot read it",
+                "the rule %s does not match if its 'content_regex' takes longer than %.0f ms: it backtracks because "
+                "RE2 does not support it",
                 *(name, BACKTRACKING_SECONDS * 1000),
             )
 
     def _together(self, match: _Compound, left: int, chat: ChatRequest) -> bool:
-        """Return whether a match holds with all inside of it."""
+        """Return whether a match holds together with its nested matches."""
         return bool(
             left & match.bit
             and self._found(match.bit, chat)
@@ -181,7 +182,7 @@ class Index:
         )
 
     def _look(self, chat: ChatRequest) -> int:
-        """Return the rules that the model and the system prompt allow, and remember them, within bounds."""
+        """Return the rules that match the model and the system prompt, and cache them, within bounds."""
         left = self._all
         for attribute, find in self._by_setting:
             left &= find(getattr(chat, attribute))
@@ -193,12 +194,12 @@ class Index:
 
 
 class LayeredIndex:
-    """Picks as an Index of all rules would, from one of most of them and one of those that were added later.
+    """Picks as an Index of all rules would, from a large index and a small one of rules added later.
 
-    A change of one rule then takes 2 ms less for each 250 rules that stay, and a pick twice as long.
+    A change of one rule then takes 2 ms less for each 250 unchanged rules, and a pick twice as long.
 
     Attributes:
-        layers: the indexes, each with the numbers that its rules have among all.
+        layers: the indexes, each with the numbers of its rules among all rules.
     """
 
     def __init__(self, layers: "Sequence[tuple[Index, Sequence[int]]]") -> None:
@@ -213,7 +214,7 @@ class LayeredIndex:
 def index_of(
     rules: Sequence[Match], names: Sequence[str] = (), previous: Index | LayeredIndex | None = None
 ) -> Index | LayeredIndex:
-    """Index rules; those that a previous index had too, known by their identity, are not compiled again."""
+    """Index rules; those of a previous index, recognized by identity, are not recompiled."""
     first = previous.layers[0][0] if isinstance(previous, LayeredIndex) else previous
     numbers = {id(rule): number for number, rule in enumerate(rules)}
     if first is None or len(numbers) < len(rules):
@@ -232,7 +233,7 @@ def index_of(
 
 
 def _compound(match: Match, bit: int, matches: list[Match]) -> _Compound:
-    """Put a match together; those inside of it are added to ``matches``, whose places are their bits."""
+    """Build a compound; its nested matches are appended to ``matches``, whose indexes are their bits."""
 
     def inner(one: Match) -> _Compound:
         matches.append(one)

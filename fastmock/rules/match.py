@@ -1,4 +1,4 @@
-"""What a request must look like: the language of the rules."""
+"""Conditions on requests: the language of the rules."""
 
 from typing import Annotated, Any, Literal, Optional
 
@@ -14,8 +14,8 @@ def _number_is_span(value: Any) -> Any:
 class Range(SettingsModel):
     """A number from `min` to `max`, both included."""
 
-    min: int | None = Field(None, ge=0, description="The least.")
-    max: int | None = Field(None, ge=0, description="The most.")
+    min: int | None = Field(None, ge=0, description="Smallest value in the range.")
+    max: int | None = Field(None, ge=0, description="Largest value in the range.")
 
     @model_validator(mode="after")
     def _has_one(self) -> "Range":
@@ -33,24 +33,26 @@ NumberOrSpan = Annotated[Range, BeforeValidator(_number_is_span, json_schema_inp
 
 
 class Match(SettingsModel):
-    """What a request must look like; every field given must hold, and an empty match holds always."""
+    """Conditions on a request; all given fields must match, and an empty match always does."""
 
-    model: Glob | None = Field(None, description="The model's name, or a glob such as `gpt-4*`.")
-    content: str | None = Field(None, description="The last user message is exactly this.")
-    content_contains: str | None = Field(None, description="The last user message contains this.")
-    content_regex: Pattern | None = Field(None, description="This is found in the last user message (RE2 syntax).")
-    system_prompt: str | None = Field(None, description="The system or developer messages contain this.")
+    model: Glob | None = Field(None, description="Name of the model, or a glob such as `gpt-4*`.")
+    content: str | None = Field(None, description="Exact text of the last user message.")
+    content_contains: str | None = Field(None, description="Text contained in the last user message.")
+    content_regex: Pattern | None = Field(
+        None, description="Regular expression found in the last user message (RE2 syntax)."
+    )
+    system_prompt: str | None = Field(None, description="Text contained in the system or developer messages.")
     turn: NumberOrSpan | None = Field(
-        None, description="The number of the answer in its conversation: 1 before the assistant has said anything."
+        None, description="Number of the reply in the conversation: 1 before any assistant message."
     )
     messages: NumberOrSpan | None = Field(None, description="Number of messages in the conversation.")
     last_role: Literal["system", "developer", "user", "assistant", "tool", "function"] | None = Field(
-        None, description="The role of the last message."
+        None, description="Role of the last message."
     )
     tool_result: bool | Glob | None = Field(
         None,
         description=(
-            "Match conversations that end with tool results, or with results of the tool with this name or glob."
+            "Match conversations that end with tool results, or with a result of the tool with this name or glob."
         ),
     )
     tool: bool | Glob | None = Field(
@@ -59,26 +61,26 @@ class Match(SettingsModel):
     stream: bool | None = Field(None, description="Match streaming or non-streaming requests.")
     endpoint: str | None = Field(
         None,
-        description="The kind of endpoint: `chat_completions`, `responses`, `messages` or `completions`; for faults "
-        "also `moderations`, `embeddings`, `models`, and `other` for all that list, retrieve, change or count.",
+        description="Kind of endpoint: `chat_completions`, `responses`, `messages` or `completions`; for faults also "
+        "`moderations`, `embeddings`, `models`, and `other` for every endpoint that lists, retrieves, changes or counts.",
     )
     response_format: Literal["text", "json_object", "json_schema"] | None = Field(
-        None, description="The form that the answer must have; `text` where the request says nothing."
+        None, description="Requested response format; `text` if the request sets none."
     )
-    user: Glob | None = Field(None, description="The request's `user`, or a glob.")
-    headers: dict[str, Glob] | None = Field(None, description="Headers of the request, and a glob for each.")
+    user: Glob | None = Field(None, description="Value of the request's `user`, or a glob.")
+    headers: dict[str, Glob] | None = Field(None, description="Request headers, with a glob for each value.")
     session: str | None = Field(
         None,
-        description="The session of the request: what its header `x-fastmock-session` says, or what stands before a "
-        "colon in its API key.",
+        description="Session of the request: its `x-fastmock-session` header, or the part of its API key before a "
+        "colon.",
     )
     metadata: dict[str, Glob] | None = Field(
-        None, description="Entries of the request's `metadata`, and a glob for each."
+        None, description="Entries of the request's `metadata`, with a glob for each value."
     )
     any_: Annotated[list["Match"], Field(min_length=1)] | None = Field(
-        None, alias="any", description="Conditions at least one of which holds."
+        None, alias="any", description="List of conditions of which at least one must hold."
     )
     all_: Annotated[list["Match"], Field(min_length=1)] | None = Field(
         None, alias="all", description="List of conditions that must all hold."
     )
-    not_: Optional["Match"] = Field(None, alias="not", description="Conditions that do not hold together.")
+    not_: Optional["Match"] = Field(None, alias="not", description="Condition that must not hold.")

@@ -1,10 +1,10 @@
-"""One small class a kind of condition. Each answers for all rules at once.
+"""Matchers: one small class for each kind of condition, evaluated for all rules at once.
 
 The rules are numbered in the order in which they are tried, and a set of rules is an int with a bit for each. A matcher
-looks at one thing of the request, an attribute of ``ChatRequest``, and returns the set of rules that this thing allows:
-those whose condition holds and those that have none of its kind.
+reads one attribute of ``ChatRequest`` and returns the set of rules that its value allows: those whose condition holds
+and those without a condition of this kind.
 
-To add a kind: a field in ``config.model.Match``, a class here, and its line in ``MATCHERS``.
+To add a kind: a field in ``rules.match.Match``, a class here, and its entry in ``MATCHERS``.
 """
 
 import re
@@ -15,17 +15,18 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import re2
+from typing_extensions import override
 
 from fastmock.rules.match import Match
 from fastmock.rules.regex import RegexSet, to_re2
 
 Conditions = Mapping[int, Any]
-"""The rule's number and what it asks for, for the rules that have a condition of the kind."""
+"""The expected value by rule number, for the rules that have a condition of the kind."""
 Path = tuple[str | int, ...]
 
 
 def iter_nested(match: Match, path: Path) -> Iterator[tuple[Match, Path]]:
-    """Yield a match that stands at ``path`` and all inside of it, each with its path."""
+    """Yield the match at ``path`` and all nested matches, each with its path."""
     yield match, path
     for name, inner in (("any", match.any_), ("all", match.all_)):
         for place, one in enumerate(inner or ()):
@@ -36,7 +37,7 @@ def iter_nested(match: Match, path: Path) -> Iterator[tuple[Match, Path]]:
 
 @lru_cache(16_384)
 def glob_matcher(glob: str) -> Callable[[str], object]:
-    """Return the function that matches a text against a glob; kept, since a change compiles all rules again."""
+    """Return a function that matches a text against a glob; cached, since a change recompiles all rules."""
     return re.compile(translate(glob)).match
 
 
@@ -44,11 +45,11 @@ class Matcher(Protocol):
     """One kind of condition, compiled for all rules."""
 
     def find(self, text: Any) -> int:
-        """Return the set of rules that the text, or whatever the kind looks at, allows."""
+        """Return the set of rules that the value of the attribute allows."""
 
 
 def free_of(conditions: Conditions, rules: int) -> int:
-    """Return the set of the rules, of ``rules`` in all, that have no condition of the kind."""
+    """Return the set of rules, out of ``rules``, without a condition of the kind."""
     digits = bytearray(b"1") * rules
     for number in conditions:
         digits[-1 - number] = 48  # "0"; 1,000 operations on numbers of 1,000 bits take ten times as long
@@ -56,7 +57,7 @@ def free_of(conditions: Conditions, rules: int) -> int:
 
 
 class Exact:
-    """It is exactly this: a dictionary."""
+    """Match a value by equality, with a dictionary."""
 
     def __init__(self, conditions: Conditions, rules: int) -> None:
         self._free = free_of(conditions, rules)
@@ -65,19 +66,19 @@ class Exact:
             self._sets[text] = self._sets.get(text, self._free) | 1 << number
 
     def find(self, text: Any) -> int:
-        """See Matcher."""
+        """Return the rules whose value equals ``text``, and those without a condition."""
         return self._sets.get(text, self._free)
 
 
 class Glob:
-    """It is what the glob stands for."""
+    """Match a text against a glob."""
 
     def __init__(self, conditions: Conditions, rules: int) -> None:
         self._free = free_of(conditions, rules)
         self._globs = [(1 << number, glob_matcher(glob)) for number, glob in conditions.items()]
 
     def find(self, text: str) -> int:
-        """See Matcher."""
+        """Return the rules whose glob matches ``text``, and those without a condition."""
         found = self._free
         for bit, match in self._globs:
             if match(text):
@@ -86,7 +87,7 @@ class Glob:
 
 
 class Regex:
-    """A pattern is found in it: one pass over the set of all patterns."""
+    """Search a text for regular expressions, in one pass over the set of all of them."""
 
     def __init__(self, conditions: Conditions, rules: int) -> None:
         self._free = free_of(conditions, rules)
@@ -94,17 +95,17 @@ class Regex:
         distinct = {form: index for index, form in enumerate(dict.fromkeys(forms.values()))}
         self._set = RegexSet(list(distinct))
         self._match = self._set.match
-        self._bits = [0] * (len(distinct) + 1)  # the last is the set's canary
+        self._bits = [0] * (len(distinct) + 1)  # the last is for the set's canary
         for number, form in forms.items():
             self._bits[distinct[form]] |= 1 << number
 
     @staticmethod
     def form(text: str) -> str:
-        """Return what is searched for, in RE2's form."""
+        """Return the pattern in RE2's syntax."""
         return to_re2(text)
 
     def find(self, text: str) -> int:
-        """See Matcher."""
+        """Return the rules whose pattern is found in ``text``, and those without a condition."""
         encoded = text.encode()
         matched = self._match(encoded)
         if not matched:
@@ -117,24 +118,24 @@ class Regex:
 
 
 class Contains(Regex):
-    """It contains the text: the same pass, over quoted texts."""
+    """Search a text for substrings: as regular expressions, escaped."""
 
     @staticmethod
+    @override
     def form(text: str) -> str:
-        """See Regex."""
         quoted: str = re2.escape(text)
         return quoted
 
 
 class Within:
-    """It is a number within a span."""
+    """Match a number against a range."""
 
     def __init__(self, conditions: Conditions, rules: int) -> None:
         self._free = free_of(conditions, rules)
         self._spans = [(1 << number, span.min, span.max) for number, span in conditions.items()]
 
     def find(self, value: int) -> int:
-        """See Matcher."""
+        """Return the rules whose range contains ``value``, and those without a condition."""
         found = self._free
         for bit, least, most in self._spans:
             if (least is None or value >= least) and (most is None or value <= most):
@@ -143,7 +144,7 @@ class Within:
 
 
 class Named:
-    """There are names, or there are none; or one of them is what the glob stands for."""
+    """Match a list of names: any name, none, or one that matches a glob."""
 
     def __init__(self, conditions: Conditions, rules: int) -> None:
         self._free = free_of(conditions, rules)
@@ -158,7 +159,7 @@ class Named:
                 self._none |= 1 << number
 
     def find(self, names: Sequence[str]) -> int:
-        """See Matcher."""
+        """Return the rules that ``names`` satisfy, and those without a condition."""
         found = self._some if names else self._none
         for bit, match in self._globs:
             if any(map(match, names)):
@@ -167,7 +168,7 @@ class Named:
 
 
 class Entries:
-    """Each of the entries named is there, and is what its glob stands for."""
+    """Match entries by name: each must exist, with a value that matches its glob."""
 
     def __init__(self, conditions: Conditions, rules: int) -> None:
         self._free = free_of(conditions, rules)
@@ -177,7 +178,9 @@ class Entries:
         ]
 
     def find(self, entry: Callable[[str], str | None]) -> int:
-        """See Matcher; ``entry`` returns an entry by its name."""
+        """Return the rules whose entries all match, and those without a condition; ``entry`` returns a value
+        by name.
+        """
         found = self._free
         for bit, wanted in self._wanted:
             if all((value := entry(name)) is not None and match(value) for name, match in wanted):
@@ -186,14 +189,14 @@ class Entries:
 
 
 class MatcherType(Protocol):
-    """How a matcher is made: from the conditions of its kind and the number of rules."""
+    """The constructor of a matcher: takes the conditions of its kind and the number of rules."""
 
     def __call__(self, conditions: Conditions, rules: int) -> Matcher:
         """Compile the conditions."""
 
 
 class Kind(NamedTuple):
-    """A kind of condition: the attribute of Ask that it looks at, and its matcher."""
+    """A kind of condition: the attribute of ``ChatRequest`` it reads, and its matcher."""
 
     attribute: str
     matcher: MatcherType

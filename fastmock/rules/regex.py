@@ -1,7 +1,7 @@
-"""Many regular expressions in one linear-time pass (RE2), as near to Python's ``re`` as RE2 goes.
+"""Match many regular expressions in one linear-time pass (RE2), as close to Python's ``re`` as RE2 gets.
 
-Differences that stay: ``\\w``, ``\\d``, ``\\s`` and ``\\b`` see ASCII only. What RE2 lacks (lookaround, backreferences,
-possessive quantifiers) is left to the package ``regex``, which backtracks, but within a time limit.
+Remaining differences: ``\\w``, ``\\d``, ``\\s`` and ``\\b`` match ASCII only. Features that RE2 lacks (lookaround,
+backreferences, possessive quantifiers) are left to the package ``regex``, which backtracks, but within a time limit.
 """
 
 import re
@@ -12,18 +12,18 @@ import re2
 import regex
 
 BACKTRACKING_SECONDS = 0.02
-"""The time that all patterns which RE2 cannot read may take for one request."""
+"""The total time for one request of all patterns that RE2 does not support."""
 BACKTRACKING_CHARACTERS = 65_536
-"""The part of a text in which they are searched for."""
+"""The length of the text in which they are searched."""
 
-_MAX_MEMORY = 256 << 20  # bytes; RE2's own default of 8 MiB is too little for a thousand patterns
-_MOST_KEPT = 16_384  # patterns; more than there can be rules
+_MAX_MEMORY = 256 << 20  # bytes; RE2's default of 8 MiB is too small for a thousand patterns
+_MOST_KEPT = 16_384  # patterns; more than the maximum number of rules
 _TOKEN = re.compile(r"\\(.)|(\[\^?\]?)|(\])|(\$)", re.S)
 _MULTILINE = re.compile(r"\(\?[a-zA-Z]*m")
 
 
 class PatternError(Exception):
-    """A regular expression that neither RE2 nor ``regex`` can read."""
+    """A regular expression is supported by neither RE2 nor ``regex``."""
 
 
 def _options() -> "re2.Options":
@@ -34,7 +34,7 @@ def _options() -> "re2.Options":
 
 
 def to_re2(pattern: str) -> str:
-    """Translate what the two spell differently: ``$`` may stand before a last newline, and ``\\Z`` is ``\\z``."""
+    """Translate Python's syntax to RE2's: ``$`` also matches before a final newline, and ``\\Z`` is ``\\z``."""
     multiline = bool(_MULTILINE.search(pattern))
     in_class = False
 
@@ -56,10 +56,10 @@ def to_re2(pattern: str) -> str:
 
 @lru_cache(_MOST_KEPT)
 def readable(pattern: str) -> "tuple[str | None, regex.Pattern[str] | None]":
-    """Return (RE2's form, None), or (None, the compiled pattern) where only ``regex`` can read it.
+    """Return (RE2's form, None), or (None, the compiled pattern) if only ``regex`` supports it.
 
     Raises:
-        PatternError: neither can.
+        PatternError: neither supports it.
     """
     form = to_re2(pattern)
     try:
@@ -73,7 +73,7 @@ def readable(pattern: str) -> "tuple[str | None, regex.Pattern[str] | None]":
 
 
 def search_in_time(pattern: "regex.Pattern[str]", text: str, seconds: float) -> bool:
-    """Return whether a pattern that backtracks is found in the beginning of a text.
+    """Return whether a backtracking pattern is found at the beginning of a text.
 
     Raises:
         TimeoutError: it took longer than ``seconds``.
@@ -84,28 +84,28 @@ def search_in_time(pattern: "regex.Pattern[str]", text: str, seconds: float) -> 
 
 
 class RegexSet:
-    """Finds which of many patterns are found in a text, in one pass: 0.8 µs among 10, 0.9 µs among 1,000.
+    """Finds which of many patterns occur in a text, in one pass: 0.8 µs among 10, 0.9 µs among 1,000.
 
     Attributes:
-        match: returns the indexes of the patterns found in a UTF-8 text, in no order, and the canary's, which is the
-            last; None or nothing where RE2 ran out of memory.
+        match: returns the indexes of the patterns found in a UTF-8 text, unordered, and the canary's, the last one;
+            None or nothing if RE2 ran out of memory.
     """
 
     def __init__(self, forms: Sequence[str]) -> None:
-        """Compile patterns in RE2's form, as ``readable`` returns them."""
+        """Compile patterns in RE2's form, as returned by ``readable``."""
         compiled = re2.Set.SearchSet(_options())
         for form in forms:
             compiled.Add(form)
-        # RE2 running out of memory looks like "nothing matches"; a pattern that always matches tells them apart.
+        # RE2 running out of memory looks like "nothing matches"; a pattern that always matches distinguishes the two.
         compiled.Add("")
         compiled.Compile()
-        # Past the package's wrapper, where there is one, which costs a tenth of the match.
+        # Bypass the package's wrapper, if there is one, which takes a tenth of the match's time.
         self.match: Callable[[bytes], list[int] | None] = getattr(compiled, "_set", compiled).Match
         self._forms = list(forms)
         self._single: list[re2._Regexp] | None = None
 
     def one_by_one(self, text: bytes) -> list[int]:
-        """Return what ``match`` would, slowly, where it returned None."""
+        """Return the result of ``match``, slowly, for when it returned None."""
         if self._single is None:
             self._single = [re2.compile(form, _options()) for form in self._forms]
         decoded = text.decode()

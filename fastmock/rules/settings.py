@@ -1,4 +1,4 @@
-"""Settings of rules and their answers, by endpoint."""
+"""Settings of rules and their replies, by endpoint."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,8 +10,8 @@ from fastmock.latency.settings import Latency, NumberOrHeartbeat
 from fastmock.rules.match import Match
 
 DEFAULT_TEXT = (
-    "Hello from fastmock! This is a canned answer: nobody has written a pattern for this request yet. "
-    "Add one to your configuration to say something else."
+    "Hello from fastmock! This is a canned answer: nobody has written a rule for this request yet. "
+    "Add one to your configuration to change this reply."
 )
 
 
@@ -28,30 +28,32 @@ def _names_are_keys(value: Any) -> Any:
 
 
 class ToolCallSpec(SettingsModel):
-    """A tool that is called."""
+    """A tool call in a reply."""
 
     name: str = Field(min_length=1, description="Name of the called tool.")
-    arguments: dict[str, Any] | str = Field({}, description="Its arguments, a template; a text is said as it is.")
-    id: str | None = Field(None, description="The call's id; without one a new one each time.")
+    arguments: dict[str, Any] | str = Field(
+        {}, description="Arguments of the call, a template; a text is sent verbatim."
+    )
+    id: str | None = Field(None, description="Id of the call; without one it is generated anew each time.")
 
 
 class ReplySpec(SettingsModel):
-    """What is said once: a file, a text, calls, a refusal, or a whole answer; with none of them `$output`."""
+    """A reply: a file, a text, tool calls, a refusal, or a whole response; with none of them `$output`."""
 
     response_file: str | None = Field(
-        None, description="A JSON or YAML template, relative to the configuration file or the working directory."
+        None, description="JSON or YAML template file, relative to the configuration file or the working directory."
     )
-    content: str | None = Field(None, description="A text template for the assistant's words.")
+    content: str | None = Field(None, description="Text template of the assistant's message.")
     tool_calls: Annotated[list[ToolCallSpec], Field(min_length=1)] | None = Field(
-        None, description="The tools that are called; with a `content` beside them or without."
+        None, description="Tool calls of the reply, with or without `content`."
     )
-    refusal: str | None = Field(None, description="A text template for a refusal, instead of the assistant's words.")
+    refusal: str | None = Field(None, description="Text template of a refusal, instead of `content`.")
     reasoning: str | None = Field(
         None,
-        description="A text template for what is thought before any of these: the summary of a reasoning item, a "
-        "thinking block, or the `reasoning_content` of a chat message.",
+        description="Text template of the reasoning before the reply: the summary of a reasoning item, a thinking "
+        "block, or the `reasoning_content` of a chat message.",
     )
-    response: dict[str, Any] | None = Field(None, description="A whole answer, written in place.")
+    response: dict[str, Any] | None = Field(None, description="Whole response body, written inline.")
 
     @model_validator(mode="after")
     def _at_most_one(self) -> "ReplySpec":
@@ -66,14 +68,16 @@ class ReplySpec(SettingsModel):
 
 
 class TimedReplySpec(ReplySpec):
-    """What is said, and how: a file, a text, calls, a refusal, or a whole answer; with none of them `$output`."""
+    """A reply and its timing: a file, a text, tool calls, a refusal, or a whole response; with none of them
+    `$output`.
+    """
 
-    latency: Latency | None = Field(None, description="Latency of these answers, as `latency`.")
-    output: Output | None = Field(None, description="Output of these answers, as `output`.")
+    latency: Latency | None = Field(None, description="Latency of these replies, as `latency`.")
+    output: Output | None = Field(None, description="Output of these replies, as `output`.")
     heartbeat: NumberOrHeartbeat | None = Field(
-        None, description="Heartbeats for these answers, as `streaming.heartbeat`."
+        None, description="Heartbeats for these replies, as `streaming.heartbeat`."
     )
-    obey_max_tokens: bool | None = Field(None, description="Length of these answers, as `obey_max_tokens`.")
+    obey_max_tokens: bool | None = Field(None, description="Length limit of these replies, as `obey_max_tokens`.")
 
 
 FileOrSource = Annotated[TimedReplySpec, BeforeValidator(_file_is_source, json_schema_input_type=str | TimedReplySpec)]
@@ -83,15 +87,15 @@ TextOrSaying = Annotated[ReplySpec, BeforeValidator(_text_is_saying, json_schema
 
 
 class Pattern(TimedReplySpec):
-    """A rule: when `match` holds, and no pattern of higher priority or earlier place does, say this."""
+    """A rule: reply with this if `match` holds and no rule of higher priority or earlier position matches."""
 
     name: str | None = Field(None, description="Name of the rule in messages, headers and metrics.")
-    match: Match = Field(description="What the request must look like.")
-    priority: int = Field(0, description="The highest wins; equals are tried in file order.")
+    match: Match = Field(description="Conditions on the request.")
+    priority: int = Field(0, description="Priority of the rule; the highest wins, equal ones are tried in file order.")
     responses: Annotated[list[TextOrSaying], Field(min_length=1)] | None = Field(
         None,
         description=(
-            "Replies by turn of the conversation; the last one holds for all further turns. "
+            "Replies by turn of the conversation; the last one is used for all further turns. "
             "Texts, or objects as in a rule."
         ),
     )
@@ -108,31 +112,32 @@ Validation = Literal["provider", "lenient"]
 
 
 class EndpointRules(SettingsModel):
-    """What one endpoint says."""
+    """Rules and default reply of an endpoint."""
 
-    patterns: list[Pattern] = Field([], description="The rules, tried by priority, then in order.")
+    patterns: list[Pattern] = Field([], description="List of rules, tried by priority, then in order.")
     default: FileOrSource = Field(
         TimedReplySpec(content=DEFAULT_TEXT),
         description=(
-            "Reply when no rule matches: a file name, or an object as in a rule. By default a"
-            " canned text, or `$output` where an `output` is configured."
+            "Reply if no rule matches: a file name, or an object as in a rule. By default a canned text, or `$output` "
+            "if an `output` is configured."
         ),
     )
     validation: Validation | None = Field(None, description="Validation for this endpoint, as `validation`.")
 
 
 class Validated(SettingsModel):
-    """What is particular to an endpoint whose rules are those of chat completions."""
+    """Settings of an endpoint that shares the rules of chat completions."""
 
     validation: Validation | None = Field(None, description="Validation for this endpoint, as `validation`.")
 
 
 class EmbeddingAnswers(SettingsModel):
-    """What the embeddings endpoint says."""
+    """Default reply of the embeddings endpoint."""
 
     default: FileOrSource | None = Field(
         None,
-        description="A file whose `data[0].embedding` fixes the vector. Without one, vectors are hashed from the text.",
+        description="File whose `data[0].embedding` is the vector of every reply; by default vectors are hashed from "
+        "the text.",
     )
 
 
@@ -157,42 +162,42 @@ Score = Annotated[float, Field(ge=0, le=1)]
 
 
 class ModerationPattern(SettingsModel):
-    """A rule: when `match` holds, and no pattern of higher priority or earlier place does, flag this."""
+    """A rule: flag this if `match` holds and no rule of higher priority or earlier position matches."""
 
     name: str | None = Field(None, description="Name of the rule in messages, headers and metrics.")
-    match: Match = Field(description="What the request must look like; `content` is what is moderated.")
-    priority: int = Field(0, description="The highest wins; equals are tried in file order.")
+    match: Match = Field(description="Conditions on the request; `content` is the moderated text.")
+    priority: int = Field(0, description="Priority of the rule; the highest wins, equal ones are tried in file order.")
     flag: Annotated[
         dict[Category, Score | None],
         BeforeValidator(_names_are_keys, json_schema_input_type=list[Category] | dict[Category, Score | None]),
     ] = Field(
-        description="The categories that are flagged: a list, or the score of each; with none nothing is flagged."
+        description="Flagged categories: a list, or an object with the score of each; an empty one flags nothing."
     )
 
 
 class ModerationAnswers(SettingsModel):
-    """What moderations flag."""
+    """Rules of the moderations endpoint."""
 
     patterns: list[ModerationPattern] = Field(
-        [], description="The rules, tried by priority, then in order. Where none matches, nothing is flagged."
+        [], description="List of rules, tried by priority, then in order. If none matches, nothing is flagged."
     )
 
 
 class Responses(SettingsModel):
-    """What is said, by endpoint."""
+    """Rules and default replies, by endpoint."""
 
     chat_completions: EndpointRules = Field(
-        EndpointRules(), description="`POST /v1/chat/completions`, `/v1/responses` and `/v1/messages`."
+        EndpointRules(), description="Rules for `POST /v1/chat/completions`, `/v1/responses` and `/v1/messages`."
     )
-    completions: EndpointRules = Field(EndpointRules(), description="`POST /v1/completions`.")
+    completions: EndpointRules = Field(EndpointRules(), description="Rules for `POST /v1/completions`.")
     responses: Validated = Field(
-        Validated(), description="`POST /v1/responses`; its rules are those of chat completions."
+        Validated(), description="Settings for `POST /v1/responses`, which shares the rules of chat completions."
     )
     messages: Validated = Field(
-        Validated(), description="`POST /v1/messages`; its rules are those of chat completions."
+        Validated(), description="Settings for `POST /v1/messages`, which shares the rules of chat completions."
     )
-    embeddings: EmbeddingAnswers = Field(EmbeddingAnswers(), description="`POST /v1/embeddings`.")
-    moderations: ModerationAnswers = Field(ModerationAnswers(), description="`POST /v1/moderations`.")
+    embeddings: EmbeddingAnswers = Field(EmbeddingAnswers(), description="Settings for `POST /v1/embeddings`.")
+    moderations: ModerationAnswers = Field(ModerationAnswers(), description="Rules for `POST /v1/moderations`.")
     manager: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
-        None, description="A class of yours that says the answers, as `package.module:Class`."
+        None, description="Response manager, your own class, as `package.module:Class`."
     )

@@ -1,4 +1,4 @@
-"""Rules that can never win."""
+"""Find shadowed rules, which can never win."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,15 +17,15 @@ _OTHERS = tuple(name for name in Match.model_fields if name not in _TEXTS)
 def hidden(rules: Sequence[Match], only: Iterable[int] | None = None) -> Iterator[tuple[int, int]]:
     """Find rules that can never win.
 
-    Only what is certain is reported; whether one regular expression covers another is not looked at.
+    Only certain cases are reported; regular expressions are not compared with each other.
 
     Args:
         rules: in the order in which they are tried.
-        only: the numbers of the rules that are looked at; None for all.
+        only: the numbers of the rules to check; None for all.
 
     Yields:
-        The rule's number and that of the earlier rule which holds whenever it does; its own number where its
-        conditions exclude each other.
+        The rule's number and that of the earlier rule that matches whenever it does; its own number if its conditions
+        contradict each other.
     """
     for number in range(len(rules)) if only is None else only:
         rule = rules[number]
@@ -50,7 +50,7 @@ def _impossible(rule: Match) -> bool:
 
 
 def _covers(first: Match, second: Match) -> bool:
-    """Whether ``first`` certainly holds for every request for which ``second`` does."""
+    """Return whether ``first`` certainly matches every request that ``second`` matches."""
     if any((wanted := getattr(first, name)) is not None and wanted != getattr(second, name) for name in _OTHERS):
         return False
     if first.model is not None and not _model_covers(first.model, second.model):
@@ -79,7 +79,9 @@ def _model_covers(glob: str, other: str | None) -> bool:
 
 
 def _found(pattern: str, text: str) -> bool | None:
-    """Whether the pattern is found in ``text``; None where only ``re``, which may take for ever, could tell."""
+    """Return whether the pattern is found in ``text``; None if only backtracking, which may not terminate, could
+    decide.
+    """
     search = _searcher(pattern)
     return search and search(text) is not None
 

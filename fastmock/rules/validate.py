@@ -10,7 +10,7 @@ from fastmock.rules.regex import PatternError, readable
 
 
 def check_regexes(match: Match, path: SettingPath, diagnostics: Diagnostics) -> None:
-    """Check the patterns of a match."""
+    """Report the invalid and the backtracking patterns of a match."""
     for inner, at in iter_nested(match, path):
         if inner.content_regex is None:
             continue
@@ -22,7 +22,7 @@ def check_regexes(match: Match, path: SettingPath, diagnostics: Diagnostics) -> 
             if slow:
                 diagnostics.warn(
                     (*at, "content_regex"),
-                    "needs what RE2 lacks: it backtracks, and does not match where it takes longer than 20 ms",
+                    "needs features that RE2 lacks: it backtracks, and does not match if it takes longer than 20 ms",
                 )
 
 

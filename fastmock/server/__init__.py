@@ -1,1 +1,1 @@
-"""Workers, sockets and the two runtimes; nothing below knows that any of them exist."""
+"""Processes, workers, sockets and the two runtimes; no lower layer depends on any of them."""

@@ -1,4 +1,4 @@
-"""Messages between the parent and one worker. Neither side ever waits for the other to read."""
+"""Messages between the parent and one worker. Neither side ever blocks on the other."""
 
 import os
 import socket
@@ -12,10 +12,10 @@ class ChannelClosedError(Exception):
 
 
 class Channel:
-    """One side of a pair.
+    """One side of a connected pair.
 
-    A message is a file in memory, of which only the descriptor passes through the socket: so messages of any length
-    arrive whole, and a process that is stopped in the middle of sending holds up nobody.
+    A message is an in-memory file, and only its descriptor passes through the socket: messages of any length arrive
+    complete, and a process stopped in the middle of sending blocks nobody.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -33,10 +33,10 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, message: bytes) -> bool:
-        """Send a message; return False where it could not be: the other side does not read, or has ended."""
+        """Send a message; return False on failure: the other side does not read, or has ended."""
         try:
             descriptor = memory_file()
-        except OSError:  # there are too many open files
+        except OSError:  # too many open files
             return False
         try:
             os.pwrite(descriptor, message, 0)
@@ -48,7 +48,7 @@ class Channel:
         return True
 
     def receive(self) -> bytes | None:
-        """Return the next message; None where there is none.
+        """Return the next message; None if there is none.
 
         Raises:
             ChannelClosedError: the other side has ended.
@@ -61,7 +61,7 @@ class Channel:
             raise ChannelClosedError from None
         if not mark:
             raise ChannelClosedError
-        if not descriptors:  # there are too many open files here: the message is lost
+        if not descriptors:  # too many open files on this side: the message is lost
             return None
         [descriptor] = descriptors
         try:

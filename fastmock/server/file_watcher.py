@@ -1,7 +1,7 @@
-"""Watches the configuration and its files, in a process of its own, and tells the parent when one has changed.
+"""Watches the configuration and its files, in a separate process, and signals the parent when one has changed.
 
-What the operating system says of the directories only makes it look: what counts is whether a file is another one than
-before, so that editors which replace files, and volumes whose links are swapped, are noticed too.
+Notifications about the directories only trigger a check: a change is a file that differs from the one before, so
+editors that replace files, and volumes that swap links, are noticed too.
 """
 
 import ctypes
@@ -16,13 +16,13 @@ from pathlib import Path
 from fastmock.config.config import Config
 from fastmock.config.load import DEFAULT_FILES
 
-_QUIET_MS = 100  # for which nothing has to happen before it is looked
+_QUIET_MS = 100  # without notifications before the files are checked
 _PATIENCE_MS = 1000
 _PR_SET_PDEATHSIG = 1
 
 
 class Watcher:
-    """The watching process, as the parent sees it: started anew when other files are to be watched."""
+    """The watching process, as seen by the parent: restarted when other files are to be watched."""
 
     def __init__(self, config: Config) -> None:
         self._files = files_of(config)
@@ -30,7 +30,7 @@ class Watcher:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Begin to watch, for what is changed since the configuration was read."""
+        """Start to watch, for changes since the configuration was read."""
         known = json.dumps({str(file): state for file, state in zip(self._files, self._before, strict=True)})
         words = [sys.executable, "-m", "fastmock.server.file_watcher", str(os.getpid()), known]
         self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL)  # noqa: S603 - our own program
@@ -44,7 +44,7 @@ class Watcher:
             self.start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -52,13 +52,13 @@ class Watcher:
 
 
 def files_of(config: Config) -> list[Path]:
-    """Return the files that a configuration was read from; where it was from none, those that would be taken."""
+    """Return the files that a configuration was read from; without any, the default files that could be loaded."""
     first = [config.file] if config.file else [Path(name) for name in DEFAULT_FILES]
     return sorted({path.absolute() for path in (*first, *config.files())})
 
 
 def _states(files: Iterable[Path]) -> list[list[int] | None]:
-    """Return what tells each file from what it was before; None where it is not there."""
+    """Return an identifying state of each file; None if it does not exist."""
     found: list[list[int] | None] = []
     for file in files:
         try:
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
     parent, known = int(arguments[0]), json.loads(arguments[1])
     files, before = [Path(name) for name in known], list(known.values())
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the parent ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the terminal; the parent stops this process
     directories = sorted({file.parent for file in files if os.path.isdir(file.parent)})  # noqa: PTH112
     changes = watch(
         *directories,

@@ -1,8 +1,8 @@
-"""Whether each worker still answers: its heartbeat in shared memory, and the parent's look at it.
+"""Detect hung workers: a heartbeat in shared memory, checked by the parent.
 
-A thread in each worker beats twice a second as long as the threads that answer requests get on. It cannot beat while
-something holds the interpreter, and does not while one of those threads is in the same call for too long. The parent
-kills a worker whose heartbeat stays away for ``server.worker_timeout``.
+A thread in each worker beats twice a second as long as the threads that answer requests make progress. It cannot beat
+while the GIL is held, and does not while one of those threads stays in the same call for too long. The parent kills a
+worker whose heartbeat is missing for ``server.worker_timeout``.
 """
 
 import logging
@@ -20,15 +20,15 @@ from fastmock.server import signals
 _BEAT = (
     2  # the cell of the time of the last beat, after those of Progress: nanoseconds of the monotonic clock; 0 before
 )
-_CELLS = 4  # of each worker
+_CELLS = 4  # per worker
 _INTERVAL = 0.5  # seconds between beats
-_ALLOWED = 0.5  # seconds by which the parent may come late and still be taken for one that ran
+_ALLOWED = 0.5  # seconds of delay after which the parent itself counts as suspended
 
 _LOG = logging.getLogger("fastmock")
 
 
 class Heartbeats:
-    """The cells of all workers, made before the first is forked."""
+    """The cells of all workers, created before the first is forked."""
 
     def __init__(self, count: int) -> None:
         self._cells = memoryview(mmap.mmap(-1, count * _CELLS * 8)).cast("Q")
@@ -38,7 +38,7 @@ class Heartbeats:
         return self._cells[worker * _CELLS : (worker + 1) * _CELLS]
 
     def clear(self, worker: int) -> None:
-        """Forget a worker that has died."""
+        """Reset the cells of a dead worker."""
         for place in range(worker * _CELLS, (worker + 1) * _CELLS):
             self._cells[place] = 0
 
@@ -47,11 +47,11 @@ class Heartbeat:
     """The heartbeat of one worker.
 
     Attributes:
-        cells: its cells; the first are those of ``http.Progress``.
+        cells: its cells; the first ones are those of ``http.Progress``.
     """
 
     def __init__(self, cells: "memoryview[int]", timeout: float) -> None:
-        """``timeout``: seconds for which a call may keep a thread; 0 for any time."""
+        """``timeout``: seconds that one call may occupy a thread; 0 for unlimited."""
         self.cells = cells
         self._timeout = timeout
         self._threads: dict[int, CodeType | None] = {}
@@ -62,13 +62,13 @@ class Heartbeat:
         """Watch the calling thread.
 
         Args:
-            inside: the function whose calls are looked at, in a thread that is in some call all the time; without one
-                the thread is idle where it is in no call of Python.
+            inside: the function whose calls are timed, for a thread that is always in some call; without it the thread
+                is idle while no Python code runs.
         """
         self._threads[threading.get_ident()] = inside.__code__ if inside is not None else None
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start to beat."""
         if self._timeout:
             self._beat(time.monotonic())
             with signals.blocked():
@@ -89,12 +89,13 @@ class Heartbeat:
                     stuck,
                 )
             stuck = 0.0
-        # A call that is not over yet counts from its beginning, like a heartbeat that stays away.
+        # An unfinished call counts from its start, like a missing heartbeat.
         self.cells[_BEAT] = int((now - (stuck if stuck > 2 * _INTERVAL else 0.0)) * 1e9)
 
     def _calls_since(self, now: float) -> Iterator[float]:
-        """Yield since when each watched thread is known to be in the call that it is in."""
-        # Only the frames that are looked at are kept: this thread's own, which holds the dictionary, would keep all.
+        """Yield for each watched thread in a call the time since which it is known to be in it."""
+        # Only the frames of interest are kept: this thread's own holds the dictionary, and would keep all of them
+        # alive.
         frames = {thread: frame for thread, frame in sys._current_frames().items() if thread in self._threads}
         calls = {}
         for thread, code in list(self._threads.items()):
@@ -107,7 +108,7 @@ class Heartbeat:
 
 
 def _call(frame: FrameType | None, code: CodeType | None) -> FrameType | None:
-    """Return the outermost frame, or that of ``code``; None where there is none, or a debugger is at work in it."""
+    """Return the outermost frame, or that of ``code``; None without one, or while a debugger traces it."""
     found = None
     while frame is not None:
         if frame.f_trace is not None:
@@ -119,10 +120,10 @@ def _call(frame: FrameType | None, code: CodeType | None) -> FrameType | None:
 
 
 class Watch:
-    """The parent's look at the heartbeats."""
+    """The parent's check of the heartbeats."""
 
     def __init__(self, heartbeats: Heartbeats, timeout: float) -> None:
-        """``timeout``: seconds for which a heartbeat may stay away; 0 for any time."""
+        """``timeout``: seconds that a heartbeat may be missing; 0 for unlimited."""
         self._heartbeats = heartbeats
         self._timeout = timeout
         self._since = time.monotonic()
@@ -131,12 +132,12 @@ class Watch:
 
     @property
     def interval(self) -> float | None:
-        """Seconds after which the parent has to look again; None where it need not."""
+        """Seconds after which the parent has to check again; None if it need not."""
         return _INTERVAL if self._timeout else None
 
     def look(self) -> None:
-        """Note that the parent runs; call it at least every ``interval``. Time in which it did not run does not count:
-        then the machine was suspended, or the whole process group was stopped.
+        """Record that the parent runs; call it at least every ``interval``. Time in which the parent did not run is not
+        counted: the machine was suspended, or the whole process group was stopped.
         """
         now = time.monotonic()
         if now - self._seen > _INTERVAL + _ALLOWED:
@@ -144,7 +145,7 @@ class Watch:
         self._seen = now
 
     def away(self, worker: int) -> float:
-        """Return the seconds for which a worker's heartbeat has stayed away; 0 where it has none yet."""
+        """Return the seconds for which a worker's heartbeat has been missing; 0 before its first beat."""
         beat = self._heartbeats.of(worker)[_BEAT]
         return max(0.0, self._seen - max(beat / 1e9, self._since)) if beat and self._timeout else 0.0
 
@@ -164,7 +165,7 @@ class Watch:
         return False
 
     def request(self, worker: int) -> int:
-        """Return the number of the route of the request that a worker began last; see ``http.Progress``."""
+        """Return the route number of the request that a worker started last; see ``http.Progress``."""
         return self._heartbeats.of(worker)[Progress.ROUTE]
 
 

@@ -1,8 +1,8 @@
-"""How a new configuration comes into force on all workers at once, or on none.
+"""Activate a new configuration on all workers at once, or on none.
 
-A change is tried in another process first. Then every worker prepares an App of it, and when all have, the number
-in the shared block changes, which every request compares. Workers repeat the change themselves: at 1,000 rules that
-takes 10 ms, where handing over the whole configuration would take 80.
+A change is tried in another process first. Then every worker prepares an App from it, and once all have, the generation
+number in the shared block changes, which every request compares. Workers repeat the change themselves: at 1,000 rules
+that takes 10 ms, compared with 80 ms for transferring the whole configuration.
 """
 
 import logging
@@ -28,22 +28,20 @@ from fastmock.server.channel import Channel
 from fastmock.server.trial import TrialError, Trials
 
 RELOAD = "reload"
-"""The change that reads all files again; any other is named after the method of ``Overlay`` that makes it."""
+"""The change that rereads all files; any other is named after its method of ``Overlay``."""
 
-_LONG_TRIAL = (
-    1.0  # seconds; a change that took longer is not repeated by the parent, which supervises nothing meanwhile
-)
-_MOST_COMPARED = 250_000  # pairs of rules that are compared to find those that can never win, which takes 0.3 s
-_LOOK = 0.1  # seconds between looks at whether the workers that are waited for still respond
+_LONG_TRIAL = 1.0  # seconds; a slower change is not repeated by the parent, which supervises nothing meanwhile
+_MOST_COMPARED = 250_000  # pairs of rules that are compared to find unreachable ones, which takes 0.3 s
+_LOOK = 0.1  # seconds between checks whether the workers still respond
 
 _LOG = logging.getLogger("fastmock")
 
 Answer = tuple[int, dict[str, Any]]
-"""The status and the body of the answer to a change."""
+"""The status and the body of the response to a change."""
 
 
 class State(NamedTuple):
-    """A configuration, the runtime changes that it was loaded under, and the App that was compiled from it.
+    """A configuration, its runtime changes, and the App compiled from it.
 
     The App is None in a parent that has left compiling to the workers.
     """
@@ -54,31 +52,31 @@ class State(NamedTuple):
 
 
 class Compiler(Protocol):
-    """Compiles configurations; it raises ConfigError where one is wrong."""
+    """Compiles configurations; raises ConfigError for an invalid one."""
 
     manager: ResponseManager | None
-    """The response manager that was given as an object; None where the configuration names it, or there is none."""
+    """The response manager passed as an object; None if the configuration names it, or there is none."""
 
     def load(self, overlay: Overlay) -> App:
-        """Read all files, and compile what they say under an overlay."""
+        """Read all files, and compile the configuration with the changes of an overlay."""
 
     def relaid(self, overlay: Overlay, config: Config) -> Config:
-        """Return a configuration that was loaded before, under another overlay."""
+        """Return a configuration that was loaded before, with another overlay."""
 
     def refused(self, new: Config, old: Config) -> list[Problem]:
-        """Return what of a change the control API may not make; see ``config.permitted``."""
+        """Return the changes that the control API may not make; see ``config.permitted``."""
 
     def compile(self, config: Config, previous: App | None, warns: bool) -> App:
-        """Compile a configuration; see ``app.build``."""
+        """Compile a configuration; see ``build.build``."""
 
 
 class Step(NamedTuple):
-    """The way from one state to the next, as it is tried and as a worker is told it.
+    """A step from one state to the next, as tried and as sent to the workers.
 
     Attributes:
-        number: the generation that it leads to, and ``base`` that from which it starts.
+        number: the generation it leads to, and ``base`` the one it starts from.
         how: see ``Change``.
-        arguments: those of the change; of a reload that was tried the configuration, pickled.
+        arguments: those of the change; for a reload that was tried, the pickled configuration.
     """
 
     number: int
@@ -87,21 +85,21 @@ class Step(NamedTuple):
     arguments: tuple[Any, ...]
 
     def configured_from(self, before: State, compiler: Compiler) -> tuple[Config, Overlay]:
-        """Return the configuration that it leads to and its runtime changes, where it is no reload."""
+        """Return the resulting configuration and its runtime changes, unless the step is a reload."""
         overlay: Overlay = getattr(before.overlay, self.how)(*self.arguments)
         return compiler.relaid(overlay, before.config), overlay
 
     def lead_from(self, before: State, compiler: Compiler) -> State:
-        """Return the next state; whatever could go wrong was tried before."""
+        """Return the next state; anything that can fail was tried before."""
         if self.how == RELOAD:
             config: Config = pickle.loads(self.arguments[0])  # noqa: S301 - our own
             return State(config, before.overlay, build(config, compiler.manager, warns=False))
-        with collection_paused():  # which else takes 45 ms of 65 at 1,000 rules
+        with collection_paused():  # otherwise it takes 45 ms of 65 at 1,000 rules
             config, overlay = self.configured_from(before, compiler)
             return State(config, overlay, compiler.compile(config, before.app, warns=False))
 
     def lead_parent_from(self, before: State, compiler: Compiler, compiles: bool) -> State:
-        """Return the next state of the parent, which runs no new code of a user; without an App where that, or
+        """Return the next state of the parent, which must not run new user code; without an App if that, or
         ``compiles``, forbids it: then each worker compiles it when it starts.
         """
         if self.how != RELOAD:
@@ -124,12 +122,12 @@ class Prepare(NamedTuple):
 
 @dataclass
 class Change:
-    """A change that was asked for.
+    """A requested change.
 
     Attributes:
-        how: the name of the method of ``Overlay`` that makes it, or ``RELOAD``.
-        arguments: its arguments.
-        answer: called with the status and the body of the answer.
+        how: the name of its method of ``Overlay``, or ``RELOAD``.
+        arguments: the arguments of the method.
+        answer: called with the status and the body of the response.
     """
 
     how: str
@@ -138,7 +136,7 @@ class Change:
 
 
 class Worker(Protocol):
-    """A worker, as far as changes go."""
+    """The part of a worker that changes need."""
 
     channel: Channel | None
 
@@ -148,15 +146,15 @@ class Worker(Protocol):
 
 
 class Outcome(NamedTuple):
-    """The outcome of a trial: the answer to a change that is wrong; or what the change leads to.
+    """The outcome of a trial: the response to an invalid change, or the result of a valid one.
 
     Attributes:
-        refusal: that answer.
+        refusal: that response.
         config: the configuration of a reload, pickled.
-        brought: the names of the rules that a change brings.
-        rules: how many rules there are then.
-        warnings: what to tell of it.
-        faults_anew: whether what the faults count begins anew.
+        brought: the names of the rules that the change adds.
+        rules: the number of rules afterwards.
+        warnings: warnings to report.
+        faults_anew: whether the counters of faults are reset.
     """
 
     refusal: Answer | None = None
@@ -168,12 +166,12 @@ class Outcome(NamedTuple):
 
 
 class Changes:
-    """Makes changes one after another, and never waits: call ``advance`` when anything may have happened.
+    """Applies changes one after another, without blocking: call ``advance`` whenever something may have happened.
 
     Attributes:
-        state: what is in force.
+        state: the active state.
         generation: its number.
-        rules: how many rules it has.
+        rules: its number of rules.
     """
 
     def __init__(
@@ -184,13 +182,13 @@ class Changes:
         put_in_force: Callable[[int, bool], None],
         in_child: Callable[[], None],
     ) -> None:
-        """Begin with a state that is in force.
+        """Start with an active state.
 
         Args:
             state: that state.
-            compiler: compiles what a change leads to.
-            workers: those that have to prepare a change.
-            put_in_force: called with the number of the new generation, and whether its faults begin anew.
+            compiler: compiles the result of a change.
+            workers: the workers that have to prepare a change.
+            put_in_force: called with the number of the new generation, and whether its faults are reset.
             in_child: called first in the process of a trial.
         """
         self.state = state
@@ -211,51 +209,51 @@ class Changes:
         self._waiting: list[Channel] = []
 
     def chat(self, change: Change) -> None:
-        """Have a change made after those that were asked for before."""
+        """Queue a change after those requested before."""
         self._queue.append(change)
 
     @property
     def waits_for(self) -> list[int]:
-        """The descriptors that become readable when there is a reason to ``advance``, but those of the workers."""
+        """The descriptors, besides those of the workers, that become readable when ``advance`` should be called."""
         return [self._trials.fileno()] if self._trials and self._is_tried else []
 
     @property
     def due(self) -> float | None:
-        """When to ``advance`` at the latest, a reading of ``time.monotonic``; None without a change."""
+        """The latest time to call ``advance``, a reading of ``time.monotonic``; None without a change."""
         if not self._queue:
             return None
         return min(self._deadline, time.monotonic() + _LOOK) if self._waiting else self._deadline
 
     def reaped(self, pid: int, status: int) -> None:
-        """Note that a process has ended, which may be that of the trials."""
+        """Record that a process has ended, which may be that of the trials."""
         if self._trials is not None and self._trials.pid == pid:
             self._trials.status = status
 
     def prepared(self, channel: Channel, number: int, fault: str) -> None:
-        """Note that a worker has prepared a change, or why it could not."""
+        """Record that a worker has prepared a change, or the reason for its failure."""
         if self._step is not None and number == self._step.number and channel in self._waiting:
             self._waiting.remove(channel)
             if fault:
                 self._give_up(503, f"a worker cannot prepare it ({fault})")
 
     def join(self, channel: Channel) -> None:
-        """Have a worker that was just forked, from the state in force, prepare the change that is being made."""
+        """Have a worker just forked from the active state prepare the change in progress."""
         if self._step is not None and channel.send(self._message):
             self._waiting.append(channel)
 
     def refuse_all(self, why: str) -> None:
-        """Refuse what is being made and all that is asked for: the server stops."""
+        """Refuse the change in progress and all queued ones, because the server stops."""
         while self._queue:
             self._give_up(503, why)
         self._end_trials()
 
     def forget_in_child(self) -> None:
-        """Let go of the process of the trials, in a process that was just forked."""
+        """Release the process of the trials, in a newly forked process."""
         if self._trials is not None:
             self._trials.close()
 
     def advance(self) -> None:
-        """Go on as far as it goes now."""
+        """Proceed as far as possible now."""
         while self._queue:
             if self._step is not None:
                 going_on = self._advance_workers()
@@ -270,7 +268,7 @@ class Changes:
         self._began = time.monotonic()
         self._deadline = self._began + self._timeout
         attempt = Step(self._attempt + 1, self.generation, change.how, change.arguments)
-        if change.how == RELOAD:  # which may run code of a user, and shall import it anew
+        if change.how == RELOAD:  # may run user code, and must import it anew
             self._end_trials()
         if self._trials is None or not self._trials.begin(attempt):
             self._end_trials()
@@ -291,14 +289,14 @@ class Changes:
             outcome: Outcome | None = self._trials.outcome()
         except TrialError as error:
             if self._trials.status == 0 and self._queue[0].how != RELOAD:
-                self._is_tried = False  # it had waited long enough, and ended just when it was asked: ask another
+                self._is_tried = False  # it had expired, and ended just as it was given a change: start another
             else:
                 self._give_up(400, str(error))
             return True
         if outcome is not None:
             self._end_trial(outcome)
         elif time.monotonic() >= self._deadline:
-            self._give_up(400, f"to compile it takes longer than 'server.change_timeout', {self._timeout:g} s")
+            self._give_up(400, f"compiling it takes longer than 'server.change_timeout', {self._timeout:g} s")
         else:
             return False
         return True
@@ -321,7 +319,7 @@ class Changes:
         self._trials = None
 
     def _advance_workers(self) -> bool:
-        """Wait for the workers. One that hangs prepares the change before it answers its next request."""
+        """Wait for the workers. A hung one prepares the change before it answers its next request."""
         responding = {id(worker.channel) for worker in self._workers if worker.responds}
         self._waiting = [channel for channel in self._waiting if id(channel) in responding]
         if not self._waiting:
@@ -333,7 +331,7 @@ class Changes:
         return True
 
     def _finish(self) -> None:
-        """Put the change in force; then make it here too, so that a worker can be forked from it at once."""
+        """Activate the change; then apply it here too, so that workers can be forked from it at once."""
         step, outcome, before = self._step, self._outcome, self.state
         assert step is not None  # noqa: S101 - see advance
         self.generation, self.rules = step.number, outcome.rules
@@ -358,7 +356,7 @@ class Changes:
 
 
 def refusal(status: int, message: str, code: str, problems: Iterable[Problem] = ()) -> Answer:
-    """Return the answer to a change that is not made."""
+    """Return the response to a refused change."""
     body = ApiError(status, message, None, code).envelope()
     if told := [asdict(problem) for problem in problems]:
         body["error"]["problems"] = told
@@ -366,7 +364,7 @@ def refusal(status: int, message: str, code: str, problems: Iterable[Problem] = 
 
 
 class Rehearsal:
-    """Tries changes, in a process of their own, which follows those that come into force."""
+    """Tries changes in a process of its own, which follows the active state."""
 
     def __init__(self, state: State, generation: int, compiler: Compiler) -> None:
         self._states = {generation: state}
@@ -379,7 +377,7 @@ class Rehearsal:
             if attempt.how == RELOAD:
                 app = self._compiler.load(before.overlay)
                 data = pickle.dumps(replace(app.config))  # without its caches
-                return _told(before, State(app.config, before.overlay, app), data), False  # it has run code of a user
+                return _told(before, State(app.config, before.overlay, app), data), False  # it has run user code
             with collection_paused():
                 after = self._changed(attempt, before)
         except NotThereError:
@@ -390,12 +388,12 @@ class Rehearsal:
         except RecursionError:
             return Outcome(refusal(400, "It is nested too deeply.", "invalid_configuration")), False
         except MemoryError:
-            return Outcome(refusal(400, "To compile it takes too much memory.", "invalid_configuration")), False
+            return Outcome(refusal(400, "Compiling it takes too much memory.", "invalid_configuration")), False
         self._states = {attempt.base: before, attempt.number: after}
         return _told(before, after), True
 
     def _changed(self, attempt: Step, before: State) -> State:
-        """Make a change of the control API, which may not do all that a configuration may."""
+        """Apply a change of the control API, which has fewer rights than a configuration."""
         config, overlay = attempt.configured_from(before, self._compiler)
         if refused := self._compiler.refused(config, before.config):  # before any file is read
             raise ConfigError(refused)
@@ -406,11 +404,11 @@ class Rehearsal:
 
 
 def _told(before: State, after: State, data: bytes = b"") -> Outcome:
-    """Return the outcome of a change that was tried with success; ``data`` is the configuration of a reload."""
+    """Return the outcome of a successful trial; ``data`` is the configuration of a reload."""
     config, warnings = after.config, after.app.warnings if after.app else []
     old = {id(rule) for rule in before.overlay.rules}
     brought = [rule for rule in after.overlay.rules if id(rule) not in old]
-    fixed = (f"{name} has changed, which takes a restart" for name in _fixed_at_start(before.config, config))
+    fixed = (f"{name} has changed; restart the server to apply it" for name in _fixed_at_start(before.config, config))
     told = (*fixed, *warnings, *_unreachable(config, {id(rule.pattern) for rule in brought}))
     return Outcome(
         config=data,
@@ -422,7 +420,7 @@ def _told(before: State, after: State, data: bytes = b"") -> Outcome:
 
 
 def _unreachable(config: Config, brought: set[int]) -> Iterator[str]:
-    """Say which of the rules that a change brings can never win; rules are known by their identity."""
+    """Yield a warning for each added rule that can never win; rules are compared by identity."""
     for section in get_args(RuleSection):
         rules = config.rules(section)
         only = [number for number, rule in enumerate(rules) if id(rule.pattern) in brought]
@@ -440,11 +438,11 @@ _FIXED_AT_START = {
     "journal": ("size", "max_body_bytes"),
     "admin": ("enabled", "host", "port", "files"),
 }
-"""Settings that are read only at the start."""
+"""Settings that are read only at startup."""
 
 
 def _fixed_at_start(old: Config, new: Config) -> list[str]:
-    """Name the settings that differ and are read only at the start."""
+    """Return the changed settings that are read only at startup."""
     before: Settings = old.settings
     return [
         f"{section}.{name}"

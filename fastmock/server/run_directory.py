@@ -1,4 +1,4 @@
-"""The directory for files that live as long as the server, and its removal however the server ends."""
+"""The directory for files that live as long as the server, and its removal after any end of the server."""
 
 import fcntl
 import os
@@ -19,11 +19,11 @@ _REMOVE = "import shutil, sys; sys.stdin.read(); shutil.rmtree(sys.argv[1], True
 class RunDirectory:
     """A new directory of this server, below the system's directory for temporary files.
 
-    A lock on it is held by the parent and, since forks inherit it, by every worker. Directories whose lock nobody
-    holds were left behind by servers that died together with all their processes, and are removed.
+    It is locked by the parent and, since forks inherit the lock, by every worker. Unlocked directories were left behind
+    by servers that died together with all their processes, and are removed.
 
     Attributes:
-        path: the directory; None where none can be made, as on a read-only file system.
+        path: the directory; None if it cannot be created, as on a read-only file system.
         failure: the reason for that.
     """
 
@@ -39,13 +39,13 @@ class RunDirectory:
             hidden.mkdir(mode=0o700)
             self._lock = os.open(hidden, os.O_RDONLY | os.O_CLOEXEC)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
-            hidden.rename(path)  # another server looks at it only now, when it is locked
+            hidden.rename(path)  # other servers look at it only now that it is locked
             self.path = path
         except OSError as error:
             self.failure = error.strerror or str(error)
 
     def guard(self) -> None:
-        """Have the directory removed also where this process is killed."""
+        """Ensure that the directory is removed even if this process is killed."""
         if self.path is not None:
             with suppress(OSError):  # then the next server removes it
                 self._remover = subprocess.Popen(  # noqa: S603 - our own program
@@ -58,7 +58,7 @@ class RunDirectory:
                 )
 
     def forget_in_child(self) -> None:
-        """Leave the removal to the parent, in a process that was just forked."""
+        """Leave the removal to the parent, in a newly forked process."""
         if self._remover and self._remover.stdin:
             self._remover.stdin.close()
 

@@ -1,4 +1,4 @@
-"""The parent's signals, as something to wait for beside connections."""
+"""The parent's signals, as a descriptor to wait for along with connections."""
 
 import os
 import select
@@ -10,28 +10,28 @@ from types import FrameType
 from typing import Any
 
 STOP = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGQUIT))
-"""Ask the server to stop; a second one ends it at once."""
+"""Signals that stop the server; a second one ends it at once."""
 WATCHED = STOP | {signal.SIGCHLD, signal.SIGHUP}
-"""All signals that the parent acts on."""
+"""All signals that the parent handles."""
 DEFERRED = frozenset((signal.SIGHUP,))
-"""Blocked from the very start, so that a reload that is asked for too early is done as soon as the server listens."""
+"""Blocked from the very start, so that an early reload request is handled as soon as the server listens."""
 
 _AT_ONCE = 4096  # bytes read at a time, each a signal
 
 
 def defer() -> None:
-    """Hold signals back until the parent can act on them; call it before anything heavy is imported."""
+    """Hold signals back until the parent can handle them; call it before any heavy import."""
     signal.pthread_sigmask(signal.SIG_BLOCK, DEFERRED)
 
 
 def deliver() -> None:
-    """Let the signals that were held back have their usual effect; for commands that do not serve."""
+    """Restore the usual effect of the signals held back; for commands that do not serve."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, DEFERRED)
 
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Block all signals in the calling thread, and in what it starts meanwhile."""
+    """Block all signals in the calling thread, and in threads or processes it starts meanwhile."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         yield
@@ -40,7 +40,7 @@ def blocked() -> Iterator[None]:
 
 
 class Signals:
-    """Collects the signals of the main thread: wait for ``fileno`` to become readable, then ask for ``received``."""
+    """Collects the signals of the main thread: wait for ``fileno`` to become readable, then call ``received``."""
 
     def __enter__(self) -> "Signals":
         self._read, self._write = socket.socketpair()
@@ -52,7 +52,7 @@ class Signals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Restore what was before; the signals stay blocked, so that one that comes late changes nothing."""
+        """Restore the previous handlers; the signals stay blocked, so that late ones have no effect."""
         signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
         signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._handlers.items():
@@ -65,18 +65,18 @@ class Signals:
         return self._read.fileno()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for a signal; return whether one came."""
+        """Wait for a signal; return whether one arrived."""
         return bool(select.select([self._read], [], [], seconds)[0])
 
     def received(self) -> list[int]:
-        """Return the numbers of the signals that came since the last call."""
+        """Return the numbers of the signals received since the last call."""
         try:
             return list(self._read.recv(_AT_ONCE))
         except BlockingIOError:
             return []
 
     def forget_in_child(self) -> None:
-        """Give the signals their usual effects back, in a process that was just forked with all of them blocked."""
+        """Restore the usual effects of the signals, in a newly forked process with all of them blocked."""
         signal.set_wakeup_fd(-1)
         for number in WATCHED:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -87,4 +87,4 @@ class Signals:
 
 
 def _note(_number: int, _frame: FrameType | None) -> None:
-    """Do nothing: the interpreter has written the number where ``received`` finds it."""
+    """Do nothing: the interpreter has written the number for ``received``."""

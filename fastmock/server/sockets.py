@@ -1,4 +1,4 @@
-"""The listening socket: ours, checked, and shared by all workers."""
+"""The listening socket, shared by all workers."""
 
 import errno
 import socket
@@ -7,13 +7,13 @@ BACKLOG = 16_384
 
 
 class ListenError(Exception):
-    """The socket cannot be had; the message says why and what to do, in one line."""
+    """The socket cannot be opened; the message gives the reason and a remedy, in one line."""
 
 
 def listen(host: str, port: int) -> socket.socket:
     """Bind and listen on a name or an address; port 0 takes a free one.
 
-    A name with several addresses takes the first, IPv4 before IPv6: ``localhost`` is 127.0.0.1 where both exist.
+    Of a name's addresses the first is used, IPv4 before IPv6: ``localhost`` is 127.0.0.1 if both exist.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -26,7 +26,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise ListenError(f"cannot listen on {host}: {error.strerror}") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by what is accepted
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by accepted connections
         if family == socket.AF_INET6 and host in ("::", ""):
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind(address)
@@ -42,9 +42,9 @@ def _advice(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"port {port} on {host} is in use; choose another with --port, or --port 0 for a free one"
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"no right to listen on port {port}; ports below 1024 often need one, choose another with --port"
+        return f"no permission to listen on port {port}; ports below 1024 often need it, choose another with --port"
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is no address of this machine; choose one with --host, or 0.0.0.0 for all"
+        return f"{host} is not an address of this machine; choose one with --host, or 0.0.0.0 for all"
     return f"cannot listen on {host} port {port}: {error.strerror}"
 
 

@@ -1,7 +1,7 @@
-"""The parent: forks the workers on one listening socket, replaces those that die or hang, and stops them without loss.
+"""The parent: forks the workers on one listening socket, replaces dead or hung ones, and stops them without loss.
 
-It stays single-threaded, for it forks. It is right as PID 1: it reaps whatever ends, and passes signals on. It never
-waits for a worker: everything that can happen, signals included, is waited for in one place.
+It stays single-threaded because it forks. It works as PID 1: it reaps any ended process, and forwards signals. It never
+waits for a single worker: all events, including signals, are awaited in one place.
 """
 
 import gc
@@ -37,17 +37,18 @@ from fastmock.telemetry.journal import HEAD_SIZE
 
 _LOG = logging.getLogger("fastmock")
 
-_EARLY = 1.0  # seconds; a worker that dies younger counts as an early death
-_FREE_EARLY_DEATHS = 20  # early deaths in a row of a worker that was ready, after which its replacement waits
-_PAUSE = 0.2  # seconds that it waits then: clients can cause any number of deaths, which shall be no outage
+_EARLY = 1.0  # seconds; a worker that dies sooner counts as an early death
+_FREE_EARLY_DEATHS = 20  # early deaths in a row of a worker that was ready, after which its replacement is delayed
+_PAUSE = 0.2  # seconds of that delay: clients can cause any number of deaths, which must not become an outage
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 5.0  # seconds, for workers that were never ready
-_TRIES = 5  # workers in a row that die before they were ready, after which none can live
+_TRIES = 5  # workers in a row that die before they were ready, after which the server gives up
 _GRACE = 2.0  # seconds beyond the workers' own deadline before they are killed
-_READY_PATIENCE = 30.0  # seconds after which the server is announced though no worker is ready yet
+_READY_PATIENCE = 30.0  # seconds after which the server is announced even if no worker is ready
 
 Work = Callable[[WorkerContext, Callable[[], None]], None]
-"""What a worker does; it is given what to serve and a function to call when it is ready, and returns when it has
-stopped."""
+"""The work of a worker; it takes the worker's context and a function to call when ready, and returns after it has
+stopped.
+"""
 
 
 @dataclass
@@ -55,8 +56,8 @@ class _Worker:
     """A worker, dead or alive.
 
     Attributes:
-        ready: the descriptor that tells when it can answer; -1 afterwards.
-        due: when it is to be forked again; None while it lives.
+        ready: the descriptor that signals that it can answer; -1 afterwards.
+        due: the time to fork it again; None while it lives.
     """
 
     number: int
@@ -76,7 +77,7 @@ class _Worker:
 
 
 class Supervisor:
-    """Keeps ``count`` workers alive until it is told to stop."""
+    """Keeps ``count`` workers alive until it is stopped."""
 
     def __init__(
         self,
@@ -91,14 +92,14 @@ class Supervisor:
         """Prepare to serve ``app``.
 
         Args:
-            app: what is served at first.
-            compiler: compiles what is served after a change.
-            work: what a worker does.
-            count: how many workers.
+            app: the App to start with.
+            compiler: compiles the App after a change.
+            work: the work of a worker.
+            count: the number of workers.
             listener: the listening socket.
             timeout: seconds the workers take at most to stop by themselves.
-            control: the listening socket of the control API, and the work of whoever answers there; None where the
-                workers answer it.
+            control: the listening socket of the control API, and the work of the process that serves it; None if the
+                workers serve it.
         """
         settings = app.config.settings
         self._route_names = app.route_names
@@ -128,18 +129,18 @@ class Supervisor:
         self._announce: Callable[[], None] | None = None
 
     def run(self, announce: Callable[[], None], changed: Callable[[Config], None]) -> int:
-        """Serve until told to stop.
+        """Serve until stopped.
 
         Args:
             announce: called once, when the first worker is ready.
-            changed: called when another configuration has come into force.
+            changed: called when another configuration is active.
 
         Returns:
-            The exit code: 0 after a stop that was asked for, 1 when no worker could live.
+            The exit code: 0 after a requested stop, 1 if no worker could start.
         """
         if self._directory.failure:
             _LOG.warning(
-                "no directory for temporary files can be made (%s): completions and responses are not stored",
+                "cannot create a directory for temporary files (%s): completions and responses are not stored",
                 self._directory.failure,
             )
         raise_open_files()
@@ -186,7 +187,7 @@ class Supervisor:
                     self._spawn(worker)
 
     def _wait(self) -> None:
-        """Wait until anything has happened, or is due."""
+        """Wait until an event occurs, or an action is due."""
         now = time.monotonic()
         times = [worker.due - now for worker in self._workers if worker.due is not None]
         if self._changes.due is not None:
@@ -195,7 +196,7 @@ class Supervisor:
             times.append(self._watch.interval)
         if self._announce:
             times.append(_READY_PATIENCE)
-        poll = select.poll()  # which takes descriptors of any number
+        poll = select.poll()  # supports descriptors of any number
         poll.register(self._signals.fileno(), select.POLLIN)
         for descriptor in self._changes.waits_for:
             poll.register(descriptor, select.POLLIN)
@@ -211,7 +212,7 @@ class Supervisor:
 
     def _spawn(self, worker: _Worker) -> None:
         """Fork a worker."""
-        if not self._settled:  # what the workers inherit is not walked again, so that it stays shared
+        if not self._settled:  # excludes inherited objects from garbage collection, so that their memory stays shared
             self._settled = True
             gc.unfreeze()
             gc.collect()
@@ -234,23 +235,23 @@ class Supervisor:
         self._changes.join(ours)
 
     def _forget_in_child(self) -> None:
-        """Let go of the parent's own things, in a process that was just forked."""
+        """Release the parent's own resources, in a newly forked process."""
         self._signals.forget_in_child()
         self._directory.forget_in_child()
         self._changes.forget_in_child()
         for worker in self._workers:
             if worker.channel is not None:
-                worker.channel.close()  # so that each is held by its worker and the parent alone
+                worker.channel.close()  # so that each is held by its worker and the parent only
 
     def _begin_trial(self) -> None:
-        """Prepare the process of the trials, which answers no connection."""
+        """Set up the process of the trials, which accepts no connections."""
         self._forget_in_child()
         self._listener.close()
         if self._control:
             self._control[0].close()
 
     def _be_worker(self, worker: _Worker, channel: Channel, parent: int, send: int) -> None:
-        """Work, in the child; never return."""
+        """Run the worker, in the child; never return."""
         code = 1
         try:
             die_with_parent(parent)
@@ -262,7 +263,7 @@ class Supervisor:
 
             answers, enabled = not worker.only_controls, self._changes.state.config.settings.admin.enabled
             controls = worker.only_controls or (self._control is None and enabled)
-            number = 0 if worker.only_controls else worker.number  # it has no numbers of its own to write
+            number = 0 if worker.only_controls else worker.number  # it has no row of its own to write
             heartbeat = Heartbeat(self._heartbeats.of(worker.number), self._worker_timeout)
             place = Place(number, channel, heartbeat, answers, controls)
             live = WorkerContext(self._changes.state, self._changes.generation, self._shared, place)
@@ -276,7 +277,7 @@ class Supervisor:
             os._exit(code)
 
     def _note_ready(self) -> bool:
-        """Return whether a worker is ready that was not before."""
+        """Return whether a worker has become ready."""
         for worker in self._workers:
             if worker.ready != -1:
                 with suppress(BlockingIOError):
@@ -288,7 +289,7 @@ class Supervisor:
         return False
 
     def _was_ready(self, worker: _Worker) -> bool:
-        """Whether a worker ever got ready; ask when it is dead."""
+        """Return whether a worker was ever ready; call it when it is dead."""
         if worker.ready == -1:
             return True
         was = bool(os.read(worker.ready, 1))
@@ -297,7 +298,7 @@ class Supervisor:
         return was
 
     def _bury(self) -> bool:
-        """Reap what has died and plan its replacement; return False when none can live."""
+        """Reap dead processes and schedule their replacement; return False if no worker can start."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -351,7 +352,7 @@ class Supervisor:
             while worker.channel is not None:
                 try:
                     message = worker.channel.receive()
-                except ChannelClosedError:  # its end is noticed by its signal
+                except ChannelClosedError:  # its end is noticed by SIGCHLD
                     worker.channel.close()
                     worker.channel = None
                     break
@@ -370,7 +371,7 @@ class Supervisor:
         self._changes.chat(Change(message.how, message.arguments, answer))
 
     def _put_in_force(self, generation: int, faults_anew: bool) -> None:
-        if faults_anew:  # some of them apply for a time
+        if faults_anew:  # some faults apply for a time only
             self._numbers[SINCE] = time.monotonic_ns()
         self._numbers[GENERATION] = generation
         self._settled = False
@@ -379,7 +380,7 @@ class Supervisor:
         if status == 200:
             for warning in body["warnings"]:
                 _LOG.warning("%s", warning)
-            _LOG.info("reloaded: the new configuration is in force on every worker (patterns: %d)", self._changes.rules)
+            _LOG.info("reloaded: the new configuration is active on every worker (rules: %d)", self._changes.rules)
             return
         error = body["error"]
         problems = error.get("problems", ())
@@ -387,19 +388,21 @@ class Supervisor:
             _LOG.error(
                 "%s", ": ".join(part for part in (problem["where"], problem["path"], problem["message"]) if part)
             )
-        why = "the configuration is wrong" if problems else error["message"].removeprefix("Nothing was changed: ")
-        _LOG.error("not reloaded: %s; the old configuration stays in force", why.rstrip("."))
+        why = "the configuration is invalid" if problems else error["message"].removeprefix("Nothing was changed: ")
+        _LOG.error("not reloaded: %s; the old configuration stays active", why.rstrip("."))
 
     # The end.
 
     def _stop(self) -> int:
-        """Stop the workers: no new connection, what is in flight ends, then they do. A second signal kills them."""
+        """Stop the workers: no new connections, requests in flight finish, then the workers end. A second signal kills
+        them.
+        """
         self._listener.close()
         if self._control:
             self._control[0].close()
         alive = {worker.pid for worker in self._workers if worker.pid}
         _send(alive, signal.SIGTERM)
-        self._changes.refuse_all("the server is told to stop")
+        self._changes.refuse_all("the server is stopping")
         deadline = time.monotonic() + self._timeout + _GRACE
         told = False
         while alive:
@@ -407,17 +410,17 @@ class Supervisor:
             readable = self._signals.wait(max(0.0, min(left, 0.5)))
             received = self._signals.received()
             self._listen_to_workers()
-            self._changes.refuse_all("the server is told to stop")
+            self._changes.refuse_all("the server is stopping")
             with suppress(ChildProcessError):
                 while (dead := os.waitpid(-1, os.WNOHANG)[0]) != 0:
                     alive.discard(dead)
             if alive and (left <= 0 or not signals.STOP.isdisjoint(received)):
-                _LOG.warning("%d workers are killed with what they had in flight", len(alive))
+                _LOG.warning("%d workers are killed with their requests in flight", len(alive))
                 self._kill_all()
                 return 0
             if alive and not readable and not told:
                 told = True
-                _LOG.info("waiting up to %g s for what is in flight; signal again to end it now", self._timeout)
+                _LOG.info("waiting up to %g s for requests in flight; signal again to stop now", self._timeout)
         return 0
 
     def _kill_all(self) -> None:
@@ -447,7 +450,7 @@ def _cause(status: int) -> str:
 
 
 def raise_open_files() -> None:
-    """Raise the limit of open files to what is allowed: every connection is one."""
+    """Raise the soft limit of open files to the hard one: every connection takes a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with suppress(OSError, ValueError):

@@ -1,4 +1,6 @@
-"""A process in which changes are tried, one after another: compiling can die, hang or eat memory there without harm."""
+"""A process in which changes are tried, one after another: compiling can die, hang or exhaust memory there without
+harm.
+"""
 
 import os
 import pickle
@@ -14,9 +16,9 @@ from typing import Any
 from fastmock.server.channel import Channel, ChannelClosedError
 from fastmock.server.processes import die_with_parent, name_process
 
-_MEMORY = 2 << 30  # bytes that the process may take beyond what the parent has
-_KEPT_MEMORY = 128 << 20  # and beyond which it ends after a trial
-_KEPT_SECONDS = 5.0  # for which it waits for the next trial: to fork it takes 3 to 10 ms, its first writes as long
+_MEMORY = 2 << 30  # bytes that the process may take beyond the parent's size
+_KEPT_MEMORY = 128 << 20  # bytes beyond which it ends after a trial
+_KEPT_SECONDS = 5.0  # seconds it waits for the next trial: a fork takes 3 to 10 ms, its first writes as long
 _MOST_TRIALS = 1000
 
 NAME = "fastmock-trials"
@@ -24,22 +26,22 @@ NAME = "fastmock-trials"
 
 
 class TrialError(Exception):
-    """A trial ended without an outcome; the message says how."""
+    """A trial ended without an outcome; the message gives the cause."""
 
 
 class Trials:
-    """A forked process that is given one thing after another to try; it ends when it has not been used for a while.
+    """A forked process that tries one argument after another; it ends after a period without use.
 
     Attributes:
-        pid: the process.
-        status: its exit status, as ``os.waitpid`` gives it; None while it runs. Whoever reaps it may set it.
+        pid: the process id.
+        status: its exit status, as from ``os.waitpid``; None while it runs. The code that reaps it may set it.
     """
 
     def __init__(self, call: Callable[[Any], tuple[Any, bool]], in_child: Callable[[], None]) -> None:
-        """Fork it.
+        """Fork the process.
 
         Args:
-            call: tries something picklable; returns the outcome, picklable too, and whether to try more in the process.
+            call: tries a picklable argument; returns the outcome, picklable too, and whether the process can try more.
             in_child: called first in the new process, in which all signals are blocked.
         """
         self._channel, theirs = Channel.pair()
@@ -52,15 +54,15 @@ class Trials:
         theirs.close()
 
     def fileno(self) -> int:
-        """Return the descriptor that becomes readable when there is an outcome, or will be none."""
+        """Return the descriptor that becomes readable when there is an outcome, or cannot be one."""
         return self._channel.fileno()
 
     def begin(self, argument: Any) -> bool:
-        """Have something tried; return False where the process has ended."""
+        """Start to try an argument; return False if the process has ended."""
         return self.status is None and self._channel.send(pickle.dumps(argument))
 
     def outcome(self) -> Any:
-        """Return the outcome of what is being tried; None while there is none.
+        """Return the outcome of the current trial; None while it runs.
 
         Raises:
             TrialError: there will be none; the process has ended.
@@ -76,7 +78,7 @@ class Trials:
                 self.status = os.waitpid(self.pid, 0)[1]
         code = os.waitstatus_to_exitcode(self.status or 0)
         if code < 0:
-            raise TrialError(f"compiling it was ended by {signal.Signals(-code).name}")
+            raise TrialError(f"compiling it was stopped by {signal.Signals(-code).name}")
         raise TrialError(f"compiling it ended the process with exit code {code}")
 
     def cancel(self) -> None:
@@ -88,12 +90,12 @@ class Trials:
         self.close()
 
     def close(self) -> None:
-        """Let go of it; it ends by itself."""
+        """Release the process; it ends by itself."""
         self._channel.close()
 
 
 def _run(call: Callable[[Any], tuple[Any, bool]], in_child: Callable[[], None], parent: int, channel: Channel) -> None:
-    """Try what is asked for and tell the outcomes, in the child; never return."""
+    """Try the arguments sent by the parent and send the outcomes, in the child; never return."""
     code = 1
     try:
         die_with_parent(parent)
@@ -119,7 +121,7 @@ def _run(call: Callable[[Any], tuple[Any, bool]], in_child: Callable[[], None], 
 
 
 def _next(channel: Channel) -> bytes | None:
-    """Return what to try next; None when there is nothing for a while, or the parent has let go."""
+    """Return the next argument; None after a period without one, or when the parent has released the process."""
     poll = select.poll()
     poll.register(channel.fileno(), select.POLLIN)
     deadline = time.monotonic() + _KEPT_SECONDS

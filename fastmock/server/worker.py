@@ -1,8 +1,8 @@
-"""The App in force in one worker, and how a new one comes into force on all workers at once.
+"""The active App of one worker, and the activation of a new one on all workers at once.
 
-In two phases: the parent sends the step that leads to a new configuration, and every worker prepares an App from it;
-when all have, the parent changes the generation number in the shared block. A request compares that number, so every
-request that starts after the change is answered by the new App, on connections that were open before too.
+It has two phases: the parent sends the step that leads to a new configuration, and every worker prepares an App from
+it; once all have, the parent changes the generation number in the shared block. A request compares that number, so
+every request that starts after the change is answered by the new App, also on connections that were open before.
 """
 
 import logging
@@ -32,13 +32,13 @@ _LOG = logging.getLogger("fastmock")
 
 
 class Shared(NamedTuple):
-    """What all workers of a server share.
+    """Resources shared by all workers of a server.
 
     Attributes:
         numbers: the shared block.
-        tape: where the journal is kept.
-        directory: the run directory; None where there is none.
-        api_port: where the API is, where that is not where the control API is.
+        tape: the ring buffer of the journal.
+        directory: the run directory; None if there is none.
+        api_port: the port of the LLM API, if the control API has a port of its own.
         compiler: compiles changes of the configuration.
     """
 
@@ -50,13 +50,13 @@ class Shared(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What one worker has to itself.
+    """Resources of one worker.
 
     Attributes:
-        number: its own, from 0.
-        channel: to the parent: steps to prepare and answers to changes come by it, changes are asked for by it.
+        number: its number, from 0.
+        channel: the channel to the parent, for steps to prepare, requested changes and the responses to them.
         heartbeat: its heartbeat.
-        answers, controls: whether it answers requests for the API, and those for the control API.
+        answers, controls: whether it serves the LLM API, and the control API.
     """
 
     number: int
@@ -67,14 +67,14 @@ class Place(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """To the parent: a generation is prepared, or why it could not be."""
+    """To the parent: a generation is prepared, or the reason for the failure."""
 
     number: int
     fault: str
 
 
 class ChatRequest(NamedTuple):
-    """To the parent: make a change; see ``reload.Change``."""
+    """To the parent: apply a change; see ``reload.Change``."""
 
     number: int
     how: str
@@ -82,7 +82,7 @@ class ChatRequest(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """From the parent: the answer to a change."""
+    """From the parent: the response to a change."""
 
     number: int
     status: int
@@ -90,11 +90,11 @@ class Answered(NamedTuple):
 
 
 _Told = dict[int, tuple[int, dict[str, Any]] | None]
-"""What the parent has said of each change that somebody waits for."""
+"""The parent's response to each pending change; None until it arrives."""
 
 
 class _Change:
-    """See ``api.Change``."""
+    """A pending change: implements ``api.Change``."""
 
     def __init__(self, number: int, told: "_Told") -> None:
         self._number = number
@@ -102,7 +102,7 @@ class _Change:
         told[number] = None
 
     def result(self) -> tuple[int, dict[str, Any]] | None:
-        """See ``api.Change``."""
+        """Return the status and the body of the response; None while they are pending."""
         return self._told[self._number]
 
     def __del__(self) -> None:
@@ -110,16 +110,16 @@ class _Change:
 
 
 class WorkerContext:
-    """What a runtime serves from. Whoever answers a request looks first whether it is still the one in force:
+    """The state from which a runtime serves. Each request first checks whether its App is still the active one:
 
     ``if live.numbers[GENERATION] != live.generation: live.obey()``
 
     Attributes:
-        app: the App in force.
+        app: the active App.
         generation: its number.
         numbers: the shared block.
-        heartbeat: the worker's heartbeat; a thread that answers requests has itself watched by it.
-        stopping: whether the worker is told to stop.
+        heartbeat: the worker's heartbeat, which watches the threads that answer requests.
+        stopping: whether the worker is stopping.
         api_port: see Shared.
         generated_token: see ``api.Server``; set before the first request.
     """
@@ -127,7 +127,7 @@ class WorkerContext:
     generated_token: str | None = None
 
     def __init__(self, state: State, generation: int, shared: Shared, place: Place) -> None:
-        """Begin in a worker, just forked, with what the parent had in force then."""
+        """Start in a newly forked worker, with the parent's active state."""
         if state.app is None:
             state = state._replace(app=shared.compiler.compile(state.config, None, warns=False))
         assert state.app is not None  # noqa: S101 - see above
@@ -145,19 +145,19 @@ class WorkerContext:
         self._prepared = threading.Condition()
         settings = app.config.settings.server
         self._log: RequestLog | None = None
-        if settings.log_requests and sys.stdout is not None:  # it is None where the shell closed it
+        if settings.log_requests and sys.stdout is not None:  # None if the shell closed it
             self._log = RequestLog(as_json if settings.log_format == "json" else as_text, sys.stdout.fileno())
         self._join(app)
-        with signals.blocked():  # they are for the runtime's own threads
+        with signals.blocked():  # signals are for the runtime's own threads
             threading.Thread(target=self._listen, name="control", daemon=True).start()
             if self._log:
                 self._log.start()
         self.heartbeat.start()
 
     def obey(self) -> None:
-        """Take the App that the parent has put in force.
+        """Switch to the App that the parent has activated.
 
-        A worker that did not respond while the others prepared it still has to: that is waited for here.
+        A worker that did not respond while the others prepared it still has to prepare it: this waits for that.
         """
         with self._prepared:
             while (state := self._states.get(generation := self.numbers[GENERATION])) is None:
@@ -168,13 +168,13 @@ class WorkerContext:
         self.generation = generation
 
     def current(self) -> App:
-        """Return the App in force, for who is not called by a request."""
+        """Return the active App, for callers outside of a request."""
         if self.numbers[GENERATION] != self.generation:
             self.obey()
         return self.app
 
     def change(self, how: str, *arguments: Any) -> _Change:
-        """See ``api.Server``."""
+        """Request a change from the parent; ``how`` is the name of a method of ``config.overlay.Overlay``."""
         change = _Change(number := next(self._ids), self._told)
         try:
             for argument in arguments:
@@ -183,11 +183,11 @@ class WorkerContext:
             self._told[number] = refusal(400, f"It {error}.", "invalid_configuration")
         else:
             if not self._place.channel.send(pickle.dumps(ChatRequest(number, how, arguments))):
-                self._told[number] = refusal(503, "The server takes no change now; try again.", "not_changed")
+                self._told[number] = refusal(503, "The server cannot accept a change now; try again.", "not_changed")
         return change
 
     def _join(self, app: App) -> None:
-        """Have an App work with the other workers, and put around it what watches it."""
+        """Attach an App to the shared resources, and add the observers and the control API to it."""
         app.share.join(self.numbers, self._place.number)
         app.store.join(self._shared.directory)
         app.progress.cells = self.heartbeat.cells
@@ -214,18 +214,18 @@ class WorkerContext:
             Control(self, app, journal).attach()
 
     def stop(self) -> None:
-        """Have all end that would go on for ever."""
+        """Stop everything that would run indefinitely."""
         self.stopping = True
 
     def close(self) -> None:
-        """Say what is left to be said; the worker ends."""
+        """Write the remaining request log; the worker ends."""
         if self._log:
             self._log.close()
 
     def _listen(self) -> None:
-        """Do what the parent asks for, until it is gone."""
+        """Handle the parent's messages, until it is gone."""
         channel = self._place.channel
-        poll = select.poll()  # which takes descriptors of any number
+        poll = select.poll()  # supports descriptors of any number
         poll.register(channel.fileno(), select.POLLIN)
         while True:
             poll.poll()
@@ -248,11 +248,11 @@ class WorkerContext:
             self._join(state.app)
         except Exception as error:
             _LOG.exception("a worker cannot prepare the new configuration")
-            if self.numbers[GENERATION] >= step.number:  # it is in force already: this worker cannot go on
+            if self.numbers[GENERATION] >= step.number:  # already active: this worker cannot continue
                 os._exit(1)
             return Prepared(step.number, str(error) or type(error).__name__)
         with self._prepared:
-            # What is in force stays, for there may not have been a request since it came into force.
+            # The active state is kept, because there may not have been a request since its activation.
             kept = (self.numbers[GENERATION], self.generation, step.base)
             self._states = {number: self._states[number] for number in kept if number in self._states}
             self._states[step.number] = state

@@ -1,1 +1,1 @@
-"""Memory that all workers share."""
+"""Memory shared by all workers."""

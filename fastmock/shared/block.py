@@ -1,6 +1,7 @@
-"""The shared block: numbers in anonymous memory that the parent and all workers see.
+"""The shared block: numbers in anonymous memory, visible to the parent and all workers.
 
-First come numbers of the whole server, then a row for each worker, written by that worker alone and summed by anyone.
+First come numbers of the whole server, then a row for each worker, written only by that worker and summed by any
+process.
 """
 
 import logging
@@ -12,49 +13,50 @@ from typing import NamedTuple
 from fastmock.shared.lock import SharedLock
 
 GENERATION = 0
-"""The place of the number of the configuration that is in force; the parent alone writes it."""
-_WARNED = 1  # the place of whether the warning about lateness has been given
+"""Index of the number of the active configuration; only the parent writes it."""
+_WARNED = 1  # index of the flag that the warning about lateness was logged
 SINCE = 2
-"""The place of the time at which that configuration came into force: nanoseconds of the monotonic clock."""
-_PREFIXES = 3  # the first place of the hashes of prompts' beginnings
+"""Index of the activation time of that configuration: nanoseconds of the monotonic clock."""
+_PREFIXES = 3  # first index of the hashes of prompt prefixes
 _MOST_PREFIXES = 1 << 16
-_COUNTERS = _PREFIXES + _MOST_PREFIXES  # the first place of the counters: a key, what is counted under it, its last use
+_COUNTERS = _PREFIXES + _MOST_PREFIXES  # first index of the counters: a key, its counts, the time of its last use
 _MOST_COUNTERS, _COUNTER, _KINDS = 1 << 16, 5, 3
-_TRIES = 1024  # places at which a key's counters may be
-_MOST_KNOWN = 1 << 14  # keys whose places a worker remembers
+_TRIES = 1024  # indexes at which the counters of a key may be
+_MOST_KNOWN = 1 << 14  # keys whose indexes a worker caches
 BUCKETS = _COUNTERS + _MOST_COUNTERS * _COUNTER
-"""The first place of what is left of limits; see ``state.buckets``."""
+"""First index of the rate-limit buckets; see ``shared.rate_buckets``."""
 MOST_BUCKETS, ENTRY = 1 << 14, 10
 GATE = BUCKETS + MOST_BUCKETS * ENTRY
-"""The first place of the queue; see ``state.gate``."""
+"""First index of the queue; see ``shared.queue``."""
 TICKETS = 1 << 16
 LABELS = GATE + 4 + 2 * TICKETS
-"""The first place of the labels of what is counted for metrics; see ``state.meters``."""
+"""First index of the labels of metrics; see ``shared.metric_series``."""
 LABELS_SIZE, MOST_COUNTS, MOST_TIMES = 32, 1024, 256
 RESTARTS = LABELS + 2 + (MOST_COUNTS + MOST_TIMES) * LABELS_SIZE
-"""The place of how many workers have been replaced; the parent alone writes it."""
+"""Index of the number of restarted workers; only the parent writes it."""
 STORE_GONE = RESTARTS + 1
-"""The place of whether the store of limits that several machines share is gone."""
-_COUNTERS_FULL = STORE_GONE + 1  # the place of whether it has been warned that counters give way
+"""Index of the flag that the rate-limit store shared between machines is unreachable."""
+_COUNTERS_FULL = STORE_GONE + 1  # index of the flag that the warning about dropped counters was logged
 _SHARED = _COUNTERS_FULL + 1  # numbers before the first row
 
-_PERIOD = 5.0  # seconds that one histogram of lateness covers
+_PERIOD = 5.0  # seconds covered by one histogram of lateness
 _PERIODS = 12  # a minute
 _BOUNDS = [0.00005 * 2 ** (step / 4) for step in range(81)]  # seconds, from 0.05 ms to 52 s, each 19 % above the last
 _HISTOGRAM = 1 + len(_BOUNDS) + 1  # the number of its period, then the counts
-_IN_FLIGHT = 0  # the place in a row of the timed answers that are being sent
-_HELD = 1  # the place in a row of the places that the worker's answers have; see state.gate
+_IN_FLIGHT = 0  # offset in a row of the number of delayed answers being sent
+_HELD = 1  # offset in a row of the number of queue places held by the worker's answers; see shared.queue
 STREAMS = 2
-"""The place in a row of the streams that are open, where metrics are on."""
+"""Offset in a row of the number of open streams, where metrics are enabled."""
 OPENED, REUSED, CLOSED_IDLE = 3, 4, 5
-"""The places in a row of the connections that were opened, those that came with another request, and those that were
-closed while they were idle; on Granian."""
-_HISTOGRAMS = 6  # the first place in a row of the histograms
-_EARLIER = _HISTOGRAMS + _PERIODS * _HISTOGRAM  # where the counts of earlier histograms are added up
+"""Offsets in a row of the connections that were opened, that were reused by another request, and that were closed while
+idle; on Granian.
+"""
+_HISTOGRAMS = 6  # first offset in a row of the histograms
+_EARLIER = _HISTOGRAMS + _PERIODS * _HISTOGRAM  # offset of the sums of earlier histograms
 COUNTS, COUNTS_WIDTH = _EARLIER + _HISTOGRAM - 1, 3
-"""The first place in a row of what is counted for metrics, and how many numbers each of it has."""
+"""First offset in a row of the counts for metrics, and how many numbers each of them has."""
 TIMES = COUNTS + MOST_COUNTS * COUNTS_WIDTH
-"""The first place in a row of the histograms for metrics."""
+"""First offset in a row of the histograms for metrics."""
 BOUNDS = tuple(
     int(seconds * 1e9)
     for seconds in (
@@ -62,12 +64,12 @@ BOUNDS = tuple(
         *(1, 1.5, 2.5, 5, 7.5, 10, 20, 40, 80, 160),
     )
 )
-"""Their upper bounds, in nanoseconds."""
+"""The upper bounds of these histograms, in nanoseconds."""
 TIMES_WIDTH = 3 * (1 + len(BOUNDS) + 1)
 _ROW = TIMES + MOST_TIMES * TIMES_WIDTH
 
-_TOO_LATE = 0.05  # seconds; a p99 above it is warned of
-_RECONSIDER = 0.5  # seconds between looks at whether to warn
+_TOO_LATE = 0.05  # seconds; a higher p99 is logged as a warning
+_RECONSIDER = 0.5  # seconds between checks whether to warn
 
 _ZEROS = memoryview(bytes(64 * 8)).cast("Q")
 
@@ -77,7 +79,7 @@ _LOG = logging.getLogger("fastmock")
 def shared_numbers(workers: int) -> "memoryview[int]":
     """Return the block of a server: unsigned 64-bit numbers, all 0, that stay shared across forks.
 
-    To read one takes 22 ns.
+    Reading a number takes 22 ns.
     """
     numbers = memoryview(mmap.mmap(-1, (_SHARED + workers * _ROW) * 8)).cast("Q")
     numbers[SINCE] = time.monotonic_ns()
@@ -85,12 +87,12 @@ def shared_numbers(workers: int) -> "memoryview[int]":
 
 
 def clear_gauges(numbers: "memoryview[int]", worker: int) -> None:
-    """Forget what a worker, numbered from 0, had in flight: it has died."""
+    """Reset the in-flight numbers of a worker, numbered from 0, that has died."""
     numbers[_SHARED + worker * _ROW + _IN_FLIGHT] = numbers[_SHARED + worker * _ROW + STREAMS] = 0
 
 
 class Lateness(NamedTuple):
-    """How late the frames of the last minute were: how many there were, and percentiles in milliseconds."""
+    """Lateness of the frames of the last minute: their number, and percentiles in milliseconds."""
 
     frames: int
     p50: float
@@ -98,30 +100,30 @@ class Lateness(NamedTuple):
 
 
 class Share:
-    """One worker's part of the block: it writes its own row and reads all of them.
+    """One worker's view of the block: it writes its own row and reads all rows.
 
     Attributes:
         numbers: the block.
-        worker: its number, from 0, and ``row`` the place of the first number of its row.
-        lock: to be held for changing what is shared.
-        alone: whether there is no other worker.
+        worker: the worker's number, from 0, and ``row`` the index of its row.
+        lock: must be held to change the part that all workers share.
+        alone: whether there is only one worker.
     """
 
     bounds: Sequence[float] = _BOUNDS
     lock = SharedLock()
 
     def __init__(self, numbers: "memoryview[int] | None" = None) -> None:
-        """Begin with a block, or one of its own; ``join`` takes that of a server."""
+        """Start with a block, by default a private one; ``join`` attaches to that of a server."""
         self._joined: list[Callable[[], None]] = []
         self.join(shared_numbers(1) if numbers is None else numbers, 0)
 
     def join(self, numbers: "memoryview[int]", worker: int) -> None:
-        """Write from now on into the row of ``worker``, numbered from 0, of a server's block."""
+        """Attach to a server's block, and write from now on to the row of ``worker``, numbered from 0."""
         self.numbers = numbers
         self._counters: dict[int, int] = {}
         self.worker = worker
         self.row = _SHARED + worker * _ROW
-        self._until = 0.0  # when the current histogram ends
+        self._until = 0.0  # end of the current histogram's period
         self._counts = numbers[:0]
         self._judged = 0.0
         self.alone = len(numbers) == _SHARED + _ROW
@@ -129,38 +131,38 @@ class Share:
             tell()
 
     def on_join(self, tell: Callable[[], None]) -> None:
-        """Have ``tell`` called now, and when another block is joined."""
+        """Call ``tell`` now, and whenever another block is attached."""
         self._joined.append(tell)
         tell()
 
     def enter(self) -> None:
-        """Count one more timed answer in flight."""
+        """Add one to the delayed answers in flight."""
         self.numbers[self.row + _IN_FLIGHT] += 1
 
     def leave(self) -> None:
-        """Count one less."""
+        """Remove one."""
         self.numbers[self.row + _IN_FLIGHT] -= 1
 
     def in_flight(self) -> int:
-        """Return how many timed answers are in flight, over all workers."""
+        """Return the number of delayed answers in flight, over all workers."""
         numbers = self.numbers
         return sum(numbers[place] for place in range(_SHARED + _IN_FLIGHT, len(numbers), _ROW))
 
     def rows(self) -> range:
-        """Return where the workers' rows begin."""
+        """Return the indexes of the workers' rows."""
         return range(_SHARED, len(self.numbers), _ROW)
 
     def places(self) -> range:
-        """Return where it stands how many places in the queue each worker has, by the worker's number from 0."""
+        """Return the indexes of the numbers of queue places that each worker holds, by the worker's number from 0."""
         return range(_SHARED + _HELD, len(self.numbers), _ROW)
 
     def prefixes(self, hashes: Sequence[int]) -> int:
-        """Remember the hashes of ever longer beginnings of a prompt, for all workers.
+        """Remember the hashes of ever longer prefixes of a prompt, for all workers.
 
-        Each is below 2**64. One that falls on the place of another takes it.
+        Each is below 2**64. On a collision the new hash replaces the old one.
 
         Returns:
-            How many of them, from the first, were remembered already.
+            The number of hashes, from the first, that were known already.
         """
         numbers = self.numbers
         known = 0
@@ -173,21 +175,21 @@ class Share:
         return known
 
     def since(self) -> float:
-        """Return when the configuration came into force, a reading of ``time.monotonic``."""
+        """Return the activation time of the configuration, a reading of ``time.monotonic``."""
         return self.numbers[SINCE] / 1e9
 
     def count(self, key: int, which: int, most: int | None = None) -> int:
-        """Count one more, over all workers, exactly.
+        """Add one to a counter, over all workers, exactly.
 
-        Where there are more keys than places, the one that was used longest ago begins anew.
+        If there are more keys than places, the counters of the least recently used key are reset.
 
         Args:
-            key: what it is of; not 0, and below 2**64.
+            key: the key of the counters; not 0, and below 2**64.
             which: which of its three counters.
-            most: how far is counted.
+            most: the highest value to count to.
 
         Returns:
-            How many there are; 0 where that would be more than ``most``.
+            The new value; 0 if it would be above ``most``.
         """
         numbers = self.numbers
         with self.lock:
@@ -202,19 +204,19 @@ class Share:
             return numbers[place]
 
     def counted(self, key: int, which: int) -> int:
-        """Return how many have been counted."""
+        """Return the value of a counter."""
         with self.lock:
             begin = self._find(key)
             return 0 if begin is None else self.numbers[begin + 1 + which]
 
     def forget(self, key: int) -> None:
-        """Begin to count anew what has been counted under a key."""
+        """Reset the counters of a key."""
         with self.lock:
             if (begin := self._find(key)) is not None:
                 self.numbers[begin + 1 : begin + 1 + _KINDS] = _ZEROS[:_KINDS]
 
     def forget_all(self) -> None:
-        """Begin to count all of it anew, and fill up all limits."""
+        """Reset all counters, and refill all limits."""
         numbers = self.numbers
         with self.lock:
             numbers[_COUNTERS:BUCKETS] = memoryview(bytes((BUCKETS - _COUNTERS) * 8)).cast("Q")
@@ -223,10 +225,10 @@ class Share:
                 numbers[place + 1 : place + ENTRY] = _ZEROS[: ENTRY - 1]
 
     def _find(self, key: int) -> int | None:
-        """Return the first place of a key's counters, None where it has none; with the lock held."""
+        """Return the index of a key's counters, None if it has none; with the lock held."""
         numbers = self.numbers
         begin = self._counters.get(key)
-        if begin is not None and numbers[begin] == key:  # else it has given way to another
+        if begin is not None and numbers[begin] == key:  # else another key has replaced it
             return begin
         for step in range(_TRIES):
             begin = _counter(key, step)
@@ -240,7 +242,7 @@ class Share:
         return None
 
     def _make(self, key: int) -> int:
-        """Return the first place of counters for a key that has none, all 0; with the lock held."""
+        """Return the index of new counters for a key, all 0; with the lock held."""
         numbers = self.numbers
         oldest, least = 0, 1 << 64
         for step in range(_TRIES):
@@ -259,7 +261,7 @@ class Share:
         return begin
 
     def counts(self, due: float, now: float) -> "memoryview[int]":
-        """Return the counts by lateness, of the buckets that ``bounds`` ends, for steps that are sent at ``now``.
+        """Return the counts by lateness, one per bucket of ``bounds``, for steps that are sent at ``now``.
 
         The first of them was due at ``due``; both are readings of ``time.monotonic``.
         """
@@ -271,7 +273,7 @@ class Share:
         return self._counts
 
     def _turn(self, now: float) -> None:
-        """Begin the histogram of a new period, in the place of the oldest."""
+        """Start the histogram of a new period, in place of the oldest."""
         period = int(now / _PERIOD)
         place = self.row + _HISTOGRAMS + period % _PERIODS * _HISTOGRAM
         if self.numbers[place] != period:
@@ -283,7 +285,7 @@ class Share:
         self._until = (period + 1) * _PERIOD
 
     def lateness(self, now: float | None = None) -> Lateness:
-        """Return how late the frames of the last minute were, over all workers; ``now`` is a monotonic time."""
+        """Return the lateness of the frames of the last minute, over all workers; ``now`` is a monotonic time."""
         numbers = self.numbers
         latest = int((time.monotonic() if now is None else now) / _PERIOD)
         counts = [0] * (_HISTOGRAM - 1)
@@ -295,7 +297,9 @@ class Share:
         return Lateness(frames, _percentile(counts, frames * 0.5), _percentile(counts, frames * 0.99))
 
     def all_lateness(self) -> list[int]:
-        """Return how many frames were up to each of ``bounds`` late, and later, since the server started."""
+        """Return the number of frames by lateness, one per bucket of ``bounds`` and one above, since the server
+        started.
+        """
         counts = [0] * (_HISTOGRAM - 1)
         for row in self.rows():
             for place in (row + _EARLIER, *range(row + _HISTOGRAMS + 1, row + _EARLIER, _HISTOGRAM)):
@@ -304,7 +308,7 @@ class Share:
         return counts
 
     def _judge(self, now: float) -> None:
-        """Warn, once a server, when the mock is not in time."""
+        """Warn, once per server, when the mock is late."""
         if self.numbers[_WARNED]:
             return
         seen = self.lateness(now)
@@ -318,7 +322,7 @@ class Share:
 
 
 def _counter(key: int, step: int) -> int:
-    """Return the first place of the counters that a key may have."""
+    """Return the index of one of the places where the counters of a key may be."""
     return _COUNTERS + (key + step) % _MOST_COUNTERS * _COUNTER
 
 

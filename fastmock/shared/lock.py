@@ -1,7 +1,7 @@
-"""A lock that is shared by the processes of a server and by their threads, to be held for microseconds.
+"""A lock shared by the processes of a server and their threads, to be held for microseconds.
 
-It is a mutex of the C library in shared memory, a robust one: when whoever holds it dies, the next gets it. Taking it
-and letting go take 1 µs and no system call; with the kernel's lock of a file it would be 2.4 µs and two.
+It is a robust mutex of the C library in shared memory: when its holder dies, the next process gets it. Acquiring and
+releasing it takes 1 µs and no system call; a file lock of the kernel would take 2.4 µs and two.
 """
 
 import ctypes
@@ -11,22 +11,22 @@ import os
 import threading
 from types import TracebackType
 
-_SIZE = 64  # bytes that hold a mutex, or its attributes; both are smaller with any C library
+_SIZE = 64  # bytes for a mutex, or its attributes; both are smaller with any C library
 _SHARED = _ROBUST = 1
 
-# The interpreter stays locked during the calls: whoever else holds the mutex is another process, and needs it not.
+# The GIL stays held during the calls: any other holder of the mutex is another process, and does not need it.
 _library = ctypes.PyDLL(None)
 _lock, _unlock = _library.pthread_mutex_lock, _library.pthread_mutex_unlock
 _lock.argtypes = _unlock.argtypes = [ctypes.c_void_p]
 
 
 class SharedLock:
-    """One lock, for the process that makes it and all that are forked from it."""
+    """One lock, for the process that creates it and all processes forked from it."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _SIZE)
         self._mutex = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(self._memory)))
-        self._here = threading.Lock()  # so that no thread of this process waits for another with the interpreter locked
+        self._here = threading.Lock()  # so that no thread of this process waits for another while it holds the GIL
         attributes = ctypes.create_string_buffer(_SIZE)
         for failed in (
             _library.pthread_mutexattr_init(attributes),
@@ -42,7 +42,7 @@ class SharedLock:
         self._take()
 
     def take(self) -> bool:
-        """Take it unless a thread of this process has it; return whether it was taken."""
+        """Acquire the lock unless a thread of this process holds it; return whether it was acquired."""
         if not self._here.acquire(blocking=False):
             return False
         self._take()
@@ -50,7 +50,7 @@ class SharedLock:
 
     def _take(self) -> None:
         failed = _lock(self._mutex)
-        if failed == errno.EOWNERDEAD:  # it died while it held the lock: at worst one number is not yet changed
+        if failed == errno.EOWNERDEAD:  # the holder died: at worst one number is not yet changed
             failed = _library.pthread_mutex_consistent(self._mutex)
         if failed:
             self._here.release()
@@ -60,6 +60,6 @@ class SharedLock:
         self.release()
 
     def release(self) -> None:
-        """Let it go."""
+        """Release the lock."""
         _unlock(self._mutex)
         self._here.release()

@@ -1,7 +1,7 @@
-"""What is counted for the metrics: in the shared block, where each worker adds to its own row and nothing is locked.
+"""Metric series in the shared block: each worker adds to its own row, without a lock.
 
-What is counted is known by its labels. The first worker that meets some gives them a place, which is the same in every
-row. There are so many places; labels that come later get none.
+A series is identified by its labels. The first worker that uses a label set assigns it a place, which is the same in
+every row. The number of places is fixed; label sets that come later get none.
 """
 
 from collections.abc import Iterator
@@ -24,10 +24,14 @@ _LONGEST = (LABELS_SIZE - 1) * 8  # bytes of all labels together
 
 
 class Series:
-    """Numbers by labels: for each so many, side by side in every worker's row, from 0 on and only rising."""
+    """Numbers by labels: a fixed number of counters per label set, side by side in every worker's row, starting at 0
+    and only rising.
+    """
 
     def __init__(self, share: Share, labels: int, first: int, most: int, width: int) -> None:
-        """Begin; what follows ``share`` is where labels and numbers are, and how many there may be."""
+        """Begin; the parameters after ``share`` are the indexes of the labels and the numbers, the maximum number of
+        label sets, and the numbers per set.
+        """
         self._share = share
         self._labels = labels
         self._first = first
@@ -37,7 +41,7 @@ class Series:
         share.on_join(self._known.clear)
 
     def place(self, labels: Labels) -> int | None:
-        """Return where this worker counts what has some labels; None where there is no place left."""
+        """Return the index of this worker's numbers for a label set; None if there is no place left."""
         number = self._known.get(labels)
         if number is None:
             with self._share.lock:
@@ -48,20 +52,20 @@ class Series:
         return None if number is None else self._share.row + self._first + number * self._width
 
     def labels(self) -> list[Labels]:
-        """Return the labels that have been met, by any worker."""
+        """Return the label sets in use by any worker."""
         with self._share.lock:
             self._read()
             return list(self._known)
 
     def sums(self) -> Iterator[tuple[Labels, list[int]]]:
-        """Yield the labels that have been met, and what all workers have counted together."""
+        """Yield the label sets in use, each with the sums over all workers."""
         numbers, rows = self._share.numbers, self._share.rows()
         for labels in self.labels():
             first = self._first + self._known[labels] * self._width
             yield labels, [sum(numbers[row + first + at] for row in rows) for at in range(self._width)]
 
     def _read(self) -> None:
-        """Take note of what other workers have met; with the lock held."""
+        """Read the label sets added by other workers; with the lock held."""
         raw = self._share.numbers.cast("B")
         for number in range(len(self._known), self._share.numbers[self._labels]):
             at = (self._labels + 1 + number * LABELS_SIZE) * 8
@@ -69,7 +73,7 @@ class Series:
             self._known[tuple(bytes(raw[at + 8 : at + 8 + size]).decode().split(_SEPARATOR))] = number
 
     def _write(self, labels: Labels) -> int | None:
-        """Give labels a place; with the lock held."""
+        """Assign a place to a label set; with the lock held."""
         number = len(self._known)
         text = _SEPARATOR.join(labels).encode()
         if number >= self._most or len(text) > _LONGEST:
@@ -84,11 +88,11 @@ class Series:
 
 
 class Meters:
-    """All that is counted, as one worker sees it.
+    """All metric series, as seen by one worker.
 
     Attributes:
-        counts: requests, their tokens in and their tokens out; also anything else that is only counted.
-        times: three histograms, each the nanoseconds in all, then how many were up to each of ``block.BOUNDS`` and
+        counts: requests, with their input and output tokens; also plain counters.
+        times: three histograms, each the total in nanoseconds, then the numbers up to each of ``block.BOUNDS`` and
             above the last.
     """
 

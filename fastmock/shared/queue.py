@@ -1,8 +1,8 @@
-"""The queue before what is answered: so many at a time, over all workers; the others in the order in which they came.
+"""The request queue: a limited number of requests is answered at a time, over all workers; the others wait in order.
 
-Each request that takes time has a ticket, a number that counts up. Tickets are admitted in their order. Whoever waits
-looks at one number; nobody has to be woken. A ticket is admitted at the very time at which another was done, however
-late that is noticed, so that looking only now and then costs no time in the long run.
+Each request that takes time has a ticket, a number that counts up. Tickets are admitted in order. A waiting request
+polls one number; nothing has to be woken. A ticket is admitted at the exact time at which another was finished, however
+late that is noticed, so polling rarely costs no time in the long run.
 """
 
 import time
@@ -11,14 +11,14 @@ from collections import deque
 from fastmock.shared.block import GATE, TICKETS, Share
 from fastmock.shared.lock import SharedLock
 
-_NEXT, _ADMITTED, _MOST, _GONE = range(GATE, GATE + 4)  # _GONE: tickets that were given up while they waited
-_OWNERS = GATE + 4  # whose each ticket is, the last ones': the worker's number from 1
-_STARTS = _OWNERS + TICKETS  # when it was admitted: nanoseconds of the monotonic clock
+_NEXT, _ADMITTED, _MOST, _GONE = range(GATE, GATE + 4)  # _GONE: tickets abandoned while waiting
+_OWNERS = GATE + 4  # the owner of each of the latest tickets: the worker's number from 1
+_STARTS = _OWNERS + TICKETS  # their times of admission: nanoseconds of the monotonic clock
 _GIVEN_UP = 0
 
 
 class AdmissionQueue:
-    """The queue, as one worker sees it."""
+    """The queue, as seen by one worker."""
 
     _lock = SharedLock()
 
@@ -27,7 +27,7 @@ class AdmissionQueue:
         self._left: deque[tuple[int, int]] = deque()
 
     def enter(self, most: int, queue: int) -> "Ticket | None":
-        """Return a ticket; None where ``queue`` others wait already for the ``most`` places."""
+        """Return a ticket; None if ``queue`` others are already waiting for the ``most`` places."""
         numbers = self._share.numbers
         with self._lock:
             number = numbers[_NEXT]
@@ -41,29 +41,29 @@ class AdmissionQueue:
         return Ticket(self, number) if room else None
 
     def waiting(self) -> int:
-        """Return how many wait, over all workers."""
+        """Return the number of waiting requests, over all workers."""
         numbers = self._share.numbers
         return max(0, numbers[_NEXT] - numbers[_ADMITTED] - numbers[_GONE])
 
     def before(self, number: int) -> int:
-        """Return how many tickets are to be admitted before a ticket is; below 0 where it is."""
+        """Return the number of tickets ahead of a ticket; negative once it is admitted."""
         return number - self._share.numbers[_ADMITTED]
 
     def start(self, number: int) -> float:
-        """Return when a ticket was admitted, a reading of ``time.monotonic``."""
+        """Return the time of a ticket's admission, a reading of ``time.monotonic``."""
         return self._share.numbers[_STARTS + number % TICKETS] / 1e9
 
     def leave(self, number: int, ended: float | None) -> None:
-        """Give a ticket back: one that was done at ``ended``, a reading of ``time.monotonic``, or given up just now.
+        """Release a ticket: one finished at ``ended``, a reading of ``time.monotonic``, or one abandoned just now.
 
-        This may be called in the midst of anything, as objects are deleted; what cannot be done now is done soon.
+        This may be called at any point, as objects are deleted; if it cannot be done at once it is done soon.
         """
         now = time.monotonic_ns()
         self._left.append((number, now if ended is None else min(int(ended * 1e9), now)))
         self._give_back()
 
     def _give_back(self) -> None:
-        """Give back the tickets that were left, unless another thread, or this, is at it: then that does it."""
+        """Release the tickets left so far, unless another thread, or this one, is already doing it."""
         numbers = self._share.numbers
         places = self._share.places()
         while self._left and self._lock.take():
@@ -81,7 +81,7 @@ class AdmissionQueue:
                 self._lock.release()
 
     def bury(self, worker: int) -> None:
-        """Give back what a worker, numbered from 0, had when it died."""
+        """Release the tickets of a dead worker, numbered from 0."""
         numbers = self._share.numbers
         with self._lock:
             for number in range(numbers[_ADMITTED], numbers[_NEXT]):
@@ -92,12 +92,12 @@ class AdmissionQueue:
             self._admit(time.monotonic_ns())
 
     def _taken(self) -> int:
-        """Return how many places are taken, over all workers."""
+        """Return the number of places taken, over all workers."""
         numbers = self._share.numbers
         return sum(numbers[place] for place in self._share.places())
 
     def _admit(self, now: int) -> None:
-        """Admit those for whom there is a place; with the lock held."""
+        """Admit tickets as long as there are free places; with the lock held."""
         numbers, places = self._share.numbers, self._share.places()
         free = numbers[_MOST] - self._taken()
         while (number := numbers[_ADMITTED]) < numbers[_NEXT]:
@@ -115,10 +115,10 @@ class AdmissionQueue:
 
 
 class Ticket:
-    """A place in the queue; it is given back when nobody holds it any more.
+    """A place in the queue; it is released when the object is deleted.
 
     Attributes:
-        ended: when it was done, a reading of ``time.monotonic``; None where it was not done.
+        ended: when the answer was finished, a reading of ``time.monotonic``; None if it was not.
     """
 
     def __init__(self, gate: AdmissionQueue, number: int) -> None:
@@ -127,11 +127,11 @@ class Ticket:
         self.ended: float | None = None
 
     def before(self) -> int:
-        """Return how many are to be admitted before; below 0 where this is."""
+        """Return the number of tickets ahead of this one; negative once it is admitted."""
         return self._gate.before(self._number)
 
     def start(self) -> float:
-        """Return when it was admitted, a reading of ``time.monotonic``."""
+        """Return the time of admission, a reading of ``time.monotonic``."""
         return self._gate.start(self._number)
 
     def __del__(self) -> None:

@@ -1,6 +1,6 @@
-"""What is left of limits, for all workers: a table of fixed size in the shared block.
+"""Remaining amounts of the rate limits, for all workers: a table of fixed size in the shared block.
 
-An entry whose limits are full again is as good as none, and gives its place to another.
+An entry whose limits are full again is equivalent to a missing one, and may be overwritten.
 """
 
 import threading
@@ -9,18 +9,18 @@ from typing import Any
 
 from fastmock.shared.block import BUCKETS, ENTRY, MOST_BUCKETS, STORE_GONE, Share
 
-_TRIES = 16  # places that an entry may be at
-_MOST_KNOWN = 4096  # entries whose places a worker remembers
+_TRIES = 16  # places where an entry may be
+_MOST_KNOWN = 4096  # entries that a worker caches
 
 
 class Buckets:
-    """The table, as a worker sees it.
+    """The table, as seen by one worker.
 
     Attributes:
-        lock: to be held from before an entry is found until it is no longer used. A worker that is alone needs none
-            that is shared, which saves 1 µs.
-        known: entries that were found, by key: each its key, when it may be forgotten, and the values, 0 at first. One
-            whose key has changed has given way to another.
+        lock: must be held from before an entry is looked up until it is no longer used. A single worker needs no shared
+            lock, which saves 1 µs.
+        known: cached entries by key: each its key, its expiry time, and the values, 0 at first. An entry with another
+            key was overwritten.
     """
 
     def __init__(self, share: Share) -> None:
@@ -34,18 +34,18 @@ class Buckets:
         self.lock = threading.Lock() if self._share.alone else self._share.lock
 
     def turn(self, gone: bool) -> bool:
-        """Note whether the store of several machines is gone; return whether no other worker has noted the same."""
+        """Record whether the shared store is unreachable; return whether no other worker has recorded it."""
         with self._share.lock:
             before = bool(self._share.numbers[STORE_GONE])
             self._share.numbers[STORE_GONE] = gone
             return before != gone
 
     def find(self, key: int, now: int) -> "memoryview[int]":
-        """Return an entry; make it where there is none.
+        """Return an entry; create it if there is none.
 
         Args:
             key: not 0, and below 2**64.
-            now: the time, in the unit in which the entry says when it may be forgotten.
+            now: the time, in the unit of the entry's expiry time.
         """
         if len(self.known) >= _MOST_KNOWN:
             self.known.clear()
@@ -56,7 +56,9 @@ class Buckets:
 
 
 def _place(numbers: "memoryview[int]", key: int, now: int) -> int:
-    """Return the place of an entry, made if there is none; where all are taken the one forgotten soonest gives way."""
+    """Return the place of an entry, created if there is none; if all are taken, overwrite the one that expires
+    first.
+    """
     free = -1
     soonest, victim = 1 << 64, 0
     for step in range(_TRIES):

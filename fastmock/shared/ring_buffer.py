@@ -1,8 +1,8 @@
-"""The last entries that any worker wrote, in memory that all of them share.
+"""The latest entries written by any worker, in shared memory.
 
-It is a ring of places of one size. Whoever writes takes the next number under a lock and fills the place of that number
-on its own; a reader tells by the number and a checksum whether what it read is whole. Memory that nothing was written
-to is not there yet.
+It is a ring buffer of slots of one size. A writer takes the next number under a lock and fills the slot of that number
+without it; a reader checks the number and a checksum to see whether the entry is complete. Memory that was never
+written to is not allocated.
 """
 
 import mmap
@@ -14,25 +14,26 @@ from typing import NamedTuple
 
 from fastmock.shared.lock import SharedLock
 
-_NEXT, _FLOOR = 0, 8  # where it stands how many were written, and which is the first that was not cleared
+_NEXT, _FLOOR = 0, 8  # where the number of written entries is, and that of the first entry not cleared
 _COUNT = struct.Struct("=Q")
 _BEGIN = mmap.PAGESIZE
-# The number from 1 on (0: gone), lengths of the two parts, their checksum; then what is set when an answer ends.
+# The number from 1 on (0: removed), lengths of the two parts, their checksum; then the outcome, set when an answer
+# ends.
 _HEADER = struct.Struct("=QIII")
 _OUTCOME = struct.Struct("=ddQB")
 _ROOM = _HEADER.size + _OUTCOME.size
 
 OPEN, ENDED, LEFT = 0, 1, 2
-"""What has become of an answer: it is being sent, it was sent, or its client hung up before."""
+"""The state of an answer: it is being sent, it was sent, or its client disconnected before."""
 
 
 class Outcome(NamedTuple):
-    """How an answer went.
+    """The outcome of an answer.
 
     Attributes:
-        seconds: from the request until the answer was sent, or left; 0 while it is being sent.
-        first: from the request until the first part of a stream; 0 where there was none.
-        size: bytes of the answer's body that were sent.
+        seconds: from the request to the end of the answer, or to the disconnect; 0 while it is being sent.
+        first: from the request to the first part of a stream; 0 without one.
+        size: the number of body bytes sent.
         state: OPEN, ENDED or LEFT.
     """
 
@@ -43,7 +44,7 @@ class Outcome(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What was written: its number from 0 on, two parts, and how it went."""
+    """An entry: its number from 0 on, two parts, and the outcome."""
 
     number: int
     head: bytes
@@ -52,11 +53,11 @@ class Entry(NamedTuple):
 
 
 class RingBuffer:
-    """The ring; made before the workers are forked.
+    """The ring buffer; created before the workers are forked.
 
     Attributes:
-        size: how many entries it keeps.
-        most: how many bytes the two parts of an entry may have together.
+        size: the number of entries it keeps.
+        most: the maximum number of bytes of the two parts of an entry together.
     """
 
     def __init__(self, size: int, most: int) -> None:
@@ -74,19 +75,19 @@ class RingBuffer:
 
     @property
     def written(self) -> int:
-        """How many were written in all; the number of the next."""
+        """The number of entries ever written; the number of the next."""
         number: int = _COUNT.unpack_from(self._map, _NEXT)[0]
         return number
 
     @property
     def floor(self) -> int:
-        """The number of the first that was not cleared."""
+        """The number of the first entry that was not cleared."""
         number: int = _COUNT.unpack_from(self._map, _FLOOR)[0]
         return number
 
     @property
     def lost(self) -> int:
-        """How many were written since all was cleared and have given way to others."""
+        """The number of entries overwritten since the last clear."""
         return max(0, self.written - self.floor - self.size)
 
     def write(self, head: bytes, body: bytes, outcome: Outcome) -> int:
@@ -104,13 +105,13 @@ class RingBuffer:
         return number
 
     def end(self, number: int, outcome: Outcome) -> None:
-        """Say how an entry went; nothing is done where it has given way."""
+        """Set the outcome of an entry, unless it was overwritten."""
         place = _BEGIN + number % self.size * self._stride
         if _COUNT.unpack_from(self._map, place)[0] == number + 1:
             _OUTCOME.pack_into(self._map, place + _HEADER.size, *outcome)
 
     def read(self, number: int) -> Entry | None:
-        """Return an entry; None where it has given way, was cleared, or is not whole yet."""
+        """Return an entry; None if it was overwritten or cleared, or is not complete yet."""
         place = _BEGIN + number % self.size * self._stride
         held, head, body, checksum = _HEADER.unpack_from(self._map, place)
         if held != number + 1 or head + body > self.most:
@@ -123,17 +124,17 @@ class RingBuffer:
         return Entry(number, data[:head], data[head:], outcome)
 
     def numbers(self) -> range:
-        """Return the numbers of the entries that may be read, the oldest first."""
+        """Return the numbers of the entries that may be read, oldest first."""
         written = self.written
         return range(max(self.floor, written - self.size), written)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all entries."""
         with self._lock:
             _COUNT.pack_into(self._map, _FLOOR, self.written)
 
     def forget(self, number: int) -> None:
-        """Forget one entry."""
+        """Remove one entry."""
         with self._lock:
             place = _BEGIN + number % self.size * self._stride
             if _COUNT.unpack_from(self._map, place)[0] == number + 1:
@@ -141,7 +142,7 @@ class RingBuffer:
 
 
 def memory_file() -> int:
-    """Return the descriptor of a file in memory that has no name, so that it ends with whoever holds it."""
+    """Return the descriptor of an unnamed file in memory, which exists as long as it is open."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("fastmock")
     with tempfile.TemporaryFile() as file:

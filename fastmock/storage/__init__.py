@@ -1,1 +1,1 @@
-"""Files that all workers share."""
+"""Files shared by all workers."""

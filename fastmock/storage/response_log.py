@@ -1,7 +1,7 @@
-"""Answers that may be asked for again, for all workers of a machine: a file a worker in the run directory.
+"""Stored responses, for all workers of a machine: one file per worker in the run directory.
 
-A response is stored unless its request says otherwise, so that storing has to cost little: 5 µs, where a row of SQLite
-takes 65. A worker writes to its own file alone, and an answer's name says which file it is in and where.
+A response is stored unless its request opts out, so storing has to be cheap: 5 µs, compared with 65 µs for an SQLite
+row. A worker writes only to its own file, and the name of a response tells its file and its place in it.
 """
 
 import logging
@@ -18,17 +18,17 @@ from typing import NamedTuple
 
 from fastmock.storage.sqlite import Store
 
-_SLOTS = 65_536  # of the index at the beginning of a file: where the answers to the last so many requests are
+_SLOTS = 65_536  # slots of the index at the start of a file: the places of the latest responses
 _SLOT = struct.Struct("=Q")
-_HEADER = struct.Struct("=c32sIII")  # mark, name, lengths of the answer and of the request, checksum of both
+_HEADER = struct.Struct("=c32sIII")  # mark, name, lengths of the response and of the request, checksum of both
 _BEGIN = _SLOTS * _SLOT.size
-_SIZE = 16 * 1024 * 1024  # bytes of answers that a worker keeps; the oldest give way
+_SIZE = 16 * 1024 * 1024  # bytes of responses kept per worker; the oldest are overwritten
 
 _LOG = logging.getLogger("fastmock")
 
 
 class Entry(NamedTuple):
-    """What is kept: a mark of one byte, an answer, and the request it is the answer to."""
+    """A stored response: a one-byte mark, the response, and its request."""
 
     mark: bytes
     answer: bytes
@@ -36,21 +36,21 @@ class Entry(NamedTuple):
 
 
 class ResponseLog:
-    """Keeps answers by their names, which are those that ``content.ids.unique`` gave to their requests."""
+    """Stores responses by name; the names are those that ``core.ids.unique`` gave to their requests."""
 
     def __init__(self, store: Store) -> None:
-        """``store`` says where."""
+        """``store`` provides the directory."""
         self._store = store
         self._file: _File | None = None
         self._process = ""
         self._full = self._noted = False
 
     def keep(self, name: str, mark: bytes, answer: bytes, request: bytes) -> None:
-        """Keep an answer; where there is no place to, as on a read-only disk, say so once and keep none."""
+        """Store a response; if that fails, as on a read-only disk, log it once and store no more."""
         if self._full:
             return
         try:
-            if self._file is None or self._process != name[:16]:  # as it is after a fork
+            if self._file is None or self._process != name[:16]:  # the process changes after a fork
                 path = self._store.place() / _file_name(name)
                 self._file = _own.setdefault(path, _own.get(path) or _File(path))
                 self._process = name[:16]
@@ -60,7 +60,7 @@ class ResponseLog:
             _LOG.warning("responses are not stored: %s", error)
 
     def get(self, name: str) -> Entry | None:
-        """Return an entry; None where there is none, or it has given way."""
+        """Return an entry; None if there is none, or it was overwritten."""
         try:
             with self._opened(name, os.O_RDONLY) as descriptor:
                 found = None if descriptor is None else _find(descriptor, name)
@@ -70,7 +70,7 @@ class ResponseLog:
             return None
 
     def mark(self, name: str, mark: bytes) -> None:
-        """Give an entry another mark."""
+        """Replace the mark of an entry."""
         try:
             with self._opened(name, os.O_RDWR) as descriptor:
                 if descriptor is not None and (found := _find(descriptor, name)):
@@ -80,7 +80,7 @@ class ResponseLog:
 
     @contextmanager
     def _opened(self, name: str, flags: int) -> Iterator[int | None]:
-        """Open the file that would have an entry; yield None where there is none."""
+        """Open the file that could hold an entry; yield None if there is none."""
         directory = self._store.directory
         try:
             descriptor = os.open(directory / _file_name(name), flags) if directory else None
@@ -104,12 +104,12 @@ def _file_name(name: str) -> str:
 
 
 def _slot(name: str) -> int:
-    """Return where in a file it says where an answer is: names end with a number that grows by one a request."""
+    """Return the offset of an entry's slot in the index: names end with a number that grows by one per request."""
     return int(name[16:], 16) % _SLOTS * _SLOT.size
 
 
 def _find(descriptor: int, name: str) -> tuple[int, Entry] | None:
-    """Return where an entry is, and the entry."""
+    """Return the offset of an entry, and the entry."""
     slot = os.pread(descriptor, _SLOT.size, _slot(name))
     if len(slot) < _SLOT.size or not (place := _SLOT.unpack(slot)[0]):
         return None
@@ -120,7 +120,7 @@ def _find(descriptor: int, name: str) -> tuple[int, Entry] | None:
     if held != name.encode() or answer + request > _SIZE:
         return None
     data = os.pread(descriptor, answer + request, place + _HEADER.size)
-    if zlib.crc32(data) != checksum:  # its place was taken, just now
+    if zlib.crc32(data) != checksum:  # it is being overwritten
         return None
     return place, Entry(mark, data[:answer], data[answer:])
 
@@ -132,11 +132,11 @@ class _File:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         weakref.finalize(self, os.close, self._descriptor)
         size = _BEGIN + _SIZE
-        if hasattr(os, "posix_fallocate"):  # then a full disk shows here: to find it by writing to a map is fatal
+        if hasattr(os, "posix_fallocate"):  # to detect a full disk here: a write to a mapped page would be fatal
             os.posix_fallocate(self._descriptor, 0, size)
         else:
             os.ftruncate(self._descriptor, size)
-        self._map = mmap.mmap(self._descriptor, size)  # two writes less to the system: 4 µs of 11
+        self._map = mmap.mmap(self._descriptor, size)  # saves two system calls: 4 µs of 11
         self._place = _BEGIN
         self._lock = threading.Lock()
 
@@ -154,5 +154,5 @@ class _File:
         _SLOT.pack_into(self._map, _slot(name), place)
 
 
-# A configuration that replaces another goes on with its file.
+# A new configuration continues with the same file.
 _own: dict[Path, _File] = {}

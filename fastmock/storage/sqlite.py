@@ -1,4 +1,4 @@
-"""Answers that are kept, for all workers of a machine: one bounded SQLite file in the server's run directory."""
+"""Stored objects, for all workers of a machine: one bounded SQLite file in the server's run directory."""
 
 import logging
 import os
@@ -18,9 +18,9 @@ import orjson
 T = TypeVar("T")
 
 _FILE = "stored.sqlite"
-_GONE = "deleted "  # before the kind of what was deleted
-_PAGES = 65_536  # of 4 KiB: what is kept takes at most 256 MiB
-_PATIENCE = 0.5  # seconds to wait for another worker that writes; none while the file is known to be locked
+_GONE = "deleted "  # prefix of the kind of a deleted object
+_PAGES = 65_536  # of 4 KiB: at most 256 MiB in total
+_PATIENCE = 0.5  # seconds to wait for another worker's write; none while the file is known to be locked
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TABLE = """
@@ -35,16 +35,16 @@ _LOG = logging.getLogger("fastmock")
 
 @dataclass(frozen=True)
 class StoredObject:
-    """Something that is kept.
+    """An object in the store.
 
     Attributes:
-        kind: what it is, such as ``chat.completion``.
+        kind: its type, such as ``chat.completion``.
         id: its id.
-        model: the model that was asked for.
-        metadata: what the client wants to be remembered with it.
-        session: the session of the request that it answers; empty without one.
-        body: the whole answer, JSON.
-        input: what was asked, JSON.
+        model: the requested model.
+        metadata: the client's metadata.
+        session: the session of its request; empty without one.
+        body: the whole response, as JSON.
+        input: the request's input, as JSON.
     """
 
     kind: str
@@ -57,13 +57,13 @@ class StoredObject:
 
 
 class Store:
-    """Keeps at most ``most`` entries; the oldest give way. Nothing is made before something is kept.
+    """Stores at most ``most`` objects; the oldest are dropped. The file is created with the first object.
 
-    While the file cannot be used, entries are not kept and none are found; this is logged once. A damaged file is
-    replaced by a new one.
+    While the file cannot be used, objects are neither stored nor found; this is logged once. A damaged file is replaced
+    by a new one.
 
     Attributes:
-        directory: where; None before that is known.
+        directory: the directory of the file; None until it is known.
     """
 
     def __init__(self, most: int) -> None:
@@ -71,15 +71,15 @@ class Store:
         self.directory: Path | None = None
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.Lock()
-        self._path, self._inode = "", 0  # of the file that is open
+        self._path, self._inode = "", 0  # of the open file
         self._failing = False
 
     def join(self, directory: Path | None) -> None:
-        """Keep everything in ``directory``, which is made when it is needed; without one it is a temporary one."""
+        """Use ``directory``, created on demand; None stands for a temporary one."""
         self.directory = directory
 
     def place(self) -> Path:
-        """Return the directory, made if it was not there."""
+        """Return the directory; create it if necessary."""
         if self.directory is None:
             self.directory = Path(tempfile.mkdtemp(prefix="fastmock-"))
             weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
@@ -87,7 +87,7 @@ class Store:
         return self.directory
 
     def keep(self, kept: StoredObject) -> None:
-        """Keep an entry, or log why it could not be kept."""
+        """Store an object, or log the failure."""
         row = (kept.kind, kept.id, kept.model, orjson.dumps(kept.metadata), kept.body, kept.input, kept.session)
         insert = "INSERT OR REPLACE INTO kept (kind, id, model, metadata, body, input, session) VALUES "
         insert += "(?, ?, ?, ?, ?, ?, ?)"
@@ -98,7 +98,7 @@ class Store:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                     raise
-                middle = "SELECT (min(number) + max(number)) / 2 FROM kept"  # the older half gives way
+                middle = "SELECT (min(number) + max(number)) / 2 FROM kept"  # the older half is dropped
                 connection.execute(f"DELETE FROM kept WHERE number <= ({middle})")  # noqa: S608
                 number = connection.execute(insert, row).lastrowid or 0
             connection.execute("DELETE FROM kept WHERE number <= ?", (number - self._most,))
@@ -106,13 +106,13 @@ class Store:
         self._use(keep, None, writes=True)
 
     def append(self, kind: str, id_: str, data: bytes) -> None:
-        """Append to the body of an entry, which is made where it is not there; or log why it could not be kept."""
+        """Append to the body of an object, created on demand; or log the failure."""
         insert = "INSERT INTO kept (kind, id, model, metadata, body, input) VALUES (?, ?, '', '{}', ?, '[]') "
         update = "ON CONFLICT (kind, id) DO UPDATE SET body = CAST(body || excluded.body AS BLOB)"
         self._use(lambda connection: connection.execute(insert + update, (kind, id_, data)), None, writes=True)
 
     def get(self, kind: str, id_: str) -> StoredObject | None:
-        """Return an entry; None without one."""
+        """Return an object; None if there is none."""
         if not self._exists():
             return None
         query = "SELECT model, body, input, metadata, session FROM kept WHERE kind = ? AND id = ?"
@@ -127,12 +127,14 @@ class Store:
         return self._use(get, None)
 
     def update(self, kind: str, id_: str, metadata: Mapping[str, str]) -> None:
-        """Replace the metadata of an entry."""
+        """Replace the metadata of an object."""
         query, values = "UPDATE kept SET metadata = ? WHERE kind = ? AND id = ?", (orjson.dumps(metadata), kind, id_)
         self._use(lambda connection: connection.execute(query, values), None, writes=True)
 
     def delete(self, kind: str, id_: str) -> bool:
-        """Delete an entry; return whether there was one. That it was there is remembered as long as it would be."""
+        """Delete an object; return whether it existed. The deletion is remembered as long as the object would have
+        been.
+        """
         if not self._exists():
             return False
         forget = "UPDATE OR REPLACE kept SET kind = ?, body = '', input = '', metadata = '{}' WHERE kind = ? AND id = ?"
@@ -140,16 +142,16 @@ class Store:
         return self._use(lambda connection: connection.execute(forget, values).rowcount > 0, False, writes=True)
 
     def deleted(self, kind: str, id_: str) -> bool:
-        """Return whether there was an entry that has been deleted."""
+        """Return whether an object existed and was deleted."""
         return self.get(_GONE + kind, id_) is not None
 
     def ids(
         self, kind: str, newest_first: bool, wanted: Callable[[str, Mapping[str, str]], bool], session: str = ""
     ) -> list[str]:
-        """Return the ids of a kind, in the order in which they were kept or its reverse.
+        """Return the ids of a kind, in the order in which they were stored or its reverse.
 
-        ``wanted`` is given the model and the metadata of each, and says whether it is one of them. With a ``session``
-        only those of that session are looked at.
+        ``wanted`` is called with the model and the metadata of each object, and returns whether to include it. With a
+        ``session`` only objects of that session are considered.
         """
         if not self._exists():
             return []
@@ -163,13 +165,13 @@ class Store:
         return self._use(ids, [])
 
     def _exists(self) -> bool:
-        """Return whether anything was kept, by any worker."""
+        """Return whether any worker has stored anything."""
         return self._connection is not None or (self.directory is not None and (self.directory / _FILE).exists())
 
     def _use(self, action: Callable[[sqlite3.Connection], T], otherwise: T, writes: bool = False) -> T:
-        """Do something with the file; where that fails return ``otherwise``.
+        """Run an action on the file; return ``otherwise`` if it fails.
 
-        ``writes``: it writes. A file that is locked can be read all the same, so that only this shows that it is not.
+        ``writes``: the action writes. A locked file can still be read, so only a write shows that it is usable again.
         """
         with self._lock:
             for again in (True, False):
@@ -186,7 +188,7 @@ class Store:
         return otherwise
 
     def _note(self, error: Exception | None) -> None:
-        """Log that the file cannot be used, or can be again; once each."""
+        """Log that the file cannot be used, or can be used again; once each."""
         if self._failing != (error is not None):
             self._failing = error is not None
             if error is not None:
@@ -198,23 +200,23 @@ class Store:
                 self._connection.execute(f"PRAGMA busy_timeout = {patience}")
 
     def _reopen(self, error: Exception) -> bool:
-        """Close the file where it is at fault, so that it is opened or made anew; return whether it was."""
+        """Close the file if it is at fault, so that it is reopened or recreated; return whether it was closed."""
         code = getattr(error, "sqlite_errorcode", None)
-        code = None if code is None else code & 0xFF  # without what an extended code adds
+        code = None if code is None else code & 0xFF  # without the bits of an extended code
         if code in _LOCKED:
             return False
         self._close()
         if code in _DAMAGED:
             path = self.place() / _FILE
             with suppress(OSError):
-                if self._inode in (0, path.stat().st_ino):  # else another worker has made a new one
-                    _LOG.warning("%s is damaged (%s): what was stored is gone", path, error)
+                if self._inode in (0, path.stat().st_ino):  # else another worker has replaced it
+                    _LOG.warning("%s is damaged (%s): all stored objects are lost", path, error)
                     for end in ("", "-wal", "-shm"):
                         path.with_name(_FILE + end).unlink(missing_ok=True)
         return True
 
     def _opened(self) -> sqlite3.Connection:
-        """Return the connection to the file, which is opened anew where somebody has taken it away."""
+        """Return the connection to the file; reopen it if the file was removed or replaced."""
         if self._connection is not None:
             try:
                 if os.stat(self._path).st_ino == self._inode:  # noqa: PTH116 - the faster of the two
@@ -239,7 +241,7 @@ class Store:
         connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
         weakref.finalize(self, connection.close)
         try:
-            # It lives as long as the server: nothing has to reach the disk.
+            # The file lives as long as the server: nothing has to reach the disk.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute(f"PRAGMA max_page_count = {_PAGES}")

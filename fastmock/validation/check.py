@@ -1,4 +1,4 @@
-"""The parts of a check: its entry in the table, and the contents of a request that it looks at."""
+"""The parts of a check: its entry in the table, and the contents of a request that it reads."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Contents:
         body: the request as it was sent.
         parts: the parts of its conversation by their kind, in order.
         history: the messages that come before those of the request, in the form of chat messages.
-        complete: whether all that comes before is known.
+        complete: whether the whole history is known.
     """
 
     endpoint: str
@@ -59,14 +59,14 @@ class Check:
 
     Attributes:
         name: its name, which a refusal carries.
-        endpoints: the endpoints that it is for.
-        refuse: raises the provider's error where the request is wrong.
-        words: the provider's words, or the beginning of them.
-        source: where they were reported or documented.
-        cost: a sentence on the mistakes that a test no longer notices without it.
-        params: run it where the request has one of these parameters;
+        endpoints: the endpoints it applies to.
+        refuse: raises the provider's error if the request is invalid.
+        words: the provider's message, or its beginning.
+        source: the report or documentation of that message.
+        cost: a sentence about the mistakes that tests do not detect without the check.
+        params: run it if the request has one of these parameters;
         parts: or one of these kinds of parts. Without either, always.
-        as_of: the month from which the words are, where the provider may have lifted the check since.
+        as_of: the month of the message, if the provider may have removed the check since.
     """
 
     name: str

@@ -24,7 +24,7 @@ _MODES: Mapping[str, _Mode] = {"provider": "provider", "lenient": "lenient"}
 class Validator:
     """Refuses requests for one endpoint as the provider does.
 
-    The level of a request's mode, the last that says one: server, endpoint, model, header.
+    The mode of a request is set by the last of these that sets one: server, endpoint, model, header.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Validator:
         """Prepare the checks of an endpoint.
 
         Args:
-            settings: say by default which requests are validated.
+            settings: set the default mode.
             endpoint: the kind of endpoint.
             checks: all checks; those for other endpoints are left out.
             contents: returns the contents of a parsed request that the checks look at; None without any.
@@ -55,7 +55,7 @@ class Validator:
         self._varies = self._has_header or bool(self._models)
 
     def check(self, chat: ChatRequest) -> None:
-        """Check a parsed request; raise the provider's error where it is wrong."""
+        """Check a parsed request; raise the provider's error if it is invalid."""
         mode = self._mode_of(chat) if self._varies else self._mode
         if mode == "provider" and (contents := self._contents(chat)) is not None:
             self._run(contents)

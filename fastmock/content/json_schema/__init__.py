@@ -1,1 +1,1 @@
-"""Generate JSON that fits a schema."""
+"""Generate JSON that conforms to a JSON Schema."""

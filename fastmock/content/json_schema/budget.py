@@ -1,22 +1,24 @@
-"""The work that one JSON Schema of a client may cost."""
+"""The limit on the work for one JSON Schema from a client."""
 
 STEPS = 120_000
-"""Steps that compiling a schema may take. A step stands for about a microsecond; the count is the same everywhere."""
+"""The maximum number of steps to compile a schema. A step is about a microsecond; the count is the same on every
+machine.
+"""
 
 ANSWER_STEPS = 80_000
-"""Steps that the values generated for one request may take together."""
+"""The maximum number of steps to generate all values for one request."""
 
 
 class BudgetExceededError(Exception):
-    """The work exceeds the budget. Not a SchemaError: what recovers from those must not go on after this."""
+    """The work exceeds the budget. Not a SchemaError: code that recovers from those must not continue after this."""
 
 
 class Budget:
-    """Counts steps of work, where the work recurses or loops, and ends it beyond a limit.
+    """Counts steps of work, where the work recurses or loops, and stops it at a limit.
 
     Attributes:
         spent: the steps so far.
-        limit: the most there may be.
+        limit: the maximum number of steps.
     """
 
     def __init__(self, limit: int = STEPS) -> None:
@@ -27,7 +29,7 @@ class Budget:
         """Count steps.
 
         Raises:
-            BudgetExceededError: they are more than are left.
+            BudgetExceededError: the limit is exceeded.
         """
         self.spent += steps
         if self.spent > self.limit:

@@ -1,4 +1,4 @@
-"""Texts of the formats that a JSON Schema may ask for, of the lengths it asks for."""
+"""Strings for the formats of JSON Schema, with the required lengths."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from string import ascii_lowercase
 
 from fastmock.content.filler import FILLER
 
-_SOME = 9  # lengths that are drawn from
+_SOME = 9  # lengths to draw from
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +18,9 @@ class Format:
     """A format.
 
     Attributes:
-        usual: returns a text of it.
-        of_length: returns one of so many characters; anything where there is none.
-        holds: returns whether a text is one.
+        usual: returns a typical string of the format.
+        of_length: returns one with the given number of characters; any string if there is none.
+        holds: returns whether a string conforms to the format.
     """
 
     usual: Callable[[Random], str]
@@ -28,7 +28,7 @@ class Format:
     holds: Callable[[str], bool]
 
     def iter_nested(self, least: int, most: float) -> Callable[[Random], str] | None:
-        """Return what makes texts of ``least`` to ``most`` characters; None where there are none."""
+        """Return a function that generates strings of ``least`` to ``most`` characters; None if there are none."""
         if least == 0 and most > 1e9:
             return self.usual
         first = least if most > 1e9 else max(least, int(most) - _SOME + 1)
@@ -59,7 +59,7 @@ def _letters(random: Random, length: int) -> str:
 
 
 def _number(random: Random, digits: int, those: str = "0123456789") -> str:
-    """Return a number of so many digits, of which the first is no zero."""
+    """Return a number of the given number of digits, without a leading zero."""
     return random.choice(those[1:]) + "".join(random.choices(those, k=digits - 1))
 
 
@@ -152,13 +152,13 @@ def _ipv4_of(random: Random, length: int) -> str:
         return ".".join(_number(random, 1) for _ in range(4))
     if length > 14:
         return f"192.168.{random.randint(100, 254)}.{random.randint(100, 254)}"
-    least, more = divmod(length - 5, 3)  # digits of what is behind 10, which is for private networks
+    least, more = divmod(length - 5, 3)  # digits after the "10" of a private network
     spread = ((1, 9), (10, 99), (100, 254))
     return ".".join(("10", *(str(random.randint(*spread[least - (place >= more)])) for place in range(3))))
 
 
 def _ipv6(random: Random) -> str:
-    return f"2001:db8::{random.randint(1, 0xFFFF):x}"  # RFC 3849: likewise
+    return f"2001:db8::{random.randint(1, 0xFFFF):x}"  # RFC 3849: also for documentation
 
 
 def _ipv6_of(random: Random, length: int) -> str:
@@ -225,4 +225,4 @@ FORMATS: Mapping[str, Format] = {
     "uri-reference": Format(_uri, _uri_of, lambda text: " " not in text),
     "idn-email": Format(_email, _email_of, lambda text: "@" in text),
 }
-"""The formats that are known; of others any text is one."""
+"""The supported formats; any string conforms to others."""

@@ -1,10 +1,10 @@
-"""JSON made up to fit a JSON Schema.
+"""Generate JSON that conforms to a JSON Schema.
 
-Made for what OpenAI's Structured Outputs and tools use: ``$ref`` and ``$defs``, recursion, ``enum``, ``const``,
-``anyOf``, ``oneOf``, ``allOf``, several types, formats, patterns, bounds, lengths, ``additionalProperties``. For what
-else it knows (``not``, ``if``, ``contains``, …) it tries what it makes, when it compiles.
+It supports the keywords used by OpenAI's Structured Outputs and tools: ``$ref`` and ``$defs``, recursion, ``enum``,
+``const``, ``anyOf``, ``oneOf``, ``allOf``, several types, formats, patterns, bounds, lengths, ``additionalProperties``.
+For further keywords (``not``, ``if``, ``contains``, …) it generates candidates and validates them during compilation.
 
-A schema is compiled once into nodes. What it makes depends on the random generator alone.
+A schema is compiled once into nodes. The generated values depend only on the random generator.
 """
 
 import math
@@ -37,9 +37,9 @@ from fastmock.core.garbage import collection_paused
 
 __all__ = ["Maker", "SchemaError"]
 
-_MOST_NODES = 5000  # OpenAI takes schemas of as many properties
-_DEEPEST = 100  # levels that have to be
-_DEEPER = 3  # levels beyond the least that are made of what contains itself
+_MOST_NODES = 5000  # OpenAI accepts schemas with as many properties
+_DEEPEST = 100  # required levels of nesting
+_DEEPER = 3  # levels beyond the minimum for recursive schemas
 _ANNOTATIONS = frozenset(
     ("$defs", "definitions", "$schema", "$id", "$comment", "title", "description", "default", "examples", "deprecated")
 )
@@ -54,7 +54,7 @@ _BY_KEYWORD = {
 }
 _ONLY_CHECKED = frozenset(
     ("not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies")
-)  # nothing is made by them
+)  # they generate nothing
 _TRIED = ("not", "if", "contains", "propertyNames", "dependentRequired", "dependentSchemas", "dependencies", ALSO)
 _TELLING = frozenset(("type", "enum", "const", "anyOf", "oneOf", *(w for words in _BY_KEYWORD.values() for w in words)))
 
@@ -66,14 +66,14 @@ class Maker:
     """A compiled schema.
 
     Attributes:
-        steps: the work that compiling it took.
+        steps: the number of steps to compile it.
     """
 
     def __init__(self, schema: Any) -> None:
         """Compile ``schema``, the parsed JSON.
 
         Raises:
-            SchemaError: nothing can be made for it.
+            SchemaError: no value can be generated for it.
         """
         work = Work()
         self._budget = work.budget
@@ -94,17 +94,17 @@ class Maker:
 
     @property
     def is_quick(self) -> bool:
-        """Whether a value is generated within a millisecond or two."""
+        """Whether a value is generated within one or two milliseconds."""
         return self.steps < _QUICK_STEPS and self._root.size < _QUICK_SIZE
 
     def make(self, random: Random, budget: Budget | None = None) -> Any:
-        """Return a value that fits; the work is taken from ``budget``, or from one for this value alone.
+        """Return a value that conforms; the work is counted in ``budget``, by default one for this value alone.
 
         Raises:
-            SchemaError: the budget does not suffice.
+            SchemaError: the budget is exceeded.
         """
         budget = budget or Budget(ANSWER_STEPS)
-        own = self._budget  # what draws texts and numbers holds it
+        own = self._budget  # shared with the nodes that draw strings and numbers
         own.spent, own.limit = budget.spent, budget.limit
         try:
             with collection_paused():
@@ -116,7 +116,7 @@ class Maker:
 
 
 class _Compiler:
-    """Turns a schema into nodes."""
+    """Compiles a schema into nodes."""
 
     def __init__(self, schema: Any, work: Work) -> None:
         self._schema = schema
@@ -135,7 +135,7 @@ class _Compiler:
         self.root = self.node(schema, ())
         while self._targets:
             ref, target, path = self._targets.pop()
-            self._nodes.append(ref)  # between what refers to it and what it refers to: so it is measured
+            self._nodes.append(ref)  # between its referrers and its target: the order for measuring
             ref.target = self.node(target, path)
         self._settle()
         while any(self._fails(node) for node in self._tries):
@@ -144,20 +144,20 @@ class _Compiler:
             self._settle()
 
     def _fails(self, node: Checked) -> bool:
-        """Return whether a node turns out to be one that nothing fits."""
+        """Return whether a node proves to be unsatisfiable."""
         if node in self._tried_once or node.depth > _DEEPEST or node.size > LARGEST:
             return False
         self._tried_once.add(node)
         return not node.find(_DEEPER, self._work.budget)
 
     def _settle(self) -> None:
-        """Measure until all is known."""
+        """Measure all nodes until nothing changes."""
         passes = 0
         steps = sum(1 + node.parts // 3 for node in self._nodes)
         while self._measure():
             self._work.spend(steps)
             passes += 1
-            if passes > _DEEPEST:  # each settles a level at least
+            if passes > _DEEPEST:  # each pass settles at least one level
                 raise SchemaError((), "is nested too deeply")
 
     def _measure(self) -> bool:
@@ -171,7 +171,7 @@ class _Compiler:
         return changed
 
     def node(self, schema: Any, path: Path) -> Node:
-        """Compile a part."""
+        """Compile a part of the schema."""
         self._begun += 1
         self._work.spend(8 + (len(schema) if isinstance(schema, dict) else 0))
         try:
@@ -217,7 +217,7 @@ class _Compiler:
         return scalar(kind, schema, path, self._work)
 
     def _tried(self, schema: dict[str, Any]) -> str | None:
-        """Return the keyword for which what is made has to be looked at; None where it fits anyhow."""
+        """Return the keyword that requires candidates to be validated; None if every candidate conforms."""
         for word in _TRIED:
             if word in schema:
                 return word
@@ -231,7 +231,7 @@ class _Compiler:
         return None
 
     def _are_apart(self, parts: list[Any]) -> bool:
-        """Return whether it is plain that no value fits two of some schemas."""
+        """Return whether the schemas obviously exclude each other."""
         by_type: dict[Any, list[dict[str, Any]]] = {}
         self._work.spend(len(parts))
         for part in parts:
@@ -246,7 +246,7 @@ class _Compiler:
         return all(len(group) == 1 or told_apart(group, self._work) for group in by_type.values())
 
     def _checked(self, schema: dict[str, Any], word: str, path: Path) -> Node:
-        """Compile what is only found by trying."""
+        """Compile a schema whose values are found by validating candidates."""
         rest = {key: asked for key, asked in schema.items() if key not in _ONLY_CHECKED}
         if "if" in schema:
             met = {"allOf": [schema["if"], schema.get("then", True)]}
@@ -273,7 +273,7 @@ class _Compiler:
         return self._ref_to(pointer, target, at)
 
     def _ref_to(self, key: str | bytes, target: Any, at: Path) -> Ref:
-        """Return the reference that is known by ``key``; its target is compiled later, and once."""
+        """Return the reference for ``key``; its target is compiled later, and once."""
         ref = self._refs.get(key)
         if ref is None:
             ref = self._refs[key] = Ref(at)
@@ -281,7 +281,7 @@ class _Compiler:
         return ref
 
     def _resolve(self, pointer: Any, path: Path) -> tuple[Any, Path]:
-        """Return what a reference points at, and its path."""
+        """Return the target of a reference, and its path."""
         self._resolved += 1
         self._work.spend(2)
         if isinstance(pointer, str) and pointer in self._pointed:
@@ -303,16 +303,16 @@ class _Compiler:
         return found, at
 
     def _laid(self, common: dict[str, Any], schema: dict[str, Any], path: Path) -> Node:
-        """Compile a schema, with what it has in common with others beside it."""
+        """Compile a schema merged with the keywords it shares with others."""
         resolved = self._resolved
         flat = merged(common, self._flat(schema, path), path, self._work)
         if self._resolved == resolved:
             return self.node(flat, path)
         key = self._work.key({word: value for word, value in flat.items() if word not in _ANNOTATIONS})
-        return self._ref_to(key, flat, path)  # it may contain itself
+        return self._ref_to(key, flat, path)  # it may be recursive
 
     def _flat(self, schema: dict[str, Any], path: Path, passed: frozenset[str] = frozenset()) -> dict[str, Any]:
-        """Lay ``allOf`` and a reference with others beside it into one."""
+        """Merge ``allOf`` and a reference with the keywords beside them."""
         if "allOf" not in schema and "$ref" not in schema:
             return schema
         known = self._flattened.get(id(schema))
@@ -321,7 +321,7 @@ class _Compiler:
             flat = self._flat_of(schema, path, passed)
             known = self._flattened[id(schema)] = (schema, flat, self._resolved - resolved)
         else:
-            self._resolved += known[2]  # as often as when it was computed
+            self._resolved += known[2]  # counted as often as when it was computed
         return known[1]
 
     def _flat_of(self, schema: dict[str, Any], path: Path, passed: frozenset[str]) -> dict[str, Any]:
@@ -359,7 +359,7 @@ class _Compiler:
         return Choice(path, nodes, nulls)
 
     def _alternative(self, common: dict[str, Any], part: Any, path: Path) -> Node:
-        """Compile one of several parts, with what they have in common beside it."""
+        """Compile one of several alternatives, merged with the keywords they share."""
         if part is True:
             part = {}
         if not common or not isinstance(part, dict):
@@ -374,7 +374,7 @@ class _Compiler:
         least, most = bounds(schema, "Items", path)
         first = schema.get("prefixItems", [])
         items = schema.get("items", True)
-        if isinstance(items, list):  # as before draft 2020-12
+        if isinstance(items, list):  # before draft 2020-12
             first, items = items, schema.get("additionalItems", True)
         if len(first) > most:
             first = first[: int(most)]
@@ -392,7 +392,7 @@ class _Compiler:
         wanted = to_number(schema.get("minContains", 1), "minContains", path) if "contains" in schema else 0
         if wanted <= 0:
             return plain
-        nodes: list[Node] = [plain] if heads else []  # of which one may be what is wanted
+        nodes: list[Node] = [plain] if heads else []  # one of them may already contain the required item
         at = (*path, "contains")
         if len(heads) + wanted <= min(most, LARGEST):
             asked = schema["contains"] if items is True else {"allOf": [items, schema["contains"]]}
@@ -411,7 +411,7 @@ _KEYWORDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "items": ((dict, bool, list), "an object or a boolean"),
     "type": ((str, list), "a string or a list of strings"),
 }
-"""What the value of a keyword must be."""
+"""The allowed types of a keyword's value."""
 
 
 def _check_keywords(schema: Mapping[str, Any], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The limits that OpenAI documents for the schemas of Structured Outputs."""
+"""The documented limits of OpenAI's Structured Outputs on schemas."""
 
 from typing import Any
 
@@ -16,7 +16,9 @@ _COUNTED = frozenset((*_OF_SCHEMAS, *_OF_ONE_SCHEMA, *_OF_NAMED_SCHEMAS, "enum",
 
 
 def strict_violation(schema: dict[str, Any]) -> str | None:
-    """Return which limit of Structured Outputs a schema exceeds, in OpenAI's words; None where it keeps to all."""
+    """Return the first limit of Structured Outputs that a schema exceeds, in OpenAI's words; None if it
+    exceeds none.
+    """
     size = _Size(schema)
     if size.levels > _MOST_LEVELS:
         return f"{size.levels} levels of nesting exceeds limit of {_MOST_LEVELS}"
@@ -41,7 +43,7 @@ def strict_violation(schema: dict[str, Any]) -> str | None:
 
 
 class _Size:
-    """What is counted of a schema: objects and arrays in each other, properties, values and characters."""
+    """The sizes of a schema: levels of nested objects and arrays, properties, values and characters."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self.levels = self.properties = self.enum_values = self.large_enum_characters = self.characters = 0
@@ -80,7 +82,7 @@ def _nests(part: dict[str, Any]) -> bool:
 
 
 def _inside(part: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return the schemas in a schema, with the keyword that each stands under."""
+    """Return the subschemas of a schema, each with its keyword."""
     found = [(word, part[word]) for word in _OF_ONE_SCHEMA if word in part]
     for word in _OF_SCHEMAS:
         if isinstance(part.get(word), list):

@@ -1,4 +1,4 @@
-"""Two JSON Schemas laid into one that asks for what both ask for."""
+"""Merge two JSON Schemas into one that requires both."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ _LARGEST_MULTIPLE = 10**308
 
 
 def merged(first: dict[str, Any], second: dict[str, Any], path: Path, work: Work) -> dict[str, Any]:
-    """Return a schema that asks for what both ask for."""
+    """Return a schema that requires both."""
     work.spend(20 + len(first) + len(second))
     first, second = _with_first(first, second, work), _with_first(second, first, work)
     first, second = _with_others(first, second, path, work), _with_others(second, first, path, work)
@@ -37,7 +37,9 @@ def merged(first: dict[str, Any], second: dict[str, Any], path: Path, work: Work
 
 
 def _with_others(one: dict[str, Any], other: dict[str, Any], path: Path, work: Work) -> dict[str, Any]:
-    """Return ``one``, its properties asked for what ``other`` asks of those that it does not name itself."""
+    """Return ``one`` with its properties also restricted by ``other``, as far as ``other`` does not name them
+    itself.
+    """
     if "properties" not in one or other.keys().isdisjoint(("additionalProperties", "patternProperties")):
         return one
     named = other.get("properties", {})
@@ -50,7 +52,7 @@ def _with_others(one: dict[str, Any], other: dict[str, Any], path: Path, work: W
 
 
 def _with_first(one: dict[str, Any], other: dict[str, Any], work: Work) -> dict[str, Any]:
-    """Return ``one`` with as many items told one by one as ``other`` has."""
+    """Return ``one`` with at least as many ``prefixItems`` as ``other``."""
     first = one.get("prefixItems", [])
     more = len(other.get("prefixItems", [])) - len(first)
     work.spend(max(0, more) // 10)
@@ -58,7 +60,7 @@ def _with_first(one: dict[str, Any], other: dict[str, Any], work: Work) -> dict[
 
 
 def unnamed(schema: Mapping[str, Any], name: str, path: Path, work: Work) -> tuple[Any, Path]:
-    """Return what a schema asks of a property that is not among its ``properties``, and where."""
+    """Return the schema for a property not named in ``properties``, and its path."""
     found = [
         (part, pattern)
         for pattern, part in schema.get("patternProperties", {}).items()
@@ -72,7 +74,7 @@ def unnamed(schema: Mapping[str, Any], name: str, path: Path, work: Work) -> tup
 
 
 def told_apart(schemas: list[dict[str, Any]], work: Work) -> bool:
-    """Return whether a property that all of them require has values in each that it has in no other."""
+    """Return whether a property that all schemas require has different values in each of them."""
     names = [frozenset(filter(_is_name, schema.get("required", ()))) for schema in schemas]
     work.spend(sum(map(len, names)) // 5)
     for name in sorted(frozenset.intersection(*names)):
@@ -117,7 +119,7 @@ def _all_of(one: Any, other: Any, key: str, path: Path, work: Work) -> Any:
     if one is True or other is True:
         return one if other is True else other
     parts: list[Any] = []
-    for asked in (one, other):  # what was laid together before is not so again: recursion comes to an end by that
+    for asked in (one, other):  # schemas merged before are not merged again, which ends the recursion
         inner = asked["allOf"] if isinstance(asked, dict) and asked.keys() == {"allOf"} else None
         parts += inner if isinstance(inner, list) else [asked]
     work.spend(len(parts))
@@ -197,7 +199,7 @@ _MERGERS: Mapping[str, Callable[[Any, Any, str, Path, Work], Any]] = {
     "type": _common_types,
     "multipleOf": _common_multiple,
 }
-"""What two schemas ask for by the same keyword, laid into one."""
+"""Functions that merge two values of the same keyword."""
 
 _CLOSING = ("properties", "patternProperties", "additionalProperties")
 
@@ -207,4 +209,4 @@ _APART: Mapping[str, tuple[str, ...]] = {
     "contains": ("contains", "minContains", "maxContains"),
     "if": ("if", "then", "else"),
 }
-"""What two schemas ask for by the same keyword and cannot be laid into one, with what belongs to it."""
+"""Keywords whose two values cannot be merged, with the keywords that belong to them."""

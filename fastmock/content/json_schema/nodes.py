@@ -1,4 +1,4 @@
-"""The nodes that a JSON Schema is compiled into: each makes values of its part."""
+"""The nodes that a JSON Schema is compiled into: each generates the values of its part."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -7,34 +7,35 @@ from random import Random
 from typing import Any
 
 import orjson
+from typing_extensions import override
 
 from fastmock.content.json_schema.budget import Budget
 
 Path = tuple[str | int, ...]
 
 LARGEST = 100_000
-"""Values and characters that a schema may ask for at the least."""
+"""The maximum number of values and characters in the smallest value of a schema."""
 
 NEVER = math.inf
-"""The depth of what no value fits."""
+"""The depth of a node without values."""
 
 ROOM = 5_000
-"""Values and characters beyond which what is optional is left out."""
+"""Values and characters above which optional parts are left out."""
 
-_MANY = 200  # values after which only what has to be is made
+_MANY = 200  # values after which only required parts are generated
 _TRIES = 20
-_DRAWS = 200  # of what is only found by trying
-_LEAST_DRAWS = 8  # of what is large
-_LEFT = (_MANY, 0, _MANY, _MANY, 3, 0, 1)  # values made freely in each of them, again and again
-_VARIETY = 8  # values that are found so
-_ENOUGH = 10_000  # parts that these have together
-_ENOUGH_STEPS = 3_000  # of looking for more than one of them
-_MOST_STEPS = 40_000  # of looking for the first
+_DRAWS = 200  # candidates for a validated node
+_LEAST_DRAWS = 8  # candidates for a large one
+_LEFT = (_MANY, 0, _MANY, _MANY, 3, 0, 1)  # values generated freely in each candidate, in rotation
+_VARIETY = 8  # values found in this way
+_ENOUGH = 10_000  # parts of these values together
+_ENOUGH_STEPS = 3_000  # steps of looking for more than one value
+_MOST_STEPS = 40_000  # steps of looking for the first value
 _LONGEST_MESSAGE = 300
 
 
 class SchemaError(Exception):
-    """A schema that nothing can be made for: the path inside it, and what is wrong there."""
+    """A schema is unsatisfiable or invalid: has the path inside it, and a message."""
 
     def __init__(self, path: Path, message: str) -> None:
         super().__init__(message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}…")
@@ -42,7 +43,7 @@ class SchemaError(Exception):
 
 
 def canonical(value: Any) -> bytes:
-    """Return the same of values that JSON Schema holds for equal: 1 and 1.0, but not true."""
+    """Return equal bytes for values that JSON Schema regards as equal: for 1 and 1.0, but not for true."""
     return orjson.dumps(_plain(value), option=orjson.OPT_SORT_KEYS)
 
 
@@ -57,18 +58,18 @@ def _plain(value: Any) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Compare as JSON does: true is not 1."""
+    """Compare two values by JSON's rules: true is not 1."""
     return canonical(one) == canonical(other)
 
 
 class Making:
-    """One value being made.
+    """The generation of one value.
 
     Attributes:
-        random: its draws.
-        budget: the work that may be done for it.
-        left: how many values are left to be made freely.
-        wide: whether it is to be as unlike others as can be, rather than usual.
+        random: the generator to draw from.
+        budget: the limit on its work.
+        left: the number of values that may still be generated freely.
+        wide: generate unusual values, as different from others as possible.
     """
 
     def __init__(self, random: Random, budget: Budget, left: int = _MANY, wide: bool = False) -> None:
@@ -79,9 +80,9 @@ class Node:
     """A compiled part of a schema.
 
     Attributes:
-        path: where it stands.
-        depth: levels that the least deep value has; infinite where there is none.
-        size: values and characters in that.
+        path: its path in the schema.
+        depth: levels of nesting of its least deep value; infinite without one.
+        size: values and characters in that value.
     """
 
     depth: float = NEVER
@@ -91,14 +92,14 @@ class Node:
         self.path = path
 
     parts: int = 0
-    """How many nodes are looked at to measure it."""
+    """The number of nodes that measuring it reads."""
 
     def measure(self) -> tuple[float, float]:
-        """Return depth and size, from those of what is inside."""
+        """Return depth and size, from those of the inner nodes."""
         return 0, 1
 
     def make(self, making: Making, depth: float) -> Any:
-        """Return a value, at most ``depth`` levels deep where it can be so."""
+        """Return a value, at most ``depth`` levels deep if possible."""
         raise AssertionError
 
     def inside(self) -> "Iterable[Node]":
@@ -106,28 +107,28 @@ class Node:
         return ()
 
     def values(self, budget: Budget, depth: int = 9) -> list[Any] | None:
-        """Return all values, where they are few and found ``depth`` references deep, else None."""
+        """Return all values if they are few and found within ``depth`` references, else None."""
         return None
 
 
 class Never(Node):
-    """Nothing fits."""
+    """A node without values."""
 
     def __init__(self, path: Path, message: str) -> None:
         super().__init__(path)
         self.message = message
 
+    @override
     def measure(self) -> tuple[float, float]:
-        """See Node."""
         return NEVER, NEVER
 
+    @override
     def values(self, budget: Budget, depth: int = 9) -> list[Any] | None:
-        """See Node."""
         return []
 
 
 class Made(Node):
-    """A value without parts."""
+    """A node for values without parts."""
 
     def __init__(
         self,
@@ -138,9 +139,9 @@ class Made(Node):
         values: Callable[[], list[Any] | None] = lambda: None,
         steps: int = 2,
     ) -> None:
-        """Take what makes values, what makes more than those where there are more, and all there are where few.
+        """Take functions that generate usual values, more varied ones if there are any, and all values if they are few.
 
-        ``steps`` is the work that a value takes, beside that of its characters.
+        ``steps`` is the work per value, in addition to that for its characters.
         """
         super().__init__(path)
         self._make = make
@@ -149,18 +150,18 @@ class Made(Node):
         self._values = values
         self._steps = steps + size // 10
 
+    @override
     def measure(self) -> tuple[float, float]:
-        """See Node."""
         return 0, self._size
 
+    @override
     def make(self, making: Making, depth: float) -> Any:
-        """See Node."""
         making.left -= 1 + self._size // 50
         making.budget.spend(self._steps)
         return (self._wide if making.wide else self._make)(making.random)
 
+    @override
     def values(self, budget: Budget, depth: int = 9) -> list[Any] | None:
-        """See Node."""
         budget.spend()
         values = self._values()
         budget.spend(len(values or ()))
@@ -168,60 +169,60 @@ class Made(Node):
 
 
 class Ref(Node):
-    """A part that stands elsewhere, and may contain itself."""
+    """A reference to another part, possibly recursive."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.target: Node = Never(path, "")
 
+    @override
     def measure(self) -> tuple[float, float]:
-        """See Node."""
-        return self.target.depth + 1, self.target.size  # a level too, for a choice may lead back to itself
+        return self.target.depth + 1, self.target.size  # counts as a level, because a choice may refer back to itself
 
+    @override
     def make(self, making: Making, depth: float) -> Any:
-        """See Node."""
         return self.target.make(making, depth - 1)
 
+    @override
     def inside(self) -> Iterable[Node]:
-        """See Node."""
         return (self.target,)
 
+    @override
     def values(self, budget: Budget, depth: int = 9) -> list[Any] | None:
-        """See Node."""
         budget.spend()
         return self.target.values(budget, depth - 1) if depth else None
 
 
 class Choice(Node):
-    """One of several."""
+    """One of several alternatives."""
 
     def __init__(self, path: Path, nodes: list[Node], nulls: list[Node]) -> None:
         super().__init__(path)
         self._nodes, self._nulls = nodes, nulls
         self.parts = len(nodes) + len(nulls)
 
+    @override
     def measure(self) -> tuple[float, float]:
-        """See Node."""
         return min((node.depth, node.size) for node in (*self._nodes, *self._nulls))
 
+    @override
     def make(self, making: Making, depth: float) -> Any:
-        """See Node."""
         making.budget.spend(1 + self.parts // 5)
         if making.left <= 0:
             depth = self.depth
         groups = ((*self._nodes, *self._nulls),) if making.wide else (self._nodes, self._nulls)
-        for nodes in groups:  # null only where nothing else goes
+        for nodes in groups:  # null only if nothing else is possible
             if fitting := [node for node in nodes if node.depth <= depth and node.size <= ROOM]:
                 return making.random.choice(fitting).make(making, depth)
         least = min((*self._nodes, *self._nulls), key=lambda node: (node.depth, node.size))
         return least.make(making, depth)
 
+    @override
     def inside(self) -> Iterable[Node]:
-        """See Node."""
         return (*self._nodes, *self._nulls)[:1]
 
+    @override
     def values(self, budget: Budget, depth: int = 9) -> list[Any] | None:
-        """See Node."""
         found: list[Any] = []
         for node in (*self._nodes, *self._nulls):
             values = node.values(budget, depth)
@@ -233,20 +234,20 @@ class Choice(Node):
 
 
 class Object(Node):
-    """An object: all that is required, and what is optional as far as there is room."""
+    """An object: all required properties, and the optional ones as far as there is room."""
 
     def __init__(self, path: Path, required: Mapping[str, Node], optional: Mapping[str, Node], most: float) -> None:
         super().__init__(path)
         self._required, self._optional, self._most = required, optional, most
         self.parts = len(required)
 
+    @override
     def measure(self) -> tuple[float, float]:
-        """See Node."""
         depths = [node.depth for node in self._required.values()]
         return 1 + max(depths, default=0), 1 + sum(node.size for node in self._required.values())
 
+    @override
     def make(self, making: Making, depth: float) -> Any:
-        """See Node."""
         making.left -= 1
         making.budget.spend(1 + len(self._required) // 2 + len(self._optional) // 2)
         chosen = dict(self._required)
@@ -259,13 +260,13 @@ class Object(Node):
                 room -= node.size
         return {name: node.make(making, depth - 1) for name, node in chosen.items()}
 
+    @override
     def inside(self) -> Iterable[Node]:
-        """See Node."""
         return self._required.values()
 
 
 class Array(Node):
-    """An array: first its own parts, then items."""
+    """An array: its prefix items, then further items."""
 
     def __init__(self, path: Path, first: list[Node], items: Node, bounds: tuple[int, float], unique: bool) -> None:
         super().__init__(path)
@@ -273,19 +274,19 @@ class Array(Node):
         self._least, self._most = bounds
         self.parts = len(first) + 1
 
+    @override
     def measure(self) -> tuple[float, float]:
-        """See Node."""
         needed = list(self.inside())
         more = max(0, self._least - len(self._first))
         size = sum(node.size for node in self._first[: self._least]) + (more * self._items.size if more else 0)
         return 1 + max((node.depth for node in needed), default=0), 1 + size
 
+    @override
     def inside(self) -> Iterable[Node]:
-        """See Node."""
         return (*self._first[: self._least], *((self._items,) if self._least > len(self._first) else ()))
 
+    @override
     def make(self, making: Making, depth: float) -> Any:
-        """See Node."""
         making.left -= 1
         wanted = min(max(self._least, len(self._first), making.random.randint(1, 2)), self._most)
         made: list[Any] = []
@@ -300,7 +301,7 @@ class Array(Node):
             if self._unique:
                 value, key = _unlike(node, making, depth - 1, seen, left)
                 if key in seen:
-                    break  # also where there have to be more: then it is found not to fit
+                    break  # also if more items are required: then the value is found not to conform
                 seen.add(key)
             else:
                 value = node.make(making, depth - 1)
@@ -317,7 +318,9 @@ def _key(value: Any, making: Making) -> bytes:
 def _unlike(
     node: Node, making: Making, depth: float, seen: set[bytes], left: dict[int, Iterator[Any]]
 ) -> tuple[Any, bytes]:
-    """Return a value that was not seen, if one is found, and its key; ``left`` keeps what was not tried of few."""
+    """Return a value that was not seen, if one is found, and its key; ``left`` holds untried values of nodes
+    with few.
+    """
     wide = making.wide
     for tries in range(0 if id(node) in left else _TRIES):
         making.wide = wide or tries > 2 or len(seen) > _MANY
@@ -336,7 +339,7 @@ def _unlike(
 
 
 class Checked(Node):
-    """What is only found by trying: of what another node makes some values that fit, found once."""
+    """A node whose values are found by validating candidates of another node, once."""
 
     def __init__(self, path: Path, node: Node, fits: Callable[[Any], bool]) -> None:
         super().__init__(path)
@@ -345,18 +348,18 @@ class Checked(Node):
         self.parts = 1
         self._found: list[Any] | None = None
 
+    @override
     def measure(self) -> tuple[float, float]:
-        """See Node."""
         return (NEVER, NEVER) if self.message else (self._node.depth, self._node.size)
 
+    @override
     def inside(self) -> Iterable[Node]:
-        """See Node."""
         return (self._node,)
 
     def find(self, deeper: int, budget: Budget) -> bool:
-        """Look for values, up to so many levels deeper than need be; return whether there are any."""
+        """Look for values, up to ``deeper`` levels deeper than necessary; return whether there are any."""
         begun = budget.spent
-        self._found = []  # what contains itself makes what it contains without looking
+        self._found = []  # a recursive node generates its inner values without validation
         found: dict[bytes, Any] = {}
         for number in range(max(_LEAST_DRAWS, min(_DRAWS, int(2 * _ENOUGH / self.size)))):
             budget.spend(10)
@@ -374,8 +377,8 @@ class Checked(Node):
             self.message = "no value was found that fits it"
         return bool(found)
 
+    @override
     def make(self, making: Making, depth: float) -> Any:
-        """See Node."""
         if not self._found:
             return self._node.make(making, depth)
         making.left -= 1
@@ -384,7 +387,7 @@ class Checked(Node):
 
 
 def reason(node: Node) -> SchemaError:
-    """Return why nothing fits a node: what inside it cannot be."""
+    """Return the error for an unsatisfiable node: the inner part that causes it."""
     seen: set[int] = set()
     while id(node) not in seen:
         seen.add(id(node))

@@ -1,4 +1,4 @@
-"""Objects of a JSON Schema: which properties they have, and what these are named where the schema does not say."""
+"""Objects of a JSON Schema: their properties, and the names of properties that the schema leaves open."""
 
 from collections.abc import Callable, Iterator
 from random import Random
@@ -10,7 +10,7 @@ from fastmock.content.json_schema.nodes import Made, Making, Never, Node, Object
 from fastmock.content.json_schema.scalars import bounds, pattern_of
 from fastmock.content.json_schema.work import Work
 
-_MANY = 1000  # names drawn beyond those that have to be
+_MANY = 1000  # names drawn beyond the required number
 
 
 class Objects:
@@ -23,16 +23,16 @@ class Objects:
         admits: Callable[[Any, Any, Path], bool],
         work: Work,
     ) -> None:
-        """Take what compiles a part, what lays one and its references into one, and what tells if a value fits one."""
+        """Take functions that compile a part, merge one with its references, and validate a value."""
         self._node, self._flat, self._admits, self._work = node, flat, admits, work
 
     def compile(self, schema: dict[str, Any], path: Path) -> Node:
         """Compile an object.
 
         Raises:
-            SchemaError: there is none.
+            SchemaError: it is unsatisfiable.
         """
-        if "unevaluatedProperties" in schema:  # all that is evaluated was laid into one
+        if "unevaluatedProperties" in schema:  # all evaluated properties were merged before
             schema = {"additionalProperties": schema["unevaluatedProperties"], **schema}
         properties, names = schema.get("properties", {}), schema.get("required", [])
         self._work.spend((len(properties) + len(names)) // 2)
@@ -41,13 +41,13 @@ class Objects:
         least, most = bounds(schema, "Properties", path)
         required, optional = self._named(schema, path)
         for name in [name for name, node in optional.items() if not isinstance(node, Never)]:
-            if len(required) < least:  # of the optional ones as many as have to be
+            if len(required) < least:  # as many optional ones as required
                 required[name] = optional.pop(name)
         is_open = "patternProperties" in schema or isinstance(schema.get("additionalProperties"), dict)
         if len(required) < least:
             required |= self._others(schema, {*properties, *required}, least - len(required), path)
         elif is_open and not properties and not required and most > 0:
-            optional |= self._others(schema, set(), 1, path)  # a map: one entry shows what is in it
+            optional |= self._others(schema, set(), 1, path)  # a map: one entry as an example
         if not least <= len(required) <= most:
             raise SchemaError(
                 path, f"has {len(required)} properties at the {'most' if len(required) < least else 'least'}"
@@ -57,7 +57,7 @@ class Objects:
         return Object(path, {name: required[name] for name in ordered}, optional, most)
 
     def _named(self, schema: dict[str, Any], path: Path) -> tuple[dict[str, Node], dict[str, Node]]:
-        """Return the properties that are required by name, and those that are optional."""
+        """Return the properties that are required by name, and the optional ones."""
         properties, names = schema.get("properties", {}), dict.fromkeys(schema.get("required", []))
         required: dict[str, Node] = {}
         optional: dict[str, Node] = {}
@@ -76,7 +76,7 @@ class Objects:
         return required, optional
 
     def _others(self, schema: dict[str, Any], taken: set[str], count: int, path: Path) -> dict[str, Node]:
-        """Return as many properties that are not named, or all there are."""
+        """Return up to ``count`` properties that are not named in the schema."""
         found: dict[str, Node] = {}
         nodes: dict[Path, Node] = {}
         for name in self._names(schema, count + len(taken), path):
@@ -92,7 +92,7 @@ class Objects:
         return found
 
     def _names(self, schema: dict[str, Any], count: int, path: Path) -> Iterator[str]:
-        """Yield names, more than ``count`` where there are so many."""
+        """Yield allowed names, more than ``count`` if there are as many."""
         draws = count + 1 + min(3 * count, _MANY)
         names: list[str] = []
         for pattern in schema.get("patternProperties", ()):
@@ -107,7 +107,7 @@ class Objects:
             node = self._node({**self._flat(schema["propertyNames"], at), "type": "string"}, at)
             making = Making(Random(0), self._work.budget, wide=True)
             names += [node.make(making, 0) for _ in range(draws)] if isinstance(node, Made) else []
-        numbered = (f"{name}{number}" for number, name in enumerate(names))  # a pattern may be found in these too
+        numbered = (f"{name}{number}" for number, name in enumerate(names))  # a pattern may match these too
         return (name for name in dict.fromkeys((*names, *numbered)) if self._may_be(schema, name, path))
 
     def _may_be(self, schema: dict[str, Any], name: str, path: Path) -> bool:

@@ -1,12 +1,12 @@
 """Match regular expressions with lookarounds, which RE2 lacks, without backtracking.
 
-For each part of a pattern and each position the set of positions at which a match of it may end is computed once.
-The work is polynomial in the lengths of pattern and text, and counted by a budget.
+For each part of a pattern and each position, the set of positions where a match may end is computed once. The work is
+polynomial in the lengths of pattern and text, and limited by a budget.
 """
 
 import re
 from collections.abc import Callable, Iterable
-from re import _constants as sre  # type: ignore[attr-defined]  # not public; tests of patterns hold what is used
+from re import _constants as sre  # type: ignore[attr-defined]  # not public; tests of patterns check the parts used
 from typing import Any
 
 from fastmock.content.json_schema.budget import Budget
@@ -22,7 +22,7 @@ class Scan:
     """Matches parsed patterns against one text."""
 
     def __init__(self, text: str, flags: int, budget: Budget) -> None:
-        """Take the text, and the flags of ``re`` that hold for the whole pattern."""
+        """Take the text, and the flags of ``re`` for the whole pattern."""
         if flags & ~_READ_FLAGS:
             raise UnsupportedPatternError("flags")
         self._ignore_case = bool(flags & re.IGNORECASE)
@@ -32,7 +32,7 @@ class Scan:
         self._ends: dict[tuple[int, int], frozenset[int]] = {}
 
     def search(self, parsed: Iterable[Any]) -> bool:
-        """Return whether a match starts anywhere."""
+        """Return whether a match starts at any position."""
         return any(self.starts(parsed, position) for position in range(len(self._text) + 1))
 
     def starts(self, parsed: Iterable[Any], position: int) -> bool:
@@ -99,7 +99,7 @@ class Scan:
         for _ in range(least):
             self._budget.spend(1 + len(frontier))
             following = self._sequence(parsed, frontier)
-            if following == frontier:  # empty, or nothing changes from here on
+            if following == frontier:  # empty, or a fixed point
                 break
             frontier = following
         ends = set(frontier)
@@ -126,7 +126,7 @@ class Scan:
 
 
 def in_set(kind: Any, value: Any, char: str) -> bool:
-    """Return whether a part of a character class holds a character."""
+    """Return whether a part of a character class contains a character."""
     if kind is sre.RANGE:
         return bool(value[0] <= ord(char) <= value[1])
     if kind is sre.CATEGORY:

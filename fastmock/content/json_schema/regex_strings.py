@@ -1,13 +1,13 @@
-"""A text in which a regular expression is found.
+"""Generate a text in which a regular expression is found.
 
-Patterns come from clients: RE2 matches them, or a matcher without backtracking where RE2 lacks a construct.
+Patterns come from clients: RE2 matches them, or a matcher without backtracking if RE2 lacks a construct.
 """
 
 import re
 import warnings
 from collections.abc import Iterable, Sequence
 from random import Random
-from re import _constants as sre  # type: ignore[attr-defined]  # not public; a test holds what is used of it
+from re import _constants as sre  # type: ignore[attr-defined]  # not public; a test checks the parts used
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any
 
@@ -17,12 +17,12 @@ from fastmock.content.json_schema.budget import Budget
 from fastmock.content.json_schema.regex_matcher import Scan, UnsupportedPatternError, in_set
 
 LONGEST_PATTERN = 4000
-"""Characters that a pattern may have."""
+"""The maximum length of a pattern, in characters."""
 
-_RE2_MEMORY = 256 * 1024  # bytes of one compiled pattern
-_COMPILE_STEPS, _STEPS_PER_CHARACTER, _STEPS_PER_CLASS = 100, 6, 200  # of compiling a pattern
-_INSTRUCTIONS_PER_STEP = 100  # of a program, times characters of a text
-_MORE = 3  # repetitions beyond the least
+_RE2_MEMORY = 256 * 1024  # bytes per compiled pattern
+_COMPILE_STEPS, _STEPS_PER_CHARACTER, _STEPS_PER_CLASS = 100, 6, 200  # to compile a pattern
+_INSTRUCTIONS_PER_STEP = 100  # instructions of a program, times characters of a text
+_MORE = 3  # repetitions beyond the minimum
 _LONGEST = 10_000  # characters
 _TRIES = 50
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -65,7 +65,7 @@ _KINDS = {
 
 
 class PatternError(Exception):
-    """No text is known in which the pattern is found."""
+    """No matching text is found for a pattern, or it is invalid."""
 
 
 class Regex:
@@ -75,7 +75,7 @@ class Regex:
         """Compile a pattern.
 
         Raises:
-            PatternError: it cannot be read, or is too long.
+            PatternError: it is invalid or too long.
         """
         if len(pattern) > LONGEST_PATTERN:
             raise PatternError(f"is longer than {LONGEST_PATTERN} characters")
@@ -83,7 +83,7 @@ class Regex:
         budget.spend(_COMPILE_STEPS + _STEPS_PER_CHARACTER * len(pattern) + _STEPS_PER_CLASS * classes)
         self._pattern = pattern
         self._budget = budget
-        self._re2 = _re2(pattern)  # what it compiled is compiled once more, to match backwards
+        self._re2 = _re2(pattern)  # doubled: it is compiled once more, to match backwards
         budget.spend(self._re2.programsize if self._re2 else len(pattern))
         self._parsed: Any = None
         self._choices: dict[int, list[str]] = {}
@@ -99,7 +99,7 @@ class Regex:
         """Return whether the pattern is found in a text.
 
         Raises:
-            UnsupportedPatternError: that cannot be told without backtracking.
+            UnsupportedPatternError: that cannot be decided without backtracking.
         """
         if self._re2 is None:
             return Scan(text, self._parsed.state.flags, self._budget).search(self._parsed)
@@ -110,19 +110,19 @@ class Regex:
             return False
 
     def draw(self, random: Random, least: int) -> str | None:
-        """Return a text of ``least`` characters or more in which the pattern is found; None where none was drawn."""
+        """Return a text of at least ``least`` characters in which the pattern is found; None if none was drawn."""
         self._budget.spend(3)
         draft = _Draft(random, self._budget, self._choices)
         draft.write(self._parse())
         text = draft.text()
-        text += "a" * (least - len(text))  # more may stand around what has to be found
+        text += "a" * (least - len(text))  # the match may be surrounded by other text
         try:
             return text if self.found_in(text) else None
         except UnsupportedPatternError:
             return text if self._proven(draft, text) else None
 
     def _proven(self, draft: "_Draft", text: str) -> bool:
-        """Return whether a text is known to match by how it was written: only what was asserted is left to check."""
+        """Return whether a text matches by construction: only its assertions are left to check."""
         flags = self._parsed.state.flags
         if flags & ~re.UNICODE or not draft.provable:
             raise PatternError("has a construct that cannot be checked without backtracking")
@@ -134,10 +134,10 @@ class Regex:
 
 
 def _re2(pattern: str) -> Any:
-    """Return a pattern compiled by RE2; None where RE2 does not take it."""
+    """Return a pattern compiled by RE2; None if RE2 does not support it."""
     options = re2.Options()
     options.log_errors = False
-    options.never_capture = True  # captures would take a slower automaton
+    options.never_capture = True  # captures need a slower automaton
     options.max_mem = _RE2_MEMORY
     for one in (pattern, _translated(pattern, for_re2=True)):
         try:
@@ -155,7 +155,7 @@ class Patterns:
         self._compiled: dict[str, Regex] = {}
 
     def regex(self, pattern: str) -> Regex:
-        """Return a compiled pattern; raise PatternError where it cannot be read."""
+        """Return a compiled pattern; raise PatternError if it is invalid."""
         regex = self._compiled.get(pattern)
         if regex is None:
             regex = self._compiled[pattern] = Regex(pattern, self._budget)
@@ -163,9 +163,9 @@ class Patterns:
 
 
 def _parsed(pattern: str) -> Any:
-    """Return a pattern in parts; what only browsers know in words of Python, as near as they come."""
+    """Return a parsed pattern; JavaScript constructs are translated to Python's, as closely as possible."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of sets inside sets
+        warnings.simplefilter("ignore", FutureWarning)  # about nested sets
         try:
             return _parser.parse(pattern)
         except (re.error, OverflowError, RecursionError) as error:
@@ -176,7 +176,7 @@ def _parsed(pattern: str) -> Any:
 
 
 def _translated(pattern: str, for_re2: bool = False) -> str:
-    """Return a pattern as Python or RE2 writes it, with ASCII for most of what Unicode names."""
+    """Return a pattern in the syntax of Python or RE2, with ASCII for most Unicode classes."""
     in_class = False
     parts = []
     for part in _PIECES.findall(pattern):
@@ -209,13 +209,13 @@ def _piece(part: str, in_class: bool) -> str:
 
 
 class Pattern:
-    """A pattern of a JSON Schema, which a text made for it holds."""
+    """A pattern of a JSON Schema, with a function to generate texts for it."""
 
     def __init__(self, pattern: str, least: int, most: float, patterns: Patterns) -> None:
         """Compile a pattern for texts of ``least`` to ``most`` characters.
 
         Raises:
-            PatternError: it cannot be read, or no text was found for it.
+            PatternError: it is invalid, or no text was found for it.
         """
         self._least, self._most = least, most
         self._regex = patterns.regex(pattern)
@@ -226,7 +226,7 @@ class Pattern:
         self._sample = found
 
     def make(self, random: Random) -> str:
-        """Return a text."""
+        """Return a text that matches."""
         found = self._try(random)
         self._last = self._sample if found is None else found
         return self._last
@@ -247,11 +247,11 @@ class Pattern:
 
 
 class _Draft:
-    """A text being written for a parsed pattern.
+    """A text in progress for a parsed pattern.
 
     Attributes:
         asserted: anchors and lookarounds, with the positions where they have to hold.
-        provable: whether the text matches if they do.
+        provable: whether the text matches if they hold.
     """
 
     def __init__(self, random: Random, budget: Budget, choices: dict[int, list[str]]) -> None:
@@ -261,14 +261,14 @@ class _Draft:
         self._parts: list[str] = []
         self._length = 0
         self._groups: dict[int, str] = {}
-        self._any: Sequence[str] = _LETTERS  # characters that stand for any
+        self._any: Sequence[str] = _LETTERS  # characters used for "."
 
     def text(self) -> str:
         """Return the text."""
         return "".join(self._parts)
 
     def write(self, parsed: Iterable[Any]) -> None:
-        """Write a text of each part of a pattern."""
+        """Write a text for each part of a pattern."""
         for kind, value in parsed:
             self._budget.spend(2)
             if kind is sre.LITERAL:
@@ -306,7 +306,7 @@ class _Draft:
             self.write(value)
         elif kind in (sre.AT, sre.ASSERT, sre.ASSERT_NOT):
             self.asserted.append((kind, value, self._length))
-            if kind is not sre.AT:  # as for a password: what is looked for may be of any kind
+            if kind is not sre.AT:  # as in password rules: the lookahead may require characters of any kind
                 self._any = _VISIBLE
         else:
             self.provable = False
@@ -331,7 +331,7 @@ class _Draft:
         return self._random.choice(_CATEGORIES[value]) if kind is sre.CATEGORY else _char(value)
 
     def _outside(self, parts: list[tuple[Any, Any]]) -> list[str]:
-        """Return characters that none of some parts of a class holds: letters and digits, if there are any."""
+        """Return characters outside of a class: letters and digits if possible."""
         allowed: list[str] = []
         for among in (_PRINTABLE, _FURTHER):
             if not allowed:
@@ -341,5 +341,5 @@ class _Draft:
 
 
 def _char(code: int) -> str:
-    """Return a character; nothing for half of a pair, which no text holds alone."""
+    """Return a character; empty for a surrogate, which no text may contain alone."""
     return "" if 0xD800 <= code < 0xE000 else chr(code)

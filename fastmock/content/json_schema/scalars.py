@@ -1,4 +1,4 @@
-"""Values of a JSON Schema that have no parts: what is listed, numbers and strings."""
+"""Scalar values of a JSON Schema: enumerated values, numbers and strings."""
 
 import math
 import sys
@@ -18,19 +18,19 @@ from fastmock.content.json_schema.regex_strings import Pattern, PatternError
 from fastmock.content.json_schema.validator import ALSO
 from fastmock.content.json_schema.work import Work
 
-_SPAN = 100  # of a number with one bound
-_WIDE_SPAN = 1_000_000  # of one that has to be unlike others
+_SPAN = 100  # width of the range of a number with one bound
+_WIDE_SPAN = 1_000_000  # the same for a number that has to differ from others
 _ONE = Fraction(1)
-_FEW = 1000  # multiples that are looked at one by one
-_LETTERS = 8  # of a text that has to be unlike others
+_FEW = 1000  # multiples that are enumerated
+_LETTERS = 8  # length of a text that has to differ from others
 _TRIES = 20
 _MANY_TRIES = 1000
-_MANY = 100  # places where a text is cut
-_LEAST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**64 - 1  # that orjson writes
+_MANY = 100  # positions where a text is split
+_LEAST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**64 - 1  # the range that orjson supports
 
 
 def to_number(value: Any, key: str, path: Path) -> float:
-    """Return a number, which the value of ``key`` must be; raise SchemaError where it is none."""
+    """Return the value of ``key`` as a number; raise SchemaError if it is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise SchemaError((*path, key), "must be a number")
     if isinstance(value, float) and not math.isfinite(value):
@@ -39,7 +39,7 @@ def to_number(value: Any, key: str, path: Path) -> float:
 
 
 def bounds(schema: dict[str, Any], what: str, path: Path) -> tuple[int, float]:
-    """Return the least and the most of a length."""
+    """Return the minimum and the maximum of a length."""
     least = math.ceil(to_number(schema.get(f"min{what}", 0), f"min{what}", path))
     most = to_number(schema[f"max{what}"], f"max{what}", path) if f"max{what}" in schema else math.inf
     if least > most:
@@ -50,7 +50,7 @@ def bounds(schema: dict[str, Any], what: str, path: Path) -> tuple[int, float]:
 
 
 def listed(schema: dict[str, Any], path: Path, admits: Callable[[Any, Any, Path], bool], work: Work) -> Node:
-    """Compile ``const`` and ``enum``; ``admits`` says whether a value fits the schema at a path."""
+    """Compile ``const`` and ``enum``; ``admits`` returns whether a value conforms to the schema at a path."""
     word = "const" if "const" in schema else "enum"
     values = [schema["const"]] if word == "const" else schema["enum"]
     if not values:
@@ -62,18 +62,18 @@ def listed(schema: dict[str, Any], path: Path, admits: Callable[[Any, Any, Path]
     rest = {key: asked for key, asked in schema.items() if key != word}
     fitting = [value for value in values if admits(rest, value, path)]
     if not fitting:
-        return Never((*path, word), "none of its values fits what else is asked for")
+        return Never((*path, word), "none of its values satisfies the other keywords")
     usual = [value for value in fitting if value is not None] or fitting
     return Made(path, lambda random: random.choice(usual), values=lambda: fitting)
 
 
 def asked_of(schema: dict[str, Any], word: str) -> list[Any]:
-    """Return all that is asked for by a keyword, of which there are several in what was laid together."""
+    """Return all values of a keyword, which a merged schema may have several of."""
     return [part[word] for part in (schema, *schema.get(ALSO, ())) if isinstance(part, dict) and word in part]
 
 
 def pattern_of(pattern: Any, schema: dict[str, Any], path: Path, work: Work) -> Pattern:
-    """Compile a pattern for a text; raise SchemaError where nothing fits it."""
+    """Compile a pattern for a text; raise SchemaError if no text matches."""
     try:
         return Pattern(pattern, *bounds(schema, "Length", path), work.patterns)
     except PatternError as error:
@@ -81,7 +81,7 @@ def pattern_of(pattern: Any, schema: dict[str, Any], path: Path, work: Work) -> 
 
 
 def scalar(kind: Any, schema: dict[str, Any], path: Path, work: Work) -> Node:
-    """Compile a value without parts, of the type ``kind``."""
+    """Compile a scalar of the type ``kind``."""
     if kind == "string":
         return _string(schema, path, work)
     if kind in ("number", "integer"):
@@ -124,7 +124,7 @@ def _letters(least: int, most: float) -> Callable[[Random], str]:
 def _further(
     form: Format, made: Callable[[Random], str], least: int, most: float, work: Work
 ) -> Callable[[Random], str]:
-    """Return what makes texts of a format that are longer than usual, of which there are more."""
+    """Return a function that generates longer, more varied texts of a format."""
 
     makers: dict[int, Callable[[Random], str]] = {}
 
@@ -158,7 +158,7 @@ def _alike(
     at: Path,
     work: Work,
 ) -> Callable[[Random], str]:
-    """Return what makes texts that are of a format and in which all patterns are found."""
+    """Return a function that generates texts of a format that match all patterns."""
     sources = [*([made] if made else []), *(pattern.make for pattern in patterns)]
 
     def found(random: Random, tries: int) -> str | None:
@@ -175,7 +175,7 @@ def _alike(
 
     sample = found(Random(0), 5 * _TRIES)
     if sample is None:
-        raise SchemaError(at, "no text was found that matches it and fits what else is asked for")
+        raise SchemaError(at, "no text was found that matches it and the other keywords")
 
     def alike(random: Random) -> str:
         return found(random, _TRIES) or sample
@@ -184,7 +184,7 @@ def _alike(
 
 
 def _mixed(texts: list[str]) -> Iterator[str]:
-    """Yield texts that may be like all of some: themselves, and what begins as one and ends as another."""
+    """Yield candidates that may conform to all: the texts, and their combinations."""
     yield from texts
     if len(texts) < 5:
         yield from map("".join, permutations(texts))
@@ -192,13 +192,13 @@ def _mixed(texts: list[str]) -> Iterator[str]:
         for cut in range(min(len(one), _MANY) + 1):
             yield other + one[cut:]
             yield one[:cut] + other
-    for text in texts:  # more may stand around what has to be found
+    for text in texts:  # the match may be surrounded by other text
         yield f"a{text}"
         yield f"{text}a"
 
 
 def _range(schema: dict[str, Any], path: Path) -> tuple[float, float, float]:
-    """Return the least and the most, and what it has to be a multiple of; 0 without."""
+    """Return the minimum, the maximum, and ``multipleOf``; 0 without it."""
     words = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf")
     found = {word: to_number(schema[word], word, path) for word in words if word in schema}
     low = max(found.get("minimum", -math.inf), found.get("exclusiveMinimum", -math.inf))
@@ -227,7 +227,7 @@ def _number(schema: dict[str, Any], whole: bool, path: Path, work: Work) -> Node
 
 
 def _spanned(low: float, high: float, step: float, span: float) -> tuple[float, float]:
-    """Return bounds of which both are there, ``span`` apart at the least where one is made up."""
+    """Return both bounds; a missing one is set at least ``span`` away from the other."""
     if low == -math.inf:
         below = high - max(span, abs(high) * 1e-3, 20 * step)
         low = 1 if high > max(1 + span, step) else max(-sys.float_info.max, below)
@@ -240,7 +240,7 @@ _Draw = Callable[[Random], Any]
 
 
 def _decimals(low: float, high: float, outside: set[Any], at: Path) -> tuple[_Draw, _Draw]:
-    """Return what makes numbers that read well, and what makes any."""
+    """Return functions that generate short decimals, and any numbers."""
     least, most = _float_within(low, outside, math.inf), _float_within(high, outside, -math.inf)
     if least > most:
         raise SchemaError(at, "no number fits these bounds")
@@ -256,7 +256,7 @@ def _decimals(low: float, high: float, outside: set[Any], at: Path) -> tuple[_Dr
 
 
 def _float_within(bound: float, outside: set[Any], to: float) -> float:
-    """Return the float that is nearest to a bound on the side ``to`` of it, which the bound itself may be."""
+    """Return the float closest to a bound, on the side ``to`` of it or equal to it."""
     found = float(bound)
     if found == bound:
         return math.nextafter(found, to) if bound in outside else found
@@ -266,7 +266,9 @@ def _float_within(bound: float, outside: set[Any], to: float) -> float:
 def _multiples(
     low: float, high: float, step: Fraction, whole: bool, outside: set[Any], at: Path, work: Work
 ) -> tuple[_Draw, Callable[[], list[Any] | None]]:
-    """Return what makes multiples of ``step`` within bounds, whole ones if need be; and what returns all, if few."""
+    """Return functions that generate multiples of ``step`` within bounds, whole ones if required, and list all
+    if few.
+    """
     unit = step.numerator if whole or step.denominator == 1 else step
     work.spend(5 if unit == 1 else 20)
     if unit == 1:
@@ -277,7 +279,7 @@ def _multiples(
     last -= last * unit in outside
     if first > last:
         raise SchemaError(at, "no number fits these bounds")
-    near = max(abs(first), abs(last)) * unit <= 2**53  # whole numbers of which each has a float
+    near = max(abs(first), abs(last)) * unit <= 2**53  # every integer up to this has an exact float
     steps = 10 + max(first.bit_length(), last.bit_length(), unit.denominator.bit_length()) // 20
 
     def number(place: int) -> Any:
@@ -312,10 +314,10 @@ def _multiples(
 
 
 def _fits(value: float, low: float, high: float, step: Fraction, outside: set[Any], near: bool) -> bool:
-    """Return whether a float is a multiple within bounds, however a validator divides."""
+    """Return whether a float is a multiple within bounds, regardless of a validator's method of division."""
     if not (low <= value <= high) or value in outside or not (value / float(step)).is_integer():
         return False
     if near:
         return True
     told_alike = step > 2**53 or step.denominator > 1 or Fraction(value) % step == 0
-    return told_alike and Fraction(str(value)) % step == 0  # what is written is a decimal, what is read of it is not
+    return told_alike and Fraction(str(value)) % step == 0  # the JSON text is decimal, the parsed float is binary

@@ -1,4 +1,4 @@
-"""Whether a value fits a JSON Schema: for what is listed, and for what is only found by trying."""
+"""Validate values against a JSON Schema: enumerated values, and candidates."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +10,7 @@ from fastmock.content.json_schema.nodes import Path, SchemaError
 from fastmock.content.json_schema.work import Work
 
 ALSO = "$also"
-"""A word of schemas that were laid together: what of one could not be laid into the other; it is asked for too."""
+"""A keyword of merged schemas: parts of one that could not be merged into the other, and are required too."""
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -24,21 +24,21 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 class Checker:
-    """Looks whether values fit; what a keyword it does not know asks for it takes as met."""
+    """Validates values; unknown keywords are ignored."""
 
     def __init__(self, resolve: Callable[[Any, Path], tuple[Any, Path]], work: Work) -> None:
-        """Take what returns the schema that a reference points at, and the work that is shared."""
+        """Take a function that resolves references, and the shared work."""
         self._resolve = resolve
         self.work = work
         self._followed: set[tuple[str, int]] = set()
         self._cut = 0  # times that a reference led back to itself
-        self._known: dict[tuple[str, int], bool] = {}  # of the value being looked at
+        self._known: dict[tuple[str, int], bool] = {}  # for the current value
 
     def fits(self, schema: Any, value: Any) -> bool:
-        """Return whether ``value`` fits ``schema``.
+        """Return whether ``value`` conforms to ``schema``.
 
         Raises:
-            SchemaError: the schema is none.
+            SchemaError: the schema is invalid.
         """
         if not isinstance(schema, dict):
             return schema is not False
@@ -51,7 +51,7 @@ class Checker:
         return True
 
     def admits(self, schema: Any, value: Any, path: Path) -> bool:
-        """Do the same for a schema at ``path``; raise SchemaError too where keywords have values they cannot have."""
+        """Validate against a schema at ``path``; raise SchemaError also for keywords with invalid values."""
         self._known.clear()
         try:
             return self.fits(schema, value)
@@ -61,9 +61,9 @@ class Checker:
             self._followed.clear()
 
     def follows(self, pointer: Any, value: Any, schema: Mapping[str, Any]) -> bool:
-        """Return whether ``value`` fits what a reference points at."""
+        """Return whether ``value`` conforms to the target of a reference."""
         followed = (str(pointer), id(value))
-        if followed in self._followed:  # it would never end
+        if followed in self._followed:  # infinite recursion
             self._cut += 1
             return False
         known = self._known.get(followed)
@@ -73,12 +73,12 @@ class Checker:
         cut = self._cut
         fits = self.fits(self._resolve(pointer, ())[0], value)
         self._followed.discard(followed)
-        if self._cut == cut:  # else it holds only inside of what led back
+        if self._cut == cut:  # otherwise the result holds only within the recursion
             self._known[followed] = fits
         return fits
 
     def count(self, schemas: Iterable[Any], value: Any) -> int:
-        """Return how many of ``schemas`` a value fits."""
+        """Return the number of ``schemas`` that a value conforms to."""
         return sum(self.fits(schema, value) for schema in schemas)
 
 
@@ -231,4 +231,4 @@ _OF_KIND: Mapping[str, Mapping[str, _Met]] = {
         "uniqueItems": _is_unique,
     },
 }
-"""What each keyword asks of values of a kind."""
+"""The check of each keyword, by the kind of value."""

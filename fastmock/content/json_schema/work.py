@@ -1,4 +1,4 @@
-"""State that compiling one schema shares: its budget, its patterns, and what has been computed of its parts."""
+"""Shared state of compiling one schema: its budget, its patterns, and cached results for its parts."""
 
 from collections.abc import Iterable
 from hashlib import blake2b
@@ -13,17 +13,19 @@ _BYTES_PER_STEP = 10  # of a value's canonical form
 
 
 class Work:
-    """The budget of a schema and the results that are shared in it."""
+    """The budget of a schema and its cached results."""
 
     def __init__(self) -> None:
         self.budget = Budget()
         self.spend = self.budget.spend
         self.patterns = Patterns(self.budget)
-        self._keys: dict[int, tuple[Any, bytes]] = {}  # by identity, which the value kept beside it holds
+        self._keys: dict[
+            int, tuple[Any, bytes]
+        ] = {}  # by identity, which stays valid because the value is kept with it
         self._sets: dict[int, tuple[Any, frozenset[bytes]]] = {}
 
     def key(self, value: Any) -> bytes:
-        """Return the same of values that JSON Schema holds for equal, and of no others."""
+        """Return a key that is equal exactly for values that JSON Schema regards as equal."""
         if not isinstance(value, dict | list):
             return self._digest(value)
         known = self._keys.get(id(value))
@@ -40,7 +42,7 @@ class Work:
         return known[1]
 
     def same(self, one: Any, other: Any) -> bool:
-        """Compare as JSON Schema does: 1 is 1.0, and not true."""
+        """Compare two values by JSON Schema's rules: 1 is 1.0, and not true."""
         return one is other or self.key(one) == self.key(other)
 
     def distinct(self, values: Iterable[Any]) -> list[Any]:
@@ -51,7 +53,7 @@ class Work:
         return list(first.values())
 
     def found_in(self, pattern: Any, text: str, path: Path) -> bool:
-        """Return whether a pattern is found in a text; raise SchemaError where that cannot be told."""
+        """Return whether a pattern is found in a text; raise SchemaError if that cannot be decided."""
         self.spend()
         try:
             return self.patterns.regex(pattern).found_in(text)

@@ -8,24 +8,25 @@ from fastmock.core import errors
 from fastmock.engine.buffers import Buffers
 
 Answer = Callable[[bytes | errors.ApiError, int], None]
-"""Goes on with a body, or with what was wrong with it; the number is the bytes that were taken of the buffers for it,
-and are to be given back."""
+"""Continues with a body, or with the error in it; the number is the bytes reserved in the buffers for it, which have to
+be released.
+"""
 
-_SMALL = 16_384  # bytes; bodies up to this are not counted, and are received in one
+_SMALL = 16_384  # bytes; bodies up to this size are not counted, and are received in one piece
 
 
 class Bodies:
-    """The bodies that are being received by one worker."""
+    """The bodies that one worker is receiving."""
 
     def __init__(self, buffers: Buffers, timeout: float) -> None:
-        """``timeout``: seconds that may pass between two pieces of a body, and for all of a small one."""
+        """``timeout``: seconds allowed between two pieces of a body, and for all of a small one."""
         self.buffers = buffers
         self._timeout = timeout
         self._open: dict[int, _Body] = {}
 
     @property
     def clients(self) -> set[str]:
-        """The clients that bodies are being received from."""
+        """The clients whose bodies are being received."""
         return {body.client for body in list(self._open.values())}
 
     def receive(self, proto: Any, client: str, length: str | None, limit: int, answer: Answer) -> None:
@@ -34,8 +35,8 @@ class Bodies:
         Args:
             proto: Granian's protocol object.
             client: the address of the client, with its port.
-            length: the header ``content-length``; None where the length is not known.
-            limit: bytes that it may have.
+            length: the header ``content-length``; None if the length is unknown.
+            limit: the maximum number of bytes.
             answer: called once.
         """
         size = None if length is None else int(length) if len(length) <= 18 else limit + 1
@@ -55,23 +56,23 @@ class Bodies:
             body.read()
 
     def expire(self) -> None:
-        """Refuse the bodies of which nothing has come for too long; call it now and then."""
+        """Refuse the bodies that have received nothing for too long; call it regularly."""
         too_old = time.monotonic() - self._timeout
         for body in list(self._open.values()):
             if body.since < too_old:
                 body.finish(errors.RequestTimeout())
 
     def is_open(self, body: "_Body") -> bool:
-        """Forget a body; return whether it was not answered before."""
+        """Remove a body; return whether it was not answered before."""
         return self._open.pop(id(body), None) is not None
 
 
 class _Body:
-    """A body that is being received.
+    """A body being received.
 
     Attributes:
-        client: where it comes from.
-        since: when its last piece came, a reading of ``time.monotonic``.
+        client: the address it comes from.
+        since: the time of its last piece, a reading of ``time.monotonic``.
     """
 
     __slots__ = ("_answer", "_bodies", "_body", "_limit", "_taken", "client", "parts", "since")
@@ -87,15 +88,15 @@ class _Body:
         self.since = time.monotonic()
 
     def take_whole(self, reading: Any) -> None:
-        """Take all of it."""
+        """Receive the body in one piece."""
         try:
             body: bytes | errors.ApiError = reading.result()
-        except RuntimeError:  # as which Granian's own errors come: it was cut short, or malformed
+        except RuntimeError:  # raised for Granian's own errors: the body was truncated or malformed
             body = errors.InvalidJson()
         self.finish(body)
 
     def read(self) -> None:
-        """Ask for the next piece."""
+        """Request the next piece."""
         try:
             anext(self.parts).add_done_callback(self._take)
         except StopAsyncIteration:
@@ -121,7 +122,7 @@ class _Body:
         self.read()
 
     def finish(self, body: bytes | errors.ApiError) -> None:
-        """Go on with the body, unless that was done before."""
+        """Continue with the body, unless that was done before."""
         if self._bodies.is_open(self):
             self._body = bytearray()
             self.parts = None

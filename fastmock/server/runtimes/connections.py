@@ -1,4 +1,4 @@
-"""Granian's connections, which are found by their peer, an ``address:port``, among the process's descriptors."""
+"""Granian's connections, found by their peer, an ``address:port``, among the process's file descriptors."""
 
 import ctypes
 import fcntl
@@ -16,43 +16,43 @@ from fastmock.core.http import Ending
 from fastmock.shared.block import CLOSED_IDLE, OPENED, REUSED, Share
 
 DEFAULT_MOST = 16_384  # connections
-_OWN_FILES = 48  # that the process needs for anything else
+_OWN_FILES = 48  # needed by the process for other purposes
 _FEWEST = 8
-_SEARCH_PAUSE = 0.5  # seconds between searches for a connection, which look at all of them
-_FULL, _ROOMY = 0.9, 0.8  # shares of the most connections: above the first idle ones are closed, down to the second
-_LEAST_IDLE = 0.2  # seconds; a connection on which data came since, or an answer ended, is not idle
-_TCP_INFO = struct.Struct("=B51xI")  # of Linux's struct tcp_info the state, and the milliseconds since data came
-_BYTES_ACKED = struct.Struct("=120xQ")  # of the same the bytes that were acknowledged
+_SEARCH_PAUSE = 0.5  # seconds between searches for a connection, each of which scans all of them
+_FULL, _ROOMY = 0.9, 0.8  # shares of the maximum: above the first idle connections are closed, down to the second
+_LEAST_IDLE = 0.2  # seconds; a connection that received data, or whose answer ended, since then is not idle
+_TCP_INFO = struct.Struct("=B51xI")  # the state and the milliseconds since data arrived, in Linux's struct tcp_info
+_BYTES_ACKED = struct.Struct("=120xQ")  # the number of acknowledged bytes, in the same struct
 _ESTABLISHED = 1
-_MOST_LET_GO = 4096  # clients of which it is known when they were answered, before the older are forgotten
-_FEWEST_SEEN = 64  # clients that are remembered before those that are gone are looked for
+_MOST_LET_GO = 4096  # clients whose last answer is remembered, before the older ones are dropped
+_FEWEST_SEEN = 64  # clients that are remembered before disconnected ones are searched for
 
 
 def most_connections(wanted: int | None) -> int:
-    """Return how many connections a worker may hold open, which the limit of open files bounds too."""
+    """Return the maximum number of open connections of a worker, which the limit of open files bounds too."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return max(_FEWEST, min(wanted or DEFAULT_MOST, files - _OWN_FILES))
 
 
 class Flow(NamedTuple):
-    """Bytes of a connection: those that the client has not read, and all that were ever handed to the kernel."""
+    """Bytes of a connection: those not read by the client, and all that were ever handed to the kernel."""
 
     unread: int
     written: int
 
 
 class _Idle(NamedTuple):
-    """A connection that nothing is answered on: since how many seconds no data has come, and its descriptor."""
+    """An idle connection: the seconds since data arrived, and its descriptor."""
 
     seconds: float
     descriptor: int
 
 
 class Connections:
-    """The connections of one worker; it may be used from any thread, but ``seen``."""
+    """The connections of one worker; all methods but ``seen`` may be called from any thread."""
 
     def __init__(self, most: int, share: Share) -> None:
-        """``most``: how many may be open; ``share``: where they are counted."""
+        """``most``: the maximum number of open connections; ``share``: the block in which they are counted."""
         self._most = most
         self._share = share
         self._seen: set[str] = set()
@@ -60,13 +60,13 @@ class Connections:
         self._descriptors: dict[str, int] = {}
         self._searched = 0.0
         self._answered: dict[str, int] = {}
-        self._let_go: dict[str, float] = {}  # clients that were answered, and when
+        self._let_go: dict[str, float] = {}  # clients by the time of their last answer
 
     def seen(self, client: str) -> None:
-        """Count a request by whether its connection had brought one before.
+        """Count a request as the first of its connection or as a further one.
 
-        Clients that are gone are forgotten before a new one takes their port: each time twice as many are known as
-        were connected at the last look.
+        Disconnected clients are removed before a new one can reuse their port: whenever twice as many are known as were
+        connected at the last check.
         """
         share = self._share
         if client in self._seen:
@@ -79,7 +79,7 @@ class Connections:
         self._seen.add(client)
 
     def close_idle(self, client: str, idle: float) -> None:
-        """Close a client's connection where it is idle, and has been for so many seconds."""
+        """Close a client's connection if it has been idle for ``idle`` seconds."""
         descriptor = self._find(client)
         seconds = None if descriptor is None else _seconds_idle(descriptor)
         if descriptor is not None and seconds is not None and seconds >= idle and client not in self._answered:
@@ -87,11 +87,11 @@ class Connections:
             self._share.numbers[self._share.row + CLOSED_IDLE] += 1
 
     def hold(self, client: str) -> None:
-        """Note that something is being answered to a client: its connection is not idle."""
+        """Record that an answer to a client is in progress: its connection is not idle."""
         self._answered[client] = self._answered.get(client, 0) + 1
 
     def let_go(self, client: str) -> None:
-        """Note that it was answered."""
+        """Record that the answer has ended."""
         left = self._answered.get(client, 0) - 1
         if left > 0:
             self._answered[client] = left
@@ -102,11 +102,13 @@ class Connections:
                 self._let_go = {one: at for one, at in self._let_go.items() if at > now - _LEAST_IDLE}
 
     def _is_answered(self, client: str) -> bool:
-        """Whether something is answered to a client, or was just now and may not have left the process yet."""
+        """Return whether an answer to a client is in progress, or ended so recently that it may not have left the
+        process.
+        """
         return client in self._answered or self._let_go.get(client, 0.0) > time.monotonic() - _LEAST_IDLE
 
     def make_room(self) -> None:
-        """Close the connections that were idle longest where there are nearly as many as there may be."""
+        """Close the connections that have been idle longest when the maximum is nearly reached."""
         names = os.listdir("/proc/self/fd")  # noqa: PTH208 - a plain listing
         if len(names) - _OWN_FILES < self._most * _FULL:
             return
@@ -131,8 +133,8 @@ class Connections:
                 excess -= 1
 
     def close_unanswered(self, others: set[str]) -> None:
-        """Close the connections on which nothing is answered and nothing has come for a while, as the worker stops;
-        ``others`` are clients that are let be.
+        """Close the connections without an answer in progress or recent data, as the worker stops; ``others`` are
+        clients to spare.
         """
         for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
             seconds = _seconds_idle(int(name))
@@ -142,12 +144,12 @@ class Connections:
                     _shut_down(int(name))
 
     def unread(self, client: str) -> int | None:
-        """Return the bytes that a client has not read and that wait in the kernel; None where it is not found."""
+        """Return the number of bytes in the kernel that a client has not read; None if the client is not found."""
         flow = self.flow(client)
         return None if flow is None else flow.unread
 
     def flow(self, client: str) -> Flow | None:
-        """Return what the kernel knows of what is sent to a client; None where it is not found."""
+        """Return the kernel's counters of the bytes sent to a client; None if the client is not found."""
         descriptor = self._descriptors.get(client)
         if descriptor is None or _peer(descriptor) != client:
             now = time.monotonic()
@@ -162,11 +164,11 @@ class Connections:
         descriptor = self._descriptors.get(client)
         if descriptor is None or _peer(descriptor) != client:
             descriptor = self._find(client)
-        if descriptor is None:  # it is gone already
+        if descriptor is None:  # already closed
             return
         if ending == "closed":
             _shut_down(descriptor)
-        else:  # to connect it to nobody resets it
+        else:  # connecting to AF_UNSPEC resets it
             nobody = (ctypes.c_char * 16)()  # a sockaddr of the family AF_UNSPEC, which is 0
             ctypes.CDLL(None).connect(descriptor, nobody, len(nobody))
 
@@ -176,7 +178,9 @@ class Connections:
 
 
 def _seconds_idle(descriptor: int) -> float | None:
-    """Return the seconds since data came on a connection; None where a descriptor is none."""
+    """Return the seconds since data arrived on a connection; None if the descriptor is not an established
+    connection.
+    """
     try:
         connection = socket.socket(fileno=descriptor)
     except OSError:
@@ -217,7 +221,7 @@ def _shut_down(descriptor: int) -> None:
 
 
 def _peer(descriptor: int) -> str:
-    """Return ``address:port`` of who is connected to a descriptor; empty where nobody is."""
+    """Return ``address:port`` of a descriptor's peer; empty without one."""
     try:
         connection = socket.socket(fileno=descriptor)
     except OSError:

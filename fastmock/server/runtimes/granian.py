@@ -1,7 +1,7 @@
-"""The Granian runtime: Granian's threads do the HTTP, one thread of Python answers, and one paces.
+"""The Granian runtime: Granian's threads handle HTTP, one Python thread answers requests, and one paces answers.
 
-Granian's own process manager is not used, nor asyncio: the worker and the scheduler below them are, which are not
-public. The version is pinned, and tests hold the pin.
+Neither Granian's process manager nor asyncio is used, but the worker and the callback scheduler below them, which are
+not public. The version is pinned, and tests check the pin.
 """
 
 import ctypes
@@ -35,24 +35,24 @@ from fastmock.shared.block import GENERATION
 
 RUNTIME = Runtime("granian", frozenset(Capability))
 
-_MANAGER_THREADS = 64  # calls of a response manager at a time
+_MANAGER_THREADS = 64  # concurrent calls of a response manager
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
-# Seconds; who hangs up is noticed at the next frame, but at once in a wait longer than this or in the queue.
+# Seconds; a disconnect is noticed at the next frame, but at once during a wait longer than this or in the queue.
 _LONG_WAIT = 1.0
-_TRUSTED = 65_536  # bytes of a stream, after which its reader is watched: Granian would buffer without bound
-_MOST_UNREAD = 131_072  # bytes in the kernel's buffer, above which a reader is waited for
-_READER_PAUSE = 0.05  # seconds between looks at whether it has read
+_TRUSTED = 65_536  # bytes of a stream, after which its reader is monitored: Granian would buffer without limit
+_MOST_UNREAD = 131_072  # bytes in the kernel's buffer, above which sending pauses
+_READER_PAUSE = 0.05  # seconds between checks whether the client has read
 _SHORTEST_PAUSE = 0.001
-_LOST_PATIENCE = 2.0  # seconds for which a connection may not be found
-_UNREAD = errors.RequestTimeout, errors.BuffersFull  # are answered though a body was not read to its end
+_LOST_PATIENCE = 2.0  # seconds for which a connection may be missing
+_UNREAD = errors.RequestTimeout, errors.BuffersFull  # are sent although a body was not read to its end
 _FLUSHED = 0.02  # seconds after which an answer has left the process
 _MMAP_THRESHOLD, _LARGE_BLOCK = -3, 1 << 20  # of mallopt, and bytes
-_MOST_QUEUED = 64  # requests that wait to be answered apart
-_MOST_IN_GRANIAN = 131_072  # bytes of a large answer that it has not handed to the kernel
+_MOST_QUEUED = 64  # requests that wait for a separate thread
+_MOST_IN_GRANIAN = 131_072  # bytes of a large answer that Granian has not handed to the kernel
 _LARGE_ANSWER = 262_144  # bytes
-_SMALL_DIGITS = 5  # of the length of a body; shorter ones, up to 9,999 bytes, are received in one
-_LARGE = 65_536  # bytes of a body, which then takes long enough to be answered apart from others
-_BOUNDS_PAUSE = 0.25  # seconds between looks at the bounds
+_SMALL_DIGITS = 5  # of the length of a body; shorter ones, up to 9,999 bytes, are received in one piece
+_LARGE = 65_536  # bytes of a body, large enough to answer it in a separate thread
+_BOUNDS_PAUSE = 0.25  # seconds between checks of the bounds
 _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 _LOG = logging.getLogger("fastmock")
@@ -64,10 +64,10 @@ def preload() -> None:
 
 
 def _return_memory() -> None:
-    """Have memory of large bodies and answers returned to the system when it is freed.
+    """Make freed memory of large bodies and answers return to the system.
 
-    Else the C library learns from the first large block that is freed to keep such blocks: 100 bodies of 30 MB left a
-    worker with 900 MiB.
+    Otherwise the C library learns from the first large block that is freed to keep such blocks: 100 bodies of 30 MB
+    left a worker with 900 MiB.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of GNU's C library
     if mallopt is not None:
@@ -75,19 +75,19 @@ def _return_memory() -> None:
 
 
 def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
-    """Serve on ``listener`` until a signal asks to stop and what is in flight has ended.
+    """Serve on ``listener`` until a stop signal, then let requests in flight finish.
 
     Args:
-        live: what answers.
+        live: the worker's context, with the active App.
         listener: the listening socket.
         ready: called once the worker can answer.
-        timeout: seconds that streams in flight are given to end.
+        timeout: seconds that streams in flight have to finish.
     """
-    private: Any = import_module("granian._granian")  # its stubs describe less than there is
+    private: Any = import_module("granian._granian")  # its stubs are incomplete
     http: Any = import_module("granian.http")
     logging.getLogger("_granian").setLevel(logging.WARNING)
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)  # threads inherit the mask
-    # Threads that wake each other, here for every frame, shall not throw each other off the CPU.
+    # Threads that wake each other, here for every frame, must not preempt each other.
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     _return_memory()
     stop = private.WorkerSignal()
@@ -103,8 +103,8 @@ def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None
         None,
         1,  # runtime threads
         1,  # runtime blocking threads
-        1,  # threads of Python
-        30,  # their idle time-out
+        1,  # Python threads
+        30,  # their idle timeout
         most,
         "auto" if server.http2 else "1",
         http.HTTP1Settings(header_read_timeout=int(server.keep_alive * 1000)),
@@ -137,9 +137,9 @@ def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None
 
 
 class _AtOnce:
-    """What Granian takes for an event loop: it runs callbacks at once, in Granian's thread of Python.
+    """A replacement for the event loop: runs callbacks at once, in Granian's Python thread.
 
-    Granian would hand them to asyncio's thread: two more wake-ups a request.
+    Granian would hand them to asyncio's thread: two more wakeups per request.
     """
 
     def call_soon(self, callback: Callable[[Any], None], future: Any, context: Any = None) -> None:
@@ -150,9 +150,9 @@ class _AtOnce:
 
 
 class _Adapter:
-    """Turns RSGI's requests into ours and our answers into RSGI's.
+    """Converts RSGI requests to ``Request``, and answers to RSGI responses.
 
-    Everything here runs in Granian's thread of Python; an exception would be lost in it, so that none may leave.
+    All methods run in Granian's Python thread, where an exception would be lost, so none may escape.
     """
 
     def __init__(self, live: WorkerContext, scheduler: Scheduler, connections: Connections) -> None:
@@ -163,9 +163,9 @@ class _Adapter:
         self._bodies = Bodies(live.app.buffers, server.request_timeout)
         self._patience = server.request_timeout
         self._keep_alive = () if server.http2 else (("keep-alive", f"timeout={server.keep_alive:.0f}"),)
-        # Their threads are made when they are needed.
+        # Their threads are started on demand.
         self._threads = ThreadPoolExecutor(_MANAGER_THREADS, "manager")
-        # One at a time: each takes memory, and the interpreter. Large bodies do not hold up the others that were moved.
+        # One at a time: each takes memory, and the GIL. Large bodies do not delay other requests that were moved.
         self._large = ThreadPoolExecutor(1, "large")
         self._moved = ThreadPoolExecutor(1, "moved")
         self._queued, self._counting = 0, threading.Lock()
@@ -173,15 +173,15 @@ class _Adapter:
         with signals.blocked():
             threading.Thread(target=self._keep_bounds, name="bounds", daemon=True).start()
         self._watched = False
-        self._small: dict[Any, float] = {}  # the requests whose small bodies are being received, and since when
+        self._small: dict[Any, float] = {}  # the requests whose small bodies are being received, by start time
 
     def close_unanswered(self) -> None:
-        """Close the connections that nothing is in flight on."""
+        """Close the connections without a request in flight."""
         small = {watcher.scope.client for watcher in list(self._small)}
         self._connections.close_unanswered(self._bodies.clients | small)
 
     def _keep_bounds(self) -> None:
-        """End what takes too long or too much, again and again."""
+        """Enforce the limits of time and number, in a loop."""
         while True:
             time.sleep(_BOUNDS_PAUSE)
             try:
@@ -192,7 +192,7 @@ class _Adapter:
                 _LOG.exception("the bounds of connections could not be kept; this is a defect of fastmock")
 
     def begin(self, watcher: Any) -> None:
-        """Take a request; its body is still to come."""
+        """Accept a request; its body has yet to arrive."""
         if not self._watched:
             self._watched = True
             self._live.heartbeat.watch()
@@ -220,13 +220,13 @@ class _Adapter:
             _LOG.exception("a request could not be taken; this is a defect of fastmock")
 
     def _take_small(self, app: App, watcher: Any, start: float, reading: Any) -> None:
-        """Answer a request with a small body, as nearly all are: without the steps of others it takes 15 µs less."""
-        if self._small.pop(watcher, None) is None:  # it came too late
+        """Answer a request with a small body, as nearly all are: skipping the steps of others saves 15 µs."""
+        if self._small.pop(watcher, None) is None:  # it timed out
             return
         scope = watcher.scope
         try:
             request = Request(scope.method, scope.path, scope.headers, reading.result())
-        except RuntimeError:  # as which Granian's own errors come: it was cut short, or malformed
+        except RuntimeError:  # raised for Granian's own errors: the body was truncated or malformed
             self._answer(app, scope, watcher.proto, start, errors.InvalidJson())
             return
         if app.manager is not None or request.path.startswith(PREFIX):
@@ -244,7 +244,7 @@ class _Adapter:
             _LOG.exception("an answer could not be sent; this is a defect of fastmock")
 
     def _expire_small(self) -> None:
-        """Refuse the requests whose small bodies have not come in time."""
+        """Refuse the requests whose small bodies have not arrived in time."""
         too_old = time.monotonic() - self._patience
         for watcher, start in list(self._small.items()):
             if start < too_old and self._small.pop(watcher, None) is not None:
@@ -253,11 +253,13 @@ class _Adapter:
     def _answer(
         self, app: App, scope: Any, proto: Any, start: float, body: str | bytes | errors.ApiError, taken: int = 0
     ) -> None:
-        """Answer a request whose body was read, or could not be; ``taken`` are the bytes of the buffers for it."""
+        """Answer a request whose body was read, or failed; ``taken`` is the number of bytes reserved in the buffers for
+        it.
+        """
         if isinstance(body, errors.ApiError):
             request = Request(scope.method, scope.path, scope.headers, b"")
             self._respond_to(partial(app.refused, body), app, request, scope, proto, start, taken)
-            if isinstance(body, _UNREAD):  # the rest of the body may never come, for which Granian would wait
+            if isinstance(body, _UNREAD):  # the rest of the body may never arrive, and Granian would wait for it
                 self._scheduler.add(time.monotonic() + _FLUSHED, _Close(self._connections, scope.client, None))
             return
         request = Request(scope.method, scope.path, scope.headers, body)
@@ -265,7 +267,7 @@ class _Adapter:
             request.query = parse_qs(query, keep_blank_values=True)
         if request.path.startswith(PREFIX):
             request.client, request.host = scope.client, scope.authority or ""
-        if app.manager is not None:  # it may block, which harms no other request here
+        if app.manager is not None:  # it may block, without delaying other requests
             self._apart(self._threads, app, request, scope, proto, start, taken)
         elif len(body) > _LARGE:
             self._apart(self._large, app, request, scope, proto, start, taken)
@@ -276,7 +278,7 @@ class _Adapter:
     def _apart(
         self, pool: ThreadPoolExecutor, app: App, request: Request, scope: Any, proto: Any, start: float, taken: int
     ) -> None:
-        """Answer in a thread of its own, so that other requests do not wait."""
+        """Answer in a separate thread, so that other requests do not wait."""
         if pool is not self._threads and self._queued >= _MOST_QUEUED:
             self._respond_to(partial(app.refused, errors.BuffersFull()), app, request, scope, proto, start, taken)
             return
@@ -353,7 +355,9 @@ class _Adapter:
             self._scheduler.add(due, play)
 
     def _send_large(self, scope: Any, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
-        """Send an answer as fast as it is read: Granian would hold all of it, for a client that reads nothing too."""
+        """Send an answer as fast as it is read: Granian would buffer all of it, even for a client that reads
+        nothing.
+        """
         length = ("content-length", str(answer.size))
         transport = proto.response_stream(answer.head.status, [*headers, length])
         download = _Download(transport, scope.client, self._connections, answer, self._patience)
@@ -366,12 +370,14 @@ class _Adapter:
         self._scheduler.add(time.monotonic() + idle + _FLUSHED, _Close(self._connections, client, idle))
 
     def _respond(self, proto: Any, answer: Reply) -> None:
-        """Send what has become of a reply."""
+        """Send a delayed reply in its final form."""
         headers = [*self._constant(answer.head), (answer.head.id_name, answer.request_id), *answer.more]
         proto.response_bytes(answer.head.status, headers, answer.body)
 
     def _break_off(self, scope: Any, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
-        """Reset the connection instead of answering, or send less than is promised, upon which Granian closes it."""
+        """Reset the connection instead of answering, or send less than ``content-length``, after which Granian closes
+        it.
+        """
         if answer.ending != "whole":
             self._connections.end(scope.client, answer.ending)
             return
@@ -390,7 +396,7 @@ class _Adapter:
 
 
 class _Play(ABC):
-    """An answer that takes its time; see ``scheduler.ScheduledTask``."""
+    """A delayed or streaming answer; see ``scheduler.ScheduledTask``."""
 
     __slots__ = ("_client", "_connections", "_gone", "_pacer", "_proto", "_scheduler", "_watch")
 
@@ -405,9 +411,9 @@ class _Play(ABC):
         self._gone = False
 
     def step(self, now: float) -> float | None:
-        """Send what is due; return when the next is, or None at the end."""
+        """Send the due steps; return the time of the next, or None at the end."""
         pacer = self._pacer
-        if pacer is None:  # it was left when the client hung up, and this is the step that was planned before
+        if pacer is None:  # abandoned after a disconnect; this is the step that was scheduled before
             return None
         if self._gone:
             self._leave()
@@ -427,7 +433,7 @@ class _Play(ABC):
         return None
 
     def _watched(self) -> bool:
-        """Watch for a hang-up; return False where there is nobody any more."""
+        """Watch for a disconnect; return False if the client is already gone."""
         watch = self._proto.client_disconnect()
         if not hasattr(watch, "add_done_callback"):
             return False
@@ -436,13 +442,13 @@ class _Play(ABC):
         return True
 
     def _hung_up(self, watch: Any) -> None:
-        """Have the answer left now, in the wheel's own thread."""
+        """Abandon the answer now, in the scheduler's thread."""
         if not watch.cancelled():
             self._gone = True
             self._scheduler.add(0.0, self)
 
     def _leave(self) -> None:
-        """Let go of everything; a step that is planned still holds this object."""
+        """Release all resources; a scheduled step still holds this object."""
         if self._watch is not None:
             self._watch.cancel()
         if self._pacer is not None:
@@ -454,15 +460,15 @@ class _Play(ABC):
 
     @abstractmethod
     def _send(self, data: bytes) -> bool:
-        """Send a part; return whether there is anyone to read it."""
+        """Send a part; return whether the client is still connected."""
 
     @abstractmethod
     def _end(self) -> None:
-        """Do what is left to do when everything has been sent."""
+        """Finish the answer once everything has been sent."""
 
 
 class _Waiting(_Play):
-    """A whole answer, which is sent when its time has passed."""
+    """A non-streaming answer, sent when its delay has passed."""
 
     __slots__ = ("_respond",)
 
@@ -491,7 +497,7 @@ class _Waiting(_Play):
 
 
 class _Streaming(_Play):
-    """A stream."""
+    """A streaming answer."""
 
     __slots__ = ("_progress", "_sent", "_stream", "_transport")
 
@@ -527,15 +533,16 @@ class _Streaming(_Play):
         if data:
             self._sent += len(data)
             try:
-                # Nothing is waited for: Granian only queues it, and what it returns tells whether the client hung up.
+                # Does not block: Granian only queues the data, and the iteration shows whether the client has
+                # disconnected.
                 for _ in self._transport.send_bytes(data):
                     pass
-            except RuntimeError:  # as which RSGIProtocolClosed comes
+            except RuntimeError:  # raised as RSGIProtocolClosed
                 return False
         return True
 
     def _end(self) -> None:
-        """End the body, by letting go of what it is sent with; or the connection, before that could be done."""
+        """End the body, by releasing the transport; or end the connection, before the body is complete."""
         if self._stream is not None and self._stream.ending != "whole":
             self._connections.end(self._client, self._stream.ending)
         elif self._stream is not None and self._stream.close_idle is not None:
@@ -548,16 +555,16 @@ class _Streaming(_Play):
 
 
 class _Close:
-    """The end of a connection that was idle; see ``scheduler.ScheduledTask``."""
+    """The closing of an idle connection; see ``scheduler.ScheduledTask``."""
 
     __slots__ = ("_client", "_connections", "_idle")
 
     def __init__(self, connections: Connections, client: str, idle: float | None) -> None:
-        """``idle``: seconds for which it has to have been idle; None to close it however busy it is."""
+        """``idle``: seconds for which it must have been idle; None to close it in any case."""
         self._connections, self._client, self._idle = connections, client, idle
 
     def step(self, now: float) -> None:
-        """Close it, unless something has come since."""
+        """Close the connection, unless it was used since."""
         if self._idle is None:
             self._connections.end(self._client, "closed")
         else:
@@ -565,7 +572,7 @@ class _Close:
 
 
 class _Progress:
-    """Whether a client reads at all."""
+    """Tracks whether a client reads at all."""
 
     __slots__ = ("_mark", "_patience", "_since")
 
@@ -595,7 +602,7 @@ class _Download:
         self._transport = transport
         self._client = client
         self._connections = connections
-        self._answer: Reply | None = answer  # its memory is given back when it is gone
+        self._answer: Reply | None = answer  # its memory is released when it is dropped
         self._parts = answer.parts()
         self._at = 0
         self._pause = _SHORTEST_PAUSE
@@ -606,7 +613,7 @@ class _Download:
         connections.hold(client)
 
     def step(self, now: float) -> float | None:
-        """Send the next piece, if the last was read; return when to come again, or None at the end."""
+        """Send the next piece, if the last was read; return the time of the next step, or None at the end."""
         if self._at:
             flow = self._connections.flow(self._client)
             if flow is None:
@@ -618,7 +625,7 @@ class _Download:
             self._lost = 0.0
             if self._before is None:
                 self._before = flow.written - self._at
-            queued = self._at - (flow.written - self._before)  # by Granian, which has not handed it to the kernel
+            queued = self._at - (flow.written - self._before)  # in Granian, not yet handed to the kernel
             if flow.unread > _MOST_UNREAD or queued > _MOST_IN_GRANIAN:
                 if self._progress.is_over(flow.written - flow.unread):
                     self._connections.end(self._client, "closed")
@@ -633,7 +640,7 @@ class _Download:
             try:
                 for _ in self._transport.send_bytes(part):
                     pass
-            except RuntimeError:  # the client hung up
+            except RuntimeError:  # the client disconnected
                 pass
             else:
                 return now

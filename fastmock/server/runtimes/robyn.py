@@ -1,7 +1,7 @@
-"""The Robyn runtime: translates, writes, and keeps Robyn within what was measured to work.
+"""The Robyn runtime: translates requests and answers, and keeps Robyn within limits measured to work.
 
-Robyn's own start is not used; ``Server`` below it is, which is not public: the version is pinned, and tests hold the
-pin.
+Robyn's own startup is not used, but the ``Server`` below it, which is not public: the version is pinned, and tests
+check the pin.
 """
 
 import asyncio
@@ -32,20 +32,20 @@ RUNTIME = Runtime("robyn", frozenset(), "leave 'server.runtime' at auto, or take
 """A stream holds a thread while it waits, so that Robyn lacks ``HANG``; it has no access to its connections."""
 
 MOST_STREAMS = 512
-"""Paced streams that one worker holds at a time: the threads of actix's blocking pool, each held by one stream."""
+"""Paced streams that one worker serves at a time: the threads of actix's blocking pool, each occupied by one stream."""
 
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE", "CONNECT")
 _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-# Seconds after which a stream that waits calls Robyn, with a piece of no bytes, which is not sent: only calls of some
-# stream or request have it let go of the streams whose clients hung up, and so free their places in the queue.
+# Seconds after which a waiting stream returns an empty piece to Robyn, which is not sent: only calls by a stream or
+# request make Robyn drop the streams whose clients disconnected, and so free their places in the queue.
 _CALL_PAUSE = 0.1
-_POLL = 0.02  # seconds between looks at what is in flight
+_POLL = 0.02  # seconds between checks for requests in flight
 _QUIET_POLLS = 4  # polls in a row without a request or a stream, after which nothing is in flight
 
 
 @contextmanager
 def _one_cpu() -> Iterator[None]:
-    """Show this thread one CPU: Robyn makes four shards a CPU in every header map, and 64 CPUs doubled its cost."""
+    """Show this thread one CPU: Robyn creates four shards per CPU in every header map, and 64 CPUs doubled its cost."""
     everything = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(everything)})
     try:
@@ -56,8 +56,8 @@ def _one_cpu() -> Iterator[None]:
 
 @contextmanager
 def _temporary_directory() -> Iterator[None]:
-    """Have a directory for temporary files named, also where none can be written: a package that Robyn imports asks
-    for its name.
+    """Provide the name of a directory for temporary files even if none can be written: a package that Robyn imports
+    requests the name.
     """
     before = tempfile.tempdir
     try:
@@ -71,7 +71,7 @@ def _temporary_directory() -> Iterator[None]:
 
 
 def preload() -> None:
-    """Import Robyn before the workers are forked. It parses ``sys.argv`` and obeys ``ROBYN_*`` while it is imported."""
+    """Import Robyn before the workers are forked. During the import it parses ``sys.argv`` and reads ``ROBYN_*``."""
     arguments, sys.argv = sys.argv, sys.argv[:1]
     for name in [name for name in os.environ if name.startswith("ROBYN_")]:
         del os.environ[name]
@@ -83,19 +83,19 @@ def preload() -> None:
 
 
 def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
-    """Serve on ``listener`` until a signal asks to stop, then end the process.
+    """Serve on ``listener`` until a stop signal, then end the process.
 
     Args:
-        live: what answers.
+        live: the worker's context, with the active App.
         listener: the listening socket.
         ready: called once the worker can answer.
-        timeout: seconds that streams in flight are given to end.
+        timeout: seconds that streams in flight have to finish.
     """
     from robyn.robyn import FunctionInfo, Headers, HttpMethod, Server, SocketHeld
 
-    # Hundreds of threads wake each other: they shall not throw each other off the CPU. See also _state_keeper.
+    # Hundreds of threads wake each other: they must not preempt each other. See also _state_keeper.
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)  # actix's own reaction cuts streams; threads inherit the mask
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)  # actix's own handling cuts streams; threads inherit the mask
     logging.getLogger("actix_server").setLevel(logging.WARNING)
     every_cpu = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(every_cpu)})  # until the first request, see _Adapter._settle
@@ -104,8 +104,8 @@ def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None
     held = SocketHeld("127.0.0.1", 0)
     for descriptor, inode in _sockets().items():
         if inode not in before:
-            os.dup2(listener.fileno(), descriptor)  # ours in place of the one that Robyn opened
-    server: Any = Server()  # the stub of "start" asks for arguments that there are not
+            os.dup2(listener.fileno(), descriptor)  # replaces the socket that Robyn opened
+    server: Any = Server()  # the stub of "start" has arguments that do not exist
     server.apply_response_headers(Headers({}))
     adapter = _Adapter(live, every_cpu)
 
@@ -115,8 +115,8 @@ def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None
 
     for method, path in live.app.handlers:
         if method == "GET" or (method, path) in live.app.query_routes:
-            continue  # may have a query, which only "anywhere" reads
-        # What is asynchronous costs twice as much a request: only where a whole answer may have to wait.
+            continue  # may have a query, which only "anywhere" parses
+        # An asynchronous handler costs twice as much per request: only where a non-streaming answer may be delayed.
         waits = live.app.delays_whole and method == "POST"
         route(method, path, adapter.waiting_at(method, path) if waits else adapter.at(method, path))
     for method in _METHODS:
@@ -125,7 +125,7 @@ def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None
         route(method, f"{PREFIX}*path", adapter.control)
     server.add_startup_handler(FunctionInfo(ready, False, 0, {}, {}))
     threading.Thread(target=_stop_on_signal, args=(adapter, live, listener, timeout), daemon=True).start()
-    server.start(held, 1)  # one actix thread: more of them fight for the GIL
+    server.start(held, 1)  # one actix thread: more would contend for the GIL
 
 
 def _sockets() -> dict[int, int]:
@@ -140,7 +140,7 @@ def _sockets() -> dict[int, int]:
 
 
 class _Adapter:
-    """Turns Robyn's requests into ours and our answers into Robyn's."""
+    """Converts Robyn requests to ``Request``, and answers to Robyn responses."""
 
     def __init__(self, live: WorkerContext, every_cpu: set[int]) -> None:
         from robyn.robyn import Headers, Response
@@ -170,8 +170,8 @@ class _Adapter:
             known = replies.get(_form(answer) if answer.more else answer.head)
             if known is None or type(answer) is not Reply or answer.due_times is not None:
                 return self.translate(answer)
-            # One Response per head, filled anew: Robyn copies it before it lets go of the GIL, and there is one actix
-            # thread. Saves 2 µs of 22 over making a Response and its headers.
+            # One Response per head, filled anew: Robyn copies it before it releases the GIL, and there is one actix
+            # thread. Saves 2 µs of 22 over creating a Response and its headers.
             set_header, id_name, response = known
             set_header(id_name, answer.request_id)
             if answer.values:
@@ -185,7 +185,9 @@ class _Adapter:
         return handle
 
     def waiting_at(self, method: str, path: str) -> Callable[[Any], Coroutine[Any, Any, Any]]:
-        """Return the handler of a route whose whole answers may take time; it runs in the event loop's thread."""
+        """Return the handler of a route whose non-streaming answers may be delayed; it runs in the event
+        loop's thread.
+        """
         live, route = self._live, (method, path)
 
         async def handle(request: Any) -> Any:
@@ -202,12 +204,12 @@ class _Adapter:
         return handle
 
     def _watch_loop(self) -> None:
-        """Have the thread of the event loop watched, in which asynchronous handlers run."""
+        """Watch the thread of the event loop, in which asynchronous handlers run."""
         self._loop_watched = True
         self._live.heartbeat.watch(asyncio.Handle._run)
 
     async def control(self, request: Any) -> Any:
-        """Handle what is for the control API; it runs in the event loop's thread, and may have to wait."""
+        """Handle a request for the control API; it runs in the event loop's thread, and may have to wait."""
         start = time.monotonic()
         if not self._loop_watched:
             self._watch_loop()
@@ -219,7 +221,7 @@ class _Adapter:
         return await self._when_due(self._live.app.handle(made), start)
 
     async def _when_due(self, answer: Reply | Stream, start: float) -> Any:
-        """Return Robyn's form of an answer, of a whole one when its time has passed."""
+        """Return an answer as a Robyn response; a delayed non-streaming one once its time has passed."""
         if isinstance(answer, Reply) and answer.due_times is not None:
             pacer = Pacer(answer.due_times, nothing, start, self._late(answer))
             self.streams.add(id(pacer))
@@ -232,11 +234,11 @@ class _Adapter:
         return self._made(answer)
 
     def _late(self, answer: Reply | Stream) -> Lateness:
-        """Return where it is counted how late the steps of an answer are."""
+        """Return the counter for the lateness of an answer's steps."""
         return UNCOUNTED if answer.control else self._live.app.share
 
     def anywhere(self, request: Any) -> Any:
-        """Handle what no route of a fixed name does."""
+        """Handle requests for paths without a route of their own."""
         if not self._settled:
             self._settle()
         if self._live.numbers[GENERATION] != self._live.generation:
@@ -245,15 +247,15 @@ class _Adapter:
         return self.translate(self._live.app.handle(self._request(request)))
 
     def _request(self, request: Any) -> Request:
-        """Return our form of a request that has come in anywhere."""
+        """Convert a Robyn request of any path."""
         raw = request.query_params.to_dict()  # split, but not decoded
         query = {unquote_plus(name): [*map(unquote_plus, values)] for name, values in raw.items()}
         return Request(request.method, unquote(request.url.path), request.headers, request.body, query)
 
     def translate(self, answer: Reply | Stream) -> Any:
-        """Return Robyn's form of an answer, and keep it for the next with the same names of headers.
+        """Return an answer as a Robyn response, and cache it for the next answer with the same header names.
 
-        A whole one that takes time, which the route does not wait for, is sent in chunks, of which it is the only one.
+        A delayed non-streaming answer, for which its route does not wait, is sent as a single chunk.
         """
         if isinstance(answer, Reply) and answer.due_times is not None:
             pacer = Pacer(answer.due_times, nothing, time.monotonic(), self._late(answer))
@@ -283,9 +285,9 @@ class _Adapter:
         return headers
 
     def _settle(self) -> None:
-        """Do, in the first call on the actix thread, what can only be done there.
+        """Finish the setup on the actix thread, in its first call.
 
-        Give all threads every CPU back, now that Robyn has sized itself.
+        Let all threads use every CPU again, now that Robyn has sized itself.
         """
         self._settled = True
         self._keep_state()
@@ -296,30 +298,30 @@ class _Adapter:
 
 
 def _form(answer: Reply | Stream) -> tuple[ResponseHead | str, ...]:
-    """Return what an answer with headers of its own has in common with others: all but the values of those."""
+    """Return the parts that an answer with extra headers shares with others: all but the values of these headers."""
     return (answer.head, *[name for name, _ in answer.more])
 
 
 def _state_keeper() -> Callable[[], None]:
-    """Return what keeps the calling thread's Python state alive until the thread ends.
+    """Return a function that keeps the calling thread's Python state alive until the thread ends.
 
-    Else it is made and freed for every call from Rust: throughput halves, and of 500 paced streams the last end 2.4 %
-    late instead of 0.5 %. The threads that drive streams come and go, so that a thread's end has to be noticed: by what
-    a thread does for C++ when it ends. (A destructor of a POSIX thread-specific value comes too late: the interpreter's
-    own value is gone by then.)
+    Otherwise the state is created and freed for every call from Rust: throughput halves, and of 500 paced streams the
+    last end 2.4 % late instead of 0.5 %. The threads that drive streams come and go, so the end of a thread has to be
+    noticed: by a C++ thread-exit handler. (A destructor of a POSIX thread-specific value comes too late: the
+    interpreter's own value is gone by then.)
     """
     python, at_thread_end = ctypes.pythonapi, getattr(ctypes.CDLL(None), "__cxa_thread_atexit_impl", None)
     kept = threading.local()
 
     def let_go(_: int) -> None:
-        python.PyGILState_Release(0)  # 0: the interpreter stays locked until this callback returns
+        python.PyGILState_Release(0)  # 0: the GIL stays held until this callback returns
 
     ended = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(let_go)
 
     def keep() -> None:
         if not hasattr(kept, "since"):
             kept.since = time.monotonic()
-            if at_thread_end is not None:  # as it is with another C library than GNU's
+            if at_thread_end is not None:  # absent in C libraries other than GNU's
                 python.PyGILState_Ensure()
                 at_thread_end(ended, None, None)
 
@@ -327,7 +329,7 @@ def _state_keeper() -> Callable[[], None]:
 
 
 class _Streaming:
-    """A stream in the form that Robyn looks for: these four attributes, ``content`` an iterator."""
+    """A stream in the form that Robyn expects: these four attributes, ``content`` an iterator."""
 
     media_type = ""  # "text/event-stream" would replace our own content type
 
@@ -338,10 +340,10 @@ class _Streaming:
 
 
 class _Frames:
-    """Yields what is due when it is due. Runs on threads of a pool, each of which it holds while it sleeps."""
+    """Yields each frame when it is due. Runs on threads of a pool, each of which it occupies while it sleeps."""
 
     def __init__(self, pacer: Pacer, live: set[int], keep_state: Callable[[], None], last: bytes = b"") -> None:
-        """``last`` is sent when all that the pacer has is."""
+        """``last`` is sent after everything from the pacer."""
         self._pacer = pacer
         self._last = last
         self._live = live
@@ -369,12 +371,12 @@ class _Frames:
         return data
 
     def __del__(self) -> None:
-        """End also where the client hung up: Robyn drops the iterator and never calls ``close``."""
+        """End after a disconnect too: Robyn drops the iterator and never calls ``close``."""
         self._live.discard(id(self))
 
 
 def _stop_on_signal(adapter: _Adapter, live: WorkerContext, listener: socket.socket, timeout: float) -> None:
-    """Wait for a signal; take no more connections, let what is in flight end, end the process."""
+    """Wait for a signal; accept no more connections, let requests in flight finish, end the process."""
     signal.sigwait(_STOP)
     live.stop()
     _silence(listener)
@@ -385,11 +387,11 @@ def _stop_on_signal(adapter: _Adapter, live: WorkerContext, listener: socket.soc
         quiet = 0 if adapter.streams or adapter.requests != seen else quiet + 1
         seen = adapter.requests
     live.close()
-    os._exit(0)  # an orderly exit under load panics in half of the tries
+    os._exit(0)  # an orderly exit under load panics in half of the attempts
 
 
 def _silence(listener: socket.socket) -> None:
-    """Point every descriptor of the listener, Robyn's own copies too, at a socket that nobody can reach."""
+    """Point every descriptor of the listener, including Robyn's copies, at an unreachable socket."""
     inode = os.fstat(listener.fileno()).st_ino
     with socket.socket(listener.family, listener.type) as dummy:
         for descriptor, other in _sockets().items():
