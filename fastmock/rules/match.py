@@ -62,7 +62,7 @@ class Match(SettingsModel):
     endpoint: str | None = Field(
         None,
         description="Kind of endpoint: `chat_completions`, `responses`, `messages` or `completions`; for faults also "
-        "`moderations`, `embeddings`, `models`, and `other` for every endpoint that lists, retrieves, changes or counts.",
+        "`moderations`, `embeddings`, `models`, and `other` for all that list, retrieve, change or count.",
     )
     response_format: Literal["text", "json_object", "json_schema"] | None = Field(
         None, description="Requested response format; `text` if the request sets none."
