@@ -237,7 +237,7 @@ class FixedLoad:
 @pytest.mark.parametrize(("running", "factor"), [(1, 1), (2, 1.5), (3, 2), (5, 3), (50, 3)])
 def test_load_stretches_everything(running, factor):
     latency = Latency(
-        ttft=Distribution(mean=100), itl=Distribution(mean=10), time_factor_under_load=3, max_concurrent=5
+        ttft=Distribution(mean=100), itl=Distribution(mean=10), time_factor_under_load=3, saturation_concurrency=5
     )
     timing = Timing(latency, lambda _: (), 0.0, FixedLoad(running))
     assert list(timing.steps([1, 1, 0], 0, None)) == pytest.approx([0.1 * factor, 0.11 * factor, 0.11 * factor])
@@ -246,7 +246,9 @@ def test_load_stretches_everything(running, factor):
 
 def test_load_is_looked_up_anew_for_each_token():
     load_ = FixedLoad(1)
-    latency = Latency(ttft=Distribution(mean=0), itl=Distribution(mean=10), time_factor_under_load=2, max_concurrent=2)
+    latency = Latency(
+        ttft=Distribution(mean=0), itl=Distribution(mean=10), time_factor_under_load=2, saturation_concurrency=2
+    )
     timing = Timing(latency, lambda _: (), 0.0, load_)
     due_times = timing.steps([1, 1, 1], 0, None)
     assert [next(due_times), next(due_times)] == pytest.approx([0, 0.01])

@@ -11,6 +11,7 @@ from fastmock._version import __version__
 from fastmock.build import Layers
 from fastmock.cli.check import explain, listing
 from fastmock.cli.serve import serve, setting
+from fastmock.config.flags import flags
 from fastmock.config.json_schema import json_schema
 from fastmock.core.problems import ConfigError, SettingPath
 from fastmock.server import signals
@@ -25,6 +26,8 @@ _OF_SERVE = (
     "Every setting has an environment variable, such as FASTMOCK_PORT; an option wins over it."
 )
 
+_OF_ALL = ("--runtime", "--seed", "--response-manager")  # the flags of every command that loads a configuration
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
@@ -32,45 +35,35 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--version", action="version", version=f"fastmock {__version__}")
     commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def command(name: str, help_: str, epilog: str = "") -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=help_, description=help_, epilog=epilog, allow_abbrev=False)
+    def command(usage: str, help_: str, epilog: str = "") -> argparse.ArgumentParser:
+        name, usage = usage.split()[0], f"fastmock {usage}"
+        return commands.add_parser(name, usage=usage, help=help_, description=help_, epilog=epilog, allow_abbrev=False)
 
-    serve_ = command("serve", "Start the server (the default).", _OF_SERVE)
-    check = command("check", "Check a configuration, and list its rules and warnings.", _OF_SERVE)
-    explain_ = command("explain", "Show which rule answers a request, which came nearest, and why.", _OF_SERVE)
+    serve_ = command("serve [OPTIONS]", "Start the server (the default).", _OF_SERVE)
+    check = command("check [OPTIONS] [FILE]", "Check a configuration, and list its rules and warnings.", _OF_SERVE)
+    explain_ = command(
+        "explain [OPTIONS] FILE", "Show which rule answers a request, which came nearest, and why.", _OF_SERVE
+    )
     command("schema", "Print the JSON Schema of a configuration.")
     check.add_argument("file", nargs="?", metavar="FILE", help="configuration, as --config")
     explain_.add_argument("file", metavar="FILE", help="body of the request, JSON")
     explain_.add_argument("--path", metavar="PATH", help="path of the request (told by its body and headers)")
     explain_.add_argument("--header", metavar="HEADER", action="append", help="header of the request ('name: value')")
-    for made_ in (serve_, check, explain_):
-        _add_common(made_)
-    _add_serving(serve_.add_argument)
+    for each in (serve_, check, explain_):
+        each.add_argument("--config", metavar="FILE", help="configuration, JSON or YAML")
+        _add_flags(each, _OF_ALL.__contains__)
+    _add_flags(serve_, lambda name: name not in _OF_ALL)
     return made
 
 
-def _add_common(made: argparse.ArgumentParser) -> None:
-    """Add the options of every command that loads a configuration."""
-    add = made.add_argument
-    add("--config", metavar="FILE", help="configuration, JSON or YAML")
-    add("--runtime", help="robyn, granian or auto (auto)")
-    add("--seed", metavar="N", help="seed of generated text, vectors and random draws (0)")
-    add("--response-manager", metavar="MODULE:CLASS", help="class that generates the responses")
-
-
-def _add_serving(add: Callable[..., Any]) -> None:
-    """Add the options of the server."""
-    add("--host", help="name or address to listen on (127.0.0.1)")
-    add("--port", help="TCP port; 0 takes a free one (8080)")
-    add("--workers", metavar="N", help="worker processes; 'auto' is one per core (1)")
-    add("--tls-cert", metavar="FILE", help="certificate chain for TLS (PEM)")
-    add("--tls-key", metavar="FILE", help="private key for TLS (PEM)")
-    add("--watch", action="store_const", const="true", help="reload the configuration when a file changes")
-    add("--admin-host", metavar="HOST", help="name or address of the admin port (--host)")
-    add("--admin-port", metavar="PORT", help="separate port for the control API and the dashboard")
-    add("--log-requests", action="store_const", const="true", help="log each request on standard output")
-    add("--shutdown-timeout", metavar="S", help="seconds that streams have to finish after SIGTERM (30)")
-    add("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
+def _add_flags(made: argparse.ArgumentParser, wanted: Callable[[str], bool]) -> None:
+    """Add the flags of settings."""
+    for flag in flags().values():
+        if wanted(flag.name):
+            kind: dict[str, Any] = (
+                {"action": "store_const", "const": "true"} if flag.is_switch else {"metavar": flag.metavar}
+            )
+            made.add_argument(flag.name, help=flag.help, **kind)
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO) -> int:
@@ -88,10 +81,10 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
     if command == "schema":
         print(json_schema(), end="", file=stdout)
         return 0
-    flags: dict[SettingPath, str] = {setting(name): value for name, value in arguments.items() if value is not None}
+    given: dict[SettingPath, str] = {setting(name): value for name, value in arguments.items() if value is not None}
     from fastmock.server.runtimes.select import RUNTIMES
 
-    layers = Layers(file or (positional if command == "check" else None), environ, flags, runtimes=RUNTIMES)
+    layers = Layers(file or (positional if command == "check" else None), environ, given, runtimes=RUNTIMES)
     try:
         app = layers.load()
     except ConfigError as error:

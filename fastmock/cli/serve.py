@@ -15,6 +15,7 @@ from fastmock.app import App
 from fastmock.build import Layers
 from fastmock.cli.check import origin, tokens_line
 from fastmock.config.config import Config
+from fastmock.config.flags import flags
 from fastmock.config.overlay import Overlay
 from fastmock.config.permitted import refused_changes
 from fastmock.control.access import is_loopback
@@ -44,14 +45,9 @@ def serve_from_python(
 
 
 def setting(name: str) -> SettingPath:
-    """Return the path of the setting for a flag, or for an argument of ``fastmock.serve``."""
-    elsewhere: dict[str, SettingPath] = {
-        "seed": ("seed",),
-        "response_manager": ("responses", "manager"),
-        "admin_host": ("admin", "host"),
-        "admin_port": ("admin", "port"),
-    }
-    return elsewhere.get(name, ("server", name))
+    """Return the path of the setting of a flag, or of an argument of ``fastmock.serve``."""
+    flag = flags().get(name)
+    return ("server", name) if flag is None else flag.path
 
 
 class _Compiler:

@@ -11,7 +11,7 @@ from fastmock.config.settings import Settings
 from fastmock.core.capabilities import Runtime
 from fastmock.core.documents import read_document, read_samples
 from fastmock.core.problems import SettingPath
-from fastmock.rules.settings import ModerationPattern, Pattern
+from fastmock.rules.settings import ModerationPattern, Pattern, RuleList
 
 CHANGED = "PUT /fastmock/config"
 """The origin of a setting that was changed while the server runs."""
@@ -70,14 +70,16 @@ class Config:
 
     def _written_rules(self, section: RuleSection) -> list[LocatedRule]:
         """Return the rules of the configuration; cached as long as a change leaves them alone."""
-        patterns: list[Pattern | ModerationPattern] = getattr(self.settings.responses, section).patterns
+        answers: RuleList = getattr(self.settings.responses, section)
+        key = answers.rule_key
+        rules: list[Pattern | ModerationPattern] = getattr(answers, key)
         known = self._written.get(section)
-        if known is None or known[0] is not patterns:
+        if known is None or known[0] is not rules:
             placed = [
-                LocatedRule(one.name or f"{section}.patterns[{place}]", ("responses", section, "patterns", place), one)
-                for place, one in enumerate(patterns)
+                LocatedRule(one.name or f"{section}.{key}[{place}]", ("responses", section, key, place), one)
+                for place, one in enumerate(rules)
             ]
-            known = self._written[section] = patterns, placed
+            known = self._written[section] = rules, placed
         return known[1]
 
     def find(self, name: str) -> Path:

@@ -8,7 +8,9 @@ from fastmock.core.section import SettingsModel
 class Admin(SettingsModel):
     """The control API, below `/fastmock/`, and the dashboard at `/`."""
 
-    enabled: bool = Field(True, description="Enable the control API and the dashboard.")
+    enabled: bool = Field(
+        True, description="Enable the control API and the dashboard.", json_schema_extra={"restart": True}
+    )
     token: str | None = Field(
         None,
         min_length=1,
@@ -17,7 +19,11 @@ class Admin(SettingsModel):
         repr=False,
     )
     port: int | None = Field(
-        None, ge=0, le=65535, description="Separate port for the control API and the dashboard; 0 takes a free one."
+        None,
+        ge=0,
+        le=65535,
+        description="Separate port for the control API and the dashboard; 0 takes a free one.",
+        json_schema_extra={"flag": "--admin-port", "restart": True},
     )
 
     host: str | None = Field(
@@ -25,6 +31,7 @@ class Admin(SettingsModel):
         min_length=1,
         description="Name or address to listen on at `admin.port`; without it `server.host`. No token is needed on a "
         "loopback address.",
+        json_schema_extra={"flag": "--admin-host", "restart": True},
     )
     files: bool = Field(
         False,
@@ -32,6 +39,7 @@ class Admin(SettingsModel):
             "Let the control API name further files below the directory of the configuration file; "
             "read at startup only."
         ),
+        json_schema_extra={"restart": True},
     )
 
     @model_validator(mode="after")
@@ -52,7 +60,17 @@ class Journal(SettingsModel):
     """A record of recent requests, kept in memory for the control API."""
 
     enabled: bool = Field(False, description="Enable the journal of requests.")
-    size: int = Field(1000, ge=1, le=1_000_000, description="Number of requests kept, over all workers.")
+    size: int = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="Number of requests kept, over all workers.",
+        json_schema_extra={"restart": True},
+    )
     max_body_bytes: int = Field(
-        16_384, ge=0, le=16_777_216, description="Number of bytes kept of each body; longer bodies are cut."
+        16_384,
+        ge=0,
+        le=16_777_216,
+        description="Number of bytes kept of each body; longer bodies are cut.",
+        json_schema_extra={"restart": True},
     )

@@ -16,26 +16,39 @@ FILE_VARIABLES = ("FASTMOCK_CONFIG", "MOCK_OPENAI_CONFIG")
 
 
 def scalars(section: type[BaseModel] = Settings, at: SettingPath = ()) -> Iterator[tuple[SettingPath, list[str]]]:
-    """Yield every setting that a variable can set: its path and the variable names, its own name last."""
+    """Yield every setting that has a variable: its path, and its variables, the setting's own name last."""
+    for path, info in _fields(section, at):
+        own = "FASTMOCK_" + "_".join(str(part) for part in path if part != "server").upper()
+        yield path, [*_extra(info, "env"), own]
+
+
+def _fields(section: type[BaseModel], at: SettingPath) -> Iterator[tuple[SettingPath, Any]]:
+    """Yield the settings that a variable can set."""
     for name, info in section.model_fields.items():
         path = (*at, name)
         inner = section_of(info.annotation)
         if inner is info.annotation and inner is not None and inner is not TimedReplySpec:
-            yield from scalars(inner, path)
+            yield from _fields(inner, path)
         elif not info.alias and get_origin(info.annotation) is not dict and inner in (None, Distribution):
-            extra = info.json_schema_extra
-            older = extra.get("env", []) if isinstance(extra, dict) else []
-            own = "FASTMOCK_" + "_".join(str(part) for part in path if part != "server").upper()
-            yield path, [*map(str, older if isinstance(older, list) else ()), own]
+            yield path, info
+
+
+def _extra(info: Any, key: str) -> list[str]:
+    extra = info.json_schema_extra
+    return [*map(str, extra.get(key, ()))] if isinstance(extra, dict) else []
 
 
 def lay_environment(data: dict[str, Any], origins: dict[SettingPath, str], environ: Mapping[str, str]) -> list[str]:
     """Apply the variables to ``data``; return warnings about those without effect."""
     warnings = []
     known = set(FILE_VARIABLES)
-    for path, names in scalars():
-        known.update(names)
-        for name in names:
+    own_names = dict(scalars())
+    for path, info in _fields(Settings, ()):
+        former, names = _extra(info, "former_env"), own_names[path]
+        known.update((*former, *names))
+        used = (name for name in former if environ.get(name))
+        warnings += [f"{name} is now called {names[-1]}; the former name still works" for name in used]
+        for name in (*former, *names):
             value = environ.get(name, "")
             if value.startswith("tcp://"):
                 warnings.append(f"{name}={value} is ignored: Kubernetes writes it for a service of this name")

@@ -14,10 +14,12 @@ from fastmock.config.environment import FILE_VARIABLES, lay_environment, put
 from fastmock.config.errors import describe, written_path
 from fastmock.config.mockllm import Translation, is_mockllm
 from fastmock.config.overlay import Overlay, merged
+from fastmock.config.renamed import with_new_names
 from fastmock.config.settings import Settings
 from fastmock.core.bounds import BoundsError, check_bounds
 from fastmock.core.documents import DocumentError, read_document
 from fastmock.core.problems import Problem, SettingPath, dotted
+from fastmock.rules.settings import RULE_KEYS
 
 DEFAULT_FILES = ("config.json", "config.yaml", "config.yml", "mock_config.json", "mock_config.yaml")
 
@@ -49,12 +51,13 @@ def load(
         find further errors, not to be served.
     """
     path, data, problems = _read(file, environ, directory, {} if pipes is None else pipes)
-    warnings: list[str] = []
     form = ""
     if is_mockllm(data):
         told = Translation(data, str(path or ""))
         data, warnings, form = told.settings, told.warnings, "a mockllm file"
         problems += told.problems
+    else:
+        data, warnings = with_new_names(data)
     origins: dict[SettingPath, str] = {}
     warnings += lay_environment(data, origins, environ)
     for at, value in flags.items():
@@ -171,7 +174,8 @@ def _prune(data: Any, loc: tuple[str | int, ...]) -> Any:
         holder, key, inner = inner, part, deeper
     if holder is None:
         return {}
-    if "patterns" in loc and loc.index("patterns") + 2 >= len(loc) and isinstance(holder, list):
+    rules = next((place for place, part in enumerate(loc) if part in RULE_KEYS), len(loc))
+    if rules + 2 >= len(loc) > rules and isinstance(holder, list):
         stub = _STUB_MODERATION if "moderations" in loc else _STUB_PATTERN
         holder[key] = dict(stub)  # type: ignore[index]
     elif key == "flag":  # required: removing it would add an error

@@ -72,7 +72,7 @@ class Translation:
             else:
                 self._wrong(("responses", str(prompt)), "must be a text; write the prompt in quotes")
         default = self._said(parts["defaults"].get("unknown_response", _UNKNOWN), ("defaults", "unknown_response"))
-        answers = {"patterns": patterns, "default": default}
+        answers = {"rules": patterns, "default": default}
         # mockllm requires no API key.
         self.settings: dict[str, Any] = {"auth": {"mode": "off"}, "responses": {"chat_completions": answers}}
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from pydantic import ValidationError
 
 from fastmock.config.errors import describe
+from fastmock.config.renamed import with_new_names
 from fastmock.core.credentials import LONGEST_SESSION, REDACTED
 from fastmock.core.problems import ConfigError, Problem, SettingPath, did_you_mean, dotted
 from fastmock.rules.settings import ModerationPattern, Pattern
@@ -162,7 +163,8 @@ class Overlay:
         if hidden := list(_hidden(patch)):
             said = "is a redacted value: leave it out, or send the real one"
             raise ConfigError([Problem("", at, f"{REDACTED} {said}") for at in hidden])
-        return replace(self, patch=merged(self.patch, patch, keep_null=True))
+        renamed, _ = with_new_names(patch)
+        return replace(self, patch=merged(self.patch, renamed, keep_null=True))
 
     def _with(self, rules: tuple[RuntimeRule, ...], named: int, twice: Iterable[str] = ()) -> "Overlay":
         problems = [Problem("", f"{at}.id", "is taken by another rule") for at in twice]
@@ -183,7 +185,7 @@ def _read(given: Sequence[Any], session: str, before: Overlay) -> Overlay:
         if not isinstance(one, dict):
             problems.append(Problem("", at, "must be an object"))
             continue
-        rest = dict(one)
+        rest, _ = with_new_names(one)
         problems += [
             Problem("", f"{at}.{part}", f"{REDACTED} is a redacted value: send the real one") for part in _hidden(one)
         ]
@@ -219,7 +221,7 @@ def _pattern(
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        above = ("responses", section, "patterns", 0)
+        above = ("responses", section, "rules", 0)
         for detail in error.errors():
             problems.append(Problem("", dotted((at, *detail["loc"])), describe(detail, above)))
         return None

@@ -56,7 +56,7 @@ Illustrative, not measured, and named after the class of model that they resembl
 use the numbers of llmsim's profiles, those named after a model size the numbers of llm-d-inference-sim's examples.
 Times are in milliseconds; those with a standard deviation have a normal distribution.
 
-| preset | `ttft` | `itl` | `prefill_ms_per_token` | `time_factor_under_load` | `max_concurrent` |
+| preset | `ttft` | `itl` | `prefill_ms_per_token` | `time_factor_under_load` | `saturation_concurrency` |
 |---|---|---|---|---|---|
 """
 
@@ -71,7 +71,7 @@ def markdown() -> str:
     parts = [f"| `{name}` | {info.description} |" for name, info in Distribution.model_fields.items()]
     presets = [
         f"| `{name}` | {_time(preset['ttft'])} | {_time(preset['itl'])} | {preset.get('prefill_ms_per_token', '')} "
-        f"| {preset.get('time_factor_under_load', '')} | {preset.get('max_concurrent', '')} |"
+        f"| {preset.get('time_factor_under_load', '')} | {preset.get('saturation_concurrency', '')} |"
         for name, preset in PRESETS.items()
     ]
     kinds = [row for name, fault in FAULTS.items() for row in _fault(name, fault.settings_type)]

@@ -40,21 +40,26 @@ class Server(SettingsModel):
     host: str = Field(
         "127.0.0.1",
         description="Name or address to listen on; `0.0.0.0` or `::` for every interface.",
-        json_schema_extra={"env": ["MOCK_OPENAI_HOST"]},
+        json_schema_extra={"flag": "--host", "restart": True, "env": ["MOCK_OPENAI_HOST"]},
     )
     port: int = Field(
         8080,
         ge=0,
         le=65535,
         description="TCP port; 0 takes a free one and prints it.",
-        json_schema_extra={"env": ["MOCK_OPENAI_PORT"]},
+        json_schema_extra={"flag": "--port", "restart": True, "env": ["MOCK_OPENAI_PORT"]},
     )
     workers: Annotated[int, BeforeValidator(_auto_is_zero, json_schema_input_type=int | Literal["auto"])] = Field(
-        1, ge=0, le=1024, description="Worker processes; `auto` is one per core."
+        1,
+        ge=0,
+        le=1024,
+        description="Worker processes; `auto` is one per core.",
+        json_schema_extra={"flag": "--workers", "restart": True},
     )
     runtime: Literal["auto", "robyn", "granian"] = Field(
         "auto",
         description="`robyn` has the highest throughput, `granian` exact timing; `auto` chooses as needed.",
+        json_schema_extra={"flag": "--runtime", "restart": True},
     )
     providers: list[str] = Field(
         [],
@@ -76,6 +81,7 @@ class Server(SettingsModel):
         le=2**40,
         description="Bytes that request bodies in flight and large unsent responses may take together in one worker; a "
         "request beyond that gets 503 (Granian only).",
+        json_schema_extra={"restart": True},
     )
     max_connections: int | None = Field(
         None,
@@ -83,6 +89,7 @@ class Server(SettingsModel):
         le=1_000_000,
         description="Open connections per worker; further ones wait in the backlog, and those idle longest are closed "
         "for new ones (Granian only). Without it 16,384, or as many as the limit of open files allows.",
+        json_schema_extra={"former_env": ["FASTMOCK_STREAMING_MAX_CONCURRENT"], "restart": True},
     )
     request_timeout: float = Field(
         60.0,
@@ -90,6 +97,7 @@ class Server(SettingsModel):
         le=86_400,
         description="Seconds allowed between two pieces of a request body, or of a response being read, before the "
         "connection is closed (Granian only).",
+        json_schema_extra={"restart": True},
     )
     keep_alive: float = Field(
         120.0,
@@ -97,9 +105,14 @@ class Server(SettingsModel):
         le=86_400,
         description="Seconds after which an idle connection is closed (Granian only); announced in the header "
         "`keep-alive`.",
+        json_schema_extra={"restart": True},
     )
     shutdown_timeout: float = Field(
-        30.0, ge=0, le=86_400, description="Seconds that streams in flight have to finish after SIGTERM."
+        30.0,
+        ge=0,
+        le=86_400,
+        description="Seconds that streams in flight have to finish after SIGTERM.",
+        json_schema_extra={"flag": "--shutdown-timeout", "restart": True},
     )
     change_timeout: float = Field(
         10.0,
@@ -113,6 +126,7 @@ class Server(SettingsModel):
         le=86_400,
         description="Seconds after which an unresponsive worker is killed and replaced; 0 never. Calls of a response "
         "manager may take any time.",
+        json_schema_extra={"restart": True},
     )
     control_headers: bool = Field(
         False,
@@ -121,21 +135,36 @@ class Server(SettingsModel):
     watch: bool = Field(
         False,
         description=("Reload the configuration and its files when they change (needs the extra `watch`)."),
+        json_schema_extra={"flag": "--watch", "restart": True},
     )
-    tls_cert: str | None = Field(None, description="Serve TLS with this certificate chain, a PEM file (Granian only).")
-    tls_key: str | None = Field(None, description="Private key of the certificate, a PEM file.")
+    tls_cert: str | None = Field(
+        None,
+        description="Serve TLS with this certificate chain, a PEM file (Granian only).",
+        json_schema_extra={"flag": "--tls-cert", "restart": True},
+    )
+    tls_key: str | None = Field(
+        None,
+        description="Private key of the certificate, a PEM file.",
+        json_schema_extra={"flag": "--tls-key", "restart": True},
+    )
     http2: bool = Field(
-        False, description="Serve HTTP/2 beside HTTP/1.1: by ALPN over TLS, by prior knowledge without (Granian only)."
+        False,
+        description="Serve HTTP/2 beside HTTP/1.1: by ALPN over TLS, by prior knowledge without (Granian only).",
+        json_schema_extra={"restart": True},
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Log level of messages on standard error."
+        "info",
+        description="Log level of messages on standard error.",
+        json_schema_extra={"flag": "--log-level", "restart": True},
     )
     log_requests: bool = Field(
         False,
         description="Log each request on standard output.",
-        json_schema_extra={"env": ["MOCK_OPENAI_LOG_REQUESTS"]},
+        json_schema_extra={"flag": "--log-requests", "restart": True, "env": ["MOCK_OPENAI_LOG_REQUESTS"]},
     )
-    log_format: Literal["text", "json"] = Field("text", description="Format of request log lines.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Format of request log lines.", json_schema_extra={"restart": True}
+    )
     simulate_errors: bool = Field(False, description="Fail a random share of the requests.")
     error_rate: float = Field(0.0, ge=0, le=1, description="Share of requests to fail when `simulate_errors` is on.")
     error_types: dict[ErrorType, Annotated[float, Field(ge=0)]] = Field(
@@ -185,9 +214,6 @@ class Streaming(SettingsModel):
             "Pad chunks with an `obfuscation` field, as OpenAI does; a request's "
             "`stream_options.include_obfuscation` has precedence."
         ),
-    )
-    max_concurrent: int | None = Field(
-        None, ge=1, le=1_000_000, description="Former name of `server.max_connections`, which has precedence."
     )
 
     @model_validator(mode="before")
@@ -340,7 +366,11 @@ class Settings(SettingsModel):
     schema_url: str | None = Field(
         None, alias="$schema", description="Reference to a JSON Schema for editors; ignored by the server."
     )
-    seed: int = Field(0, description="Seed of generated text, vectors, fingerprints and random draws.")
+    seed: int = Field(
+        0,
+        description="Seed of generated text, vectors, fingerprints and random draws.",
+        json_schema_extra={"flag": "--seed"},
+    )
     validation: Validation = Field(
         "provider",
         description="`provider` refuses the requests that the provider refuses (see [validation](validation.md)); "

@@ -69,7 +69,7 @@ def expectation(given: Any, kinds: Collection[str]) -> Expectation:
 
 def _described(detail: Any) -> str:
     if detail["loc"][:1] == ("match",):
-        return describe(detail, ("responses", "chat_completions", "patterns", 0))
+        return describe(detail, ("responses", "chat_completions", "rules", 0))
     known = ", ".join(Expectation.model_fields)
     return f"unknown name; known here: {known}" if detail["type"] == "extra_forbidden" else describe(detail)
 

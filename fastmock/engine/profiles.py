@@ -105,9 +105,9 @@ class LatencyProfiles:
             if (
                 latency is not None
                 and latency.time_factor_under_load
-                and not any(level.max_concurrent or level.preset for level in (latency, settings.latency))
+                and not any(level.saturation_concurrency or level.preset for level in (latency, settings.latency))
             ):
-                warn((*path, "time_factor_under_load"), "has no effect without 'max_concurrent'")
+                warn((*path, "time_factor_under_load"), "has no effect without 'saturation_concurrency'")
         given = [latency for _, latency in latencies if latency is not None and latency.model_fields_set]
         self.shapes = bool(given or self._gap or self._headers or settings.output.model_fields_set)
         self.shapes = self.shapes or any(output is not None for _, output in outputs[1:])

@@ -98,8 +98,8 @@ class Timing:
         self._prefill = latency.prefill_ms_per_token or 0.0
         self._gap = chunk_gap * 1000
         self._by_chunk = self._itl is None and self._speed is None
-        self._most = (latency.time_factor_under_load or 1.0) - 1 if latency.max_concurrent else 0.0
-        self._full = (latency.max_concurrent or 1) - 1
+        self._most = (latency.time_factor_under_load or 1.0) - 1 if latency.saturation_concurrency else 0.0
+        self._full = (latency.saturation_concurrency or 1) - 1
         self._share = share
         self._uneven = bool(self._most) or amounts[1].varies
         constant = not any(amount.varies or amount.mean for amount in amounts)

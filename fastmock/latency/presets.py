@@ -45,10 +45,10 @@ PRESETS: Mapping[PresetName, Mapping[str, Any]] = MappingProxyType(
         "claude-sonnet": _profile((500, 120), (30, 10)),
         "claude-haiku": _profile((200, 50), (15, 5)),
         "8b-on-1-h100": _profile(
-            (30, 5), (12, 2), prefill_ms_per_token=0.25, time_factor_under_load=2, max_concurrent=16
+            (30, 5), (12, 2), prefill_ms_per_token=0.25, time_factor_under_load=2, saturation_concurrency=16
         ),
         "70b-on-8-h100": _profile(
-            (80, 15), (25, 4), prefill_ms_per_token=0.5, time_factor_under_load=3, max_concurrent=64
+            (80, 15), (25, 4), prefill_ms_per_token=0.5, time_factor_under_load=3, saturation_concurrency=64
         ),
     }
 )

@@ -103,13 +103,14 @@ class Latency(SettingsModel):
         None,
         ge=1,
         le=1000,
-        description="Largest factor on latency under load, reached with `max_concurrent` responses in flight.",
+        description="Largest factor on latency under load, reached with `saturation_concurrency` responses in flight.",
     )
-    max_concurrent: int | None = Field(
+    saturation_concurrency: int | None = Field(
         None,
         ge=1,
         le=1_000_000,
         description="Number of responses in flight, over all workers, at which that factor is reached.",
+        json_schema_extra={"former_env": ["FASTMOCK_LATENCY_MAX_CONCURRENT"]},
     )
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """Settings of rules and their replies, by endpoint."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -111,10 +111,30 @@ class Pattern(TimedReplySpec):
 Validation = Literal["provider", "lenient"]
 
 
-class EndpointRules(SettingsModel):
+RULE_KEYS = ("rules", "patterns")
+"""The names of the list of rules."""
+
+
+class RuleList(SettingsModel):
+    """A list of rules, under either of its names."""
+
+    @model_validator(mode="after")
+    def _one_name(self) -> Self:
+        if self.model_fields_set.issuperset(RULE_KEYS):
+            raise ValueError("takes 'rules' or 'patterns', which are the same, not both")
+        return self
+
+    @property
+    def rule_key(self) -> str:
+        """The name under which the rules are written."""
+        return "patterns" if "patterns" in self.model_fields_set else "rules"
+
+
+class EndpointRules(RuleList):
     """Rules and default reply of an endpoint."""
 
-    patterns: list[Pattern] = Field([], description="List of rules, tried by priority, then in order.")
+    rules: list[Pattern] = Field([], description="List of rules, tried by priority, then in order.")
+    patterns: list[Pattern] = Field([], description="Another name of `rules`; only one of both may be used.")
     default: FileOrSource = Field(
         TimedReplySpec(content=DEFAULT_TEXT),
         description=(
@@ -175,12 +195,13 @@ class ModerationPattern(SettingsModel):
     )
 
 
-class ModerationAnswers(SettingsModel):
+class ModerationAnswers(RuleList):
     """Rules of the moderations endpoint."""
 
-    patterns: list[ModerationPattern] = Field(
+    rules: list[ModerationPattern] = Field(
         [], description="List of rules, tried by priority, then in order. If none matches, nothing is flagged."
     )
+    patterns: list[ModerationPattern] = Field([], description="Another name of `rules`; only one of both may be used.")
 
 
 class Responses(SettingsModel):
@@ -199,5 +220,7 @@ class Responses(SettingsModel):
     embeddings: EmbeddingAnswers = Field(EmbeddingAnswers(), description="Settings for `POST /v1/embeddings`.")
     moderations: ModerationAnswers = Field(ModerationAnswers(), description="Rules for `POST /v1/moderations`.")
     manager: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
-        None, description="Response manager, your own class, as `package.module:Class`."
+        None,
+        description="Response manager, your own class, as `package.module:Class`.",
+        json_schema_extra={"flag": "--response-manager"},
     )

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol, get_args
 from fastmock.app import App
 from fastmock.build import build
 from fastmock.config.config import Config
+from fastmock.config.flags import changed_until_restart
 from fastmock.config.overlay import NotThereError, Overlay, RuleSection
 from fastmock.config.permitted import without_contents
 from fastmock.config.settings import Settings
@@ -192,6 +193,7 @@ class Changes:
             in_child: called first in the process of a trial.
         """
         self.state = state
+        self._started = state.config.settings
         self.generation = 0
         self.rules = state.app.rules if state.app else 0
         self._compiler = compiler
@@ -273,7 +275,9 @@ class Changes:
         if self._trials is None or not self._trials.begin(attempt):
             self._end_trials()
             try:
-                self._trials = Trials(Rehearsal(self.state, self.generation, self._compiler), self._in_child)
+                self._trials = Trials(
+                    Rehearsal(self.state, self.generation, self._compiler, self._started), self._in_child
+                )
             except OSError as error:
                 self._give_up(503, f"no process can be started to try it ({error.strerror})")
                 return True
@@ -366,9 +370,11 @@ def refusal(status: int, message: str, code: str, problems: Iterable[Problem] = 
 class Rehearsal:
     """Tries changes in a process of its own, which follows the active state."""
 
-    def __init__(self, state: State, generation: int, compiler: Compiler) -> None:
+    def __init__(self, state: State, generation: int, compiler: Compiler, started: Settings) -> None:
+        """``started`` are the settings with which the server started."""
         self._states = {generation: state}
         self._compiler = compiler
+        self._started = started
 
     def __call__(self, attempt: Step) -> tuple[Outcome, bool]:
         """Try a change; return the outcome, and whether more can be tried after it."""
@@ -377,7 +383,7 @@ class Rehearsal:
             if attempt.how == RELOAD:
                 app = self._compiler.load(before.overlay)
                 data = pickle.dumps(replace(app.config))  # without its caches
-                return _told(before, State(app.config, before.overlay, app), data), False  # it has run user code
+                return self._told(before, State(app.config, before.overlay, app), data), False  # it has run user code
             with collection_paused():
                 after = self._changed(attempt, before)
         except NotThereError:
@@ -390,7 +396,7 @@ class Rehearsal:
         except MemoryError:
             return Outcome(refusal(400, "Compiling it takes too much memory.", "invalid_configuration")), False
         self._states = {attempt.base: before, attempt.number: after}
-        return _told(before, after), True
+        return self._told(before, after), True
 
     def _changed(self, attempt: Step, before: State) -> State:
         """Apply a change of the control API, which has fewer rights than a configuration."""
@@ -402,21 +408,21 @@ class Rehearsal:
         except ConfigError as error:
             raise ConfigError(without_contents(error.problems, config)) from None
 
-
-def _told(before: State, after: State, data: bytes = b"") -> Outcome:
-    """Return the outcome of a successful trial; ``data`` is the configuration of a reload."""
-    config, warnings = after.config, after.app.warnings if after.app else []
-    old = {id(rule) for rule in before.overlay.rules}
-    brought = [rule for rule in after.overlay.rules if id(rule) not in old]
-    fixed = (f"{name} has changed; restart the server to apply it" for name in _fixed_at_start(before.config, config))
-    told = (*fixed, *warnings, *_unreachable(config, {id(rule.pattern) for rule in brought}))
-    return Outcome(
-        config=data,
-        brought=tuple(rule.named for rule in brought),
-        rules=sum(len(config.rules(section)) for section in get_args(RuleSection)),
-        warnings=told,
-        faults_anew=bool(data) or before.config.settings.faults != config.settings.faults,
-    )
+    def _told(self, before: State, after: State, data: bytes = b"") -> Outcome:
+        """Return the outcome of a successful trial; ``data`` is the configuration of a reload."""
+        config, warnings = after.config, after.app.warnings if after.app else []
+        old = {id(rule) for rule in before.overlay.rules}
+        brought = [rule for rule in after.overlay.rules if id(rule) not in old]
+        changed = changed_until_restart(self._started, config.settings)
+        fixed = (f"{name} has changed; restart the server to apply it" for name in changed)
+        told = (*fixed, *warnings, *_unreachable(config, {id(rule.pattern) for rule in brought}))
+        return Outcome(
+            config=data,
+            brought=tuple(rule.named for rule in brought),
+            rules=sum(len(config.rules(section)) for section in get_args(RuleSection)),
+            warnings=told,
+            faults_anew=bool(data) or before.config.settings.faults != config.settings.faults,
+        )
 
 
 def _unreachable(config: Config, brought: set[int]) -> Iterator[str]:
@@ -426,27 +432,3 @@ def _unreachable(config: Config, brought: set[int]) -> Iterator[str]:
         only = [number for number, rule in enumerate(rules) if id(rule.pattern) in brought]
         if only and len(only) * len(rules) <= _MOST_COMPARED:
             yield from unreachable_rules([rule.pattern.match for rule in rules], [rule.name for rule in rules], only)
-
-
-_FIXED_AT_START = {
-    "server": (
-        *("host", "port", "workers", "runtime", "shutdown_timeout", "log_level", "log_requests", "log_format"),
-        *("tls_cert", "tls_key", "http2", "watch", "worker_timeout"),
-        *("max_connections", "max_buffered_bytes", "request_timeout", "keep_alive"),
-    ),
-    "streaming": ("max_concurrent",),
-    "journal": ("size", "max_body_bytes"),
-    "admin": ("enabled", "host", "port", "files"),
-}
-"""Settings that are read only at startup."""
-
-
-def _fixed_at_start(old: Config, new: Config) -> list[str]:
-    """Return the changed settings that are read only at startup."""
-    before: Settings = old.settings
-    return [
-        f"{section}.{name}"
-        for section, names in _FIXED_AT_START.items()
-        for name in names
-        if getattr(getattr(before, section), name) != getattr(getattr(new.settings, section), name)
-    ]

@@ -96,7 +96,7 @@ def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None
     settings = live.app.config.settings
     server = settings.server
     tls = (True, server.tls_cert, server.tls_key) if server.tls_cert else (False, None, None)
-    most = most_connections(server.max_connections or settings.streaming.max_concurrent)
+    most = most_connections(server.max_connections)
     worker = private.RSGIWorker(
         1,
         (None, private.SocketHolder(listener.fileno(), False, BACKLOG)),
