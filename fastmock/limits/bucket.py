@@ -66,7 +66,7 @@ def take(
         actuals: its actual cost.
         now: the current time.
         fixed: use fixed windows instead of token buckets.
-        count_refused: count a refused request as a request all the same.
+        count_refused: count refused requests too.
 
     Returns:
         The verdict, and the time at which all rates are full again and the values may be dropped.
@@ -86,8 +86,7 @@ def take(
             longest = max(longest, wait)
     if refused != PASSED:
         actuals = [int(count_refused and rate.unit == "requests" and rate.period != FOR_EVER) for rate in rates]
-    left = []
-    latest = 0
+    left, latest = [], 0
     for number, (_, limit, period, burst, _) in enumerate(rates):
         value, taken = values[number + BEGIN], actuals[number]
         if period == FOR_EVER:
@@ -107,8 +106,7 @@ def take(
             remaining, reset = max(0, limit - count), (window + 1) * period - now
         values[number + BEGIN] = value
         left.append((remaining, reset))
-        if reset > latest:
-            latest = reset
+        latest = reset if reset > latest else latest
     return (refused, longest, left), now + latest
 
 

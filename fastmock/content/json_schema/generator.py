@@ -8,10 +8,8 @@ A schema is compiled once into nodes. The generated values depend only on the ra
 """
 
 import math
-from collections.abc import Mapping
 from random import Random
 from typing import Any
-from urllib.parse import unquote
 
 from fastmock.content.json_schema.budget import ANSWER_STEPS, Budget, BudgetExceededError
 from fastmock.content.json_schema.merge import merged, told_apart
@@ -30,6 +28,7 @@ from fastmock.content.json_schema.nodes import (
     reason,
 )
 from fastmock.content.json_schema.objects import Objects
+from fastmock.content.json_schema.references import References, check_keywords
 from fastmock.content.json_schema.scalars import bounds, listed, scalar, to_number
 from fastmock.content.json_schema.validator import ALSO, Checker
 from fastmock.content.json_schema.work import Work
@@ -119,17 +118,14 @@ class _Compiler:
     """Compiles a schema into nodes."""
 
     def __init__(self, schema: Any, work: Work) -> None:
-        self._schema = schema
         self._work = work
-        self._flattened: dict[int, tuple[Any, dict[str, Any], int]] = {}
-        self._pointed: dict[str, tuple[Any, Path]] = {}
+        self._references = references = References(schema, work)
         self._nodes: list[Node] = []
         self._begun = 0
-        self._resolved = 0
         self._refs: dict[str | bytes, Ref] = {}
         self._targets: list[tuple[Ref, Any, Path]] = []
-        self._checker = Checker(self._resolve, work)
-        self._objects = Objects(self.node, self._flat, self._checker.admits, work)
+        self._checker = Checker(references.resolve, work)
+        self._objects = Objects(self.node, references.flat, self._checker.admits, work)
         self._tries: list[Checked] = []
         self._tried_once: set[Checked] = set()
         self.root = self.node(schema, ())
@@ -192,7 +188,7 @@ class _Compiler:
             return Never(path, "nothing is allowed here")
         if not isinstance(schema, dict):
             return Never(path, "must be an object or a boolean")
-        _check_keywords(schema, path)
+        check_keywords(schema, path)
         if "$ref" in schema and _ANNOTATIONS.issuperset(schema.keys() - {"$ref"}):
             return self._ref(schema["$ref"], path)
         if "allOf" in schema or "$ref" in schema:
@@ -236,10 +232,10 @@ class _Compiler:
         self._work.spend(len(parts))
         for part in parts:
             is_ref = isinstance(part, dict) and "$ref" in part
-            plain = self._resolve(part["$ref"], ())[0] if is_ref else part
+            plain = self._references.resolve(part["$ref"], ())[0] if is_ref else part
             if not isinstance(plain, dict) or not isinstance(plain.get("type"), str):
                 return False
-            _check_keywords(plain, ())
+            check_keywords(plain, ())
             by_type.setdefault(plain["type"], []).append(plain)
         if "integer" in by_type and "number" in by_type:
             return False
@@ -269,7 +265,7 @@ class _Compiler:
         return Choice(path, list(nodes.values()), nulls)
 
     def _ref(self, pointer: Any, path: Path) -> Node:
-        target, at = self._resolve(pointer, path)
+        target, at = self._references.resolve(pointer, path)
         return self._ref_to(pointer, target, at)
 
     def _ref_to(self, key: str | bytes, target: Any, at: Path) -> Ref:
@@ -280,70 +276,14 @@ class _Compiler:
             self._targets.append((ref, target, at))
         return ref
 
-    def _resolve(self, pointer: Any, path: Path) -> tuple[Any, Path]:
-        """Return the target of a reference, and its path."""
-        self._resolved += 1
-        self._work.spend(2)
-        if isinstance(pointer, str) and pointer in self._pointed:
-            return self._pointed[pointer]
-        if not isinstance(pointer, str) or not (pointer == "#" or pointer.startswith("#/")):
-            raise SchemaError((*path, "$ref"), f"only references inside the schema can be followed, not {pointer!r}")
-        found: Any = self._schema
-        at: Path = ()
-        self._work.spend(len(pointer) // 10)
-        for part in pointer.split("/")[1:]:
-            name: str | int = unquote(part).replace("~1", "/").replace("~0", "~")
-            try:
-                name = int(name) if isinstance(found, list) else name
-                found = found[name]
-            except (KeyError, IndexError, TypeError, ValueError):
-                raise SchemaError((*path, "$ref"), f"there is no {pointer}") from None
-            at = (*at, name)
-        self._pointed[pointer] = (found, at)
-        return found, at
-
     def _laid(self, common: dict[str, Any], schema: dict[str, Any], path: Path) -> Node:
         """Compile a schema merged with the keywords it shares with others."""
-        resolved = self._resolved
-        flat = merged(common, self._flat(schema, path), path, self._work)
-        if self._resolved == resolved:
+        resolved = self._references.resolved
+        flat = merged(common, self._references.flat(schema, path), path, self._work)
+        if self._references.resolved == resolved:
             return self.node(flat, path)
         key = self._work.key({word: value for word, value in flat.items() if word not in _ANNOTATIONS})
         return self._ref_to(key, flat, path)  # it may be recursive
-
-    def _flat(self, schema: dict[str, Any], path: Path, passed: frozenset[str] = frozenset()) -> dict[str, Any]:
-        """Merge ``allOf`` and a reference with the keywords beside them."""
-        if "allOf" not in schema and "$ref" not in schema:
-            return schema
-        known = self._flattened.get(id(schema))
-        if known is None:
-            resolved = self._resolved
-            flat = self._flat_of(schema, path, passed)
-            known = self._flattened[id(schema)] = (schema, flat, self._resolved - resolved)
-        else:
-            self._resolved += known[2]  # counted as often as when it was computed
-        return known[1]
-
-    def _flat_of(self, schema: dict[str, Any], path: Path, passed: frozenset[str]) -> dict[str, Any]:
-        flat = {key: value for key, value in schema.items() if key not in ("allOf", "$ref")}
-        parts = [(part, (*path, "allOf", place)) for place, part in enumerate(schema.get("allOf", ()))]
-        if "$ref" in schema:
-            if schema["$ref"] in passed:
-                raise SchemaError((*path, "$ref"), "contains itself without end")
-            parts.append(self._resolve(schema["$ref"], path))
-            passed |= {schema["$ref"]}
-        laid: set[int] = set()
-        for part, at in parts:
-            self._work.spend(2)
-            if part is False:
-                raise SchemaError(at, "nothing is allowed here")
-            if isinstance(part, dict):
-                _check_keywords(part, at)
-                more = self._flat(part, at, passed)
-                if id(more) not in laid:
-                    laid.add(id(more))
-                    flat = merged(flat, more, at, self._work) if flat else more
-        return flat
 
     def _choice(self, schema: dict[str, Any], word: str, path: Path) -> Node:
         common = {key: value for key, value in schema.items() if key != word and key not in _ANNOTATIONS}
@@ -365,7 +305,7 @@ class _Compiler:
         if not common or not isinstance(part, dict):
             return self.node(part, path)
         try:
-            _check_keywords(part, path)
+            check_keywords(part, path)
             return self._laid(common, part, path)
         except SchemaError as error:
             return Never(error.path, str(error))
@@ -401,20 +341,3 @@ class _Compiler:
             nodes.insert(0, Array(path, heads, others, (max(least, len(heads)), most), unique))
         self._nodes += nodes
         return Choice(path, nodes, []) if nodes else Never(at, "asks for more items than there may be")
-
-
-_KEYWORDS: Mapping[str, tuple[tuple[type, ...], str]] = {
-    **dict.fromkeys(("allOf", "anyOf", "oneOf", "enum", "required", "prefixItems", ALSO), ((list,), "a list")),
-    **dict.fromkeys(("properties", "patternProperties"), ((dict,), "an object")),
-    **dict.fromkeys(("additionalProperties", "additionalItems"), ((dict, bool), "an object or a boolean")),
-    **dict.fromkeys(("$ref", "pattern", "format"), ((str,), "a string")),
-    "items": ((dict, bool, list), "an object or a boolean"),
-    "type": ((str, list), "a string or a list of strings"),
-}
-"""The allowed types of a keyword's value."""
-
-
-def _check_keywords(schema: Mapping[str, Any], path: Path) -> None:
-    for key, (kinds, what) in _KEYWORDS.items():
-        if key in schema and not isinstance(schema[key], kinds):
-            raise SchemaError((*path, key), f"must be {what}")
