@@ -26,6 +26,7 @@ from fastmock.engine.services import Api, Flagging, Services, endpoint_kinds
 from fastmock.faults.injector import FaultInjector
 from fastmock.rules.explain import Verdict
 from fastmock.shared.block import Share
+from fastmock.shared.lateness import LatenessMeter
 from fastmock.shared.queue import AdmissionQueue
 from fastmock.validation.validator import CHECK_HEADER
 
@@ -77,6 +78,7 @@ class App:
             ``refused`` for what a runtime found wrong before it could be handled.
         takes_time: whether any answer is spread over time, and ``delays_whole`` whether whole ones are too.
         share: the worker's part of the shared block.
+        lateness: the lateness of paced answers, and ``in_flight`` how many are being sent.
         store: keeps answers, for all workers.
         exact: whether tokens are counted exactly.
         progress: see ``http.Progress``; ``route_names`` are the names of its routes, the first that of number 1.
@@ -104,6 +106,7 @@ class App:
         self.takes_time = has_latency or faults_take_time
         self.delays_whole = (has_latency and profiles.delays_whole) or faults_take_time
         self.share, self.store, self.buffers = parts.share, services.store, services.buffers
+        self.lateness, self.in_flight = LatenessMeter(parts.share), services.profiles.in_flight
         self.exact = services.tokenizers is not estimated
         self.progress = services.progress
         self.faults = parts.faults
@@ -346,8 +349,8 @@ class App:
 
     def _healthy(self, request: Request, name: str) -> Reply:
         """Say that it works, and how late the frames of the last minute were."""
-        seen = self.share.lateness()
-        streams = {"in_flight": self.share.in_flight(), "frames": seen.frames}
+        seen = self.lateness.last_minute()
+        streams = {"in_flight": self.in_flight.count(), "frames": seen.frames}
         lateness = {"p50": seen.p50, "p99": seen.p99}
         minute = {**streams, "lateness_ms": lateness}
         body: dict[str, Any] = {"status": "ok", "version": __version__, "last_minute": minute}

@@ -32,6 +32,7 @@ from fastmock.providers import PROVIDERS
 from fastmock.responses import ResponseManager
 from fastmock.rules.validate import check_endpoints
 from fastmock.shared.block import Share
+from fastmock.shared.counters import Counters
 from fastmock.shared.queue import AdmissionQueue
 from fastmock.shared.rate_buckets import Buckets
 from fastmock.storage.response_log import ResponseLog
@@ -115,7 +116,7 @@ def _faults(config: Config, share: Share, diagnostics: Diagnostics) -> FaultInje
         ],
         describe=describe,
     )
-    return FaultInjector(settings.faults, options, share, diagnostics)
+    return FaultInjector(settings.faults, options, Counters(share), diagnostics)
 
 
 def _providers(config: Config, previous: App | None, diagnostics: Diagnostics) -> Providers:

@@ -26,7 +26,8 @@ from fastmock.core.http import Request
 from fastmock.engine.buffers import Buffers
 from fastmock.rules.regex import BACKTRACKING_SECONDS
 from fastmock.server.runtimes.connections import Connections, most_connections
-from fastmock.shared.block import OPENED, REUSED, Share
+from fastmock.shared.block import Share
+from fastmock.shared.connection_counts import OPENED, REUSED
 
 from .conftest import KEY, make_app, serving, undisturbed, wait_until
 

@@ -18,6 +18,7 @@ from fastmock.core.problems import dotted
 from fastmock.faults.registry import FAULTS
 from fastmock.latency.pacer import Pacer
 from fastmock.shared.block import Share
+from fastmock.shared.lateness import LatenessMeter
 
 from .conftest import ROOT, make_app
 
@@ -265,7 +266,7 @@ def test_docs_name_every_option(command, capsys):
 
 
 def test_pacer_sends_all_that_is_due():
-    pacer = Pacer(iter([0.0, 1.0, 2.0, 3.0]), lambda begin, end: b"abcd"[begin:end], 100.0, Share())
+    pacer = Pacer(iter([0.0, 1.0, 2.0, 3.0]), lambda begin, end: b"abcd"[begin:end], 100.0, LatenessMeter(Share()))
     assert pacer.take(100.0) == b"a"
     assert pacer.due == 101.0
     assert pacer.take(100.5) == b""

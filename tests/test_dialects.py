@@ -303,7 +303,7 @@ def test_a_stream_that_fails_half_way_says_so_in_its_dialect(tmp_path, path):
     def broken(begin, end):
         raise OSError
 
-    pacer = Pacer(stream.due_times, broken, 0.0, app.share, stream.failed)
+    pacer = Pacer(stream.due_times, broken, 0.0, app.lateness, stream.failed)
     told = pacer.take(1e9)
     assert pacer.due is None
     if path == PATH:

@@ -24,6 +24,8 @@ from fastmock.latency.presets import PRESETS
 from fastmock.latency.scheduler import Scheduler
 from fastmock.latency.settings import Distribution, Latency
 from fastmock.shared.block import Share, clear_gauges, shared_numbers
+from fastmock.shared.in_flight import InFlight
+from fastmock.shared.lateness import LatenessMeter
 
 from .conftest import KEY, make_app
 
@@ -230,7 +232,7 @@ class FixedLoad:
     def leave(self):
         pass
 
-    def in_flight(self):
+    def count(self):
         return self.running
 
 
@@ -265,14 +267,14 @@ def test_answers_in_flight_are_counted_until_they_end_or_nobody_wants_them(tmp_p
         reply(app, HELLO | {"stream": True}),
         reply(app, HELLO | {"stream": True}),
     )
-    pacers = [Pacer(answer.due_times, lambda *_: b"", 0.0, app.share) for answer in (whole, stream, dropped)]
-    assert app.share.in_flight() == 3
+    pacers = [Pacer(answer.due_times, lambda *_: b"", 0.0, app.lateness) for answer in (whole, stream, dropped)]
+    assert app.in_flight.count() == 3
     del dropped
     pacers.pop()
-    assert app.share.in_flight() == 2
+    assert app.in_flight.count() == 2
     for pacer in pacers:
         pacer.take(1e9)
-    assert app.share.in_flight() == 0
+    assert app.in_flight.count() == 0
 
 
 # --- levels
@@ -476,27 +478,28 @@ def test_usage_so_far_grows_to_the_whole(tokens, per_chunk, n, slow):
 
 def test_lateness_is_counted_by_worker_and_forgotten_after_a_minute():
     numbers = shared_numbers(2)
-    first, second = Share(), Share()
-    first.join(numbers, 0)
-    second.join(numbers, 1)
-    for share, late in ((first, 0.001), (second, 0.02)):
-        pacer = Pacer(iter([0.0] * 50), lambda *_: b"", 1000.0, share)
+    shares = Share(), Share()
+    for worker, share in enumerate(shares):
+        share.join(numbers, worker)
+    first, second = map(LatenessMeter, shares)
+    for meter, late in ((first, 0.001), (second, 0.02)):
+        pacer = Pacer(iter([0.0] * 50), lambda *_: b"", 1000.0, meter)
         pacer.take(1000.0 + late)
-    seen = first.lateness(1001.0)
-    assert seen == second.lateness(1001.0)
+    seen = first.last_minute(1001.0)
+    assert seen == second.last_minute(1001.0)
     assert seen.frames == 100
     assert 1 <= seen.p50 <= 1.2
     assert 20 <= seen.p99 <= 24
-    assert first.lateness(1056.0).frames == 100
-    assert first.lateness(1066.0) == (0, 0.0, 0.0)
+    assert first.last_minute(1056.0).frames == 100
+    assert first.last_minute(1066.0) == (0, 0.0, 0.0)
     Pacer(iter([0.0]), lambda *_: b"", 1060.0, first).take(1060.0)  # in the place of an old histogram
-    assert first.lateness(1060.0).frames == 1
+    assert first.last_minute(1060.0).frames == 1
 
 
 def test_who_is_behind_goes_on_in_coarser_pieces_of_which_the_last_is_on_time():
-    share = Share()
+    meter = LatenessMeter(Share())
     due_times = [number * 0.05 for number in range(10)]
-    pacer = Pacer(iter(due_times), lambda begin, end: bytes(range(begin, end)), 0.0, share)
+    pacer = Pacer(iter(due_times), lambda begin, end: bytes(range(begin, end)), 0.0, meter)
     assert pacer.take(0.01) == bytes([0])
     assert pacer.due == pytest.approx(0.05)  # on time: one step after another
     assert pacer.take(0.12) == bytes([1, 2])
@@ -508,26 +511,27 @@ def test_who_is_behind_goes_on_in_coarser_pieces_of_which_the_last_is_on_time():
     assert pacer.due == pytest.approx(0.45)
     assert pacer.take(0.45) == bytes([9])
     assert pacer.due is None
-    assert share.lateness(0.5).frames == 10
+    assert meter.last_minute(0.5).frames == 10
 
 
 def test_a_dead_worker_has_nothing_in_flight():
     numbers = shared_numbers(2)
-    first, second = Share(), Share()
-    first.join(numbers, 0)
-    second.join(numbers, 1)
+    shares = Share(), Share()
+    for worker, share in enumerate(shares):
+        share.join(numbers, worker)
+    first, second = map(InFlight, shares)
     first.enter()
     second.enter()
     second.enter()
-    assert first.in_flight() == 3
+    assert first.count() == 3
     clear_gauges(numbers, 1)
-    assert first.in_flight() == 1
+    assert first.count() == 1
 
 
 def test_falling_behind_is_said_once(caplog):
-    share = Share()
+    meter = LatenessMeter(Share())
     for start in range(1000, 1010):
-        Pacer(iter([0.0] * 40), lambda *_: b"", float(start), share).take(start + 0.2)
+        Pacer(iter([0.0] * 40), lambda *_: b"", float(start), meter).take(start + 0.2)
     assert len(caplog.records) == 1
     assert "falling behind" in caplog.text
 

@@ -29,9 +29,9 @@ from fastmock.limits.settings import Limits, Rates
 from fastmock.limits.stores import Here, Shared
 from fastmock.providers.openai.provider import OPENAI
 from fastmock.server.sockets import listen
-from fastmock.shared.block import BUCKETS, ENTRY, MOST_BUCKETS, Share, shared_numbers
+from fastmock.shared.block import Share, shared_numbers
 from fastmock.shared.lock import SharedLock
-from fastmock.shared.rate_buckets import Buckets
+from fastmock.shared.rate_buckets import BUCKETS, ENTRY, MOST_BUCKETS, Buckets
 
 from .conftest import KEY, make_app, wait_until
 

@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from fastmock.core.http import LargeReply, Request, Stream
 from fastmock.core.problems import ConfigError
 from fastmock.latency.pacer import Pacer
-from fastmock.shared.block import MOST_COUNTS, Share, shared_numbers
-from fastmock.shared.metric_series import Meters
+from fastmock.shared.block import Share, shared_numbers
+from fastmock.shared.metric_series import MOST_COUNTS, Meters
 from fastmock.telemetry.metrics import Metrics
 from fastmock.telemetry.observer import observe
 
@@ -58,7 +58,7 @@ def metered(tmp_path):
             """Send an answer by the clock."""
             answer = post(path, body)
             cut = answer.cut if isinstance(answer, Stream) else lambda begin, end: b""
-            pacer = Pacer(answer.due_times, cut, time.monotonic(), app.share)
+            pacer = Pacer(answer.due_times, cut, time.monotonic(), app.lateness)
             while pacer.due is not None:
                 time.sleep(max(0, pacer.due - time.monotonic()))
                 pacer.take(time.monotonic())

@@ -17,8 +17,8 @@ from openai import OpenAI
 
 from fastmock.core.http import Reply, ResponseHead, Stream
 from fastmock.limits.concurrency import wait
-from fastmock.shared.block import TICKETS, Share, shared_numbers
-from fastmock.shared.queue import AdmissionQueue
+from fastmock.shared.block import Share, shared_numbers
+from fastmock.shared.queue import TICKETS, AdmissionQueue
 
 from .conftest import undisturbed, wait_until
 

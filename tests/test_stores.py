@@ -16,6 +16,7 @@ from fastmock.core.http import Request
 from fastmock.core.problems import ConfigError
 from fastmock.limits.stores import Shared as SharedLimits
 from fastmock.shared.block import Share, shared_numbers
+from fastmock.shared.counters import Counters
 from fastmock.storage.sqlite import Store, StoredObject
 
 from .conftest import KEY, make_app
@@ -235,8 +236,9 @@ def test_whatever_a_shared_store_raises_requests_are_answered(tmp_path, monkeypa
 @unit
 def test_counters_of_many_sessions_hold_on_all_workers(caplog):
     numbers = shared_numbers(2)
-    one, other = Share(numbers), Share()
-    other.join(numbers, 1)
+    shares = Share(numbers), Share()
+    shares[1].join(numbers, 1)
+    one, other = map(Counters, shares)
     keys = [number * 0x9E3779B97F4A7C15 % 2**64 for number in range(1, 50_001)]
     for key in keys:
         assert one.count(key, 1, 1) == 1
@@ -244,16 +246,17 @@ def test_counters_of_many_sessions_hold_on_all_workers(caplog):
     assert caplog.text == ""
     other.forget(keys[0])
     assert one.count(keys[0], 1, 1) == 1
-    one.forget_all()
+    shares[0].reset()
     assert [other.count(key, 1, 1) for key in keys[:100]] == [1] * 100
 
 
 @unit
 def test_counters_that_give_way_are_the_oldest_and_it_is_said(monkeypatch, caplog):
-    monkeypatch.setattr("fastmock.shared.block._TRIES", 4)
+    monkeypatch.setattr("fastmock.shared.counters._TRIES", 4)
     numbers = shared_numbers(2)
-    one, other = Share(numbers), Share()
-    other.join(numbers, 1)
+    shares = Share(numbers), Share()
+    shares[1].join(numbers, 1)
+    one, other = map(Counters, shares)
     keys = [1 + number * 2**16 for number in range(6)]  # all of which would be at the same place
     for key in keys[:4]:
         one.count(key, 0)

@@ -12,6 +12,9 @@ from fastmock.core.http import Request
 from fastmock.core.problems import ConfigError
 from fastmock.responses import ResponseManager
 from fastmock.shared.block import Share, shared_numbers
+from fastmock.shared.in_flight import InFlight
+from fastmock.shared.lateness import LatenessMeter
+from fastmock.shared.prompt_prefixes import PromptPrefixes
 from fastmock.storage.sqlite import Store, StoredObject
 
 from .conftest import KEY
@@ -160,12 +163,13 @@ def test_the_prompt_cache(call):
 
 def test_prefixes_are_shared_by_workers():
     numbers = shared_numbers(2)
-    one, other = Share(), Share()
-    one.join(numbers, 0)
-    other.join(numbers, 1)
-    assert one.prefixes([11, 22]) == 0
-    assert other.prefixes([11, 22, 33]) == 2
-    assert other.in_flight() == one.lateness().frames == 0
+    shares = Share(), Share()
+    for worker, share in enumerate(shares):
+        share.join(numbers, worker)
+    one, other = map(PromptPrefixes, shares)
+    assert one.add([11, 22]) == 0
+    assert other.add([11, 22, 33]) == 2
+    assert InFlight(shares[1]).count() == LatenessMeter(shares[0]).last_minute().frames == 0
 
 
 def test_context_windows(call):

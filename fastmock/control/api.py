@@ -266,7 +266,7 @@ class Control:
             if "counters" in wanted and session:
                 self._app.faults.forget(session)
             elif "counters" in wanted:
-                self._app.share.forget_all()
+                self._app.share.reset()
 
         layers = [name for name in wanted if name in ("rules", "config")]
         if layers:

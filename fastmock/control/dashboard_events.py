@@ -86,7 +86,7 @@ class Events:
         """Return the activity since the last event, and the current state."""
         app = self._server.current()
         share, tape = app.share, self._journal.tape
-        seen = share.lateness()
+        seen = app.lateness.last_minute()
         fresh, ended = self._take(app)
         now, written = time.monotonic(), tape.written
         then, before = self._before or (now - 1, written)
@@ -104,7 +104,7 @@ class Events:
             "metrics": app.config.settings.metrics.any,
             "journal": {"enabled": app.config.settings.journal.enabled, **self._journal.state()},
             "requests_per_second": round((written - before) / max(now - then, 1e-3), 1),
-            "in_flight": share.in_flight(),
+            "in_flight": app.in_flight.count(),
             "open_streams": sum(record.head["stream"] and record.entry.outcome.state == OPEN for record in self._kept),
             "queued": app.waiting() if app.waiting else 0,
             "lateness_ms": {"p50": seen.p50, "p99": seen.p99, "frames": seen.frames},

@@ -29,6 +29,8 @@ from fastmock.latency.presets import PRESETS, PresetName
 from fastmock.latency.settings import Distribution, Latency
 from fastmock.rules.settings import EndpointRules, Pattern, TimedReplySpec
 from fastmock.shared.block import Share
+from fastmock.shared.in_flight import InFlight
+from fastmock.shared.prompt_prefixes import PromptPrefixes
 
 _TOKENS = 100  # of made-up text, where nothing says how many
 _OF_COMPLETIONS = 16  # the same of legacy completions, as the API has it
@@ -75,7 +77,7 @@ class LatencyProfiles:
     """Gives each answer its profile, and its due times.
 
     Attributes:
-        share: the worker's part of the shared block.
+        in_flight: the number of delayed answers that are being sent.
         beats: whether any stream may have heartbeats.
     """
 
@@ -84,7 +86,8 @@ class LatencyProfiles:
         settings = config.settings
         self._settings = settings
         self._config = config
-        self.share = share
+        self.in_flight = InFlight(share)
+        self._prefixes = PromptPrefixes(share)
         self._headers = settings.server.control_headers
         self._gap = settings.streaming.chunk_delay_ms / 1000 if settings.streaming.enabled else 0.0
         self._globs = [(re.compile(translate(entry.model)).match, entry) for entry in settings.per_model]
@@ -121,7 +124,7 @@ class LatencyProfiles:
         """Return what is done with every request for completions before a rule is picked."""
         looks: list[Callable[[ChatRequest], None]] = []
         if self._settings.usage.simulate_prompt_cache:
-            looks.append(PromptCache(self.share))
+            looks.append(PromptCache(self._prefixes))
         if any(entry.context_window for entry in self._settings.per_model):
             looks.append(self._check_window)
         return looks
@@ -198,7 +201,7 @@ class LatencyProfiles:
         output: dict[str, Any] = {}
         for level in filter(None, (settings.output, entry and entry.output, source and source.output)):
             output |= _given(level)
-        timing = Timing(Latency(**latency), self._samples, self._gap, self.share)
+        timing = Timing(Latency(**latency), self._samples, self._gap, self.in_flight)
         amount: Distribution | None = output.get("tokens")
         length = sampler(amount, self._samples(amount)) if amount is not None else None
         beats: dict[str, Any] = {}

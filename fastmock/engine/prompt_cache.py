@@ -4,7 +4,7 @@ from hashlib import blake2b
 
 from fastmock.core.http import ChatRequest
 from fastmock.core.json import as_json
-from fastmock.shared.block import Share
+from fastmock.shared.prompt_prefixes import PromptPrefixes
 
 _BLOCK = 512  # bytes of the prompt that are remembered as one
 _LEAST, _STEP = 1024, 128  # tokens: OpenAI caches no shorter prompts, and in steps of this many
@@ -14,8 +14,8 @@ _PROMPT = ("tools", "functions", "messages", "prompt")  # in the order in which 
 class PromptCache:
     """Counts in each prompt what it has in common with an earlier one for the same model, on any worker."""
 
-    def __init__(self, share: Share) -> None:
-        self._share = share
+    def __init__(self, prefixes: PromptPrefixes) -> None:
+        self._prefixes = prefixes
 
     def __call__(self, chat: ChatRequest) -> None:
         """Set the request's ``cached_tokens``."""
@@ -28,7 +28,7 @@ class PromptCache:
         for end in range(_BLOCK, len(prompt) + 1, _BLOCK):
             digest.update(prompt[end - _BLOCK : end])
             hashes.append(int.from_bytes(digest.digest(), "big"))
-        known = self._share.prefixes(hashes) * _BLOCK
+        known = self._prefixes.add(hashes) * _BLOCK
         # Bytes to tokens by the prompt's own ratio: exact enough for steps of 128.
         tokens = chat.prompt_tokens * known // (len(prompt) or 1) // _STEP * _STEP
         if tokens >= _LEAST:

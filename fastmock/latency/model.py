@@ -58,7 +58,7 @@ class Load(Protocol):
     def leave(self) -> None:
         """Remove one."""
 
-    def in_flight(self) -> int:
+    def count(self) -> int:
         """Return the number of answers in flight."""
 
 
@@ -110,7 +110,7 @@ class Timing:
         """Return the current slowdown under load, in seconds per millisecond."""
         if not self._most:
             return 0.001
-        share = (self._share.in_flight() - 1) / self._full if self._full else 1.0
+        share = (self._share.count() - 1) / self._full if self._full else 1.0
         return 0.001 * (1 + self._most * min(1.0, max(0.0, share)))
 
     def _drawer(self, random: Random) -> Sampler:

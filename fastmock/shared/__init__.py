@@ -1,1 +1,13 @@
-"""Memory shared by all workers."""
+"""Memory shared by all workers. Each of these modules reserves its cells in it; see ``shared.layout``."""
+
+from fastmock.shared import (  # noqa: F401
+    block,
+    connection_counts,
+    counters,
+    in_flight,
+    lateness,
+    metric_series,
+    prompt_prefixes,
+    queue,
+    rate_buckets,
+)

@@ -6,17 +6,25 @@ every row. The number of places is fixed; label sets that come later get none.
 
 from collections.abc import Iterator
 
-from fastmock.shared.block import (
-    COUNTS,
-    COUNTS_WIDTH,
-    LABELS,
-    LABELS_SIZE,
-    MOST_COUNTS,
-    MOST_TIMES,
-    TIMES,
-    TIMES_WIDTH,
-    Share,
+from fastmock.shared.block import Share
+from fastmock.shared.layout import ROW, SERVER
+
+BOUNDS = tuple(
+    int(seconds * 1e9)
+    for seconds in (
+        *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 0.75),
+        *(1, 1.5, 2.5, 5, 7.5, 10, 20, 40, 80, 160),
+    )
 )
+"""The upper bounds of the histograms, in nanoseconds."""
+LABELS_SIZE, MOST_COUNTS, MOST_TIMES = 32, 1024, 256
+COUNTS_WIDTH, TIMES_WIDTH = 3, 3 * (1 + len(BOUNDS) + 1)
+_COUNT_LABELS = SERVER.reserve(1 + MOST_COUNTS * LABELS_SIZE)
+_TIME_LABELS = SERVER.reserve(1 + MOST_TIMES * LABELS_SIZE)
+STREAMS = ROW.reserve(gauge=True)
+"""Offset in a row of the number of open streams."""
+_COUNTS = ROW.reserve(MOST_COUNTS * COUNTS_WIDTH)
+_TIMES = ROW.reserve(MOST_TIMES * TIMES_WIDTH)
 
 Labels = tuple[str, ...]
 _SEPARATOR = "\x1f"
@@ -92,11 +100,11 @@ class Meters:
 
     Attributes:
         counts: requests, with their input and output tokens; also plain counters.
-        times: three histograms, each the total in nanoseconds, then the numbers up to each of ``block.BOUNDS`` and
+        times: three histograms, each the total in nanoseconds, then the numbers up to each of ``BOUNDS`` and
             above the last.
     """
 
     def __init__(self, share: Share) -> None:
         self.share = share
-        self.counts = Series(share, LABELS, COUNTS, MOST_COUNTS, COUNTS_WIDTH)
-        self.times = Series(share, LABELS + 1 + MOST_COUNTS * LABELS_SIZE, TIMES, MOST_TIMES, TIMES_WIDTH)
+        self.counts = Series(share, _COUNT_LABELS, _COUNTS, MOST_COUNTS, COUNTS_WIDTH)
+        self.times = Series(share, _TIME_LABELS, _TIMES, MOST_TIMES, TIMES_WIDTH)

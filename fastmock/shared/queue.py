@@ -7,13 +7,17 @@ late that is noticed, so polling rarely costs no time in the long run.
 
 import time
 from collections import deque
+from collections.abc import Sequence
 
-from fastmock.shared.block import GATE, TICKETS, Share
+from fastmock.shared.block import Share
+from fastmock.shared.layout import ROW, SERVER
 from fastmock.shared.lock import SharedLock
 
-_NEXT, _ADMITTED, _MOST, _GONE = range(GATE, GATE + 4)  # _GONE: tickets abandoned while waiting
-_OWNERS = GATE + 4  # the owner of each of the latest tickets: the worker's number from 1
-_STARTS = _OWNERS + TICKETS  # their times of admission: nanoseconds of the monotonic clock
+TICKETS = 1 << 16
+_NEXT, _ADMITTED, _MOST, _GONE = (SERVER.reserve() for _ in range(4))  # _GONE: tickets abandoned while waiting
+_OWNERS = SERVER.reserve(TICKETS)  # the owner of each of the latest tickets: the worker's number from 1
+_STARTS = SERVER.reserve(TICKETS)  # their times of admission: nanoseconds of the monotonic clock
+_HELD = ROW.reserve()  # the number of places held by the worker's answers
 _GIVEN_UP = 0
 
 
@@ -40,6 +44,11 @@ class AdmissionQueue:
         self._give_back()
         return Ticket(self, number) if room else None
 
+    def _places(self) -> Sequence[int]:
+        """Return the indexes of the numbers of places that each worker holds, by the worker's number from 0."""
+        rows = self._share.rows()
+        return range(rows.start + _HELD, rows.stop, rows.step)
+
     def waiting(self) -> int:
         """Return the number of waiting requests, over all workers."""
         numbers = self._share.numbers
@@ -65,7 +74,7 @@ class AdmissionQueue:
     def _give_back(self) -> None:
         """Release the tickets left so far, unless another thread, or this one, is already doing it."""
         numbers = self._share.numbers
-        places = self._share.places()
+        places = self._places()
         while self._left and self._lock.take():
             try:
                 while self._left:
@@ -88,17 +97,17 @@ class AdmissionQueue:
                 if numbers[_OWNERS + number % TICKETS] == worker + 1:
                     numbers[_OWNERS + number % TICKETS] = _GIVEN_UP
                     numbers[_GONE] += 1
-            numbers[self._share.places()[worker]] = 0
+            numbers[self._places()[worker]] = 0
             self._admit(time.monotonic_ns())
 
     def _taken(self) -> int:
         """Return the number of places taken, over all workers."""
         numbers = self._share.numbers
-        return sum(numbers[place] for place in self._share.places())
+        return sum(numbers[place] for place in self._places())
 
     def _admit(self, now: int) -> None:
         """Admit tickets as long as there are free places; with the lock held."""
-        numbers, places = self._share.numbers, self._share.places()
+        numbers, places = self._share.numbers, self._places()
         free = numbers[_MOST] - self._taken()
         while (number := numbers[_ADMITTED]) < numbers[_NEXT]:
             owner = numbers[_OWNERS + number % TICKETS]

@@ -7,7 +7,13 @@ import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
-from fastmock.shared.block import BUCKETS, ENTRY, MOST_BUCKETS, STORE_GONE, Share
+from fastmock.shared.block import ZEROS, Share
+from fastmock.shared.layout import SERVER
+
+MOST_BUCKETS, ENTRY = 1 << 14, 10
+BUCKETS = SERVER.reserve(MOST_BUCKETS * ENTRY)
+"""Index of the first entry: its key, the time at which it expires, its values."""
+_STORE_GONE = SERVER.reserve()  # whether the rate-limit store shared between machines is unreachable
 
 _TRIES = 16  # places where an entry may be
 _MOST_KNOWN = 4096  # entries that a worker caches
@@ -28,16 +34,22 @@ class Buckets:
         self.known: dict[int, memoryview[int]] = {}
         self.lock: AbstractContextManager[Any] = share.lock
         share.on_join(self._joined)
+        share.on_reset(self._refill)
 
     def _joined(self) -> None:
         self.known.clear()
         self.lock = threading.Lock() if self._share.alone else self._share.lock
 
+    def _refill(self) -> None:
+        """Refill all limits; with the lock of the block held."""
+        for place in range(BUCKETS, BUCKETS + MOST_BUCKETS * ENTRY, ENTRY):
+            self._share.numbers[place + 1 : place + ENTRY] = ZEROS[: ENTRY - 1]
+
     def turn(self, gone: bool) -> bool:
         """Record whether the shared store is unreachable; return whether no other worker has recorded it."""
         with self._share.lock:
-            before = bool(self._share.numbers[STORE_GONE])
-            self._share.numbers[STORE_GONE] = gone
+            before = bool(self._share.numbers[_STORE_GONE])
+            self._share.numbers[_STORE_GONE] = gone
             return before != gone
 
     def find(self, key: int, now: int) -> "memoryview[int]":

@@ -15,8 +15,9 @@ from fastmock._version import __version__
 from fastmock.app import Answer, App
 from fastmock.core.http import Reply, Request, ResponseHead, Stream
 from fastmock.core.routing import OTHER
-from fastmock.shared.block import BOUNDS, CLOSED_IDLE, GENERATION, OPENED, RESTARTS, REUSED, STREAMS, TIMES_WIDTH
-from fastmock.shared.metric_series import Labels, Meters
+from fastmock.shared.block import GENERATION, RESTARTS
+from fastmock.shared.connection_counts import CLOSED_IDLE, OPENED, REUSED
+from fastmock.shared.metric_series import BOUNDS, STREAMS, TIMES_WIDTH, Labels, Meters
 from fastmock.telemetry.observer import Follower, Observer
 
 PATH = "/metrics"
@@ -153,7 +154,7 @@ class Metrics(Collector, Observer):
             (_GAP, "inter_token_latency", "From one chunk of a stream to the next."),
         ):
             yield _histogram(f"fastmock_{name}_seconds", text, by_model, part, times)
-        running, waiting = share.in_flight(), self._app.waiting() if self._app.waiting else 0
+        running, waiting = self._app.in_flight.count(), self._app.waiting() if self._app.waiting else 0
         streams = sum(numbers[row + STREAMS] for row in share.rows())
         yield _gauge("fastmock_requests_in_flight", "Answers that take time and are being sent.", running)
         yield _gauge("fastmock_requests_queued", "Requests that wait for their turn.", waiting)
@@ -176,7 +177,7 @@ class Metrics(Collector, Observer):
             yield from self._as_vllm(running, waiting, tokens, times)
 
     def _lateness(self) -> Metric:
-        counts, bounds = self._app.share.all_lateness(), self._app.share.bounds
+        counts, bounds = self._app.lateness.all(), self._app.lateness.bounds
         sums = list(accumulate(counts))
         buckets = [(f"{bounds[at]:.3g}", sums[at]) for at in range(0, len(bounds), _EVERY)]
         family = HistogramMetricFamily("fastmock_frame_lateness_seconds", "How late frames of paced answers were sent.")

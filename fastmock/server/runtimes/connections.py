@@ -13,7 +13,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from fastmock.core.http import Ending
-from fastmock.shared.block import CLOSED_IDLE, OPENED, REUSED, Share
+from fastmock.shared.block import Share
+from fastmock.shared.connection_counts import CLOSED_IDLE, OPENED, REUSED
 
 DEFAULT_MOST = 16_384  # connections
 _OWN_FILES = 48  # needed by the process for other purposes

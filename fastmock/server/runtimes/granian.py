@@ -341,11 +341,11 @@ class _Adapter:
                 return
             if answer.control:
                 respond = partial(self._respond, proto, answer)
-            pacer = Pacer(answer.due_times, nothing, start, UNCOUNTED if answer.control else app.share)
+            pacer = Pacer(answer.due_times, nothing, start, UNCOUNTED if answer.control else app.lateness)
             play = _Waiting(self._scheduler, proto, pacer, scope.client, self._connections, respond)
         else:
             transport = proto.response_stream(status, headers)
-            late = UNCOUNTED if answer.control else app.share
+            late = UNCOUNTED if answer.control else app.lateness
             pacer = Pacer(answer.due_times, answer.cut, start, late, answer.failed)
             play = _Streaming(
                 self._scheduler, proto, pacer, scope.client, self._connections, transport, answer, self._patience

@@ -235,7 +235,7 @@ class _Adapter:
 
     def _late(self, answer: Reply | Stream) -> Lateness:
         """Return the counter for the lateness of an answer's steps."""
-        return UNCOUNTED if answer.control else self._live.app.share
+        return UNCOUNTED if answer.control else self._live.app.lateness
 
     def anywhere(self, request: Any) -> Any:
         """Handle requests for paths without a route of their own."""

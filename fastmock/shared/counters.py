@@ -1,0 +1,115 @@
+"""Counters by key, exact over all workers: they count how often faults apply."""
+
+import logging
+import time
+
+from fastmock.shared.block import ZEROS, Share
+from fastmock.shared.layout import SERVER
+
+_KINDS = 3  # counters of a key
+_COUNTER = 1 + _KINDS + 1  # the key, its counters, the time of its last use
+_MOST_COUNTERS = 1 << 16
+_COUNTERS = SERVER.reserve(_MOST_COUNTERS * _COUNTER)
+_COUNTERS_FULL = SERVER.reserve()  # whether the warning about dropped counters was logged
+_TRIES = 1024  # indexes at which the counters of a key may be
+_MOST_KNOWN = 1 << 14  # keys whose indexes a worker caches
+
+_LOG = logging.getLogger("fastmock")
+
+
+class Counters:
+    """The counters, as seen by one worker."""
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        self._counters: dict[int, int] = {}
+        share.on_join(self._counters.clear)
+        share.on_reset(self._forget_all)
+
+    def since(self) -> float:
+        """Return the activation time of the configuration, a reading of ``time.monotonic``."""
+        return self._share.since()
+
+    def count(self, key: int, which: int, most: int | None = None) -> int:
+        """Add one to a counter, over all workers, exactly.
+
+        If there are more keys than places, the counters of the least recently used key are reset.
+
+        Args:
+            key: the key of the counters; not 0, and below 2**64.
+            which: which of its three counters.
+            most: the highest value to count to.
+
+        Returns:
+            The new value; 0 if it would be above ``most``.
+        """
+        numbers = self._share.numbers
+        with self._share.lock:
+            begin = self._find(key)
+            if begin is None:
+                begin = self._make(key)
+            numbers[begin + 1 + _KINDS] = time.monotonic_ns()
+            place = begin + 1 + which
+            if most is not None and numbers[place] >= most:
+                return 0
+            numbers[place] += 1
+            return numbers[place]
+
+    def counted(self, key: int, which: int) -> int:
+        """Return the value of a counter."""
+        with self._share.lock:
+            begin = self._find(key)
+            return 0 if begin is None else self._share.numbers[begin + 1 + which]
+
+    def forget(self, key: int) -> None:
+        """Reset the counters of a key."""
+        with self._share.lock:
+            if (begin := self._find(key)) is not None:
+                self._share.numbers[begin + 1 : begin + 1 + _KINDS] = ZEROS[:_KINDS]
+
+    def _forget_all(self) -> None:
+        """Reset all counters; with the lock held."""
+        size = _MOST_COUNTERS * _COUNTER
+        self._share.numbers[_COUNTERS : _COUNTERS + size] = memoryview(bytes(size * 8)).cast("Q")
+        self._share.numbers[_COUNTERS_FULL] = 0
+
+    def _find(self, key: int) -> int | None:
+        """Return the index of a key's counters, None if it has none; with the lock held."""
+        numbers = self._share.numbers
+        begin = self._counters.get(key)
+        if begin is not None and numbers[begin] == key:  # else another key has replaced it
+            return begin
+        for step in range(_TRIES):
+            begin = _counter(key, step)
+            if numbers[begin] == key:
+                if len(self._counters) >= _MOST_KNOWN:
+                    self._counters.clear()
+                self._counters[key] = begin
+                return begin
+            if numbers[begin] == 0:
+                return None
+        return None
+
+    def _make(self, key: int) -> int:
+        """Return the index of new counters for a key, all 0; with the lock held."""
+        numbers = self._share.numbers
+        oldest, least = 0, 1 << 64
+        for step in range(_TRIES):
+            begin = _counter(key, step)
+            if numbers[begin] == 0:
+                break
+            if numbers[begin + 1 + _KINDS] < least:
+                oldest, least = begin, numbers[begin + 1 + _KINDS]
+        else:
+            begin = oldest
+            if not numbers[_COUNTERS_FULL]:
+                numbers[_COUNTERS_FULL] = 1
+                _LOG.warning("faults are counted for too many sessions: those unused for longest are counted anew")
+        numbers[begin : begin + _COUNTER] = ZEROS[:_COUNTER]
+        numbers[begin] = key
+        return begin
+
+
+def _counter(key: int, step: int) -> int:
+    """Return the index of one of the places where the counters of a key may be."""
+    return _COUNTERS + (key + step) % _MOST_COUNTERS * _COUNTER
