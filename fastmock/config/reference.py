@@ -126,7 +126,7 @@ def _shown(info: Any) -> str:
     if default is None or isinstance(default, SettingsModel) or default == []:
         return "none"
     if isinstance(default, list) and isinstance(default[0], SettingsModel):
-        return f"{len(default)} of OpenAI's names"
+        return f"{len(default)} common models"
     return f"`{json.dumps(default)}`"
 
 

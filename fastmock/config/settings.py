@@ -211,8 +211,7 @@ class Streaming(SettingsModel):
     obfuscation: bool = Field(
         False,
         description=(
-            "Pad chunks with an `obfuscation` field, as OpenAI does; a request's "
-            "`stream_options.include_obfuscation` has precedence."
+            "Pad chunks with an `obfuscation` field; a request's `stream_options.include_obfuscation` has precedence."
         ),
     )
 
@@ -242,8 +241,8 @@ class Usage(SettingsModel):
 
     tokenizer: Literal["auto", "exact", "estimate"] = Field(
         "auto",
-        description="`exact` counts with OpenAI's vocabularies (needs the extra `tokens`), `estimate` takes a quarter "
-        "of the bytes; `auto` is exact if the extra is installed.",
+        description="`exact` counts with the models' vocabularies (needs the extra `tokens`), `estimate` a quarter of "
+        "the bytes; `auto` is exact if the extra is installed.",
     )
     simulate_prompt_cache: bool = Field(
         False,
@@ -292,7 +291,7 @@ class ModelCard(SettingsModel):
     """One entry of `GET /v1/models`."""
 
     id: str = Field(min_length=1, description="Name of the model in requests.")
-    object: Literal["model"] = Field("model", description="Object type as in OpenAI's API; ignored.")
+    object: Literal["model"] = Field("model", description="Object type as the API lists it; ignored.")
     created: int = Field(1_700_000_000, ge=0, description="Creation time as Unix time in seconds.")
     owned_by: str = Field("fastmock", description="Owner reported for the model.")
 

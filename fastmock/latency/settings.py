@@ -139,7 +139,7 @@ class Heartbeat(SettingsModel):
     form: Literal["comment", "ping"] | None = Field(
         None,
         description="Form of heartbeats: `comment` (the default), which every SSE client ignores, or `ping`, an event "
-        "of Anthropic's API. Other APIs always get comments.",
+        "of the Messages API. Other APIs always get comments.",
     )
 
 

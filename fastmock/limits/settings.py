@@ -18,12 +18,8 @@ class Rates(SettingsModel):
         None, description="Limit of tokens per minute (TPM), prompts and completions together."
     )
     tokens_per_day: Most | None = Field(None, description="Limit of tokens per day (TPD).")
-    input_tokens_per_minute: Most | None = Field(
-        None, description="Limit of prompt tokens per minute (ITPM), as at Anthropic."
-    )
-    output_tokens_per_minute: Most | None = Field(
-        None, description="Limit of completion tokens per minute (OTPM), as at Anthropic."
-    )
+    input_tokens_per_minute: Most | None = Field(None, description="Limit of prompt tokens per minute (ITPM).")
+    output_tokens_per_minute: Most | None = Field(None, description="Limit of completion tokens per minute (OTPM).")
     quota_requests: Most | None = Field(None, description="Total number of requests before the quota is exhausted.")
     quota_tokens: Most | None = Field(None, description="Total number of tokens before the quota is exhausted.")
 

@@ -6,6 +6,7 @@ from fastmock.providers.anthropic.checks_table import CHECKS
 from fastmock.providers.anthropic.messages.checks import contents
 from fastmock.providers.anthropic.messages.endpoint import Messages
 from fastmock.providers.anthropic.models import Models
+from fastmock.providers.checked import checked
 from fastmock.validation.check import MESSAGES
 from fastmock.validation.validator import Validator
 
@@ -17,7 +18,7 @@ def api(services: Services) -> Api:
         chats,
         services.tokenizers,
         services.settings,
-        Validator(services.settings, MESSAGES, CHECKS, contents).check,
+        checked(Validator(services.settings, MESSAGES, CHECKS), contents),
     )
     models = Models(services.settings.models)
     routes = (

@@ -4,6 +4,7 @@ from fastmock.core.headers import make_answer_heads
 from fastmock.core.routing import OTHER, Route
 from fastmock.engine.manager import ManagedEmbeddings, compiled
 from fastmock.engine.services import Api, Reading, Services
+from fastmock.providers.checked import checked
 from fastmock.providers.openai.chat.checks import contents
 from fastmock.providers.openai.chat.endpoint import Chat
 from fastmock.providers.openai.chat.render import ChatChoiceFormat
@@ -41,8 +42,8 @@ def api(services: Services) -> Api:
     conversations = Conversations(log, store, HEADS, strict)
     stored_responses = StoredResponses(log, conversations, HEADS, tokenizers, chats.per_chunk, strict)
     models = Models(settings.models, HEADS)
-    chat = Chat(chats, tokenizers, stored, Validator(settings, CHAT, CHECKS, contents).check)
-    completions = Completions(texts, tokenizers, Validator(settings, COMPLETIONS, CHECKS, completion_contents).check)
+    chat = Chat(chats, tokenizers, stored, checked(Validator(settings, CHAT, CHECKS), contents))
+    completions = Completions(texts, tokenizers, checked(Validator(settings, COMPLETIONS, CHECKS), completion_contents))
     responses = Responses(
         chats,
         tokenizers,
@@ -50,7 +51,7 @@ def api(services: Services) -> Api:
         HEADS,
         settings,
         models.first,
-        Validator(settings, RESPONSES, CHECKS, response_contents).check,
+        checked(Validator(settings, RESPONSES, CHECKS), response_contents),
     )
     retrieve = numbering(services.policies.around(stored_responses.one, OTHER, response_error_event))
     vectors = embeddings
