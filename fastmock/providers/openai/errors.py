@@ -391,7 +391,7 @@ def no_such_call(index: int, id_: str) -> ApiError:
 
 
 def calls_without_results(param: str, ids: Iterable[str]) -> ApiError:
-    """400: tool calls have no results; ``param`` is the role of the message in their place, or "messages" at the end."""
+    """400: tool calls have no results; ``param`` is the role of the message in their place, or ``messages``."""
     message = (
         "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. "
         f"The following tool_call_ids did not have response messages: {', '.join(ids)}"
