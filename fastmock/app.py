@@ -1,4 +1,4 @@
-"""The pure core: a request answered by a compiled configuration. No socket, no server, no clock."""
+"""The App: answers requests by a compiled configuration, without sockets, servers or clocks."""
 
 import logging
 import re
@@ -32,7 +32,7 @@ from fastmock.validation.validator import CHECK_HEADER
 
 Answer = Reply | Stream
 Handler = Callable[[Request], Answer]
-"""An endpoint made whole: it answers whatever comes, and raises nothing."""
+"""A complete endpoint: it answers any request and never raises."""
 
 _LONG_INTEGER = re.compile(r"-?\b[1-9]\d{18,308}\b")
 
@@ -43,11 +43,11 @@ class Parts(NamedTuple):
     """The parts of an App.
 
     Attributes:
-        services: the parts of its endpoints.
+        services: the services of its endpoints.
         apis: the APIs of the providers.
         faults: the faults.
         gate: the queue.
-        share: the worker's part of the shared block.
+        share: the worker's part of the shared memory block.
     """
 
     services: Services
@@ -58,7 +58,7 @@ class Parts(NamedTuple):
 
 
 def _with_exact_number(error: errors.ApiError, request: Request) -> errors.ApiError:
-    """Return an error with an integer as the request wrote it, not as parsing rounded it: beyond 64 bits it does."""
+    """Return an error with an integer beyond 64 bits as the request wrote it, since parsing rounds it."""
     if not isinstance(error, errors.OutOfRange) or type(error.value) is not int or -(2**63) <= error.value < 2**64:
         return error
     written = request.body if isinstance(request.body, str) else request.body.decode(errors="replace")
@@ -67,30 +67,29 @@ def _with_exact_number(error: errors.ApiError, request: Request) -> errors.ApiEr
 
 
 class App:
-    """Answers requests; shared by the threads of a worker, and inherited by forked workers.
+    """Answers requests; shared by the threads of a worker and inherited by forked workers.
 
     Attributes:
-        config: what it was compiled from.
-        warnings: what worked but maybe not as meant.
-        responders: those of each kind of completions, and ``moderations`` the rules that flag.
+        config: the compiled configuration.
+        warnings: warnings about the configuration.
+        responders: one for each kind of completions; ``moderations`` are the rules that flag.
         manager: the response manager, which may block; None without one.
-        handlers: by method and path, for a runtime that routes by itself; ``elsewhere`` is for all the rest, and
-            ``refused`` for what a runtime found wrong before it could be handled.
-        takes_time: whether any answer is spread over time, and ``delays_whole`` whether whole ones are too.
-        share: the worker's part of the shared block.
-        lateness: the lateness of paced answers, and ``in_flight`` how many are being sent.
-        store: keeps answers, for all workers.
+        handlers: handlers by method and path, for runtimes with their own routing; ``elsewhere`` handles all other
+            requests, ``refused`` answers requests that the runtime found invalid.
+        takes_time: whether any response is delayed or paced; ``delays_whole``: whether non-streaming ones are too.
+        share: the worker's part of the shared memory block.
+        lateness: the lateness of paced responses; ``in_flight``: how many are being sent.
+        store: stores responses, for all workers.
         exact: whether tokens are counted exactly.
-        progress: see ``http.Progress``; ``route_names`` are the names of its routes, the first that of number 1.
-        faults: what goes wrong on purpose.
+        progress: see ``http.Progress``; ``route_names`` are the names of its routes, from number 1.
+        faults: the fault injector.
         counts_connections: whether connections are counted, for metrics.
-        buffers: the memory that bodies and large answers may take.
-        by_rules: what the rules alone say, for the response manager.
+        buffers: the memory budget of bodies and large responses.
+        by_rules: generates responses by the rules alone, for the response manager.
         providers: the providers.
-        kinds: the kinds of endpoints, and ``text_kinds`` those whose requests rules answer.
-        query_routes: the method and path of each route without path parameters that is to be given the query of a
-            request though it is no GET.
-        waiting: how many wait for their turn; None where any number is answered at a time.
+        kinds: the kinds of endpoints; ``text_kinds`` are those answered by rules.
+        query_routes: method and path of routes without path parameters that need the query of requests other than GET.
+        waiting: returns the length of the queue; None without a limit on concurrency.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -122,7 +121,7 @@ class App:
         self._readings = {reading.kind: reading for api in apis.values() for reading in api.readings}
         self.kinds = endpoint_kinds(apis.values())
         self.text_kinds = frozenset(self._readings)
-        # Of a later provider's requests more is known than that they have messages.
+        # Later providers come first: their bodies have more distinctive keys than ``messages``.
         self._by_content = [reading for api in reversed(list(apis.values())) for reading in api.readings]
         self._own_reading = {provider: api.readings[0] for provider, api in apis.items() if api.readings}
         policed = {provider: [self._policed(services, route) for route in api.routes] for provider, api in apis.items()}
@@ -143,11 +142,11 @@ class App:
 
     @staticmethod
     def _policed(services: Services, route: Route) -> Route:
-        """Return a route with the policies around it, unless its endpoint sees to them itself."""
+        """Return a route with the policies applied, unless its endpoint applies them itself."""
         return replace(route, endpoint=services.policies.around(route.endpoint, route.kind)) if route.policed else route
 
     def _handler_of(self, bound: Bound, method: str) -> Handler:
-        """Return the handler of a fixed path, which is quicker where the path is one provider's."""
+        """Return the handler of a fixed path; it is faster if the path belongs to one provider."""
         guards, number = self._guards_of(method, bound.path), len(self.route_names)
         if (provider := bound.owner) is not None:
             return self._whole(bound.endpoint(method, provider), guards, number, provider)
@@ -159,39 +158,39 @@ class App:
 
     @property
     def rule_sets(self) -> Sequence[RuleSet | Flagging]:
-        """All rules, those that flag the last."""
+        """All rule sets, the moderation rules last."""
         return [*(one.rules for one in self.responders), self.moderations]
 
     def kind_of(self, path: str) -> str:
-        """Return the kind of endpoint that a path is of, as a match calls it."""
+        """Return the kind of endpoint of a path, as in the condition ``endpoint``."""
         return self._router.kind_of(path)
 
     def activate(self) -> None:
-        """Have the response manager go by the rules of this App; it may be that of the App which gives way."""
+        """Bind the response manager to the rules of this App; an App may share the manager with its predecessor."""
         if self.manager is not None:
             self.manager.bind(self.by_rules)
 
     @property
     def rules(self) -> int:
-        """How many patterns there are in all."""
+        """The total number of rules."""
         return sum(len(rules.rules) for rules in self.rule_sets)
 
     def unreachable_rules(self) -> Iterator[str]:
-        """Say which patterns can never win, and why; it takes time with the square of their number."""
+        """Yield the rules that can never win, and why; takes time quadratic in their number."""
         for rules in self.rule_sets:
             yield from rules.unreachable_rules()
 
     def handle(self, request: Request) -> Answer:
-        """Answer a request, whatever it is."""
+        """Answer any request."""
         return self.handlers.get((request.method, request.path), self.elsewhere)(request)
 
     def explain(self, body: str | bytes, headers: Mapping[str, str], path: str = "") -> Verdict:
-        """Return which rule answers a request for text, and which came nearest.
+        """Return the rule that answers a request for text, and the closest other rule.
 
-        Without a ``path`` the kind of request is told by its headers and its body.
+        Without a ``path``, the kind of request is detected by its headers and body.
 
         Raises:
-            ApiError: the request is wrong, in the words of its provider.
+            ApiError: the request is invalid; with the message of its provider.
         """
         request = Request("POST", path, headers, body)
         try:
@@ -215,9 +214,9 @@ class App:
         return reading.responder.rules.explain(chat)
 
     def recall(self, request: Request) -> tuple[ChatRequest, RuleSet | None]:
-        """Return what a request of long ago asked for, and the rules that answer such, where any do.
+        """Return a recorded request in parsed form, and the rules for its endpoint, if there are any.
 
-        Of one that was wrong it is what can be made out.
+        An invalid request is parsed as far as possible.
         """
         found = self._router.find(request.path.rstrip("/"))
         kind, params = (OTHER, {}) if found is None else (found[0].kind, found[1])
@@ -239,9 +238,9 @@ class App:
         return chat, None
 
     def wrap(self, put: Callable[[Handler], Handler], health: Callable[[Handler], Handler]) -> None:
-        """Put something around all handlers, also around that of requests which a runtime found wrong.
+        """Wrap all handlers, including the one for requests that the runtime found invalid.
 
-        ``health`` is put around ``/health`` instead.
+        ``health`` wraps ``/health`` instead.
         """
         for (method, path), handler in self.handlers.items():
             self.handlers[method, path] = (health if path == "/health" else put)(handler)
@@ -250,14 +249,14 @@ class App:
         self.refused = lambda error, request: put(lambda request: refused(error, request))(request)
 
     def silence(self) -> None:
-        """Answer nothing of the API: requests for it are for others, and only ``/health`` is left."""
+        """Remove all routes of the API, which another server answers; only ``/health`` is left."""
         for method, path in list(self.handlers):
             if path != "/health":
                 del self.handlers[method, path]
         self._router = Router({})
 
     def refuse(self, error: errors.ApiError, request: Request, name: str = "") -> Reply:
-        """Return an error as an answer to a request."""
+        """Return an error as the response to a request."""
         id_ = f"req_{name or unique()}"
         if request.provider is None:
             request.provider = self.providers.find(request)
@@ -273,16 +272,16 @@ class App:
     def _whole(
         self, endpoint: Endpoint, guards: Sequence[Guard], number: int = 0, provider: Provider | None = None
     ) -> Handler:
-        """Put around an endpoint what all of them have: a limit, guards, errors, origins.
+        """Wrap an endpoint with the common parts: body limit, guards, errors, CORS.
 
-        ``number`` is that of its route; see ``http.Progress``. ``provider`` is that which alone has its path.
+        ``number`` is the number of its route, see ``http.Progress``; ``provider`` the only provider of its path.
         """
         limit = self.config.settings.server.max_body_bytes
         origins, find = self._origins, self.providers.find
         refuse, progress = self.refuse, self.progress
 
         def handler(request: Request) -> Answer:
-            progress.cells[0] = number  # Progress.ROUTE; it takes 60 ns
+            progress.cells[0] = number  # Progress.ROUTE; takes 60 ns
             request.provider = provider or find(request)
             name = unique()
             try:
@@ -301,7 +300,7 @@ class App:
             except Exception:
                 _LOG.exception("%s %s failed; this is a defect of fastmock", request.method, request.path)
                 answer = refuse(errors.InternalError(), request, name)
-            # Only a browser sends its origin: asking costs 0.3 µs, two more headers on every answer 1 µs.
+            # Only browsers send an origin: the lookup takes 0.3 µs, two more headers on every response 1 µs.
             if (origin := request.headers.get("origin")) is not None:
                 answer.head = origins.let_read(answer.head, origin)
             return answer
@@ -309,12 +308,12 @@ class App:
         return handler
 
     def _guards_of(self, method: str, path: str) -> Sequence[Guard]:
-        """Return what a request has to pass before it is answered."""
+        """Return the guards of a path."""
         is_open = path == "/health" or (self._open_models and self.kind_of(path) == "models")
         return () if is_open and method in ("GET", "HEAD") else self._guards
 
     def _other(self, request: Request, name: str) -> Answer:
-        """Answer what is not found by method and path: a trailing slash, what has an id, a preflight, nothing."""
+        """Answer requests without a handler: a trailing slash, path parameters, preflights, unknown paths."""
         path = request.path
         if path.endswith("/") and path != "/":
             path = path[:-1]
@@ -331,13 +330,13 @@ class App:
         return self._without_endpoint(request, bound.methods, name)
 
     def _on_health(self, request: Request, name: str) -> Answer:
-        """Answer for ``/health/``, or another method than GET."""
+        """Answer ``/health/``, or ``/health`` with a method other than GET."""
         if request.method in ("GET", "HEAD"):
             return self._healthy(request, name)
         return self._without_endpoint(request, ("GET", "HEAD"), name)
 
     def _without_endpoint(self, request: Request, methods: Iterable[str], name: str) -> Reply:
-        """Answer a preflight; refuse any other method that a path does not have."""
+        """Answer a preflight; reject any other unsupported method."""
         allowed = ", ".join(sorted((*methods, "OPTIONS")))
         if (request.headers.get("upgrade") or "").lower() == "websocket":
             raise errors.UpgradeRequired()
@@ -348,7 +347,7 @@ class App:
         return Reply(ResponseHead(204, (*head.headers, *more, ("allow", allowed))), f"req_{name}", b"")
 
     def _healthy(self, request: Request, name: str) -> Reply:
-        """Say that it works, and how late the frames of the last minute were."""
+        """Report the status, and how late the frames of the last minute were."""
         seen = self.lateness.last_minute()
         streams = {"in_flight": self.in_flight.count(), "frames": seen.frames}
         lateness = {"p50": seen.p50, "p99": seen.p99}

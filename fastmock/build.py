@@ -1,4 +1,4 @@
-"""A configuration compiled into an App: every file read, every template cut, every pattern in its index."""
+"""Compile a configuration into an App: read all files, compile all templates, index all rules."""
 
 import hashlib
 import ssl
@@ -38,7 +38,7 @@ from fastmock.shared.rate_buckets import Buckets
 from fastmock.storage.response_log import ResponseLog
 from fastmock.storage.sqlite import Store
 
-_MOST_COMPARED = 500  # rules compared with each other at start, which takes 0.1 s; "fastmock check" compares all
+_MOST_COMPARED = 500  # rules compared with each other at start, in 0.1 s; "fastmock check" compares all
 _RULES: tuple[RuleSection, ...] = ("chat_completions", "completions")
 _NEEDS = {"tls_cert": Capability.TLS, "tls_key": Capability.TLS, "http2": Capability.HTTP2}
 
@@ -49,13 +49,13 @@ def build(
     """Compile a configuration.
 
     Args:
-        config: what to compile.
-        manager: says the answers, instead of the one that the configuration names.
-        previous: an App whose configuration this one is a change of; what both have is taken over from it.
-        warns: whether to look for rules that can never win; False saves the time where the warnings were given before.
+        config: the configuration.
+        manager: a response manager to use instead of the configured one.
+        previous: an App with an earlier version of the configuration, whose unchanged parts are reused.
+        warns: whether to look for rules that can never win; False saves time if the warnings were given before.
 
     Raises:
-        ConfigError: with everything that is wrong.
+        ConfigError: with all errors.
     """
     diagnostics = Diagnostics(config)
     share = Share()
@@ -85,7 +85,7 @@ def _services(
     manager: ResponseManager | None,
     previous: App | None,
 ) -> Services:
-    """Return the parts that endpoints are built from."""
+    """Return the services that endpoints are built from."""
     store = Store(config.settings.stored.max_entries)
     return Services(
         config=config,
@@ -120,7 +120,7 @@ def _faults(config: Config, share: Share, diagnostics: Diagnostics) -> FaultInje
 
 
 def _providers(config: Config, previous: App | None, diagnostics: Diagnostics) -> Providers:
-    """Return the built-in providers, and those that the configuration names."""
+    """Return the built-in providers and those that the configuration names."""
     if previous is not None:
         return previous.providers
     added: list[Provider] = []
@@ -133,12 +133,12 @@ def _providers(config: Config, previous: App | None, diagnostics: Diagnostics) -
             if isinstance(found, Provider):
                 added.append(found)
             else:
-                diagnostics.error(("server", "providers", place), f"{name} is no fastmock.core.provider.Provider")
+                diagnostics.error(("server", "providers", place), f"{name} is not a fastmock.core.provider.Provider")
     return Providers((*PROVIDERS, *added))
 
 
 def _check_endpoints(config: Config, apis: Iterable[Api], previous: App | None, diagnostics: Diagnostics) -> None:
-    """Check the kinds of endpoint that rules and faults name; rules that ``previous`` had too are known to be right."""
+    """Check the kinds of endpoint in rules and faults; the rules of ``previous`` have been checked before."""
     kinds = endpoint_kinds(apis)
     known = set() if previous is None else {id(rule) for one in previous.rule_sets for rule in one.rules}
     for section in get_args(RuleSection):
@@ -151,19 +151,19 @@ def _check_endpoints(config: Config, apis: Iterable[Api], previous: App | None, 
 
 
 def _warn(app: App, diagnostics: Diagnostics, compares: bool) -> None:
-    """Warn of settings that have no effect, and of rules that can never win."""
+    """Warn of settings that have no effect and of rules that can never win."""
     settings = app.config.settings
     if settings.server.simulate_errors and settings.server.error_rate == 0:
         diagnostics.warn(("server", "simulate_errors"), "has no effect while 'server.error_rate' is 0")
     if settings.overload.max_concurrent is not None and not app.takes_time:
-        diagnostics.warn(("overload", "max_concurrent"), "has no effect while no answer takes time")
+        diagnostics.warn(("overload", "max_concurrent"), "has no effect without latency or delays")
     for rules in app.rule_sets:
         if compares and len(rules.rules) <= _MOST_COMPARED:
             diagnostics.warnings.extend(rules.unreachable_rules())
 
 
 def _tokenizers(config: Config, diagnostics: Diagnostics) -> TokenizerOf:
-    """Return what counts tokens."""
+    """Return the tokenizer of each model."""
     wanted = config.settings.usage.tokenizer
     if wanted == "exact" and not available():
         diagnostics.error(("usage", "tokenizer"), "exact counts need the extra: pip install 'fastmock[tokens]'")
@@ -184,7 +184,7 @@ def _check_server(config: Config, diagnostics: Diagnostics) -> None:
                 diagnostics.error(("server", name), runtime.refusal("this"))
     if bool(server.tls_cert) != bool(server.tls_key):
         lacking = "tls_key" if server.tls_cert else "tls_cert"
-        diagnostics.error(("server", lacking), "is required where the other of 'tls_cert' and 'tls_key' is given")
+        diagnostics.error(("server", lacking), "is required: 'tls_cert' and 'tls_key' must be set together")
     elif server.tls_cert:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(server.tls_cert, server.tls_key)
@@ -196,7 +196,7 @@ def _check_server(config: Config, diagnostics: Diagnostics) -> None:
 
 
 def _manager(config: Config, previous: App | None, diagnostics: Diagnostics) -> ResponseManager | None:
-    """Return the response manager that the configuration names: that of ``previous`` where it named the same."""
+    """Return the configured response manager: that of ``previous`` if its name is the same."""
     name = config.settings.responses.manager
     if name is None:
         return None
@@ -206,7 +206,7 @@ def _manager(config: Config, previous: App | None, diagnostics: Diagnostics) -> 
 
 
 def _made_manager(name: str, diagnostics: Diagnostics) -> ResponseManager | None:
-    """Make the response manager that is named as ``package.module:Class``."""
+    """Create the response manager named ``package.module:Class``."""
     try:
         found = _imported(name)
         if isinstance(found, type) and issubclass(found, ResponseManager):
@@ -216,21 +216,21 @@ def _made_manager(name: str, diagnostics: Diagnostics) -> ResponseManager | None
         fault = str(error)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # SystemExit too: no class may end the server
-        fault = f"{name} cannot be made: {type(error).__name__}: {error}"
+    except BaseException as error:  # SystemExit too: no class may stop the server
+        fault = f"{name} cannot be created: {type(error).__name__}: {error}"
     diagnostics.error(("responses", "manager"), fault)
     return None
 
 
 class _NotImportedError(Exception):
-    """An object that a setting names could not be imported; says why."""
+    """An object named by a setting could not be imported; the message says why."""
 
 
 def _imported(name: str) -> object:
-    """Import the object that is named as ``package.module:NAME``; raise _NotImportedError where that fails."""
+    """Import the object named ``package.module:NAME``; raise _NotImportedError on failure."""
     module, _, attribute = name.partition(":")
     if "" not in sys.path:
-        sys.path.insert(0, "")  # the working directory, as "python -m" has it
+        sys.path.insert(0, "")  # the working directory, as for "python -m"
     try:
         return getattr(import_module(module), attribute)
     except ImportError as error:
@@ -239,22 +239,21 @@ def _imported(name: str) -> object:
         fault = f"{error}{did_you_mean(attribute, vars(sys.modules.get(module, sys)))}"
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # SystemExit too: no module may end the server
-        fault = f"{name} cannot be made: {type(error).__name__}: {error}"
+    except BaseException as error:  # SystemExit too: no module may stop the server
+        fault = f"{name} cannot be imported: {type(error).__name__}: {error}"
     raise _NotImportedError(fault)
 
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers of a configuration, to be loaded and compiled as often as they change; see ``config.load.load``.
+    """The layers of a configuration, to load and compile again after every change; see ``config.load.load``.
 
     Attributes:
         file: the configuration file, or its contents.
-        environ: the environment's variables.
-        flags: what the command line gave.
-        manager: a response manager that was given as an object.
-        runtimes: the runtimes by their names in ``server.runtime``, and ``runtime`` the one that serves, once that is
-            settled.
+        environ: the environment variables.
+        flags: settings from the command line.
+        manager: a response manager given as an object.
+        runtimes: runtimes by their names in ``server.runtime``; ``runtime`` is the serving one, once selected.
         pipes: see ``load``.
     """
 
@@ -267,10 +266,10 @@ class Layers:
     pipes: dict[Path, Any] = field(default_factory=dict)
 
     def load(self, overlay: Overlay | None = None) -> App:
-        """Load and compile them.
+        """Load and compile the configuration.
 
         Raises:
-            ConfigError: with everything that is wrong in either.
+            ConfigError: with all errors of both steps.
         """
         config, problems = load(self.file, self.environ, self.flags, overlay=overlay, pipes=self.pipes)
         names = dict.fromkeys((self.runtime, config.settings.server.runtime))
@@ -284,7 +283,7 @@ class Layers:
         return app
 
     def relaid(self, overlay: Overlay, config: Config) -> Config:
-        """Return a configuration that was loaded before, under another overlay; raise ConfigError as ``load`` does."""
+        """Return a loaded configuration with another overlay; raise ConfigError as ``load`` does."""
         again, problems = relaid(config, overlay)
         if problems:
             try:

@@ -220,7 +220,7 @@ def test_what_robyn_cannot_do_is_an_error_at_start(tmp_path, kind):
         assert choose(make_app(config, tmp_path))[1] == ("granian" if beyond or kind in TAKE_TIME else "robyn")
         config["server"] = {"runtime": "robyn"}
         if beyond:
-            with pytest.raises(ConfigError, match=r"faults\[0\]: Robyn cannot do .* take granian"):
+            with pytest.raises(ConfigError, match=r"faults\[0\]: Robyn does not support .* take granian"):
                 make_app(config, tmp_path)
         else:
             make_app(config, tmp_path)
@@ -291,7 +291,7 @@ def test_a_request_says_what_but_not_when(call, part):
     post = call({"server": {"control_headers": True}})
     refused = post(PATH, HELLO, headers=KEY | {"x-fastmock-fault": f"status; status=503; {part}"})
     assert refused.head.status == 400
-    assert "is not for one request" in refused.body.decode()
+    assert "cannot be set for one request" in refused.body.decode()
 
 
 def test_what_cannot_be_as_meant_is_said(tmp_path):
@@ -303,7 +303,7 @@ def test_what_cannot_be_as_meant_is_said(tmp_path):
     patterns = [{"name": "weather", "match": {}, "content": "x"}]
     config = {"faults": faults, "responses": {"chat_completions": {"patterns": patterns}}}
     warnings = " ".join(make_app(config, tmp_path).warnings)
-    assert "faults[0].rule: no pattern has such a name: 'wether'; did you mean 'weather'?" in warnings
+    assert "faults[0].rule: no rule has this name: 'wether'; did you mean 'weather'?" in warnings
     config = {"faults": faults[1:], "limits": {"store": "redis://127.0.0.1:1"}}
     warnings = " ".join(make_app(config, tmp_path).warnings)
     assert "probabilities add up to 1.5" in warnings
@@ -325,7 +325,7 @@ def test_what_the_runtime_that_serves_cannot_do_is_refused():
     request = Request("POST", PATH, KEY | {"x-fastmock-fault": "hang"}, orjson.dumps(HELLO))
     assert app.handle(request).head.status == 400
     loaded, _ = load({"faults": [{"kind": "hang"}]}, {}, {})
-    with pytest.raises(ConfigError, match="Robyn cannot do 'hang'"):
+    with pytest.raises(ConfigError, match="Robyn does not support 'hang'"):
         build(replace(loaded, runtimes=(RUNTIMES["robyn"],)))
 
 

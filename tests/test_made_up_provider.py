@@ -349,7 +349,7 @@ def test_provider_is_known_to_the_command(tmp_path):
     [
         ("tests.made_up_provider:PROVIDED", "did you mean 'PROVIDER'?"),
         ("tests.nowhere:X", "cannot import 'tests.nowhere'"),
-        ("tests.made_up_provider:api", "is no fastmock.core.provider.Provider"),
+        ("tests.made_up_provider:api", "is not a fastmock.core.provider.Provider"),
     ],
 )
 def test_provider_that_cannot_be_loaded_is_an_error_of_the_configuration(tmp_path, name, said):

@@ -256,9 +256,9 @@ def test_http2_in_the_clear(serve):
     [
         (
             ["--tls-cert", "CERT", "--tls-key", "KEY", "--runtime", "robyn"],
-            "server.tls_cert: Robyn cannot do this; leave",
+            "server.tls_cert: Robyn does not support this; leave",
         ),
-        (["--tls-cert", "CERT"], "server.tls_key: is required where the other"),
+        (["--tls-cert", "CERT"], "server.tls_key: is required: 'tls_cert' and 'tls_key'"),
         (["--tls-cert", "KEY", "--tls-key", "CERT"], "server.tls_cert: "),
         (["--tls-cert", "none.pem", "--tls-key", "KEY"], "cannot be used: [Errno 2] No such file"),
     ],

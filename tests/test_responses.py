@@ -167,7 +167,7 @@ class TestManager:
             ("no_such_module:X", "cannot import 'no_such_module'"),
             ("fastmock.responses:ResponseManagr", "did you mean 'ResponseManager'?"),
             ("fastmock.core.http:Reply", "is not a subclass"),
-            ("tests.test_responses:Broken", "cannot be made: RuntimeError: broken"),
+            ("tests.test_responses:Broken", "cannot be created: RuntimeError: broken"),
             ("nocolon", "responses.manager"),
         ],
     )

@@ -1,1 +1,1 @@
-"""The contracts between all rooms, and helpers that know none of them."""
+"""Contracts between the packages, and helpers that depend on none of them."""

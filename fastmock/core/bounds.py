@@ -1,23 +1,23 @@
-"""Bounds on the values that a configuration, or a change of it, is made of."""
+"""Bounds on the values of a configuration or of a change to it."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 MAX_DEPTH = 50
-"""Levels of objects and lists."""
+"""Nesting levels of objects and lists."""
 MAX_VALUES = 2_000_000
-"""Values in all; one that a YAML alias repeats counts each time."""
+"""Total number of values; a value that a YAML alias repeats counts each time."""
 
 
 class BoundsError(Exception):
-    """A value that is too deep or too large; the message goes on after its name."""
+    """A value that is too deep or too large; the message continues the name of the value."""
 
 
 def check_bounds(value: Any) -> None:
-    """Check a value as JSON or YAML give it.
+    """Check a value parsed from JSON or YAML.
 
     Raises:
-        BoundsError: it is nested too deeply, or holds too much.
+        BoundsError: the value is nested too deeply or contains too many values.
     """
     open_: list[Iterator[Any]] = [iter((value,))]
     left = MAX_VALUES

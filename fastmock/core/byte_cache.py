@@ -1,4 +1,4 @@
-"""A cache of results that is bounded in bytes."""
+"""A cache of results, bounded in bytes."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,9 +16,9 @@ def byte_cache(limit: int, size: Callable[[bytes, Any], int]) -> Callable[[Calla
     The least recently used results are dropped first.
 
     Args:
-        limit: the bytes that all results may take together.
-        size: estimates the bytes of a result from the text and the result. One of more than half of the limit
-            is not kept.
+        limit: maximum size of all results, in bytes.
+        size: estimates the bytes of a result from the text and the result. A result larger than half of the limit is
+            not cached.
     """
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -55,5 +55,5 @@ def byte_cache(limit: int, size: Callable[[bytes, Any], int]) -> Callable[[Calla
 
 
 def of_parsed(text: bytes, result: object) -> int:
-    """Estimate the bytes of what has been parsed from a JSON text: 20 for each of its own, and what an entry takes."""
+    """Estimate the size of a value parsed from JSON: 20 bytes per byte of its text, plus the overhead of an entry."""
     return 20 * len(text) + 1000

@@ -1,4 +1,4 @@
-"""Capabilities: the abilities of a runtime that not every runtime has, which a feature names and a runtime declares."""
+"""Capabilities: abilities that only some runtimes have; a feature names those it needs, a runtime those it has."""
 
 from enum import Enum, auto
 from typing import NamedTuple
@@ -12,13 +12,13 @@ class Capability(Enum):
     CLOSE_IDLE = auto()
     """Close a connection some time after a response."""
     HANG = auto()
-    """Hold any number of requests that are never answered, or streams that never continue."""
+    """Hold any number of requests that are never answered, or of streams that never continue."""
     HTTP2 = auto()
     """Speak HTTP/2."""
     RESET = auto()
     """Reset a connection (TCP RST)."""
     SHORT_BODY = auto()
-    """State a longer ``content-length`` than the body has."""
+    """Send a ``content-length`` larger than the body."""
     TLS = auto()
     """Serve TLS."""
 
@@ -27,9 +27,9 @@ class Runtime(NamedTuple):
     """A runtime, as far as features know it.
 
     Attributes:
-        name: its name.
+        name: the name of the runtime.
         capabilities: its abilities.
-        advice: how to get a runtime that has those it lacks.
+        advice: how to get a runtime with the missing capabilities.
     """
 
     name: str
@@ -37,9 +37,9 @@ class Runtime(NamedTuple):
     advice: str = ""
 
     def lacks(self, capability: Capability | None) -> bool:
-        """Return whether something is needed that it does not have."""
+        """Return whether a capability is needed that the runtime does not have."""
         return capability is not None and capability not in self.capabilities
 
     def refusal(self, feature: str) -> str:
-        """Return why a feature that needs a missing capability is refused."""
-        return f"{self.name.capitalize()} cannot do {feature}; {self.advice}"
+        """Return the reason to reject a feature that needs a missing capability."""
+        return f"{self.name.capitalize()} does not support {feature}; {self.advice}"

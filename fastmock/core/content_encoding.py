@@ -1,4 +1,4 @@
-"""Request bodies that were compressed."""
+"""Decompress request bodies."""
 
 import zlib
 from collections.abc import Callable
@@ -8,21 +8,21 @@ from fastmock.core import errors
 from fastmock.core.http import Request
 
 PLAIN = frozenset((*b"{[ \t\r\n", *"{[ \t\r\n"))
-"""The first bytes, or characters, of bodies that are JSON. Looking at one costs 50 ns, at a header 300."""
+"""The first bytes, or characters, of JSON bodies. Looking at one takes 50 ns, looking up a header 300 ns."""
 
 Decompress = Callable[[bytes, int], bytes]
-"""Return the bytes of a compressed body, up to one more than a limit; raise ``ValueError`` where it is damaged."""
+"""Return the decompressed body, up to one byte more than a limit; raise ``ValueError`` if the data is damaged."""
 
 
 def decompress(request: Request, limit: int) -> None:
-    """Replace a compressed body by its contents.
+    """Replace a compressed body by its decompressed content.
 
     Args:
-        request: a request whose body does not begin as JSON does.
-        limit: the bytes that the body may have when it is decompressed.
+        request: a request whose body does not start like JSON.
+        limit: maximum size of the decompressed body, in bytes.
 
     Raises:
-        ApiError: 415, the compression is not understood; 413, the body is too long; 400, it is damaged.
+        ApiError: 415 for an unknown content coding, 413 for a body over the limit, 400 for damaged data.
     """
     coding = (request.headers.get("content-encoding") or "identity").strip().lower()
     if coding == "identity":
@@ -55,7 +55,7 @@ def _gunzip(data: bytes, limit: int) -> bytes:
 
 
 def _deflate(data: bytes, limit: int) -> bytes:
-    """Decompress what RFC 9110 calls deflate; some clients leave the zlib format around it out."""
+    """Decompress ``deflate`` as RFC 9110 defines it; some clients omit the zlib format around it."""
     try:
         return _inflate(data, limit, zlib.MAX_WBITS)
     except ValueError:
@@ -72,7 +72,7 @@ def _unzstd(data: bytes, limit: int) -> bytes:
         raise ValueError from error
 
 
-_LARGEST_WINDOW = 1 << 27  # bytes; as zstd itself takes without being told to take more
+_LARGEST_WINDOW = 1 << 27  # bytes; the maximum of zstd itself without --long or --memory
 _CODINGS: dict[str, Decompress] = {"gzip": _gunzip, "x-gzip": _gunzip, "deflate": _deflate}
 if find_spec("zstandard"):
     _CODINGS["zstd"] = _unzstd

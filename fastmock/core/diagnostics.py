@@ -1,4 +1,4 @@
-"""What compiling a configuration turns up."""
+"""Errors and warnings found while a configuration is compiled."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -7,18 +7,18 @@ from fastmock.core.problems import Problem, SettingPath, dotted
 
 
 class Origins(Protocol):
-    """The configuration that is compiled."""
+    """The configuration that is being compiled."""
 
     @property
     def warnings(self) -> Iterable[str]:
-        """The warnings that loading it gave."""
+        """The warnings from loading the configuration."""
 
     def where(self, path: SettingPath) -> str:
-        """Return the file, variable or flag from which a setting comes."""
+        """Return the file, variable or flag that a setting comes from."""
 
 
 class Diagnostics:
-    """What compiling turned up: errors, all of them, and warnings."""
+    """Collected errors and warnings of a compilation."""
 
     def __init__(self, config: Origins) -> None:
         self._config = config
@@ -26,9 +26,9 @@ class Diagnostics:
         self.warnings: list[str] = list(config.warnings)
 
     def error(self, path: SettingPath, message: str, file: str = "") -> None:
-        """Note an error at ``path`` of the configuration, or of ``file``."""
+        """Add an error at ``path`` in the configuration, or in ``file``."""
         self.problems.append(Problem(file or self._config.where(path), dotted(path), message))
 
     def warn(self, path: SettingPath, message: str) -> None:
-        """Note something that works, but maybe not as meant."""
+        """Add a warning: the setting is valid, but probably not intended."""
         self.warnings.append(str(Problem(self._config.where(path), dotted(path), message)))

@@ -1,4 +1,4 @@
-"""Read JSON and YAML files in which a template variable may stand unquoted: ``"created": $timestamp``."""
+"""Read JSON and YAML files in which a template variable may be unquoted: ``"created": $timestamp``."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from fastmock.core.bounds import BoundsError, check_bounds
 
 VARIABLE = r"\$(?:[A-Za-z_]\w*|\{\w+\})"
 MARK = "\0fastmock\0"
-"""Put before the name of a variable that stood unquoted, so that it is told from the same text in quotes."""
+"""Prefix of the name of an unquoted variable, to distinguish it from the same text in quotes."""
 
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|' + VARIABLE, re.S)
 
@@ -32,7 +32,7 @@ class _YamlLoader(yaml.SafeLoader):
     pass
 
 
-# A date stays the text that it is in JSON.
+# Dates stay text, as in JSON.
 _YamlLoader.yaml_implicit_resolvers = {
     key: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for key, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -47,11 +47,11 @@ def _marked(token: re.Match[str]) -> str:
 
 
 def read_file(path: Path, pipes: bool = False) -> str:
-    """Return the text of a file: a regular one, or one that a link leads to.
+    """Return the text of a regular file, or of one that a link points to.
 
     Args:
         path: the file.
-        pipes: whether it may be a pipe or another device; it is then read once, and for 10 s at most.
+        pipes: whether a pipe or another device is allowed; it is read once, for 10 s at most.
 
     Raises:
         DocumentError: the file cannot be read, or is not UTF-8.
@@ -73,7 +73,7 @@ def read_file(path: Path, pipes: bool = False) -> str:
         raise DocumentError(f"cannot be read: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError as error:
         raise DocumentError(f"is not UTF-8 (byte {error.start})") from None
-    except ValueError as error:  # as there is a NUL in its name
+    except ValueError as error:  # for instance a NUL in the name
         raise DocumentError(f"cannot be read: {error}") from None
 
 
@@ -91,10 +91,10 @@ def _read_pipe(descriptor: int) -> bytes:
 
 
 def read_samples(path: Path) -> list[float]:
-    """Read recorded samples: a JSON or YAML list by its suffix, in any other file numbers between commas or spaces.
+    """Read recorded samples: a list in a JSON or YAML file (by suffix), else numbers separated by commas or spaces.
 
     Raises:
-        DocumentError: it cannot be read, or holds anything but numbers of at least 0, or none.
+        DocumentError: the file cannot be read, is empty, or contains anything but numbers of at least 0.
     """
     if path.suffix in (".json", ".yaml", ".yml"):
         found = read_document(path)
@@ -110,7 +110,7 @@ def read_samples(path: Path) -> list[float]:
 
 
 def read_document(path: Path, pipes: bool = False) -> Any:
-    """Parse the file by its suffix: ``.yaml`` and ``.yml`` as YAML, anything else as JSON.
+    """Parse a file by its suffix: ``.yaml`` and ``.yml`` as YAML, anything else as JSON.
 
     ``pipes``: see ``read_file``.
 

@@ -1,11 +1,11 @@
 """Durations as text."""
 
 SHORT = ["0s", *(f"{milliseconds}ms" for milliseconds in range(1, 1000))]
-"""The durations below a second, by their milliseconds."""
+"""The durations below one second, by milliseconds."""
 
 
 def duration(milliseconds: int) -> str:
-    """Write a duration as Go does, and the APIs with it: ``6m0s``, ``1.2s``, ``17ms``."""
+    """Format a duration as Go and the APIs do: ``6m0s``, ``1.2s``, ``17ms``."""
     if milliseconds < 1000:
         return SHORT[milliseconds]
     minutes, rest = divmod(milliseconds, 60_000)

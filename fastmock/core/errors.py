@@ -1,7 +1,7 @@
-"""Failures as data: the reasons for which a request is refused, or for which its answer fails.
+"""Failures as data: the reasons to reject a request, or for its response to fail.
 
-Whoever finds one raises it; the provider of the request's route puts it into its own words, status and envelope (see
-``core.provider``).
+The code that finds a failure raises it; the provider of the route turns it into its own message, status and envelope
+(see ``core.provider``).
 """
 
 from collections.abc import Callable, Mapping
@@ -15,18 +15,18 @@ from fastmock.core.http import Headers
 
 
 class ApiError(Exception):
-    """An error answer, in words.
+    """An error response with its message.
 
     Attributes:
         status: HTTP status.
-        message, kind, param, code: the envelope's ``message``, ``type``, ``param`` and ``code``.
-        headers: more headers for the answer.
-        fault: the fault that it is, if it was made on purpose.
-        verbatim: whether no provider changes its status and words.
-        overrides: words that a fault gives it, by the names of these attributes, whatever the provider says.
+        message, kind, param, code: ``message``, ``type``, ``param`` and ``code`` of the envelope.
+        headers: additional headers of the response.
+        fault: name of the injected fault that caused the error; empty without one.
+        verbatim: whether providers keep the status and message.
+        overrides: attributes by name, set by a fault; they replace those of the provider.
         limit: the limit that was hit.
-        check: the check of ``validation`` that refused the request.
-        model, rule: the model that was asked for and the rule that won, where they are known.
+        check: the check of ``validation`` that rejected the request.
+        model, rule: requested model and winning rule, if known.
     """
 
     headers: Headers = ()
@@ -57,36 +57,36 @@ class ApiError(Exception):
         self.headers = headers
 
     def but(self, **changes: Any) -> Self:
-        """Return the same error with some attributes changed."""
+        """Return a copy with some attributes changed."""
         other = self.__class__.__new__(self.__class__, *self.args)
         other.__dict__.update(self.__dict__, **changes)
         return other
 
     def renamed(self, rename: Callable[[str], str]) -> Self:
-        """Return the same error with its parameters called otherwise."""
-        param: str | None = vars(self).get("param")  # most failures are about none
+        """Return a copy with ``rename`` applied to its parameter name."""
+        param: str | None = vars(self).get("param")  # most failures have none
         return self if param is None else self.but(param=rename(param))
 
     def envelope(self) -> dict[str, dict[str, Any]]:
-        """Return the envelope in OpenAI's form, which the control API shares; all four keys are always there."""
+        """Return the error in OpenAI's envelope, which the control API shares; all four keys are always present."""
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
     def body(self) -> bytes:
-        """Return it as JSON."""
+        """Return the envelope as JSON."""
         return orjson.dumps(self.envelope())
 
 
-class Failure(ApiError):  # noqa: N818 - what fails is named, not that it is an error
-    """An error as data. It has no words, and no status, before a provider gives it some."""
+class Failure(ApiError):  # noqa: N818 - the name says which failure, not that it is an error
+    """An error as data, without a message and status until a provider adds them."""
 
     def __init__(self) -> None:
-        """Most have attributes of their own."""
+        """Most subclasses have attributes of their own."""
 
     def __str__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
 
-# The request as HTTP.
+# HTTP.
 
 
 @dataclass(eq=False)
@@ -103,7 +103,7 @@ class BodyTooLarge(Failure):
 
 @dataclass(eq=False)
 class TooManyValues(Failure):
-    """The body has more JSON values than are read."""
+    """The body has more JSON values than the limit."""
 
     most: int
 
@@ -117,7 +117,7 @@ class BodyTooDeep(Failure):
 
 @dataclass(eq=False)
 class UnsupportedEncoding(Failure):
-    """The body is compressed with a coding that is not understood; ``supported`` are those that are."""
+    """The body has an unknown content coding; ``supported`` lists the known ones."""
 
     coding: str
     supported: tuple[str, ...]
@@ -128,14 +128,14 @@ class UnsupportedEncoding(Failure):
 
 @dataclass(eq=False)
 class InvalidEncoding(Failure):
-    """The body is not compressed as its ``content-encoding`` says."""
+    """The data does not match its ``content-encoding``."""
 
     coding: str
 
 
 @dataclass(eq=False)
 class BuffersFull(Failure):
-    """The bodies and large answers in flight take as much memory as they may."""
+    """The bodies and large responses in flight have reached the memory limit."""
 
     def __post_init__(self) -> None:
         self.headers = (("retry-after", "1"),)
@@ -148,7 +148,7 @@ class RequestTimeout(Failure):
 
 @dataclass(eq=False)
 class RouteNotFound(Failure):
-    """Nothing is served under this path."""
+    """The path is unknown."""
 
     method: str
     path: str
@@ -156,7 +156,7 @@ class RouteNotFound(Failure):
 
 @dataclass(eq=False)
 class MethodNotAllowed(Failure):
-    """Other methods are served under this path; ``allowed`` is the header's value."""
+    """The path exists, but not with this method; ``allowed`` is the value of the ``allow`` header."""
 
     method: str
     path: str
@@ -168,13 +168,13 @@ class MethodNotAllowed(Failure):
 
 @dataclass(eq=False)
 class UpgradeRequired(Failure):
-    """A WebSocket was asked for; clients such as Codex go on over HTTP when they see status 426."""
+    """A WebSocket was requested; clients such as Codex fall back to HTTP on status 426."""
 
     def __post_init__(self) -> None:
         self.headers = (("upgrade", "HTTP/1.1"),)
 
 
-# Who asks, and for which model.
+# Authentication and models.
 
 
 @dataclass(eq=False)
@@ -184,14 +184,14 @@ class KeyMissing(Failure):
 
 @dataclass(eq=False)
 class KeyInvalid(Failure):
-    """The API key is not one that may call."""
+    """The API key is not accepted."""
 
     key: str
 
 
 @dataclass(eq=False)
 class ModelMissing(Failure):
-    """No model is named."""
+    """The request names no model."""
 
 
 @dataclass(eq=False)
@@ -206,14 +206,14 @@ class ModelNotFound(Failure):
 
 @dataclass(eq=False)
 class ParameterMissing(Failure):
-    """A required parameter is not there."""
+    """A required parameter is missing."""
 
     param: str
 
 
 @dataclass(eq=False)
 class WrongType(Failure):
-    """A parameter has the wrong type; ``expected`` with its article, as in ``a string``."""
+    """A parameter has the wrong type; ``expected`` includes the article, as in ``a string``."""
 
     param: str
     expected: str
@@ -222,7 +222,7 @@ class WrongType(Failure):
 
 @dataclass(eq=False)
 class InvalidParameter(Failure):
-    """A parameter is wrong for the reason ``why``, a sentence without its subject."""
+    """A parameter is invalid; ``why`` is a sentence without its subject."""
 
     param: str
     why: str
@@ -231,7 +231,7 @@ class InvalidParameter(Failure):
 
 @dataclass(eq=False)
 class UnsupportedValue(Failure):
-    """A value is none of the supported ones, which ``supported`` lists."""
+    """A value is not supported; ``supported`` lists the supported ones."""
 
     param: str
     value: Any
@@ -240,7 +240,7 @@ class UnsupportedValue(Failure):
 
 @dataclass(eq=False)
 class OutOfRange(Failure):
-    """A number, an ``integer`` or a ``decimal`` by ``number``, is below its minimum or above its maximum."""
+    """A number is below its minimum or above its maximum; ``number`` is ``integer`` or ``decimal``."""
 
     param: str
     value: float
@@ -285,7 +285,7 @@ class TooManyProperties(Failure):
 
 @dataclass(eq=False)
 class PatternMismatch(Failure):
-    """A string does not match the pattern that it has to."""
+    """A string does not match its pattern."""
 
     param: str
     pattern: str
@@ -301,7 +301,7 @@ class OnlyWith(Failure):
 
 @dataclass(eq=False)
 class ToolNotFound(Failure):
-    """A tool has to be called that is not offered; ``holder`` is the parameter that offers tools."""
+    """The tool that must be called is not offered; ``holder`` is the parameter that lists the tools."""
 
     param: str
     name: str
@@ -310,13 +310,13 @@ class ToolNotFound(Failure):
 
 @dataclass(eq=False)
 class InvalidSchema(Failure):
-    """A JSON Schema that nothing fits.
+    """A JSON Schema that is invalid or that no value satisfies.
 
     Attributes:
-        holder: its holder, as in ``function 'f'``.
-        code: the code that the error has with OpenAI.
-        path: leads to the fault inside of it; None where a limit of Structured Outputs is exceeded.
-        why: the fault.
+        holder: the owner of the schema, as in ``function 'f'``.
+        code: the error code in OpenAI's API.
+        path: path of the error inside the schema; None if a limit of Structured Outputs is exceeded.
+        why: the reason.
     """
 
     holder: str
@@ -331,9 +331,9 @@ class InvalidSchema(Failure):
 
 @dataclass(eq=False)
 class ContextExceeded(Failure):
-    """Prompt and completion do not fit the model's context window; all in tokens.
+    """Prompt and completion exceed the model's context window; all values in tokens.
 
-    ``param`` is the parameter that has the prompt, ``messages`` or ``prompt``.
+    ``param`` is the parameter that contains the prompt, ``messages`` or ``prompt``.
     """
 
     window: int
@@ -344,7 +344,7 @@ class ContextExceeded(Failure):
 
 @dataclass(eq=False)
 class AnswerTooLarge(Failure):
-    """More is wanted than one answer may hold; ``of`` names the unit."""
+    """The requested response is too large; ``of`` names the unit."""
 
     size: int
     of: str
@@ -353,7 +353,7 @@ class AnswerTooLarge(Failure):
 
 @dataclass(eq=False)
 class StreamingDisabled(Failure):
-    """A stream is asked for and ``streaming.enabled`` is off."""
+    """The request asks for a stream, but ``streaming.enabled`` is off."""
 
 
 # Limits and overload.
@@ -366,8 +366,8 @@ class LimitReached(Failure):
     Attributes:
         name: the model.
         label, unit: the limit, as in ``requests per min (RPM)``, and ``requests`` or ``tokens``.
-        most, used, wanted: the limit, and how much of it is used and wanted.
-        wait: milliseconds until the request would pass.
+        most, used, wanted: the limit, the used amount and the requested amount.
+        wait: milliseconds until the request would be accepted.
     """
 
     name: str
@@ -381,7 +381,7 @@ class LimitReached(Failure):
 
 @dataclass(eq=False)
 class LimitTooSmall(Failure):
-    """A request wants more than a rate limit ever lets through, so that waiting does not help; see LimitReached."""
+    """A request exceeds a rate limit on its own, so that waiting does not help; see LimitReached."""
 
     name: str
     label: str
@@ -392,12 +392,12 @@ class LimitTooSmall(Failure):
 
 @dataclass(eq=False)
 class QuotaExceeded(Failure):
-    """The money is spent; waiting does not help, so there is no ``retry-after``."""
+    """The quota is spent; waiting does not help, so there is no ``retry-after``."""
 
 
 @dataclass(eq=False)
 class RateLimited(Failure):
-    """Too many requests a minute, where nothing is counted; ``wait`` in milliseconds."""
+    """A rate limit error from a fault, without any counting; ``wait`` in milliseconds."""
 
     name: str
     wait: int = 1000
@@ -408,14 +408,14 @@ class RateLimited(Failure):
 
 @dataclass(eq=False)
 class QueueFull(Failure):
-    """As many requests as may are answered and wait; ``most`` are answered at a time."""
+    """The queue is full; ``most`` requests are answered at a time."""
 
     most: int
 
 
 @dataclass(eq=False)
 class Overloaded(Failure):
-    """There is too much to do."""
+    """The server is overloaded."""
 
 
 # Failures of the server.
@@ -423,12 +423,12 @@ class Overloaded(Failure):
 
 @dataclass(eq=False)
 class InternalError(Failure):
-    """The server failed."""
+    """An internal error."""
 
 
 @dataclass(eq=False)
 class BadGateway(Failure):
-    """A server before the API failed."""
+    """A gateway before the API failed."""
 
 
 @dataclass(eq=False)
@@ -440,7 +440,7 @@ class ManagerFailed(Failure):
 
 @dataclass(eq=False)
 class StatusFailure(Failure):
-    """The error that a status stands for; ``wait`` in milliseconds where its words name one."""
+    """The error of a status; ``wait`` in milliseconds for messages that name a delay."""
 
     status: int
     name: str
@@ -448,7 +448,7 @@ class StatusFailure(Failure):
 
 
 def phrase(status: int) -> str:
-    """Return HTTP's name of a status, as a sentence."""
+    """Return the reason phrase of a status as a sentence."""
     try:
         return f"{HTTPStatus(status).phrase}."
     except ValueError:

@@ -1,6 +1,8 @@
-"""The framing of a stream: how events follow each other in its body."""
+"""Framing of a stream: the separation of events in its body."""
 
 from abc import ABC, abstractmethod
+
+from typing_extensions import override
 
 
 class Framing(ABC):
@@ -8,7 +10,7 @@ class Framing(ABC):
 
     Attributes:
         content_type: the content type of streams.
-        heartbeat: bytes without meaning, which keep a connection busy and which every client skips.
+        heartbeat: bytes that every client ignores, to keep a connection busy.
     """
 
     content_type: str
@@ -16,11 +18,11 @@ class Framing(ABC):
 
     @abstractmethod
     def split(self, data: bytes) -> list[bytes]:
-        """Cut a part of a stream between its events; the parts joined are ``data``."""
+        """Split a part of a stream into its events; joined, they equal ``data``."""
 
     @abstractmethod
     def break_off(self, event: bytes) -> bytes | None:
-        """Return an event with half of its JSON missing; None where it has no JSON object."""
+        """Return an event with half of its JSON missing; None if it has no JSON object."""
 
     def first(self, event: bytes) -> bytes:
         """Return an event, written to follow another, as the first of a stream."""
@@ -37,12 +39,12 @@ class ServerSentEvents(Framing):
     content_type = "text/event-stream; charset=utf-8"
     heartbeat = b": heartbeat\n\n"
 
+    @override
     def split(self, data: bytes) -> list[bytes]:
-        """See Framing."""
         return [event + b"\n\n" for event in data.split(b"\n\n") if event]
 
+    @override
     def break_off(self, event: bytes) -> bytes | None:
-        """See Framing."""
         begin = event.find(b"data: {")
         return None if begin < 0 else event[: begin + (len(event) - begin) // 2] + b"\n\n"
 

@@ -1,4 +1,4 @@
-"""The constant headers of answers."""
+"""The constant headers of responses."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -17,10 +17,10 @@ _EXPOSED = (
 
 
 class HeaderFactory:
-    """Makes the heads of responses, each once.
+    """Creates response heads, each once.
 
     Attributes:
-        names: the names of the headers that all of them have.
+        names: names of the headers that all responses have.
     """
 
     def __init__(self, common: Headers, id_name: str) -> None:
@@ -32,7 +32,7 @@ class HeaderFactory:
         self.names = (id_name, *(name for name, _ in common))
 
     def get(self, status: int, content_type: str = JSON, more: Headers = ()) -> ResponseHead:
-        """Return the head for a status, a content type (empty: none) and further headers."""
+        """Return the head for a status, a content type (empty: none) and additional headers."""
         key = (status, content_type, more)
         head = self._made.get(key)
         if head is None:
@@ -41,7 +41,7 @@ class HeaderFactory:
         return head
 
     def stream(self, framing: Framing) -> ResponseHead:
-        """Return the head of a stream with a framing."""
+        """Return the head of a stream."""
         head = self._streams.get(framing)
         if head is None:
             headers = (("content-type", framing.content_type), *self._common, ("cache-control", "no-cache"))
@@ -55,7 +55,7 @@ class AnswerHeads(NamedTuple):
     Attributes:
         whole: the head of a non-streaming response.
         events: the head of a stream.
-        error: writes an error, given with the request id, as an event in the middle of a stream.
+        error: writes an error as an event within a stream; the other argument is the request id.
         ping: the heartbeat of the form ``ping``.
     """
 
@@ -68,21 +68,21 @@ class AnswerHeads(NamedTuple):
 def make_answer_heads(
     made: HeaderFactory, error: Callable[[ApiError, str], bytes], framing: Framing = SSE, ping: bytes = b""
 ) -> AnswerHeads:
-    """Return the heads; without a ``ping`` the heartbeat of the framing stands for it."""
+    """Return the heads of an endpoint; without a ``ping``, the heartbeat of the framing is used."""
     return AnswerHeads(made.get(200), made.stream(framing), error, ping or framing.heartbeat)
 
 
 class Origins:
-    """Lets pages of some origins read answers (CORS)."""
+    """Lets pages of some origins read responses (CORS)."""
 
     def __init__(self, allowed: Iterable[str], exposed: Iterable[str]) -> None:
-        """``allowed``: the origins, ``*`` for any; ``exposed``: the names of the providers' headers."""
+        """``allowed``: the origins, ``*`` for any; ``exposed``: header names of the providers."""
         self._allowed = frozenset(allowed)
         self._exposed = ", ".join(dict.fromkeys((*exposed, *_EXPOSED)))
         self._made: dict[tuple[ResponseHead, str], ResponseHead] = {}
 
     def let_read(self, head: ResponseHead, origin: str) -> ResponseHead:
-        """Return ``head`` with the headers that let a page of ``origin`` read the answer, where it may."""
+        """Return ``head`` with the CORS headers for ``origin``, if it is allowed."""
         allowed = "*" if "*" in self._allowed else origin
         if allowed not in self._allowed:
             return head
@@ -97,7 +97,7 @@ class Origins:
 
 
 def preflight(wanted: str | None) -> Headers:
-    """Return the headers that answer a preflight asking for the request headers ``wanted``."""
+    """Return the headers of a preflight response; ``wanted`` are the requested headers."""
     return (
         ("access-control-allow-methods", "GET, POST, DELETE, HEAD, OPTIONS"),
         ("access-control-allow-headers", wanted or "authorization, content-type"),

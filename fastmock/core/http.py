@@ -1,8 +1,6 @@
-"""The contract with a runtime (Request in, Reply or Stream out) and the neutral forms between dialects and rules.
+"""Contracts with runtimes (Request, Reply, Stream) and between dialects and rules (ChatRequest, Answer).
 
-Those are what a request asks for (Ask, Demands) and what is said to it (Answer).
-
-Nothing here knows a server, a dialect or a rule.
+This module depends on no server, dialect or rule.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,19 +8,21 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
+from typing_extensions import override
+
 from fastmock.core.credentials import session_of
 from fastmock.core.framing import Framing
 
 Headers = tuple[tuple[str, str], ...]
 Query = Mapping[str, Sequence[str]]
-"""The parameters after the question mark of a URL, decoded; each may be given several times."""
+"""The decoded query parameters of a URL; each may occur several times."""
 
 
 NO_QUERY: Query = MappingProxyType({})
 
 
 def query_value(query: Query, name: str) -> str | None:
-    """Return a parameter of a query, the last where it is given several times; None without it."""
+    """Return a query parameter, the last one if it occurs several times; None if it is missing."""
     values = query.get(name)
     return values[-1] if values else None
 
@@ -31,13 +31,13 @@ _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
 
 class RequestHeaders(Protocol):
-    """What both runtimes hand over: names in lower case, one value each."""
+    """The headers that both runtimes pass: names in lower case, one value each."""
 
     def get(self, name: str, /) -> str | None:
-        """Return the value of the header, or None."""
+        """Return the value of a header, or None."""
 
     def items(self) -> Iterable[tuple[str, str]]:
-        """Return all of them."""
+        """Return all headers."""
 
 
 class Provider(Protocol):
@@ -48,21 +48,21 @@ class Provider(Protocol):
 
 
 class Request:
-    """One HTTP request.
+    """An HTTP request.
 
     Attributes:
-        method: in capitals.
+        method: the method in capitals.
         path: percent-decoded, with or without a trailing slash.
         headers: see RequestHeaders.
-        body: ``str`` where the runtime has already decoded UTF-8, else ``bytes``.
-        query: see Query. On Robyn a POST to a path without parameters has one only where its provider has the API key
-            there (``Provider.key_parameter``): to look costs 1 µs.
-        authorization: that header, where it has been looked at; to look costs 1 µs.
-        client: the address that it came from; only what is for the control API has one.
-        host: the host that it is for, likewise, where no header says it.
-        params: the parameters in its path, by the names that its route gives them.
-        provider: the provider whose API it is for, a ``core.provider.Provider``; None before that is known.
-        can_move: whether the runtime can answer it apart from others; see MoveApart.
+        body: ``str`` if the runtime has already decoded UTF-8, else ``bytes``.
+        query: see Query. On Robyn, only set for a POST to a path without parameters if its provider has the API key in
+            the query (``Provider.key_parameter``): reading it costs 1 µs.
+        authorization: the header ``authorization`` once it has been read, which costs 1 µs.
+        client: address of the client; only set for the control API.
+        host: requested host, if no header contains it; only set for the control API.
+        params: path parameters by the names in the route.
+        provider: the provider of the requested API, a ``core.provider.Provider``; None until it is known.
+        can_move: whether the runtime can answer the request in a separate thread; see MoveApart.
     """
 
     __slots__ = (
@@ -85,18 +85,18 @@ class Request:
         self.params: Mapping[str, str] = _NO_PARAMS
 
 
-class MoveApart(Exception):  # noqa: N818 - nothing is wrong
-    """Raised while a request is answered that takes long: it is to be answered anew, in a thread for such requests,
-    so that others do not wait. Nothing has been counted or stored for it yet.
+class MoveApart(Exception):  # noqa: N818 - not an error
+    """Raised while answering a request that takes long: answer it again in a thread for such requests, so that others
+    do not wait. Nothing has been counted or stored for it yet.
     """
 
 
 class Progress:
-    """Cells in which a worker notes its progress, for a parent that finds it hung.
+    """Cells in which a worker notes its progress, for a parent process that finds it hung.
 
     Attributes:
-        cells: in ``ROUTE`` the number of the route of the request that was begun last, from 1; 0 without one of its
-            own. In ``MANAGER`` the calls of the response manager that have not returned.
+        cells: ``ROUTE`` holds the number of the route of the last started request, from 1; 0 if it has no number.
+            ``MANAGER`` holds the number of running calls of the response manager.
     """
 
     ROUTE, MANAGER = 0, 1
@@ -106,10 +106,10 @@ class Progress:
 
 
 class ResponseHead:
-    """The constant part of an answer: status and headers, made once and known by identity.
+    """The constant part of a response: status and headers, created once and compared by identity.
 
-    A runtime keeps its own form of each. Spliced in per answer are the request id, in the header ``id_name``, and the
-    values of the headers that ``varying`` names. ``framing`` is that of a stream; None where the body is no stream.
+    A runtime keeps its own form of each. For each response, the request id is added in the header ``id_name``, and
+    values for the headers in ``varying``. ``framing`` is the framing of a stream; None for other bodies.
     """
 
     __slots__ = ("framing", "headers", "id_name", "status", "varying")
@@ -129,40 +129,41 @@ class ResponseHead:
         self.framing = framing
 
     def but(self, headers: Headers, varying: tuple[str, ...] = ()) -> "ResponseHead":
-        """Return one with other constant headers, and more that vary."""
+        """Return a copy with other constant headers and additional varying ones."""
         return ResponseHead(self.status, headers, self.id_name, self.varying + varying, self.framing)
 
 
 Ending = Literal["whole", "closed", "reset"]
-"""How an answer ends: as it should; with the connection closed before its end; with the connection reset."""
+"""The end of a response: complete, with the connection closed early, or with the connection reset."""
 
 
 class Wait(float):
-    """A due time at which nothing is sent: it is looked whether the answer may begin. It counts as no frame."""
+    """A due time at which nothing is sent, only whether the response may begin is checked. It does not count as a
+    frame.
+    """
 
 
 class HeartbeatTime(Wait):
-    """The due time of a heartbeat, which may be sent some milliseconds sooner, together with others."""
+    """The due time of a heartbeat; it may be sent some milliseconds early, together with other data."""
 
 
 class Reply:
-    """A whole answer: all its bytes are ready.
+    """A response whose bytes are all ready.
 
     Attributes:
-        chat: what was asked for, where it is noted what is answered.
-        model: the model, where ``chat`` does not say it; empty where nobody noted it.
-        rule: the name of the rule that won, likewise.
-        fault: what goes wrong on purpose, likewise; ``limit`` the limit that it was refused by, and ``check`` the check
-            that found the request wrong.
-        prompt_tokens: tokens of what was sent, where that is not said by ``chat``.
-        due_times: None where it is sent at once; else it is sent at the last of them. As in Stream.
-        values: of the headers that vary with each answer; the head names them.
-        more: headers for this answer alone.
-        ending: how it ends; one that is reset is not sent at all.
-        unsent: how many bytes more than there are ``content-length`` promises.
-        close_idle: seconds for which the connection is idle afterwards before it is closed; None where it is kept.
-        control: whether it is no answer of the API, so that it counts for nothing; its head and body may change until
-            its time has passed.
+        chat: the request, if responses are observed.
+        model: the model, if ``chat`` does not contain it; empty if responses are not observed.
+        rule: the name of the winning rule, likewise.
+        fault: the injected fault, likewise; ``limit`` is the limit and ``check`` the check that rejected the request.
+        prompt_tokens: tokens of the input, if ``chat`` does not contain them.
+        due_times: None to send at once, else the response is sent at the last of them; see Stream.
+        values: values of the varying headers, which the head names.
+        more: headers of this response alone.
+        ending: how the response ends; one that is reset is not sent at all.
+        unsent: number of bytes by which ``content-length`` exceeds the body.
+        close_idle: seconds after which the idle connection is closed; None to keep it open.
+        control: whether this is not an API response, so it is not counted; its head and body may change until it is
+            due.
     """
 
     model = ""
@@ -187,12 +188,12 @@ class Reply:
 
     @property
     def size(self) -> int:
-        """The bytes of the body."""
+        """The size of the body, in bytes."""
         return len(self.body)
 
     @property
     def held(self) -> int:
-        """The bytes that are in memory until it is sent, and that nothing else accounts for."""
+        """The memory in bytes held until the response is sent and not accounted for elsewhere."""
         return self.size
 
     def parts(self) -> Iterator[bytes]:
@@ -203,9 +204,9 @@ class Reply:
 
 
 class LargeReply(Reply):
-    """A whole answer that is put together as it is sent.
+    """A response whose body is joined while it is sent.
 
-    As one, the body of a stream of 131,072 tokens takes 36 MB more, and stops all threads for 50 ms.
+    In one piece, the body of a stream of 131,072 tokens takes 36 MB more and stops all threads for 50 ms.
     """
 
     def __init__(
@@ -219,7 +220,7 @@ class LargeReply(Reply):
 
     @property
     def body(self) -> bytes:
-        """All of it, for those who cannot take it in parts."""
+        """The complete body, for users that cannot take it in parts."""
         if self._body is None:
             self._body = b"".join(self._parts())
         return self._body
@@ -229,17 +230,17 @@ class LargeReply(Reply):
         self._body = body
 
     @property
+    @override
     def size(self) -> int:
-        """See Reply."""
         return self._size if self._body is None else len(self._body)
 
     @property
+    @override
     def held(self) -> int:
-        """See Reply."""
         return self._held if self._body is None else len(self._body)
 
+    @override
     def parts(self) -> Iterator[bytes]:
-        """See Reply."""
         return self._parts() if self._body is None else super().parts()
 
 
@@ -247,23 +248,23 @@ _PART = 131_072  # bytes
 
 
 def model_of(answer: "Reply | Stream") -> str:
-    """Return the model that an answer is of; empty where nobody noted it."""
+    """Return the model of a response; empty if responses are not observed."""
     return answer.model if answer.chat is None else answer.chat.model
 
 
 class Stream:
-    """An answer in steps.
+    """A response in steps.
 
     Attributes:
-        due_times: yields when each step is due: seconds after the request came in, never falling. It is drawn lazily,
-            one step ahead of what is sent, so that what a step waits for may depend on the load.
-        cut: returns the bytes of the steps from one number up to another. What is due together is made and sent in one:
-            under load that saves most of the cost.
-        failed: returns what is sent instead of the rest when a step cannot be made: an error in the dialect's form.
-        steps: how many there are.
-        tokens: the tokens of each; None where that is not known.
-        ending: how it ends, as it stands when it does.
-        model, rule, fault, limit, check, chat, prompt_tokens, values, more, control: as in Reply.
+        due_times: yields the due time of each step, in seconds after the request came in, never decreasing. It is
+            consumed lazily, one step ahead of sending, so that a delay may depend on the load.
+        cut: returns the bytes of the steps from ``begin`` up to ``end``. Steps that are due together are rendered and
+            sent together, which saves most of the cost under load.
+        failed: returns the bytes to send instead of the rest if rendering a step fails: an error in the dialect's form.
+        steps: the number of steps.
+        tokens: the tokens of each step; None if unknown.
+        ending: how the stream ends; final when it has ended.
+        model, rule, fault, limit, check, chat, prompt_tokens, values, more, control: see Reply.
     """
 
     model = ""
@@ -301,8 +302,8 @@ class Tool(NamedTuple):
     """A tool that a request offers.
 
     Attributes:
-        name: its name.
-        schema: the JSON Schema of its arguments; None where it takes a text instead (a custom tool).
+        name: the name of the tool.
+        schema: the JSON Schema of its arguments; None for a custom tool, which takes a text.
     """
 
     name: str
@@ -310,12 +311,12 @@ class Tool(NamedTuple):
 
 
 class ToolCall(NamedTuple):
-    """A call of a tool.
+    """A tool call.
 
     Attributes:
-        id: its id, to which the result will refer.
-        name: the tool's name.
-        arguments: a JSON text; of a custom tool the text that it takes.
+        id: the id that the result will refer to.
+        name: the name of the tool.
+        arguments: a JSON text; for a custom tool, its input.
         custom: whether it is a custom tool.
     """
 
@@ -326,9 +327,9 @@ class ToolCall(NamedTuple):
 
 
 class TokenProb(NamedTuple):
-    """A token that was said: its bytes, its log probability, and the likeliest tokens in its place with theirs.
+    """A token of the output: its bytes, its log probability, and the top alternatives with theirs.
 
-    The first token of a prompt that is echoed has no probability.
+    The first token of an echoed prompt has no log probability.
     """
 
     token: bytes
@@ -337,17 +338,17 @@ class TokenProb(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is said, once: every dialect renders it, whole or as a stream.
+    """A neutral answer, which every dialect renders as a streaming or non-streaming response.
 
     Attributes:
-        text: the words; None where none are said beside a call or a refusal.
-        calls: the tools that are called.
-        refusal: the words of a refusal.
-        reasoning: what is thought before anything is said; None where nothing of it is shown.
+        text: the text; None if there is only a tool call or a refusal.
+        calls: the tool calls.
+        refusal: the text of a refusal.
+        reasoning: the reasoning before the text; None if none is shown.
         finish_reason: ``stop``, ``length``, ``tool_calls`` or ``content_filter``.
-        stop: the text of the request's before which the answer ends; None where it ends by itself.
-        tokens: how many tokens it has.
-        logprobs: the tokens of the text, or of the refusal, with their probabilities, where they are wanted.
+        stop: the stop sequence at which the text ends; None if it ends by itself.
+        tokens: number of tokens.
+        logprobs: the tokens of the text or refusal with their log probabilities, if requested.
     """
 
     text: str | None = None
@@ -362,24 +363,23 @@ class Answer(NamedTuple):
 
 @dataclass(slots=True)
 class OutputConstraints:
-    """What a request demands of the form of its answer.
+    """Constraints of a request on the form of its answer.
 
     Attributes:
-        tools: what is offered.
-        allowed: what of it may be called; None where all may.
-        call: ``none``, ``auto``, or ``required`` where one of the allowed has to be called; ``named`` whether it is a
-            certain one.
-        parallel: whether several calls may be made at once.
-        legacy: whether the tools are functions in the form that came before tools.
-        called: the names of the tools that have been called since the user last spoke.
-        json: whether the text has to be JSON.
-        schema: the JSON Schema that the text has to fit; None without one.
-        name: what the request calls that schema.
-        tools_key, json_key: what tells these tools, or this demand for JSON, from others; empty where there are none,
-            or where it would be too long to be remembered.
-        stop: texts before the first of which the answer ends.
-        top_logprobs: how many likely tokens are wanted with each token; None where no probabilities are wanted.
-        prediction: the text that the request expects; None without one.
+        tools: the offered tools.
+        allowed: the tools that may be called; None for all.
+        call: ``none``, ``auto``, or ``required`` to force a call of an allowed tool; ``named`` if it is a specific one.
+        parallel: whether parallel calls are allowed.
+        legacy: whether the tools are given as ``functions``, the deprecated form.
+        called: names of the tools called since the last user message.
+        json: whether the text must be JSON.
+        schema: JSON Schema of the text; None without one.
+        name: the request's name of the schema.
+        tools_key, json_key: cache keys of the tools and of the JSON constraint; empty without them, or if too long to
+            cache.
+        stop: stop sequences.
+        top_logprobs: number of top logprobs for each token; None if no logprobs are requested.
+        prediction: predicted output; None without one.
     """
 
     tools: Sequence[Tool] = ()
@@ -400,7 +400,7 @@ class OutputConstraints:
 
     @property
     def particular(self) -> bool:
-        """Whether the words themselves are looked at: cut, predicted or weighed."""
+        """Whether the text must be examined token by token: for stop sequences, logprobs or a prediction."""
         return bool(self.stop) or self.top_logprobs is not None or self.prediction is not None
 
 
@@ -408,38 +408,38 @@ class Tokenizer(Protocol):
     """Counts tokens as a model would."""
 
     def __hash__(self) -> int:
-        """Tell it from others: counts are remembered by it."""
+        """Return the hash under which counts are cached."""
 
     def count(self, text: str) -> int:
-        """Return how many tokens ``text`` has; 0 only for the empty one."""
+        """Return the number of tokens of ``text``; 0 only for the empty text."""
 
     def count_all(self, texts: Sequence[str]) -> int:
-        """Return how many tokens ``texts`` have together; one call instead of many."""
+        """Return the total number of tokens of ``texts``; one call instead of many."""
 
     def tokens(self, text: str) -> list[bytes]:
-        """Cut ``text`` into its tokens, in UTF-8; one may end inside a character."""
+        """Split ``text`` into its tokens, in UTF-8; a token may end inside a character."""
 
     def decode(self, tokens: Sequence[int]) -> str | None:
-        """Return the text of tokens; None where one is unknown, or all are."""
+        """Return the text of tokens; None if any is unknown or if this tokenizer cannot decode."""
 
     def pieces(self, text: str) -> list[tuple[int, str]]:
-        """Cut ``text`` between tokens, but not inside of a character; return the pieces, each with its tokens.
+        """Split ``text`` between tokens, but not inside characters; return the pieces with their token counts.
 
-        Together they have as many as ``count`` says; a piece may have none.
+        The counts add up to ``count``; a piece may have no tokens.
         """
 
 
 @dataclass(slots=True)
 class Details:
-    """The details that few requests have, and that show in the response: in its form, its usage or its service tier.
+    """Details that few requests have and that affect the form, usage or service tier of the response.
 
     Attributes:
-        constraints: the constraints on the form of the answer; None without any.
-        service_tier: the service tier of the response.
-        cached_tokens, audio_tokens: the tokens of the prompt that were seen before, and that are audio.
-        hidden_tokens: the completion tokens that are not in the answer's text.
-        reasoning_tokens, accepted_tokens, rejected_tokens: the tokens of reasoning, and of a prediction that came true
-            and that did not.
+        constraints: constraints on the form of the answer; None without any.
+        service_tier: service tier of the response.
+        cached_tokens, audio_tokens: cached and audio tokens of the prompt.
+        hidden_tokens: completion tokens that are not in the answer's text.
+        reasoning_tokens, accepted_tokens, rejected_tokens: tokens of the reasoning, and accepted and rejected tokens of
+            a prediction.
     """
 
     constraints: OutputConstraints | None = None
@@ -453,55 +453,54 @@ class Details:
 
 
 USUAL = Details()
-"""The details of a request that has none; never changed."""
+"""The details of a request that has none; never modified."""
 
 NO_RULE = -1
-"""The number of the rule where none holds: the default is said."""
+"""The rule number if no rule matches; the default reply is used."""
 
 
 class ChatRequest:
-    """What a request asks for, whichever dialect it came in: what rules look at and templates splice.
+    """A request in neutral form, for every dialect: the input of rules and templates.
 
-    A dialect sets what it knows. What only some rules look at (``turn`` and what follows it) it may override as
-    properties, which then cost nothing where no rule does.
+    A dialect sets the attributes that it knows. Attributes that only some rules use (``turn`` and the ones after it)
+    may be overridden as properties, which cost nothing unless a rule uses them.
 
     Attributes:
-        unique: 32 hexadecimal digits, no two alike on any worker.
+        unique: 32 hexadecimal digits, distinct across workers; the ids of the response are derived from it.
         body: the parsed request.
-        model: the model's name, as asked for.
+        model: the requested model name.
         tokenizer: counts tokens for that model.
-        user_message: the text of the last user message, its text parts joined (the prompt, for completions).
-        system_prompt: the text of the system and developer messages, joined by newlines.
-        stream: whether a stream is wanted, ``include_usage`` whether it ends with a usage chunk, ``continuous_usage``
-            whether every chunk has the usage so far, and ``obfuscation`` whether chunks are padded (None: as
-            configured).
-        choices: how many choices are wanted (``n``).
-        sets_length: whether it sets the length of its answer, and ``sets_least`` its least length.
+        user_message: text of the last user message, its text parts joined (for completions, the prompt).
+        system_prompt: text of the system and developer messages, joined by newlines.
+        stream: whether a stream is requested; ``include_usage``: whether it ends with a usage chunk;
+            ``continuous_usage``: whether every chunk contains the usage so far; ``obfuscation``: whether chunks are
+            padded (None: as configured).
+        choices: number of requested choices (``n``).
+        sets_length: whether the request limits the length of its answer; ``sets_least``: whether it sets a minimum.
         details: see Details; None for most requests, which get ready bytes.
-        store: whether the response is to be stored.
-        request: the request it came in, while it is being answered; None where it came from a response manager.
-        prompts: how many prompts the request has, each with as many choices; of chat one.
-        rule: the number of the rule that won, or NO_RULE.
-        regex_deadline: until when patterns that backtrack may be searched for, a reading of ``time.monotonic``; 0
-            before the first of them.
-        output: the text that was made up for it, of ``output_tokens`` tokens; empty where none was needed.
-        generated: the same where each of its words is a token; else empty.
-        said, said_by: answers that are known, and the script that says them.
-        finish_reason: why that text ends.
+        store: whether to store the response.
+        request: the HTTP request while it is being answered; None for requests from a response manager.
+        prompts: number of prompts, each with ``choices`` choices; 1 for chat.
+        rule: number of the winning rule, or NO_RULE.
+        regex_deadline: reading of ``time.monotonic`` until which backtracking regexes may run; 0 before the first one.
+        output: text generated for the request, of ``output_tokens`` tokens; empty if none was needed.
+        generated: the same if each of its words is a token; else empty.
+        said, said_by: known answers, and the template that they come from.
+        finish_reason: finish reason of the generated text.
         prompt_tokens: tokens of the whole prompt.
-        completion_tokens: tokens of the answer, hidden ones too; set once it is known.
-        turn: the number of the answer in its conversation, from 1.
-        messages: how many messages there are.
-        last_role: the role of the last message.
-        results: the names of the tools whose results the conversation ends with.
-        offered: the names of the tools that may be called.
-        endpoint: the kind of endpoint.
+        completion_tokens: tokens of the answer, including hidden ones; set once known.
+        turn: number of the answer in its conversation, from 1.
+        messages: number of messages.
+        last_role: role of the last message.
+        results: names of the tools whose results end the conversation.
+        offered: names of the tools that may be called.
+        endpoint: kind of endpoint.
         response_format: ``text``, ``json_object`` or ``json_schema``.
-        user: who asks, as the request says.
-        session: whose request it is; see ``credentials.session_of``.
+        user: the request's ``user``.
+        session: session of the request; see ``credentials.session_of``.
     """
 
-    # Class attributes, not slots: most asks leave most of them alone, and one is made in half the time.
+    # Class attributes instead of slots: most requests change few of them, and creating one takes half the time.
     user_message = ""
     system_prompt = ""
     stream = False
@@ -519,7 +518,7 @@ class ChatRequest:
     regex_deadline = 0.0
     output = ""
     generated = ""
-    said: "list[Answer]" = []  # noqa: RUF012 - never changed
+    said: "list[Answer]" = []  # noqa: RUF012 - never modified
     said_by: object = None
     output_tokens = 0
     finish_reason = "stop"
@@ -534,65 +533,65 @@ class ChatRequest:
         self.model = model
 
     def add_details(self) -> Details:
-        """Return the details, to be changed."""
+        """Return the details for modification."""
         if self.details is None:
             self.details = Details()
         return self.details
 
     @property
     def constraints(self) -> OutputConstraints | None:
-        """See Details."""
+        """The constraints on the form of the answer; None without any."""
         return None if self.details is None else self.details.constraints
 
     @property
     def hidden_tokens(self) -> int:
-        """See Details."""
+        """The completion tokens that are not in the answer's text."""
         return 0 if self.details is None else self.details.hidden_tokens
 
     @property
     def reasoning_tokens(self) -> int:
-        """See Details."""
+        """The tokens of the reasoning."""
         return 0 if self.details is None else self.details.reasoning_tokens
 
     @property
     def cached_tokens(self) -> int:
-        """See Details."""
+        """The cached tokens of the prompt."""
         return 0 if self.details is None else self.details.cached_tokens
 
     @property
     def max_tokens(self) -> int | None:
-        """The most tokens that the request allows its answer; None without a limit."""
+        """The maximum number of tokens of the answer; None without a limit."""
         most: int | None = self.body.get("max_completion_tokens")
         return self.body.get("max_tokens") if most is None else most
 
     @property
     def turn(self) -> int:
-        """See the class."""
+        """The number of the answer in its conversation."""
         return 1
 
     @property
     def messages(self) -> int:
-        """See the class."""
+        """The number of messages."""
         return 1
 
     @property
     def last_role(self) -> str:
-        """See the class."""
+        """The role of the last message."""
         return "user"
 
     @property
     def results(self) -> tuple[str, ...]:
-        """See the class."""
+        """The names of the tools whose results end the conversation."""
         return ()
 
     @property
     def offered(self) -> tuple[str, ...]:
-        """See the class."""
+        """The names of the tools that may be called."""
         return tuple(tool.name for tool in self.constraints.tools) if self.constraints else ()
 
     @property
     def response_format(self) -> str:
-        """See the class."""
+        """The requested response format."""
         constraints = self.constraints
         return (
             "text"
@@ -604,24 +603,24 @@ class ChatRequest:
 
     @property
     def user(self) -> str:
-        """See the class."""
+        """The request's ``user``; empty without one."""
         user = self.body.get("user")
         return user if isinstance(user, str) else ""
 
     @property
     def session(self) -> str:
-        """See the class."""
+        """The session; empty without one."""
         request = self.request
         if request is None:
             return ""
         return session_of(request.headers) if request.provider is None else request.provider.session_of(request)
 
     def header(self, name: str) -> str | None:
-        """Return a header of the request, by its name in any case; None without one."""
+        """Return a header of the request, by its name in any case; None if it is missing."""
         return self.request.headers.get(name.lower()) if self.request else None
 
     def entry(self, name: str) -> str | None:
-        """Return an entry of the request's ``metadata``; None without one."""
+        """Return a value of the request's ``metadata``; None if it is missing."""
         metadata = self.body.get("metadata")
         value = metadata.get(name) if isinstance(metadata, dict) else None
         return value if isinstance(value, str) else None

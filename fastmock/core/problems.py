@@ -1,16 +1,16 @@
-"""What can be wrong with a configuration, said all at once."""
+"""Errors of a configuration, reported all at once."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 SettingPath = tuple[str | int, ...]
-"""Where a setting stands in the table: ``("server", "port")``."""
+"""The path of a setting: ``("server", "port")``."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong: where it was written, the path of the setting, what is the matter."""
+    """One error: its source, the path of the setting, and the message."""
 
     where: str
     path: str
@@ -21,7 +21,7 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be served; ``problems`` lists everything wrong with it."""
+    """A configuration that cannot be served; ``problems`` lists all of its errors."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -29,7 +29,7 @@ class ConfigError(Exception):
 
 
 def dotted(path: Sequence[str | int]) -> str:
-    """Write a path as people do: ``responses.chat_completions.patterns[0].match``."""
+    """Format a path: ``responses.chat_completions.patterns[0].match``."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -37,7 +37,7 @@ def dotted(path: Sequence[str | int]) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the known name nearest to ``name``, or nothing when none is near."""
+    """Return ``; did you mean 'x'?`` for the known name closest to ``name``, or nothing if none is close."""
     names = {candidate.lower(): candidate for candidate in known}
     near = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     return f"; did you mean {names[near[0]]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""A provider: all that distinguishes one API from another, in one object."""
+"""A provider: everything that distinguishes one API from another, in one object."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +16,9 @@ class LimitHeaders:
     """The headers that show rate limits.
 
     Attributes:
-        names: the template of the names for each unit that is shown; ``{}`` stands for ``limit``, ``remaining`` or
-            ``reset``.
-        reset: writes a reset, given in milliseconds from now.
-        short: the same for the shortest, ready.
+        names: template of the header names by unit; ``{}`` stands for ``limit``, ``remaining`` or ``reset``.
+        reset: formats a reset, given in milliseconds from now.
+        short: precomputed results of ``reset`` for short times.
     """
 
     names: Mapping[str, str]
@@ -28,7 +27,7 @@ class LimitHeaders:
 
     @property
     def all_names(self) -> Iterator[str]:
-        """The names of all of them."""
+        """The names of all limit headers."""
         return (name.format(part) for part in ("limit", "remaining", "reset") for name in self.names.values())
 
 
@@ -37,9 +36,8 @@ class Keys:
     """Names of keys in the JSON of a provider's responses, for faults that change their values.
 
     Attributes:
-        output_tokens: the keys of the count of completion tokens.
-        arguments: regular expressions for the key, with its colon, of the text of a tool call's arguments, or of a
-            piece of it.
+        output_tokens: the keys of the number of completion tokens.
+        arguments: regular expressions for the key, with its colon, of a tool call's arguments or of a delta of them.
     """
 
     output_tokens: tuple[str, ...]
@@ -51,19 +49,19 @@ class Provider:
     """A provider.
 
     Attributes:
-        name: its name.
-        bases: the bases of its paths.
-        paths: the beginnings of its paths after the base.
+        name: the name of the provider.
+        bases: base paths.
+        paths: prefixes of its paths after the base.
         api: compiles its API from ``engine.services.Services``; returns an ``Api``.
-        sign: a header by which requests for paths that several providers have are known; empty without one.
-        key_headers: the headers in which an API key is sent; the first that has one counts.
-        key_parameter: the parameter of the query in which it is sent where no header has it; empty without one.
+        sign: a header that identifies its requests on paths that several providers share; empty without one.
+        key_headers: headers that may contain the API key; the first one present counts.
+        key_parameter: query parameter for the API key if no header contains it; empty without one.
         keys: see Keys.
-        heads: makes the heads of its answers: constant headers, and the header of the request id.
+        heads: creates response heads: constant headers, and the header of the request id.
         limit_headers: see LimitHeaders.
-        words_of: puts a failure into words.
-        envelope: writes an error, which is in words, as a body; the other argument is the request id.
-        error_event: writes an error, which need not be in words, as a stream has it in its midst.
+        words_of: turns a failure into an error with the provider's message.
+        envelope: serializes an error with a message as a response body; the other argument is the request id.
+        error_event: serializes an error, with or without a message, as an event of a stream.
     """
 
     name: str
@@ -81,11 +79,11 @@ class Provider:
     key_parameter: str = ""
 
     def words(self, error: ApiError) -> ApiError:
-        """Return an error in the provider's words, with all that is known of it beside them."""
+        """Return an error with the provider's message and all other attributes of the original."""
         return in_words(error, self.words_of)
 
     def key_of(self, request: Request) -> str | None:
-        """Return the API key that a request was sent with; None without one."""
+        """Return the API key of a request; None without one."""
         return self._key_in(request.headers, request.query)
 
     def _key_in(self, headers: Headers, query: Query) -> str | None:
@@ -95,7 +93,7 @@ class Provider:
     def session_of(self, request: Request, headers: Headers | None = None) -> str:
         """Return the session of a request; see ``credentials.session_in``.
 
-        ``headers`` are its headers as a dictionary, where there is one: to look there is quicker.
+        ``headers`` are its headers as a dictionary, if available: lookups in it are faster.
         """
         found = request.headers if headers is None else headers
         return session_in(found, lambda: self._key_in(found, request.query))
@@ -107,7 +105,7 @@ class Provider:
         yield from self.limit_headers.all_names
 
     def owns(self, path: str) -> bool:
-        """Return whether a path is the provider's alone."""
+        """Return whether a path belongs to this provider alone."""
         return path.startswith(self._prefixes)
 
     @cached_property
@@ -116,16 +114,16 @@ class Provider:
 
 
 class Providers(tuple[Provider, ...]):
-    """The providers that are served; the first answers requests that are known as no other's."""
+    """The served providers; the first one answers requests that match no other."""
 
     __slots__ = ()
 
     def owner(self, path: str) -> Provider | None:
-        """Return the provider that alone has a path; None where several do, or none."""
+        """Return the only provider of a path; None if there are several or none."""
         return next((provider for provider in self if provider.owns(path)), None)
 
     def find(self, request: Request) -> Provider:
-        """Return the provider of a request: by its path, else by the header that the provider's clients send."""
+        """Return the provider of a request: by its path, else by the header that identifies the provider's clients."""
         if (found := self.owner(request.path)) is not None:
             return found
         signed = (one for one in self if one.sign and request.headers.get(one.sign) is not None)
@@ -133,7 +131,7 @@ class Providers(tuple[Provider, ...]):
 
 
 def in_words(error: ApiError, words_of: Callable[[ApiError], ApiError]) -> ApiError:
-    """Return an error in the words of ``words_of``, with all that is known of it beside them."""
+    """Return an error with the message from ``words_of`` and all other attributes of the original."""
     worded = words_of(error)
     if isinstance(error, Failure):
         worded = worded.but(

@@ -8,10 +8,10 @@ from fastmock.core.http import Reply, Request, Stream
 from fastmock.core.provider import Provider
 
 Endpoint = Callable[[Request, str], Reply | Stream]
-"""Answers one path and method: a request and the request id in, an answer out, or an ApiError."""
+"""Answers one path and method: takes a request and the request id, returns a response or raises an ApiError."""
 
 OTHER = "other"
-"""The kind of the endpoints that have no name of their own."""
+"""The kind of endpoints without a name of their own."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class Route:
     """A route, as a provider declares it.
 
     Attributes:
-        method: in capitals; a GET is one for HEAD too.
-        path: without the provider's base. A name in braces stands for a segment, with an asterisk for any number of
-            them: ``/models/{id*}``.
-        endpoint: answers it.
-        kind: the kind of endpoint, as rules, metrics and the journal call it.
-        policed: whether limits, faults and the queue are put around it; not where the endpoint does so itself.
+        method: the method in capitals; GET includes HEAD.
+        path: path after the provider's base. A name in braces matches a segment, with an asterisk any number of
+            segments: ``/models/{id*}``.
+        endpoint: answers the requests.
+        kind: kind of endpoint in rules, metrics and the journal.
+        policed: whether to apply limits, faults and the queue; False if the endpoint does so itself.
     """
 
     method: str
@@ -35,7 +35,7 @@ class Route:
 
 
 class Bound:
-    """The endpoints of one path, by method and by their provider, of which several may have the path."""
+    """The endpoints of one path, by method and provider; several providers may share the path."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -52,18 +52,18 @@ class Bound:
 
     @property
     def owner(self) -> Provider | None:
-        """The provider that alone has the path; None where several do."""
+        """The only provider of the path; None if there are several."""
         providers = {provider for endpoints in self.methods.values() for provider in endpoints}
         return providers.pop() if len(providers) == 1 else None
 
     def endpoint(self, method: str, provider: Provider) -> Endpoint:
-        """Return the endpoint of a method that the path has: that of a provider, or of the first."""
+        """Return the endpoint of an existing method: the given provider's, or the first provider's."""
         endpoints = self.methods[method]
         return endpoints.get(provider) or next(iter(endpoints.values()))
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    """Return the pattern of a path."""
+    """Return the regular expression of a path."""
     parts = re.split(r"(\{\w+\*?\})", path)
     return re.compile("".join(_part(part) if part.startswith("{") else re.escape(part) for part in parts))
 
@@ -77,7 +77,7 @@ class Router:
     """All routes of all providers.
 
     Attributes:
-        fixed: those without parameters, by path.
+        fixed: the routes without parameters, by path.
     """
 
     def __init__(self, routes: Mapping[Provider, Iterable[Route]]) -> None:
@@ -92,12 +92,12 @@ class Router:
         self._variable = [(one.match, one) for one in bound.values() if one.match is not None]
 
     def find(self, path: str) -> tuple[Bound, Mapping[str, str]] | None:
-        """Return the endpoints of a path and its parameters; None where there are none."""
+        """Return the endpoints of a path and its parameters; None for an unknown path."""
         if (found := self.fixed.get(path)) is not None:
             return found, {}
         return next(((one, match.groupdict()) for run, one in self._variable if (match := run(path))), None)
 
     def kind_of(self, path: str) -> str:
-        """Return the kind of endpoint that a path is of."""
+        """Return the kind of endpoint of a path."""
         found = self.find(path.rstrip("/"))
         return OTHER if found is None else found[0].kind

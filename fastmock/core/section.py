@@ -1,9 +1,9 @@
-"""What all groups of settings have in common."""
+"""The base class of all groups of settings."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class SettingsModel(BaseModel):
-    """A group of settings; a name that is not among them is an error."""
+    """A group of settings; an unknown name is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

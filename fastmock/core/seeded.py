@@ -1,4 +1,4 @@
-"""Draws that repeat: a number from the seed, what is drawn for, and the request's key."""
+"""Reproducible random numbers: from the seed, a purpose and the request's key."""
 
 import os
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from fastmock.core.http import Request
 KEY_HEADER = "x-fastmock-key"
 
 Draw = Callable[[Request], float]
-"""A number of at least 0 and below 1 for a request."""
+"""Returns a number of at least 0 and below 1 for a request."""
 
 _ordinal = count()
 
@@ -24,11 +24,11 @@ os.register_at_fork(after_in_child=_restart)
 
 
 def keyer(seed: int, purpose: str) -> Callable[[Request | None], int]:
-    """Return what gives the number of 56 bits from which all that ``purpose`` draws for a request follows.
+    """Return a function from a request to its 56-bit random number for ``purpose``.
 
-    The key of a request is the header ``x-fastmock-key`` when it is sent: the same key draws the same number on every
-    worker, machine and run. Without it the key is the body, the number of the retry, and the request's ordinal on its
-    worker, so that equal requests do not share one fate and a retry can succeed. Without a request it is the ordinal.
+    The key of a request is the header ``x-fastmock-key`` if present: the same key gives the same number on every
+    worker, machine and run. Otherwise it is the body, the number of the retry, and the request's ordinal on its worker,
+    so that equal requests get different numbers and a retry can succeed. Without a request it is the ordinal.
     """
     base = f"{seed}:{purpose}:".encode()
 

@@ -1,1 +1,1 @@
-"""From a parsed request to the bytes of its answer."""
+"""From a parsed request to the bytes of its response."""

@@ -1,4 +1,4 @@
-"""Adapt answers to requests: to tools, schemas, stop sequences and log probabilities, and to limits of length."""
+"""Adapt answers to requests: tools, schemas, stop sequences, logprobs and length limits."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from fastmock.engine.response_template import ResponseTemplate
 from fastmock.engine.rule_set import RuleSet
 from fastmock.rules.index import DEFAULT
 
-_MOST_KEPT = 512  # adapted answers that are kept as templates
-_KEPT_BYTES = 32 * 2**20  # that they take together with their keys
+_MOST_KEPT = 512  # adapted answers kept as templates
+_KEPT_BYTES = 32 * 2**20  # total size of kept answers and their keys
 
 Adapted = tuple[ResponseTemplate, list[Answer] | None]
-"""A template, and the answers to render with it instead of its own."""
+"""A template, and the answers to render instead of its own."""
 
 
 class AnswerAdapter:
-    """Adapts the answers of a rule set's templates. Adapted answers are kept as templates of their own."""
+    """Adapts the answers of a rule set's templates. Adapted answers are kept as templates."""
 
     def __init__(self, settings: Settings, rules: RuleSet, profiles: LatencyProfiles) -> None:
         """Adapt the answers of ``rules``; ``profiles`` generate text."""
@@ -31,7 +31,7 @@ class AnswerAdapter:
         self._kept_bytes = 0
 
     def adapt(self, chat: ChatRequest, template: ResponseTemplate) -> Adapted:
-        """Apply the constraints of a request to a template's answers, its limits of length last."""
+        """Apply the constraints of a request to a template's answers, its length limits last."""
         answers: list[Answer] | None = None
         if chat.details is not None and chat.details.constraints is not None:
             template, answers = self._constrain(chat, template)
@@ -40,7 +40,7 @@ class AnswerAdapter:
         return self._limit(chat, template, answers)
 
     def probabilities(self, chat: ChatRequest, text: str) -> tuple[TokenProb, ...]:
-        """Return the tokens of a text with as many log probabilities as the request wants."""
+        """Return the tokens of a text with the number of logprobs that the request asks for."""
         constraints = chat.constraints
         top = constraints.top_logprobs if constraints is not None else None
         return self._constraints.probabilities(chat, text, top or 0)
@@ -55,13 +55,13 @@ class AnswerAdapter:
         kept = self._kept.get((template, key))
         if kept is None:
             answers = self._constrained(chat, template)
-            if answers is None:  # they are the template's own
+            if answers is None:  # the template's own answers fit
                 return template, None
             kept = self._keep(template, key, template.instead(chat, answers), answers)
         return kept, None
 
     def _constrained(self, chat: ChatRequest, template: ResponseTemplate) -> list[Answer] | None:
-        """Return the answers where the constraints ask for others than the template's own."""
+        """Return adapted answers, or None if the template's own meet the constraints."""
 
         def fallback_text() -> str:
             default = self._rules.templates[DEFAULT]
@@ -73,7 +73,7 @@ class AnswerAdapter:
         return self._constraints.fit(chat, template.answers(chat), template.repeats, fallback_text)
 
     def _limit(self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None) -> Adapted:
-        """Give an answer the length that the request sets."""
+        """Apply the length limits of the request."""
         if (answers is None and template.only_made) or self._is_short(chat, template, answers) or not self._obeys(chat):
             return template, answers
         length = length_of(chat)
@@ -99,7 +99,7 @@ class AnswerAdapter:
         return template, limited
 
     def _is_short(self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None) -> bool:
-        """Return whether an answer is certainly within the limit, as most are; that costs 4 µs less."""
+        """Return whether an answer is certainly within the limit, as most are; saves 4 µs."""
         if chat.sets_least or chat.hidden_tokens or template.thinks:
             return False
         most = chat.max_tokens
@@ -108,14 +108,14 @@ class AnswerAdapter:
         return (template.tokens(chat) if answers is None else sum(answer.tokens for answer in answers)) <= most
 
     def _obeys(self, chat: ChatRequest) -> bool:
-        """Return whether the rule's answer obeys the length that a request sets."""
+        """Return whether the answers of the rule obey the length limits of a request."""
         own = self._rules.sources[chat.rule].obey_max_tokens
         return self._obey_max_tokens if own is None else own
 
     def _keep(
         self, template: ResponseTemplate, key: tuple[Any, ...], adapted: ResponseTemplate, answers: list[Answer]
     ) -> ResponseTemplate:
-        """Keep the template of answers that were adapted."""
+        """Keep the template of adapted answers."""
         self._kept_bytes += (size := _bytes_of(key, answers))
         if len(self._kept) >= _MOST_KEPT or self._kept_bytes > _KEPT_BYTES:
             self._kept.clear()
@@ -125,11 +125,11 @@ class AnswerAdapter:
 
 
 def count_reasoning(chat: ChatRequest, answers: list[Answer]) -> None:
-    """Count the reasoning of a rule's answers, in place of the tokens that the request's effort stands for."""
+    """Count the reasoning of a rule's answers, instead of estimating it from the request's effort."""
     chat.add_details().reasoning_tokens = sum(chat.tokenizer.count(answer.reasoning or "") for answer in answers)
 
 
 def _bytes_of(key: tuple[Any, ...], answers: list[Answer]) -> int:
-    """Estimate the size of a kept answer: its texts are there several times, rendered and in pieces."""
+    """Estimate the size of a kept answer: its texts exist several times, rendered and as chunks."""
     texts = sum(len(answer.text or "") + sum(len(call.arguments) for call in answer.calls) for answer in answers)
     return 4000 + sum(len(part) for part in key if isinstance(part, bytes | str)) + 10 * texts

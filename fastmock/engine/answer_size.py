@@ -1,30 +1,31 @@
-"""Bounds on the size of one answer, and which work is done apart from other requests."""
+"""Bounds on the size of one response, and thresholds for answering in a separate thread."""
 
 from fastmock.core import errors
 from fastmock.core.http import ChatRequest, MoveApart, Request
 
 MAX_TOKENS = 131_072
-"""Tokens that are generated for one request: prompts times choices times tokens of each. No model of these APIs answers
-with more than 128,000."""
+"""Maximum tokens generated for one request: prompts * choices * tokens of each. No model of these APIs answers with
+more than 128,000.
+"""
 MAX_LOGPROBS = 200_000
-"""Log probabilities in one answer: choices times tokens times (1 + top_logprobs)."""
+"""Maximum log probabilities in one response: choices * tokens * (1 + top_logprobs)."""
 MAX_CHOICES = 2048
-"""Choices in one answer: prompts times n."""
+"""Maximum choices in one response: prompts * n."""
 MAX_EMBEDDING_TOKENS = 300_000
-"""Tokens in all inputs of one request for embeddings; OpenAI's own limit."""
+"""Maximum tokens in all inputs of one embeddings request, as OpenAI's limit."""
 
-_APART_TOKENS = 4000  # generated tokens, log probabilities or numbers of vectors that take some 20 ms
+_APART_TOKENS = 4000  # generated tokens, log probabilities or vector numbers that take some 20 ms
 _APART_LOGPROBS = 4000
 _APART_NUMBERS = 50_000
 _APART_INPUTS = 100
 
 
 def check_tokens(chat: ChatRequest, tokens: int) -> None:
-    """Check that an answer of ``tokens`` tokens a choice is not too large; a large one is made apart.
+    """Check that a response with ``tokens`` tokens per choice is not too large; move a large one to a separate thread.
 
     Raises:
         ApiError: 400, it is too large.
-        MoveApart: the request has to be moved.
+        MoveApart: the request must be moved.
     """
     total = chat.prompts * chat.choices * tokens
     if total > _APART_TOKENS:
@@ -34,7 +35,7 @@ def check_tokens(chat: ChatRequest, tokens: int) -> None:
 
 
 def check_logprobs(chat: ChatRequest, tokens: int, top: int) -> None:
-    """Check likewise that not too many log probabilities are wanted."""
+    """Check likewise the number of log probabilities."""
     total = chat.prompts * chat.choices * tokens * (1 + top)
     if total > _APART_LOGPROBS:
         if total > MAX_LOGPROBS:
@@ -43,16 +44,16 @@ def check_logprobs(chat: ChatRequest, tokens: int, top: int) -> None:
 
 
 def check_inputs(request: Request | None, inputs: int, numbers: int = 0) -> None:
-    """Have a request with many inputs, or for many numbers, answered apart."""
+    """Move a request with many inputs or numbers to a separate thread."""
     if inputs > _APART_INPUTS or numbers > _APART_NUMBERS:
         move_apart(request)
 
 
 def move_apart(request: Request | None) -> None:
-    """Have a request answered apart from others, where the runtime can do that and does not do so already.
+    """Move a request to a separate thread, if the runtime supports that and has not done so already.
 
     Raises:
-        MoveApart: it can.
+        MoveApart: the request must be moved.
     """
     if request is not None and request.can_move:
         raise MoveApart

@@ -1,11 +1,11 @@
-"""The memory that the bodies of requests and large answers may take together while they are in flight."""
+"""The memory budget of request bodies and large responses in flight."""
 
 import threading
 import weakref
 
 
 class Buffers:
-    """A budget of bytes for one worker; it may be used from any thread."""
+    """A budget of bytes for one worker; thread-safe."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -14,7 +14,7 @@ class Buffers:
         self._lock = threading.Lock()
 
     def take(self, size: int) -> bool:
-        """Take bytes from the budget; return False, and take none, where there are not so many left."""
+        """Take bytes from the budget; return False, and take none, if too few are left."""
         with self._lock:
             if self._taken + size > self._most:
                 return False
@@ -22,12 +22,12 @@ class Buffers:
             return True
 
     def give_back(self, size: int) -> None:
-        """Give bytes back."""
+        """Return bytes to the budget."""
         with self._lock:
             self._taken -= size
 
     def take_for(self, owner: object, size: int) -> bool:
-        """Take bytes until an object is gone, once for each object; return whether there were so many left."""
+        """Take bytes for the lifetime of an object, once per object; return whether enough were left."""
         if owner in self._owners:
             return True
         if not self.take(size):

@@ -1,7 +1,7 @@
-"""Fit what a rule says to what the request demands: calls of tools, JSON, ends, probabilities.
+"""Apply the constraints of a request to the answers of its rule: tool calls, JSON, stop sequences, logprobs.
 
-What a rule says stands as it is written wherever the request can be answered so. Where the request demands a call, or
-JSON, and the rule has none, they are made up; that is what a client relies on.
+An answer stays as written if it meets the constraints. If the request requires a tool call or JSON and the answer has
+none, one is generated, since clients rely on it.
 """
 
 import math
@@ -35,20 +35,20 @@ from fastmock.engine.answer_size import check_logprobs, move_apart
 
 _CACHE_BYTES = 24 * 2**20  # of compiled schemas
 _LONGEST_SCHEMA = 2**19  # bytes
-_CHARACTERS_PER_STEP = 2  # of what is written: it is counted, cut into pieces and rendered
-_BYTES_PER_STEP = 200  # of a compiled schema, for each step of compiling it
-_MOST_QUICK = 4096  # schemas that are remembered as quick
-_VARIANTS = 8  # values that are made up for one schema: few, so that they are soon all ready
-_SHAPES = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"}  # one of which says what a value is
-_PREDICTED_MORE = 64  # characters of a prediction that are compared beyond the length of the answer
-_LONGEST_TOKEN = 16  # characters, as a rule
-_MADE_TOKENS = 12  # of a text where no schema says more
+_CHARACTERS_PER_STEP = 2  # of generated JSON, which is counted, split and rendered
+_BYTES_PER_STEP = 200  # of a compiled schema, per step of its compilation
+_MOST_QUICK = 4096  # schemas remembered as quick
+_VARIANTS = 8  # distinct values generated per schema: few, so that all are soon cached
+_SHAPES = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"}  # any determines the type of a value
+_PREDICTED_MORE = 64  # characters of a prediction compared beyond the length of the answer
+_LONGEST_TOKEN = 16  # characters, typically
+_MADE_TOKENS = 12  # of a generated text, if no schema says more
 
 _OTHERS = [b" the", b",", b" of", b" to", b" and", b" in", b" is", b" it", b" you", b" that", b" was", b" for", b" on"]
 
 
 def count(answer: Answer, tokenizer: Tokenizer) -> int:
-    """Return how many tokens an answer has."""
+    """Return the number of tokens of an answer."""
     tokens = tokenizer.count(answer.text or "") + tokenizer.count(answer.refusal or "")
     tokens += tokenizer.count(answer.reasoning or "")
     for call in answer.calls:
@@ -57,17 +57,17 @@ def count(answer: Answer, tokenizer: Tokenizer) -> int:
 
 
 def called_tokens(name: str, tokenizer: Tokenizer) -> int:
-    """Return how many tokens a call has beside its arguments."""
+    """Return the number of tokens of a tool call without its arguments."""
     return 3 + tokenizer.count(name)
 
 
 def are_the_same(some: Sequence[Answer], others: Sequence[Answer]) -> bool:
-    """Return whether nothing was changed of answers."""
+    """Return whether no answer was changed."""
     return all(one is other for one, other in zip(some, others, strict=True))
 
 
 def is_json(text: str | None, any_value: bool = True) -> bool:
-    """Return whether a text is JSON: an object, or ``any_value``."""
+    """Return whether a text is JSON: an object, or with ``any_value`` any value."""
     try:
         value = orjson.loads(text or "")
     except orjson.JSONDecodeError:
@@ -76,13 +76,13 @@ def is_json(text: str | None, any_value: bool = True) -> bool:
 
 
 def _compiled_bytes(schema: bytes, compiled: Maker | SchemaError) -> int:
-    """Estimate what a compiled schema takes: what it holds of its source, and what was made while compiling."""
+    """Estimate the size of a compiled schema: the parsed source and the objects created from it."""
     return 2000 + (20 * len(schema) + _BYTES_PER_STEP * compiled.steps if isinstance(compiled, Maker) else len(schema))
 
 
 @byte_cache(_CACHE_BYTES, _compiled_bytes)
 def _compiled(schema: bytes) -> Maker | SchemaError:
-    """Compile a schema, given as JSON; return the error where nothing can be made for it, to be kept as well."""
+    """Compile a JSON schema; return the error if no value satisfies it, so that it is cached too."""
     try:
         return Maker(orjson.loads(schema))
     except SchemaError as error:
@@ -90,8 +90,9 @@ def _compiled(schema: bytes) -> Maker | SchemaError:
 
 
 _quick: set[bytes] = set()
-"""The digests of schemas that were compiled before, and for which values are quickly generated. A request with any
-other is answered apart."""
+"""Digests of compiled schemas whose values are generated quickly. A request with any other schema is answered in a
+separate thread.
+"""
 
 
 class _Values:
@@ -100,19 +101,19 @@ class _Values:
     def __init__(self, seed: int, variant: int, request: Request | None) -> None:
         self._seed, self._variant, self._request = seed, variant, request
         self._budget = Budget(ANSWER_STEPS)
-        self._known: dict[int, tuple[Any, bytes, Maker | SchemaError]] = {}  # by identity of the schema kept first
+        self._known: dict[int, tuple[Any, bytes, Maker | SchemaError]] = {}  # by identity of the schema in the value
 
     def generate(self, schema: Any, choice: int, holder: str, arguments: bool = False) -> Any:
         """Return a value, the same for the same schema, seed, message and choice.
 
         Args:
             schema: the parsed schema.
-            choice: the index of the choice that it is for.
+            choice: the index of the choice.
             holder: the parameter that the schema comes from.
-            arguments: whether the value is an object where the schema does not say what it is.
+            arguments: whether the value must be an object if the schema leaves its type open.
 
         Raises:
-            SchemaError: there is none, or none within the budget.
+            SchemaError: there is no such value, or none within the budget.
         """
         known = self._known.get(id(schema))
         if known is None:
@@ -135,7 +136,7 @@ class _Values:
         return compiled.make(Random(int.from_bytes(drawn, "big")), self._budget)
 
     def written(self, value: Any) -> str:
-        """Return a value as JSON; raise SchemaError where all texts of the request exceed the budget."""
+        """Return a value as JSON; raise SchemaError if all texts of the request exceed the budget."""
         text = orjson.dumps(value).decode()
         try:
             self._budget.spend(len(text) // _CHARACTERS_PER_STEP)
@@ -145,16 +146,17 @@ class _Values:
 
 
 class ConstraintApplier:
-    """Fits answers to requests."""
+    """Applies the constraints of requests to answers."""
 
     def __init__(self, settings: Settings) -> None:
         self._seed = settings.seed
         self._auto_call = settings.tools.auto_call
 
     def key(self, chat: ChatRequest, prose: bool) -> tuple[Any, ...] | None:
-        """Return what tells the answer that is made up for ``chat`` from others; None where it is not known so.
+        """Return the cache key of the answer generated for ``chat``; None if it cannot be cached, empty if the answer
+        stays.
 
-        Ask of a rule that says nothing but text, ``prose`` that is always the same and no JSON. Empty: that stands.
+        Call only for rules that answer with text alone; ``prose``: whether it is constant and not JSON.
         """
         constraints = chat.constraints
         if constraints is None or constraints.particular:
@@ -170,19 +172,19 @@ class ConstraintApplier:
     def fit(
         self, chat: ChatRequest, said: Sequence[Answer], repeats: bool, otherwise: Callable[[], str]
     ) -> list[Answer] | None:
-        """Return what is said to ``chat`` where that is not simply ``said``, else None.
+        """Return the answers that meet the constraints of ``chat``; None if ``said`` already do.
 
         Args:
-            chat: the request; it has demands.
-            said: what its rule says.
-            repeats: whether the rule may make its calls again after their results.
-            otherwise: returns the text that is said in place of calls that may not be made.
+            chat: the request; it has constraints.
+            said: the answers of its rule.
+            repeats: whether the rule may repeat its tool calls after their results.
+            otherwise: returns a text to use instead of tool calls that are not allowed.
 
         Raises:
-            ApiError: it demands what cannot be had.
+            ApiError: the constraints cannot be met.
         """
         constraints = chat.constraints
-        assert constraints is not None  # noqa: S101 - see above
+        assert constraints is not None  # noqa: S101 - see the arguments
         values = _Values(self._seed, _variant(chat), chat.request)
         fitted = [
             self._one(chat, constraints, answer, place, values, repeats, otherwise) for place, answer in enumerate(said)
@@ -205,7 +207,7 @@ class ConstraintApplier:
         if answer.calls:
             fitted = self._scripted(chat, constraints, answer, repeats, otherwise)
             if constraints.named and fitted is answer:
-                fitted = answer._replace()  # written anew: its reason to finish is another
+                fitted = answer._replace()  # a new object, since its finish reason changes
         if not fitted.calls and fitted.refusal is None:
             tool = self._to_call(chat, constraints)
             if tool is not None:
@@ -230,7 +232,7 @@ class ConstraintApplier:
         repeats: bool,
         otherwise: Callable[[], str],
     ) -> Answer:
-        """Return what is left of calls that a rule says."""
+        """Return an answer of a rule without the tool calls that are not allowed."""
         if constraints.call == "none" or (chat.results and not repeats):
             text = answer.text if answer.text is not None else otherwise()
             return Answer(text=text, reasoning=answer.reasoning)
@@ -239,9 +241,9 @@ class ConstraintApplier:
         return answer
 
     def _to_call(self, chat: ChatRequest, constraints: OutputConstraints) -> Tool | None:
-        """Return the tool of which a call is made up; None where the answer is a text.
+        """Return the tool to generate a call of; None if the answer is a text.
 
-        After the results of tools only what has to be called and was not yet is called, so that loops end.
+        After tool results, only required tools that have not been called yet are called, so that agent loops end.
         """
         offered = constraints.tools if constraints.allowed is None else constraints.allowed
         if constraints.call == "required":
@@ -252,7 +254,7 @@ class ConstraintApplier:
         return None
 
     def _call(self, chat: ChatRequest, tool: Tool, place: int, values: _Values) -> ToolCall:
-        """Make a call up."""
+        """Generate a tool call."""
         id_ = f"call_{chat.unique[8:]}{place or ''}"
         if tool.schema is None:
             return ToolCall(id_, tool.name, lorem(_MADE_TOKENS, self._seed, str(_variant(chat) + place)), custom=True)
@@ -273,7 +275,7 @@ class ConstraintApplier:
         return ToolCall(id_, tool.name, arguments)
 
     def _json(self, chat: ChatRequest, constraints: OutputConstraints, place: int, values: _Values) -> str:
-        """Make JSON up."""
+        """Generate JSON."""
         if constraints.schema is None:
             return orjson.dumps({"message": lorem(_MADE_TOKENS, self._seed, str(_variant(chat) + place))}).decode()
         try:
@@ -283,7 +285,7 @@ class ConstraintApplier:
             raise errors.InvalidSchema(what, "response_format", None, error.path, str(error)) from None
 
     def _predict(self, chat: ChatRequest, prediction: str, said: Sequence[Answer]) -> None:
-        """Count what came true of a prediction: what the answer begins with."""
+        """Count the accepted tokens of a prediction: those at the beginning of the answer."""
         text, tokenizer = said[0].text or "", chat.tokenizer
         said_tokens, predicted = tokenizer.tokens(text), tokenizer.tokens(prediction[: len(text) + _PREDICTED_MORE])
         differ = (place for place, (one, other) in enumerate(zip(said_tokens, predicted, strict=False)) if one != other)
@@ -293,16 +295,16 @@ class ConstraintApplier:
         details.hidden_tokens = details.reasoning_tokens + details.rejected_tokens
 
     def probabilities(self, chat: ChatRequest, text: str, top: int) -> tuple[TokenProb, ...]:
-        """Make up probabilities that a model may have seen: of each token high, of the others what is left."""
+        """Generate plausible logprobs: a high one for each token, the rest of the probability for alternatives."""
         found = []
-        check_logprobs(chat, len(text) // _LONGEST_TOKEN, top)  # before they are counted
+        check_logprobs(chat, len(text) // _LONGEST_TOKEN, top)  # a lower bound, before the tokens are counted
         tokens = chat.tokenizer.tokens(text)
         check_logprobs(chat, len(tokens), top)
         for place, token in enumerate(tokens):
             digest = blake2b(b"%d:%d:%b" % (self._seed, place, token), digest_size=4).digest()
             share = 0.55 + 0.449 * int.from_bytes(digest, "big") / 2**32
             likely = [(token, share)]
-            left = 0.99 * (1 - share)  # what has no place among them
+            left = 0.99 * (1 - share)  # without the probability of tokens that are not listed
             start = digest[0] % len(_OTHERS)
             for other in (*_OTHERS[start:], *_OTHERS[:start], *(b"%d" % number for number in range(9))):
                 if len(likely) >= top:
@@ -316,12 +318,12 @@ class ConstraintApplier:
 
 
 def _variant(chat: ChatRequest) -> int:
-    """Return which of the values that are made up for a schema ``chat`` gets, by its message."""
+    """Return the variant of generated values for ``chat``, selected by its message."""
     return crc32(chat.user_message.encode()) % _VARIANTS
 
 
 def _ended(answer: Answer, stops: Sequence[str]) -> Answer:
-    """Return the answer as it is before the first of the texts that end it: calls would have come after it."""
+    """Return the answer up to the first stop sequence in its text; without tool calls, which come after the text."""
     text = answer.text or ""
     places = [(place, stop) for stop in stops if (place := text.find(stop)) >= 0]
     if not places:

@@ -1,7 +1,7 @@
-"""What the chat rules say, told in another form: what Responses and Messages share.
+"""Render the answers of chat rules in other dialects: shared by Responses and Messages.
 
-Both render an answer once, whole and as the events of a stream, with only the ids left open, and put it between what
-each request fills anew. What a rule always says alike is ready.
+Both render an answer once, as non-streaming content and as stream events with placeholders for ids, and add an envelope
+for each request. Constant answers are cached.
 """
 
 import secrets
@@ -19,29 +19,29 @@ from fastmock.core.http import Answer, ChatRequest
 from fastmock.engine.response_template import NOBODYS_ID, Rendering, ResponseTemplate
 
 ID_PLACEHOLDER = f"\0{secrets.token_hex(8)}\0"
-"""Stands in what is told wherever an id of the request's own goes on: 24 hexadecimal digits. No request can say it."""
+"""Placeholder for the request's own part of ids, 24 hexadecimal digits. No request can contain it."""
 
 _OWN = orjson.dumps(ID_PLACEHOLDER)[1:-1]
-_MOST_KEPT, _LONGEST_KEPT = 64, 512  # texts that were made up and are kept ready, and their tokens
+_MOST_KEPT, _LONGEST_KEPT = 64, 512  # cached generated texts, and their maximum tokens
 
 Events = list[tuple[int, dict[str, Any]]]
-"""The events of a stream, each with how many tokens it says."""
+"""The events of a stream, each with its number of tokens."""
 
 
 class RenderedAnswer:
     """An answer in the form of a dialect.
 
     Attributes:
-        answer: what is said.
-        content: its JSON where it is said whole, in pieces between which the request's own id goes.
+        answer: the answer.
+        content: its non-streaming JSON, split at the id placeholders.
     """
 
     def __init__(
         self, answer: Answer, content: Any, events: Callable[[], Events], write: Callable[[dict[str, Any]], bytes]
     ) -> None:
-        """``events`` makes the events of its stream, and ``write`` their bytes.
+        """``events`` creates the events of the stream, ``write`` serializes them.
 
-        A non-streaming response needs none, which saves it 25 µs.
+        A non-streaming response needs no events, which saves 25 µs.
         """
         self.answer = answer
         self.content = orjson.dumps(content).split(_OWN)
@@ -50,7 +50,7 @@ class RenderedAnswer:
 
     @property
     def stream(self) -> "RenderedEvents":
-        """It as a stream."""
+        """The answer as events of a stream."""
         if self._stream is None:
             self._stream = RenderedEvents(self._events(), self._write)
         return self._stream
@@ -60,10 +60,10 @@ class RenderedEvents:
     """The events of an answer in the form of a dialect.
 
     Attributes:
-        steps: what goes out together: the tokens of each step. The last, of none, ends what is said.
+        steps: the tokens of each step, whose events are sent together. The last step has none and ends the content.
         written: the bytes of each step.
-        length: how many tokens are said.
-        events: how many events there are.
+        length: the total number of tokens.
+        events: the number of events.
     """
 
     def __init__(self, events: Events, write: Callable[[dict[str, Any]], bytes]) -> None:
@@ -74,7 +74,7 @@ class RenderedEvents:
         with collection_paused():
             for tokens, event in events:
                 held.append(write(event))
-                if tokens:  # what says nothing goes out with the next that does
+                if tokens:  # events without tokens are sent with the next one that has some
                     self.steps.append(tokens)
                     self.written.append(b"".join(held))
                     held = []
@@ -84,17 +84,17 @@ class RenderedEvents:
 
     @cached_property
     def all(self) -> list[bytes]:
-        """All of it, in pieces between which the request's own id goes."""
+        """The whole stream, split at the id placeholders."""
         return b"".join(self.written).split(_OWN)
 
 
 def event_bytes(event: dict[str, Any]) -> bytes:
-    """Write a server-sent event, whose type stands in it and before it."""
+    """Serialize a server-sent event; its type is repeated in the line ``event``."""
     return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), orjson.dumps(event))
 
 
 class ResponseMeta(NamedTuple):
-    """What a whole response says of its model and its tokens; see Ask."""
+    """Model and usage of a response; see ChatRequest for the attributes."""
 
     model: str
     prompt_tokens: int
@@ -104,33 +104,33 @@ class ResponseMeta(NamedTuple):
 
 
 Outer = ChatRequest | ResponseMeta
-"""What says the model and the tokens that stand around what is said: the ask, unless a whole response has its own."""
+"""The source of the model and usage in an envelope: the request, unless a whole response sets its own."""
 
 
 class Renderer(Protocol):
-    """What a dialect does differently."""
+    """The rendering of answers that is specific to a dialect."""
 
     def form(self, chat: ChatRequest) -> Hashable:
-        """Return what of a request decides on the form of its answer, whatever is said."""
+        """Return the properties of a request that affect the form of any answer to it."""
 
     def tell(self, answer: Answer, form: Any, cutter: Chunker) -> tuple[Any, Callable[[], Events]]:
-        """Return what is said, for a whole answer, and what makes the events of a stream.
+        """Return the content of a non-streaming response, and a function that creates the events of a stream.
 
-        ``ID_PLACEHOLDER`` stands where ids go on.
+        ``ID_PLACEHOLDER`` stands for the request's own part of ids.
         """
 
     def event(self, event: dict[str, Any]) -> bytes:
-        """Write an event of a stream."""
+        """Serialize an event of a stream."""
 
     def whole(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> bytes:
-        """Return the whole answer, of which ``content`` is what is said."""
+        """Return the non-streaming response; ``content`` is the rendered answer."""
 
     def around(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
-        """Return what a stream begins with, and what it ends with."""
+        """Return the beginning and the end of a stream."""
 
 
 class DialectTemplate:
-    """A script as a dialect tells it; see ``response_template.Rendering``."""
+    """A response template in a dialect; see ``response_template.Rendering``."""
 
     def __init__(self, script: ResponseTemplate, teller: Renderer, per_chunk: int) -> None:
         self._script = script.alone()
@@ -141,10 +141,10 @@ class DialectTemplate:
         self._ready: dict[tuple[object, ...], RenderedAnswer] = {}
         self._shared: WeakValueDictionary[tuple[object, ...], RenderedAnswer] = (
             WeakValueDictionary()
-        )  # what any stream still sends
+        )  # those of streams that are still being sent
 
     def whole(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> bytes:
-        """Return the whole answer."""
+        """Return the non-streaming response."""
         told = self._told(chat, answers)
         return self._teller.whole(chat, told, _own(chat).join(told.content), self._outer(chat))
 
@@ -158,15 +158,15 @@ class DialectTemplate:
         return EventStream(told, own, *self._teller.around(chat, told, own.join(told.content), self._outer(chat)))
 
     def length(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> int:
-        """Return how many tokens are said one after another."""
+        """Return the number of tokens."""
         return self._told(chat, answers).stream.length
 
     def _outer(self, chat: ChatRequest) -> Outer:
-        """Return what is said of the model and the tokens, once they are counted."""
+        """Return the source of model and usage, once the tokens are counted."""
         return chat if self._own is None else _given(orjson.loads(self._own(chat)), chat)
 
     def _told(self, chat: ChatRequest, answers: Sequence[Answer] | None) -> RenderedAnswer:
-        """Return what is said to ``chat``, and count it."""
+        """Return the rendered answer to ``chat``, and set its token count."""
         script, teller = self._script, self._teller
         form = teller.form(chat)
         key: tuple[object, ...] | None = None
@@ -198,16 +198,16 @@ class DialectTemplate:
 
 
 class DialectTemplates:
-    """Scripts as a dialect tells them."""
+    """The response templates of a dialect."""
 
     def __init__(self, dialect: str, teller: Renderer, per_chunk: int) -> None:
-        """``dialect`` names it among those that tell the same scripts."""
+        """``dialect``: its name, which must be unique among the dialects that render the same templates."""
         self._dialect = dialect
         self._teller = teller
         self._per_chunk = per_chunk
 
     def of(self, script: ResponseTemplate) -> Rendering:
-        """Return what tells a script; it is made once."""
+        """Return the dialect's form of a template, created once."""
         found = script.retold.get(self._dialect)
         if found is None:
             found = script.retold[self._dialect] = DialectTemplate(script, self._teller, self._per_chunk)
@@ -215,7 +215,7 @@ class DialectTemplates:
 
 
 def _given(own: dict[str, Any], chat: ChatRequest) -> ResponseMeta:
-    """Return what a whole response says of its model and usage; what it leaves out is what is known."""
+    """Return the model and usage that a whole response sets; missing values come from the request."""
     model, usage = own.get("model"), own.get("usage")
     named = model if isinstance(model, str) else chat.model
     if not isinstance(usage, dict):
@@ -244,7 +244,7 @@ def _own(chat: ChatRequest) -> bytes:
 
 
 def call_id(id_: str, prefix: str = "call_") -> str:
-    """Return the id of a call as it is told: one that nobody gave goes on with the request's own."""
+    """Return the id of a tool call in a dialect; an id that is not fixed is derived from the request."""
     if not id_:
         return f"{prefix}{ID_PLACEHOLDER}"
     if id_.startswith(NOBODYS_ID):
@@ -253,7 +253,7 @@ def call_id(id_: str, prefix: str = "call_") -> str:
 
 
 class EventStream:
-    """A stream for one request; see ``response_template.ChunkStream``."""
+    """A stream for one request; see ``response_template.RenderedStream``."""
 
     __slots__ = ("_end", "_opening", "_own", "_said", "source", "steps")
 
@@ -266,22 +266,22 @@ class EventStream:
         self._end = end
 
     def cut(self, begin: int, end: int) -> bytes:
-        """See ``response_template.ChunkStream``."""
+        """Return the steps from ``begin`` up to ``end``."""
         data = b"".join(self._said.written[begin:end]).replace(_OWN, self._own)
         if begin == 0:
             data = self._opening + data
         return data + self._end if end == len(self.steps) else data
 
     def all(self) -> bytes:
-        """See ``response_template.ChunkStream``."""
+        """Return the whole stream."""
         return b"%b%b%b" % (self._opening, self._own.join(self._said.all), self._end)
 
     def length(self) -> int:
-        """See ``response_template.RenderedStream``."""
+        """Return the length of the stream, in bytes."""
         longer = len(self._own) - len(_OWN)
         said = sum(len(part) + longer * part.count(_OWN) for part in self._said.written)
         return len(self._opening) + said + len(self._end)
 
     def size(self) -> int:
-        """See ``response_template.RenderedStream``."""
+        """Return the memory that the stream takes, in bytes."""
         return sum(map(len, self._said.written)) + len(self._end)

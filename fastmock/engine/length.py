@@ -1,4 +1,4 @@
-"""The length that a request sets its answer: ``max_tokens`` and its like, ``min_tokens`` and ``ignore_eos``."""
+"""Length limits of a request: ``max_tokens``, ``min_tokens``, ``ignore_eos`` and others."""
 
 from typing import NamedTuple
 
@@ -7,17 +7,17 @@ from fastmock.core.http import USUAL, Answer, ChatRequest, Tokenizer, ToolCall
 from fastmock.engine.constraints import called_tokens
 
 LEAST = frozenset(("min_tokens", "ignore_eos"))
-"""The parameters by which load tools ask for text that is as long as they want."""
+"""The parameters that set a minimum length, used by load testing tools."""
 LENGTHS = LEAST | {"max_completion_tokens", "max_tokens"}
-"""All parameters that set a length."""
+"""All parameters that limit the length."""
 
 
 class Length(NamedTuple):
-    """How many tokens an answer has.
+    """The allowed number of tokens of an answer.
 
     Attributes:
-        most: at most; None without a limit.
-        least: at least.
+        most: the maximum; None without a limit.
+        least: the minimum.
     """
 
     most: int | None
@@ -25,7 +25,7 @@ class Length(NamedTuple):
 
 
 def length_of(chat: ChatRequest) -> Length:
-    """Return the length that a request sets; with ``ignore_eos``, as vLLM has it, it is exactly the limit."""
+    """Return the length limits of a request; with ``ignore_eos`` the length is exactly the maximum, as in vLLM."""
     body, most = chat.body, chat.max_tokens
     least: int = body.get("min_tokens") or 0
     if most is not None:
@@ -34,7 +34,7 @@ def length_of(chat: ChatRequest) -> Length:
 
 
 def reason_within(chat: ChatRequest, most: int) -> int:
-    """Spend what a limit allows on the hidden reasoning of a request first; return what is left for the answer."""
+    """Deduct the hidden reasoning of a request from a limit; return the rest for the answer."""
     details = chat.details or USUAL
     hidden = min(details.reasoning_tokens, details.hidden_tokens)
     if hidden > most:
@@ -45,13 +45,13 @@ def reason_within(chat: ChatRequest, most: int) -> int:
 
 
 def with_length(chat: ChatRequest, answer: Answer, length: Length, seed: int) -> Answer:
-    """Return an answer with the length that its request sets; the same where it has it.
+    """Return an answer within the length limits of its request; the same object if it already is.
 
     Args:
         chat: the request.
-        answer: the answer; it knows its tokens.
-        length: the length, without the hidden reasoning.
-        seed: chooses the words by which a text is made longer.
+        answer: the answer, with its token count.
+        length: the limits, without the hidden reasoning.
+        seed: seeds the words that lengthen a text.
     """
     if length.most is not None and answer.tokens > length.most:
         return _cut(answer, length.most, chat.tokenizer)
@@ -67,7 +67,7 @@ def with_length(chat: ChatRequest, answer: Answer, length: Length, seed: int) ->
 
 
 def _cut(answer: Answer, most: int, tokenizer: Tokenizer) -> Answer:
-    """Return the first tokens of an answer: of its reasoning, then of its text, then of its calls."""
+    """Return the first tokens of an answer: of its reasoning, then its text, then its tool calls."""
     left = most
     reasoning, left, _ = _head(answer.reasoning, left, tokenizer)
     text, left, said = _head(answer.text, left, tokenizer)
@@ -86,9 +86,9 @@ def _cut(answer: Answer, most: int, tokenizer: Tokenizer) -> Answer:
 
 
 def _head(text: str | None, most: int, tokenizer: Tokenizer) -> tuple[str | None, int, int]:
-    """Return the beginning of a text, how many tokens are left after it, and how many it has."""
+    """Return the beginning of a text, the number of tokens left after it, and its own number of tokens."""
     if text is None or most < 0:
         return None, most, 0
     kept, tokens = head(tokenizer.pieces(text), most)
-    # Of a character that is cut in two nothing is said, but all is counted.
+    # A character that would be split is dropped, but its tokens count.
     return kept, most - tokens if len(kept) == len(text) else 0, tokens

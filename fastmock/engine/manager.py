@@ -1,4 +1,4 @@
-"""Endpoints whose answers a response manager says, instead of the compiled rules alone."""
+"""Endpoints whose responses come from a response manager instead of the compiled rules alone."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -23,17 +23,17 @@ _LOG = logging.getLogger("fastmock")
 
 
 class _OfRules(errors.ApiError):
-    """An error that the rules say to a manager, in words; ``failure`` is the same as the rules raised it."""
+    """An error that the rules raise to a manager, with a message; ``failure`` is the original error."""
 
     failure: errors.ApiError
 
 
 class _Asked:
-    """What a manager is saying an answer to, where that was asked for in another dialect than chat.
+    """The request that a manager is answering, if it came in another dialect than chat.
 
     Attributes:
-        stop: the text before which what the rules said to the manager ended; None where it ended by itself. A chat
-            completion does not tell.
+        stop: the stop sequence that ended the rules' answer to the manager; None if it ended by itself. A chat
+            completion does not include it.
     """
 
     def __init__(self, responder: Responder, dialect: "OtherDialect", chat: ChatRequest) -> None:
@@ -43,11 +43,11 @@ class _Asked:
         self.stop: str | None = None
 
     def say(self, body: Document, unique: str, file: str | None) -> Reply | Stream:
-        """Answer a chat completion by the rules, as what it stands for."""
+        """Answer a chat completion by the rules, on behalf of the original request."""
         chat = self._dialect.reread(self._ask, body, unique)
         script, answers = self._responder.select(chat, file)
         if (cached := self._ask.cached_tokens) or chat.cached_tokens:
-            chat.add_details().cached_tokens = cached  # the prompt itself was not seen before
+            chat.add_details().cached_tokens = cached  # the messages of the manager were not cached
         self.stop = answers[0].stop if answers else None
         return self._responder.send(chat, script, answers)
 
@@ -56,7 +56,7 @@ _asked: ContextVar[_Asked | None] = ContextVar("asked", default=None)
 
 
 class Sayer(Protocol):
-    """An endpoint as the compiled rules answer it."""
+    """An endpoint answered by the compiled rules."""
 
     def say(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:
         """Answer a parsed request, by the rules or by a response file."""
@@ -65,12 +65,12 @@ class Sayer(Protocol):
 def compiled(
     endpoint: Sayer, words: Callable[[errors.ApiError], errors.ApiError], serves_others: bool = False
 ) -> Generate:
-    """Return what a manager's own method does by default: say what the rules say, as a dictionary.
+    """Return the default implementation of a manager's method: the response of the rules, as a dictionary.
 
     Args:
         endpoint: the endpoint.
-        words: puts errors into words.
-        serves_others: whether requests in other dialects than its own come to it, in its form.
+        words: adds the provider's message to errors.
+        serves_others: whether it also gets requests from other dialects, converted to its own.
     """
 
     def generate(body: Document, file: str | None) -> Document:
@@ -85,7 +85,7 @@ def compiled(
             said = _OfRules(worded.status, worded.message)
             said.__dict__.update(worded.__dict__, failure=error)
             raise said from None
-        assert isinstance(answer, Reply)  # noqa: S101 - only a stream is anything else
+        assert isinstance(answer, Reply)  # noqa: S101 - it would only be a stream if one was requested
         document: Document = orjson.loads(answer.body)
         return document
 
@@ -97,7 +97,7 @@ _counting = Lock()
 
 @contextmanager
 def _counted(progress: Progress) -> Iterator[None]:
-    """Note that a manager is at work; calls may run in several threads."""
+    """Count a running call of a manager; calls may run in several threads."""
     with _counting:
         progress.cells[Progress.MANAGER] += 1
     try:
@@ -108,10 +108,10 @@ def _counted(progress: Progress) -> Iterator[None]:
 
 
 def managed(generate: Generate, body: Document, file: str | None, progress: Progress) -> Document:
-    """Have a manager say an answer; its own failure becomes a 500 that says so.
+    """Let a manager create a response; its own failure becomes a 500 with the reason.
 
     Raises:
-        ApiError: that, or what the manager raised; of either the words stand. Or what the rules said to the manager.
+        ApiError: that 500; or the error that the manager raised, verbatim; or the error of the rules that it called.
     """
     try:
         with _counted(progress):
@@ -129,31 +129,31 @@ def managed(generate: Generate, body: Document, file: str | None, progress: Prog
 
 
 class Dialect(Protocol):
-    """How completions are asked for, and how they are told."""
+    """The requests and responses of one completions endpoint."""
 
     def read(self, request: Request, unique: str) -> ChatRequest:
-        """Parse a request, and refuse it where the provider does; see ``validation``."""
+        """Parse and validate a request; see ``validation``."""
 
     def parse(self, body: Document, unique: str) -> ChatRequest:
-        """Check a request and return what it asks for."""
+        """Parse a request body."""
 
     def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
-        """Tell what the script says, or else ``answers``; store it where that is wanted."""
+        """Render the answers of a template, or ``answers`` instead, and store the response if requested."""
 
 
 @runtime_checkable
 class OtherDialect(Dialect, Protocol):
-    """One whose requests a manager gets as those for chat completions."""
+    """A dialect whose requests a manager gets in the form of chat completions."""
 
     def reread(self, chat: ChatRequest, body: Document, unique: str) -> ChatRequest:
-        """Read a chat completion that a manager asks the rules for, to answer ``chat``."""
+        """Parse a chat completion from a manager, made while it answers ``chat``."""
 
     def renamed(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
-        """Say an error about the chat completion in terms of what was sent."""
+        """Return an error about the chat completion with the parameter names of the original request."""
 
 
 class ManagedCompletions:
-    """Completions of any dialect, said by a manager; what its answer lacks is filled in."""
+    """Completions of any dialect, from a manager; missing parts of its response are filled in."""
 
     def __init__(self, responder: Responder, dialect: Dialect, generate: Generate, progress: Progress) -> None:
         self._progress = progress
@@ -179,7 +179,7 @@ class ManagedCompletions:
             _asked.reset(before)
 
     def _script(self, chat: ChatRequest) -> ResponseTemplate:
-        """Return the script that says what the manager says."""
+        """Return the template of the manager's response."""
         document = managed(self._generate, chat.body, self._responder.response_file(chat), self._progress)
         try:
             script = self._responder.template(literal(document))
@@ -187,18 +187,18 @@ class ManagedCompletions:
             raise errors.ManagerFailed(f"wrong answer: {dotted(fault.path)} {fault}") from None
         except (TemplateError, RecursionError) as error:
             raise errors.ManagerFailed(f"wrong answer: {error}") from None
-        # One choice stands for as many as were asked for; several are what the manager means.
+        # One choice stands for all requested ones; several are used as they are.
         one_for_all = chat.choices > 1 and len(document["choices"]) == 1
         return script.for_choices(chat.choices) if one_for_all else script
 
 
 def _ended(said: list[Answer], stop: str) -> list[Answer]:
-    """Return answers as they are where they ended before a text."""
+    """Return answers that ended at a stop sequence."""
     return [answer._replace(stop=stop) if answer.finish_reason == "stop" else answer for answer in said]
 
 
 class ManagedEmbeddings:
-    """Embeddings, said by a manager."""
+    """Embeddings from a manager."""
 
     def __init__(self, endpoint: Callable[[Request, str], Reply], generate: Generate, progress: Progress) -> None:
         self._progress = progress
@@ -206,7 +206,7 @@ class ManagedEmbeddings:
         self._generate = generate
 
     def __call__(self, request: Request, unique: str) -> Reply:
-        """Answer a request; it is checked as always, and what the manager returns is sent as it is."""
+        """Answer a request; it is validated as always, and the manager's response is sent unchanged."""
         reply = self._endpoint(request, unique)
         document = managed(self._generate, parse(request.body), None, self._progress)
         try:

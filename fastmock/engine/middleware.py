@@ -1,4 +1,4 @@
-"""What is done to every answer before it is sent, whichever endpoint says it."""
+"""Policies for the responses of all endpoints: limits, faults and the queue."""
 
 from typing import Any
 
@@ -12,20 +12,20 @@ from fastmock.limits.limiter import RateLimits
 from fastmock.limits.settings import Overload
 from fastmock.shared.queue import AdmissionQueue
 
-_UNLIMITED = ("models", "other")  # the endpoints that no limit counts
+_UNLIMITED = ("models", "other")  # endpoints without limits
 
 
 def _body(request: Request) -> dict[str, Any]:
-    """Return what was posted; it has been read once, but only here is it needed again."""
+    """Return the request body; parsed a second time, since only policies need it again."""
     return parse(request.body) if request.method == "POST" and request.body else {}
 
 
 class Policies:
-    """Put around the saying of answers what is configured.
+    """Applies the configured policies to responses.
 
     Attributes:
-        limits: how much is let through.
-        any: whether anything is; ``more_than_limits`` whether anything but limits.
+        limits: the rate limits.
+        any: whether any policy is configured; ``more_than_limits``: whether any besides limits.
     """
 
     def __init__(self, limits: RateLimits, faults: FaultInjector, overload: Overload, gate: AdmissionQueue) -> None:
@@ -38,7 +38,7 @@ class Policies:
         self.any = self._counts or self.more_than_limits
 
     def put(self, chat: ChatRequest, answer: Answer, rule: str = "", say: SayError | None = None) -> Answer:
-        """Return what is sent instead of an answer, mostly itself; see ``FaultInjector.apply``."""
+        """Return the response to send, mostly ``answer`` itself; see ``FaultInjector.apply``."""
         shown = self.limits.take(chat, answer) if self._counts and chat.endpoint not in _UNLIMITED else None
         try:
             if self._breaks:
@@ -51,7 +51,7 @@ class Policies:
         return answer
 
     def _queue(self, answer: Answer, most: int) -> None:
-        """Have an answer that takes time wait its turn."""
+        """Queue a response that takes time."""
         ticket = self._gate.enter(most, self._overload.max_queue)
         if ticket is None:
             error = errors.Overloaded() if self._overload.status == 503 else errors.QueueFull(most)
@@ -59,9 +59,9 @@ class Policies:
         wait(answer, ticket, most)
 
     def around(self, endpoint: Endpoint, kind: str, say: SayError | None = None) -> Endpoint:
-        """Return an endpoint that has no rules, with this put around it.
+        """Return an endpoint without rules with the policies applied.
 
-        ``kind`` is what a match calls it, ``say`` writes an error in the midst of a stream.
+        ``kind`` is its kind as in rules; ``say`` writes an error as an event of a stream.
         """
         if not self.any:
             return endpoint

@@ -1,7 +1,7 @@
-"""How long an answer takes and how much is made up for it.
+"""Latency of responses and length of generated text.
 
-What is configured globally, for a model, for a rule and by the request's own headers is laid over each other in this
-order.
+The settings for a response are merged from these levels, each overriding the one before: global, model, rule, request
+headers.
 """
 
 import re
@@ -32,31 +32,31 @@ from fastmock.shared.block import Share
 from fastmock.shared.in_flight import InFlight
 from fastmock.shared.prompt_prefixes import PromptPrefixes
 
-_TOKENS = 100  # of made-up text, where nothing says how many
-_OF_COMPLETIONS = 16  # the same of legacy completions, as the API has it
-_LONGEST = 600_000.0  # milliseconds that a header may ask for
-_LONGEST_INTERVAL = 3600.0  # seconds likewise
+_TOKENS = 100  # of generated text by default
+_OF_COMPLETIONS = 16  # the same for legacy completions, as in the API
+_LONGEST = 600_000.0  # maximum milliseconds in a header
+_LONGEST_INTERVAL = 3600.0  # maximum seconds in a header
 _MOST_KNOWN = 1024
 
 _NAMES = ("preset", "ttft-ms", "itl-ms", "output-tokens", "heartbeat")
 _PRESET, _TTFT, _ITL, _OUTPUT, _HEARTBEAT = CONTROL_HEADERS = tuple(f"x-fastmock-{name}" for name in _NAMES)
-"""What a request may say of its own answer where ``server.control_headers`` is on."""
+"""The request headers that control its response if ``server.control_headers`` is on."""
 
 _Tell = Callable[[SettingPath, str], None]
 
 
 @dataclass
 class Profile:
-    """What holds for one answer.
+    """The merged settings for one response.
 
     Attributes:
-        timing: when it is sent; None where it takes no time.
-        output: how its text is made up, where it is.
-        length: draws how many tokens that has; None where nothing says it.
-        configured: whether anything was said of the output.
-        tokens: how many tokens the request's header asks for.
-        heartbeat: seconds between heartbeats while a stream waits; None without. ``pings`` says whether they are
-            Anthropic's.
+        timing: the latency; None if it is sent at once.
+        output: settings of generated text.
+        length: draws the number of generated tokens; None if not configured.
+        configured: whether any output settings exist.
+        tokens: the number of tokens from the request header.
+        heartbeat: seconds between heartbeats of a stream; None without heartbeats. ``pings``: whether they are
+            Anthropic's ``ping`` events.
     """
 
     timing: Timing | None
@@ -69,20 +69,20 @@ class Profile:
 
     @property
     def sets_length(self) -> bool:
-        """Whether anything says how many tokens a generated text has."""
+        """Whether the number of generated tokens is configured."""
         return self.tokens is not None or self.length is not None
 
 
 class LatencyProfiles:
-    """Gives each answer its profile, and its due times.
+    """Provides the profile and the due times of each response.
 
     Attributes:
-        in_flight: the number of delayed answers that are being sent.
+        in_flight: the number of delayed responses that are being sent.
         beats: whether any stream may have heartbeats.
     """
 
     def __init__(self, config: Config, share: Share, error: _Tell, warn: _Tell) -> None:
-        """Compile what is configured; ``error`` and ``warn`` are told what is wrong with it, and where."""
+        """Compile the configuration; ``error`` and ``warn`` are called with the path and message of each problem."""
         settings = config.settings
         self._settings = settings
         self._config = config
@@ -121,7 +121,7 @@ class LatencyProfiles:
         self.per_chunk = settings.streaming.tokens_per_chunk or (1 if self._headers or given else 5)
 
     def before(self) -> list[Callable[[ChatRequest], None]]:
-        """Return what is done with every request for completions before a rule is picked."""
+        """Return the functions to call with every completions request before a rule is selected."""
         looks: list[Callable[[ChatRequest], None]] = []
         if self._settings.usage.simulate_prompt_cache:
             looks.append(PromptCache(self._prefixes))
@@ -130,11 +130,11 @@ class LatencyProfiles:
         return looks
 
     def window(self, model: str) -> int | None:
-        """Return how many tokens a prompt and its answer may have; None without a limit."""
+        """Return the model's context window, for prompt and answer together; None without a limit."""
         return next((entry.context_window for match, entry in self._globs if match(model)), None)
 
     def _check_window(self, chat: ChatRequest) -> None:
-        """Refuse what does not fit the model's context window."""
+        """Reject a request that exceeds the model's context window."""
         window = self.window(chat.model)
         if window is None:
             return
@@ -144,13 +144,13 @@ class LatencyProfiles:
         raise errors.ContextExceeded(window, prompt, answer, "prompt" if chat.endpoint == "completions" else "messages")
 
     def takes_time(self) -> bool:
-        """Return whether any answer takes time; ask when nothing was found wrong."""
+        """Return whether any response takes time; call only for a valid configuration."""
         entries = (None, *self._settings.per_model)
         sources = (None, *(source for _, source in self._sources if source.latency))
         return self._headers or any(self._laid(source, entry).timing for entry in entries for source in sources)
 
     def _check(self, path: SettingPath, section: Latency | Output | None, error: _Tell) -> None:
-        """Read the files of samples that a section names."""
+        """Read the sample files that a section names."""
         for name in section.model_fields_set if section is not None else ():
             amount = getattr(section, name)
             if isinstance(amount, Distribution) and amount.file is not None:
@@ -160,10 +160,10 @@ class LatencyProfiles:
                     error((*path, name, "file"), f"{self._config.find(amount.file)} {fault}")
 
     def profile(self, model: str, source: TimedReplySpec | None, request: Request | None) -> Profile:
-        """Return what holds for the answer of ``source`` to a request for ``model``.
+        """Return the profile of the response of ``source`` to a request for ``model``.
 
         Raises:
-            ApiError: a control header cannot be read.
+            ApiError: a control header is invalid.
         """
         said: tuple[str | None, ...] = ()
         if self._headers and request is not None:
@@ -186,7 +186,7 @@ class LatencyProfiles:
         tokens: int | None = None,
         interval: float | None = None,
     ) -> Profile:
-        """Lay the levels over each other."""
+        """Merge the levels."""
         settings = self._settings
         levels = [settings.latency, entry and entry.latency, source and source.latency, header]
         latency: dict[str, Any] = {}
@@ -219,7 +219,7 @@ class LatencyProfiles:
         return self._config.samples(amount.file) if amount.file is not None else ()
 
     def make_up(self, chat: ChatRequest, profile: Profile) -> None:
-        """Make up the text that ``chat`` gets, and count it."""
+        """Generate the text for ``chat``, and set its number of tokens."""
         output, body = profile.output, chat.body
         kind = output.kind or "lorem"
         wanted: int
@@ -251,11 +251,11 @@ class LatencyProfiles:
         chat.output_tokens = wanted if chat.output else 0
 
     def delay(self, reply: Reply, timing: Timing, tokens: int, prompt_tokens: int, request: Request | None) -> None:
-        """Have a whole answer of ``tokens`` tokens take its time."""
+        """Delay a non-streaming response of ``tokens`` tokens."""
         reply.due_times = timing.pause(tokens, prompt_tokens, self._random(timing, request))
 
     def delay_of_prefill(self, reply: Reply, model: str, tokens: int, request: Request) -> None:
-        """Have an answer that is no text take the time to first token."""
+        """Delay a response without text by the time to first token."""
         timing = self.profile(model, None, request).timing
         if timing and not timing.instant_whole:
             self.delay(reply, timing, 1, tokens, request)
@@ -263,7 +263,7 @@ class LatencyProfiles:
     def spread(
         self, steps: Sequence[int], timing: Timing, prompt_tokens: int, request: Request | None
     ) -> Iterator[float]:
-        """Return when each step of a stream, given by its tokens, is due."""
+        """Return the due times of the steps of a stream, given by their tokens."""
         return timing.steps(steps, prompt_tokens, self._random(timing, request))
 
     def _random(self, timing: Timing, request: Request | None) -> Random | None:
@@ -274,7 +274,7 @@ _TIMES = frozenset(("latency", "output", "heartbeat"))
 
 
 def _sources(config: Config) -> Iterator[tuple[SettingPath, TimedReplySpec]]:
-    """Yield what has a latency, an output or a heartbeat of its own, with its path."""
+    """Yield the replies with their own latency, output or heartbeat, and their paths."""
     sections: tuple[RuleSection, ...] = ("chat_completions", "completions")
     for name in sections:
         answers: EndpointRules = getattr(config.settings.responses, name)
@@ -285,13 +285,13 @@ def _sources(config: Config) -> Iterator[tuple[SettingPath, TimedReplySpec]]:
 
 
 def _given(level: SettingsModel) -> dict[str, Any]:
-    """Return what a level says; what it leaves out, or gives as null, comes from the level above."""
+    """Return the values that a level sets; missing and null ones come from the level above."""
     values = {name: getattr(level, name) for name in level.model_fields_set}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def _read(said: tuple[str | None, ...]) -> tuple[Latency | None, int | None, float | None]:
-    """Read the control headers."""
+    """Parse the control headers."""
     if not any(value is not None for value in said):
         return None, None, None
     preset, ttft, itl, tokens, beat = said

@@ -1,4 +1,4 @@
-"""Prompts that begin as an earlier one did: ``cached_tokens``, as OpenAI's prompt caching counts them."""
+"""Simulate OpenAI's prompt caching: ``cached_tokens`` counts the common prefix with an earlier prompt."""
 
 from hashlib import blake2b
 
@@ -6,13 +6,15 @@ from fastmock.core.http import ChatRequest
 from fastmock.core.json import as_json
 from fastmock.shared.prompt_prefixes import PromptPrefixes
 
-_BLOCK = 512  # bytes of the prompt that are remembered as one
-_LEAST, _STEP = 1024, 128  # tokens: OpenAI caches no shorter prompts, and in steps of this many
+_BLOCK = 512  # bytes of the prompt that share one hash
+_LEAST, _STEP = 1024, 128  # tokens: OpenAI caches no shorter prompts, and in multiples of this step
 _PROMPT = ("tools", "functions", "messages", "prompt")  # in the order in which a model reads them
 
 
 class PromptCache:
-    """Counts in each prompt what it has in common with an earlier one for the same model, on any worker."""
+    """Counts the tokens of the longest prefix that a prompt shares with an earlier one for the same model, on any
+    worker.
+    """
 
     def __init__(self, prefixes: PromptPrefixes) -> None:
         self._prefixes = prefixes
@@ -29,7 +31,7 @@ class PromptCache:
             digest.update(prompt[end - _BLOCK : end])
             hashes.append(int.from_bytes(digest.digest(), "big"))
         known = self._prefixes.add(hashes) * _BLOCK
-        # Bytes to tokens by the prompt's own ratio: exact enough for steps of 128.
+        # Bytes are converted to tokens by the prompt's own ratio: precise enough for steps of 128.
         tokens = chat.prompt_tokens * known // (len(prompt) or 1) // _STEP * _STEP
         if tokens >= _LEAST:
             chat.add_details().cached_tokens = tokens

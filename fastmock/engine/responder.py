@@ -1,4 +1,4 @@
-"""The responder of one kind of completions: the rules select a template, it is adapted to the request, and sent."""
+"""The responder of a completions endpoint: select a rule's template, adapt it to the request, send the response."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from fastmock.rules.settings import TimedReplySpec
 
 
 class Responder:
-    """Responds to one kind of completions.
+    """Responds to the requests of one completions endpoint.
 
     Attributes:
         rules: the rules.
@@ -59,16 +59,16 @@ class Responder:
         return self.send(chat, template)
 
     def select(self, chat: ChatRequest, file: str | None = None) -> Adapted:
-        """Return the template that responds to ``chat``, and the answers to render instead of its own."""
+        """Return the template for ``chat``, and the answers to render instead of its own."""
         return self._adapter.adapt(chat, self._template_for(chat, file))
 
     def answers(self, chat: ChatRequest, file: str | None = None) -> tuple[ResponseTemplate, list[Answer]]:
-        """Return the template that responds to ``chat``, and its answers."""
+        """Return the template for ``chat``, and its answers."""
         template, answers = self.select(chat, file)
         return template, template.answers(chat) if answers is None else answers
 
     def _template_for(self, chat: ChatRequest, file: str | None) -> ResponseTemplate:
-        """Return the template of the rule that wins, or of a response file."""
+        """Return the template of the winning rule, or of a response file."""
         if self._listed is not None and chat.model not in self._listed:
             raise errors.ModelNotFound(chat.model)
         for look in self._before:
@@ -88,7 +88,7 @@ class Responder:
         return template
 
     def _with_generated_text(self, chat: ChatRequest, template: ResponseTemplate) -> ResponseTemplate:
-        """Return the template for a request whose text may have to be generated, and generate it."""
+        """Return the template for a request that may need generated text, and generate the text."""
         profile = self._profiles.profile(chat.model, self.rules.sources[chat.rule], chat.request)
         is_canned = chat.rule == DEFAULT and not self.rules.has_default
         wants_length = is_canned and chat.sets_least
@@ -99,7 +99,7 @@ class Responder:
         return template
 
     def probabilities(self, chat: ChatRequest, text: str) -> tuple[TokenProb, ...]:
-        """Return the tokens of a text with as many log probabilities as the request wants."""
+        """Return the tokens of a text with the number of logprobs that the request asks for."""
         return self._adapter.probabilities(chat, text)
 
     def check_model(self, chat: ChatRequest) -> None:
@@ -108,7 +108,7 @@ class Responder:
             raise errors.ModelNotFound(chat.model)
 
     def response_file(self, chat: ChatRequest) -> str | None:
-        """Return the response file of the rule that wins for ``chat``, as the configuration names it; None without."""
+        """Return the response file of the winning rule, as written in the configuration; None without one."""
         self.check_model(chat)
         for look in self._before:
             look(chat)
@@ -116,11 +116,11 @@ class Responder:
         return self.rules.response_file(chat)
 
     def template(self, document: Any) -> ResponseTemplate:
-        """Compile a response document; raise ChoiceFormatError or TemplateError where it is wrong."""
+        """Compile a response document; raise ChoiceFormatError or TemplateError if it is invalid."""
         return self.rules.compiler.from_document(document)
 
     def _from_file(self, file: str) -> ResponseTemplate:
-        """Compile a response file that a response manager names; each once."""
+        """Compile a response file named by a response manager; equal files are compiled once."""
         diagnostics = Diagnostics(self._config)
         template = self.rules.compiler.compile(TimedReplySpec(response_file=file), (), diagnostics)
         if template is None:

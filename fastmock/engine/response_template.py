@@ -1,6 +1,6 @@
-"""A completion's answer, compiled: rendered whole, or as the chunks of a stream.
+"""Response templates of completions: rendered as a JSON body, or as the chunks of a stream.
 
-Chat and legacy completions have the same outer form and differ in their choices; what differs is a ``ChoiceFormat``.
+Chat and legacy completions share the outer form; a ``ChoiceFormat`` implements their different choices.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,21 +22,22 @@ from fastmock.engine.constraints import count, is_json
 from fastmock.rules.settings import ReplySpec
 
 OUTPUT, FINISH_REASON = "$output", "$finish_reason"
-"""What a document says that has its text made up, and why that text ended."""
+"""Placeholders of generated text and its finish reason in a document."""
 
 DONE = b"data: [DONE]\n\n"
 
-_MOST_KEPT, _LONGEST_KEPT = 64, 512  # streams of made-up text that a script keeps ready, and their tokens
+_MOST_KEPT, _LONGEST_KEPT = 64, 512  # cached streams of generated text, and their maximum tokens
 
-_PART = 512  # steps of a stream that are put together at a time, where it is too large to be one
-_OVERHEAD = 80  # bytes of two objects, beside what is in them
+_PART = 512  # steps that are joined at a time for a stream too large for one body
+_OVERHEAD = 80  # bytes of overhead for two objects
 
-_COUNTED = ("completion_tokens", "total_tokens")  # variables that are known only once the answer is
+_COUNTED = ("completion_tokens", "total_tokens")  # variables that are only known after the answer
 
 Document = dict[str, Any]
 Chunks = list[tuple[int, list[bytes]]]
-"""What one choice sends: steps, each with its number of tokens and a run of ``"choices":[…]`` fragments that go out
-together. The last, of no tokens, has the finish reason."""
+"""The stream of one choice: for each step its number of tokens and its ``"choices":[…]`` fragments, sent together. The
+last step has no tokens and contains the finish reason.
+"""
 
 _USAGE: Document = {
     "prompt_tokens": MARK + "prompt_tokens",
@@ -48,54 +49,54 @@ _USAGE: Document = {
 
 
 class ChoiceFormat(Protocol):
-    """What chat and legacy completions do differently."""
+    """The differences between chat and legacy completions."""
 
     chunk_object: str
 
     def document(self, saying: ReplySpec) -> Document:
-        """Return the document that says what is written in place; raise ShapeError where it cannot be said."""
+        """Return the document of an inline reply; raise ChoiceFormatError if the format does not support it."""
 
     def whole(self, document: Document, fingerprint: str) -> Document:
-        """Fill in what a file's document lacks; raise ShapeError where it has the wrong form."""
+        """Fill in the missing parts of a document from a file; raise ChoiceFormatError if its form is invalid."""
 
     def answer(self, choice: Document) -> Answer:
-        """Return what a rendered choice says, its tokens not counted."""
+        """Return the answer of a rendered choice, without its token count."""
 
     def choice(self, answer: Answer, index: int, chat: ChatRequest) -> Document:
-        """Render what is said as a choice."""
+        """Render an answer as a choice."""
 
     def chunks(self, choice: Document, cutter: Chunker) -> Chunks:
-        """Cut a rendered choice into the steps of its stream."""
+        """Split a rendered choice into the steps of its stream."""
 
 
 class Rendering(Protocol):
-    """What is said, in the form of a dialect. ``answers`` are said instead, where they are given."""
+    """A template in a dialect. ``answers``, if given, are rendered instead of its own."""
 
     def whole(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> bytes:
-        """Return the whole answer, and count its tokens."""
+        """Return the non-streaming response, and set the token count of ``chat``."""
 
     def render_stream(
         self, chat: ChatRequest, answers: Sequence[Answer] | None = None, obfuscated: bool = False
     ) -> "RenderedStream":
-        """Return the stream, and count its tokens."""
+        """Return the stream, and set the token count of ``chat``."""
 
     def length(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> int:
-        """Return how many tokens are said one after another."""
+        """Return the number of tokens of the answer; of several choices, the maximum."""
 
 
 class RenderedStream(Protocol):
     """A stream for one request.
 
     Attributes:
-        steps: what goes out together: the tokens of each step. The last, of none, says that this was all.
-        source: the object that holds its bytes, and may hold those of other streams that say the same.
+        steps: the tokens of each step, whose events are sent together. The last step has none and ends the stream.
+        source: the object that holds the bytes; streams with equal content may share it.
     """
 
     steps: list[int]
     source: object
 
     def size(self) -> int:
-        """Return the bytes that it takes."""
+        """Return the memory that the stream takes, in bytes."""
 
     def cut(self, begin: int, end: int) -> bytes:
         """Return the steps from ``begin`` up to ``end``."""
@@ -104,7 +105,7 @@ class RenderedStream(Protocol):
         """Return the whole stream."""
 
     def length(self) -> int:
-        """Return how many bytes that are."""
+        """Return the length of the stream, in bytes."""
 
 
 def parts_of(stream: RenderedStream) -> Iterator[bytes]:
@@ -114,7 +115,7 @@ def parts_of(stream: RenderedStream) -> Iterator[bytes]:
 
 
 class ChoiceFormatError(Exception):
-    """A response document that cannot be served: the path inside it and what is wrong there."""
+    """An invalid response document: the path inside it, and the error there."""
 
     def __init__(self, path: tuple[str | int, ...], message: str) -> None:
         super().__init__(message)
@@ -122,35 +123,35 @@ class ChoiceFormatError(Exception):
 
 
 def envelope(document: Document, object_: str, id_: str, choices: list[Document], fingerprint: str) -> Document:
-    """Return the standard outer form, overlaid with what ``document`` gives, and with ``choices``."""
+    """Return the standard outer form, updated with the keys of ``document`` and with ``choices``."""
     standard: Document = {"id": f"${id_}", "object": object_, "created": MARK + "timestamp", "model": "$model"}
     last: Document = {"usage": _USAGE, "service_tier": MARK + "service_tier", "system_fingerprint": fingerprint}
     return {**standard, "choices": choices, **last, **{k: v for k, v in document.items() if k != "choices"}}
 
 
 def fragment(choice: Document) -> bytes:
-    """Write the part of a chunk that holds its one choice."""
+    """Serialize the part of a chunk that contains its only choice."""
     return b'"choices":[' + orjson.dumps(choice) + b"]"
 
 
 class ResponseTemplate:
-    """One answer of one endpoint, for every request that gets it.
+    """The response of a rule, compiled for all requests.
 
     Attributes:
-        makes: whether it says text that has to be made up first, ``ChatRequest.output``.
-        repeats: whether it may make its calls again after their results.
-        fixed: what it always says, but for ids; None where that differs from request to request, or in choices.
-        only_made: whether what it says is made up, and nothing else.
-        retold: what renders it for other dialects, by dialect.
-        thinks: whether it shows what is thought.
-        text_only: whether nothing but text is said, and ``prose`` whether it is always the same text, and no JSON.
+        makes: whether it contains generated text, ``ChatRequest.output``.
+        repeats: whether it may repeat its tool calls after their results.
+        fixed: the answer if it is the same for every request, apart from ids; None otherwise or with several choices.
+        only_made: whether the answer consists of generated text alone.
+        retold: its forms in other dialects, by dialect.
+        thinks: whether it has reasoning.
+        text_only: whether the answers are text alone; ``prose``: whether that is constant and not JSON.
     """
 
     def __init__(self, document: Document, shape: ChoiceFormat, per_chunk: int, repeats: bool = False) -> None:
         """Compile a document that ``ChoiceFormat.whole`` returned.
 
         Raises:
-            TemplateError: the document's variables are wrong.
+            TemplateError: the document's variables are invalid.
         """
         self._document = document
         self._shape = shape
@@ -175,7 +176,7 @@ class ResponseTemplate:
         self.text_only = not any(answer.calls or answer.refusal is not None for answer in answers)
         self.thinks = any(answer.reasoning is not None for answer in answers)
         self.prose = self.text_only and choices.constant and not any(is_json(answer.text) for answer in answers)
-        # Ids alone change nothing in the count, and are put into the chunks that have them.
+        # Ids do not affect the count, and are replaced in the chunks that contain them.
         others = [shape.answer(choice) for choice in orjson.loads(choices.render(_SOMEBODY))]
         self._same_tokens = choices.names <= {"call_id"} and [_but_ids(one) for one in answers] == [
             _but_ids(one) for one in others
@@ -183,14 +184,14 @@ class ResponseTemplate:
         self._ids = self._same_tokens and not choices.constant
         self.fixed = answers[0] if self._same_tokens and len(answers) == 1 else None
         self._made: dict[tuple[str, str, Tokenizer], ChunkSequence] = {}
-        # Those that any stream still sends.
+        # Those of streams that are still being sent.
         self._shared: WeakValueDictionary[tuple[str, str, Tokenizer], ChunkSequence] = WeakValueDictionary()
         self.retold: dict[str, Rendering] = {}
         self._for_n: dict[int, ResponseTemplate] = {}
-        self._reels: dict[Tokenizer, ChunkSequence] = {}  # of what never changes
+        self._reels: dict[Tokenizer, ChunkSequence] = {}  # of constant answers
 
     def for_chunks_of(self, per_chunk: int) -> "ResponseTemplate":
-        """Return this script for another App, whose streams send so many words at once; nothing is compiled anew."""
+        """Return the template with another number of tokens per chunk, for another App; nothing is compiled again."""
         if per_chunk == self._per_chunk:
             return self
         other = copy(self)
@@ -200,7 +201,7 @@ class ResponseTemplate:
         return other
 
     def instead(self, chat: ChatRequest, answers: Sequence[Answer]) -> "ResponseTemplate":
-        """Return the script that says ``answers``, which were made for ``chat``, instead."""
+        """Return a template with ``answers`` as its own; they were created for ``chat``."""
         own = f"call_{chat.unique[8:]}"
 
         def named(value: Any) -> Any:
@@ -214,14 +215,14 @@ class ResponseTemplate:
         return ResponseTemplate(document, self._shape, self._per_chunk)
 
     def alone(self) -> "ResponseTemplate":
-        """Return the script that says the first choice alone."""
+        """Return the template with the first choice alone."""
         if len(self._document["choices"]) == 1:
             return self
         document = {**self._document, "choices": self._document["choices"][:1]}
         return ResponseTemplate(document, self._shape, self._per_chunk, self.repeats)
 
     def own(self) -> Document:
-        """Return what it says of the model and the usage where that is its own, a template as the document is."""
+        """Return the model and usage that the document sets itself, as templates."""
         document = self._document
         return {
             name: document[name]
@@ -230,7 +231,7 @@ class ResponseTemplate:
         }
 
     def for_choices(self, n: int) -> "ResponseTemplate":
-        """Return the script that says ``n`` choices: those of the document, again from the first when they run out."""
+        """Return the template with ``n`` choices: those of the document, repeated if there are fewer."""
         choices = self._document["choices"]
         if n in (1, len(choices)):
             return self
@@ -241,8 +242,8 @@ class ResponseTemplate:
         return self._for_n[n]
 
     def answers(self, chat: ChatRequest) -> list[Answer]:
-        """Return what is said to ``chat``; what says how long it is, is as long as if it said 0."""
-        if chat.said_by is self:  # a length is compared with it before it is rendered: 8 µs
+        """Return the answers to ``chat``; a text that contains its own token count is counted as if it contained 0."""
+        if chat.said_by is self:  # they were already compared with a length limit: saves 8 µs
             return chat.said
         if self._says_count:
             chat.completion_tokens = 0
@@ -257,11 +258,11 @@ class ResponseTemplate:
         return answers
 
     def whole(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> bytes:
-        """Return the whole answer; ``answers`` are said instead of the script's own."""
+        """Return the non-streaming response; ``answers`` are rendered instead of the template's own."""
         if answers is not None:
             chat.completion_tokens = sum(answer.tokens for answer in answers) + chat.hidden_tokens
             choices = orjson.dumps(self._documents(chat, answers))
-            # A quote inside of a string is written as \\", so that only the key itself can be found.
+            # A quote inside a string is escaped as \\", so only the key itself can match.
             before, _, rest = self._around(chat).partition(b'"choices":""')
             between, _, after = rest.partition(b'"usage":""')
             return b'%b"choices":%b%b"usage":%b%b' % (before, choices, between, self._usage(chat), after)
@@ -276,7 +277,7 @@ class ResponseTemplate:
     def render_stream(
         self, chat: ChatRequest, answers: Sequence[Answer] | None = None, obfuscated: bool = False
     ) -> "ChunkStream":
-        """Return the stream, of which any stretch can be had; nothing is made before it is."""
+        """Return the stream, which can be read from any step; it is only joined on reading."""
         if answers is None:
             said = self.tokens(chat)
             chat.completion_tokens = said + chat.hidden_tokens
@@ -302,7 +303,7 @@ class ResponseTemplate:
         return ChunkStream(reel, opening, chunks, end, last)
 
     def _chunks_with_usage(self, chat: ChatRequest, reel: "ChunkSequence", tokens: int) -> list[bytes]:
-        """Return the chunks with the usage so far in each."""
+        """Return the chunks, each with the usage so far."""
         chunks = []
         said = 0
         for number, step in enumerate(reel.steps):
@@ -313,13 +314,13 @@ class ResponseTemplate:
         return chunks
 
     def length(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> int:
-        """Return how many tokens are said one after another; of several choices those of the longest."""
+        """Return the number of tokens of the answer; of several choices, the maximum."""
         if answers is not None:
             return ChunkSequence(self._documents(chat, answers), self._shape, self._cutter(chat)).length
         return chat.output_tokens if self.only_made else self._reel(chat).length
 
     def _rendered(self, chat: ChatRequest) -> list[Document]:
-        """Return the choices as they are said to ``chat``."""
+        """Return the choices rendered for ``chat``."""
         rendered: list[Document] = orjson.loads(self._choices(chat))
         return rendered
 
@@ -327,13 +328,13 @@ class ResponseTemplate:
         return [self._shape.choice(answer, index, chat) for index, answer in enumerate(answers)]
 
     def _counted(self, chat: ChatRequest, answer: Answer) -> int:
-        """Count the tokens of an answer. Text that was made up has as many as were asked for."""
+        """Count the tokens of an answer. Generated text has as many as requested."""
         if self.makes and answer.text == chat.output and not answer.calls and answer.refusal is None:
             return chat.output_tokens + (chat.tokenizer.count(answer.reasoning) if answer.reasoning else 0)
         return count(answer, chat.tokenizer)
 
     def tokens(self, chat: ChatRequest) -> int:
-        """Count the tokens of what is said to ``chat``; of what never changes once."""
+        """Count the tokens of the answers to ``chat``; for constant answers, only once."""
         if not self._same_tokens:
             return sum(answer.tokens for answer in self.answers(chat))
         tokens = self._fixed_tokens.get(chat.tokenizer)
@@ -367,15 +368,15 @@ class ResponseTemplate:
 
 
 class ChunkSequence:
-    """The chunks of rendered choices; everything of them but the outer form, which each request fills anew.
+    """The chunks of rendered choices, without the outer form, which is rendered for each request.
 
     Attributes:
-        steps: what goes out together: the tokens of each step.
-        length: how many tokens are said one after another.
-        starts: the number of the first chunk of each step, and after the last.
+        steps: the tokens of each step, whose chunks are sent together.
+        length: the total number of tokens.
+        starts: the number of the first chunk of each step, and the total number of chunks.
         bare: the chunks without their ends.
-        padded: the chunks with an ``obfuscation``, so that their lengths tell little of what they say, and
-            ``padded_with_null`` with the null that they carry where a usage chunk follows.
+        padded: the chunks with ``obfuscation``, which hides the lengths of their texts; ``padded_with_null``: the same
+            with the null usage that precedes a usage chunk.
     """
 
     def __init__(self, choices: list[Document], shape: ChoiceFormat, cutter: Chunker) -> None:
@@ -394,22 +395,22 @@ class ChunkSequence:
 
     @cached_property
     def padded(self) -> list[bytes]:
-        """See the class."""
+        """The chunks with ``obfuscation``."""
         return [b'%b,"obfuscation":"%b"}\n\n' % (chunk, _padding(chunk)) for chunk in self.bare]
 
     @cached_property
     def padded_with_null(self) -> list[bytes]:
-        """See the class."""
+        """The chunks with ``obfuscation`` and a null usage."""
         return [b'%b,"usage":null,"obfuscation":"%b"}\n\n' % (chunk, _padding(chunk)) for chunk in self.bare]
 
 
 def _padding(chunk: bytes) -> bytes:
-    """Return what makes the length of a chunk a multiple of 16."""
+    """Return padding that makes the length of a chunk a multiple of 16."""
     return blake2b(chunk, digest_size=16).hexdigest()[: 16 - len(chunk) % 16].encode()
 
 
 class ChunkStream:
-    """See RenderedStream."""
+    """A stream for one request; see RenderedStream."""
 
     __slots__ = ("_between", "_chunks", "_end", "_last", "_opening", "_starts", "source", "steps")
 
@@ -424,7 +425,7 @@ class ChunkStream:
         self._last = last
 
     def cut(self, begin: int, end: int) -> bytes:
-        """Return the steps from ``begin`` up to ``end``: one join, however many they are."""
+        """Return the steps from ``begin`` up to ``end``, with a single join."""
         data = self._opening + self._between.join(self._chunks[self._starts[begin] : self._starts[end]]) + self._end
         return data + self._last if end == len(self.steps) else data
 
@@ -433,11 +434,11 @@ class ChunkStream:
         return b"%b%b%b%b" % (self._opening, self._between.join(self._chunks), self._end, self._last)
 
     def length(self) -> int:
-        """See RenderedStream."""
+        """Return the length of the stream, in bytes."""
         return sum(map(len, self._chunks)) + len(self._between) * len(self._chunks) + len(self._last)
 
     def size(self) -> int:
-        """See RenderedStream."""
+        """Return the memory that the stream takes, in bytes."""
         return sum(map(len, self._chunks)) + _OVERHEAD * len(self._chunks)
 
 
@@ -446,7 +447,7 @@ def _but_ids(answer: Answer) -> Answer:
 
 
 NOBODYS_ID = "call_" + "0" * 24
-"""A call's id in what is said to nobody; in what is said to somebody it is the request's own."""
+"""The call id in text rendered ahead of any request; the id of the request replaces it."""
 
 _NOBODYS = NOBODYS_ID.encode()
 _NOBODY, _SOMEBODY = ChatRequest("0" * 32, {}, ""), ChatRequest("1" * 32, {}, "")

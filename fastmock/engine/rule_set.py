@@ -26,9 +26,9 @@ _CONVERSATION = ("turn", "messages", "last_role", "tool_result")
 def unreachable_rules(
     matches: Sequence[Match], names: Sequence[str], only: Iterable[int] | None = None
 ) -> Iterator[str]:
-    """Yield the rules that can never win, and why; it takes time with the square of their number.
+    """Yield the rules that can never win, and why; takes time quadratic in their number.
 
-    ``only`` are the numbers of the rules to look at; None for all.
+    ``only``: numbers of the rules to check; None for all.
     """
     for number, earlier in hidden(matches, only):
         why = "its conditions exclude each other" if earlier == number else f"{names[earlier]} comes before it"
@@ -55,11 +55,11 @@ class RuleSet:
     Attributes:
         section: the name of the section.
         rules: the rules, in the order in which they are tried.
-        default: the reply where none of them matches, and ``has_default`` whether the configuration gives it.
+        default: the reply if no rule matches; ``has_default``: whether the configuration sets it.
         names: the names of the rules, the default's last.
         sources: the rules, and the default last.
-        templates: the template of each of ``sources``; of a rule with a reply a turn that of the first turn.
-        turns: by the number of a rule with a reply a turn all its templates.
+        templates: the template of each of ``sources``; for a rule with replies by turn, that of the first turn.
+        turns: all templates of rules with replies by turn, by rule number.
         index: finds the rule that wins.
         generated: the template of generated text.
     """
@@ -74,7 +74,7 @@ class RuleSet:
     ) -> None:
         """Compile the rules and the default of ``responses.<section>``; errors go to ``diagnostics``.
 
-        ``previous`` was compiled for a configuration of which this one is a change: equal parts are taken over.
+        ``previous``: the rule set of an earlier version of the configuration, whose equal parts are reused.
         """
         answers: EndpointRules = getattr(config.settings.responses, section)
         self.section = section
@@ -84,7 +84,7 @@ class RuleSet:
         known = {} if previous is None else previous._templates_by_source()
         compiler = self.compiler = TemplateCompiler(config, form.choices, form.fingerprint, form.per_chunk, known)
         self._placed = placed = config.rules(section)
-        # Equal rules at the end of the order are taken over at once: 1 ms instead of 3 at 1,000 rules.
+        # Equal rules at the end are reused together: 1 ms instead of 3 at 1,000 rules.
         same = 0 if previous is None else previous._same_at_end(placed, form.per_chunk)
         fresh = placed[: len(placed) - same]
         self.rules = [one.pattern for one in fresh if isinstance(one.pattern, Pattern)]
@@ -104,7 +104,7 @@ class RuleSet:
         self.default, self.has_default = answers.default, "default" in answers.model_fields_set
         self.sources: list[TimedReplySpec] = [*self.rules, self.default]
         self.templates = [template for template in templates if template is not None]
-        if diagnostics.problems:  # nothing will be answered
+        if diagnostics.problems:  # the App will not be used
             self.index = index_of([], [], None)
             return
         self.index = index_of(self.matches, self.names, previous.index if previous else None)
@@ -119,7 +119,7 @@ class RuleSet:
         known: "dict[int, ResponseTemplate]",
         diagnostics: Diagnostics,
     ) -> ResponseTemplate | None:
-        """Compile a rule: return the template of its reply, or of its first turn."""
+        """Compile a rule; return the template of its reply, or of its first turn."""
         if id(rule) not in known:
             check_regexes(rule.match, (*path, "match"), diagnostics)
         if rule.responses is None:
@@ -132,7 +132,7 @@ class RuleSet:
         return turns[0]
 
     def _take_over(self, previous: "RuleSet", same: int) -> list[ResponseTemplate]:
-        """Take over the last rules of another rule set; return their templates."""
+        """Reuse the last rules of another rule set; return their templates."""
         first, begin = len(previous.rules) - same, len(self.rules)
         self.turns |= {rule - first + begin: turns for rule, turns in previous.turns.items() if rule >= first}
         self.rules += previous.rules[first:]
@@ -141,25 +141,25 @@ class RuleSet:
         return previous.templates[first:-1]
 
     def _can_be_reused_for(self, config: Config, form: Format) -> bool:
-        """Return whether a template means the same under another configuration."""
+        """Return whether the templates are valid for another configuration."""
         return form.fingerprint == self._form.fingerprint and config.reads_the_same_files(self._config)
 
     def _templates_by_source(self) -> dict[int, ResponseTemplate]:
-        """Return the templates by the identities of their replies."""
+        """Return the templates by the identity of their replies."""
         known = dict(zip(map(id, self.sources), self.templates, strict=True))
         for rule, turns in self.turns.items():
             known.update(zip(map(id, self.rules[rule].responses or ()), turns, strict=True))
         return known
 
     def _same_at_end(self, placed: Sequence[LocatedRule], per_chunk: int) -> int:
-        """Return how many of the last rules are the same in another list of rules."""
+        """Return the number of last rules that are the same objects in another list of rules."""
         if per_chunk != self._form.per_chunk:
             return 0
         pairs = zip(reversed(self._placed), reversed(placed), strict=False)
         return sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], pairs))
 
     def response_file(self, chat: ChatRequest) -> str | None:
-        """Return the response file of the rule that won for ``chat``, as the configuration names it."""
+        """Return the response file of the winning rule, as written in the configuration."""
         source: ReplySpec = self.sources[chat.rule]
         if isinstance(source, Pattern) and source.responses is not None:
             source = source.responses[min(chat.turn, len(source.responses)) - 1]
@@ -167,7 +167,7 @@ class RuleSet:
 
     @property
     def generates(self) -> bool:
-        """Whether any template has text generated."""
+        """Whether any template contains generated text."""
         return any(one.makes for one in self.templates) or any(
             one.makes for turns in self.turns.values() for one in turns
         )
@@ -178,15 +178,15 @@ class RuleSet:
         return Explainer(index, self.matches, self.names)
 
     def explain(self, chat: ChatRequest) -> Verdict:
-        """Return which rule wins for ``chat``, which comes nearest, and how they differ."""
+        """Return the rule that wins for ``chat``, the closest other rule, and how they differ."""
         return self._explainer.explain(chat)
 
     def unreachable_rules(self) -> Iterator[str]:
-        """Yield the rules that can never win, and why; it takes time with the square of their number."""
+        """Yield the rules that can never win, and why; takes time quadratic in their number."""
         yield from unreachable_rules(self.matches, self.names)
 
 
 def _repeats(rule: Pattern) -> bool:
-    """Return whether a rule knows the conversation, so that it may make its calls again after their results."""
+    """Return whether a rule has a condition on the conversation, so it may repeat its calls after their results."""
     known = (getattr(match, name) for match, _ in iter_nested(rule.match, ()) for name in _CONVERSATION)
     return any(value is not None for value in known)

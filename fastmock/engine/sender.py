@@ -1,4 +1,4 @@
-"""Turn a template and a request into a reply or a stream, and apply latency, policies and heartbeats."""
+"""Render a template for a request, and apply latency, policies and heartbeats."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,8 +16,8 @@ from fastmock.engine.rule_set import RuleSet
 from fastmock.latency.heartbeat import beat
 from fastmock.latency.model import Timing
 
-_LARGE_STREAM = 2000  # steps of a stream, which together take some 500 kB
-_LONGEST_HEADER = 500  # characters of the header that explains
+_LARGE_STREAM = 2000  # steps of a stream, some 500 kB together
+_LONGEST_HEADER = 500  # characters of the header that explains the rule
 _BROKEN = errors.InternalError()
 
 
@@ -37,7 +37,7 @@ class Send(Protocol):
             chat: the request.
             template: renders the response.
             answers: rendered instead of the template's own.
-            heads: the heads of the response, where they are not those of the rule set.
+            heads: response heads, if they differ from those of the rule set.
         """
 
 
@@ -67,7 +67,7 @@ class Sender:
         answers: Sequence[Answer] | None = None,
         heads: AnswerHeads | None = None,
     ) -> Reply | Stream:
-        """See Send."""
+        """Render a response; the default implementation of ``Send``."""
         heads = heads or self.heads
         timing = None
         if self._has_profiles:
@@ -90,7 +90,7 @@ class Sender:
         heads: AnswerHeads,
         timing: Timing | None,
     ) -> Reply | Stream:
-        """Render a stream: as a Reply, with all its bytes, where nothing delays it."""
+        """Render a stream; without delays it is a Reply with all its bytes."""
         if not self._streaming:
             raise errors.StreamingDisabled()
         rendered = template.render_stream(chat, answers, self._padded if chat.obfuscation is None else chat.obfuscation)
@@ -116,9 +116,9 @@ class Sender:
 
 
 def compose(sender: Sender, policies: Policies, explains: bool) -> Send:
-    """Return the way to send a response, with the layers that the configuration needs and no other.
+    """Return a function to send responses, with only the layers that the configuration needs.
 
-    ``explains``: whether a header names the rule that won and the nearest.
+    ``explains``: whether a header names the winning and the closest rule.
     """
     send: Send = sender.render
     if explains or policies.more_than_limits:
@@ -129,7 +129,7 @@ def compose(sender: Sender, policies: Policies, explains: bool) -> Send:
 
 
 def _with_limits(send: Send, policies: Policies) -> Send:
-    """Apply the limits alone; fewer calls save 1 µs."""
+    """Apply limits alone; fewer calls save 1 µs."""
     take = policies.limits.take
 
     def sent(
@@ -147,7 +147,7 @@ def _with_limits(send: Send, policies: Policies) -> Send:
 
 
 def _with_policies(sender: Sender, send: Send, policies: Policies, explains: bool) -> Send:
-    """Explain the choice of the rule where a request may ask for it, and apply all policies."""
+    """Explain the selected rule if requests may ask for it, and apply all policies."""
 
     def sent(
         chat: ChatRequest,
@@ -158,7 +158,7 @@ def _with_policies(sender: Sender, send: Send, policies: Policies, explains: boo
         answer = send(chat, template, answers, heads)
         if explains:
             answer.more = (("x-fastmock-rule", _header(str(sender.rules.explain(chat)))),)
-        if chat.request is None or not policies.any:  # a response manager asked for it, and nothing is sent yet
+        if chat.request is None or not policies.any:  # it comes from a response manager, so nothing is sent yet
             return answer
         return policies.put(chat, answer, sender.rules.names[chat.rule], (heads or sender.heads).error)
 
@@ -166,7 +166,7 @@ def _with_policies(sender: Sender, send: Send, policies: Policies, explains: boo
 
 
 def _with_heartbeats(sender: Sender, send: Send) -> Send:
-    """Send heartbeats while a stream waits."""
+    """Send heartbeats while a stream is waiting."""
 
     def sent(
         chat: ChatRequest,
@@ -188,6 +188,6 @@ def _with_heartbeats(sender: Sender, send: Send) -> Send:
 
 
 def _header(text: str) -> str:
-    """Return a text as a header can hold it."""
+    """Return a text in a form that is valid in a header."""
     shown = text.encode("ascii", "backslashreplace").decode()
     return "".join(char if char.isprintable() else " " for char in shown)[:_LONGEST_HEADER]

@@ -1,4 +1,4 @@
-"""The parts that the endpoints of all providers are built from."""
+"""The services that the endpoints of all providers are built from."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,13 +26,13 @@ from fastmock.storage.sqlite import Store
 
 
 class Reading(NamedTuple):
-    """A kind of request that rules answer, read without being answered.
+    """Parses a kind of request that rules answer, without answering it.
 
     Attributes:
         kind: the kind of endpoint.
-        parse: reads a body; the other arguments are a request id, and by name the parameters in the path.
-        responder: responds to it.
-        fits: whether a body is of this kind, for a request whose path is not known.
+        parse: parses a body; the other arguments are a request id, and path parameters by name.
+        responder: the responder of the endpoint.
+        fits: whether a body is of this kind, for a request with an unknown path.
     """
 
     kind: str
@@ -42,7 +42,7 @@ class Reading(NamedTuple):
 
 
 class Flagging(Protocol):
-    """Rules that flag instead of answering."""
+    """Rules that flag inputs instead of answering them."""
 
     @property
     def rules(self) -> Sequence[ModerationPattern]:
@@ -50,21 +50,21 @@ class Flagging(Protocol):
 
     @property
     def names(self) -> Sequence[str]:
-        """The name of each."""
+        """The names of the rules."""
 
     def unreachable_rules(self) -> Iterator[str]:
-        """Say which of them can never win, and why."""
+        """Yield the rules that can never win, and why."""
 
 
 class Api(NamedTuple):
-    """The API of a provider, compiled.
+    """The compiled API of a provider.
 
     Attributes:
         routes: its routes.
-        readings: the requests that rules answer.
-        generate: by the name of a response manager's method, without ``generate_`` and ``_response``: the answer of the
-            rules alone.
-        flagging: its rules that flag; None without any.
+        readings: parsers of the requests that rules answer.
+        generate: default implementations of a response manager's methods, by name without ``generate_`` and
+            ``_response``.
+        flagging: its moderation rules; None without any.
     """
 
     routes: Sequence[Route]
@@ -74,25 +74,25 @@ class Api(NamedTuple):
 
 
 def endpoint_kinds(apis: Iterable[Api]) -> Sequence[str]:
-    """Return the kinds of endpoints that routes have, in their order."""
+    """Return the kinds of endpoints of all routes, in order."""
     return [*dict.fromkeys(route.kind for api in apis for route in api.routes)]
 
 
 @dataclass(frozen=True)
 class Services:
-    """The parts that endpoints are built from, for one configuration.
+    """The services that endpoints are built from, for one configuration.
 
     Attributes:
-        config: the configuration; ``diagnostics`` takes what is wrong with it.
-        fingerprint: the ``system_fingerprint`` of answers.
+        config: the configuration; ``diagnostics`` collects its errors.
+        fingerprint: the ``system_fingerprint`` of responses.
         tokenizers: the tokenizer of each model.
         profiles: latency and output by model and rule.
         policies: limits, faults and the queue.
-        buffers: the memory that large answers may take.
-        store, response_log: keep answers for all workers.
+        buffers: the memory budget of large responses.
+        store, response_log: store responses for all workers.
         manager: the response manager; None without one. ``progress`` counts its calls.
-        previous: the responders of the configuration that this one is a change of, by section.
-        responders: the responders that have been compiled, by section.
+        previous: the responders of an earlier version of the configuration, by section.
+        responders: the responders compiled so far, by section.
     """
 
     config: Config
@@ -115,7 +115,7 @@ class Services:
         return self.config.settings
 
     def compile_rules(self, section: RuleSection, shape: ChoiceFormat, heads: AnswerHeads) -> Responder:
-        """Compile the rules of a section, whose responses have a format of choices and heads."""
+        """Compile the rules of a section, with a choice format and response heads."""
         before = self.previous.get(section)
         form = Format(shape, self.fingerprint, self.profiles.per_chunk)
         rules = RuleSet(self.config, section, form, self.diagnostics, None if before is None else before.rules)
@@ -124,7 +124,9 @@ class Services:
         return responder
 
     def managed(self, responder: Responder, endpoint: Any, generate: str) -> Endpoint:
-        """Return an endpoint as the response manager answers it with its method ``generate``; itself without one."""
+        """Return an endpoint that calls the response manager's method ``generate``; the endpoint itself without a
+        manager.
+        """
         if self.manager is None:
             answer: Endpoint = endpoint
             return answer

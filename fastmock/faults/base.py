@@ -1,13 +1,15 @@
-"""A fault: a change to an answer. Each kind has a file of its own in ``faults/kinds``, with its settings.
+"""The base of faults, which change responses. Each kind has a file in ``faults/kinds``, with its settings.
 
-A stream is taken apart into its events ("chunks", as SDKs call them) and put together again, by the framing that its
-head names: clients count events, whichever provider sent them.
+A stream is split into its events ("chunks" in SDKs) and joined again, by the framing in its head: clients count events,
+for every provider.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, ClassVar, Generic, NamedTuple, NoReturn, Protocol, TypeVar, get_args
+
+from typing_extensions import override
 
 from fastmock.core.capabilities import Capability
 from fastmock.core.http import Ending, Headers, Reply, Stream
@@ -16,12 +18,12 @@ from fastmock.faults.settings import ErrorType, FaultSettings, Place
 
 Answer = Reply | Stream
 
-_FLUSH = 0.02  # seconds between the last event and the end of the connection, so that it is not lost on its way
-_GLANCE = 60.0  # seconds between looks at what is never answered
+_FLUSH = 0.02  # seconds between the last event and closing the connection, so that the event arrives
+_GLANCE = 60.0  # seconds between wakeups of a response that is never sent
 
 
 class Error(NamedTuple):
-    """An error to be said in a dialect's own form: by its status, or as one of the API's own; the rest is optional."""
+    """An error to be rendered by the provider: by its status, or by its type; the rest is optional."""
 
     status: int | None
     error: ErrorType | None
@@ -32,7 +34,7 @@ class Error(NamedTuple):
 
 
 class ErrorWriter(Protocol):
-    """Writes errors as the provider of a request does.
+    """Renders errors for the provider of a request.
 
     Attributes:
         provider: the provider.
@@ -41,26 +43,26 @@ class ErrorWriter(Protocol):
     provider: Provider
 
     def raise_error(self, error: Error) -> NoReturn:
-        """Answer with an error, instead of anything else."""
+        """Respond with an error instead."""
 
     def event(self, error: Error) -> bytes:
-        """Return an error as a stream says it in its midst."""
+        """Return an error as an event of a stream."""
 
     def not_reached(self) -> None:
-        """Say that a place was not reached, which for a time shows only on the way."""
+        """Report that a place was not reached; for a time this is only known while sending."""
 
 
 S = TypeVar("S", bound=FaultSettings)
 
 
 class Fault(ABC, Generic[S]):
-    """One fault, as it is configured. A subclass that names its settings registers itself by their ``kind``.
+    """One configured fault. A subclass with concrete settings registers itself by their ``kind``.
 
     Attributes:
-        kinds: all of them by name.
+        kinds: all kinds of faults by name.
         settings_type: the class of its settings.
-        needs: the capability that it needs of a runtime; None where every runtime can do it.
-        takes_time: whether it makes an answer take time.
+        needs: the capability that it needs from a runtime; None if every runtime supports it.
+        takes_time: whether it delays responses.
     """
 
     kinds: ClassVar[dict[str, "type[Fault[Any]]"]] = {}
@@ -69,9 +71,9 @@ class Fault(ABC, Generic[S]):
     takes_time = False
 
     def __init_subclass__(cls) -> None:
-        """Register it."""
+        """Register the class."""
         (settings,) = get_args(cls.__orig_bases__[0])  # type: ignore[attr-defined]
-        if isinstance(settings, type) and issubclass(settings, FaultSettings):  # no TypeVar: it is a kind of its own
+        if isinstance(settings, type) and issubclass(settings, FaultSettings):  # not a TypeVar: a concrete kind
             cls.settings_type = settings
             (kind,) = get_args(settings.model_fields["kind"].annotation)
             Fault.kinds[kind] = cls
@@ -80,33 +82,33 @@ class Fault(ABC, Generic[S]):
         self._settings = settings
 
     def applies(self, answer: Answer, provider: Provider) -> bool:
-        """Return whether a provider's answer is of the kind that the fault changes; only those are counted."""
+        """Return whether the fault can change this response; only such responses are counted."""
         return True
 
     @abstractmethod
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """Return what becomes of an answer; None where the fault has nothing there to strike at."""
+        """Return the changed response; None if the fault is not applicable to it."""
 
 
 class StreamFault(Fault[S]):
-    """A fault that applies to streams alone."""
+    """A fault that only applies to streams."""
 
+    @override
     def applies(self, answer: Answer, provider: Provider) -> bool:
-        """See Fault."""
         return is_stream(answer)
 
 
 class Events:
-    """The events of a stream, each with its due time.
+    """The events of a stream with their due times.
 
     Attributes:
-        frames: their bytes.
-        framing: how they follow each other.
-        due_times: when each is due, drawn lazily as those of a Stream are.
+        frames: the bytes of the events.
+        framing: the framing of the stream.
+        due_times: the due times of the events, consumed lazily as those of a Stream.
     """
 
     def __init__(self, answer: Answer) -> None:
-        """Take apart an answer that ``is_stream``."""
+        """Split an answer for which ``is_stream`` is true."""
         assert answer.head.framing is not None  # noqa: S101 - see above
         self.framing = answer.head.framing
         self._answer = answer
@@ -121,7 +123,7 @@ class Events:
             self.due_times = repeat(0.0, len(self.frames))
 
     def reaches(self, place: Place) -> int | None:
-        """Return how many events come before a place: of a time all; None where the place is not reached."""
+        """Return the number of events before a place, all for a time; None if the place is not reached."""
         count = len(self.frames)
         if place.time is not None:
             return count if isinstance(self._answer, Stream) else None
@@ -129,7 +131,7 @@ class Events:
         return before if before < count else None
 
     def stream(self, frames: Sequence[bytes], due_times: Iterator[float]) -> Stream:
-        """Put a stream together."""
+        """Return a stream of these frames."""
         answer = self._answer
         failed = answer.failed if isinstance(answer, Stream) else bytes
 
@@ -146,19 +148,19 @@ class Events:
         ending: Ending = "whole",
         hangs: bool = False,
     ) -> Stream | None:
-        """Return the stream up to a place, and then ``last``; None where it ends before.
+        """Return the stream up to a place, followed by ``last``; None if it ends before.
 
         Args:
-            place: where.
-            not_reached: called where a place in time turns out not to be reached.
-            last: what comes then.
-            ending: how it ends.
-            hangs: whether it does not end, but stands still.
+            place: the place.
+            not_reached: called if a time turns out not to be reached.
+            last: the last event.
+            ending: how the stream ends.
+            hangs: whether it stalls instead of ending.
         """
         before = self.reaches(place)
         if before is None:
             return None
-        # Of a time it shows only on the way which event is the last, and whether the stream gets there.
+        # For a time, only sending shows which event is the last, and whether the time is reached.
         frames = [*self.frames, b""] if place.time is not None else [*self.frames[:before], last]
         tail = 0.0 if ending == "whole" else _FLUSH
         first = self.framing.first
@@ -188,17 +190,17 @@ class Events:
 
 
 def is_stream(answer: Answer) -> bool:
-    """Return whether an answer is a stream, ready or not."""
+    """Return whether a response is a stream, paced or not."""
     return answer.head.framing is not None
 
 
 def bodiless(answer: Answer) -> Reply:
-    """Return an answer that says nothing, in the place of another."""
+    """Return a response without a body in place of another."""
     return _like(answer, Reply(answer.head, answer.request_id, b""))
 
 
 def never() -> Iterator[float]:
-    """Return the due times of an answer that is never sent."""
+    """Return the due times of a response that is never sent."""
     due = 0.0
     while True:
         yield (due := due + _GLANCE)
@@ -208,7 +210,7 @@ A = TypeVar("A", Reply, Stream)
 
 
 def _like(answer: Answer, made: A) -> A:
-    """Have an answer note what another does."""
+    """Copy the observed attributes of a response to another."""
     made.model, made.rule, made.chat = answer.model, answer.rule, answer.chat
     made.values, made.more = answer.values, answer.more
     return made

@@ -1,4 +1,4 @@
-"""What goes wrong on purpose, put around the saying of answers: which fault, in whose words, and what is told of it."""
+"""Fault injection: select a fault for a response, apply it, and report it."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,14 +27,14 @@ from fastmock.rules.validate import check_regexes
 
 Answer = Reply | Stream
 SayError = Callable[[errors.ApiError, str], bytes]
-"""Writes an error, given with the request's id, as a stream says it in its midst."""
+"""Serializes an error as an event of a stream; the other argument is the request id."""
 
 FAULT_HEADER, STATUS_HEADER = "x-fastmock-fault", "x-fastmock-status"
 
-_ASKED = 1  # what the faults are counted by that requests ask for
-_WHEN = tuple(FaultSettings.model_fields)  # what says when a fault strikes, which a request that asks for one knows
+_ASKED = 1  # key of the counter of faults that requests ask for
+_WHEN = tuple(FaultSettings.model_fields)  # conditions, which are not allowed in a request header
 
-_MOST_READ = 512  # values of those headers that are remembered
+_MOST_READ = 512  # cached header values
 
 _OWN: Mapping[ErrorType, Callable[[str], errors.Failure]] = MappingProxyType(
     {
@@ -50,7 +50,7 @@ _fault: TypeAdapter[FaultSettings] = TypeAdapter(AnyFaultSettings)
 
 
 class _Compiled(NamedTuple):
-    """A fault: its name, what it does, and what it looks at."""
+    """A compiled fault: its name, its action and its conditions."""
 
     name: str
     act: Fault[Any]
@@ -60,15 +60,15 @@ class _Compiled(NamedTuple):
 
 
 class Options(NamedTuple):
-    """How the faults of a configuration are applied.
+    """How to apply the faults of a configuration.
 
     Attributes:
         simulated: the faults that ``server.simulate_errors`` stands for.
-        control_headers: whether a request may ask for a fault.
-        runtimes: the runtimes that serve or are to serve.
-        seed: decides on draws.
+        control_headers: whether requests may ask for faults.
+        runtimes: the runtimes that serve the configuration.
+        seed: seed of random draws.
         rule_names: returns the names of all rules.
-        describe: puts an error of pydantic's into words.
+        describe: describes a pydantic error.
     """
 
     simulated: Sequence[FaultSettings]
@@ -80,18 +80,18 @@ class Options(NamedTuple):
 
 
 class FaultInjector:
-    """All the faults of a configuration.
+    """The faults of a configuration.
 
     Attributes:
-        any: whether anything can go wrong.
-        takes_time: whether a fault makes an answer take time.
-        needs: the capabilities that the faults need of a runtime, each with the name of the first that needs it.
+        any: whether any fault can occur.
+        takes_time: whether a fault delays responses.
+        needs: the capabilities that the faults need, each with the name of the first fault that needs it.
     """
 
     def __init__(
         self, given: Sequence[FaultSettings], options: Options, tally: SharedCounters, diagnostics: Diagnostics
     ) -> None:
-        """Compile them; what is wrong goes to ``diagnostics``."""
+        """Compile the faults; errors go to ``diagnostics``."""
         self._tally = tally
         self._options = options
         self._headers = options.control_headers
@@ -124,34 +124,34 @@ class FaultInjector:
         rule_names: Callable[[], Iterable[str]],
         diagnostics: Diagnostics,
     ) -> None:
-        """Say what works, but maybe not as meant."""
+        """Warn of settings that are valid, but probably not intended."""
         if any(one.rule is not None for one, _ in given):
             names = list(rule_names())
             for one, path in given:
                 if one.rule is not None and not any(map(re.compile(translate(one.rule)).match, names)):
                     near = did_you_mean(one.rule, names)
-                    diagnostics.warn((*path, "rule"), f"no pattern has such a name: {one.rule!r}{near}")
+                    diagnostics.warn((*path, "rule"), f"no rule has this name: {one.rule!r}{near}")
         total = sum(one.probability or 0 for one, _ in given)
         everywhere = all(one.match is None and one.rule is None and one.api_key is None for one, _ in given)
         if total > 1.000001 and everywhere:
-            diagnostics.warn(("faults",), f"probabilities add up to {total:g}: what is above 1 never comes up")
+            diagnostics.warn(("faults",), f"probabilities add up to {total:g}: the part above 1 has no effect")
 
     def apply(self, chat: ChatRequest, answer: Answer, rule: str, say: SayError | None) -> Answer:
-        """Return what becomes of an answer.
+        """Return a response with the selected fault applied.
 
         Args:
-            chat: what was asked for; it has a request.
-            answer: what is said to it.
-            rule: the name of the rule that won; empty where there are none.
-            say: writes an error in the midst of a stream, where the provider's way is not the endpoint's.
+            chat: the request in neutral form, with its HTTP request.
+            answer: the response.
+            rule: the name of the winning rule; empty without rules.
+            say: serializes an error as an event of a stream, if the endpoint's form differs from the provider's.
 
         Raises:
-            ApiError: an error is said instead, or the request asks for a fault that there is not.
+            ApiError: the fault is an error, or the request asks for an unknown fault.
         """
         if not self.any:
             return answer
         request = chat.request
-        assert request is not None  # noqa: S101 - see above
+        assert request is not None  # noqa: S101 - see the arguments
         provider = provider_of(request)
         fault, key = self._asked_for(request) if self._headers else None, _ASKED
         if fault is not None:
@@ -184,12 +184,12 @@ class FaultInjector:
         return struck
 
     def forget(self, session: str) -> None:
-        """Begin to count anew, for a session."""
+        """Reset the counters of a session."""
         for key in self._keys:
             self._tally.forget(of_session(key, _number(session)))
 
     def counted(self) -> list[dict[str, object]]:
-        """Say of each fault how often it was chosen, by all workers, and how often it then had nothing to strike at."""
+        """Return for each fault how often it was selected by all workers, and how often it was then not applicable."""
         named = [(fault.name, key) for fault, key in zip(self._faults, self._keys, strict=True)]
         if self._headers:
             named.append(("asked for by a header", _ASKED))
@@ -206,7 +206,7 @@ class FaultInjector:
         return ((FAULT_HEADER, name),) if self._headers else ()
 
     def _fits(self, number: int, chat: ChatRequest, request: Request, rule: str) -> bool:
-        """Return whether a fault may strike at a request."""
+        """Return whether the conditions of a fault match a request."""
         fault = self._faults[number]
         return (
             (fault.rule is None or fault.rule(rule) is not None)
@@ -215,7 +215,7 @@ class FaultInjector:
         )
 
     def _asked_for(self, request: Request) -> _Compiled | None:
-        """Return the fault that the request's own headers ask for."""
+        """Return the fault that the request's headers ask for."""
         said = request.headers.get(FAULT_HEADER), request.headers.get(STATUS_HEADER)
         if said == (None, None):
             return None
@@ -229,9 +229,9 @@ class FaultInjector:
         return fault
 
     def _refusal(self, fault: _Compiled) -> str | None:
-        """Return why the runtime cannot do a fault; None where it can."""
+        """Return the reason why the runtime does not support a fault; None if it does."""
         lacking = next((one for one in self._options.runtimes if one.lacks(fault.act.needs)), None)
-        return None if lacking is None else lacking.refusal(f"{fault.name!r} so")
+        return None if lacking is None else lacking.refusal(f"{fault.name!r} with these settings")
 
 
 class _Writer:
@@ -256,14 +256,14 @@ class _Writer:
         self.not_reached = not_reached
 
     def raise_error(self, error: Error) -> NoReturn:
-        """See ``base.ErrorWriter``."""
+        """Raise an error with the headers of the fault."""
         made = self._made(error)
         replaced = {name for name, _ in error.headers}
         kept = (header for header in made.headers if header[0] not in replaced)
         raise made.but(headers=(*kept, *error.headers, *self._more), fault=self._name)
 
     def event(self, error: Error) -> bytes:
-        """See ``base.ErrorWriter``."""
+        """Return an error as an event of a stream."""
         return self._say(self._made(error), self._request_id)
 
     def _made(self, error: Error) -> errors.ApiError:
@@ -280,7 +280,7 @@ class _Writer:
 
 
 def _wait(headers: Headers) -> int | None:
-    """Return after how many milliseconds some headers say to come again; None where they say nothing."""
+    """Return the milliseconds to wait before a retry, from response headers; None without such a header."""
     given = dict(headers)
     if (exact := given.get("retry-after-ms")) is not None:
         return ceil(float(exact))
@@ -299,13 +299,13 @@ def _compile(settings: FaultSettings) -> _Compiled:
 
 
 def _key(place: int, settings: FaultSettings) -> int:
-    """Return what a fault is counted by: as long as it stays what it is and where it is, a reload changes nothing."""
+    """Return the key of a fault's counters; it stays the same as long as the fault keeps its settings and position."""
     said = f"{place} {settings.model_dump_json()}"
     return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big") or 1
 
 
 def _session(request: Request) -> int:
-    """Return the number of the session that a request is of."""
+    """Return the number of the request's session."""
     return _number(provider_of(request).session_of(request))
 
 
@@ -319,7 +319,7 @@ def _has_key(request: Request, match: Callable[[str], object]) -> bool:
 
 
 def _parsed(fault: str | None, status: str | None, describe: Callable[[Mapping[str, Any]], str]) -> FaultSettings:
-    """Read the headers by which a request asks for a fault: ``stall; after=3; for=2s``, or a status."""
+    """Parse the request headers that ask for a fault: ``stall; after=3; for=2s``, or a status."""
     header = FAULT_HEADER
     given: dict[str, Any]
     if fault is None:
@@ -330,7 +330,7 @@ def _parsed(fault: str | None, status: str | None, describe: Callable[[Mapping[s
         for part in filter(None, parts):
             name, _, value = part.partition("=")
             if name.strip() in _WHEN:
-                raise errors.ApiError(400, f"Invalid '{header}': {name.strip()} is not for one request.", header)
+                raise errors.ApiError(400, f"Invalid '{header}': {name.strip()} cannot be set for one request.", header)
             given[name.strip()] = value.strip()
         if kind == "status" and status is not None:
             given["status"] = status

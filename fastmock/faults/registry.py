@@ -1,4 +1,4 @@
-"""The kinds of faults: whatever is in ``faults/kinds``."""
+"""The kinds of faults: all modules in ``faults/kinds``."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -16,7 +16,7 @@ for _module in iter_modules(kinds.__path__):
     import_module(f"{kinds.__name__}.{_module.name}")
 
 FAULTS: Mapping[str, type[Fault[Any]]] = MappingProxyType(Fault.kinds)
-"""The kinds by their names."""
+"""The kinds of faults by name."""
 
 if TYPE_CHECKING:
     AnyFaultSettings = FaultSettings

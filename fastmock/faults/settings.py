@@ -1,4 +1,4 @@
-"""The settings that faults have in common; those of each kind are in its file in ``faults/kinds``."""
+"""The settings common to all faults; those of each kind are in its file in ``faults/kinds``."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -16,7 +16,7 @@ _share = re.compile(r"(\d+(?:\.\d+)?) ?%").fullmatch
 
 
 def seconds(value: Any) -> Any:
-    """Read a time such as ``200ms``, ``2s``, ``5m`` or ``1h`` as seconds."""
+    """Parse a time such as ``200ms``, ``2s``, ``5m`` or ``1h`` to seconds."""
     found = _time(value.strip()) if isinstance(value, str) else None
     return float(found[1]) * _UNITS[found[2]] if found else value
 
@@ -27,7 +27,7 @@ Seconds = Annotated[
 
 
 class Place(SettingsModel):
-    """A place in a stream: after so many events, after a time, or after a share of its events."""
+    """A place in a stream: after a number of events, a time, or a share of the events."""
 
     chunks: int | None = Field(None, ge=0, description="After so many events.")
     time: Seconds | None = Field(None, description="After a time.")
@@ -35,7 +35,7 @@ class Place(SettingsModel):
 
 
 def _text_is_place(value: Any) -> Any:
-    """Take ``3`` for chunks, ``200ms`` for a time, ``50%`` for a share."""
+    """Parse ``3`` as chunks, ``200ms`` as a time, ``50%`` as a share."""
     if isinstance(value, str):
         text = value.strip()
         if _time(text):
@@ -56,14 +56,14 @@ FIRST = Place(chunks=1)
 
 
 def without_time(place: Place) -> Place:
-    """Check that a place is no time, for a fault that changes a chunk."""
+    """Reject a time as the place, for a fault that changes a chunk."""
     if place.time is not None:
         raise ValueError("must be a number of chunks or a share such as '50%': this one has a chunk that it changes")
     return place
 
 
 class Window(SettingsModel):
-    """When a fault may strike."""
+    """When a fault may apply."""
 
     after: Seconds = Field(
         0.0, description="Time until the window opens, from when this configuration came into force."
@@ -79,8 +79,7 @@ class Window(SettingsModel):
 
 
 class FaultSettings(SettingsModel):
-    """The settings of any fault: the requests that it applies to, and how often. A condition that is not given limits
-    nothing."""
+    """Settings of any fault: matching requests and how often. A missing condition matches all requests."""
 
     match: Match | None = Field(None, description="Apply only to requests that match these conditions, as in a rule.")
     rule: str | None = Field(None, description="Apply only to answers of the rule with this name or glob.")
@@ -104,7 +103,7 @@ class FaultSettings(SettingsModel):
 
 
 class ErrorFaultSettings(FaultSettings):
-    """The settings of faults that answer with an error."""
+    """Settings of faults that respond with an error."""
 
     message: str | None = Field(None, description="Message of the error instead of the API's own.")
     type: str | None = Field(None, description="Type of the error instead of the API's own.")

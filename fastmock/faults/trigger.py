@@ -1,4 +1,4 @@
-"""When a fault strikes: counted over all workers, and drawn so that it repeats."""
+"""When a fault applies: counted over all workers, and drawn reproducibly."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,8 +11,8 @@ from fastmock.faults.settings import FaultSettings, Window
 
 
 class Count(IntEnum):
-    """What is counted of a fault: the requests that it may strike at, those that it was chosen for, and those of them
-    that had nothing to strike at.
+    """The counters of a fault: matching requests, requests for which it was selected, and those of them to which it was
+    not applicable.
     """
 
     SEEN = 0
@@ -21,35 +21,35 @@ class Count(IntEnum):
 
 
 class SharedCounters(Protocol):
-    """Counts over all workers."""
+    """Counters over all workers."""
 
     def count(self, key: int, which: int, most: int | None = None) -> int:
-        """Count one more of a fault, known by a key; return how many there are, or 0 where that is more than most."""
+        """Increment a counter of the fault with a key; return the new value, or 0 if it would exceed ``most``."""
 
     def counted(self, key: int, which: int) -> int:
-        """Return how many have been counted."""
+        """Return the value of a counter."""
 
     def forget(self, key: int) -> None:
-        """Begin to count anew what is known by a key."""
+        """Reset the counters of a key."""
 
     def since(self) -> float:
-        """Return when the configuration came into force, a reading of ``time.monotonic``."""
+        """Return when the configuration was activated, as a reading of ``time.monotonic``."""
 
 
 class Known(NamedTuple):
-    """A fault's settings, and the key by which it is counted: not 0, and below 2**64."""
+    """A fault's settings and the key of its counters, above 0 and below 2**64."""
 
     key: int
     settings: FaultSettings
 
 
 def of_session(key: int, session: int) -> int:
-    """Return the key by which a fault is counted for a session, known by a number; 0 stands for none."""
+    """Return the key of a fault's counters in a session; session number 0 means no session."""
     return key ^ session or key
 
 
 class FaultSelector:
-    """Chooses the fault that strikes at a request."""
+    """Selects the fault for a request."""
 
     def __init__(
         self, faults: Sequence[Known], draw: Draw, tally: SharedCounters, clock: Callable[[], float] = time.monotonic
@@ -66,16 +66,16 @@ class FaultSelector:
         applies: Callable[[int], bool] = lambda _: True,
         session: Callable[[Request], int] = lambda _: 0,
     ) -> int | None:
-        """Return the number of the fault; None where all goes well.
+        """Return the number of the selected fault; None for no fault.
 
-        The first fault that comes up is taken. Those with a probability share one draw, in which each has a stretch of
-        its own: their rates add up, and the place in the list changes none.
+        The first matching fault is selected. Faults with a probability share one draw, each with its own range: their
+        rates add up, and their order does not change them.
 
         Args:
-            request: what is answered.
-            fits: whether the fault of a number may strike at it.
-            applies: whether its answer is of the kind that the fault strikes at; no other is counted.
-            session: the number of its session; each is counted by itself.
+            request: the request.
+            fits: whether the conditions of the fault with a number match.
+            applies: whether that fault can change the response; only such responses are counted.
+            session: returns the number of the session; each session has its own counters.
         """
         drawn: float | None = None
         end = 0.0

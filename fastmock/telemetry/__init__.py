@@ -1,1 +1,1 @@
-"""Observers of answers: request log, metrics, journal."""
+"""Observers of responses: request log, metrics, journal."""

@@ -1,7 +1,7 @@
-"""The journal: the last requests over all workers, as they were sent and as they were answered.
+"""The journal: the last requests and responses of all workers.
 
-A request is written before its answer is sent, so that whoever has an answer finds its request, whichever worker is
-asked. How the answer went is added before its last part is sent.
+A request is written before its response is sent, so that a client with a response finds its request on every worker.
+The outcome is added before the last part is sent.
 """
 
 import re
@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import orjson
+from typing_extensions import override
 
 from fastmock.app import Answer, App
 from fastmock.core.credentials import REDACTED, SESSION_HEADER, is_credential
@@ -24,10 +25,10 @@ from fastmock.shared.ring_buffer import ENDED, LEFT, OPEN, Entry, Outcome, RingB
 from fastmock.telemetry.observer import Follower, Observer
 
 HEAD_SIZE = 8192
-"""Bytes that are kept of a request beside its body."""
+"""Bytes reserved for a request besides its body."""
 
-_LONGEST = 256  # characters of a path, a model's name, a header's value, where all of them would be too long
-_MOST_SHOWN = 100  # requests that are returned where no number is asked for
+_LONGEST = 256  # characters of a path, model name or header value in an entry that is too large
+_MOST_SHOWN = 100  # default number of returned requests
 _STATES = {OPEN: "open", ENDED: "ended", LEFT: "left"}
 _GLOBS = ("method", "path", "endpoint", "model", "rule", "fault", "check")
 _FILTERS = (*_GLOBS, "status", "session", "since", "limit", "explain")
@@ -35,11 +36,11 @@ _FILTERS = (*_GLOBS, "status", "session", "since", "limit", "explain")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One request of the journal.
+    """A request in the journal.
 
     Attributes:
-        entry: what was kept.
-        head: what is known beside the body; see ``Journal.record``.
+        entry: the stored entry.
+        head: everything besides the body; see ``Journal.record``.
     """
 
     entry: Entry
@@ -47,22 +48,22 @@ class Record:
 
     @property
     def cut(self) -> bool:
-        """Whether not all of the body was kept."""
+        """Whether the body is incomplete."""
         return len(self.entry.body) < int(self.head["size"])
 
     @property
     def headers_cut(self) -> bool:
-        """Whether not all of the headers was kept."""
+        """Whether the headers are incomplete."""
         return "headers_cut" in self.head
 
     @property
     def missed(self) -> bool:
-        """Whether no rule held, so that the default was said."""
+        """Whether no rule matched, so that the default reply was used."""
         rule: str = self.head["rule"]
         return rule.endswith(".default")
 
     def nearest(self, app: App) -> dict[str, Any]:
-        """Return which of the rules of ``app`` comes nearest, and what differs."""
+        """Return the closest rule of ``app``, and how it differs."""
         chat, rules = app.recall(self.request())
         verdict = rules.explain(chat) if rules is not None else None
         if verdict is None or verdict.nearest is None:
@@ -70,26 +71,26 @@ class Record:
         return {"nearest": verdict.nearest, "differences": list(verdict.differences)}
 
     def chat(self, app: App) -> ChatRequest:
-        """Return what it asked for; where its body was cut, what is known without it."""
+        """Return the request in neutral form; if its body was cut, with the values from the entry."""
         chat, _ = app.recall(self.request())
         if self.cut:
             chat.model, chat.endpoint, chat.stream = self.head["model"], self.head["endpoint"], self.head["stream"]
         return chat
 
     def request(self) -> Request:
-        """Return the request as it was; its credentials are gone."""
+        """Return the HTTP request, without its credentials."""
         headers = self.head["headers"]
-        if self.head["session"]:  # which the API key may have said
+        if self.head["session"]:  # the API key may have named it
             headers = {**headers, SESSION_HEADER: self.head["session"]}
         return Request(self.head["method"], self.head["path"], headers, self.entry.body)
 
     def shown(self) -> dict[str, Any]:
-        """Return what the API says of it."""
+        """Return the representation in the control API."""
         head, outcome = dict(self.head), self.entry.outcome
         body: Any
         try:
             body = orjson.loads(self.entry.body) if self.entry.body else None
-            orjson.dumps(body)  # reading goes deeper than writing
+            orjson.dumps(body)  # parsing allows more levels than serializing
         except (orjson.JSONDecodeError, TypeError):
             body = self.entry.body.decode(errors="replace")
         size = head.pop("size")
@@ -104,7 +105,7 @@ class Record:
 
 
 def timing(outcome: Outcome) -> dict[str, Any]:
-    """Return what is said of how an answer went; times are milliseconds."""
+    """Return the outcome of a response; times in milliseconds."""
     return {
         "state": _STATES.get(outcome.state, "open"),
         "duration_ms": round(outcome.seconds * 1000, 3) if outcome.state != OPEN else None,
@@ -114,7 +115,7 @@ def timing(outcome: Outcome) -> dict[str, Any]:
 
 
 class Journal(Observer):
-    """The journal, as one worker sees it."""
+    """One worker's view of the journal."""
 
     def __init__(self, tape: RingBuffer, kind_of: Callable[[str], str] = lambda path: OTHER) -> None:
         """``kind_of`` returns the kind of endpoint of a path."""
@@ -122,8 +123,8 @@ class Journal(Observer):
         self._most_body = tape.most - HEAD_SIZE
         self._kind_of = kind_of
 
+    @override
     def answered(self, request: Request, answer: Answer, spent: int, is_instant: bool) -> Follower | None:
-        """See Observer."""
         if not is_instant or isinstance(answer, Stream):
             return _Follower(self.tape, self.record(request, answer, Outcome()), isinstance(answer, Stream))
         streamed = spent / 1e9 if answer.chat is not None and answer.chat.stream else 0.0
@@ -131,7 +132,7 @@ class Journal(Observer):
         return None
 
     def record(self, request: Request, answer: Answer, outcome: Outcome) -> int:
-        """Write a request and its answer down; return its number."""
+        """Write a request and its response; return its number."""
         headers = dict(request.headers.items())
         session = provider_of(request).session_of(request, headers)
         for name in headers:
@@ -162,13 +163,13 @@ class Journal(Observer):
         return self.tape.write(data, body[: self._most_body], outcome)
 
     def records(self, numbers: Sequence[int]) -> Iterator[Record]:
-        """Yield the requests of these numbers that can be read."""
+        """Yield the requests with these numbers that are still stored."""
         for number in numbers:
             if (entry := self.tape.read(number)) is not None:
                 yield Record(entry, orjson.loads(entry.head))
 
     def clear(self, session: str) -> None:
-        """Forget the requests of a session; without one, all."""
+        """Delete the requests of a session; without one, all."""
         if not session:
             self.tape.clear()
             return
@@ -177,9 +178,9 @@ class Journal(Observer):
                 self.tape.forget(record.entry.number)
 
     def state(self, session: str = "") -> dict[str, int]:
-        """Say how many requests there were since it was cleared, how many are kept, and how many have given way.
+        """Return the numbers of requests since the last deletion, of stored ones and of lost ones.
 
-        Of a ``session``, those of its own requests that are still kept.
+        With a ``session``, the first is the number of its stored requests.
         """
         written = self.tape.written - self.tape.floor
         if session:
@@ -192,7 +193,7 @@ class Journal(Observer):
 
 
 def _shortened(head: dict[str, Any]) -> bytes:
-    """Return the same with long values cut, and without headers where that does not help."""
+    """Return the entry with long values cut, and without headers if that is not enough."""
     for name in ("path", "model", "rule", "method"):
         head[name] = head[name][:_LONGEST]
     head["headers_cut"] = True
@@ -205,7 +206,7 @@ def _shortened(head: dict[str, Any]) -> bytes:
 
 
 class _Follower(Follower):
-    """Notes how an answer goes, of a stream before its last part is sent."""
+    """Records the outcome of a response, for a stream before its last part is sent."""
 
     def __init__(self, tape: RingBuffer, number: int, is_stream: bool) -> None:
         self._tape = tape
@@ -214,8 +215,8 @@ class _Follower(Follower):
         self._first = 0.0
         self._size = 0
 
+    @override
     def sent(self, begin: int, end: int, size: int, at: int, is_last: bool) -> None:
-        """See Follower."""
         self._size += size
         if size and not self._first:
             self._first = at / 1e9
@@ -223,8 +224,8 @@ class _Follower(Follower):
         if is_last:
             self._note(at, ENDED)
 
+    @override
     def ended(self, size: int, at: int, is_whole: bool) -> None:
-        """See Follower."""
         if not self._is_stream:
             self._size = size
             self._note(at, ENDED if is_whole else LEFT)
@@ -236,13 +237,13 @@ class _Follower(Follower):
 
 
 class Filter:
-    """What a listing asks for, by the parameters of its URL."""
+    """The filter of a listing, from the parameters of its URL."""
 
     def __init__(self, query: Mapping[str, Sequence[str]], session: str) -> None:
-        """Read them; ``session`` is that of who asks.
+        """Parse the parameters; ``session`` is the session of the client.
 
         Raises:
-            ApiError: one is not known, or is wrong.
+            ApiError: a parameter is unknown or invalid.
         """
         for name in query:
             if name not in _FILTERS:
@@ -262,7 +263,7 @@ class Filter:
         self.explain = explain in ("true", "1")
 
     def takes(self, head: Mapping[str, Any]) -> bool:
-        """Return whether a request is wanted."""
+        """Return whether a request passes the filter."""
         status = str(head["status"])
         return (
             (not self._session or head["session"] == self._session)

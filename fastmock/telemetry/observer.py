@@ -1,4 +1,4 @@
-"""Follow every answer to its end, and tell the request log, the metrics and the journal of it."""
+"""Follow responses to their end, for the request log, the metrics and the journal."""
 
 import time
 from abc import ABC, abstractmethod
@@ -9,52 +9,52 @@ from fastmock.core.http import Request, Stream
 
 
 class Follower:
-    """Follows one answer that takes time. Times are nanoseconds since the request came in."""
+    """Follows one response that takes time. Times are nanoseconds since the request came in."""
 
     def sent(self, begin: int, end: int, size: int, at: int, is_last: bool) -> None:
-        """Note that steps of a stream were made, from ``begin`` up to ``end``, before their bytes are sent.
+        """Note steps of a stream, from ``begin`` up to ``end``, before their bytes are sent.
 
         Args:
             begin: the number of the first step.
-            end: the number after the last.
+            end: the number after the last step.
             size: their bytes.
             at: the time.
             is_last: whether nothing follows.
         """
 
     def ended(self, size: int, at: int, is_whole: bool) -> None:
-        """Note the end of the answer: all of its ``size`` bytes were sent, or its client has hung up before."""
+        """Note the end of the response: all ``size`` bytes were sent, or the client disconnected before."""
 
 
 class Observer(ABC):
-    """Is told of every answer.
+    """Is called for every response.
 
     Attributes:
-        health: whether of those to ``/health`` too.
+        health: whether to include responses of ``/health``.
     """
 
     health = False
 
     @abstractmethod
     def answered(self, request: Request, answer: Answer, spent: int, is_instant: bool) -> Follower | None:
-        """Note an answer before it is sent.
+        """Note a response before it is sent.
 
         Args:
-            request: the request; the runtime may not keep it for longer.
-            answer: the answer.
+            request: the request; the runtime may release it afterwards.
+            answer: the response.
             spent: nanoseconds since the request came in.
-            is_instant: whether it is sent at once; of any other answer the follower that is returned is told.
+            is_instant: whether the response is sent at once; any other one is reported to the returned follower.
         """
 
 
 def observe(app: App, observers: Sequence[Observer]) -> None:
-    """Have observers told of every answer of an App."""
+    """Call observers for every response of an App."""
     healthy = [observer for observer in observers if observer.health]
     app.wrap(lambda handler: _observed(handler, observers), lambda handler: _observed(handler, healthy))
 
 
 def _observed(handler: Handler, observers: Sequence[Observer]) -> Handler:
-    """Return a handler whose answers observers are told of."""
+    """Return a handler that calls observers for every response."""
     if not observers:
         return handler
     clock = time.monotonic_ns
@@ -74,7 +74,7 @@ def _observed(handler: Handler, observers: Sequence[Observer]) -> Handler:
         if isinstance(answer, Stream):
             watch = _Watch(answer, followers, began)
             answer.cut, answer.due_times = watch.cut, watch.drawn(answer.due_times)
-        elif answer.due_times is not None:  # it is not instant
+        elif answer.due_times is not None:  # always true here, since it is not instant
             answer.due_times = _waited(answer.due_times, answer.size, followers, began)
         return answer
 
@@ -82,7 +82,7 @@ def _observed(handler: Handler, observers: Sequence[Observer]) -> Handler:
 
 
 def _waited(due_times: Iterator[float], size: int, followers: Sequence[Follower], began: int) -> Iterator[float]:
-    """Pass on when a non-streaming answer is due; note its end when its time has passed, or its client hung up."""
+    """Yield the due times of a non-streaming response; note its end when it is due, or when the client disconnects."""
     is_whole = False
     try:
         yield from due_times
@@ -94,7 +94,7 @@ def _waited(due_times: Iterator[float], size: int, followers: Sequence[Follower]
 
 
 class _Watch:
-    """Watches a stream until nobody holds it any more: it ended, or its client hung up."""
+    """Watches a stream until it is released: it ended, or the client disconnected."""
 
     def __init__(self, stream: Stream, followers: Sequence[Follower], began: int) -> None:
         self._cut = stream.cut
@@ -104,12 +104,12 @@ class _Watch:
         self._is_drawn = False
 
     def drawn(self, due_times: Iterator[float]) -> Iterator[float]:
-        """Pass on when steps are due; after the last due time one part is left to send."""
+        """Yield the due times of the steps; after the last one, one part is left to send."""
         yield from due_times
         self._is_drawn = True
 
     def cut(self, begin: int, end: int) -> bytes:
-        """See ``Stream.cut``."""
+        """Return the bytes of some steps, and note them."""
         data = self._cut(begin, end)
         self._size += len(data)
         at = time.monotonic_ns() - self._began

@@ -1,4 +1,4 @@
-"""The request log: a line a request, from a buffer that never makes a request wait."""
+"""The request log: one line per request, buffered so that no request waits."""
 
 import os
 import threading
@@ -9,18 +9,19 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import orjson
+from typing_extensions import override
 
 from fastmock.app import Answer
 from fastmock.core.http import Request, Stream, model_of
 from fastmock.telemetry.observer import Follower, Observer
 
-_BUFFER = 65_536  # lines a worker keeps while they cannot be written; what comes then is counted and lost
-_PAUSE = 0.1  # seconds between looks at the buffer
-_WHOLE = 4096  # bytes that a pipe takes in one piece, so that the lines of several workers stay whole
+_BUFFER = 65_536  # lines that a worker buffers while writing is blocked; further ones are dropped and counted
+_PAUSE = 0.1  # seconds between writes
+_WHOLE = 4096  # bytes that a pipe takes at once, so that lines of several workers do not mix
 
 
 class Line(NamedTuple):
-    """One request. ``milliseconds`` runs until the answer is sent, of a stream until its last frame is."""
+    """One request. ``milliseconds`` is the time until the response is sent, for a stream until its last frame."""
 
     time: float
     request_id: str
@@ -36,7 +37,7 @@ class Line(NamedTuple):
 
 
 def as_text(line: Line) -> bytes:
-    """Write a line for people; what is empty is left out."""
+    """Format a line as text; empty values are omitted."""
     at = datetime.fromtimestamp(line.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     tail = "".join(
         f" {name}={_plain(value)}" for name in ("model", "rule", "fault", "check") if (value := getattr(line, name))
@@ -48,34 +49,34 @@ def as_text(line: Line) -> bytes:
 
 
 def as_json(line: Line) -> bytes:
-    """Write a line as a JSON object; ``time`` is Unix time in seconds."""
+    """Format a line as a JSON object; ``time`` is Unix time in seconds."""
     return orjson.dumps(line._asdict(), option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _plain(text: str) -> str:
-    """Return ``text`` with what would break or fake a line escaped."""
+    """Return ``text`` with characters escaped that could break or forge a line."""
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 class _Follower(Follower):
-    """Writes the line of an answer when it has ended."""
+    """Writes the line of a response when it has ended."""
 
     def __init__(self, log: "RequestLog", line: Line) -> None:
         self._log = log
         self._line = line
 
+    @override
     def ended(self, size: int, at: int, is_whole: bool) -> None:
-        """See Follower."""
         self._log.add(self._line, size, at)
 
 
 class RequestLog(Observer):
-    """The log of one worker: ``start`` begins to write, in a thread, and ``close`` writes the rest."""
+    """The request log of one worker: ``start`` starts writing in a thread, ``close`` writes the remaining lines."""
 
     health = True
 
     def __init__(self, form: Callable[[Line], bytes], descriptor: int) -> None:
-        """``form`` makes bytes of a line, ``descriptor`` is where they go."""
+        """``form`` formats a line; ``descriptor`` is the file descriptor to write to."""
         self._form = form
         self._descriptor = descriptor
         self._lines: deque[Line] = deque()
@@ -83,15 +84,15 @@ class RequestLog(Observer):
         self._writing = threading.Lock()
 
     def start(self) -> None:
-        """Begin to write; call it in the worker, not before the fork."""
+        """Start writing; call it in the worker, after the fork."""
         threading.Thread(target=self._run, name="request log", daemon=True).start()
 
     def close(self) -> None:
-        """Write what is left; call it when nothing is in flight any more."""
+        """Write the remaining lines; call it when no request is in flight."""
         self._write()
 
+    @override
     def answered(self, request: Request, answer: Answer, spent: int, is_instant: bool) -> Follower | None:
-        """See Observer."""
         line = Line(
             0.0,
             answer.request_id,
@@ -111,7 +112,7 @@ class RequestLog(Observer):
         return None
 
     def add(self, line: Line, size: int, spent: int) -> None:
-        """Add the line of an answer of ``size`` bytes that has ended after ``spent`` nanoseconds."""
+        """Add the line of a response of ``size`` bytes that ended after ``spent`` nanoseconds."""
         if len(self._lines) >= _BUFFER:
             self._lost += 1
             return
@@ -123,11 +124,11 @@ class RequestLog(Observer):
             self._write()
 
     def _write(self) -> None:
-        """Write what is in the buffer, a few whole lines at a time."""
+        """Write the buffered lines, a few complete ones at a time."""
         with self._writing:
             while self._lines or self._lost:
                 lost, self._lost = self._lost, 0
-                # They came faster than they could be written.
+                # Lines were dropped because they came faster than they could be written.
                 batch = b'{"lost": %d}\n' % lost if lost else b""
                 while self._lines:
                     text = self._form(self._lines[0])
@@ -141,6 +142,6 @@ class RequestLog(Observer):
                         view = view[os.write(self._descriptor, view) :]
                 except BlockingIOError:
                     time.sleep(_PAUSE)
-                except OSError:  # nobody reads it any more
+                except OSError:  # the reader is gone
                     self._lines.clear()
                     return

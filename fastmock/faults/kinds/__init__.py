@@ -1,1 +1,1 @@
-"""The kinds of faults: a file each, with its settings and its act. A file here is known by being here."""
+"""The kinds of faults: one file each, with its settings. All modules in this package are registered."""

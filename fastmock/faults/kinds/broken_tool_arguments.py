@@ -1,11 +1,13 @@
-"""``broken_tool_arguments``: the arguments of tool calls are no JSON, for they lack their last brace.
+"""``broken_tool_arguments``: remove the last brace of tool call arguments, so that they are not valid JSON.
 
-Where a provider sends them as a JSON object instead of a text, nothing can be broken.
+Not applicable to providers that send arguments as a JSON object instead of a text.
 """
 
 import re
 from functools import cache
 from typing import Literal, NamedTuple
+
+from typing_extensions import override
 
 from fastmock.core.http import Reply
 from fastmock.core.provider import Provider
@@ -16,7 +18,7 @@ from fastmock.faults.settings import (
 
 
 class _Patterns(NamedTuple):
-    """How a provider's arguments are found: the beginning of the text of some, and a text that ends with a brace."""
+    """Regular expressions for a provider's arguments: the beginning of the text, and a text that ends with a brace."""
 
     begin: re.Pattern[bytes]
     text: re.Pattern[bytes]
@@ -35,16 +37,16 @@ class BrokenToolArgumentsSettings(FaultSettings):
 
 
 class BrokenToolArgumentsFault(Fault[BrokenToolArgumentsSettings]):
-    """See the module."""
+    """The fault ``broken_tool_arguments``."""
 
+    @override
     def applies(self, answer: Answer, provider: Provider) -> bool:
-        """See Fault."""
         if not isinstance(answer, Reply):
-            return True  # it shows only when it is taken apart
+            return True  # only known once it is split
         return _patterns(provider).begin.search(answer.body) is not None
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         if not is_stream(answer):
             if not isinstance(answer, Reply):
                 return None

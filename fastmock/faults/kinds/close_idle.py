@@ -1,8 +1,9 @@
-"""``close_idle``: the connection is closed while it is idle, though it was said to be kept."""
+"""``close_idle``: close a keep-alive connection while it is idle."""
 
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from fastmock.core.capabilities import Capability
 from fastmock.faults.base import Answer, ErrorWriter, Fault
@@ -20,11 +21,11 @@ class CloseIdleSettings(FaultSettings):
 
 
 class CloseIdleFault(Fault[CloseIdleSettings]):
-    """See the module."""
+    """The fault ``close_idle``."""
 
     needs = Capability.CLOSE_IDLE
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         answer.close_idle = self._settings.after_idle
         return answer

@@ -1,8 +1,9 @@
-"""``cut``: a stream ends too early, as if it were complete, or with its connection."""
+"""``cut``: end a stream early, as if it were complete, or by closing the connection."""
 
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from fastmock.core.capabilities import Capability
 from fastmock.faults.base import Answer, ErrorWriter, Events, StreamFault, is_stream
@@ -25,14 +26,14 @@ class CutSettings(FaultSettings):
 
 
 class CutFault(StreamFault[CutSettings]):
-    """See the module."""
+    """The fault ``cut``."""
 
     def __init__(self, settings: CutSettings) -> None:
         super().__init__(settings)
         self.needs = None if settings.clean else Capability.CLOSE
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         if not is_stream(answer):
             return None
         return Events(answer).until(

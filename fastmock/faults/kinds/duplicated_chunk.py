@@ -1,8 +1,9 @@
-"""``duplicated_chunk``: a chunk of a stream comes twice."""
+"""``duplicated_chunk``: send a chunk of a stream twice."""
 
 from typing import Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from fastmock.faults.base import Answer, ErrorWriter, Events, StreamFault, is_stream
 from fastmock.faults.settings import (
@@ -27,15 +28,15 @@ class DuplicatedChunkSettings(FaultSettings):
 
 
 class DuplicatedChunkFault(StreamFault[DuplicatedChunkSettings]):
-    """See the module."""
+    """The fault ``duplicated_chunk``."""
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         if not is_stream(answer):
             return None
         events = Events(answer)
         at = events.reaches(self._settings.after)
         if at is None:
             return None
-        events.frames[at] += events.framing.later(events.frames[at])  # in one piece, and read as two events
+        events.frames[at] += events.framing.later(events.frames[at])  # one frame that clients read as two events
         return events.stream(events.frames, events.due_times)

@@ -1,6 +1,8 @@
-"""``empty_body``: the answer has its headers, and nothing more."""
+"""``empty_body``: send only the headers of a response."""
 
 from typing import Literal
+
+from typing_extensions import override
 
 from fastmock.faults.base import Answer, ErrorWriter, Fault, bodiless
 from fastmock.faults.settings import (
@@ -15,8 +17,8 @@ class EmptyBodySettings(FaultSettings):
 
 
 class EmptyBodyFault(Fault[EmptyBodySettings]):
-    """See the module."""
+    """The fault ``empty_body``."""
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         return bodiless(answer)

@@ -1,8 +1,9 @@
-"""``error_event``: a stream goes on with an error, and ends."""
+"""``error_event``: end a stream with an error event."""
 
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from fastmock.faults.base import Answer, Error, ErrorWriter, Events, StreamFault, is_stream
 from fastmock.faults.settings import (
@@ -22,10 +23,10 @@ class ErrorEventSettings(ErrorFaultSettings):
 
 
 class ErrorEventFault(StreamFault[ErrorEventSettings]):
-    """See the module."""
+    """The fault ``error_event``."""
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         if not is_stream(answer):
             return None
         settings = self._settings

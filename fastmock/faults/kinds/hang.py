@@ -1,6 +1,8 @@
-"""``hang``: the request is taken, and never answered."""
+"""``hang``: accept a request and never answer it."""
 
 from typing import Literal
+
+from typing_extensions import override
 
 from fastmock.core.capabilities import Capability
 from fastmock.faults.base import Answer, ErrorWriter, Fault, bodiless, never
@@ -16,13 +18,13 @@ class HangSettings(FaultSettings):
 
 
 class HangFault(Fault[HangSettings]):
-    """See the module."""
+    """The fault ``hang``."""
 
     needs = Capability.HANG
     takes_time = True
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         reply = bodiless(answer)
         reply.due_times = never()
         return reply

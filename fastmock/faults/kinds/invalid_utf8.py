@@ -1,8 +1,9 @@
-"""``invalid_utf8``: a chunk of a stream, or a whole answer, has bytes that are no UTF-8."""
+"""``invalid_utf8``: insert bytes that are not UTF-8 into a chunk of a stream, or into a non-streaming response."""
 
 from typing import Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from fastmock.core.http import Reply
 from fastmock.faults.base import Answer, ErrorWriter, Events, Fault, is_stream
@@ -30,10 +31,10 @@ class InvalidUtf8Settings(FaultSettings):
 
 
 class InvalidUtf8Fault(Fault[InvalidUtf8Settings]):
-    """See the module."""
+    """The fault ``invalid_utf8``."""
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         if not is_stream(answer):
             if not isinstance(answer, Reply) or b'"' not in answer.body:
                 return None
@@ -48,6 +49,6 @@ class InvalidUtf8Fault(Fault[InvalidUtf8Settings]):
 
 
 def _garbled(data: bytes) -> bytes:
-    """Put the bytes into the last string of a JSON text."""
+    """Insert the bytes into the last string of a JSON text."""
     before, _, after = data.rpartition(b'"')
     return b'%b%b"%b' % (before, _BYTES, after)

@@ -1,8 +1,9 @@
-"""``latency_spike``: everything takes several times as long; nothing where it takes no time."""
+"""``latency_spike``: multiply all delays of a response; without delays, nothing happens."""
 
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from fastmock.core.provider import Provider
 from fastmock.faults.base import Answer, ErrorWriter, Fault
@@ -19,14 +20,14 @@ class LatencySpikeSettings(FaultSettings):
 
 
 class LatencySpikeFault(Fault[LatencySpikeSettings]):
-    """See the module."""
+    """The fault ``latency_spike``."""
 
+    @override
     def applies(self, answer: Answer, provider: Provider) -> bool:
-        """See Fault."""
         return answer.due_times is not None
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         if answer.due_times is None:
             return None
         factor, due_times = self._settings.factor, answer.due_times

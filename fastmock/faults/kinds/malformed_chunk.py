@@ -1,8 +1,9 @@
-"""``malformed_chunk``: a chunk of a stream is no JSON, for half of it is lacking."""
+"""``malformed_chunk``: send half of a chunk, so that it is not valid JSON."""
 
 from typing import Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from fastmock.faults.base import Answer, ErrorWriter, Events, StreamFault, is_stream
 from fastmock.faults.settings import (
@@ -27,10 +28,10 @@ class MalformedChunkSettings(FaultSettings):
 
 
 class MalformedChunkFault(StreamFault[MalformedChunkSettings]):
-    """See the module."""
+    """The fault ``malformed_chunk``."""
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         if not is_stream(answer):
             return None
         events = Events(answer)

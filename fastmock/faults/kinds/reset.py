@@ -1,8 +1,9 @@
-"""``reset``: the connection is reset, before anything is answered or in the midst of a stream."""
+"""``reset``: reset the connection, before the response or in the middle of a stream."""
 
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from fastmock.core.capabilities import Capability
 from fastmock.core.provider import Provider
@@ -22,16 +23,16 @@ class ResetSettings(FaultSettings):
 
 
 class ResetFault(Fault[ResetSettings]):
-    """See the module."""
+    """The fault ``reset``."""
 
     needs = Capability.RESET
 
+    @override
     def applies(self, answer: Answer, provider: Provider) -> bool:
-        """See Fault."""
         return self._settings.after is None or is_stream(answer)
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         if self._settings.after is None:
             reply = bodiless(answer)
             reply.ending = "reset"

@@ -1,8 +1,9 @@
-"""``slow_first_token``: the first token, or a whole answer, comes late by a time."""
+"""``slow_first_token``: delay the first token, or a non-streaming response."""
 
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from fastmock.faults.base import Answer, ErrorWriter, Fault
 from fastmock.faults.settings import (
@@ -19,12 +20,12 @@ class SlowFirstTokenSettings(FaultSettings):
 
 
 class SlowFirstTokenFault(Fault[SlowFirstTokenSettings]):
-    """See the module."""
+    """The fault ``slow_first_token``."""
 
     takes_time = True
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         late, due_times = self._settings.for_, answer.due_times or iter((0.0,))
         answer.due_times = (due + late for due in due_times)
         return answer

@@ -1,9 +1,10 @@
-"""``stall``: a stream stands still for a time, or for ever."""
+"""``stall``: stall a stream for a time or indefinitely."""
 
 from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from fastmock.core.capabilities import Capability
 from fastmock.faults.base import Answer, ErrorWriter, Events, StreamFault, is_stream
@@ -27,7 +28,7 @@ class StallSettings(FaultSettings):
 
 
 class StallFault(StreamFault[StallSettings]):
-    """See the module."""
+    """The fault ``stall``."""
 
     takes_time = True
 
@@ -35,8 +36,8 @@ class StallFault(StreamFault[StallSettings]):
         super().__init__(settings)
         self.needs = Capability.HANG if settings.for_ is None else None
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         if not is_stream(answer):
             return None
         place, pause = self._settings.after, self._settings.for_

@@ -1,9 +1,10 @@
-"""``status``: an error instead of the answer."""
+"""``status``: respond with an error."""
 
 from math import ceil
 from typing import Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from fastmock.faults.base import Answer, Error, ErrorWriter, Fault
 from fastmock.faults.settings import (
@@ -36,7 +37,7 @@ class StatusSettings(ErrorFaultSettings):
 
 
 class StatusFault(Fault[StatusSettings]):
-    """See the module."""
+    """The fault ``status``."""
 
     def __init__(self, settings: StatusSettings) -> None:
         super().__init__(settings)
@@ -49,6 +50,6 @@ class StatusFault(Fault[StatusSettings]):
         given = tuple((name, value) for name, value in headers.items() if value is not None)
         self._error = Error(settings.status, settings.error, settings.message, settings.type, settings.code, given)
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         writer.raise_error(self._error)

@@ -1,8 +1,9 @@
-"""``truncated_body``: a whole answer ends too early; its length is that of what is sent, or what it should be."""
+"""``truncated_body``: cut a non-streaming response short, with the truncated or the original ``content-length``."""
 
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from fastmock.core.capabilities import Capability
 from fastmock.core.http import Reply
@@ -24,18 +25,18 @@ class TruncatedBodySettings(FaultSettings):
 
 
 class TruncatedBodyFault(Fault[TruncatedBodySettings]):
-    """See the module."""
+    """The fault ``truncated_body``."""
 
     def __init__(self, settings: TruncatedBodySettings) -> None:
         super().__init__(settings)
         self.needs = None if settings.clean else Capability.SHORT_BODY
 
+    @override
     def applies(self, answer: Answer, provider: Provider) -> bool:
-        """See Fault."""
         return not is_stream(answer)
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         if is_stream(answer) or not isinstance(answer, Reply):
             return None
         length = len(answer.body)

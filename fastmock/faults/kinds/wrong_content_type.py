@@ -1,8 +1,9 @@
-"""``wrong_content_type``: the answer says that it is something else."""
+"""``wrong_content_type``: replace the ``content-type`` of a response."""
 
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from fastmock.core.http import ResponseHead
 from fastmock.faults.base import Answer, ErrorWriter, Fault
@@ -19,16 +20,16 @@ class WrongContentTypeSettings(FaultSettings):
 
 
 class WrongContentTypeFault(Fault[WrongContentTypeSettings]):
-    """See the module."""
+    """The fault ``wrong_content_type``."""
 
     def __init__(self, settings: WrongContentTypeSettings) -> None:
         super().__init__(settings)
         self._made: dict[
             ResponseHead, ResponseHead
-        ] = {}  # a runtime keeps its own form of each, so that they are made once
+        ] = {}  # a runtime keeps its own form of each head, so they are created once
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         head = answer.head
         if head not in self._made:
             others = (header for header in head.headers if header[0] != "content-type")

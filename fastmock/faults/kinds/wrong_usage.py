@@ -1,10 +1,11 @@
-"""``wrong_usage``: the answer is said to have several times the tokens that it has; the sums are wrong too."""
+"""``wrong_usage``: multiply the completion tokens in the usage; the totals become inconsistent too."""
 
 import re
 from functools import cache
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from fastmock.core.http import Reply
 from fastmock.core.provider import Provider
@@ -16,7 +17,9 @@ from fastmock.faults.settings import (
 
 @cache
 def _counts(provider: Provider) -> re.Pattern[bytes]:
-    """Return the pattern of a count of completion tokens; it finds keys only, for quotes in a text are escaped."""
+    """Return the regular expression of completion token counts; it only matches keys, since quotes in texts are
+    escaped.
+    """
     return re.compile(b'("(?:%b)":)(\\d+)' % "|".join(map(re.escape, provider.keys.output_tokens)).encode())
 
 
@@ -28,14 +31,14 @@ class WrongUsageSettings(FaultSettings):
 
 
 class WrongUsageFault(Fault[WrongUsageSettings]):
-    """See the module."""
+    """The fault ``wrong_usage``."""
 
+    @override
     def applies(self, answer: Answer, provider: Provider) -> bool:
-        """See Fault."""
         return not isinstance(answer, Reply) or _counts(provider).search(answer.body) is not None
 
+    @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        """See Fault."""
         if not is_stream(answer):
             if not isinstance(answer, Reply):
                 return None

@@ -1,6 +1,6 @@
-"""Anthropic's errors: the words, status and type of each failure.
+"""Anthropic's errors: message, status and type of each failure.
 
-Texts are Anthropic's own where one is known; of failures that have none here the words are OpenAI's.
+Messages are Anthropic's own if known; failures without one here get OpenAI's message.
 """
 
 from collections.abc import Mapping
@@ -29,8 +29,8 @@ _KINDS: Mapping[int, str] = MappingProxyType(
         529: "overloaded_error",
     }
 )
-_OTHER_KINDS = "invalid_request_error", "api_error"  # below 500, and from there on
-_COMMON_KINDS = "invalid_request_error", "server_error"  # which an error has that says nothing else
+_OTHER_KINDS = "invalid_request_error", "api_error"  # types for other statuses below 500, and from 500
+_COMMON_KINDS = "invalid_request_error", "server_error"  # generic types, which are replaced by the type of the status
 _LIMITS = "For details, refer to: https://docs.anthropic.com/en/api/rate-limits. You can see the response headers for "
 _LIMITS += "current usage. Please reduce"
 _LESS = "or contact sales about an increase."
@@ -39,7 +39,7 @@ _INTERNAL_ERROR, _OVERLOADED = "Internal server error", "Overloaded"
 
 @singledispatch
 def words(error: ApiError) -> ApiError:
-    """Return an error in words, with the type that its status has."""
+    """Return an error with its message, and with the type of its status."""
     worded = openai.words(error) if isinstance(error, Failure) else error
     if error.verbatim and worded.kind not in _COMMON_KINDS:
         return worded
@@ -55,7 +55,7 @@ def _error(status: int, message: str) -> ApiError:
 
 
 def invalid(path: str, what: str) -> ApiError:
-    """400: a field, given by its path with dots, is wrong."""
+    """400: a field, given by its dotted path, is invalid."""
     return ApiError(400, f"{path}: {what}")
 
 
@@ -149,6 +149,6 @@ def _(error: errors.StatusFailure) -> ApiError:
 
 
 def envelope(error: ApiError, request_id: str) -> bytes:
-    """Return the body that says an error in words."""
+    """Return an error as a response body."""
     inner = {"type": error.kind, "message": error.message}
     return orjson.dumps({"type": "error", "error": inner, "request_id": request_id})

@@ -1,4 +1,4 @@
-"""``GET /v1/models`` and ``/v1/models/{id}``, as Anthropic's clients ask for them."""
+"""``GET /v1/models`` and ``/v1/models/{id}`` for Anthropic's clients."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,7 @@ _LIMIT, _MOST = 20, 1000
 
 
 class Models:
-    """The endpoints."""
+    """The endpoints of models."""
 
     def __init__(self, settings: ModelSettings) -> None:
         self._settings = settings
@@ -27,7 +27,7 @@ class Models:
         return Reply(self._json, f"req_{unique}", page)
 
     def one(self, request: Request, unique: str) -> Reply:
-        """Return one model. One that is not listed is made up, as it is also served, unless models are strict."""
+        """Return a model. An unlisted one is generated, since it is also served, unless ``models.strict`` is on."""
         card = self._settings.card(request.params["id"])
         return Reply(self._json, f"req_{unique}", orjson.dumps(_shown(card)))
 
@@ -46,7 +46,7 @@ def _shown(card: ModelCard) -> dict[str, Any]:
 
 
 def _page(cards: list[ModelCard], query: Query) -> dict[str, Any]:
-    """Return a page of the models in Anthropic's form."""
+    """Return a page of the models in Anthropic's format."""
     limit = query_value(query, "limit") or str(_LIMIT)
     if not limit.isdecimal() or len(limit) > 9 or not 1 <= int(limit) <= _MOST:
         raise invalid("limit", f"Input should be a number from 1 to {_MOST}")

@@ -9,7 +9,7 @@ from fastmock.providers.anthropic.routes import api
 
 
 def _reset(milliseconds: int) -> str:
-    """Write the time of a reset, as RFC 3339 has it."""
+    """Format the time of a reset as in RFC 3339."""
     at = datetime.now(UTC) + timedelta(milliseconds=milliseconds)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -12,7 +12,7 @@ from fastmock.validation.validator import Validator
 
 
 def api(services: Services) -> Api:
-    """Compile the API, which says what the rules for chat completions say."""
+    """Compile the API; it answers by the rules for chat completions."""
     chats = services.responders["chat_completions"]
     messages = Messages(
         chats,

@@ -1,4 +1,4 @@
-"""Checks that several of OpenAI's endpoints have in common."""
+"""Checks shared by several of OpenAI's endpoints."""
 
 import re
 from functools import lru_cache
@@ -8,7 +8,7 @@ from fastmock.providers.openai.schema_checks import violation
 from fastmock.validation.check import RESPONSES, Contents, Document
 
 _REASONING = re.compile(r"(?:o1|o3|o4|gpt-5)(?![0-9])(?!.*chat)")
-_OPTIONAL_REASONING = re.compile(r"gpt-5\.[1-9]")  # models that reason only where an effort is given
+_OPTIONAL_REASONING = re.compile(r"gpt-5\.[1-9]")  # models that only reason if an effort is given
 _DEFAULTS = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
 _NEVER = ("logprobs", "top_logprobs", "logit_bias", "stop")
 _is_token = re.compile(r"[0-9]+").fullmatch
@@ -16,12 +16,12 @@ _is_token = re.compile(r"[0-9]+").fullmatch
 
 @lru_cache(1024)
 def reasons(model: str) -> bool:
-    """Return whether a model reasons before it answers; a tuned one is that which it was made from."""
+    """Return whether a model reasons before it answers; a fine-tuned model counts as its base model."""
     return _REASONING.match(model.removeprefix("ft:")) is not None
 
 
 def refuse_reasoning_parameters(contents: Contents) -> None:
-    """Refuse parameters that reasoning models do not take."""
+    """Reject parameters that reasoning models do not support."""
     model, body = contents.model.removeprefix("ft:"), contents.body
     if not reasons(model):
         return
@@ -49,14 +49,14 @@ def _unsupported(name: str, contents: Contents) -> errors.ApiError:
 
 
 def refuse_stream_options(contents: Contents) -> None:
-    """Refuse options of a stream where none is asked for."""
+    """Reject stream options without a stream."""
     if contents.body.get("stream_options") is not None and not contents.body.get("stream"):
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         raise errors.ApiError(400, message, "stream_options")
 
 
 def refuse_biased_texts(contents: Contents) -> None:
-    """Refuse keys of ``logit_bias`` that are no tokens."""
+    """Reject keys of ``logit_bias`` that are not token numbers."""
     for key in contents.body.get("logit_bias") or ():
         if not _is_token(key):
             message = f"Invalid key in 'logit_bias': {key}. You should only be submitting non-negative integers."
@@ -64,7 +64,7 @@ def refuse_biased_texts(contents: Contents) -> None:
 
 
 def functions_of(contents: Contents) -> list[tuple[str, Document]]:
-    """Return the functions that a request offers, each with the parameter that holds it."""
+    """Return the functions of a request, each with the parameter that contains it."""
     body = contents.body
     tools = [(f"tools[{place}]", tool) for place, tool in enumerate(body.get("tools") or ())]
     if contents.endpoint == RESPONSES:
@@ -74,12 +74,12 @@ def functions_of(contents: Contents) -> list[tuple[str, Document]]:
 
 
 def refuse_function_schemas(contents: Contents) -> None:
-    """Refuse schemas of functions that are not those of an object, or have arrays of nobody knows what."""
+    """Reject function schemas that do not describe an object, or that have arrays without ``items``."""
     _refuse_functions(contents, strict=False)
 
 
 def refuse_strict_functions(contents: Contents) -> None:
-    """Refuse strict functions whose schemas exceed what strict mode can follow."""
+    """Reject strict functions whose schemas use features that strict mode does not support."""
     _refuse_functions(contents, strict=True)
 
 

@@ -36,9 +36,9 @@ _PARAMETERS = Parameters(_CHECKS)
 
 
 def parse(body: dict[str, Any], unique: str, tokenizers: TokenizerOf) -> list[ChatRequest]:
-    """Read a request into one Ask a prompt; raise the API's own error where it is wrong.
+    """Parse a request into one ChatRequest per prompt; raise the API's own error if it is invalid.
 
-    Rules see the text of a token array; without the vocabulary its numbers, separated by spaces.
+    Rules see the decoded text of a token array, or without a vocabulary its numbers, separated by spaces.
     """
     model = params.model_of(body)
     tokenizer = tokenizers(model)
@@ -61,9 +61,9 @@ def parse(body: dict[str, Any], unique: str, tokenizers: TokenizerOf) -> list[Ch
 
 
 def _prompts(prompt: Any, tokenizer: Tokenizer) -> list[tuple[str, int]]:
-    """Return the text and the tokens of each prompt."""
+    """Return the text and the token count of each prompt."""
     count = tokenizer.count
-    if prompt is None:  # the API then completes from the start of a document
+    if prompt is None:  # the API then starts a new document
         return [("", 0)]
     if type(prompt) is str:
         return [(prompt, count(prompt))]
@@ -92,12 +92,12 @@ def _decoded(tokens: list[int], tokenizer: Tokenizer) -> tuple[str, int]:
 
 
 class CompletionChoiceFormat:
-    """See ``response_template.ChoiceFormat``."""
+    """The choices of legacy completions."""
 
     chunk_object = "text_completion"
 
     def whole(self, document: Document, fingerprint: str) -> Document:
-        """See ``response_template.ChoiceFormat``."""
+        """Fill in the missing parts of a document from a file; raise ChoiceFormatError if its form is invalid."""
         choices = document.get("choices")
         if not isinstance(choices, list) or not choices:
             raise ChoiceFormatError(("choices",), "must be a list with at least one choice")
@@ -112,24 +112,24 @@ class CompletionChoiceFormat:
         return {key: value for key, value in document.items() if key != "service_tier"}
 
     def document(self, saying: ReplySpec) -> Document:
-        """See ``response_template.ChoiceFormat``."""
+        """Return the document of an inline reply; raise ChoiceFormatError for tool calls, refusals and reasoning."""
         for name in ("tool_calls", "refusal", "reasoning"):
             if getattr(saying, name) is not None:
                 raise ChoiceFormatError((name,), "is nothing that a legacy completion can say")
         return {"choices": [{"text": OUTPUT if saying.content is None else saying.content}]}
 
     def answer(self, choice: Document) -> Answer:
-        """See ``response_template.ChoiceFormat``."""
+        """Return the answer of a rendered choice."""
         return Answer(choice["text"], finish_reason=choice["finish_reason"])
 
     def choice(self, answer: Answer, index: int, chat: ChatRequest) -> Document:
-        """See ``response_template.ChoiceFormat``."""
+        """Render an answer as a choice."""
         text = answer.text or ""
         logprobs = _logprobs(answer, len(text))
         return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": answer.finish_reason}
 
     def chunks(self, choice: Document, cutter: Chunker) -> Chunks:
-        """See ``response_template.ChoiceFormat``."""
+        """Split a rendered choice into the steps of its stream."""
 
         def chunk(text: str, finish: str | None, logprobs: Document | None = None) -> bytes:
             return fragment({"text": text, "index": choice["index"], "logprobs": logprobs, "finish_reason": finish})
@@ -138,7 +138,7 @@ class CompletionChoiceFormat:
         steps = []
         if _is_cut(logprobs, len(choice["text"])):
             ends = [*logprobs["text_offset"], len(choice["text"])]
-            if before := choice["text"][: ends[0]]:  # an echo of the prompt
+            if before := choice["text"][: ends[0]]:  # the echo of the prompt
                 steps.append((0, [chunk(before, None)]))
             for place in range(0, len(ends) - 1, cutter.per_chunk):
                 end = min(place + cutter.per_chunk, len(ends) - 1)
@@ -150,7 +150,7 @@ class CompletionChoiceFormat:
 
 
 def _is_cut(logprobs: Any, length: int) -> bool:
-    """Return whether they tell where in a text of ``length`` characters each token begins."""
+    """Return whether the logprobs contain the offset of each token in a text of ``length`` characters."""
     lists = list(logprobs.values()) if isinstance(logprobs, dict) and logprobs.get("text_offset") else []
     if not lists or not all(isinstance(one, list) and len(one) == len(lists[0]) for one in lists):
         return False
@@ -159,7 +159,7 @@ def _is_cut(logprobs: Any, length: int) -> bool:
 
 
 def _logprobs(answer: Answer, length: int) -> Document | None:
-    """Return the probabilities of a text that is ``length`` characters long; an echo stands before its tokens."""
+    """Return the logprobs of a text of ``length`` characters; an echoed prompt comes before its tokens."""
     if answer.logprobs is None:
         return None
     said = b"".join(one.token for one in answer.logprobs)
@@ -190,7 +190,7 @@ def _shown(token: bytes) -> str:
 
 
 class Completions:
-    """The endpoint."""
+    """The endpoint; see ``manager.Dialect``."""
 
     def __init__(self, responder: Responder, tokenizers: TokenizerOf, validate: Callable[[ChatRequest], None]) -> None:
         self._responder = responder
@@ -202,20 +202,20 @@ class Completions:
         return self.say(parse_json(request.body), unique, request=request)
 
     def read(self, request: Request, unique: str) -> ChatRequest:
-        """See ``manager.Dialect``."""
+        """Parse and validate a request."""
         chat = self.parse(parse_json(request.body), unique)
         chat.request = request
         self._validate(chat)
         return chat
 
     def parse(self, body: Document, unique: str) -> ChatRequest:
-        """See ``manager.Dialect``; return the Ask of the first prompt, with the tokens of all."""
+        """Parse a request body into the ChatRequest of the first prompt, with the prompt tokens of all."""
         first, *others = parse(body, unique, self._tokenizers)
         first.prompt_tokens += sum(chat.prompt_tokens for chat in others)
         return first
 
     def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
-        """See ``manager.Dialect``."""
+        """Render the answers of a template."""
         return self._responder.send(chat, script, answers)
 
     def say(
@@ -223,7 +223,7 @@ class Completions:
     ) -> Reply | Stream:
         """Answer a parsed request, by the rules or by a response file.
 
-        A list of prompts gets the choices of all, one prompt's after another's.
+        A list of prompts gets the choices of all prompts, in order.
         """
         asks = parse(body, unique, self._tokenizers)
         for chat in asks:
@@ -248,7 +248,7 @@ class Completions:
         return self._responder.send(first, spoken, answers)
 
     def _echoed(self, chat: ChatRequest, said: list[Answer]) -> list[Answer]:
-        """Put the prompt before each answer, and its tokens before those whose probabilities are wanted."""
+        """Add the prompt to each answer, and its tokens to the logprobs, if requested."""
         prompt: tuple[TokenProb, ...] = ()
         if chat.constraints is not None and chat.constraints.top_logprobs is not None:
             prompt = self._responder.probabilities(chat, chat.user_message)

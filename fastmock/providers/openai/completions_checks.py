@@ -1,4 +1,4 @@
-"""The contents of requests for completions that checks look at."""
+"""The parsed contents of a completions request, for checks."""
 
 from fastmock.core.http import ChatRequest
 from fastmock.validation.check import COMPLETIONS, Contents

@@ -26,12 +26,12 @@ from fastmock.providers.openai.errors import bad_embeddings_input, fixed_dimensi
 from fastmock.rules.settings import TimedReplySpec
 
 _SIZES = {"text-embedding-3-large": 3072}
-_SIZE = 1536  # of text-embedding-3-small, text-embedding-ada-002 and any model that is not known
+_SIZE = 1536  # of text-embedding-3-small, text-embedding-ada-002 and unknown models
 _MOST_INPUTS = 2048
 _TOGETHER = 8
-_WINDOW = 8192  # tokens of one input
+_WINDOW = 8192  # maximum tokens of one input
 _LAST_TOKEN = 100_276  # of cl100k_base
-_LARGE = 500_000  # numbers of an answer that is put together as it is sent
+_LARGE = 500_000  # numbers in a response that is joined while it is sent
 
 _LITTLE = sys.byteorder == "little"
 
@@ -49,7 +49,7 @@ class Embeddings:
         tokenizers: TokenizerOf,
         diagnostics: Diagnostics,
     ) -> None:
-        """Read the default file, which may fix the vector; what is wrong goes to ``diagnostics``."""
+        """Read the default file, which may contain a fixed vector; errors go to ``diagnostics``."""
         self._listed = config.settings.models.served()
         self._seed = config.settings.seed
         self._json = made.get(200)
@@ -63,13 +63,13 @@ class Embeddings:
         """Answer a request."""
         body = parse(request.body)
         reply = self.say(body, unique, request=request)
-        if self._profiles.delays_whole:  # an embedding is all prefill: it takes the time to first token
+        if self._profiles.delays_whole:  # an embedding is only prefill: it takes the time to first token
             tokens = _tokens(body["input"], self._tokenizers(body["model"]))
             self._profiles.delay_of_prefill(reply, body["model"], tokens, request)
         return reply
 
     def say(self, body: dict[str, Any], unique: str, file: str | None = None, request: Request | None = None) -> Reply:
-        """Answer a parsed request; ``file``, a manager's wish, may fix the vector."""
+        """Answer a parsed request; ``file``, from a response manager, may contain a fixed vector."""
         model = params.model_of(body)
         if self._listed is not None and model not in self._listed:
             raise errors.ModelNotFound(model)
@@ -86,7 +86,7 @@ class Embeddings:
             raise fixed_dimensions(fixed.dimensions, keep)
         written = self._written(inputs, size, keep, form, fixed)
         quote = b'"' if form == "base64" else b""
-        # Joined at most once, at the end: a hundred vectors are 800 kB, which every further step would copy.
+        # Joined at most once, at the end: a hundred vectors are 800 kB, and each further step would copy them.
         pieces = []
         separator = b'{"object":"list","data":['
         for index, vector in enumerate(written):
@@ -107,13 +107,13 @@ class Embeddings:
         return reply
 
     def _count(self, inputs: list[Input], model: str) -> int:
-        """Count the tokens of all inputs; raise the API's error where they are too many."""
+        """Count the tokens of all inputs; raise the API's error if there are too many."""
         tokenizer = self._tokenizers(model)
         tokens = _tokens(inputs, tokenizer)
         if tokens > MAX_EMBEDDING_TOKENS:
             raise too_many_embedding_tokens(tokens, MAX_EMBEDDING_TOKENS)
         window = self._profiles.window(model) or _WINDOW
-        if tokens > window:  # else no single one is longer
+        if tokens > window:  # otherwise no single input is longer
             longest = max(_tokens([one], tokenizer) for one in inputs)
             if longest > window:
                 raise errors.ContextExceeded(window, longest, 0, "prompt")
@@ -122,7 +122,7 @@ class Embeddings:
     def _written(
         self, inputs: list[Input], size: int, keep: int, form: str | None, fixed: "_Fixed | None"
     ) -> Iterator[bytes]:
-        """Yield the vector of each input as it is written."""
+        """Yield the serialized vector of each input."""
         if fixed is not None:
             ready = fixed.base64 if form == "base64" else fixed.floats
             yield from islice(cycle(ready), len(inputs))
@@ -139,9 +139,9 @@ class Embeddings:
 
 
 class _Fixed(NamedTuple):
-    """The answer that a file fixes, as it stands there: its vectors, and, where it says them, its usage and model.
+    """The content of a response file: its vectors, and its usage and model if it has them.
 
-    There may be fewer vectors than inputs; they are then taken again from the first.
+    There may be fewer vectors than inputs; they are repeated.
     """
 
     floats: list[bytes]
@@ -152,7 +152,7 @@ class _Fixed(NamedTuple):
 
 
 def _drained(pieces: list[bytes]) -> Iterator[bytes]:
-    """Yield pieces, several at a time, and let go of them."""
+    """Yield the pieces, several at a time, and release them."""
     for begin in range(0, len(pieces), _TOGETHER):
         part = b"".join(pieces[begin : begin + _TOGETHER])
         pieces[begin : begin + _TOGETHER] = [b""] * _TOGETHER
@@ -160,7 +160,7 @@ def _drained(pieces: list[bytes]) -> Iterator[bytes]:
 
 
 def _tokens(inputs: Any, tokenizer: Tokenizer) -> int:
-    """Count the tokens of an input that was found right."""
+    """Count the tokens of a valid input."""
     if isinstance(inputs, str):
         return tokenizer.count(inputs)
     texts = [item for item in inputs if isinstance(item, str)]
@@ -177,7 +177,7 @@ def _floats(vector: Vector) -> bytes:
 
 
 def _inputs(value: Any) -> list[Input]:
-    """Return the inputs, of whichever of the four forms; raise OpenAI's error for any other."""
+    """Return the inputs in any of the four forms; raise OpenAI's error for an invalid input."""
     if type(value) is str and value:
         return [value]
     if type(value) is not list or not value:
@@ -215,7 +215,7 @@ def _dimensions(value: Any, model: str, size: int) -> int:
 
 
 def _fixed(config: Config, source: TimedReplySpec, path: SettingPath, diagnostics: Diagnostics) -> _Fixed | None:
-    """Return what a source fixes; None where it fixes no vector."""
+    """Return the fixed vectors of a response file; None if it contains none."""
     if source.response_file is None and source.response is None:
         diagnostics.error(path, "must give a 'response_file' or a 'response'")
         return None

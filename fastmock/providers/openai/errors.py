@@ -1,6 +1,6 @@
-"""OpenAI's errors: the words, status, type and code of each failure, and those of its own endpoints.
+"""OpenAI's errors: message, status, type and code of each failure, and the errors of its own endpoints.
 
-Texts are OpenAI's own where one is known.
+Messages are OpenAI's own if known.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _KEYS = "https://platform.openai.com/account/api-keys"
 
 @singledispatch
 def words(error: ApiError) -> ApiError:
-    """Return an error in words; one that has some as it is."""
+    """Return an error with its message; an error that already has one is returned unchanged."""
     return error
 
 
@@ -116,7 +116,7 @@ def _(error: errors.KeyInvalid) -> ApiError:
 
 
 def masked(key: str) -> str:
-    """Return the first 8 and the last 4 characters of a key with a star for each one between; a short key whole."""
+    """Return a key with all but its first 8 and last 4 characters masked; a short key is returned unmasked."""
     return key if len(key) <= 12 else f"{key[:8]}{'*' * (len(key) - 12)}{key[-4:]}"
 
 
@@ -143,7 +143,7 @@ def _(error: errors.WrongType) -> ApiError:
 
 
 def json_type(value: Any) -> str:
-    """Name a JSON value's type as OpenAI's messages do, with its article."""
+    """Return the name of a JSON value's type in OpenAI's messages, with its article."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -238,7 +238,7 @@ def _(error: errors.InvalidSchema) -> ApiError:
 
 
 def schema_fault(error: errors.InvalidSchema) -> str:
-    """Return the fault of a schema, which both providers say alike."""
+    """Return the message about a schema, which both providers share."""
     return f"{error.why}." if error.path is None else f"In context={tuple(error.path)!r}, {error.why}."
 
 
@@ -366,17 +366,17 @@ def _(error: errors.StatusFailure) -> ApiError:
     return ApiError(error.status, phrase(error.status), kind=kind)
 
 
-# Of its own endpoints.
+# Errors of OpenAI's own endpoints.
 
 
 def no_call_id(index: int) -> ApiError:
-    """400: the result of a tool does not say of which call; ``index`` is the message's."""
+    """400: a tool message has no call id; ``index`` is the message's."""
     message = "Missing parameter 'tool_call_id': messages with role 'tool' must have a 'tool_call_id'."
     return ApiError(400, message, f"messages.[{index}].tool_call_id")
 
 
 def no_calls_before(index: int) -> ApiError:
-    """400: the result of a tool follows no calls; ``index`` is the message's."""
+    """400: a tool message follows no tool calls; ``index`` is the message's."""
     return ApiError(
         400,
         "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.",
@@ -385,13 +385,13 @@ def no_calls_before(index: int) -> ApiError:
 
 
 def no_such_call(index: int, id_: str) -> ApiError:
-    """400: the result of a tool is that of none of the calls before it; ``index`` is the message's."""
+    """400: a tool message refers to none of the preceding calls; ``index`` is the message's."""
     message = f"Invalid parameter: 'tool_call_id' of '{id_}' not found in 'tool_calls' of previous message."
     return ApiError(400, message, f"messages.[{index}].tool_call_id")
 
 
 def calls_without_results(param: str, ids: Iterable[str]) -> ApiError:
-    """400: calls have no results; ``param`` is the role that comes in their place, or all messages at their end."""
+    """400: tool calls have no results; ``param`` is the role of the message in their place, or ``messages``."""
     message = (
         "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. "
         f"The following tool_call_ids did not have response messages: {', '.join(ids)}"
@@ -400,7 +400,7 @@ def calls_without_results(param: str, ids: Iterable[str]) -> ApiError:
 
 
 def null_content(index: int) -> ApiError:
-    """400: a message has no content where it has to have one."""
+    """400: a message lacks its required content; ``index`` is the message's."""
     param = f"messages.[{index}].content"
     return ApiError(400, "Invalid value for 'content': expected a string, got null.", param)
 
@@ -426,18 +426,18 @@ def no_such_item(id_: str) -> ApiError:
 
 
 def no_previous_response(id_: str) -> ApiError:
-    """400: the response to go on from is not stored."""
+    """400: the previous response is not stored."""
     message = f"Previous response with id '{id_}' not found."
     return ApiError(400, message, "previous_response_id", "previous_response_not_found")
 
 
 def bad_embeddings_input() -> ApiError:
-    """400: the input of an embeddings request has none of its four forms."""
+    """400: the input of an embeddings request has none of the four valid forms."""
     return ApiError(400, f"'$.input' is invalid. Please check the API reference: {_DOCS}.")
 
 
 def fixed_dimensions(fixed: int, wanted: int) -> ApiError:
-    """400: a request wants another length of vectors than the file has that fixes them."""
+    """400: the requested length of vectors differs from that of the fixed ones."""
     message = (
         f"Invalid 'dimensions': the vectors of this server's file have {fixed} dimensions, but {wanted} were asked for."
     )
@@ -445,6 +445,6 @@ def fixed_dimensions(fixed: int, wanted: int) -> ApiError:
 
 
 def too_many_embedding_tokens(tokens: int, most: int) -> ApiError:
-    """400: the inputs of a request for embeddings are too long together."""
+    """400: the inputs of an embeddings request have too many tokens in total."""
     kind = "max_tokens_per_request"
     return ApiError(400, f"Requested {tokens} tokens, max {most} tokens per request", None, kind, kind)

@@ -11,10 +11,10 @@ from fastmock.core.http import Reply, Request
 
 
 class Models:
-    """The endpoints, the list's bytes made ready.
+    """The endpoints of models; the list is serialized once.
 
     Attributes:
-        first: the name of the first that is listed.
+        first: the name of the first listed model.
     """
 
     def __init__(self, settings: ModelSettings, made: HeaderFactory) -> None:
@@ -28,11 +28,11 @@ class Models:
         return Reply(self._json, f"req_{unique}", self._list)
 
     def one(self, request: Request, unique: str) -> Reply:
-        """Return one model. One that is not listed is made up, as it is also served, unless models are strict."""
+        """Return a model. An unlisted one is generated, since it is also served, unless ``models.strict`` is on."""
         return Reply(self._json, f"req_{unique}", orjson.dumps(_shown(self._settings.card(request.params["id"]))))
 
     def delete(self, request: Request, unique: str) -> Reply:
-        """Say that a model was deleted. What is configured stays: every worker and every later request has it."""
+        """Confirm the deletion of a model. The configured model stays: all workers and later requests share it."""
         deleted = {"id": self._settings.card(request.params["id"]).id, "object": "model", "deleted": True}
         return Reply(self._json, f"req_{unique}", orjson.dumps(deleted))
 

@@ -1,4 +1,4 @@
-"""``POST /v1/moderations``: scores hashed from what is moderated, and what rules flag."""
+"""``POST /v1/moderations``: categories flagged by rules, and scores hashed from the input."""
 
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
@@ -21,8 +21,8 @@ from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.settings import Category, ModerationPattern
 from fastmock.rules.validate import check_regexes
 
-_MODEL = "omni-moderation-latest"  # of a request that names none
-_MOST_INPUTS = 2048  # as of embeddings
+_MODEL = "omni-moderation-latest"  # default model
+_MOST_INPUTS = 2048  # as for embeddings
 _CATEGORIES: tuple[str, ...] = get_args(Category)
 _OF_IMAGES = frozenset(name for name in _CATEGORIES if name.startswith(("self-harm", "violence")) or name == "sexual")
 
@@ -31,8 +31,8 @@ class Moderations:
     """The endpoint.
 
     Attributes:
-        rules: the patterns, in the order in which they are tried.
-        names: what each is called.
+        rules: the rules, in the order in which they are tried.
+        names: the names of the rules.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Moderations:
         tokenizers: TokenizerOf,
         diagnostics: Diagnostics,
     ) -> None:
-        """Compile the patterns; what is wrong goes to ``diagnostics``."""
+        """Compile the rules; errors go to ``diagnostics``."""
         settings = config.settings
         placed = config.rules("moderations")
         self.rules = [one.pattern for one in placed if isinstance(one.pattern, ModerationPattern)]
@@ -59,7 +59,7 @@ class Moderations:
         self._tokenizers = tokenizers
 
     def unreachable_rules(self) -> Iterator[str]:
-        """Say which patterns can never win, and why."""
+        """Yield the rules that can never win, and why."""
         return unreachable_rules([rule.match for rule in self.rules], self.names)
 
     def __call__(self, request: Request, unique: str) -> Reply:
@@ -83,7 +83,7 @@ class Moderations:
             results.append(self._result(chat, kinds))
         answer = {"id": f"modr-{unique[8:]}", "model": model, "results": results}
         reply = Reply(self._json, f"req_{unique}", orjson.dumps(answer))
-        if self._profiles.delays_whole:  # like an embedding it is all prefill
+        if self._profiles.delays_whole:  # like an embedding, it is only prefill
             self._profiles.delay_of_prefill(reply, model, tokens, request)
         reply.model, reply.prompt_tokens = model, tokens
         return reply
@@ -96,7 +96,7 @@ class Moderations:
             hashed = blake2b(b"%d:%b:%b" % (self._seed, name.encode(), chat.user_message.encode()), digest_size=4)
             share = int.from_bytes(hashed.digest(), "big") / 2**32
             if name not in flagged:
-                scores[name] = 1e-6 + 0.001 * share**4  # most of them next to nothing
+                scores[name] = 1e-6 + 0.001 * share**4  # most scores are close to zero
             else:
                 given = flagged[name]
                 scores[name] = 0.8 + 0.199 * share if given is None else given
@@ -114,7 +114,7 @@ _TEXT = frozenset(("text",))
 
 
 def _inputs(given: Any) -> list[tuple[str, frozenset[str]]]:
-    """Return the texts that are moderated, each with the kinds of input that it came with."""
+    """Return the input texts, each with its kinds of input."""
     if type(given) is str:
         return [(given, _TEXT)]
     if given is None:

@@ -1,4 +1,4 @@
-"""Lists as the API gives them: a page at a time, with the ids of its ends."""
+"""Paginated lists: one page at a time, with the ids of its first and last items."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ _LIMIT, _MOST = 20, 100
 
 
 def newest_first(query: Query, default: str = "asc") -> bool:
-    """Return which way round the query wants a list."""
+    """Return whether the query asks for the newest items first."""
     order = query_value(query, "order") or default
     params.among("asc", "desc")(order, "order")
     return order == "desc"
@@ -22,7 +22,7 @@ _integer = re.compile(r"-?\d{1,18}", re.ASCII).fullmatch
 
 
 def page(ids: Sequence[str], query: Query, most: int = _MOST) -> tuple[Sequence[str], bool, str | None]:
-    """Return what the query asks for of a list, whether there is more, and what it comes after, if that is unknown."""
+    """Return the requested page of a list, whether more follows, and the id in ``after`` if it is unknown."""
     after, limit = query_value(query, "after"), query_value(query, "limit")
     if limit is not None and not _integer(limit):
         raise errors.WrongType("limit", "an integer", limit)
@@ -38,6 +38,6 @@ def page(ids: Sequence[str], query: Query, most: int = _MOST) -> tuple[Sequence[
 
 
 def as_list(items: Sequence[Mapping[str, Any]], more: bool) -> dict[str, Any]:
-    """Return a page in the API's form."""
+    """Return a page in the API's format."""
     ends = {"first_id": items[0]["id"] if items else None, "last_id": items[-1]["id"] if items else None}
     return {"object": "list", "data": items, **ends, "has_more": more}

@@ -1,4 +1,4 @@
-"""The parameters that a request has, looked at once for each combination of names: clients send the same ones again."""
+"""The parameters of requests, classified once per combination of names: clients repeat the same ones."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,19 +6,19 @@ from typing import Any
 from fastmock.engine.length import LEAST, LENGTHS
 from fastmock.providers.openai.params import Check
 
-_MOST_KNOWN = 512  # combinations, which take some 500 bytes each
-_MOST_NAMES = 64  # parameters of a combination that is remembered
+_MOST_KNOWN = 512  # cached combinations of some 500 bytes each
+_MOST_NAMES = 64  # maximum parameters of a cached combination
 
 
 class Present:
-    """The kinds of parameters that a request has.
+    """The kinds of parameters in a request.
 
     Attributes:
         checks: the check of each parameter that has one.
-        options: whether any says more than how to sample.
-        special: whether any is of those that change the form, the usage or the storage of the answer.
-        demanding: whether any demands a form of the answer.
-        sets_length: whether any sets the length of the answer, and ``sets_least`` its least length.
+        options: whether any parameter besides sampling parameters is present.
+        special: whether any parameter affects the form, the usage or the storage of the answer.
+        demanding: whether any parameter constrains the form of the answer.
+        sets_length: whether any parameter limits the length of the answer; ``sets_least``: whether any sets a minimum.
     """
 
     __slots__ = ("checks", "demanding", "options", "sets_least", "sets_length", "special")
@@ -33,7 +33,7 @@ class Present:
 
 
 class Parameters:
-    """The parameters of an endpoint by their kinds; see Present."""
+    """The parameters of an endpoint by kind; see Present."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Parameters:
         self._known: dict[tuple[str, ...], Present] = {}
 
     def of(self, body: Mapping[str, Any]) -> Present:
-        """Return what a request has, and check it; raise ApiError where a parameter is wrong."""
+        """Return the kinds of parameters in a request body, and check the values; raise ApiError if one is invalid."""
         names = tuple(body)
         present = self._known.get(names)
         if present is None:

@@ -1,4 +1,4 @@
-"""Read a request's body and parameters, or raise the API's own error."""
+"""Parse and check the parameters of a request; raise the API's own error if one is invalid."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,7 +7,9 @@ from fastmock.core import errors
 from fastmock.core.http import ChatRequest
 
 Check = Callable[[Any, str], None]
-"""Take a parameter's value and its name; raise ApiError where it is wrong. None never is: it stands for no value."""
+"""Takes a parameter's value and its name; raises ApiError if the value is invalid. Not called for None, which means no
+value.
+"""
 
 _MOST_CHOICES = 128
 _LONGEST_MODEL = 256  # characters
@@ -18,7 +20,7 @@ _MOST_ENTRIES, _LONGEST_ENTRY_KEY, _LONGEST_ENTRY = 16, 64, 512
 
 
 def model_of(body: dict[str, Any]) -> str:
-    """Return the model's name."""
+    """Return the model name."""
     model = body.get("model")
     if type(model) is not str or not model:
         raise errors.ModelMissing() if model in (None, "") else errors.WrongType("model", "a string", model)
@@ -28,25 +30,25 @@ def model_of(body: dict[str, Any]) -> str:
 
 
 def boolean(value: Any, name: str) -> None:
-    """Check that it is a boolean."""
+    """Check that a value is a boolean."""
     if type(value) is not bool:
         raise errors.WrongType(name, "a boolean", value)
 
 
 def string(value: Any, name: str) -> None:
-    """Check that it is a string."""
+    """Check that a value is a string."""
     if type(value) is not str:
         raise errors.WrongType(name, "a string", value)
 
 
 def object_(value: Any, name: str) -> None:
-    """Check that it is an object."""
+    """Check that a value is an object."""
     if type(value) is not dict:
         raise errors.WrongType(name, "an object", value)
 
 
 def string_in(holder: Mapping[str, Any], name: str, param: str) -> str:
-    """Return a string that has to be there; ``param`` is the holder's name."""
+    """Return a required string; ``param`` is the name of its holder."""
     value = holder.get(name)
     if type(value) is str:
         return value
@@ -58,7 +60,7 @@ def string_in(holder: Mapping[str, Any], name: str, param: str) -> str:
 
 
 def object_in(holder: Mapping[str, Any], name: str, param: str) -> dict[str, Any]:
-    """Return an object that has to be there; ``param`` is the holder's name."""
+    """Return a required object; ``param`` is the name of its holder."""
     value = holder.get(name)
     if type(value) is dict:
         return value
@@ -70,14 +72,14 @@ def object_in(holder: Mapping[str, Any], name: str, param: str) -> dict[str, Any
 
 
 def optional(holder: Mapping[str, Any], name: str, check: Check, param: str) -> None:
-    """Check what may be there; ``param`` is the holder's name."""
+    """Check an optional value; ``param`` is the name of its holder."""
     value = holder.get(name)
     if value is not None:
         check(value, f"{param}.{name}")
 
 
 def integer(least: int, most: int) -> Check:
-    """Return what checks that it is an integer within bounds."""
+    """Return a check for an integer within bounds."""
 
     def check(value: Any, name: str) -> None:
         if type(value) is not int:
@@ -89,14 +91,14 @@ def integer(least: int, most: int) -> Check:
 
 
 def _large_integer(value: Any, name: str) -> int:
-    """Return an integer that parsing has made a decimal number, since 64 bits do not hold it."""
+    """Return an integer that was parsed as a float since it exceeds 64 bits."""
     if type(value) is float and abs(value) >= _LARGE and value.is_integer():
         return int(value)
     raise errors.WrongType(name, "an integer", value)
 
 
 def decimal(least: float, most: float) -> Check:
-    """Return what checks that it is a number within bounds."""
+    """Return a check for a number within bounds."""
 
     def check(value: Any, name: str) -> None:
         if type(value) not in (int, float):
@@ -108,7 +110,7 @@ def decimal(least: float, most: float) -> Check:
 
 
 def among(*supported: str) -> Check:
-    """Return what checks that it is one of some strings."""
+    """Return a check for one of some strings."""
     names = [repr(one) for one in supported]
     shown = " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])}, and {names[-1]}"
 
@@ -121,7 +123,7 @@ def among(*supported: str) -> Check:
 
 
 def array_of(check: Check, kinds: str) -> Check:
-    """Return what checks that it is an array, and each of its elements; ``kinds`` names them, as in ``strings``."""
+    """Return a check for an array and its elements; ``kinds`` names the elements, as in ``strings``."""
 
     def check_each(value: Any, name: str) -> None:
         if type(value) is not list:
@@ -133,7 +135,7 @@ def array_of(check: Check, kinds: str) -> Check:
 
 
 array_of_objects = array_of(object_, "objects")
-"""Check that it is an array of objects."""
+"""Check that a value is an array of objects."""
 
 
 def _logit_bias(value: Any, name: str) -> None:
@@ -153,7 +155,7 @@ def _stop(value: Any, name: str) -> None:
 
 
 def metadata(value: Any, name: str) -> None:
-    """Check that it is what may be remembered with an answer: at most 16 short strings."""
+    """Check metadata: at most 16 short strings."""
     object_(value, name)
     if len(value) > _MOST_ENTRIES:
         raise errors.TooManyProperties(name, _MOST_ENTRIES, len(value))
@@ -180,17 +182,17 @@ COMPLETING: Mapping[str, Check] = {
     "seed": integer(-_LARGE, _LARGE - 1),
     "stop": _stop,
     "user": string,
-    # vLLM's; load generators send them
+    # vLLM's parameters, sent by load generators
     "ignore_eos": boolean,
     "min_tokens": integer(0, MOST_LENGTH),
 }
-"""The parameters that both kinds of completions share."""
+"""Checks of the parameters that both kinds of completions share."""
 
 
 def read_options(chat: ChatRequest) -> None:
-    """Read the checked parameters that both kinds of completions share: of streams and choices.
+    """Read the checked parameters that both kinds of completions share: streaming and choices.
 
-    ``stream_options.continuous_usage_stats`` is vLLM's; load generators send it.
+    ``stream_options.continuous_usage_stats`` is vLLM's, sent by load generators.
     """
     body = chat.body
     chat.stream = body.get("stream") or False
@@ -206,6 +208,6 @@ def read_options(chat: ChatRequest) -> None:
 
 
 def read_stop(body: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the checked texts before which an answer ends."""
+    """Return the checked stop sequences."""
     stop = body.get("stop")
     return (stop,) if type(stop) is str and stop else tuple(filter(None, stop or ()))

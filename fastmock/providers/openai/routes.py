@@ -111,7 +111,7 @@ def api(services: Services) -> Api:
             "responses",
             responses.parse,
             chats,
-            # A prompt that is an object is one that is stored at OpenAI.
+            # A prompt given as an object refers to one stored at OpenAI.
             lambda body: any(name in body for name in _OF_RESPONSES) or isinstance(body.get("prompt"), dict),
         ),
         Reading("completions", completions.parse, texts, lambda body: "prompt" in body),

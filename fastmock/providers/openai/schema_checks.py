@@ -20,28 +20,28 @@ Path = tuple[str, ...]
 
 
 class Violation(NamedTuple):
-    """A rule that a schema breaks: where, and which; the path is None where the words name no place."""
+    """A violated rule: its path and message; the path is None if the message names no place."""
 
     path: Path | None
     why: str
 
     def error(self, holder: str, param: str, code: str | None) -> errors.ApiError:
-        """Return it as the API's error; ``holder`` names the function or the format that has the schema."""
+        """Return the violation as the API's error; ``holder`` names the function or format with the schema."""
         return errors.InvalidSchema(holder, param, code, self.path, self.why)
 
 
 def violation(schema: dict[str, Any], strict: bool) -> Violation | None:
-    """Return the first rule that a schema breaks; None where it keeps to all.
+    """Return the first rule that a schema violates; None if it is valid.
 
     Args:
         schema: the schema of a function's parameters, or of a strict format.
-        strict: whether the rules of Structured Outputs hold too.
+        strict: whether the rules of Structured Outputs apply too.
     """
     return _violation(as_json(schema, "schema"), strict)
 
 
 def check_strict_format(form: dict[str, Any], param: str, code: str | None) -> None:
-    """Check the ``schema`` of a format that is ``strict``; raise the API's error where it breaks a rule."""
+    """Check the ``schema`` of a format with ``strict``; raise the API's error for a violation."""
     schema = form.get("schema")
     if form.get("strict") is True and type(schema) is dict and (found := violation(schema, strict=True)):
         raise found.error(f"response_format '{form.get('name')}'", param, code)
@@ -62,7 +62,7 @@ def _violation(source: bytes, strict: bool) -> Violation | None:
 
 
 def _walk(schema: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield a schema and all schemas in it, each with the path to it, in order."""
+    """Yield a schema and all its subschemas in order, each with its path."""
     pending: list[tuple[Path, Any]] = [((), schema)]
     while pending:
         path, part = pending.pop()

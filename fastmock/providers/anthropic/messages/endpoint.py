@@ -20,7 +20,7 @@ from fastmock.providers.anthropic.messages import request as messages_ask
 from fastmock.providers.anthropic.messages.render import MessagesRenderer
 from fastmock.providers.anthropic.messages.request import MessagesRequest
 
-_THINKING = 24  # words that are thought where a rule says nothing of it
+_THINKING = 24  # words of the default thinking
 
 
 class Messages:
@@ -45,32 +45,32 @@ class Messages:
             raise messages_ask.renamed(error, chat.sent) from None
 
     def read(self, request: Request, unique: str) -> MessagesRequest:
-        """See ``manager.Dialect``."""
+        """Parse and validate a request."""
         chat = self.parse(parse(request.body), unique)
         chat.request = request
         self._validate(chat)
         return chat
 
     def parse(self, body: dict[str, Any], unique: str) -> MessagesRequest:
-        """See ``manager.Dialect``."""
+        """Parse a request body."""
         return messages_ask.parse(body, unique, self._tokenizers, self._thinking)
 
     def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
-        """See ``manager.Dialect``."""
+        """Render the answers of a template as a message."""
         return self._responder.send(chat, self._retold.of(script), answers, self._heads)
 
     def reread(self, chat: ChatRequest, body: dict[str, Any], unique: str) -> MessagesRequest:
-        """See ``manager.OtherDialect``."""
-        assert isinstance(chat, MessagesRequest)  # noqa: S101 - ``parse`` made it
+        """Parse a chat completion from a response manager, made while it answers ``chat``."""
+        assert isinstance(chat, MessagesRequest)  # noqa: S101 - created by ``parse``
         return messages_ask.reread(chat, body, unique, self._tokenizers)
 
     def renamed(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
-        """See ``manager.OtherDialect``."""
+        """Return an error about the chat completion with the parameter names of the message."""
         assert isinstance(chat, MessagesRequest)  # noqa: S101
         return messages_ask.renamed(error, chat.sent)
 
     def count_tokens(self, request: Request, unique: str) -> Reply:
-        """Count the tokens of a request that is not answered."""
+        """Count the tokens of a request without answering it."""
         body = parse(request.body)
         chat = messages_ask.parse(body, unique, self._tokenizers, self._thinking, counted_only=True)
         chat.request = request

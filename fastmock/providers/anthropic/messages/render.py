@@ -1,4 +1,4 @@
-"""Answers rendered as Anthropic messages, whole or as the events of a stream."""
+"""Render answers as Anthropic messages, streaming and non-streaming."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,21 +21,21 @@ _STOP = event_bytes({"type": "message_stop"})
 
 
 class MessagesRenderer:
-    """See ``event_template.Renderer``."""
+    """Renders Anthropic messages; see ``event_template.Renderer``."""
 
     event = staticmethod(event_bytes)
 
     def __init__(self, thinking: str) -> None:
-        """``thinking`` is what is thought where nothing else is."""
+        """``thinking``: the default thinking text."""
         self._thinking = thinking
 
     def form(self, chat: ChatRequest) -> str:
-        """See ``event_template.Renderer``: what of the thinking is shown."""
-        assert isinstance(chat, MessagesRequest)  # noqa: S101 - no other comes here
+        """Return how the thinking of a request is shown."""
+        assert isinstance(chat, MessagesRequest)  # noqa: S101 - always the case
         return chat.shows
 
     def tell(self, answer: Answer, form: str, cutter: Chunker) -> tuple[list[Document], Callable[[], Events]]:
-        """See ``event_template.Renderer``."""
+        """Return the content blocks of an answer, and a function that creates their events."""
         content: list[Document] = []
         thought = answer.reasoning
         if thought is None and form:
@@ -50,11 +50,11 @@ class MessagesRenderer:
         return content, partial(_events_of, answer, content, cutter)
 
     def whole(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> bytes:
-        """See ``event_template.Renderer``."""
+        """Return the message with its rendered content."""
         return _message(chat, content, _ending(told), outer, outer.completion_tokens)
 
     def around(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
-        """See ``event_template.Renderer``."""
+        """Return the events before and after the content blocks."""
         begun = _message(
             chat, b"[]", b'"stop_reason":null,"stop_sequence":null', outer, 1 if outer.completion_tokens else 0
         )
@@ -68,11 +68,11 @@ class MessagesRenderer:
 
 
 def _events_of(answer: Answer, content: Sequence[Document], cutter: Chunker) -> Events:
-    """Return the events that say the blocks of ``content``, one after another."""
+    """Return the events of the blocks in ``content``, in order."""
     before = len(content) - len(answer.calls)
     events: Events = []
     for index, block in enumerate(content):
-        if answer.finish_reason == "length" and index >= before:  # arguments that are cut are no JSON
+        if answer.finish_reason == "length" and index >= before:  # truncated arguments are not valid JSON
             begun: Document = {"input": {}}
             deltas = _input_deltas(answer.calls[index - before].arguments, cutter)
         else:
@@ -96,7 +96,7 @@ def _message(chat: ChatRequest, content: bytes, ending: bytes, outer: Outer, tok
 
 
 def _usage(outer: Outer, tokens: int) -> bytes:
-    """Return the usage; what was read from the cache is not among the input tokens."""
+    """Return the usage; cached tokens are not included in the input tokens."""
     return (
         b'{"input_tokens":%d,"cache_creation_input_tokens":0,"cache_read_input_tokens":%d,"output_tokens":%d,'
         b'"service_tier":"standard"}' % (max(0, outer.prompt_tokens - outer.cached_tokens), outer.cached_tokens, tokens)
@@ -104,7 +104,7 @@ def _usage(outer: Outer, tokens: int) -> bytes:
 
 
 def _ending(told: RenderedAnswer) -> bytes:
-    """Return why an answer ends."""
+    """Return the JSON members for the stop reason."""
     answer = told.answer
     if answer.stop is not None:
         return b'"stop_reason":"stop_sequence","stop_sequence":%b' % orjson.dumps(answer.stop)
@@ -118,12 +118,12 @@ def _tool_use(call: ToolCall) -> Document:
         given = orjson.loads(call.arguments or "{}")
     except orjson.JSONDecodeError:
         given = call.arguments if call.custom else {}
-    if not isinstance(given, dict):  # of a custom tool, which this dialect does not have
+    if not isinstance(given, dict):  # the input of a custom tool, which this dialect does not have
         given = {"input": given}
     return {"type": "tool_use", "id": call_id(call.id, "toolu_"), "name": call.name, "input": given}
 
 
-# What follows returns what of a block is not there yet when it starts, and the deltas that say it.
+# The functions below return the initial values of a block's fields, and its deltas.
 
 
 def _text_deltas(block: Document, cutter: Chunker) -> tuple[Document, Events]:

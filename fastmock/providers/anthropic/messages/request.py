@@ -1,6 +1,6 @@
-"""Read a request for an Anthropic message, and put it as the request for a chat completion that asks for the same.
+"""Parse requests for Anthropic messages, and convert them to chat completions.
 
-What follows, rules and all, then sees a conversation in one form, whichever dialect it came in.
+Rules and templates then see all dialects in the same form.
 """
 
 import re
@@ -17,21 +17,24 @@ from fastmock.providers.openai.chat.request import ConversationRequest
 Document = dict[str, Any]
 
 _MOST_TOKENS = 2**31 - 1
-_LEAST_BUDGET = 1024  # tokens of thinking, as Anthropic has it
+_LEAST_BUDGET = 1024  # minimum tokens of thinking, as in Anthropic's API
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}\Z")
 _OF_TOOL = re.compile(r"tools\[(\d+)\]")
-_CALLABLE = (None, "custom")  # types of tools; all others run at the provider, or have inputs that are not described
-_COUNTED = ("document", "search_result")  # blocks that no rule looks at, and whose tokens count
+_CALLABLE = (
+    None,
+    "custom",
+)  # types of tools that can be called; all others run at the provider, or have no input schema
+_COUNTED = ("document", "search_result")  # blocks that no rule examines, but whose tokens count
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
 class MessagesRequest(ConversationRequest):
-    """What a request for a message asks for; its ``body`` is that of the chat completion that asks for the same.
+    """A request for a message; its ``body`` is converted to a chat completion.
 
     Attributes:
-        sent: the body as it was sent.
-        shows: what of the thinking is shown: nothing, a block that is ``omitted`` but for its signature, or all of it,
-            ``summarized``.
+        sent: the original body.
+        shows: how the thinking is shown: empty for none, ``omitted`` for a block with its signature alone,
+            ``summarized`` for the complete block.
     """
 
     endpoint = "messages"
@@ -43,14 +46,14 @@ class MessagesRequest(ConversationRequest):
 def parse(
     body: Document, unique: str, tokenizers: TokenizerOf, thinking: str, counted_only: bool = False
 ) -> MessagesRequest:
-    """Read a request; raise the API's own error where it is wrong.
+    """Parse a request; raise the API's own error if it is invalid.
 
     Args:
-        body: the request.
-        unique: its name.
-        tokenizers: count tokens.
-        thinking: what is thought where nothing else is.
-        counted_only: whether its tokens are counted and it gets no answer.
+        body: the request body.
+        unique: the request id.
+        tokenizers: the tokenizer of each model.
+        thinking: the default thinking text.
+        counted_only: whether the tokens are only counted, without an answer.
     """
     chat_body: Document = {"model": _text(body, "model"), "messages": []}
     if not counted_only:
@@ -71,7 +74,7 @@ def parse(
         raise invalid("messages", "at least one message is required")
     for index, message in enumerate(given):
         _add(messages, message, index)
-    if not messages:  # nothing but empty content
+    if not messages:  # all content is empty
         messages.append({"role": "user", "content": ""})
     _put_options(chat_body, body)
     try:
@@ -84,7 +87,7 @@ def parse(
 
 
 def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
-    """Name the schema of an error about the chat completion as the message does; no other parameter is left."""
+    """Return an error about the chat completion with the message's parameter names, which only differ for schemas."""
     if not isinstance(error, errors.InvalidSchema):
         return error
     if error.param.startswith("response_format"):
@@ -96,8 +99,8 @@ def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
 
 
 def reread(chat: MessagesRequest, body: Document, unique: str, tokenizers: TokenizerOf) -> MessagesRequest:
-    """Read a chat completion that a response manager asks for, to answer ``chat``."""
-    # Of these there may be more, and others, than a chat may have.
+    """Parse a chat completion from a response manager, made while it answers ``chat``."""
+    # A message allows more of these than a chat completion.
     chat_body = {name: value for name, value in body.items() if name not in ("stop", "metadata")}
     again = request.parse(chat_body, unique, tokenizers, MessagesRequest)
     again.body = body
@@ -110,7 +113,7 @@ def reread(chat: MessagesRequest, body: Document, unique: str, tokenizers: Token
 
 
 def _end_at(chat: MessagesRequest, stops: list[str]) -> None:
-    """Have the answer end before texts, of which there may be any number."""
+    """Set stop sequences, of any number."""
     details = chat.add_details()
     details.constraints = details.constraints or OutputConstraints()
     details.constraints.stop = tuple(filter(None, stops))
@@ -164,7 +167,7 @@ def _text_in(holder: Document, name: str, path: str) -> str:
 
 
 def _add(messages: list[Document], message: Any, index: int) -> None:
-    """Add what a message says to those of the chat: the results of tools each as one of its own."""
+    """Add a message to those of the chat; each tool result becomes a message of its own."""
     path = f"messages.{index}"
     _as_object(message, path)
     role, content = message.get("role"), message.get("content")
@@ -194,14 +197,14 @@ def _add(messages: list[Document], message: Any, index: int) -> None:
             said.append({"type": "image_url"})
         elif kind in _COUNTED:
             said.append(block)
-        # All other kinds, thinking among them, say nothing that a rule could look at.
+        # Other kinds, such as thinking, contain nothing for rules.
     if said or calls:
         nothing = None if role == "assistant" else ""
         messages.append({"role": role, "content": said or nothing} | ({"tool_calls": calls} if calls else {}))
 
 
 def _result(content: Any, path: str) -> Any:
-    """Return the content of a tool's result as a chat has it."""
+    """Return the content of a tool result in the form of a chat."""
     if content is None or type(content) is str:
         return content or ""
     if type(content) is not list:
@@ -219,7 +222,7 @@ def _result(content: Any, path: str) -> Any:
 
 
 def _put_options(chat_body: Document, body: Document) -> None:
-    """Put what is beside the conversation as chat completions take it."""
+    """Convert the options to those of chat completions."""
     if (stream := body.get("stream")) is not None:
         if type(stream) is not bool:
             raise invalid("stream", "Input should be a valid boolean")
@@ -264,7 +267,7 @@ def _object(body: Document, name: str) -> Document | None:
 
 
 def _tool(tool: Any, path: str) -> Document | None:
-    """Return a tool as a chat offers it; None for one that runs at the provider, or whose input is not described."""
+    """Return a tool in the form of a chat; None for one that runs at the provider or has no input schema."""
     if _as_object(tool, path).get("type") not in _CALLABLE:
         return None
     name = _text_in(tool, "name", path)
@@ -279,7 +282,7 @@ def _tool(tool: Any, path: str) -> Document | None:
 
 
 def _put_choice(chat_body: Document, choice: Any, tools: list[Document]) -> None:
-    """Put what has to be called; a tool that is chosen and never called here makes no difference."""
+    """Convert the tool choice; a chosen tool that can never be called here is ignored."""
     kind = choice.get("type") if type(choice) is dict else None
     if type(kind) is not str or (kind not in _CHOICES and kind != "tool"):
         raise invalid("tool_choice", "Input tag does not match any of the expected tags: 'auto', 'any', 'tool', 'none'")
@@ -300,7 +303,7 @@ def _put_choice(chat_body: Document, choice: Any, tools: list[Document]) -> None
 
 
 def _read_others(chat: MessagesRequest, body: Document, thinking: str) -> None:
-    """Read what chat completions have nothing for."""
+    """Read the options that chat completions do not have."""
     if stops := body.get("stop_sequences"):
         if type(stops) is not list or not all(type(stop) is str for stop in stops):
             raise invalid("stop_sequences", "Input should be a valid list of strings")

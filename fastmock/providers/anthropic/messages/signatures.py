@@ -16,7 +16,7 @@ def sign(thinking: str) -> str:
 
 
 def is_forged(thinking: str, signature: str) -> bool:
-    """Return whether a signature of this server belongs to another text; one from elsewhere cannot be checked."""
+    """Return whether a signature was made by fastmock for another text; foreign signatures cannot be checked."""
     try:
         content = b64decode(signature, validate=True)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Tokens of files and documents in a prompt, which no rule looks at."""
+"""Count the tokens of files and documents in a prompt, which no rule examines."""
 
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
@@ -6,12 +6,12 @@ from typing import Any
 
 from fastmock.core.http import Tokenizer
 
-_PAGE_TOKENS = 1500  # of a page of a PDF: the lower end of what Anthropic's documentation of PDF support gives
+_PAGE_TOKENS = 1500  # per page of a PDF: the lower bound in Anthropic's documentation of PDF support
 _PAGE, _PAGES = b"/Type /Page", b"/Type /Pages"
 
 
 def file_tokens(file: Any, tokenizer: Tokenizer) -> int:
-    """Count a ``file`` of OpenAI's: data in base64, alone or as a data URL; one that an id names counts as a page."""
+    """Count an OpenAI ``file``: base64 data, plain or as a data URL; a file given by id counts as one page."""
     data = file.get("file_data") if isinstance(file, Mapping) else None
     if not isinstance(data, str):
         return _PAGE_TOKENS
@@ -20,7 +20,7 @@ def file_tokens(file: Any, tokenizer: Tokenizer) -> int:
 
 
 def block_tokens(block: Mapping[str, Any], tokenizer: Tokenizer) -> int:
-    """Count a ``document`` or ``search_result`` of Anthropic's."""
+    """Count an Anthropic ``document`` or ``search_result``."""
     tokens = sum(map(tokenizer.count, _texts(block)))
     source = block.get("source")
     if not isinstance(source, Mapping):
@@ -39,7 +39,7 @@ def _texts(block: Mapping[str, Any]) -> Iterator[str]:
     for name in ("title", "context"):
         if isinstance(text := block.get(name), str):
             yield text
-    if isinstance(source, str):  # of a search result
+    if isinstance(source, str):  # in a search result
         yield source
         yield from _said(block.get("content"))
     elif isinstance(source, Mapping) and source.get("type") == "text" and isinstance(source.get("data"), str):
@@ -57,7 +57,7 @@ def _said(content: Any) -> Iterator[str]:
 
 
 def _data_tokens(encoded: str, kind: str, tokenizer: Tokenizer) -> int:
-    """Count what is encoded in base64: pages of a PDF, else a text."""
+    """Count base64 data: pages of a PDF, or a text."""
     try:
         data = b64decode(encoded)
     except ValueError:

@@ -28,14 +28,14 @@ PARAMS = frozenset(
         "logit_bias",
     )
 )
-"""The parameters that checks look at, whatever the model."""
+"""The parameters that checks examine, for any model."""
 
 
 def contents(chat: ConversationRequest) -> Contents | None:
-    """Return the contents of a request; None for the many that have nothing but texts, which nothing could refuse."""
+    """Return the contents of a request; None for requests with texts alone, which no check can reject."""
     body = chat.body
     if not chat.detailed:
-        if len(body) == 2:  # the model and the messages; to look for parameters takes twice as long
+        if len(body) == 2:  # model and messages; looking for parameters takes twice as long
             return None
         plain = PARAMS.isdisjoint(body) and not reasons(chat.model) and (chat.stream or "stream_options" not in body)
         return None if plain else Contents(CHAT, chat.model, body)
@@ -60,7 +60,7 @@ def contents(chat: ConversationRequest) -> Contents | None:
 
 
 def refuse_empty_arrays(contents: Contents) -> None:
-    """Refuse lists of tools, calls and parts that are empty."""
+    """Reject empty lists of tools, calls and parts."""
     for name in ("tools", "functions"):
         if contents.body.get(name) == []:
             raise errors.EmptyArray(name)
@@ -72,14 +72,14 @@ def refuse_empty_arrays(contents: Contents) -> None:
 
 
 def refuse_silence(contents: Contents) -> None:
-    """Refuse an assistant's message that neither says nor calls anything."""
+    """Reject assistant messages without content and calls."""
     for (index,), _, message in contents.of("silent"):
         if not any(message.get(name) for name in ("tool_calls", "function_call", "refusal", "audio")):
             raise null_content(index)
 
 
 def refuse_names(contents: Contents) -> None:
-    """Refuse names of participants that have spaces or brackets."""
+    """Reject participant names with spaces or brackets."""
     for (index,), _, message in contents.of("name"):
         if not _is_name(message["name"]):
             param = f"messages[{index}].name"
@@ -88,7 +88,7 @@ def refuse_names(contents: Contents) -> None:
 
 
 def refuse_misplaced_parts(contents: Contents) -> None:
-    """Refuse parts that the message's role cannot have."""
+    """Reject parts that the role of the message does not allow."""
     images_anywhere = _takes_images_anywhere(contents.model) is not None
     for (index, place), role, part in contents.of("other"):
         kind = part["type"]
@@ -110,7 +110,7 @@ def refuse_misplaced_parts(contents: Contents) -> None:
 
 
 def refuse_choice_without_tools(contents: Contents) -> None:
-    """Refuse parameters that say how to choose among tools where there are none."""
+    """Reject parameters for the choice of tools without tools."""
     body = contents.body
     for name, other in (
         ("tool_choice", "tools"),
@@ -122,14 +122,14 @@ def refuse_choice_without_tools(contents: Contents) -> None:
 
 
 def refuse_two_limits(contents: Contents) -> None:
-    """Refuse both names of the limit of tokens at once."""
+    """Reject ``max_tokens`` together with ``max_completion_tokens``."""
     if contents.body.get("max_tokens") is not None and contents.body.get("max_completion_tokens") is not None:
         message = "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
         raise errors.ApiError(400, message, "max_tokens", "invalid_parameter_combination")
 
 
 def refuse_json_unmentioned(contents: Contents) -> None:
-    """Refuse a JSON object where no message says that it shall be JSON."""
+    """Reject the format ``json_object`` if no message mentions JSON."""
     form = contents.body.get("response_format") or {}
     if form.get("type") == "json_object" and not any(map(mentions_json, contents.body["messages"])):
         message = "'messages' must contain the word 'json' in some form, to use 'response_format' of type "
@@ -137,21 +137,21 @@ def refuse_json_unmentioned(contents: Contents) -> None:
 
 
 def mentions_json(message: Document) -> bool:
-    """Return whether a message has the word, in any case."""
+    """Return whether a message contains the word, in any case."""
     content: Any = message.get("content")
     texts = [part.get("text") for part in content] if type(content) is list else [content]
     return any("json" in text.lower() for text in texts if type(text) is str)
 
 
 def refuse_strict_format(contents: Contents) -> None:
-    """Refuse a strict format whose schema exceeds what strict mode can follow."""
+    """Reject a strict format whose schema uses features that strict mode does not support."""
     form = contents.body.get("response_format") or {}
     if form.get("type") == "json_schema":
         check_strict_format(form.get("json_schema") or {}, "response_format", None)
 
 
 def refuse_long_descriptions(contents: Contents) -> None:
-    """Refuse descriptions of functions that are too long."""
+    """Reject function descriptions that are too long."""
     for at, function in functions_of(contents):
         length = len(function.get("description") or "")
         if length > _LONGEST_DESCRIPTION:

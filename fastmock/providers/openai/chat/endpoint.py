@@ -32,7 +32,7 @@ class Chat:
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        # As read() and parse() do it: their calls cost 0.3 µs.
+        # Inlined from read() and parse(): the calls take 0.3 µs.
         chat = chat_ask.parse(parse(request.body), unique, self._tokenizers, ConversationRequest)
         chat.request = request
         self._validate(chat)
@@ -41,18 +41,18 @@ class Chat:
         return self._responder.respond(chat)
 
     def read(self, request: Request, unique: str) -> ChatRequest:
-        """See ``manager.Dialect``."""
+        """Parse and validate a request."""
         chat = self.parse(parse(request.body), unique)
         chat.request = request
         self._validate(chat)
         return chat
 
     def parse(self, body: Document, unique: str) -> ChatRequest:
-        """See ``manager.Dialect``."""
+        """Parse a request body."""
         return chat_ask.parse(body, unique, self._tokenizers, ConversationRequest)
 
     def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
-        """See ``manager.Dialect``."""
+        """Render the answers of a template, and store the completion if requested."""
         reply = self._responder.send(chat, script, answers)
         if chat.store:
             self._stored.keep(chat, script.whole(chat, answers))

@@ -1,4 +1,4 @@
-"""Check what the messages of a chat have beside text: calls of tools and their results, images, sound, files."""
+"""Check the parts of chat messages besides text: tool calls and results, images, audio, files."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ _CALLS = params.among("function", "custom")
 
 
 def check_messages(messages: list[dict[str, Any]]) -> None:
-    """Check names and calls, and that the results of all calls, and no others, come next, in any order."""
+    """Check names and calls, and that exactly the results of all calls follow, in any order."""
     called: set[str] = set()
-    waiting: dict[str, None] = {}  # ids of the calls that have no result yet, in their order
+    waiting: dict[str, None] = {}  # ids of the calls without a result so far, in order
     for index, message in enumerate(messages):
         if message.get("name") is not None:
             params.string(message["name"], f"messages[{index}].name")
@@ -58,7 +58,7 @@ def _check_calls(calls: Any, name: str) -> None:
 
 
 def _is_plain(call: Any) -> bool:
-    """Return whether it is a right call of a function, as nearly all are; to ask costs a fraction of the checks."""
+    """Return whether it is a valid function call, as nearly all are; takes a fraction of the time of the checks."""
     function = call.get("function") if type(call) is dict else None
     return (
         type(function) is dict
@@ -70,7 +70,7 @@ def _is_plain(call: Any) -> bool:
 
 
 def check_part(part: dict[str, Any], kind: str, param: str) -> None:
-    """Check a part of a message's content that is no text."""
+    """Check a part of a message's content other than text."""
     _PARTS(kind, f"{param}.type")
     if kind == "image_url":
         image = params.object_in(part, kind, param)

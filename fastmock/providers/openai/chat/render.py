@@ -1,4 +1,4 @@
-"""Answers rendered as chat completions, whole or as chunks."""
+"""Render answers as chat completions, streaming and non-streaming."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,12 +22,12 @@ _MESSAGE = ("role", "content", "refusal", "tool_calls", "function_call", "annota
 
 
 class ChatChoiceFormat:
-    """See ``response_template.ChoiceFormat``."""
+    """The choices of chat completions."""
 
     chunk_object = "chat.completion.chunk"
 
     def document(self, saying: ReplySpec) -> Document:
-        """See ``response_template.ChoiceFormat``."""
+        """Return the document of an inline reply."""
         message: Document = {"content": saying.content}
         if saying.content is None and saying.tool_calls is None and saying.refusal is None:
             message["content"] = OUTPUT
@@ -52,7 +52,7 @@ class ChatChoiceFormat:
         return {"choices": [{"message": message}]}
 
     def whole(self, document: Document, fingerprint: str) -> Document:
-        """See ``response_template.ChoiceFormat``."""
+        """Fill in the missing parts of a document from a file; raise ChoiceFormatError if its form is invalid."""
         choices = document.get("choices")
         if not isinstance(choices, list) or not choices:
             raise ChoiceFormatError(("choices",), "must be a list with at least one choice")
@@ -61,7 +61,7 @@ class ChatChoiceFormat:
         )
 
     def answer(self, choice: Document) -> Answer:
-        """See ``response_template.ChoiceFormat``."""
+        """Return the answer of a rendered choice, without its token count."""
         message = choice["message"]
         calls = [_call(call) for call in message.get("tool_calls") or ()]
         if legacy := message.get("function_call"):
@@ -76,7 +76,7 @@ class ChatChoiceFormat:
         )
 
     def choice(self, answer: Answer, index: int, chat: ChatRequest) -> Document:
-        """See ``response_template.ChoiceFormat``."""
+        """Render an answer as a choice."""
         constraints = chat.constraints
         legacy = constraints is not None and constraints.legacy
         reason = answer.finish_reason
@@ -92,15 +92,15 @@ class ChatChoiceFormat:
         return {"index": index, "message": message, "logprobs": logprobs_of(answer), "finish_reason": reason}
 
     def chunks(self, choice: Document, cutter: Chunker) -> Chunks:
-        """See ``response_template.ChoiceFormat``."""
+        """Split a rendered choice into the steps of its stream."""
         message = choice["message"]
         text, refusal, calls = message.get("content"), message.get("refusal"), message.get("tool_calls")
         function = message.get("function_call")
         logprobs = choice.get("logprobs")
         first: Document = {"role": message["role"], "content": None if text is None else ""}
         deltas: list[tuple[int, Document, Any]] = []
-        opened = 0  # tokens of what the first chunk says
-        if reasoning := message.get("reasoning_content"):  # as DeepSeek and vLLM have it; OpenAI shows none here
+        opened = 0  # tokens in the first chunk
+        if reasoning := message.get("reasoning_content"):  # as in DeepSeek and vLLM; OpenAI returns none here
             deltas += _deltas("reasoning_content", reasoning, cutter, None)
         deltas += _deltas("content", text, cutter, logprobs)
         if refusal is not None:
@@ -135,13 +135,13 @@ class ChatChoiceFormat:
 
 
 def _deltas(name: str, text: str | None, cutter: Chunker, logprobs: Any) -> Iterator[tuple[int, Document, Any]]:
-    """Cut a text into deltas, each with its tokens and their probabilities."""
+    """Split a text into deltas with their token counts and logprobs."""
     for tokens, piece, logs in pieces(text or "", cutter, (logprobs or {}).get(name)):
         yield tokens, {name: piece}, logs and {"content": None, "refusal": None, name: logs}
 
 
 def pieces(text: str, cutter: Chunker, logprobs: Sequence[Any] | None) -> Iterator[tuple[int, str, list[Any] | None]]:
-    """Cut a text into pieces, each with its tokens and, where they are there, their probabilities."""
+    """Split a text into pieces with their token counts and, if present, logprobs."""
     if not logprobs or b"".join(map(_bytes, logprobs)) != text.encode():
         for tokens, piece in cutter.cut(text):
             yield tokens, piece, None
@@ -175,7 +175,7 @@ def _tool_call(call: ToolCall) -> Document:
 
 
 def logprobs_of(answer: Answer) -> Document | None:
-    """Return the probabilities of what is said, under ``content`` or ``refusal``; None where they are not wanted."""
+    """Return the logprobs of an answer, under ``content`` or ``refusal``; None if they are not requested."""
     if answer.logprobs is None:
         return None
     entries = [
@@ -190,7 +190,7 @@ def _entry(token: bytes, logprob: float | None) -> Document:
 
 
 def _is_call(call: Any) -> bool:
-    """Return whether it is a tool call as a file writes it."""
+    """Return whether it is a valid tool call in a response file."""
     inner = (call.get("custom") or call.get("function")) if isinstance(call, dict) else None
     if not isinstance(inner, dict):
         return False
@@ -198,7 +198,7 @@ def _is_call(call: Any) -> bool:
 
 
 def _are_tokens(entries: Any) -> bool:
-    """Return whether it is what a file writes for tokens with their probabilities."""
+    """Return whether these are valid logprobs in a response file."""
     if entries is None:
         return True
     return isinstance(entries, list) and all(
@@ -210,7 +210,7 @@ def _are_tokens(entries: Any) -> bool:
 
 
 def _choice(choice: Any, index: int) -> Document:
-    """Fill in what a file's choice lacks."""
+    """Fill in the missing parts of a choice from a file."""
     path: tuple[str | int, ...] = ("choices", index)
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
         raise ChoiceFormatError(path, "must be an object with a 'message' that is one")
@@ -244,5 +244,5 @@ def _choice(choice: Any, index: int) -> Document:
 
 
 def _bytes(entry: Document) -> bytes:
-    """Return the bytes of a token with its probability."""
+    """Return the bytes of a token in logprobs."""
     return bytes(entry["bytes"]) if entry.get("bytes") else str(entry.get("token")).encode()

@@ -1,4 +1,4 @@
-"""Read a request for a chat completion: what it asks for, and what it demands of the form of the answer."""
+"""Parse requests for chat completions: the prompt, and the constraints on the form of the answer."""
 
 import re
 from collections.abc import Sequence
@@ -21,16 +21,16 @@ from fastmock.providers.openai.param_names import Parameters
 
 ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
 _ROLE_NAMES = "'system', 'assistant', 'user', 'function', 'tool', and 'developer'"
-# Of an image, where its size is not known: what OpenAI charges at low detail, and for 1,024 x 1,024 at high.
+# Tokens of an image of unknown size: OpenAI's price at low detail, and for 1,024 x 1,024 at high detail.
 _IMAGE_TOKENS = {"low": 85, "auto": 765, "high": 765}
-_AUDIO_TOKENS = 10  # a second, as OpenAI charges for sound that comes in
-_AUDIO_BYTES = {"wav": 48_000, "mp3": 16_000}  # a second of it: 24 kHz of 16 bits, and 128 kbit/s
+_AUDIO_TOKENS = 10  # per second, as OpenAI charges for input audio
+_AUDIO_BYTES = {"wav": 48_000, "mp3": 16_000}  # per second: 24 kHz of 16 bits, and 128 kbit/s
 _REASONING = {"none": 0, "minimal": 0, "low": 64, "medium": 256, "high": 1024, "xhigh": 4096}  # tokens by effort
 _NAME = re.compile(r"[a-zA-Z0-9_-]+\Z")
 _LONGEST_FORMAT_NAME = 64
 _MOST_TOOLS = 128
-_LONGEST_KEPT = 64 * 1024  # bytes of tools, or of a schema, whose answers are remembered
-_CACHE_BYTES = 8 * 2**20  # each of parsed tools, of their tokens, and of schemas
+_LONGEST_KEPT = 64 * 1024  # maximum bytes of cached tools or schemas
+_CACHE_BYTES = 8 * 2**20  # size of each cache: parsed tools, their tokens, and schemas
 
 _CHECKS: dict[str, params.Check] = {
     **params.COMPLETING,
@@ -73,10 +73,10 @@ _CHOICE = params.among("none", "auto", "required")
 
 
 class ConversationRequest(ChatRequest):
-    """An Ask whose conversation rules may look at; its body is a request for a chat completion.
+    """A request with a conversation for rules to examine; its body is a request for a chat completion.
 
     Attributes:
-        detailed: whether its messages have more than roles and texts.
+        detailed: whether its messages contain more than roles and texts.
     """
 
     endpoint = "chat_completions"
@@ -85,23 +85,23 @@ class ConversationRequest(ChatRequest):
 
     @cached_property
     def turn(self) -> int:
-        """See ChatRequest."""
+        """The number of the answer in its conversation."""
         return 1 + sum(1 for message in self.body["messages"] if message["role"] == "assistant")
 
     @cached_property
     def messages(self) -> int:
-        """See ChatRequest."""
+        """The number of messages."""
         return len(self.body["messages"])
 
     @cached_property
     def last_role(self) -> str:
-        """See ChatRequest."""
+        """The role of the last message."""
         role: str = self.body["messages"][-1]["role"]
         return role
 
     @cached_property
     def results(self) -> tuple[str, ...]:
-        """See ChatRequest: those after the last message of any other role, in their order."""
+        """The tools whose results follow the last message of any other role, in order."""
         messages = self.body["messages"]
         place = len(messages)
         while place and messages[place - 1]["role"] in ("tool", "function"):
@@ -134,10 +134,10 @@ def parse(
     tokenizers: TokenizerOf,
     ask_type: type[_AnyAsk],
 ) -> _AnyAsk:
-    """Read a request; raise the API's own error where it is wrong.
+    """Parse a request; raise the API's own error if it is invalid.
 
-    Other dialects put what they are sent in this form, and have an ``ask_type`` of their own. What messages have beside
-    text is theirs to check.
+    Other dialects convert their requests to this form and pass an ``ask_type`` of their own. They check the parts of
+    messages besides text themselves.
     """
     chat = ask_type(unique, body, params.model_of(body))
     chat.tokenizer = tokenizer = tokenizers(chat.model)
@@ -147,7 +147,7 @@ def parse(
     system = None
     more = False
     texts = []
-    tokens = 3 + 4 * len(messages)  # OpenAI's cookbook: three a reply; three a message, and its role
+    tokens = 3 + 4 * len(messages)  # OpenAI's cookbook: three per reply, three per message, and its role
     for index, message in enumerate(messages):
         if type(message) is not dict:
             raise errors.WrongType(f"messages[{index}]", "an object", message)
@@ -178,7 +178,7 @@ def parse(
 
 
 def _read_options(chat: ConversationRequest, body: dict[str, Any]) -> None:
-    """Read what there is beside the model and the messages."""
+    """Read the options besides model and messages."""
     present = _PARAMETERS.of(body)
     if present.sets_length:
         chat.sets_length, chat.sets_least = True, present.sets_least
@@ -211,7 +211,7 @@ def _wrong_role(role: Any, index: int) -> errors.ApiError:
 
 
 def _more_tokens(message: dict[str, Any], tokenizer: Tokenizer) -> int:
-    """Count what a message has beside its role and content."""
+    """Count the tokens of a message besides its role and content."""
     tokens = 0
     if isinstance(name := message.get("name"), str):
         tokens += 1 + tokenizer.count(name)
@@ -221,7 +221,7 @@ def _more_tokens(message: dict[str, Any], tokenizer: Tokenizer) -> int:
 
 
 def _other_content(chat: ConversationRequest, message: dict[str, Any], content: Any, role: str, index: int) -> str:
-    """Return the text of a message whose content is not simply a string; count what is not text."""
+    """Return the text of content that is not a string; count its other parts."""
     if content is None:
         if role == "assistant" or role == "function":
             return ""
@@ -247,7 +247,7 @@ def _other_content(chat: ConversationRequest, message: dict[str, Any], content: 
 
 
 def _count_part(chat: ConversationRequest, part: dict[str, Any], kind: str) -> None:
-    """Count a part that is no text."""
+    """Count the tokens of a part other than text."""
     if kind == "image_url":
         image = part.get("image_url")
         detail = image.get("detail") if type(image) is dict else None
@@ -271,7 +271,7 @@ def _audio_tokens(audio: Any) -> int:
 
 
 def _read_usage(chat: ChatRequest) -> None:
-    """Read what shows in the usage and the service tier alone."""
+    """Read the options that only affect the usage and the service tier."""
     body = chat.body
     if effort := body.get("reasoning_effort"):
         details = chat.add_details()
@@ -281,7 +281,7 @@ def _read_usage(chat: ChatRequest) -> None:
 
 
 def _demands(chat: ConversationRequest) -> OutputConstraints:
-    """Read what is demanded of the form of the answer; parameters in the table have been checked."""
+    """Read the constraints on the form of the answer; parameters in the table have been checked."""
     body = chat.body
     constraints = OutputConstraints(stop=params.read_stop(body))
     if body.get("tools") or body.get("functions"):
@@ -311,7 +311,7 @@ def _demands(chat: ConversationRequest) -> OutputConstraints:
 
 
 def _read_tools(chat: ConversationRequest, constraints: OutputConstraints) -> None:
-    """Read what may and what has to be called."""
+    """Read the tools that may or must be called."""
     body = chat.body
     legacy = constraints.legacy = not body.get("tools")
     holder = "functions" if legacy else "tools"
@@ -345,7 +345,7 @@ def _read_tools(chat: ConversationRequest, constraints: OutputConstraints) -> No
 
 @byte_cache(_CACHE_BYTES, of_parsed)
 def _offered(tools: bytes, legacy: bool, longest: int) -> tuple[Tool, ...]:
-    """Return the tools that are offered by a JSON text; what is wrong raises each time."""
+    """Return the tools in a JSON text; errors are not cached."""
     return _all_tools(orjson.loads(tools), legacy, longest)
 
 
@@ -444,7 +444,7 @@ def _read_format(constraints: OutputConstraints, form: dict[str, Any]) -> None:
 
 @byte_cache(_CACHE_BYTES, of_parsed)
 def _format(source: bytes) -> tuple[Any, str]:
-    """Return the schema, None without one, and its name; what is wrong raises each time."""
+    """Return the schema, None without one, and its name; errors are not cached."""
     return _format_of(orjson.loads(source))
 
 
@@ -469,7 +469,7 @@ def _tool_tokens(tools: bytes, tokenizer: Any) -> int:
 
 
 def _tokens_of_tools(tools: list[dict[str, Any]], tokenizer: Any) -> int:
-    """Count as OpenAI's cookbook does for gpt-4o; what that does not speak of (what is nested) is not counted."""
+    """Count tools as OpenAI's cookbook does for gpt-4o; it does not cover nested schemas, which are not counted."""
     tokens = 12
     for tool in tools:
         function = tool.get("function") or tool.get("custom") or tool

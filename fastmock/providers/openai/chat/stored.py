@@ -1,4 +1,4 @@
-"""Stored chat completions: ``GET /v1/chat/completions`` and what is below it."""
+"""Stored chat completions: ``GET /v1/chat/completions`` and its sub-paths."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,16 +19,16 @@ _REMEMBERED = ("tools", "tool_choice", "seed", "temperature", "top_p", "presence
 
 
 class StoredCompletions:
-    """The endpoints, and what keeps completions for them."""
+    """The endpoints of stored completions, and their storage."""
 
     def __init__(self, store: Store, made: HeaderFactory, strict: bool) -> None:
-        """``strict``: an id that was never given out is answered with 404, else with something plausible."""
+        """``strict``: answer unknown ids with 404 instead of a placeholder completion."""
         self._store = store
         self._json = made.get(200)
         self._strict = strict
 
     def keep(self, chat: ChatRequest, whole: bytes) -> None:
-        """Keep a completion, given as it is answered whole."""
+        """Store a completion, given as its non-streaming response."""
         document = orjson.loads(whole)
         body = chat.body
         document |= {name: body[name] for name in _REMEMBERED if body.get(name) is not None}
@@ -38,9 +38,9 @@ class StoredCompletions:
         self._store.keep(StoredObject(_KIND, id_, chat.model, data, messages, metadata, chat.session))
 
     def all(self, request: Request, unique: str) -> Reply:
-        """List what is stored: ``after``, ``limit``, ``order``, ``model`` and ``metadata[…]`` narrow it down.
+        """List stored completions; ``after``, ``limit``, ``order``, ``model`` and ``metadata[…]`` filter the list.
 
-        A request of a session sees what was stored in that session; one without a session sees all.
+        A request with a session only sees completions of that session; a request without one sees all.
         """
         query = request.query
         model = query_value(query, "model")
@@ -56,11 +56,11 @@ class StoredCompletions:
         return self._list([_shown(one) for one in kept if one], more, unique)
 
     def one(self, request: Request, unique: str) -> Reply:
-        """Return one."""
+        """Return a completion."""
         return self._reply(_shown(self._found(request.params["id"])), unique)
 
     def update(self, request: Request, unique: str) -> Reply:
-        """Replace the metadata of one."""
+        """Replace the metadata of a completion."""
         kept = self._found(request.params["id"])
         metadata = parse(request.body).get("metadata")
         if metadata is None:
@@ -70,14 +70,14 @@ class StoredCompletions:
         return self._reply(_shown(kept) | {"metadata": metadata}, unique)
 
     def delete(self, request: Request, unique: str) -> Reply:
-        """Delete one."""
+        """Delete a completion."""
         id_ = request.params["id"]
         if not self._store.delete(_KIND, id_) and (self._strict or self._store.deleted(_KIND, id_)):
             raise no_such_completion(id_)
         return self._reply({"object": "chat.completion.deleted", "id": id_, "deleted": True}, unique)
 
     def messages(self, request: Request, unique: str) -> Reply:
-        """List the messages that one was asked for with."""
+        """List the messages of a completion's request."""
         id_ = request.params["id"]
         kept = self._found(id_)
         messages = {f"{id_}-{place}": one for place, one in enumerate(orjson.loads(kept.input))}
@@ -94,7 +94,7 @@ class StoredCompletions:
         return StoredObject(_KIND, id_, "gpt-4o", orjson.dumps(_plausible(id_)), b'[{"role":"user","content":"Hello"}]')
 
     def _page(self, ids: Sequence[str], query: Query) -> tuple[Sequence[str], bool]:
-        """Return what the query asks for of a list, and whether there is more."""
+        """Return the requested page of a list, and whether more follows."""
         shown, more, unknown = pagination.page(ids, query)
         if unknown is not None and self._strict:
             raise no_such_completion(unknown)
@@ -119,7 +119,7 @@ def _message(message: dict[str, Any], id_: str) -> dict[str, Any]:
 
 
 def _plausible(id_: str) -> dict[str, Any]:
-    """Return a completion that was never asked for."""
+    """Return a placeholder completion."""
     message: dict[str, Any] = {
         "role": "assistant",
         "content": "Hello from fastmock!",

@@ -67,8 +67,8 @@ _CALLS = {
     "computer_call": "computer call",
 }
 _OUTPUTS = {f"{kind}_output": words for kind, words in _CALLS.items()}
-_UNKNOWN_CALLS = ("item_reference", "compaction", "compaction_summary")  # any calls may stand behind these
-_HOSTED = ("ws_", "fs_", "ci_", "ig_", "mcp_")  # ids of calls that the API answers itself
+_UNKNOWN_CALLS = ("item_reference", "compaction", "compaction_summary")  # these may stand for any calls
+_HOSTED = ("ws_", "fs_", "ci_", "ig_", "mcp_")  # id prefixes of calls that the API answers itself
 FIELDS = {
     "function_call": ("call_id", "name", "arguments"),
     "function_call_output": ("call_id", "output"),
@@ -77,17 +77,17 @@ FIELDS = {
     "computer_call": ("call_id",),
     "computer_call_output": ("call_id", "output"),
 }
-"""The fields that items have to have."""
+"""The required fields of items."""
 
 
 PARAMS = frozenset(
     ("previous_response_id", "conversation", "tools", "functions", "text", "include", "max_output_tokens", "logit_bias")
 )
-"""The parameters that checks look at, whatever the model, beside the input."""
+"""The parameters that checks examine, for any model, besides the input."""
 
 
 def contents(chat: ResponsesRequest) -> Contents | None:
-    """Return the contents of a request; None for one of nothing but a text, which nothing could refuse."""
+    """Return the contents of a request; None for a request with text alone, which no check can reject."""
     body = chat.sent
     given = body.get("input")
     if type(given) is str and given and PARAMS.isdisjoint(body) and not reasons(chat.model):
@@ -106,7 +106,7 @@ def contents(chat: ResponsesRequest) -> Contents | None:
 
 
 def refuse_no_input(contents: Contents) -> None:
-    """Refuse a request that has nothing to answer."""
+    """Reject a request without any input."""
     names = ("input", "previous_response_id", "prompt", "conversation")
     if all(contents.body.get(name) in (None, "", []) for name in names):
         message = "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation_id' must be provided."
@@ -114,14 +114,14 @@ def refuse_no_input(contents: Contents) -> None:
 
 
 def refuse_short_limit(contents: Contents) -> None:
-    """Refuse a limit of tokens that is below the least."""
+    """Reject a token limit below the minimum."""
     most = contents.body.get("max_output_tokens")
     if most is not None and most < _LEAST_TOKENS:
         raise errors.OutOfRange("max_output_tokens", most, _LEAST_TOKENS, _LEAST_TOKENS)
 
 
 def refuse_unknown_items(contents: Contents) -> None:
-    """Refuse items of a type that does not exist."""
+    """Reject items of an unknown type."""
     for kind, parts in contents.parts.items():
         if kind not in _ITEMS and kind != "part":
             (index,) = parts[0].at
@@ -129,7 +129,7 @@ def refuse_unknown_items(contents: Contents) -> None:
 
 
 def refuse_misplaced_parts(contents: Contents) -> None:
-    """Refuse parts that the message's role, or the output of a tool, cannot have."""
+    """Reject parts that the role of a message, or the output of a tool, does not allow."""
     for (index, place), role, part in contents.of("part"):
         param = f"input[{index}].content[{place}]" if role else f"input[{index}].output[{place}]"
         kind = part.get("type")
@@ -144,7 +144,7 @@ def refuse_misplaced_parts(contents: Contents) -> None:
 
 
 def refuse_foreign_ids(contents: Contents) -> None:
-    """Refuse ids that the API cannot have made for an item of its type."""
+    """Reject ids that the API cannot have generated for an item of that type."""
     body = contents.body
     for kind, prefix in PREFIXES.items():
         for (index,), _, item in contents.of(kind):
@@ -163,7 +163,7 @@ def _wrong_id(param: str, id_: str, prefix: str) -> errors.ApiError:
 
 
 def refuse_unknown_includes(contents: Contents) -> None:
-    """Refuse to include anything that does not exist."""
+    """Reject unknown values of ``include``."""
     for place, name in enumerate(contents.body.get("include") or ()):
         if name not in _INCLUDABLE:
             raise errors.UnsupportedValue(f"include[{place}]", name, _listed(_INCLUDABLE))
@@ -175,7 +175,7 @@ def _listed(names: Any) -> str:
 
 
 def refuse_incomplete_items(contents: Contents) -> None:
-    """Refuse items that lack a field."""
+    """Reject items that lack a field."""
     for (index,), _, item in contents.of("reasoning"):
         if item.get("summary") is None:
             raise errors.ParameterMissing(f"input[{index}].summary")
@@ -191,7 +191,7 @@ def refuse_incomplete_items(contents: Contents) -> None:
 
 
 def refuse_outputs_without_calls(contents: Contents) -> None:
-    """Refuse outputs of calls that are neither in the request nor in what it goes on from."""
+    """Reject outputs of calls that are neither in the request nor in its history."""
     if not _all_known(contents):
         return
     called = {part.value["call_id"] for part in contents.of(*_CALLS)}
@@ -204,7 +204,7 @@ def refuse_outputs_without_calls(contents: Contents) -> None:
 
 
 def refuse_calls_without_outputs(contents: Contents) -> None:
-    """Refuse calls that have no output by the end of the request."""
+    """Reject calls without an output by the end of the request."""
     if not _all_known(contents):
         return
     kinds = tuple(_OUTPUTS)
@@ -225,12 +225,12 @@ def _unanswered(words: str, call_id: Any) -> errors.ApiError:
 
 
 def _all_known(contents: Contents) -> bool:
-    """Return whether all that the request goes on from is known here."""
+    """Return whether the whole history of the request is known here."""
     return contents.complete and not any(kind in contents.parts for kind in _UNKNOWN_CALLS)
 
 
 def refuse_json_unmentioned(contents: Contents) -> None:
-    """Refuse a JSON object where no message says that it shall be JSON."""
+    """Reject the format ``json_object`` if no message mentions JSON."""
     body = contents.body
     form = (body.get("text") or {}).get("format") or {}
     if form.get("type") != "json_object" or body.get("prompt") is not None or not _all_known(contents):
@@ -245,7 +245,7 @@ def refuse_json_unmentioned(contents: Contents) -> None:
 
 
 def refuse_strict_format(contents: Contents) -> None:
-    """Refuse a strict format whose schema exceeds what strict mode can follow."""
+    """Reject a strict format whose schema uses features that strict mode does not support."""
     form = (contents.body.get("text") or {}).get("format") or {}
     if form.get("type") == "json_schema":
         check_strict_format(form, "text.format.schema", "invalid_json_schema")

@@ -1,4 +1,4 @@
-"""``/v1/conversations`` and what is below it: items that responses go on from, and are added to."""
+"""``/v1/conversations`` and its sub-paths: items that responses continue and extend."""
 
 import re
 import time
@@ -19,30 +19,30 @@ from fastmock.storage.sqlite import Store, StoredObject
 Document = dict[str, Any]
 
 DELETED = b"d"
-"""The mark of a stored response that was deleted."""
+"""The mark of a deleted stored response."""
 
 _KIND, _ITEMS = "conversation", "conversation.items"
-_LONGEST = 1000  # entries that a conversation is made of
-_MOST_ITEMS = 20  # that are created in one request, as at OpenAI
-_MADE_UP = ("id", "type", "status")  # of an item, where they are lacking or null
+_LONGEST = 1000  # maximum entries of a conversation
+_MOST_ITEMS = 20  # maximum created per request, as at OpenAI
+_MADE_UP = ("id", "type", "status")  # fields of an item that are generated if missing or null
 _id_of_response = re.compile(r"resp_([0-9a-f]{32})").fullmatch
 
 
 def name_of(id_: str) -> str | None:
-    """Return the name that a response is stored by; None for an id that no response has."""
+    """Return the storage name of a response; None for an id that no response can have."""
     match = _id_of_response(id_)
     return match[1] if match else None
 
 
 def stored(ring: ResponseLog, id_: str) -> Entry | None:
-    """Return a stored response; None where there never was one, or is none any more."""
+    """Return a stored response; None if it does not exist or has been deleted."""
     name = name_of(id_)
     entry = ring.get(name) if name else None
     return None if entry is None or entry.mark == DELETED else entry
 
 
 def input_items(given: Any, id_: str) -> list[Document]:
-    """Return an input as items, each with an id that begins with ``id_``."""
+    """Return an input as items, with ids starting with ``id_``."""
     if isinstance(given, str):
         given = [{"role": "user", "content": given}]
     items = []
@@ -60,14 +60,14 @@ def input_items(given: Any, id_: str) -> list[Document]:
 
 
 class Conversations:
-    """The endpoints.
+    """The endpoints of conversations.
 
-    A conversation is stored as what was done to it, one word after another, so that workers need not wait for each
-    other: ``@`` when it was made, the ids of responses and of created items that were added, ``-`` an item deleted.
+    A conversation is stored as a log of words, so that workers need not wait for each other: ``@`` and the creation
+    time, the ids of added responses and items, ``-`` and the id of a deleted item.
     """
 
     def __init__(self, ring: ResponseLog, store: Store, made: HeaderFactory, strict: bool) -> None:
-        """``strict``: an id that was never given out is answered with 404, else as one of an empty conversation."""
+        """``strict``: answer unknown ids with 404 instead of an empty conversation."""
         self._ring = ring
         self._store = store
         self._json = made.get(200)
@@ -78,7 +78,7 @@ class Conversations:
         self._store.append(_KIND, id_, f"{response} ".encode())
 
     def items(self, id_: str) -> list[Document]:
-        """Return the items of a conversation, in their order."""
+        """Return the items of a conversation, in order."""
         return self._items(self._words(self._found(id_)))[0]
 
     def all_items(self, id_: str) -> tuple[list[Document], bool]:
@@ -88,7 +88,7 @@ class Conversations:
         return items, complete and bool(kept.body)
 
     def items_before(self, id_: str, response: str) -> tuple[list[Document], bool]:
-        """Return the items that a conversation had before a response of it, and whether all are known."""
+        """Return the items of a conversation before one of its responses, and whether all are known."""
         kept = self._store.get(_KIND, id_)
         words = self._words(kept) if kept else []
         return self._items(words[: words.index(response)]) if response in words else ([], False)
@@ -113,7 +113,7 @@ class Conversations:
         return list(items.values()), complete
 
     def create(self, request: Request, unique: str) -> Reply:
-        """Make one."""
+        """Create a conversation."""
         body = parse(request.body) if request.body else {}
         metadata = body.get("metadata") or {}
         params.metadata(metadata, "metadata")
@@ -125,11 +125,11 @@ class Conversations:
         return self._shown(id_, unique)
 
     def one(self, request: Request, unique: str) -> Reply:
-        """Return one."""
+        """Return a conversation."""
         return self._shown(request.params["id"], unique)
 
     def update(self, request: Request, unique: str) -> Reply:
-        """Replace its metadata."""
+        """Replace the metadata of a conversation."""
         id_ = request.params["id"]
         self._found(id_)
         metadata = parse(request.body).get("metadata")
@@ -141,21 +141,21 @@ class Conversations:
         return self._shown(id_, unique)
 
     def delete(self, request: Request, unique: str) -> Reply:
-        """Delete one; what it is made of stays stored."""
+        """Delete a conversation; its responses and items stay stored."""
         id_ = request.params["id"]
         if not self._store.delete(_KIND, id_) and self._strict:
             raise no_such_conversation(id_)
         return self._reply({"id": id_, "object": "conversation.deleted", "deleted": True}, unique)
 
     def add_items(self, request: Request, unique: str) -> Reply:
-        """Add items to one."""
+        """Add items to a conversation."""
         id_ = request.params["id"]
         self._found(id_)
         created = self._create(id_, _given(parse(request.body), required=True), unique)
         return self._reply(pagination.as_list(created, more=False), unique)
 
     def list_items(self, request: Request, unique: str) -> Reply:
-        """List the items of one."""
+        """List the items of a conversation."""
         items = self.items(request.params["id"])
         if pagination.newest_first(request.query, "desc"):
             items.reverse()
@@ -166,7 +166,7 @@ class Conversations:
         return self._reply(pagination.as_list([by_id[one] for one in ids], more), unique)
 
     def one_item(self, request: Request, unique: str) -> Reply:
-        """Return an item of one."""
+        """Return an item of a conversation."""
         id_, wanted = request.params["id"], request.params["item"]
         for item in self.items(id_):
             if item["id"] == wanted:
@@ -174,7 +174,7 @@ class Conversations:
         raise no_such_item(wanted)
 
     def delete_item(self, request: Request, unique: str) -> Reply:
-        """Delete an item of one."""
+        """Delete an item of a conversation."""
         id_ = request.params["id"]
         self._found(id_)
         self._store.append(_KIND, id_, f"-{request.params['item']} ".encode())
@@ -214,5 +214,5 @@ def _given(body: Document, required: bool) -> list[Document]:
     params.array_of_objects(items, "items")
     if len(items) > _MOST_ITEMS:
         raise errors.ArrayTooLong("items", _MOST_ITEMS, len(items))
-    as_messages(items, "items")  # what it could not go on from is refused here
+    as_messages(items, "items")  # reject items that a response could not continue
     return items

@@ -1,4 +1,4 @@
-"""``POST /v1/responses`` and what is asked as it is: ``…/input_tokens`` and ``…/compact``."""
+"""``POST /v1/responses``, ``…/input_tokens`` and ``…/compact``."""
 
 import time
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class Responses:
         model: str,
         validate: Callable[[ChatRequest], None],
     ) -> None:
-        """``model`` answers a request that names none."""
+        """``model``: the default model."""
         self._responder = responder
         self._tokenizers = tokenizers
         self._stored = stored
@@ -55,19 +55,19 @@ class Responses:
             raise responses_ask.renamed(error, chat.sent) from None
 
     def read(self, request: Request, unique: str) -> ResponsesRequest:
-        """See ``manager.Dialect``."""
+        """Parse and validate a request."""
         chat = self.parse(parse(request.body), unique)
         chat.request = request
         self._validate(chat)
         return chat
 
     def parse(self, body: Document, unique: str) -> ResponsesRequest:
-        """See ``manager.Dialect``."""
+        """Parse a request body."""
         return responses_ask.parse(body, unique, self._tokenizers, self._model, self._stored.history)
 
     def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
-        """See ``manager.Dialect``."""
-        assert isinstance(chat, ResponsesRequest)  # noqa: S101 - ``parse`` made it
+        """Render the answers of a template as a response, and store it unless the request disables that."""
+        assert isinstance(chat, ResponsesRequest)  # noqa: S101 - created by ``parse``
         reply = numbered(self._responder.send(chat, self._retold.of(script), answers, self._heads))
         if chat.store:
             self._stored.keep(chat)
@@ -78,21 +78,21 @@ class Responses:
         return reply
 
     def reread(self, chat: ChatRequest, body: Document, unique: str) -> ResponsesRequest:
-        """See ``manager.OtherDialect``."""
+        """Parse a chat completion from a response manager."""
         return chat_ask.parse(body, unique, self._tokenizers, ResponsesRequest)
 
     def renamed(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
-        """See ``manager.OtherDialect``."""
+        """Return an error about the chat completion with the parameter names of the response."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101
         return responses_ask.renamed(error, chat.sent)
 
     def input_tokens(self, request: Request, unique: str) -> Reply:
-        """Count the tokens of a request that is not answered."""
+        """Count the tokens of a request without answering it."""
         chat = self._unanswered(request, unique)
         return self._reply({"object": "response.input_tokens", "input_tokens": chat.prompt_tokens}, unique)
 
     def compact(self, request: Request, unique: str) -> Reply:
-        """Put a conversation as one item, which stands for it in a later request."""
+        """Compact a conversation into one item, which stands for it in a later request."""
         chat = self._unanswered(request, unique)
         compaction = {"id": f"cmp_{unique[8:]}", "type": "compaction", "encrypted_content": compacted(chat)}
         usage = {

@@ -1,4 +1,4 @@
-"""``POST /v1/responses``: answers rendered as responses, whole or as the events of a stream."""
+"""Render answers as responses, streaming and non-streaming."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -20,36 +20,37 @@ from fastmock.providers.openai.responses.request import ResponsesRequest
 
 Document = dict[str, Any]
 
-_OPENING = 2  # events before those of what is said
-_SUMMARY = 12  # words of a summary that is made up
-_ENCRYPTED = "gAAAAABmYXN0bW9jaw=="  # as with the real one, nobody can read it
-_UNKNOWN = -1  # the number of an event of which it is not known yet
-_NUMBERLESS = b'"sequence_number":%d' % _UNKNOWN  # a quote in what is said is escaped, so that it is not found there
-_EVENT = b"\ndata: "  # which comments, as heartbeats are, do not have
+_OPENING = 2  # events before those of the output
+_SUMMARY = 12  # words of a generated summary
+_ENCRYPTED = "gAAAAABmYXN0bW9jaw=="  # opaque to clients, like the real one
+_UNKNOWN = -1  # stands for an event number that is not known yet
+_NUMBERLESS = b'"sequence_number":%d' % _UNKNOWN  # cannot occur in texts, whose quotes are escaped
+_EVENT = b"\ndata: "  # comments, such as heartbeats, do not contain it
 _REASONS = {"length": b"max_output_tokens", "content_filter": b"content_filter"}
 
 
 Form = tuple[str, bool, bool]
-"""What a request decides of the form of its answer: what of the reasoning is shown, whether it is encrypted, and
-whether deltas are padded."""
+"""The properties of a request that affect the form of its answer: how reasoning is shown, whether it is encrypted, and
+whether deltas are padded.
+"""
 
 
 class ResponsesRenderer:
-    """See ``event_template.Renderer``."""
+    """Renders responses; see ``event_template.Renderer``."""
 
     event = staticmethod(event_bytes)
 
     def __init__(self, seed: int) -> None:
-        """``seed`` decides on the summaries that are made up."""
+        """``seed``: seed of generated summaries."""
         self._summary = lorem(_SUMMARY, seed, "summary")
 
     def form(self, chat: ChatRequest) -> Form:
-        """See ``event_template.Renderer``."""
-        assert isinstance(chat, ResponsesRequest)  # noqa: S101 - no other comes here
+        """Return the properties of a request that affect the form of its answer."""
+        assert isinstance(chat, ResponsesRequest)  # noqa: S101 - always the case
         return chat.shows, chat.encrypted, bool(chat.obfuscation)
 
     def tell(self, answer: Answer, form: Form, cutter: Chunker) -> tuple[list[Document], Callable[[], Events]]:
-        """See ``event_template.Renderer``."""
+        """Return the output items of an answer, and a function that creates their events."""
         shows, encrypted, padded = form
         output: list[Document] = []
         thought = answer.reasoning
@@ -64,13 +65,13 @@ class ResponsesRenderer:
         return output, partial(events_of, output, cutter, padded)
 
     def whole(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> bytes:
-        """See ``event_template.Renderer``."""
+        """Return the response with its rendered output."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101
         chat.whole = _response(chat, int(time.time()), chat.echo, told, content, outer)
         return chat.whole
 
     def around(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
-        """See ``event_template.Renderer``."""
+        """Return the events before and after the output."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101
         now, echo = int(time.time()), chat.echo
         begun = begun_response(chat, b"in_progress", now, echo, outer.model)
@@ -81,26 +82,26 @@ class ResponsesRenderer:
 
 
 def error_event(error: ApiError, request_id: str) -> bytes:
-    """Return an error as a stream of events says it; ``numbered`` gives it its number."""
+    """Return an error as an event of a stream; ``numbered`` adds its sequence number."""
     error = in_words(error, words)
     event = {"type": "error", "sequence_number": _UNKNOWN, "code": error.code or error.kind, "message": error.message}
     return event_bytes(event | {"param": error.param})
 
 
 def numbered(answer: Reply | Stream) -> Reply | Stream:
-    """Have the error that a stream may break off with know its number; where that is shows only when it is sent."""
+    """Add sequence numbers to the errors within a stream, which are only known while it is sent."""
     if isinstance(answer, Stream):
         _Numbering(answer)
     return answer
 
 
 def numbering(endpoint: Callable[[Request, str], Reply | Stream]) -> Callable[[Request, str], Reply | Stream]:
-    """Return an endpoint whose answers are ``numbered``."""
+    """Return an endpoint whose responses are ``numbered``."""
     return lambda request, unique: numbered(endpoint(request, unique))
 
 
 class _Numbering:
-    """Put around the sending of a stream."""
+    """Wraps the sending of a stream."""
 
     def __init__(self, stream: Stream) -> None:
         self._cut = stream.cut
@@ -127,7 +128,7 @@ class _Numbering:
 
 
 def _event(kind: bytes, number: int, response: bytes) -> bytes:
-    """Write an event that has the whole response in it."""
+    """Serialize an event that contains the whole response."""
     return b'event: response.%b\ndata: {"type":"response.%b","sequence_number":%d,"response":%b}\n\n' % (
         kind,
         kind,
@@ -137,7 +138,7 @@ def _event(kind: bytes, number: int, response: bytes) -> bytes:
 
 
 def begun_response(chat: ResponsesRequest, status: bytes, now: int, echo: bytes, model: str) -> bytes:
-    """Return a response of which nothing has been said yet."""
+    """Return a response without output."""
     return (
         b'{"id":"resp_%b","object":"response","created_at":%d,"status":"%b","completed_at":null,"error":null,'
         b'"incomplete_details":null,"model":%b,"output":[],%b,"usage":null}'
@@ -196,7 +197,7 @@ def _call(call: ToolCall, place: int, status: str) -> Document:
 
 
 def events_of(output: Sequence[Document], cutter: Chunker, padded: bool = False) -> Events:
-    """Return the events that say the items of ``output``, one after another."""
+    """Return the events of the items in ``output``, in order."""
     events: Events = []
     for index, item in enumerate(output):
         begun, said = _EVENTS[item["type"]](item, cutter)
@@ -212,7 +213,7 @@ def events_of(output: Sequence[Document], cutter: Chunker, padded: bool = False)
     return events
 
 
-# What follows returns what of an item is not there yet when it is begun, and the events that say it.
+# The functions below return the initial values of an item's fields, and its events.
 
 
 def _reasoning_events(item: Document, cutter: Chunker) -> tuple[Document, Events]:

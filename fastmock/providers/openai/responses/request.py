@@ -1,6 +1,6 @@
-"""Read a request for a response: check it, and put it as the request for a chat completion that asks for the same.
+"""Parse requests for responses, and convert them to chat completions.
 
-What follows, rules and all, then sees a conversation in one form, whichever dialect it came in.
+Rules and templates then see all dialects in the same form.
 """
 
 import re
@@ -31,13 +31,13 @@ PREFIXES = {
     "image_generation_call": "ig",
     "code_interpreter_call": "ci",
 }
-"""The beginnings of the ids of items that the API makes."""
+"""The prefixes of item ids by type."""
 
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 _ROLES = "'assistant', 'system', 'developer', and 'user'"
 _SUPPORTED = frozenset(("assistant", "system", "developer", "user"))
 _CHOICE = params.among("none", "auto", "required")
-_CALLABLE = ("function", "custom")  # no set: whatever the request has there is looked for in it
+_CALLABLE = ("function", "custom")  # not a set: the type in a request may be unhashable
 
 
 def _string_or_items(value: Any, name: str) -> None:
@@ -93,7 +93,7 @@ _RENAMED = {
     "parallel_tool_calls": "parallel_tool_calls",
     "metadata": "metadata",
     "user": "user",
-    "ignore_eos": "ignore_eos",  # vLLM's, as is the next; load generators send them
+    "ignore_eos": "ignore_eos",  # vLLM's, as the next one; sent by load generators
     "min_tokens": "min_tokens",
 }
 _ECHOED: Mapping[str, Any] = {
@@ -122,17 +122,17 @@ _ECHOED: Mapping[str, Any] = {
 
 
 class ResponsesRequest(ConversationRequest):
-    """What a request for a response asks for; its ``body`` is that of the chat completion that asks for the same.
+    """A request for a response; its ``body`` is converted to a chat completion.
 
     Attributes:
-        sent: the body as it was sent.
-        conversation: the id of the conversation it belongs to; None where it belongs to none.
-        shows: what of the reasoning is shown: nothing, an item, or with it a summary.
+        sent: the original body.
+        conversation: the id of its conversation; None without one.
+        shows: how the reasoning is shown: empty for not at all, ``item``, or ``summary`` for an item with a summary.
         encrypted: whether that item has encrypted content.
         background: whether the client does not wait for the answer.
-        whole: the whole answer, once it is rendered.
-        before: how many messages of ``body`` come before those of the request, where any do.
-        complete: whether those are all that came before.
+        whole: the non-streaming response, once it is rendered.
+        before: number of messages in ``body`` from the history.
+        complete: whether the whole history is known.
     """
 
     endpoint = "responses"
@@ -147,7 +147,7 @@ class ResponsesRequest(ConversationRequest):
 
     @property
     def echo(self) -> bytes:
-        """What the answer repeats of the request: the inside of a JSON object."""
+        """The parameters that the response repeats: the members of a JSON object."""
         given = {name: value for name, value in self.sent.items() if name in _ECHOED and value is not None}
         if "tools" in given:
             given["tools"] = [_shown_tool(tool) for tool in given["tools"]]
@@ -164,7 +164,7 @@ class ResponsesRequest(ConversationRequest):
 
 @lru_cache(256)
 def _defaults(given: tuple[str, ...]) -> bytes:
-    """Return what an answer says of the parameters that were not given; it saves writing it for each, 3 µs of 57."""
+    """Return the JSON members of the parameters that are not given; cached, which saves 3 µs of 57."""
     return orjson.dumps({name: value for name, value in _ECHOED.items() if name not in given})[1:-1]
 
 
@@ -181,14 +181,14 @@ def parse(
     model: str,
     history: Callable[[Document], tuple[list[Document], bool]],
 ) -> ResponsesRequest:
-    """Read a request; raise the API's own error where it is wrong.
+    """Parse a request; raise the API's own error if it is invalid.
 
     Args:
-        body: the request.
-        unique: its name.
-        tokenizers: count tokens.
-        model: the model of a request that names none.
-        history: returns the messages that came before, of a request that has been checked, and whether all are known.
+        body: the request body.
+        unique: the request id.
+        tokenizers: the tokenizer of each model.
+        model: the default model.
+        history: returns the earlier messages for a checked request, and whether all are known.
     """
     _PARAMETERS.of(body)
     chat_body: Document = {"model": model if body.get("model") is None else body["model"], "messages": []}
@@ -203,7 +203,7 @@ def parse(
     messages += as_messages(body.get("input"))
     if not messages:
         messages.append({"role": "user", "content": ""})
-    simple = True  # as most are; to look for each of the other parameters takes 4 µs of 57
+    simple = True  # as most are; looking for each of the other parameters takes 4 µs of 57
     for name, value in body.items():
         if name in _RENAMED:
             if value is not None:
@@ -224,7 +224,7 @@ def parse(
 
 
 def _put_options(chat_body: Document, body: Document) -> None:
-    """Put what is beside the conversation as chat completions take it."""
+    """Convert the options to those of chat completions."""
     if (tier := body.get("service_tier")) is not None:
         chat_body["service_tier"] = "priority" if tier == "fast" else tier
     if options := body.get("stream_options"):
@@ -241,7 +241,7 @@ def _put_options(chat_body: Document, body: Document) -> None:
 
 
 def _put_tools(chat_body: Document, body: Document) -> None:
-    """Put tools and the choice among them; those that run at the provider are offered to nobody."""
+    """Convert tools and the tool choice; tools that run at the provider are left out."""
     given = body.get("tools") or ()
     for place, tool in enumerate(given):
         if tool.get("type") is not None:
@@ -249,7 +249,7 @@ def _put_tools(chat_body: Document, body: Document) -> None:
     choice = _choice(body.get("tool_choice"))
     if tools := [_tool(tool) for tool in given if tool.get("type") in (None, *_CALLABLE)]:
         chat_body["tools"] = tools
-    elif given:  # any of them may be what is chosen, but for one that would have to be called
+    elif given:  # any of them may be chosen, except one that would have to be called
         if type(choice) is dict and choice["type"] in _CALLABLE:
             name = choice[choice["type"]]["name"]
             raise (
@@ -274,7 +274,7 @@ def _tool(tool: Document) -> Document:
 
 
 def _choice(choice: Any) -> Any:
-    """Put ``tool_choice`` as chat completions take it; tools that run at the provider are never called here."""
+    """Convert ``tool_choice``; tools that run at the provider are never called here."""
     if choice is None:
         return None
     if type(choice) is str:
@@ -296,7 +296,7 @@ def _choice(choice: Any) -> Any:
 
 
 def _read_others(chat: ResponsesRequest, body: Document) -> None:
-    """Read what chat completions have nothing for."""
+    """Read the options that chat completions do not have."""
     reasoning = body.get("reasoning")
     include = body.get("include") or ()
     if reasoning:
@@ -315,15 +315,15 @@ def _read_others(chat: ResponsesRequest, body: Document) -> None:
 
 
 def conversation_of(value: Any) -> str:
-    """Return the id of a conversation, which is given as it is or inside of an object."""
+    """Return the id of a conversation, given as a string or in an object."""
     id_ = value.get("id") if isinstance(value, dict) else value
     params.string(id_, "conversation.id")
-    assert isinstance(id_, str)  # noqa: S101 - just checked
+    assert isinstance(id_, str)  # noqa: S101 - checked above
     return id_
 
 
 def as_messages(given: Any, name: str = "input") -> list[Document]:
-    """Put an input, which is a text or a list of items, as the messages of a chat; ``name`` is the parameter's."""
+    """Return an input, a text or a list of items, as chat messages; ``name`` is the parameter."""
     if given is None:
         return []
     if type(given) is str:
@@ -357,12 +357,12 @@ def as_messages(given: Any, name: str = "input") -> list[Document]:
             )
         elif kind == "compaction":
             messages += _uncompacted(item.get("encrypted_content"))
-        # All other kinds, reasoning among them, say nothing that a rule could look at.
+        # Other kinds, such as reasoning, contain nothing for rules.
     return messages
 
 
 def compacted(chat: ResponsesRequest) -> str:
-    """Return what stands for a conversation: who spoke, in their order, so that turns go on being counted."""
+    """Return the encoded roles of a conversation, so that turns are still counted after compaction."""
     roles = " ".join(message["role"] for message in chat.body["messages"])
     return b64encode(roles.encode()).decode()
 
@@ -370,7 +370,7 @@ def compacted(chat: ResponsesRequest) -> str:
 def _uncompacted(content: Any) -> list[Document]:
     try:
         roles = b64decode(content, validate=True).decode().split()
-    except (TypeError, ValueError):  # it is not of our making
+    except (TypeError, ValueError):  # not created by fastmock
         return []
     return [{"role": role, "content": ""} for role in roles if role in request.ROLES]
 
@@ -388,13 +388,13 @@ def _add_message(messages: list[Document], item: Document, param: str) -> None:
     content = _parts(item["content"], f"{param}.content")
     last = messages[-1] if messages else None
     if role == "assistant" and last is not None and last["role"] == "assistant" and last["content"] is None:
-        last["content"] = content  # one answer, of which a call came first
+        last["content"] = content  # one answer, whose call came first
     else:
         messages.append({"role": role, "content": content})
 
 
 def _add_call(messages: list[Document], item: Document, kind: str) -> None:
-    """Add a call to the assistant's last message, or as a message of its own."""
+    """Add a call to the assistant's last message, or as a new message."""
     if not messages or messages[-1]["role"] != "assistant":
         messages.append({"role": "assistant", "content": None})
     inner: Document = {"name": str(item.get("name") or kind.removesuffix("_call"))}
@@ -407,11 +407,11 @@ def _add_call(messages: list[Document], item: Document, kind: str) -> None:
 
 
 def _parts(content: Any, name: str) -> Any:
-    """Put the content of a message, or the output of a tool, as a chat message has it."""
+    """Return the content of a message, or the output of a tool, in the form of a chat."""
     if type(content) is str:
         return content
     if type(content) is not list:
-        if name.endswith(".output"):  # of a tool that runs somewhere else: an object of its own kind
+        if name.endswith(".output"):  # output of a tool that runs elsewhere: an object of its own kind
             return as_json(content, name).decode()
         raise errors.WrongType(name, "one of a string or array of objects", content)
     parts: list[Document] = []
@@ -436,7 +436,7 @@ def _parts(content: Any, name: str) -> Any:
     return parts
 
 
-# How chat completions call what responses call otherwise.
+# Parameter names of chat completions, and the corresponding ones of responses.
 _NAMES = (
     (re.compile(r"tools\[(\d+)\]\.function\b"), r"tools[\1]"),
     (re.compile(r"tools\[(\d+)\]\.custom\b"), r"tools[\1]"),
@@ -448,7 +448,7 @@ _NAMES = (
 
 
 def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
-    """Say an error about the chat completion in terms of the response."""
+    """Return an error about the chat completion with the response's parameter names."""
     tools = enumerate(body.get("tools") or ())
     places = dict(enumerate(place for place, tool in tools if tool.get("type") in (None, *_CALLABLE)))
 

@@ -1,4 +1,4 @@
-"""Stored responses: what others go on from, and what is below ``/v1/responses``."""
+"""Stored responses: the history of later ones, and the sub-paths of ``/v1/responses``."""
 
 import re
 from typing import Any
@@ -24,17 +24,18 @@ Document = dict[str, Any]
 
 _KEPT, _PLAUSIBLE = b"k", b"p"
 _WAITED_FOR, _DONE, _CANCELLED = b"b", b"e", b"c"
-"""Marks of what is stored. What is made in the background is waited for until it is seen done, or is cancelled."""
+"""Marks of stored responses. A background response is waited for until a client has seen it done, or it is cancelled.
+"""
 
 _NOTHING_YET: Document = {"completed_at": None, "incomplete_details": None, "output": [], "usage": None}
-_ENDS = ("completed", "incomplete")  # clients know no event but these and ``response.failed`` that ends a stream
+_ENDS = ("completed", "incomplete")  # with ``response.failed``, the only final events that clients know
 _is_integer = re.compile(r"-?[0-9]{1,100}").fullmatch
 
-_LONGEST = 1000  # responses that one may go on from
+_LONGEST = 1000  # maximum responses in a history
 
 
 class StoredResponses:
-    """Keeps responses, and answers the endpoints that show them."""
+    """Stores responses, and implements their endpoints."""
 
     def __init__(
         self,
@@ -45,7 +46,7 @@ class StoredResponses:
         per_chunk: int,
         strict: bool,
     ) -> None:
-        """``strict``: an id that was never given out is answered with 404, else with something plausible."""
+        """``strict``: answer unknown ids with 404 instead of a placeholder response."""
         self._ring = ring
         self._conversations = conversations
         self._heads = make_answer_heads(made, error_event)
@@ -53,7 +54,7 @@ class StoredResponses:
         self._strict = strict
 
     def keep(self, chat: ResponsesRequest) -> None:
-        """Keep a response that has been rendered."""
+        """Store a rendered response."""
         body = chat.request.body if chat.request else as_json(chat.sent, "input")
         mark = _WAITED_FOR if chat.background else _KEPT
         self._ring.keep(chat.unique, mark, chat.whole, body if isinstance(body, bytes) else body.encode())
@@ -61,9 +62,8 @@ class StoredResponses:
             self._conversations.add(chat.conversation, f"resp_{chat.unique}")
 
     def history(self, body: Document) -> tuple[list[Document], bool]:
-        """Return the messages that came before a request that goes on from a response, or in a conversation.
-
-        The second says whether all of them are known.
+        """Return the earlier messages of a request with a previous response or a conversation, and whether all are
+        known.
         """
         if (conversation := body.get("conversation")) is not None:
             items, complete = self._conversations.all_items(conversation_of(conversation))
@@ -88,7 +88,7 @@ class StoredResponses:
         return before + _messages(found), complete and not (previous and len(found) >= _LONGEST)
 
     def one(self, request: Request, unique: str) -> Reply:
-        """Return one, or the events that said it."""
+        """Return a response, or its events."""
         id_ = request.params["id"]
         entry = self._found(id_)
         if entry.mark == _WAITED_FOR:
@@ -117,14 +117,14 @@ class StoredResponses:
         return Reply(self._heads.events, f"req_{unique}", b"".join([*said][begin:]))
 
     def delete(self, request: Request, unique: str) -> Reply:
-        """Delete one."""
+        """Delete a response."""
         id_ = request.params["id"]
         self._found(id_)
         self._mark(id_, DELETED)
         return self._reply(orjson.dumps({"id": id_, "object": "response", "deleted": True}), unique)
 
     def cancel(self, request: Request, unique: str) -> Reply:
-        """Cancel one that is made in the background; one that has been seen done stays as it is."""
+        """Cancel a background response; one that a client has seen done stays unchanged."""
         id_ = request.params["id"]
         entry = self._found(id_)
         if entry.mark == _KEPT:
@@ -135,7 +135,7 @@ class StoredResponses:
         return self._reply(_cancelled(entry.answer), unique)
 
     def input_items(self, request: Request, unique: str) -> Reply:
-        """List what one was asked with."""
+        """List the input items of a response."""
         id_ = request.params["id"]
         items = input_items(orjson.loads(self._found(id_).request).get("input"), id_.removeprefix("resp_"))
         if pagination.newest_first(request.query, "desc"):
@@ -147,7 +147,7 @@ class StoredResponses:
         return self._reply(orjson.dumps(pagination.as_list([by_id[one] for one in ids], more)), unique)
 
     def _found(self, id_: str) -> Entry:
-        """Return what is stored by an id, or something plausible, or raise a 404."""
+        """Return a stored response or a placeholder, or raise a 404."""
         name = name_of(id_)
         entry = self._ring.get(name) if name else None
         if entry is None and not self._strict:
@@ -165,7 +165,7 @@ class StoredResponses:
 
 
 def _messages(entries: list[Entry]) -> list[Document]:
-    """Return the messages of what was asked and answered, one after another."""
+    """Return the messages of stored requests and responses, in order."""
     messages = []
     for entry in entries:
         messages += as_messages(orjson.loads(entry.request).get("input"))
@@ -178,7 +178,7 @@ def _cancelled(answer: bytes) -> bytes:
 
 
 def _plausible(id_: str) -> Entry:
-    """Return a response that was never asked for."""
+    """Return a placeholder response."""
     chat = ResponsesRequest("0" * 32, {}, "gpt-4o")
     chat.sent = {"model": chat.model, "input": "Hello"}
     document = orjson.loads(begun_response(chat, b"completed", 1_700_000_000, chat.echo, chat.model))
