@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,16 +14,15 @@ from fastmock.content.tokenizers import estimated
 from fastmock.core import errors
 from fastmock.core import headers as heads
 from fastmock.core.content_encoding import PLAIN, decompress
-from fastmock.core.http import ChatRequest, MoveApart, Reply, Request, ResponseHead, Stream
+from fastmock.core.http import MoveApart, Reply, Request, ResponseHead, Stream
 from fastmock.core.ids import unique
-from fastmock.core.json import parse
 from fastmock.core.provider import Provider, Providers, provider_of
-from fastmock.core.routing import OTHER, Bound, Endpoint, Route, Router
+from fastmock.core.routing import Bound, Endpoint, Route, Router
+from fastmock.engine.readings import Readings
 from fastmock.engine.responder import Responder
 from fastmock.engine.rule_set import RuleSet
 from fastmock.engine.services import Api, Flagging, Services, endpoint_kinds
 from fastmock.faults.injector import FaultInjector
-from fastmock.rules.explain import Verdict
 from fastmock.shared.block import Share
 from fastmock.shared.lateness import LatenessMeter
 from fastmock.shared.queue import AdmissionQueue
@@ -87,7 +85,8 @@ class App:
         buffers: the memory budget of bodies and large responses.
         by_rules: generates responses by the rules alone, for the response manager.
         providers: the providers.
-        kinds: the kinds of endpoints; ``text_kinds`` are those answered by rules.
+        kinds: the kinds of endpoints.
+        readings: parses requests without answering them.
         query_routes: method and path of routes without path parameters that need the query of requests other than GET.
         waiting: returns the length of the queue; None without a limit on concurrency.
     """
@@ -118,14 +117,10 @@ class App:
         guard = authorizer(settings.auth)
         self._guards = [guard] if guard else []
         self._open_models = settings.auth.open_models
-        self._readings = {reading.kind: reading for api in apis.values() for reading in api.readings}
         self.kinds = endpoint_kinds(apis.values())
-        self.text_kinds = frozenset(self._readings)
-        # Later providers come first: their bodies have more distinctive keys than ``messages``.
-        self._by_content = [reading for api in reversed(list(apis.values())) for reading in api.readings]
-        self._own_reading = {provider: api.readings[0] for provider, api in apis.items() if api.readings}
         policed = {provider: [self._policed(services, route) for route in api.routes] for provider, api in apis.items()}
         self._router = Router(policed)
+        self.readings = Readings(apis, self._router)
         self.handlers: dict[tuple[str, str], Handler] = {}
         self.route_names: list[str] = []
         self.query_routes: set[tuple[str, str]] = set()
@@ -183,59 +178,6 @@ class App:
     def handle(self, request: Request) -> Answer:
         """Answer any request."""
         return self.handlers.get((request.method, request.path), self.elsewhere)(request)
-
-    def explain(self, body: str | bytes, headers: Mapping[str, str], path: str = "") -> Verdict:
-        """Return the rule that answers a request for text, and the closest other rule.
-
-        Without a ``path``, the kind of request is detected by its headers and body.
-
-        Raises:
-            ApiError: the request is invalid; with the message of its provider.
-        """
-        request = Request("POST", path, headers, body)
-        try:
-            return self._explain(request)
-        except errors.ApiError as error:
-            raise self.providers.find(request).words(error) from None
-
-    def _explain(self, request: Request) -> Verdict:
-        body = parse(request.body)
-        request.provider = provider = self.providers.find(request)
-        found = self._router.find(request.path) if request.path else None
-        reading = None if found is None else self._readings.get(found[0].kind)
-        if request.path and reading is None:
-            raise errors.RouteNotFound(request.method, request.path)
-        if reading is None:
-            reading = self._own_reading.get(provider, self._by_content[-1])
-            if provider is self.providers[0]:
-                reading = next((one for one in self._by_content if one.fits(body)), reading)
-        chat = reading.parse(body, unique(), **(found[1] if found else {}))
-        chat.request = request
-        return reading.responder.rules.explain(chat)
-
-    def recall(self, request: Request) -> tuple[ChatRequest, RuleSet | None]:
-        """Return a recorded request in parsed form, and the rules for its endpoint, if there are any.
-
-        An invalid request is parsed as far as possible.
-        """
-        found = self._router.find(request.path.rstrip("/"))
-        kind, params = (OTHER, {}) if found is None else (found[0].kind, found[1])
-        request.provider = self.providers.find(request)
-        reading = self._readings.get(kind)
-        body: dict[str, Any] = {}
-        with suppress(errors.ApiError):
-            body = parse(request.body)
-            if reading is not None and request.method == "POST":
-                chat = reading.parse(body, unique(), **params)
-                chat.request = request
-                return chat, reading.responder.rules
-        model = body.get("model")
-        chat = ChatRequest("", body, model if isinstance(model, str) else "")
-        chat.endpoint, chat.request, chat.stream = kind, request, body.get("stream") is True
-        given = body.get("input")
-        texts = given if isinstance(given, list) else [given]
-        chat.user_message = "\n".join(text for text in texts if isinstance(text, str))
-        return chat, None
 
     def wrap(self, put: Callable[[Handler], Handler], health: Callable[[Handler], Handler]) -> None:
         """Wrap all handlers, including the one for requests that the runtime found invalid.

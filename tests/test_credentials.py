@@ -71,7 +71,7 @@ def test_a_credential_by_form_is_kept_and_shown_nowhere(name):
     [record] = journal.records(journal.tape.numbers())
     assert record.head["headers"][name.lower()] == "[redacted]"
     assert "SECRET" not in str(record.shown())
-    assert "SECRET" not in str(app.explain(CHAT, {name.lower(): "other SECRET"}))
+    assert "SECRET" not in str(app.readings.explain(CHAT, {name.lower(): "other SECRET"}))
     wrong = {"responses": {"chat_completions": {"patterns": [{"match": {"headers": {name: ["SECRET"]}}}]}}}
     _, problems = load({}, {}, {}, overlay=Overlay().patching(wrong))
     assert problems

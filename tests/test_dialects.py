@@ -548,7 +548,7 @@ def test_every_dialect_is_explained():
         (as_message(chat), {"anthropic-version": "2023-06-01"}),
         (as_message(chat) | {"system": "s"}, {}),
     ):
-        assert "patterns[1]" in _RULED.explain(orjson.dumps(body), headers).winner
+        assert "patterns[1]" in _RULED.readings.explain(orjson.dumps(body), headers).winner
 
 
 def test_prompts_are_cached_and_windows_kept(tmp_path):

@@ -558,11 +558,11 @@ def test_strict_models_are_strict_where_nothing_is_answered():
 def test_requests_are_known_by_what_is_in_them(body, kind):
     names = ("chat_completions", "responses", "messages")
     app = ruled(*({"match": {"endpoint": name}, "name": f"by-{name}"} for name in names))
-    assert f"by-{kind}" in app.explain(orjson.dumps(body), {}).winner
+    assert f"by-{kind}" in app.readings.explain(orjson.dumps(body), {}).winner
 
 
 def test_a_legacy_completion_is_known_by_its_prompt():
-    assert "completions.default" in ruled().explain(orjson.dumps({"model": "m", "prompt": "x"}), {}).winner
+    assert "completions.default" in ruled().readings.explain(orjson.dumps({"model": "m", "prompt": "x"}), {}).winner
 
 
 @pytest.mark.parametrize("path", [RESPONSES, MESSAGES])

@@ -326,11 +326,11 @@ def test_provider_answers_come_from_the_response_manager(serve, runtime, tmp_pat
 def test_provider_request_is_explained_by_its_path(tmp_path):
     (tmp_path / "config.json").write_bytes(orjson.dumps(CONFIG))
     app = make_app(CONFIG, tmp_path)
-    verdict = app.explain(orjson.dumps(TALK), {}, PATH)
+    verdict = app.readings.explain(orjson.dumps(TALK), {}, PATH)
     assert verdict.winner == "hello"
     named = {"talk-client": "1"}
     with pytest.raises(ApiError, match="talk"):  # without its path it has no model
-        app.explain(orjson.dumps(TALK), named)
+        app.readings.explain(orjson.dumps(TALK), named)
 
 
 @integration

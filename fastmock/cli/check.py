@@ -16,7 +16,7 @@ def explain(app: App, file: str, headers: Sequence[str], path: str, stdout: Text
     parted = (header.partition(":") for header in headers)
     named = {name.strip().lower(): value.strip() for name, _, value in parted}
     try:
-        verdict = app.explain(Path(file).read_bytes(), named, path)
+        verdict = app.readings.explain(Path(file).read_bytes(), named, path)
     except OSError as error:
         print(f"fastmock: {file} cannot be read: {error.strerror}", file=stderr)
         return 2

@@ -64,7 +64,7 @@ class Record:
 
     def nearest(self, app: App) -> dict[str, Any]:
         """Return the closest rule of ``app``, and how it differs."""
-        chat, rules = app.recall(self.request())
+        chat, rules = app.readings.recall(self.request())
         verdict = rules.explain(chat) if rules is not None else None
         if verdict is None or verdict.nearest is None:
             return {}
@@ -72,7 +72,7 @@ class Record:
 
     def chat(self, app: App) -> ChatRequest:
         """Return the request in neutral form; if its body was cut, with the values from the entry."""
-        chat, _ = app.recall(self.request())
+        chat, _ = app.readings.recall(self.request())
         if self.cut:
             chat.model, chat.endpoint, chat.stream = self.head["model"], self.head["endpoint"], self.head["stream"]
         return chat

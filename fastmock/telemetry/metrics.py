@@ -211,7 +211,7 @@ class Metrics(Collector, Observer):
             yield _counter(f"vllm:{kind}_tokens", f"Number of {kind} tokens.", name, sums.items())
         generated: dict[Labels, list[int]] = {}
         for (endpoint, model), values in times.items():
-            if model and endpoint in self._app.text_kinds:
+            if model and endpoint in self._app.readings.kinds:
                 before = generated.get((model,), [0] * TIMES_WIDTH)
                 generated[model,] = [ours + theirs for ours, theirs in zip(before, values, strict=True)]
         for part, names, text in (

@@ -1,8 +1,16 @@
 """The routes of OpenAI's API."""
 
-from fastmock.core.headers import make_answer_heads
-from fastmock.core.routing import OTHER, Route
+from collections.abc import Mapping
+from typing import Any
+
+from fastmock.config.config import Config
+from fastmock.content.tokenizers import TokenizerOf
+from fastmock.core.diagnostics import Diagnostics
+from fastmock.core.headers import HeaderFactory, make_answer_heads
+from fastmock.core.routing import OTHER, Endpoint, Route
 from fastmock.engine.manager import ManagedEmbeddings, compiled
+from fastmock.engine.profiles import LatencyProfiles
+from fastmock.engine.responder import Responder
 from fastmock.engine.services import Api, Reading, Services
 from fastmock.providers.checked import checked
 from fastmock.providers.openai.chat.checks import contents
@@ -31,68 +39,81 @@ _OF_RESPONSES = ("input", "previous_response_id", "conversation", "instructions"
 
 def api(services: Services) -> Api:
     """Compile the API."""
-    settings, tokenizers = services.settings, services.tokenizers
     heads = make_answer_heads(HEADS, error_event)
     chats = services.compile_rules("chat_completions", ChatChoiceFormat(), heads)
     texts = services.compile_rules("completions", CompletionChoiceFormat(), heads)
-    compiling = services.config, HEADS, services.profiles, tokenizers, services.diagnostics
-    embeddings, moderations = Embeddings(*compiling), Moderations(*compiling)
-    store, log, strict = services.store, services.response_log, settings.stored.strict_ids
-    stored = StoredCompletions(store, HEADS, strict)
-    conversations = Conversations(log, store, HEADS, strict)
-    stored_responses = StoredResponses(log, conversations, HEADS, tokenizers, chats.per_chunk, strict)
-    models = Models(settings.models, HEADS)
-    chat = Chat(chats, tokenizers, stored, checked(Validator(settings, CHAT, CHECKS), contents))
-    completions = Completions(texts, tokenizers, checked(Validator(settings, COMPLETIONS, CHECKS), completion_contents))
-    responses = Responses(
-        chats,
-        tokenizers,
-        stored_responses,
-        HEADS,
-        settings,
-        models.first,
-        checked(Validator(settings, RESPONSES, CHECKS), response_contents),
+    models = Models(services.settings.models, HEADS)
+    moderations = Moderations(*_compiling(services))
+    parts = (
+        _chat(services, chats),
+        _responses(services, chats, models.first),
+        _completions(services, texts),
+        _embeddings(services),
     )
-    retrieve = numbering(services.policies.around(stored_responses.one, OTHER, response_error_event))
-    vectors = embeddings
-    if services.manager is not None:
-        generate = services.manager.generate_embedding_response
-        vectors = ManagedEmbeddings(embeddings, generate, services.progress)  # type: ignore[assignment]
+    others = (
+        Route("POST", "/moderations", moderations, "moderations"),
+        Route("GET", "/models", models.all, "models"),
+        Route("GET", "/models/{id*}", models.one, "models"),
+        Route("DELETE", "/models/{id*}", models.delete, "models"),
+    )
+    return Api(
+        (*(route for part in parts for route in part.routes), *others),
+        [reading for part in parts for reading in part.readings],
+        {name: generate for part in parts for name, generate in part.generate.items()},
+        moderations,
+    )
+
+
+def _compiling(services: Services) -> tuple[Config, HeaderFactory, LatencyProfiles, TokenizerOf, Diagnostics]:
+    return services.config, HEADS, services.profiles, services.tokenizers, services.diagnostics
+
+
+def _chat(services: Services, chats: Responder) -> Api:
+    """Compile chat completions, and those that were stored."""
+    settings, tokenizers = services.settings, services.tokenizers
+    stored = StoredCompletions(services.store, HEADS, settings.stored.strict_ids)
+    chat = Chat(chats, tokenizers, stored, checked(Validator(settings, CHAT, CHECKS), contents))
+    answer = services.managed(chats, chat, "generate_chat_response")
     routes = (
-        Route(
-            "POST",
-            "/chat/completions",
-            services.managed(chats, chat, "generate_chat_response"),
-            "chat_completions",
-            policed=False,
-        ),
+        Route("POST", "/chat/completions", answer, "chat_completions", policed=False),
         Route("GET", "/chat/completions", stored.all),
         Route("GET", "/chat/completions/{id}", stored.one),
         Route("POST", "/chat/completions/{id}", stored.update),
         Route("DELETE", "/chat/completions/{id}", stored.delete),
         Route("GET", "/chat/completions/{id}/messages", stored.messages),
-        Route(
-            "POST",
-            "/completions",
-            services.managed(texts, completions, "generate_completion_response"),
-            "completions",
-            policed=False,
-        ),
-        Route("POST", "/embeddings", vectors, "embeddings"),
-        Route("POST", "/moderations", moderations, "moderations"),
-        Route(
-            "POST",
-            "/responses",
-            services.managed(chats, responses, "generate_chat_response"),
-            "responses",
-            policed=False,
-        ),
+    )
+    reading = Reading("chat_completions", chat.parse, chats, lambda body: "messages" in body)
+    return Api(routes, [reading], {"chat": compiled(chat, words, serves_others=True)})
+
+
+def _completions(services: Services, texts: Responder) -> Api:
+    """Compile legacy completions."""
+    settings, tokenizers = services.settings, services.tokenizers
+    completions = Completions(texts, tokenizers, checked(Validator(settings, COMPLETIONS, CHECKS), completion_contents))
+    answer = services.managed(texts, completions, "generate_completion_response")
+    route = Route("POST", "/completions", answer, "completions", policed=False)
+    reading = Reading("completions", completions.parse, texts, lambda body: "prompt" in body)
+    return Api([route], [reading], {"completion": compiled(completions, words)})
+
+
+def _responses(services: Services, chats: Responder, default_model: str) -> Api:
+    """Compile Responses and conversations."""
+    settings, tokenizers = services.settings, services.tokenizers
+    store, log, strict = services.store, services.response_log, settings.stored.strict_ids
+    conversations = Conversations(log, store, HEADS, strict)
+    stored = StoredResponses(log, conversations, HEADS, tokenizers, chats.per_chunk, strict)
+    check = checked(Validator(settings, RESPONSES, CHECKS), response_contents)
+    responses = Responses(chats, tokenizers, stored, HEADS, settings, default_model, check)
+    answer = services.managed(chats, responses, "generate_chat_response")
+    retrieve = numbering(services.policies.around(stored.one, OTHER, response_error_event))
+    routes = (
+        Route("POST", "/responses", answer, "responses", policed=False),
         Route("POST", "/responses/input_tokens", responses.input_tokens),
         Route("POST", "/responses/compact", responses.compact),
         Route("GET", "/responses/{id}", retrieve, policed=False),
-        Route("DELETE", "/responses/{id}", stored_responses.delete),
-        Route("POST", "/responses/{id}/cancel", stored_responses.cancel),
-        Route("GET", "/responses/{id}/input_items", stored_responses.input_items),
+        Route("DELETE", "/responses/{id}", stored.delete),
+        Route("POST", "/responses/{id}/cancel", stored.cancel),
+        Route("GET", "/responses/{id}/input_items", stored.input_items),
         Route("POST", "/conversations", conversations.create),
         Route("GET", "/conversations/{id}", conversations.one),
         Route("POST", "/conversations/{id}", conversations.update),
@@ -101,24 +122,19 @@ def api(services: Services) -> Api:
         Route("POST", "/conversations/{id}/items", conversations.add_items),
         Route("GET", "/conversations/{id}/items/{item}", conversations.one_item),
         Route("DELETE", "/conversations/{id}/items/{item}", conversations.delete_item),
-        Route("GET", "/models", models.all, "models"),
-        Route("GET", "/models/{id*}", models.one, "models"),
-        Route("DELETE", "/models/{id*}", models.delete, "models"),
     )
-    readings = (
-        Reading("chat_completions", chat.parse, chats, lambda body: "messages" in body),
-        Reading(
-            "responses",
-            responses.parse,
-            chats,
-            # A prompt given as an object refers to one stored at OpenAI.
-            lambda body: any(name in body for name in _OF_RESPONSES) or isinstance(body.get("prompt"), dict),
-        ),
-        Reading("completions", completions.parse, texts, lambda body: "prompt" in body),
-    )
-    generate_alone = {
-        "chat": compiled(chat, words, serves_others=True),
-        "completion": compiled(completions, words),
-        "embedding": compiled(embeddings, words),
-    }
-    return Api(routes, readings, generate_alone, moderations)
+
+    def fits(body: Mapping[str, Any]) -> bool:
+        # A prompt given as an object refers to one stored at OpenAI.
+        return any(name in body for name in _OF_RESPONSES) or isinstance(body.get("prompt"), dict)
+
+    return Api(routes, [Reading("responses", responses.parse, chats, fits)])
+
+
+def _embeddings(services: Services) -> Api:
+    """Compile embeddings."""
+    embeddings = Embeddings(*_compiling(services))
+    answer: Endpoint = embeddings
+    if services.manager is not None:
+        answer = ManagedEmbeddings(embeddings, services.manager.generate_embedding_response, services.progress)
+    return Api([Route("POST", "/embeddings", answer, "embeddings")], (), {"embedding": compiled(embeddings, words)})
