@@ -22,7 +22,7 @@ from fastmock.core.provider import Provider, Providers, provider_of
 from fastmock.core.routing import OTHER, Bound, Endpoint, Route, Router
 from fastmock.engine.responder import Responder
 from fastmock.engine.rule_set import RuleSet
-from fastmock.engine.services import Api, Flagging, Services, endpoint_kinds
+from fastmock.engine.services import Api, ModerationRules, Services, endpoint_kinds
 from fastmock.faults.injector import FaultInjector
 from fastmock.rules.explain import Verdict
 from fastmock.shared.block import Share
@@ -97,7 +97,7 @@ class App:
         self.config = config
         self.warnings = services.diagnostics.warnings
         self.responders: list[Responder] = list(services.responders.values())
-        self.moderations = next(api.flagging for api in apis.values() if api.flagging is not None)
+        self.moderations = next(api.moderation for api in apis.values() if api.moderation is not None)
         self.manager = services.manager
         has_latency, faults_take_time = profiles.takes_time(), parts.faults.takes_time
         self.takes_time = has_latency or faults_take_time
@@ -140,7 +140,7 @@ class App:
     @staticmethod
     def _policed(services: Services, route: Route) -> Route:
         """Return a route with the policies applied, unless its endpoint applies them itself."""
-        return replace(route, endpoint=services.policies.around(route.endpoint, route.kind)) if route.policed else route
+        return replace(route, endpoint=services.policies.wrap(route.endpoint, route.kind)) if route.policed else route
 
     def _handler_of(self, bound: Bound, method: str) -> Handler:
         """Return the handler of a fixed path; it is faster if the path belongs to one provider."""
@@ -154,7 +154,7 @@ class App:
         return self._whole(shared, guards, number)
 
     @property
-    def rule_sets(self) -> Sequence[RuleSet | Flagging]:
+    def rule_sets(self) -> Sequence[RuleSet | ModerationRules]:
         """All rule sets, the moderation rules last."""
         return [*(one.rules for one in self.responders), self.moderations]
 

@@ -52,7 +52,7 @@ def api(services: Services) -> Api:
         models.first,
         Validator(settings, RESPONSES, CHECKS, response_contents).check,
     )
-    retrieve = numbering(services.policies.around(stored_responses.one, OTHER, response_error_event))
+    retrieve = numbering(services.policies.wrap(stored_responses.one, OTHER, response_error_event))
     vectors = embeddings
     if services.manager is not None:
         generate = services.manager.generate_embedding_response
