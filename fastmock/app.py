@@ -21,7 +21,7 @@ from fastmock.core.routing import Bound, Endpoint, Route, Router
 from fastmock.engine.readings import Readings
 from fastmock.engine.responder import Responder
 from fastmock.engine.rule_set import RuleSet
-from fastmock.engine.services import Api, Flagging, Services, endpoint_kinds
+from fastmock.engine.services import Api, ModerationRules, Services, endpoint_kinds
 from fastmock.faults.injector import FaultInjector
 from fastmock.shared.block import Share
 from fastmock.shared.lateness import LatenessMeter
@@ -98,7 +98,7 @@ class App:
         self.config = config
         self.warnings = services.diagnostics.warnings
         self.responders: list[Responder] = list(services.responders.values())
-        self.moderations = next(api.flagging for api in apis.values() if api.flagging is not None)
+        self.moderations = next(api.moderation for api in apis.values() if api.moderation is not None)
         self.manager = services.manager
         has_latency, faults_take_time = profiles.takes_time(), parts.faults.takes_time
         self.takes_time = has_latency or faults_take_time
@@ -138,7 +138,7 @@ class App:
     @staticmethod
     def _policed(services: Services, route: Route) -> Route:
         """Return a route with the policies applied, unless its endpoint applies them itself."""
-        return replace(route, endpoint=services.policies.around(route.endpoint, route.kind)) if route.policed else route
+        return replace(route, endpoint=services.policies.wrap(route.endpoint, route.kind)) if route.policed else route
 
     def _handler_of(self, bound: Bound, method: str) -> Handler:
         """Return the handler of a fixed path; it is faster if the path belongs to one provider."""
@@ -152,7 +152,7 @@ class App:
         return self._whole(shared, guards, number)
 
     @property
-    def rule_sets(self) -> Sequence[RuleSet | Flagging]:
+    def rule_sets(self) -> Sequence[RuleSet | ModerationRules]:
         """All rule sets, the moderation rules last."""
         return [*(one.rules for one in self.responders), self.moderations]
 

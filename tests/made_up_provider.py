@@ -18,7 +18,7 @@ from fastmock.core.http import Answer, ChatRequest, Reply, Request, Stream
 from fastmock.core.json import parse
 from fastmock.core.provider import Keys, LimitHeaders, Provider, in_words
 from fastmock.core.routing import Route
-from fastmock.engine.event_template import DialectTemplates, Events, Outer, RenderedAnswer, call_id
+from fastmock.engine.event_template import DialectTemplates, Events, MetaSource, RenderedAnswer, call_id
 from fastmock.engine.response_template import ResponseTemplate
 from fastmock.engine.services import Api, Reading, Services
 from fastmock.providers.openai.chat import request as chat_request
@@ -95,30 +95,32 @@ class TalkRenderer:
     def form(self, chat: ChatRequest) -> str:
         return ""
 
-    def tell(self, answer: Answer, form: str, cutter: Chunker) -> tuple[Document, Callable[[], Events]]:
+    def render(self, answer: Answer, form: str, chunker: Chunker) -> tuple[Document, Callable[[], Events]]:
         uses = [{"tool": call.name, "with": call.arguments, "id": call_id(call.id, "use_")} for call in answer.calls]
         text = answer.text if answer.refusal is None else answer.refusal
-        return {"text": text or "", "uses": uses}, partial(self._events, text or "", uses, cutter)
+        return {"text": text or "", "uses": uses}, partial(self._events, text or "", uses, chunker)
 
-    def _events(self, text: str, uses: list[Document], cutter: Chunker) -> Events:
-        events: Events = [(tokens, {"piece": piece}) for tokens, piece in cutter.cut(text)]
+    def _events(self, text: str, uses: list[Document], chunker: Chunker) -> Events:
+        events: Events = [(tokens, {"piece": piece}) for tokens, piece in chunker.cut(text)]
         for use in uses:
             events.append((1, {"use": use["tool"], "id": use["id"]}))
-            events += [(tokens, {"with": piece}) for tokens, piece in cutter.cut(use["with"])]
+            events += [(tokens, {"with": piece}) for tokens, piece in chunker.cut(use["with"])]
         return events
 
     def event(self, event: Document) -> bytes:
         return b",\n" + orjson.dumps(event)
 
-    def whole(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> bytes:
-        return b'{"model":%b,"says":%b,%b}' % (orjson.dumps(outer.model), content, self._end(told, outer))
+    def whole(self, chat: ChatRequest, rendered: RenderedAnswer, content: bytes, meta: MetaSource) -> bytes:
+        return b'{"model":%b,"says":%b,%b}' % (orjson.dumps(meta.model), content, self._end(rendered, meta))
 
-    def around(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
-        return b'[{"model":%b}' % orjson.dumps(outer.model), b",\n{%b}]" % self._end(told, outer)
+    def envelope(
+        self, chat: ChatRequest, rendered: RenderedAnswer, content: bytes, meta: MetaSource
+    ) -> tuple[bytes, bytes]:
+        return b'[{"model":%b}' % orjson.dumps(meta.model), b",\n{%b}]" % self._end(rendered, meta)
 
-    def _end(self, told: RenderedAnswer, outer: Outer) -> bytes:
-        count = {"heard": outer.prompt_tokens, "spoken": outer.completion_tokens}
-        return b'"ended":"%b","count":%b' % (told.answer.finish_reason.encode(), orjson.dumps(count))
+    def _end(self, rendered: RenderedAnswer, meta: MetaSource) -> bytes:
+        count = {"heard": meta.prompt_tokens, "spoken": meta.completion_tokens}
+        return b'"ended":"%b","count":%b' % (rendered.answer.finish_reason.encode(), orjson.dumps(count))
 
 
 class Talk:
@@ -132,7 +134,7 @@ class Talk:
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         chat = self.read(request, unique)
-        return self.tell(chat, *self._responder.select(chat))
+        return self.render(chat, *self._responder.select(chat))
 
     def read(self, request: Request, unique: str) -> TalkRequest:
         chat = self.parse(parse(request.body), unique, **request.params)
@@ -157,13 +159,15 @@ class Talk:
             chat["tool_choice"] = "required"
         return chat_request.parse(chat, unique, self._tokenizers, TalkRequest)
 
-    def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
-        return self._responder.send(chat, self._templates.of(script), answers, self._heads)
+    def render(
+        self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
+    ) -> Reply | Stream:
+        return self._responder.send(chat, self._templates.of(template), answers, self._heads)
 
-    def reread(self, chat: ChatRequest, body: Document, unique: str) -> TalkRequest:
+    def reparse(self, chat: ChatRequest, body: Document, unique: str) -> TalkRequest:
         return chat_request.parse(body, unique, self._tokenizers, TalkRequest)
 
-    def renamed(self, error: ApiError, chat: ChatRequest) -> ApiError:
+    def translate_error(self, error: ApiError, chat: ChatRequest) -> ApiError:
         return error
 
 

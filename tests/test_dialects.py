@@ -103,7 +103,7 @@ SHOWN = st.sampled_from(["", "item", "summary"])
 @example(Answer("a " * 200 + "b" * 15), "", True, 1)  # event numbers of several digits, and little room for them
 @given(answers(), SHOWN, st.booleans(), st.integers(1, 5))
 def test_a_response_assembles_to_its_whole_form(answer, shows, padded, per_chunk):
-    output, events = ResponsesRenderer(0).tell(answer, (shows, False, padded), Chunker(ESTIMATE, per_chunk))
+    output, events = ResponsesRenderer(0).render(answer, (shows, False, padded), Chunker(ESTIMATE, per_chunk))
     found = events()
     assert assembled_response(orjson.loads(orjson.dumps([event for _, event in found]))) == output
     assert [event["sequence_number"] for _, event in found] == list(range(2, 2 + len(found)))
@@ -115,7 +115,7 @@ def test_a_response_assembles_to_its_whole_form(answer, shows, padded, per_chunk
 @settings(max_examples=40, deadline=None)
 @given(answers(), st.sampled_from(["", "omitted", "summarized"]), st.integers(1, 5))
 def test_a_message_assembles_to_its_whole_form(answer, shows, per_chunk):
-    content, events = MessagesRenderer("Let me think.").tell(answer, shows, Chunker(ESTIMATE, per_chunk))
+    content, events = MessagesRenderer("Let me think.").render(answer, shows, Chunker(ESTIMATE, per_chunk))
     assert assembled_message(orjson.loads(orjson.dumps([event for _, event in events()]))) == content
 
 

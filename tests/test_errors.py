@@ -61,7 +61,7 @@ def test_words_that_a_fault_gives_win_over_the_providers():
 
 
 def test_parameters_are_renamed_in_the_words_too():
-    renamed = errors.WrongType("messages[0].content", "a string", 7).renamed(
+    renamed = errors.WrongType("messages[0].content", "a string", 7).rename_param(
         lambda path: path.replace("messages", "input")
     )
     assert OPENAI.words(renamed).param == "input[0].content"

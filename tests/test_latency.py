@@ -17,7 +17,7 @@ from fastmock.config.load import load
 from fastmock.content.filler import counter
 from fastmock.core.http import Reply, Request, Stream
 from fastmock.core.problems import ConfigError
-from fastmock.core.seeded import keyer
+from fastmock.core.seeded import seeded_hash
 from fastmock.latency.model import Timing, sampler
 from fastmock.latency.pacer import Pacer
 from fastmock.latency.presets import PRESETS
@@ -92,7 +92,7 @@ def cdf(amount):
 def test_draws_have_the_distribution(given_):
     amount = Distribution.model_validate(given_)
     draw, share = sampler(amount), cdf(amount)
-    number = keyer(0, "test")  # as it is used: a generator a request
+    number = seeded_hash(0, "test")  # as it is used: a generator a request
     keys = (Request("POST", PATH, {"x-fastmock-key": str(key)}, b"") for key in range(20_000))
     drawn = sorted(draw(random.Random(number(key))) for key in keys)
     distance = max(max(share(x) - i / 20_000, (i + 1) / 20_000 - share(x)) for i, x in enumerate(drawn))

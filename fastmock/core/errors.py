@@ -62,7 +62,7 @@ class ApiError(Exception):
         other.__dict__.update(self.__dict__, **changes)
         return other
 
-    def renamed(self, rename: Callable[[str], str]) -> Self:
+    def rename_param(self, rename: Callable[[str], str]) -> Self:
         """Return a copy with ``rename`` applied to its parameter name."""
         param: str | None = vars(self).get("param")  # most failures have none
         return self if param is None else self.but(param=rename(param))

@@ -485,7 +485,7 @@ class ChatRequest:
         regex_deadline: reading of ``time.monotonic`` until which backtracking regexes may run; 0 before the first one.
         output: text generated for the request, of ``output_tokens`` tokens; empty if none was needed.
         generated: the same if each of its words is a token; else empty.
-        said, said_by: known answers, and the template that they come from.
+        known_answers, answered_by: known answers, and the template that they come from.
         finish_reason: finish reason of the generated text.
         prompt_tokens: tokens of the whole prompt.
         completion_tokens: tokens of the answer, including hidden ones; set once known.
@@ -518,8 +518,8 @@ class ChatRequest:
     regex_deadline = 0.0
     output = ""
     generated = ""
-    said: "list[Answer]" = []  # noqa: RUF012 - never modified
-    said_by: object = None
+    known_answers: "list[Answer]" = []  # noqa: RUF012 - never modified
+    answered_by: object = None
     output_tokens = 0
     finish_reason = "stop"
     prompt_tokens = 0

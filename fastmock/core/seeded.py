@@ -23,7 +23,7 @@ def _restart() -> None:
 os.register_at_fork(after_in_child=_restart)
 
 
-def keyer(seed: int, purpose: str) -> Callable[[Request | None], int]:
+def seeded_hash(seed: int, purpose: str) -> Callable[[Request | None], int]:
     """Return a function from a request to its 56-bit random number for ``purpose``.
 
     The key of a request is the header ``x-fastmock-key`` if present: the same key gives the same number on every
@@ -47,7 +47,7 @@ def keyer(seed: int, purpose: str) -> Callable[[Request | None], int]:
     return number
 
 
-def drawer(seed: int, purpose: str) -> Draw:
-    """Return the draw for ``purpose``; see ``keyer``."""
-    number = keyer(seed, purpose)
+def seeded_draw(seed: int, purpose: str) -> Draw:
+    """Return the draw for ``purpose``; see ``seeded_hash``."""
+    number = seeded_hash(seed, purpose)
     return lambda request: number(request) / (1 << 56)

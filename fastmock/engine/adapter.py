@@ -47,7 +47,7 @@ class AnswerAdapter:
 
     def _constrain(self, chat: ChatRequest, template: ResponseTemplate) -> Adapted:
         """Apply the constraints on the form of an answer."""
-        key = self._constraints.key(chat, template.prose) if template.text_only and not template.thinks else None
+        key = self._constraints.key(chat, template.prose) if template.text_only and not template.has_reasoning else None
         if key is None:
             return template, self._constrained(chat, template)
         if not key:
@@ -57,7 +57,7 @@ class AnswerAdapter:
             answers = self._constrained(chat, template)
             if answers is None:  # the template's own answers fit
                 return template, None
-            kept = self._keep(template, key, template.instead(chat, answers), answers)
+            kept = self._keep(template, key, template.with_answers(chat, answers), answers)
         return kept, None
 
     def _constrained(self, chat: ChatRequest, template: ResponseTemplate) -> list[Answer] | None:
@@ -65,42 +65,46 @@ class AnswerAdapter:
 
         def fallback_text() -> str:
             default = self._rules.templates[DEFAULT]
-            if default.makes:
+            if default.generates:
                 profile = self._profiles.profile(chat.model, self._rules.default, chat.request)
-                self._profiles.make_up(chat, profile)
+                self._profiles.generate_text(chat, profile)
             return default.answers(chat)[0].text or ""
 
-        return self._constraints.fit(chat, template.answers(chat), template.repeats, fallback_text)
+        return self._constraints.apply(chat, template.answers(chat), template.repeats, fallback_text)
 
     def _limit(self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None) -> Adapted:
         """Apply the length limits of the request."""
-        if (answers is None and template.only_made) or self._is_short(chat, template, answers) or not self._obeys(chat):
+        if (
+            (answers is None and template.generated_only)
+            or self._is_short(chat, template, answers)
+            or not self._obeys(chat)
+        ):
             return template, answers
         length = length_of(chat)
-        if length.most is not None and not template.thinks:
+        if length.most is not None and not template.has_reasoning:
             left = reason_within(chat, length.most)
             length = Length(left, min(length.least, left))
         key = None
-        if answers is None and template.fixed is not None and not template.thinks:
+        if answers is None and template.fixed is not None and not template.has_reasoning:
             tokens = template.tokens(chat)
             if tokens >= length.least and (length.most is None or tokens <= length.most):
                 return template, None
             key = ("length", length, chat.tokenizer, chat.user_message if length.least > tokens else "")
             if (kept := self._kept.get((template, key))) is not None:
                 return kept, None
-        said = template.answers(chat) if answers is None else answers
-        limited = [with_length(chat, answer, length, self._seed) for answer in said]
-        if are_the_same(said, limited):
+        original = template.answers(chat) if answers is None else answers
+        limited = [with_length(chat, answer, length, self._seed) for answer in original]
+        if are_the_same(original, limited):
             return template, answers
-        if template.thinks:
+        if template.has_reasoning:
             count_reasoning(chat, limited)
         if key is not None and count(limited[0], chat.tokenizer) == limited[0].tokens:
-            return self._keep(template, key, template.instead(chat, limited), limited), None
+            return self._keep(template, key, template.with_answers(chat, limited), limited), None
         return template, limited
 
     def _is_short(self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None) -> bool:
         """Return whether an answer is certainly within the limit, as most are; saves 4 µs."""
-        if chat.sets_least or chat.hidden_tokens or template.thinks:
+        if chat.sets_least or chat.hidden_tokens or template.has_reasoning:
             return False
         most = chat.max_tokens
         if most is None:

@@ -39,10 +39,10 @@ _CHARACTERS_PER_STEP = 2  # of generated JSON, which is counted, split and rende
 _BYTES_PER_STEP = 200  # of a compiled schema, per step of its compilation
 _MOST_QUICK = 4096  # schemas remembered as quick
 _VARIANTS = 8  # distinct values generated per schema: few, so that all are soon cached
-_SHAPES = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"}  # any determines the type of a value
+_TYPE_KEYWORDS = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"}  # any determines the type of a value
 _PREDICTED_MORE = 64  # characters of a prediction compared beyond the length of the answer
 _LONGEST_TOKEN = 16  # characters, typically
-_MADE_TOKENS = 12  # of a generated text, if no schema says more
+_GENERATED_TOKENS = 12  # of a generated text, if no schema says more
 
 _OTHERS = [b" the", b",", b" of", b" to", b" and", b" in", b" is", b" it", b" you", b" that", b" was", b" for", b" on"]
 
@@ -117,7 +117,7 @@ class _Values:
         """
         known = self._known.get(id(schema))
         if known is None:
-            is_open = arguments and isinstance(schema, dict) and not _SHAPES & schema.keys()
+            is_open = arguments and isinstance(schema, dict) and not _TYPE_KEYWORDS & schema.keys()
             source = as_json({"type": "object", **schema} if is_open else schema, holder)
             if len(source) > _LONGEST_SCHEMA:
                 raise SchemaError((), f"schema is too complex: it is longer than {_LONGEST_SCHEMA} bytes")
@@ -135,7 +135,7 @@ class _Values:
         drawn = blake2b(b"%d:%d:%b" % (self._seed, self._variant + choice, digest), digest_size=8).digest()
         return compiled.make(Random(int.from_bytes(drawn, "big")), self._budget)
 
-    def written(self, value: Any) -> str:
+    def serialize(self, value: Any) -> str:
         """Return a value as JSON; raise SchemaError if all texts of the request exceed the budget."""
         text = orjson.dumps(value).decode()
         try:
@@ -161,7 +161,7 @@ class ConstraintApplier:
         constraints = chat.constraints
         if constraints is None or constraints.particular:
             return None
-        tool = self._to_call(chat, constraints)
+        tool = self._tool_to_call(chat, constraints)
         if tool is not None:
             form = constraints.legacy, constraints.named and chat.endpoint == "chat_completions"
             return (constraints.tools_key, tool.name, *form, _variant(chat)) if constraints.tools_key else None
@@ -169,16 +169,16 @@ class ConstraintApplier:
             return (constraints.json_key, _variant(chat)) if prose and constraints.json_key else None
         return ()
 
-    def fit(
-        self, chat: ChatRequest, said: Sequence[Answer], repeats: bool, otherwise: Callable[[], str]
+    def apply(
+        self, chat: ChatRequest, answers: Sequence[Answer], repeats: bool, fallback_text: Callable[[], str]
     ) -> list[Answer] | None:
-        """Return the answers that meet the constraints of ``chat``; None if ``said`` already do.
+        """Return the answers that meet the constraints of ``chat``; None if ``answers`` already do.
 
         Args:
             chat: the request; it has constraints.
-            said: the answers of its rule.
+            answers: the answers of its rule.
             repeats: whether the rule may repeat its tool calls after their results.
-            otherwise: returns a text to use instead of tool calls that are not allowed.
+            fallback_text: returns a text to use instead of tool calls that are not allowed.
 
         Raises:
             ApiError: the constraints cannot be met.
@@ -186,14 +186,15 @@ class ConstraintApplier:
         constraints = chat.constraints
         assert constraints is not None  # noqa: S101 - see the arguments
         values = _Values(self._seed, _variant(chat), chat.request)
-        fitted = [
-            self._one(chat, constraints, answer, place, values, repeats, otherwise) for place, answer in enumerate(said)
+        constrained = [
+            self._constrain(chat, constraints, answer, place, values, repeats, fallback_text)
+            for place, answer in enumerate(answers)
         ]
         if constraints.prediction is not None:
-            self._predict(chat, constraints.prediction, fitted)
-        return None if are_the_same(fitted, said) else fitted
+            self._predict(chat, constraints.prediction, constrained)
+        return None if are_the_same(constrained, answers) else constrained
 
-    def _one(
+    def _constrain(
         self,
         chat: ChatRequest,
         constraints: OutputConstraints,
@@ -201,46 +202,46 @@ class ConstraintApplier:
         place: int,
         values: _Values,
         repeats: bool,
-        otherwise: Callable[[], str],
+        fallback_text: Callable[[], str],
     ) -> Answer:
-        fitted = answer
+        constrained = answer
         if answer.calls:
-            fitted = self._scripted(chat, constraints, answer, repeats, otherwise)
-            if constraints.named and fitted is answer:
-                fitted = answer._replace()  # a new object, since its finish reason changes
-        if not fitted.calls and fitted.refusal is None:
-            tool = self._to_call(chat, constraints)
+            constrained = self._allowed_calls(chat, constraints, answer, repeats, fallback_text)
+            if constraints.named and constrained is answer:
+                constrained = answer._replace()  # a new object, since its finish reason changes
+        if not constrained.calls and constrained.refusal is None:
+            tool = self._tool_to_call(chat, constraints)
             if tool is not None:
                 calls = (self._call(chat, tool, place, values),)
-                fitted = Answer(calls=calls, finish_reason="tool_calls", reasoning=answer.reasoning)
-            elif constraints.json and not is_json(fitted.text, constraints.schema is not None):
-                fitted = Answer(text=self._json(chat, constraints, place, values), reasoning=answer.reasoning)
-        if constraints.stop and fitted.text:
-            fitted = _ended(fitted, constraints.stop)
-        if fitted is not answer:
-            fitted = fitted._replace(tokens=count(fitted, chat.tokenizer))
-        if constraints.top_logprobs is not None and not fitted.calls:
-            said = fitted.refusal if fitted.text is None else fitted.text
-            fitted = fitted._replace(logprobs=self.probabilities(chat, said or "", constraints.top_logprobs))
-        return fitted
+                constrained = Answer(calls=calls, finish_reason="tool_calls", reasoning=answer.reasoning)
+            elif constraints.json and not is_json(constrained.text, constraints.schema is not None):
+                constrained = Answer(text=self._json(chat, constraints, place, values), reasoning=answer.reasoning)
+        if constraints.stop and constrained.text:
+            constrained = _cut_at_stop(constrained, constraints.stop)
+        if constrained is not answer:
+            constrained = constrained._replace(tokens=count(constrained, chat.tokenizer))
+        if constraints.top_logprobs is not None and not constrained.calls:
+            text = constrained.refusal if constrained.text is None else constrained.text
+            constrained = constrained._replace(logprobs=self.probabilities(chat, text or "", constraints.top_logprobs))
+        return constrained
 
-    def _scripted(
+    def _allowed_calls(
         self,
         chat: ChatRequest,
         constraints: OutputConstraints,
         answer: Answer,
         repeats: bool,
-        otherwise: Callable[[], str],
+        fallback_text: Callable[[], str],
     ) -> Answer:
         """Return an answer of a rule without the tool calls that are not allowed."""
         if constraints.call == "none" or (chat.results and not repeats):
-            text = answer.text if answer.text is not None else otherwise()
+            text = answer.text if answer.text is not None else fallback_text()
             return Answer(text=text, reasoning=answer.reasoning)
         if len(answer.calls) > 1 and (not constraints.parallel or constraints.legacy):
             return answer._replace(calls=answer.calls[:1])
         return answer
 
-    def _to_call(self, chat: ChatRequest, constraints: OutputConstraints) -> Tool | None:
+    def _tool_to_call(self, chat: ChatRequest, constraints: OutputConstraints) -> Tool | None:
         """Return the tool to generate a call of; None if the answer is a text.
 
         After tool results, only required tools that have not been called yet are called, so that agent loops end.
@@ -257,40 +258,42 @@ class ConstraintApplier:
         """Generate a tool call."""
         id_ = f"call_{chat.unique[8:]}{place or ''}"
         if tool.schema is None:
-            return ToolCall(id_, tool.name, lorem(_MADE_TOKENS, self._seed, str(_variant(chat) + place)), custom=True)
+            return ToolCall(
+                id_, tool.name, lorem(_GENERATED_TOKENS, self._seed, str(_variant(chat) + place)), custom=True
+            )
         kind = "functions" if chat.constraints and chat.constraints.legacy else "tools"
         try:
-            made = values.generate(tool.schema, place, kind, arguments=True)
-            if not isinstance(made, dict):
+            value = values.generate(tool.schema, place, kind, arguments=True)
+            if not isinstance(value, dict):
                 raise SchemaError((), "schema must be a JSON Schema of 'type: \"object\"'")
-            arguments = values.written(made)
+            arguments = values.serialize(value)
         except SchemaError as error:
             numbers = (
                 number for number, one in enumerate(chat.constraints.tools if chat.constraints else ()) if one is tool
             )
             inner = ".function" if kind == "tools" else ""
             param = f"{kind}[{next(numbers, 0)}]{inner}.parameters"
-            what = f"function '{tool.name}'"
-            raise errors.InvalidSchema(what, param, "invalid_function_parameters", error.path, str(error)) from None
+            holder = f"function '{tool.name}'"
+            raise errors.InvalidSchema(holder, param, "invalid_function_parameters", error.path, str(error)) from None
         return ToolCall(id_, tool.name, arguments)
 
     def _json(self, chat: ChatRequest, constraints: OutputConstraints, place: int, values: _Values) -> str:
         """Generate JSON."""
         if constraints.schema is None:
-            return orjson.dumps({"message": lorem(_MADE_TOKENS, self._seed, str(_variant(chat) + place))}).decode()
+            return orjson.dumps({"message": lorem(_GENERATED_TOKENS, self._seed, str(_variant(chat) + place))}).decode()
         try:
-            return values.written(values.generate(constraints.schema, place, "response_format"))
+            return values.serialize(values.generate(constraints.schema, place, "response_format"))
         except SchemaError as error:
-            what = f"response_format '{constraints.name}'"
-            raise errors.InvalidSchema(what, "response_format", None, error.path, str(error)) from None
+            holder = f"response_format '{constraints.name}'"
+            raise errors.InvalidSchema(holder, "response_format", None, error.path, str(error)) from None
 
-    def _predict(self, chat: ChatRequest, prediction: str, said: Sequence[Answer]) -> None:
+    def _predict(self, chat: ChatRequest, prediction: str, answers: Sequence[Answer]) -> None:
         """Count the accepted tokens of a prediction: those at the beginning of the answer."""
-        text, tokenizer = said[0].text or "", chat.tokenizer
-        said_tokens, predicted = tokenizer.tokens(text), tokenizer.tokens(prediction[: len(text) + _PREDICTED_MORE])
-        differ = (place for place, (one, other) in enumerate(zip(said_tokens, predicted, strict=False)) if one != other)
+        text, tokenizer = answers[0].text or "", chat.tokenizer
+        tokens, predicted = tokenizer.tokens(text), tokenizer.tokens(prediction[: len(text) + _PREDICTED_MORE])
+        differ = (place for place, (one, other) in enumerate(zip(tokens, predicted, strict=False)) if one != other)
         details = chat.add_details()
-        details.accepted_tokens = next(differ, min(len(said_tokens), len(predicted)))
+        details.accepted_tokens = next(differ, min(len(tokens), len(predicted)))
         details.rejected_tokens = max(0, tokenizer.count(prediction) - details.accepted_tokens)
         details.hidden_tokens = details.reasoning_tokens + details.rejected_tokens
 
@@ -322,7 +325,7 @@ def _variant(chat: ChatRequest) -> int:
     return crc32(chat.user_message.encode()) % _VARIANTS
 
 
-def _ended(answer: Answer, stops: Sequence[str]) -> Answer:
+def _cut_at_stop(answer: Answer, stops: Sequence[str]) -> Answer:
     """Return the answer up to the first stop sequence in its text; without tool calls, which come after the text."""
     text = answer.text or ""
     places = [(place, stop) for stop in stops if (place := text.find(stop)) >= 0]

@@ -16,12 +16,12 @@ from fastmock.content.template import Template
 from fastmock.content.words import Chunker
 from fastmock.core.garbage import collection_paused
 from fastmock.core.http import Answer, ChatRequest
-from fastmock.engine.response_template import NOBODYS_ID, Rendering, ResponseTemplate
+from fastmock.engine.response_template import PLACEHOLDER_CALL_ID, Rendering, ResponseTemplate
 
 ID_PLACEHOLDER = f"\0{secrets.token_hex(8)}\0"
 """Placeholder for the request's own part of ids, 24 hexadecimal digits. No request can contain it."""
 
-_OWN = orjson.dumps(ID_PLACEHOLDER)[1:-1]
+_PLACEHOLDER = orjson.dumps(ID_PLACEHOLDER)[1:-1]
 _MOST_KEPT, _LONGEST_KEPT = 64, 512  # cached generated texts, and their maximum tokens
 
 Events = list[tuple[int, dict[str, Any]]]
@@ -44,7 +44,7 @@ class RenderedAnswer:
         A non-streaming response needs no events, which saves 25 µs.
         """
         self.answer = answer
-        self.content = orjson.dumps(content).split(_OWN)
+        self.content = orjson.dumps(content).split(_PLACEHOLDER)
         self._events, self._write = events, write
         self._stream: RenderedEvents | None = None
 
@@ -85,7 +85,7 @@ class RenderedEvents:
     @cached_property
     def all(self) -> list[bytes]:
         """The whole stream, split at the id placeholders."""
-        return b"".join(self.written).split(_OWN)
+        return b"".join(self.written).split(_PLACEHOLDER)
 
 
 def event_bytes(event: dict[str, Any]) -> bytes:
@@ -103,7 +103,7 @@ class ResponseMeta(NamedTuple):
     reasoning_tokens: int
 
 
-Outer = ChatRequest | ResponseMeta
+MetaSource = ChatRequest | ResponseMeta
 """The source of the model and usage in an envelope: the request, unless a whole response sets its own."""
 
 
@@ -113,7 +113,7 @@ class Renderer(Protocol):
     def form(self, chat: ChatRequest) -> Hashable:
         """Return the properties of a request that affect the form of any answer to it."""
 
-    def tell(self, answer: Answer, form: Any, cutter: Chunker) -> tuple[Any, Callable[[], Events]]:
+    def render(self, answer: Answer, form: Any, chunker: Chunker) -> tuple[Any, Callable[[], Events]]:
         """Return the content of a non-streaming response, and a function that creates the events of a stream.
 
         ``ID_PLACEHOLDER`` stands for the request's own part of ids.
@@ -122,21 +122,23 @@ class Renderer(Protocol):
     def event(self, event: dict[str, Any]) -> bytes:
         """Serialize an event of a stream."""
 
-    def whole(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> bytes:
+    def whole(self, chat: ChatRequest, rendered: RenderedAnswer, content: bytes, meta: MetaSource) -> bytes:
         """Return the non-streaming response; ``content`` is the rendered answer."""
 
-    def around(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
+    def envelope(
+        self, chat: ChatRequest, rendered: RenderedAnswer, content: bytes, meta: MetaSource
+    ) -> tuple[bytes, bytes]:
         """Return the beginning and the end of a stream."""
 
 
 class DialectTemplate:
     """A response template in a dialect; see ``response_template.Rendering``."""
 
-    def __init__(self, script: ResponseTemplate, teller: Renderer, per_chunk: int) -> None:
-        self._script = script.alone()
-        own = script.own()
-        self._own = Template(own).render if own else None
-        self._teller = teller
+    def __init__(self, template: ResponseTemplate, renderer: Renderer, per_chunk: int) -> None:
+        self._template = template.first_choice()
+        overrides = template.overrides()
+        self._overrides = Template(overrides).render if overrides else None
+        self._renderer = renderer
         self._per_chunk = per_chunk
         self._ready: dict[tuple[object, ...], RenderedAnswer] = {}
         self._shared: WeakValueDictionary[tuple[object, ...], RenderedAnswer] = (
@@ -145,78 +147,84 @@ class DialectTemplate:
 
     def whole(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> bytes:
         """Return the non-streaming response."""
-        told = self._told(chat, answers)
-        return self._teller.whole(chat, told, _own(chat).join(told.content), self._outer(chat))
+        rendered = self._render(chat, answers)
+        return self._renderer.whole(chat, rendered, _response_id(chat).join(rendered.content), self._meta(chat))
 
     def render_stream(
         self, chat: ChatRequest, answers: Sequence[Answer] | None = None, obfuscated: bool = False
     ) -> "EventStream":
         """Return the stream."""
         chat.obfuscation = obfuscated
-        told = self._told(chat, answers)
-        own = _own(chat)
-        return EventStream(told, own, *self._teller.around(chat, told, own.join(told.content), self._outer(chat)))
+        rendered = self._render(chat, answers)
+        response_id = _response_id(chat)
+        return EventStream(
+            rendered,
+            response_id,
+            *self._renderer.envelope(chat, rendered, response_id.join(rendered.content), self._meta(chat)),
+        )
 
     def length(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> int:
         """Return the number of tokens."""
-        return self._told(chat, answers).stream.length
+        return self._render(chat, answers).stream.length
 
-    def _outer(self, chat: ChatRequest) -> Outer:
+    def _meta(self, chat: ChatRequest) -> MetaSource:
         """Return the source of model and usage, once the tokens are counted."""
-        return chat if self._own is None else _given(orjson.loads(self._own(chat)), chat)
+        return chat if self._overrides is None else _response_meta(orjson.loads(self._overrides(chat)), chat)
 
-    def _told(self, chat: ChatRequest, answers: Sequence[Answer] | None) -> RenderedAnswer:
+    def _render(self, chat: ChatRequest, answers: Sequence[Answer] | None) -> RenderedAnswer:
         """Return the rendered answer to ``chat``, and set its token count."""
-        script, teller = self._script, self._teller
-        form = teller.form(chat)
+        template, renderer = self._template, self._renderer
+        form = renderer.form(chat)
         key: tuple[object, ...] | None = None
         if answers is not None:
             answer = answers[0]
             chat.completion_tokens = answer.tokens + chat.hidden_tokens
-        elif script.fixed is not None:
-            answer, key = script.fixed, (form, chat.tokenizer)
-            chat.completion_tokens = script.tokens(chat) + chat.hidden_tokens
+        elif template.fixed is not None:
+            answer, key = template.fixed, (form, chat.tokenizer)
+            chat.completion_tokens = template.tokens(chat) + chat.hidden_tokens
         else:
-            answer = script.answers(chat)[0]
+            answer = template.answers(chat)[0]
             chat.completion_tokens = answer.tokens + chat.hidden_tokens
-            if script.only_made and answer.tokens <= _LONGEST_KEPT:
+            if template.generated_only and answer.tokens <= _LONGEST_KEPT:
                 key = answer.text, answer.finish_reason, form, chat.tokenizer
-        told = self._ready.get(key) if key else None
-        shared = (answer, form, chat.tokenizer) if key is None and answers is None and script.only_made else None
-        if told is None and shared is not None:
-            told = self._shared.get(shared)
-        if told is None:
-            cutter = Chunker(chat.tokenizer, self._per_chunk, chat.generated)
-            told = RenderedAnswer(answer, *teller.tell(answer, form, cutter), teller.event)
+        rendered = self._ready.get(key) if key else None
+        shared = (answer, form, chat.tokenizer) if key is None and answers is None and template.generated_only else None
+        if rendered is None and shared is not None:
+            rendered = self._shared.get(shared)
+        if rendered is None:
+            chunker = Chunker(chat.tokenizer, self._per_chunk, chat.generated)
+            rendered = RenderedAnswer(answer, *renderer.render(answer, form, chunker), renderer.event)
             if shared is not None:
-                self._shared[shared] = told
+                self._shared[shared] = rendered
             if key:
                 if len(self._ready) >= _MOST_KEPT:
                     self._ready.clear()
-                self._ready[key] = told
-        return told
+                self._ready[key] = rendered
+        return rendered
 
 
 class DialectTemplates:
     """The response templates of a dialect."""
 
-    def __init__(self, dialect: str, teller: Renderer, per_chunk: int) -> None:
+    def __init__(self, dialect: str, renderer: Renderer, per_chunk: int) -> None:
         """``dialect``: its name, which must be unique among the dialects that render the same templates."""
         self._dialect = dialect
-        self._teller = teller
+        self._renderer = renderer
         self._per_chunk = per_chunk
 
-    def of(self, script: ResponseTemplate) -> Rendering:
+    def of(self, template: ResponseTemplate) -> Rendering:
         """Return the dialect's form of a template, created once."""
-        found = script.retold.get(self._dialect)
+        found = template.dialect_templates.get(self._dialect)
         if found is None:
-            found = script.retold[self._dialect] = DialectTemplate(script, self._teller, self._per_chunk)
+            found = template.dialect_templates[self._dialect] = DialectTemplate(
+                template, self._renderer, self._per_chunk
+            )
         return found
 
 
-def _given(own: dict[str, Any], chat: ChatRequest) -> ResponseMeta:
+def _response_meta(overrides: dict[str, Any], chat: ChatRequest) -> ResponseMeta:
     """Return the model and usage that a whole response sets; missing values come from the request."""
-    model, usage = own.get("model"), own.get("usage")
+    model, usage = overrides.get("model"), overrides.get("usage")
     named = model if isinstance(model, str) else chat.model
     if not isinstance(usage, dict):
         return ResponseMeta(
@@ -234,12 +242,12 @@ def _given(own: dict[str, Any], chat: ChatRequest) -> ResponseMeta:
     )
 
 
-def _count(holder: dict[str, Any], name: str, otherwise: int) -> int:
+def _count(holder: dict[str, Any], name: str, default: int) -> int:
     value = holder.get(name)
-    return value if type(value) is int and value >= 0 else otherwise
+    return value if type(value) is int and value >= 0 else default
 
 
-def _own(chat: ChatRequest) -> bytes:
+def _response_id(chat: ChatRequest) -> bytes:
     return chat.unique[8:].encode()
 
 
@@ -247,41 +255,41 @@ def call_id(id_: str, prefix: str = "call_") -> str:
     """Return the id of a tool call in a dialect; an id that is not fixed is derived from the request."""
     if not id_:
         return f"{prefix}{ID_PLACEHOLDER}"
-    if id_.startswith(NOBODYS_ID):
-        return f"{prefix}{ID_PLACEHOLDER}{id_.removeprefix(NOBODYS_ID)}"
+    if id_.startswith(PLACEHOLDER_CALL_ID):
+        return f"{prefix}{ID_PLACEHOLDER}{id_.removeprefix(PLACEHOLDER_CALL_ID)}"
     return prefix + id_.removeprefix("call_") if id_.startswith("call_") else id_
 
 
 class EventStream:
     """A stream for one request; see ``response_template.RenderedStream``."""
 
-    __slots__ = ("_end", "_opening", "_own", "_said", "source", "steps")
+    __slots__ = ("_end", "_events", "_opening", "_response_id", "source", "steps")
 
-    def __init__(self, told: RenderedAnswer, own: bytes, opening: bytes, end: bytes) -> None:
-        self.source: object = told
-        self._said = told.stream
-        self.steps = self._said.steps
-        self._own = own
+    def __init__(self, rendered: RenderedAnswer, response_id: bytes, opening: bytes, end: bytes) -> None:
+        self.source: object = rendered
+        self._events = rendered.stream
+        self.steps = self._events.steps
+        self._response_id = response_id
         self._opening = opening
         self._end = end
 
     def cut(self, begin: int, end: int) -> bytes:
         """Return the steps from ``begin`` up to ``end``."""
-        data = b"".join(self._said.written[begin:end]).replace(_OWN, self._own)
+        data = b"".join(self._events.written[begin:end]).replace(_PLACEHOLDER, self._response_id)
         if begin == 0:
             data = self._opening + data
         return data + self._end if end == len(self.steps) else data
 
     def all(self) -> bytes:
         """Return the whole stream."""
-        return b"%b%b%b" % (self._opening, self._own.join(self._said.all), self._end)
+        return b"%b%b%b" % (self._opening, self._response_id.join(self._events.all), self._end)
 
     def length(self) -> int:
         """Return the length of the stream, in bytes."""
-        longer = len(self._own) - len(_OWN)
-        said = sum(len(part) + longer * part.count(_OWN) for part in self._said.written)
-        return len(self._opening) + said + len(self._end)
+        longer = len(self._response_id) - len(_PLACEHOLDER)
+        content = sum(len(part) + longer * part.count(_PLACEHOLDER) for part in self._events.written)
+        return len(self._opening) + content + len(self._end)
 
     def size(self) -> int:
         """Return the memory that the stream takes, in bytes."""
-        return sum(map(len, self._said.written)) + len(self._end)
+        return sum(map(len, self._events.written)) + len(self._end)

@@ -22,13 +22,13 @@ from fastmock.responses import Generate
 _LOG = logging.getLogger("fastmock")
 
 
-class _OfRules(errors.ApiError):
+class _RulesError(errors.ApiError):
     """An error that the rules raise to a manager, with a message; ``failure`` is the original error."""
 
     failure: errors.ApiError
 
 
-class _Asked:
+class _OriginalRequest:
     """The request that a manager is answering, if it came in another dialect than chat.
 
     Attributes:
@@ -39,31 +39,31 @@ class _Asked:
     def __init__(self, responder: Responder, dialect: "OtherDialect", chat: ChatRequest) -> None:
         self._responder = responder
         self._dialect = dialect
-        self._ask = chat
+        self._chat = chat
         self.stop: str | None = None
 
-    def say(self, body: Document, unique: str, file: str | None) -> Reply | Stream:
+    def answer(self, body: Document, unique: str, file: str | None) -> Reply | Stream:
         """Answer a chat completion by the rules, on behalf of the original request."""
-        chat = self._dialect.reread(self._ask, body, unique)
-        script, answers = self._responder.select(chat, file)
-        if (cached := self._ask.cached_tokens) or chat.cached_tokens:
+        chat = self._dialect.reparse(self._chat, body, unique)
+        template, answers = self._responder.select(chat, file)
+        if (cached := self._chat.cached_tokens) or chat.cached_tokens:
             chat.add_details().cached_tokens = cached  # the messages of the manager were not cached
         self.stop = answers[0].stop if answers else None
-        return self._responder.send(chat, script, answers)
+        return self._responder.send(chat, template, answers)
 
 
-_asked: ContextVar[_Asked | None] = ContextVar("asked", default=None)
+_original: ContextVar[_OriginalRequest | None] = ContextVar("original", default=None)
 
 
-class Sayer(Protocol):
+class RuleEndpoint(Protocol):
     """An endpoint answered by the compiled rules."""
 
-    def say(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:
+    def answer(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:
         """Answer a parsed request, by the rules or by a response file."""
 
 
 def compiled(
-    endpoint: Sayer, words: Callable[[errors.ApiError], errors.ApiError], serves_others: bool = False
+    endpoint: RuleEndpoint, words: Callable[[errors.ApiError], errors.ApiError], serves_others: bool = False
 ) -> Generate:
     """Return the default implementation of a manager's method: the response of the rules, as a dictionary.
 
@@ -74,17 +74,17 @@ def compiled(
     """
 
     def generate(body: Document, file: str | None) -> Document:
-        whole, unique, asked = {**body, "stream": False}, new_unique(), _asked.get()
+        whole, unique, original = {**body, "stream": False}, new_unique(), _original.get()
         try:
-            if asked is not None and serves_others:
-                answer = asked.say(whole, unique, file)
+            if original is not None and serves_others:
+                answer = original.answer(whole, unique, file)
             else:
-                answer = endpoint.say(whole, unique, file)
+                answer = endpoint.answer(whole, unique, file)
         except errors.ApiError as error:
             worded = words(error)
-            said = _OfRules(worded.status, worded.message)
-            said.__dict__.update(worded.__dict__, failure=error)
-            raise said from None
+            raised = _RulesError(worded.status, worded.message)
+            raised.__dict__.update(worded.__dict__, failure=error)
+            raise raised from None
         assert isinstance(answer, Reply)  # noqa: S101 - it would only be a stream if one was requested
         document: Document = orjson.loads(answer.body)
         return document
@@ -116,7 +116,7 @@ def managed(generate: Generate, body: Document, file: str | None, progress: Prog
     try:
         with _counted(progress):
             document = generate(body, file)
-    except _OfRules as error:
+    except _RulesError as error:
         raise error.failure from None
     except errors.ApiError as error:
         raise error.but(verbatim=True) from None
@@ -137,7 +137,9 @@ class Dialect(Protocol):
     def parse(self, body: Document, unique: str) -> ChatRequest:
         """Parse a request body."""
 
-    def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
+    def render(
+        self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
+    ) -> Reply | Stream:
         """Render the answers of a template, or ``answers`` instead, and store the response if requested."""
 
 
@@ -145,10 +147,10 @@ class Dialect(Protocol):
 class OtherDialect(Dialect, Protocol):
     """A dialect whose requests a manager gets in the form of chat completions."""
 
-    def reread(self, chat: ChatRequest, body: Document, unique: str) -> ChatRequest:
+    def reparse(self, chat: ChatRequest, body: Document, unique: str) -> ChatRequest:
         """Parse a chat completion from a manager, made while it answers ``chat``."""
 
-    def renamed(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
+    def translate_error(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
         """Return an error about the chat completion with the parameter names of the original request."""
 
 
@@ -166,35 +168,35 @@ class ManagedCompletions:
         dialect = self._dialect
         chat = dialect.read(request, unique)
         if not isinstance(dialect, OtherDialect):
-            return dialect.tell(chat, self._script(chat))
-        asked = _Asked(self._responder, dialect, chat)
-        before = _asked.set(asked)
+            return dialect.render(chat, self._template(chat))
+        original = _OriginalRequest(self._responder, dialect, chat)
+        before = _original.set(original)
         try:
-            script = self._script(chat)
-            answers = None if asked.stop is None else _ended(script.answers(chat), asked.stop)
-            return dialect.tell(chat, script, answers)
+            template = self._template(chat)
+            answers = None if original.stop is None else _with_stop(template.answers(chat), original.stop)
+            return dialect.render(chat, template, answers)
         except errors.ApiError as error:
-            raise dialect.renamed(error, chat) from None
+            raise dialect.translate_error(error, chat) from None
         finally:
-            _asked.reset(before)
+            _original.reset(before)
 
-    def _script(self, chat: ChatRequest) -> ResponseTemplate:
+    def _template(self, chat: ChatRequest) -> ResponseTemplate:
         """Return the template of the manager's response."""
         document = managed(self._generate, chat.body, self._responder.response_file(chat), self._progress)
         try:
-            script = self._responder.template(literal(document))
+            template = self._responder.template(literal(document))
         except ChoiceFormatError as fault:
             raise errors.ManagerFailed(f"wrong answer: {dotted(fault.path)} {fault}") from None
         except (TemplateError, RecursionError) as error:
             raise errors.ManagerFailed(f"wrong answer: {error}") from None
         # One choice stands for all requested ones; several are used as they are.
         one_for_all = chat.choices > 1 and len(document["choices"]) == 1
-        return script.for_choices(chat.choices) if one_for_all else script
+        return template.for_choices(chat.choices) if one_for_all else template
 
 
-def _ended(said: list[Answer], stop: str) -> list[Answer]:
+def _with_stop(answers: list[Answer], stop: str) -> list[Answer]:
     """Return answers that ended at a stop sequence."""
-    return [answer._replace(stop=stop) if answer.finish_reason == "stop" else answer for answer in said]
+    return [answer._replace(stop=stop) if answer.finish_reason == "stop" else answer for answer in answers]
 
 
 class ManagedEmbeddings:

@@ -6,7 +6,7 @@ from fastmock.core import errors
 from fastmock.core.http import ChatRequest, Reply, Request, model_of
 from fastmock.core.json import parse
 from fastmock.core.routing import Endpoint
-from fastmock.faults.injector import Answer, FaultInjector, SayError
+from fastmock.faults.injector import Answer, FaultInjector, WriteError
 from fastmock.limits.concurrency import wait
 from fastmock.limits.limiter import RateLimits
 from fastmock.limits.settings import Overload
@@ -37,12 +37,12 @@ class Policies:
         self.more_than_limits = self._breaks or self._most is not None
         self.any = self._counts or self.more_than_limits
 
-    def put(self, chat: ChatRequest, answer: Answer, rule: str = "", say: SayError | None = None) -> Answer:
+    def apply(self, chat: ChatRequest, answer: Answer, rule: str = "", write_error: WriteError | None = None) -> Answer:
         """Return the response to send, mostly ``answer`` itself; see ``FaultInjector.apply``."""
         shown = self.limits.take(chat, answer) if self._counts and chat.endpoint not in _UNLIMITED else None
         try:
             if self._breaks:
-                answer = self._faults.apply(chat, answer, rule, say)
+                answer = self._faults.apply(chat, answer, rule, write_error)
             if self._most is not None and answer.due_times is not None:
                 self._queue(answer, self._most)
         except errors.ApiError as error:
@@ -58,10 +58,10 @@ class Policies:
             raise error.but(limit="max_concurrent")
         wait(answer, ticket, most)
 
-    def around(self, endpoint: Endpoint, kind: str, say: SayError | None = None) -> Endpoint:
+    def wrap(self, endpoint: Endpoint, kind: str, write_error: WriteError | None = None) -> Endpoint:
         """Return an endpoint without rules with the policies applied.
 
-        ``kind`` is its kind as in rules; ``say`` writes an error as an event of a stream.
+        ``kind`` is its kind as in rules; ``write_error`` writes an error as an event of a stream.
         """
         if not self.any:
             return endpoint
@@ -72,6 +72,6 @@ class Policies:
             chat.endpoint = kind
             chat.prompt_tokens = answer.prompt_tokens if isinstance(answer, Reply) else 0
             chat.request = request
-            return self.put(chat, answer, say=say)
+            return self.apply(chat, answer, write_error=write_error)
 
         return answered

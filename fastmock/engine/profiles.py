@@ -20,7 +20,7 @@ from fastmock.core.documents import DocumentError
 from fastmock.core.http import ChatRequest, Reply, Request
 from fastmock.core.problems import SettingPath
 from fastmock.core.section import SettingsModel
-from fastmock.core.seeded import keyer
+from fastmock.core.seeded import seeded_hash
 from fastmock.engine.answer_size import MAX_TOKENS, check_tokens
 from fastmock.engine.length import length_of, reason_within
 from fastmock.engine.prompt_cache import PromptCache
@@ -42,7 +42,7 @@ _NAMES = ("preset", "ttft-ms", "itl-ms", "output-tokens", "heartbeat")
 _PRESET, _TTFT, _ITL, _OUTPUT, _HEARTBEAT = CONTROL_HEADERS = tuple(f"x-fastmock-{name}" for name in _NAMES)
 """The request headers that control its response if ``server.control_headers`` is on."""
 
-_Tell = Callable[[SettingPath, str], None]
+_Report = Callable[[SettingPath, str], None]
 
 
 @dataclass
@@ -78,10 +78,10 @@ class LatencyProfiles:
 
     Attributes:
         in_flight: the number of delayed responses that are being sent.
-        beats: whether any stream may have heartbeats.
+        has_heartbeats: whether any stream may have heartbeats.
     """
 
-    def __init__(self, config: Config, share: Share, error: _Tell, warn: _Tell) -> None:
+    def __init__(self, config: Config, share: Share, error: _Report, warn: _Report) -> None:
         """Compile the configuration; ``error`` and ``warn`` are called with the path and message of each problem."""
         settings = config.settings
         self._settings = settings
@@ -91,7 +91,7 @@ class LatencyProfiles:
         self._headers = settings.server.control_headers
         self._gap = settings.streaming.chunk_delay_ms / 1000 if settings.streaming.enabled else 0.0
         self._globs = [(re.compile(translate(entry.model)).match, entry) for entry in settings.per_model]
-        self._number, self._length_number = keyer(settings.seed, "latency"), keyer(settings.seed, "output")
+        self._number, self._length_number = seeded_hash(settings.seed, "latency"), seeded_hash(settings.seed, "output")
         self._known: dict[tuple[object, ...], Profile] = {}
         latencies: list[tuple[SettingPath, Latency | None]] = [(("latency",), settings.latency)]
         outputs: list[tuple[SettingPath, Output | None]] = [(("output",), settings.output)]
@@ -112,22 +112,22 @@ class LatencyProfiles:
             ):
                 warn((*path, "time_factor_under_load"), "has no effect without 'saturation_concurrency'")
         given = [latency for _, latency in latencies if latency is not None and latency.model_fields_set]
-        self.shapes = bool(given or self._gap or self._headers or settings.output.model_fields_set)
-        self.shapes = self.shapes or any(output is not None for _, output in outputs[1:])
+        self.is_configured = bool(given or self._gap or self._headers or settings.output.model_fields_set)
+        self.is_configured = self.is_configured or any(output is not None for _, output in outputs[1:])
         self.delays_whole = self._headers or bool(given)
         beats = [settings.streaming.heartbeat, *(entry.heartbeat for entry in settings.per_model)]
         beats += [source.heartbeat for _, source in self._sources]
-        self.beats = self._headers or any(level is not None and level.interval for level in beats)
+        self.has_heartbeats = self._headers or any(level is not None and level.interval for level in beats)
         self.per_chunk = settings.streaming.tokens_per_chunk or (1 if self._headers or given else 5)
 
-    def before(self) -> list[Callable[[ChatRequest], None]]:
+    def pre_match_hooks(self) -> list[Callable[[ChatRequest], None]]:
         """Return the functions to call with every completions request before a rule is selected."""
-        looks: list[Callable[[ChatRequest], None]] = []
+        hooks: list[Callable[[ChatRequest], None]] = []
         if self._settings.usage.simulate_prompt_cache:
-            looks.append(PromptCache(self._prefixes))
+            hooks.append(PromptCache(self._prefixes))
         if any(entry.context_window for entry in self._settings.per_model):
-            looks.append(self._check_window)
-        return looks
+            hooks.append(self._check_window)
+        return hooks
 
     def window(self, model: str) -> int | None:
         """Return the model's context window, for prompt and answer together; None without a limit."""
@@ -147,9 +147,9 @@ class LatencyProfiles:
         """Return whether any response takes time; call only for a valid configuration."""
         entries = (None, *self._settings.per_model)
         sources = (None, *(source for _, source in self._sources if source.latency))
-        return self._headers or any(self._laid(source, entry).timing for entry in entries for source in sources)
+        return self._headers or any(self._merge_levels(source, entry).timing for entry in entries for source in sources)
 
-    def _check(self, path: SettingPath, section: Latency | Output | None, error: _Tell) -> None:
+    def _check(self, path: SettingPath, section: Latency | Output | None, error: _Report) -> None:
         """Read the sample files that a section names."""
         for name in section.model_fields_set if section is not None else ():
             amount = getattr(section, name)
@@ -165,20 +165,20 @@ class LatencyProfiles:
         Raises:
             ApiError: a control header is invalid.
         """
-        said: tuple[str | None, ...] = ()
+        headers: tuple[str | None, ...] = ()
         if self._headers and request is not None:
-            said = tuple(request.headers.get(name) for name in CONTROL_HEADERS)
-        key = (model, id(source), said)
+            headers = tuple(request.headers.get(name) for name in CONTROL_HEADERS)
+        key = (model, id(source), headers)
         profile = self._known.get(key)
         if profile is None:
             entry = next((entry for match, entry in self._globs if match(model)), None)
-            profile = self._laid(source, entry, *_read(said))
+            profile = self._merge_levels(source, entry, *_read(headers))
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[key] = profile
         return profile
 
-    def _laid(
+    def _merge_levels(
         self,
         source: TimedReplySpec | None,
         entry: Any,
@@ -191,7 +191,7 @@ class LatencyProfiles:
         levels = [settings.latency, entry and entry.latency, source and source.latency, header]
         latency: dict[str, Any] = {}
         for level in filter(None, levels):
-            given = _given(level)
+            given = _set_values(level)
             if preset := given.pop("preset", None):
                 latency = dict(PRESETS[preset])
             for one, other in (("itl", "tokens_per_second"), ("tokens_per_second", "itl")):
@@ -200,7 +200,7 @@ class LatencyProfiles:
             latency |= given
         output: dict[str, Any] = {}
         for level in filter(None, (settings.output, entry and entry.output, source and source.output)):
-            output |= _given(level)
+            output |= _set_values(level)
         timing = Timing(Latency(**latency), self._samples, self._gap, self.in_flight)
         amount: Distribution | None = output.get("tokens")
         length = sampler(amount, self._samples(amount)) if amount is not None else None
@@ -208,7 +208,7 @@ class LatencyProfiles:
         for beat in filter(
             None, (settings.streaming.heartbeat, entry and entry.heartbeat, source and source.heartbeat)
         ):
-            beats |= _given(beat)
+            beats |= _set_values(beat)
         if interval is not None:
             beats["interval"] = interval
         heartbeat, pings = beats.get("interval") or None, beats.get("form") == "ping"
@@ -218,7 +218,7 @@ class LatencyProfiles:
     def _samples(self, amount: Distribution) -> Sequence[float]:
         return self._config.samples(amount.file) if amount.file is not None else ()
 
-    def make_up(self, chat: ChatRequest, profile: Profile) -> None:
+    def generate_text(self, chat: ChatRequest, profile: Profile) -> None:
         """Generate the text for ``chat``, and set its number of tokens."""
         output, body = profile.output, chat.body
         kind = output.kind or "lorem"
@@ -260,7 +260,7 @@ class LatencyProfiles:
         if timing and not timing.instant_whole:
             self.delay(reply, timing, 1, tokens, request)
 
-    def spread(
+    def schedule(
         self, steps: Sequence[int], timing: Timing, prompt_tokens: int, request: Request | None
     ) -> Iterator[float]:
         """Return the due times of the steps of a stream, given by their tokens."""
@@ -284,17 +284,17 @@ def _sources(config: Config) -> Iterator[tuple[SettingPath, TimedReplySpec]]:
         yield ("responses", name, "default"), answers.default
 
 
-def _given(level: SettingsModel) -> dict[str, Any]:
+def _set_values(level: SettingsModel) -> dict[str, Any]:
     """Return the values that a level sets; missing and null ones come from the level above."""
     values = {name: getattr(level, name) for name in level.model_fields_set}
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _read(said: tuple[str | None, ...]) -> tuple[Latency | None, int | None, float | None]:
+def _read(headers: tuple[str | None, ...]) -> tuple[Latency | None, int | None, float | None]:
     """Parse the control headers."""
-    if not any(value is not None for value in said):
+    if not any(value is not None for value in headers):
         return None, None, None
-    preset, ttft, itl, tokens, beat = said
+    preset, ttft, itl, tokens, beat = headers
     interval = None if beat is None else _number(_HEARTBEAT, beat, _LONGEST_INTERVAL)
     if preset is not None and preset not in get_args(PresetName):
         raise errors.UnsupportedValue(_PRESET, preset, ", ".join(map(repr, get_args(PresetName))))

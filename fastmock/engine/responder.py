@@ -45,9 +45,9 @@ class Responder:
         self._templates, self._turns = rules.templates, rules.turns
         self._adapter = AnswerAdapter(settings, rules, profiles)
         self._profiles = profiles
-        self._has_profiles = profiles.shapes or rules.generates
+        self._has_profiles = profiles.is_configured or rules.generates
         self._listed = settings.models.served()
-        self._before = profiles.before()
+        self._hooks = profiles.pre_match_hooks()
         sender = Sender(settings, rules, heads, profiles, buffers, self._has_profiles)
         self.send = compose(sender, policies, settings.server.control_headers)
 
@@ -71,8 +71,8 @@ class Responder:
         """Return the template of the winning rule, or of a response file."""
         if self._listed is not None and chat.model not in self._listed:
             raise errors.ModelNotFound(chat.model)
-        for look in self._before:
-            look(chat)
+        for hook in self._hooks:
+            hook(chat)
         chat.rule = self._pick(chat)
         template = self._templates[chat.rule] if file is None else self._from_file(file)
         if self._turns and file is None and (turns := self._turns.get(chat.rule)):
@@ -81,7 +81,7 @@ class Responder:
             template = self._with_generated_text(chat, template)
         if chat.choices != 1:
             template = template.for_choices(chat.choices)
-        if template.thinks:
+        if template.has_reasoning:
             details = chat.add_details()
             details.hidden_tokens -= details.reasoning_tokens
             count_reasoning(chat, template.answers(chat))
@@ -94,8 +94,8 @@ class Responder:
         wants_length = is_canned and chat.sets_least
         if profile.tokens is not None or (is_canned and profile.configured) or wants_length:
             template = self.rules.generated
-        if template.makes:
-            self._profiles.make_up(chat, profile)
+        if template.generates:
+            self._profiles.generate_text(chat, profile)
         return template
 
     def probabilities(self, chat: ChatRequest, text: str) -> tuple[TokenProb, ...]:
@@ -110,8 +110,8 @@ class Responder:
     def response_file(self, chat: ChatRequest) -> str | None:
         """Return the response file of the winning rule, as written in the configuration; None without one."""
         self.check_model(chat)
-        for look in self._before:
-            look(chat)
+        for hook in self._hooks:
+            hook(chat)
         chat.rule = self._pick(chat)
         return self.rules.response_file(chat)
 

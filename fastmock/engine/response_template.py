@@ -53,7 +53,7 @@ class ChoiceFormat(Protocol):
 
     chunk_object: str
 
-    def document(self, saying: ReplySpec) -> Document:
+    def document(self, spec: ReplySpec) -> Document:
         """Return the document of an inline reply; raise ChoiceFormatError if the format does not support it."""
 
     def whole(self, document: Document, fingerprint: str) -> Document:
@@ -65,7 +65,7 @@ class ChoiceFormat(Protocol):
     def choice(self, answer: Answer, index: int, chat: ChatRequest) -> Document:
         """Render an answer as a choice."""
 
-    def chunks(self, choice: Document, cutter: Chunker) -> Chunks:
+    def chunks(self, choice: Document, chunker: Chunker) -> Chunks:
         """Split a rendered choice into the steps of its stream."""
 
 
@@ -138,57 +138,57 @@ class ResponseTemplate:
     """The response of a rule, compiled for all requests.
 
     Attributes:
-        makes: whether it contains generated text, ``ChatRequest.output``.
+        generates: whether it contains generated text, ``ChatRequest.output``.
         repeats: whether it may repeat its tool calls after their results.
         fixed: the answer if it is the same for every request, apart from ids; None otherwise or with several choices.
-        only_made: whether the answer consists of generated text alone.
-        retold: its forms in other dialects, by dialect.
-        thinks: whether it has reasoning.
+        generated_only: whether the answer consists of generated text alone.
+        dialect_templates: its forms in other dialects, by dialect.
+        has_reasoning: whether it has reasoning.
         text_only: whether the answers are text alone; ``prose``: whether that is constant and not JSON.
     """
 
-    def __init__(self, document: Document, shape: ChoiceFormat, per_chunk: int, repeats: bool = False) -> None:
+    def __init__(self, document: Document, choice_format: ChoiceFormat, per_chunk: int, repeats: bool = False) -> None:
         """Compile a document that ``ChoiceFormat.whole`` returned.
 
         Raises:
             TemplateError: the document's variables are invalid.
         """
         self._document = document
-        self._shape = shape
+        self._choice_format = choice_format
         self._per_chunk = per_chunk
         self.repeats = repeats
         whole = Template(document)
         self._usual, self._detailed = Template(document, usual=True).render, whole.render
-        self._around = Template({**document, "choices": "", "usage": ""}).render
+        self._envelope = Template({**document, "choices": "", "usage": ""}).render
         outer = {key: value for key, value in document.items() if key not in ("choices", "usage")}
-        outer["object"] = shape.chunk_object
+        outer["object"] = choice_format.chunk_object
         outer = {key: outer.pop(key) for key in ("id", "object", "created", "model") if key in outer} | outer
-        self._outer = Template(outer).render
+        self._chunk_envelope = Template(outer).render
         self._usage = Template(document.get("usage")).render
         choices = Template(document["choices"])
-        self.makes = "output" in whole.names
+        self.generates = "output" in whole.names
         self._choices = choices.render
         self._counts = not whole.names.isdisjoint(_COUNTED)
-        self._says_count = not choices.names.isdisjoint(_COUNTED)
-        self.only_made = self.makes and choices.names <= {"output", "finish_reason"}
+        self._contains_count = not choices.names.isdisjoint(_COUNTED)
+        self.generated_only = self.generates and choices.names <= {"output", "finish_reason"}
         self._fixed_tokens: dict[Tokenizer, int] = {}
-        answers = [shape.answer(choice) for choice in orjson.loads(choices.render(_NOBODY))]
+        answers = [choice_format.answer(choice) for choice in orjson.loads(choices.render(_PLACEHOLDER_CHAT))]
         self.text_only = not any(answer.calls or answer.refusal is not None for answer in answers)
-        self.thinks = any(answer.reasoning is not None for answer in answers)
+        self.has_reasoning = any(answer.reasoning is not None for answer in answers)
         self.prose = self.text_only and choices.constant and not any(is_json(answer.text) for answer in answers)
         # Ids do not affect the count, and are replaced in the chunks that contain them.
-        others = [shape.answer(choice) for choice in orjson.loads(choices.render(_SOMEBODY))]
-        self._same_tokens = choices.names <= {"call_id"} and [_but_ids(one) for one in answers] == [
-            _but_ids(one) for one in others
+        others = [choice_format.answer(choice) for choice in orjson.loads(choices.render(_OTHER_CHAT))]
+        self._same_tokens = choices.names <= {"call_id"} and [_without_ids(one) for one in answers] == [
+            _without_ids(one) for one in others
         ]
         self._ids = self._same_tokens and not choices.constant
         self.fixed = answers[0] if self._same_tokens and len(answers) == 1 else None
-        self._made: dict[tuple[str, str, Tokenizer], ChunkSequence] = {}
+        self._generated_sequences: dict[tuple[str, str, Tokenizer], ChunkSequence] = {}
         # Those of streams that are still being sent.
         self._shared: WeakValueDictionary[tuple[str, str, Tokenizer], ChunkSequence] = WeakValueDictionary()
-        self.retold: dict[str, Rendering] = {}
+        self.dialect_templates: dict[str, Rendering] = {}
         self._for_n: dict[int, ResponseTemplate] = {}
-        self._reels: dict[Tokenizer, ChunkSequence] = {}  # of constant answers
+        self._fixed_sequences: dict[Tokenizer, ChunkSequence] = {}  # of constant answers
 
     def for_chunks_of(self, per_chunk: int) -> "ResponseTemplate":
         """Return the template with another number of tokens per chunk, for another App; nothing is compiled again."""
@@ -196,32 +196,32 @@ class ResponseTemplate:
             return self
         other = copy(self)
         other._per_chunk = per_chunk
-        other._made, other._shared, other._reels = {}, WeakValueDictionary(), {}
-        other.retold, other._for_n = {}, {}
+        other._generated_sequences, other._shared, other._fixed_sequences = {}, WeakValueDictionary(), {}
+        other.dialect_templates, other._for_n = {}, {}
         return other
 
-    def instead(self, chat: ChatRequest, answers: Sequence[Answer]) -> "ResponseTemplate":
+    def with_answers(self, chat: ChatRequest, answers: Sequence[Answer]) -> "ResponseTemplate":
         """Return a template with ``answers`` as its own; they were created for ``chat``."""
-        own = f"call_{chat.unique[8:]}"
+        call_id = f"call_{chat.unique[8:]}"
 
-        def named(value: Any) -> Any:
+        def with_variable(value: Any) -> Any:
             if isinstance(value, dict):
-                return {key: named(inner) for key, inner in value.items()}
+                return {key: with_variable(inner) for key, inner in value.items()}
             if isinstance(value, list):
-                return [named(inner) for inner in value]
-            return value.replace(own, "${call_id}") if isinstance(value, str) else value
+                return [with_variable(inner) for inner in value]
+            return value.replace(call_id, "${call_id}") if isinstance(value, str) else value
 
-        document = {**self._document, "choices": named(literal(self._documents(chat, answers)))}
-        return ResponseTemplate(document, self._shape, self._per_chunk)
+        document = {**self._document, "choices": with_variable(literal(self._documents(chat, answers)))}
+        return ResponseTemplate(document, self._choice_format, self._per_chunk)
 
-    def alone(self) -> "ResponseTemplate":
+    def first_choice(self) -> "ResponseTemplate":
         """Return the template with the first choice alone."""
         if len(self._document["choices"]) == 1:
             return self
         document = {**self._document, "choices": self._document["choices"][:1]}
-        return ResponseTemplate(document, self._shape, self._per_chunk, self.repeats)
+        return ResponseTemplate(document, self._choice_format, self._per_chunk, self.repeats)
 
-    def own(self) -> Document:
+    def overrides(self) -> Document:
         """Return the model and usage that the document sets itself, as templates."""
         document = self._document
         return {
@@ -238,23 +238,23 @@ class ResponseTemplate:
         if n not in self._for_n:
             several = [{**choices[i % len(choices)], "index": i} for i in range(n)]
             document = {**self._document, "choices": several}
-            self._for_n[n] = ResponseTemplate(document, self._shape, self._per_chunk, self.repeats)
+            self._for_n[n] = ResponseTemplate(document, self._choice_format, self._per_chunk, self.repeats)
         return self._for_n[n]
 
     def answers(self, chat: ChatRequest) -> list[Answer]:
         """Return the answers to ``chat``; a text that contains its own token count is counted as if it contained 0."""
-        if chat.said_by is self:  # they were already compared with a length limit: saves 8 µs
-            return chat.said
-        if self._says_count:
+        if chat.answered_by is self:  # they were already compared with a length limit: saves 8 µs
+            return chat.known_answers
+        if self._contains_count:
             chat.completion_tokens = 0
-        said = [self._shape.answer(choice) for choice in self._rendered(chat)]
-        counts = [self._counted(chat, answer) for answer in said]
-        if self._says_count:
+        rendered = [self._choice_format.answer(choice) for choice in self._rendered(chat)]
+        counts = [self._counted(chat, answer) for answer in rendered]
+        if self._contains_count:
             chat.completion_tokens = sum(counts) + chat.hidden_tokens
-            said = [self._shape.answer(choice) for choice in self._rendered(chat)]
-        answers = [answer._replace(tokens=tokens) for answer, tokens in zip(said, counts, strict=True)]
-        if not self._says_count and chat.request is not None:
-            chat.said_by, chat.said = self, answers
+            rendered = [self._choice_format.answer(choice) for choice in self._rendered(chat)]
+        answers = [answer._replace(tokens=tokens) for answer, tokens in zip(rendered, counts, strict=True)]
+        if not self._contains_count and chat.request is not None:
+            chat.answered_by, chat.known_answers = self, answers
         return answers
 
     def whole(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> bytes:
@@ -263,7 +263,7 @@ class ResponseTemplate:
             chat.completion_tokens = sum(answer.tokens for answer in answers) + chat.hidden_tokens
             choices = orjson.dumps(self._documents(chat, answers))
             # A quote inside a string is escaped as \\", so only the key itself can match.
-            before, _, rest = self._around(chat).partition(b'"choices":""')
+            before, _, rest = self._envelope(chat).partition(b'"choices":""')
             between, _, after = rest.partition(b'"usage":""')
             return b'%b"choices":%b%b"usage":%b%b' % (before, choices, between, self._usage(chat), after)
         details = chat.details
@@ -279,45 +279,48 @@ class ResponseTemplate:
     ) -> "ChunkStream":
         """Return the stream, which can be read from any step; it is only joined on reading."""
         if answers is None:
-            said = self.tokens(chat)
-            chat.completion_tokens = said + chat.hidden_tokens
-            reel = self._reel(chat)
+            total = self.tokens(chat)
+            chat.completion_tokens = total + chat.hidden_tokens
+            sequence = self._sequence(chat)
         else:
-            said = sum(answer.tokens for answer in answers)
-            chat.completion_tokens = said + chat.hidden_tokens
-            reel = ChunkSequence(self._documents(chat, answers), self._shape, self._cutter(chat))
-        opening = b"data: %b," % self._outer(chat)[:-1]
+            total = sum(answer.tokens for answer in answers)
+            chat.completion_tokens = total + chat.hidden_tokens
+            sequence = ChunkSequence(self._documents(chat, answers), self._choice_format, self._chunker(chat))
+        opening = b"data: %b," % self._chunk_envelope(chat)[:-1]
         last, end = DONE, b"}\n\n"
         if chat.include_usage:
             last = b'%b"choices":[],"usage":%b}\n\n%b' % (opening, self._usage(chat), DONE)
             end = b',"usage":null}\n\n'
         if chat.continuous_usage:
-            chunks, end = self._chunks_with_usage(chat, reel, said), b""
+            chunks, end = self._chunks_with_usage(chat, sequence, total), b""
         elif obfuscated:
-            chunks, end = reel.padded_with_null if chat.include_usage else reel.padded, b""
+            chunks, end = sequence.padded_with_null if chat.include_usage else sequence.padded, b""
         else:
-            chunks = reel.bare
+            chunks = sequence.bare
         if self._ids and answers is None:
-            own = b"call_" + chat.unique[8:].encode()
-            chunks = [chunk.replace(_NOBODYS, own) if _NOBODYS in chunk else chunk for chunk in chunks]
-        return ChunkStream(reel, opening, chunks, end, last)
+            call_id = b"call_" + chat.unique[8:].encode()
+            chunks = [
+                chunk.replace(_PLACEHOLDER_CALL_ID, call_id) if _PLACEHOLDER_CALL_ID in chunk else chunk
+                for chunk in chunks
+            ]
+        return ChunkStream(sequence, opening, chunks, end, last)
 
-    def _chunks_with_usage(self, chat: ChatRequest, reel: "ChunkSequence", tokens: int) -> list[bytes]:
+    def _chunks_with_usage(self, chat: ChatRequest, sequence: "ChunkSequence", tokens: int) -> list[bytes]:
         """Return the chunks, each with the usage so far."""
         chunks = []
-        said = 0
-        for number, step in enumerate(reel.steps):
-            said += step
-            chat.completion_tokens = tokens * said // (reel.length or 1)
+        so_far = 0
+        for number, step in enumerate(sequence.steps):
+            so_far += step
+            chat.completion_tokens = tokens * so_far // (sequence.length or 1)
             end = b',"usage":%b}\n\n' % self._usage(chat)
-            chunks += [chunk + end for chunk in reel.bare[reel.starts[number] : reel.starts[number + 1]]]
+            chunks += [chunk + end for chunk in sequence.bare[sequence.starts[number] : sequence.starts[number + 1]]]
         return chunks
 
     def length(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> int:
         """Return the number of tokens of the answer; of several choices, the maximum."""
         if answers is not None:
-            return ChunkSequence(self._documents(chat, answers), self._shape, self._cutter(chat)).length
-        return chat.output_tokens if self.only_made else self._reel(chat).length
+            return ChunkSequence(self._documents(chat, answers), self._choice_format, self._chunker(chat)).length
+        return chat.output_tokens if self.generated_only else self._sequence(chat).length
 
     def _rendered(self, chat: ChatRequest) -> list[Document]:
         """Return the choices rendered for ``chat``."""
@@ -325,11 +328,11 @@ class ResponseTemplate:
         return rendered
 
     def _documents(self, chat: ChatRequest, answers: Sequence[Answer]) -> list[Document]:
-        return [self._shape.choice(answer, index, chat) for index, answer in enumerate(answers)]
+        return [self._choice_format.choice(answer, index, chat) for index, answer in enumerate(answers)]
 
     def _counted(self, chat: ChatRequest, answer: Answer) -> int:
         """Count the tokens of an answer. Generated text has as many as requested."""
-        if self.makes and answer.text == chat.output and not answer.calls and answer.refusal is None:
+        if self.generates and answer.text == chat.output and not answer.calls and answer.refusal is None:
             return chat.output_tokens + (chat.tokenizer.count(answer.reasoning) if answer.reasoning else 0)
         return count(answer, chat.tokenizer)
 
@@ -342,29 +345,29 @@ class ResponseTemplate:
             tokens = self._fixed_tokens[chat.tokenizer] = sum(answer.tokens for answer in self.answers(chat))
         return tokens
 
-    def _cutter(self, chat: ChatRequest) -> Chunker:
+    def _chunker(self, chat: ChatRequest) -> Chunker:
         return Chunker(chat.tokenizer, self._per_chunk, chat.generated)
 
-    def _reel(self, chat: ChatRequest) -> "ChunkSequence":
+    def _sequence(self, chat: ChatRequest) -> "ChunkSequence":
         if self._same_tokens:
-            if (ready := self._reels.get(chat.tokenizer)) is None:
-                ready = self._reels[chat.tokenizer] = ChunkSequence(
-                    self._rendered(_NOBODY), self._shape, self._cutter(chat)
+            if (ready := self._fixed_sequences.get(chat.tokenizer)) is None:
+                ready = self._fixed_sequences[chat.tokenizer] = ChunkSequence(
+                    self._rendered(_PLACEHOLDER_CHAT), self._choice_format, self._chunker(chat)
                 )
             return ready
         key = chat.output, chat.finish_reason, chat.tokenizer
-        if self.only_made and key in self._made:
-            return self._made[key]
-        if self.only_made and (shared := self._shared.get(key)) is not None:
+        if self.generated_only and key in self._generated_sequences:
+            return self._generated_sequences[key]
+        if self.generated_only and (shared := self._shared.get(key)) is not None:
             return shared
-        reel = ChunkSequence(self._rendered(chat), self._shape, self._cutter(chat))
-        if self.only_made:
-            self._shared[key] = reel
-        if self.only_made and reel.length <= _LONGEST_KEPT:
-            if len(self._made) >= _MOST_KEPT:
-                self._made.clear()
-            self._made[key] = reel
-        return reel
+        sequence = ChunkSequence(self._rendered(chat), self._choice_format, self._chunker(chat))
+        if self.generated_only:
+            self._shared[key] = sequence
+        if self.generated_only and sequence.length <= _LONGEST_KEPT:
+            if len(self._generated_sequences) >= _MOST_KEPT:
+                self._generated_sequences.clear()
+            self._generated_sequences[key] = sequence
+        return sequence
 
 
 class ChunkSequence:
@@ -379,11 +382,13 @@ class ChunkSequence:
             with the null usage that precedes a usage chunk.
     """
 
-    def __init__(self, choices: list[Document], shape: ChoiceFormat, cutter: Chunker) -> None:
+    def __init__(self, choices: list[Document], choice_format: ChoiceFormat, chunker: Chunker) -> None:
         with collection_paused():
-            runs = shape.chunks(choices[0], cutter)
+            runs = choice_format.chunks(choices[0], chunker)
             if len(choices) > 1:
-                together = zip_longest(*(shape.chunks(choice, cutter) for choice in choices), fillvalue=(0, []))
+                together = zip_longest(
+                    *(choice_format.chunks(choice, chunker) for choice in choices), fillvalue=(0, [])
+                )
                 runs = [
                     (max(tokens for tokens, _ in run), [part for _, parts in run for part in parts]) for run in together
                 ]
@@ -414,10 +419,10 @@ class ChunkStream:
 
     __slots__ = ("_between", "_chunks", "_end", "_last", "_opening", "_starts", "source", "steps")
 
-    def __init__(self, reel: ChunkSequence, opening: bytes, chunks: list[bytes], end: bytes, last: bytes) -> None:
-        self.steps = reel.steps
-        self.source: object = reel
-        self._starts = reel.starts
+    def __init__(self, sequence: ChunkSequence, opening: bytes, chunks: list[bytes], end: bytes, last: bytes) -> None:
+        self.steps = sequence.steps
+        self.source: object = sequence
+        self._starts = sequence.starts
         self._opening = opening
         self._chunks = chunks
         self._end = end
@@ -442,12 +447,12 @@ class ChunkStream:
         return sum(map(len, self._chunks)) + _OVERHEAD * len(self._chunks)
 
 
-def _but_ids(answer: Answer) -> Answer:
+def _without_ids(answer: Answer) -> Answer:
     return answer._replace(calls=tuple(call._replace(id="") for call in answer.calls))
 
 
-NOBODYS_ID = "call_" + "0" * 24
+PLACEHOLDER_CALL_ID = "call_" + "0" * 24
 """The call id in text rendered ahead of any request; the id of the request replaces it."""
 
-_NOBODYS = NOBODYS_ID.encode()
-_NOBODY, _SOMEBODY = ChatRequest("0" * 32, {}, ""), ChatRequest("1" * 32, {}, "")
+_PLACEHOLDER_CALL_ID = PLACEHOLDER_CALL_ID.encode()
+_PLACEHOLDER_CHAT, _OTHER_CHAT = ChatRequest("0" * 32, {}, ""), ChatRequest("1" * 32, {}, "")

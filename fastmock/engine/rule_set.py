@@ -168,8 +168,8 @@ class RuleSet:
     @property
     def generates(self) -> bool:
         """Whether any template contains generated text."""
-        return any(one.makes for one in self.templates) or any(
-            one.makes for turns in self.turns.values() for one in turns
+        return any(one.generates for one in self.templates) or any(
+            one.generates for turns in self.turns.values() for one in turns
         )
 
     @cached_property

@@ -101,7 +101,7 @@ class Sender:
         answer: Reply | Stream
         if timing:
             fresh = chat.prompt_tokens - chat.cached_tokens
-            due_times = self.profiles.spread(rendered.steps, timing, fresh, chat.request)
+            due_times = self.profiles.schedule(rendered.steps, timing, fresh, chat.request)
             failed = partial(heads.error, _BROKEN, request_id)
             answer = Stream(heads.events, request_id, due_times, rendered.cut, len(rendered.steps), failed)
             if self._noted:
@@ -125,7 +125,7 @@ def compose(sender: Sender, policies: Policies, explains: bool) -> Send:
         send = _with_policies(sender, send, policies, explains)
     elif policies.any:
         send = _with_limits(send, policies)
-    return _with_heartbeats(sender, send) if sender.profiles.beats else send
+    return _with_heartbeats(sender, send) if sender.profiles.has_heartbeats else send
 
 
 def _with_limits(send: Send, policies: Policies) -> Send:
@@ -160,7 +160,7 @@ def _with_policies(sender: Sender, send: Send, policies: Policies, explains: boo
             answer.more = (("x-fastmock-rule", _header(str(sender.rules.explain(chat)))),)
         if chat.request is None or not policies.any:  # it comes from a response manager, so nothing is sent yet
             return answer
-        return policies.put(chat, answer, sender.rules.names[chat.rule], (heads or sender.heads).error)
+        return policies.apply(chat, answer, sender.rules.names[chat.rule], (heads or sender.heads).error)
 
     return sent
 

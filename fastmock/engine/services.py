@@ -41,7 +41,7 @@ class Reading(NamedTuple):
     fits: Callable[[Mapping[str, Any]], bool]
 
 
-class Flagging(Protocol):
+class ModerationRules(Protocol):
     """Rules that flag inputs instead of answering them."""
 
     @property
@@ -64,13 +64,13 @@ class Api(NamedTuple):
         readings: parsers of the requests that rules answer.
         generate: default implementations of a response manager's methods, by name without ``generate_`` and
             ``_response``.
-        flagging: its moderation rules; None without any.
+        moderation: its moderation rules; None without any.
     """
 
     routes: Sequence[Route]
     readings: Sequence[Reading]
     generate: Mapping[str, Generate] = {}
-    flagging: Flagging | None = None
+    moderation: ModerationRules | None = None
 
 
 def endpoint_kinds(apis: Iterable[Api]) -> Sequence[str]:
@@ -114,10 +114,10 @@ class Services:
         """The settings."""
         return self.config.settings
 
-    def compile_rules(self, section: RuleSection, shape: ChoiceFormat, heads: AnswerHeads) -> Responder:
+    def compile_rules(self, section: RuleSection, choice_format: ChoiceFormat, heads: AnswerHeads) -> Responder:
         """Compile the rules of a section, with a choice format and response heads."""
         before = self.previous.get(section)
-        form = Format(shape, self.fingerprint, self.profiles.per_chunk)
+        form = Format(choice_format, self.fingerprint, self.profiles.per_chunk)
         rules = RuleSet(self.config, section, form, self.diagnostics, None if before is None else before.rules)
         responder = Responder(self.config, rules, heads, self.profiles, self.policies, self.buffers)
         self.responders[section] = responder

@@ -32,7 +32,7 @@ class TemplateCompiler:
     def __init__(
         self,
         config: Config,
-        shape: ChoiceFormat,
+        choice_format: ChoiceFormat,
         fingerprint: str,
         per_chunk: int,
         known: Mapping[int, ResponseTemplate],
@@ -41,13 +41,13 @@ class TemplateCompiler:
 
         Args:
             config: the configuration, whose files replies may name.
-            shape: the format of the choices.
+            choice_format: the format of the choices.
             fingerprint: the ``system_fingerprint`` of responses.
             per_chunk: tokens of a chunk.
             known: templates of another configuration, by the identity of their replies.
         """
         self._config = config
-        self._shape = shape
+        self._choice_format = choice_format
         self._fingerprint = fingerprint
         self._per_chunk = per_chunk
         self._known = known
@@ -84,7 +84,7 @@ class TemplateCompiler:
                     diagnostics.error((), "is empty", file)
                 return None
         try:
-            return self.from_document(self._shape.document(source) if written else document, repeats)
+            return self.from_document(self._choice_format.document(source) if written else document, repeats)
         except ChoiceFormatError as fault:
             diagnostics.error((*inside, *fault.path), str(fault), file)
         except TemplateError as error:
@@ -100,12 +100,12 @@ class TemplateCompiler:
         """Compile a response document; raise ChoiceFormatError or TemplateError if it is invalid."""
         if not isinstance(document, dict):
             raise ChoiceFormatError((), "must hold an object")
-        whole = self._shape.whole(document, self._fingerprint)
-        return ResponseTemplate(whole, self._shape, self._per_chunk, repeats)
+        whole = self._choice_format.whole(document, self._fingerprint)
+        return ResponseTemplate(whole, self._choice_format, self._per_chunk, repeats)
 
     def generated(self) -> ResponseTemplate:
         """Return the template of generated text."""
-        return self.from_document(self._shape.document(ReplySpec()))
+        return self.from_document(self._choice_format.document(ReplySpec()))
 
 
 def _written_at(place: SettingPath) -> SettingPath:

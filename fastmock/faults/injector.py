@@ -17,7 +17,7 @@ from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.http import ChatRequest, Headers, Reply, Request, Stream
 from fastmock.core.problems import SettingPath, did_you_mean
 from fastmock.core.provider import Provider, provider_of
-from fastmock.core.seeded import drawer
+from fastmock.core.seeded import seeded_draw
 from fastmock.faults.base import Error, Fault
 from fastmock.faults.registry import FAULTS, AnyFaultSettings
 from fastmock.faults.settings import ErrorType, FaultSettings
@@ -26,7 +26,7 @@ from fastmock.rules.index import Index
 from fastmock.rules.validate import check_regexes
 
 Answer = Reply | Stream
-SayError = Callable[[errors.ApiError, str], bytes]
+WriteError = Callable[[errors.ApiError, str], bytes]
 """Serializes an error as an event of a stream; the other argument is the request id."""
 
 FAULT_HEADER, STATUS_HEADER = "x-fastmock-fault", "x-fastmock-status"
@@ -114,7 +114,7 @@ class FaultInjector:
         self._faults += map(_compile, options.simulated)
         known = [Known(_key(place, one), one) for place, one in enumerate((*given, *options.simulated))]
         self._keys = [one.key for one in known]
-        self._chooser = FaultSelector(known, drawer(options.seed, "faults"), tally)
+        self._chooser = FaultSelector(known, seeded_draw(options.seed, "faults"), tally)
         self.any = bool(known) or self._headers
         self.takes_time = any(one.act.takes_time for one in self._faults)
 
@@ -136,14 +136,14 @@ class FaultInjector:
         if total > 1.000001 and everywhere:
             diagnostics.warn(("faults",), f"probabilities add up to {total:g}: the part above 1 has no effect")
 
-    def apply(self, chat: ChatRequest, answer: Answer, rule: str, say: SayError | None) -> Answer:
+    def apply(self, chat: ChatRequest, answer: Answer, rule: str, write_error: WriteError | None) -> Answer:
         """Return a response with the selected fault applied.
 
         Args:
             chat: the request in neutral form, with its HTTP request.
             answer: the response.
             rule: the name of the winning rule; empty without rules.
-            say: serializes an error as an event of a stream, if the endpoint's form differs from the provider's.
+            write_error: serializes an error as a stream event, if the endpoint's form differs from the provider's.
 
         Raises:
             ApiError: the fault is an error, or the request asks for an unknown fault.
@@ -171,8 +171,8 @@ class FaultInjector:
         def not_reached() -> None:
             self._tally.count(key, Count.MISSED)
 
-        say = say or provider.error_event
-        writer = _Writer(name, chat, provider, answer.request_id, say, self._told(name), not_reached)
+        write_error = write_error or provider.error_event
+        writer = _Writer(name, chat, provider, answer.request_id, write_error, self._told(name), not_reached)
         struck = fault.act.apply(answer, writer)
         if struck is None:
             not_reached()
@@ -243,15 +243,15 @@ class _Writer:
         chat: ChatRequest,
         provider: Provider,
         request_id: str,
-        say: SayError,
+        write_error: WriteError,
         more: tuple[tuple[str, str], ...],
         not_reached: Callable[[], None],
     ) -> None:
         self._name = name
-        self._ask = chat
+        self._chat = chat
         self.provider = provider
         self._request_id = request_id
-        self._say = say
+        self._write_error = write_error
         self._more = more
         self.not_reached = not_reached
 
@@ -264,10 +264,10 @@ class _Writer:
 
     def event(self, error: Error) -> bytes:
         """Return an error as an event of a stream."""
-        return self._say(self._made(error), self._request_id)
+        return self._write_error(self._made(error), self._request_id)
 
     def _made(self, error: Error) -> errors.ApiError:
-        model = self._ask.model or "default"
+        model = self._chat.model or "default"
         made: errors.ApiError
         if error.status is None:
             made = _OWN[error.error or "server_error"](model)

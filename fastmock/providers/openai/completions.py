@@ -45,7 +45,7 @@ def parse(body: dict[str, Any], unique: str, tokenizers: TokenizerOf) -> list[Ch
     present = _PARAMETERS.of(body)
     logprobs = body.get("logprobs")
     demanding = logprobs is not None or body.get("stop")
-    asks = []
+    chats = []
     for text, tokens in _prompts(body.get("prompt"), tokenizer):
         chat = ChatRequest(unique, body, model)
         chat.endpoint = "completions"
@@ -56,8 +56,8 @@ def parse(body: dict[str, Any], unique: str, tokenizers: TokenizerOf) -> list[Ch
         params.read_options(chat)
         if demanding:
             chat.add_details().constraints = OutputConstraints(stop=params.read_stop(body), top_logprobs=logprobs)
-        asks.append(chat)
-    return asks
+        chats.append(chat)
+    return chats
 
 
 def _prompts(prompt: Any, tokenizer: Tokenizer) -> list[tuple[str, int]]:
@@ -111,12 +111,12 @@ class CompletionChoiceFormat:
         document = envelope(document, "text_completion", "completion_id", filled, fingerprint)
         return {key: value for key, value in document.items() if key != "service_tier"}
 
-    def document(self, saying: ReplySpec) -> Document:
+    def document(self, spec: ReplySpec) -> Document:
         """Return the document of an inline reply; raise ChoiceFormatError for tool calls, refusals and reasoning."""
         for name in ("tool_calls", "refusal", "reasoning"):
-            if getattr(saying, name) is not None:
+            if getattr(spec, name) is not None:
                 raise ChoiceFormatError((name,), "is nothing that a legacy completion can say")
-        return {"choices": [{"text": OUTPUT if saying.content is None else saying.content}]}
+        return {"choices": [{"text": OUTPUT if spec.content is None else spec.content}]}
 
     def answer(self, choice: Document) -> Answer:
         """Return the answer of a rendered choice."""
@@ -128,7 +128,7 @@ class CompletionChoiceFormat:
         logprobs = _logprobs(answer, len(text))
         return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": answer.finish_reason}
 
-    def chunks(self, choice: Document, cutter: Chunker) -> Chunks:
+    def chunks(self, choice: Document, chunker: Chunker) -> Chunks:
         """Split a rendered choice into the steps of its stream."""
 
         def chunk(text: str, finish: str | None, logprobs: Document | None = None) -> bytes:
@@ -140,12 +140,12 @@ class CompletionChoiceFormat:
             ends = [*logprobs["text_offset"], len(choice["text"])]
             if before := choice["text"][: ends[0]]:  # the echo of the prompt
                 steps.append((0, [chunk(before, None)]))
-            for place in range(0, len(ends) - 1, cutter.per_chunk):
-                end = min(place + cutter.per_chunk, len(ends) - 1)
+            for place in range(0, len(ends) - 1, chunker.per_chunk):
+                end = min(place + chunker.per_chunk, len(ends) - 1)
                 part = {name: values[place:end] for name, values in logprobs.items()}
                 steps.append((end - place, [chunk(choice["text"][ends[place] : ends[end]], None, part)]))
         else:
-            steps = [(tokens, [chunk(piece, None)]) for tokens, piece in cutter.cut(choice["text"])]
+            steps = [(tokens, [chunk(piece, None)]) for tokens, piece in chunker.cut(choice["text"])]
         return [*steps, (0, [chunk("", choice["finish_reason"])])]
 
 
@@ -199,7 +199,7 @@ class Completions:
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
-        return self.say(parse_json(request.body), unique, request=request)
+        return self.answer(parse_json(request.body), unique, request=request)
 
     def read(self, request: Request, unique: str) -> ChatRequest:
         """Parse and validate a request."""
@@ -214,37 +214,39 @@ class Completions:
         first.prompt_tokens += sum(chat.prompt_tokens for chat in others)
         return first
 
-    def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
+    def render(
+        self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
+    ) -> Reply | Stream:
         """Render the answers of a template."""
-        return self._responder.send(chat, script, answers)
+        return self._responder.send(chat, template, answers)
 
-    def say(
+    def answer(
         self, body: Document, unique: str, file: str | None = None, request: Request | None = None
     ) -> Reply | Stream:
         """Answer a parsed request, by the rules or by a response file.
 
         A list of prompts gets the choices of all prompts, in order.
         """
-        asks = parse(body, unique, self._tokenizers)
-        for chat in asks:
-            chat.request, chat.prompts = request, len(asks)
-        first = asks[0]
+        chats = parse(body, unique, self._tokenizers)
+        for chat in chats:
+            chat.request, chat.prompts = request, len(chats)
+        first = chats[0]
         if request is not None:
             self._validate(first)
-        if (choices := len(asks) * first.choices) > MAX_CHOICES:
+        if (choices := len(chats) * first.choices) > MAX_CHOICES:
             raise errors.AnswerTooLarge(choices, "choices", MAX_CHOICES)
-        check_inputs(request, len(asks))
-        if len(asks) == 1 and not body.get("echo"):
+        check_inputs(request, len(chats))
+        if len(chats) == 1 and not body.get("echo"):
             return self._responder.respond(first, file)
         answers: list[Answer] = []
-        for chat in asks:
-            script, said = self._responder.answers(chat, file)
+        for chat in chats:
+            template, said = self._responder.answers(chat, file)
             if body.get("echo"):
                 said = self._echoed(chat, said)
             answers += said
             if chat is first:
-                spoken = script
-        first.prompt_tokens = sum(chat.prompt_tokens for chat in asks)
+                spoken = template
+        first.prompt_tokens = sum(chat.prompt_tokens for chat in chats)
         return self._responder.send(first, spoken, answers)
 
     def _echoed(self, chat: ChatRequest, said: list[Answer]) -> list[Answer]:

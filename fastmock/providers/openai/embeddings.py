@@ -62,13 +62,15 @@ class Embeddings:
     def __call__(self, request: Request, unique: str) -> Reply:
         """Answer a request."""
         body = parse(request.body)
-        reply = self.say(body, unique, request=request)
+        reply = self.answer(body, unique, request=request)
         if self._profiles.delays_whole:  # an embedding is only prefill: it takes the time to first token
             tokens = _tokens(body["input"], self._tokenizers(body["model"]))
             self._profiles.delay_of_prefill(reply, body["model"], tokens, request)
         return reply
 
-    def say(self, body: dict[str, Any], unique: str, file: str | None = None, request: Request | None = None) -> Reply:
+    def answer(
+        self, body: dict[str, Any], unique: str, file: str | None = None, request: Request | None = None
+    ) -> Reply:
         """Answer a parsed request; ``file``, from a response manager, may contain a fixed vector."""
         model = params.model_of(body)
         if self._listed is not None and model not in self._listed:

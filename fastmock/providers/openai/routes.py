@@ -105,7 +105,7 @@ def _responses(services: Services, chats: Responder, default_model: str) -> Api:
     check = checked(Validator(settings, RESPONSES, CHECKS), response_contents)
     responses = Responses(chats, tokenizers, stored, HEADS, settings, default_model, check)
     answer = services.managed(chats, responses, "generate_chat_response")
-    retrieve = numbering(services.policies.around(stored.one, OTHER, response_error_event))
+    retrieve = numbering(services.policies.wrap(stored.one, OTHER, response_error_event))
     routes = (
         Route("POST", "/responses", answer, "responses", policed=False),
         Route("POST", "/responses/input_tokens", responses.input_tokens),

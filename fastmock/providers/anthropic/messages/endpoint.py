@@ -16,7 +16,7 @@ from fastmock.engine.event_template import DialectTemplates
 from fastmock.engine.responder import Responder
 from fastmock.engine.response_template import ResponseTemplate
 from fastmock.providers.anthropic.headers import HEADS, PING, error_event
-from fastmock.providers.anthropic.messages import request as messages_ask
+from fastmock.providers.anthropic.messages import request as messages_request
 from fastmock.providers.anthropic.messages.render import MessagesRenderer
 from fastmock.providers.anthropic.messages.request import MessagesRequest
 
@@ -34,15 +34,15 @@ class Messages:
         self._validate = validate
         self._heads = make_answer_heads(HEADS, error_event, ping=PING)
         self._thinking = lorem(_THINKING, settings.seed, "thinking")
-        self._retold = DialectTemplates("messages", MessagesRenderer(self._thinking), responder.per_chunk)
+        self._templates = DialectTemplates("messages", MessagesRenderer(self._thinking), responder.per_chunk)
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
         chat = self.read(request, unique)
         try:
-            return self.tell(chat, *self._responder.select(chat))
+            return self.render(chat, *self._responder.select(chat))
         except errors.ApiError as error:
-            raise messages_ask.renamed(error, chat.sent) from None
+            raise messages_request.translate_error(error, chat.sent) from None
 
     def read(self, request: Request, unique: str) -> MessagesRequest:
         """Parse and validate a request."""
@@ -53,26 +53,28 @@ class Messages:
 
     def parse(self, body: dict[str, Any], unique: str) -> MessagesRequest:
         """Parse a request body."""
-        return messages_ask.parse(body, unique, self._tokenizers, self._thinking)
+        return messages_request.parse(body, unique, self._tokenizers, self._thinking)
 
-    def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
+    def render(
+        self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
+    ) -> Reply | Stream:
         """Render the answers of a template as a message."""
-        return self._responder.send(chat, self._retold.of(script), answers, self._heads)
+        return self._responder.send(chat, self._templates.of(template), answers, self._heads)
 
-    def reread(self, chat: ChatRequest, body: dict[str, Any], unique: str) -> MessagesRequest:
+    def reparse(self, chat: ChatRequest, body: dict[str, Any], unique: str) -> MessagesRequest:
         """Parse a chat completion from a response manager, made while it answers ``chat``."""
         assert isinstance(chat, MessagesRequest)  # noqa: S101 - created by ``parse``
-        return messages_ask.reread(chat, body, unique, self._tokenizers)
+        return messages_request.reparse(chat, body, unique, self._tokenizers)
 
-    def renamed(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
+    def translate_error(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
         """Return an error about the chat completion with the parameter names of the message."""
         assert isinstance(chat, MessagesRequest)  # noqa: S101
-        return messages_ask.renamed(error, chat.sent)
+        return messages_request.translate_error(error, chat.sent)
 
     def count_tokens(self, request: Request, unique: str) -> Reply:
         """Count the tokens of a request without answering it."""
         body = parse(request.body)
-        chat = messages_ask.parse(body, unique, self._tokenizers, self._thinking, counted_only=True)
+        chat = messages_request.parse(body, unique, self._tokenizers, self._thinking, counted_only=True)
         chat.request = request
         self._validate(chat)
         self._responder.check_model(chat)

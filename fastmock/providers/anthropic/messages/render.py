@@ -9,7 +9,7 @@ import orjson
 from fastmock.content.words import Chunker
 from fastmock.core.http import Answer, ChatRequest, ToolCall
 from fastmock.engine.constraints import called_tokens
-from fastmock.engine.event_template import Events, Outer, RenderedAnswer, call_id, event_bytes
+from fastmock.engine.event_template import Events, MetaSource, RenderedAnswer, call_id, event_bytes
 from fastmock.providers.anthropic.headers import PING
 from fastmock.providers.anthropic.messages.request import MessagesRequest
 from fastmock.providers.anthropic.messages.signatures import sign
@@ -34,7 +34,7 @@ class MessagesRenderer:
         assert isinstance(chat, MessagesRequest)  # noqa: S101 - always the case
         return chat.shows
 
-    def tell(self, answer: Answer, form: str, cutter: Chunker) -> tuple[list[Document], Callable[[], Events]]:
+    def render(self, answer: Answer, form: str, chunker: Chunker) -> tuple[list[Document], Callable[[], Events]]:
         """Return the content blocks of an answer, and a function that creates their events."""
         content: list[Document] = []
         thought = answer.reasoning
@@ -47,65 +47,67 @@ class MessagesRenderer:
         if text or not answer.calls:
             content.append({"type": "text", "text": text or ""})
         content += map(_tool_use, answer.calls)
-        return content, partial(_events_of, answer, content, cutter)
+        return content, partial(_events_of, answer, content, chunker)
 
-    def whole(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> bytes:
+    def whole(self, chat: ChatRequest, rendered: RenderedAnswer, content: bytes, meta: MetaSource) -> bytes:
         """Return the message with its rendered content."""
-        return _message(chat, content, _ending(told), outer, outer.completion_tokens)
+        return _message(chat, content, _ending(rendered), meta, meta.completion_tokens)
 
-    def around(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
+    def envelope(
+        self, chat: ChatRequest, rendered: RenderedAnswer, content: bytes, meta: MetaSource
+    ) -> tuple[bytes, bytes]:
         """Return the events before and after the content blocks."""
         begun = _message(
-            chat, b"[]", b'"stop_reason":null,"stop_sequence":null', outer, 1 if outer.completion_tokens else 0
+            chat, b"[]", b'"stop_reason":null,"stop_sequence":null', meta, 1 if meta.completion_tokens else 0
         )
         opening = b'event: message_start\ndata: {"type":"message_start","message":%b}\n\n%b' % (begun, PING)
         end = b'event: message_delta\ndata: {"type":"message_delta","delta":{%b},"usage":%b}\n\n%b' % (
-            _ending(told),
-            _usage(outer, outer.completion_tokens),
+            _ending(rendered),
+            _usage(meta, meta.completion_tokens),
             _STOP,
         )
         return opening, end
 
 
-def _events_of(answer: Answer, content: Sequence[Document], cutter: Chunker) -> Events:
+def _events_of(answer: Answer, content: Sequence[Document], chunker: Chunker) -> Events:
     """Return the events of the blocks in ``content``, in order."""
     before = len(content) - len(answer.calls)
     events: Events = []
     for index, block in enumerate(content):
         if answer.finish_reason == "length" and index >= before:  # truncated arguments are not valid JSON
             begun: Document = {"input": {}}
-            deltas = _input_deltas(answer.calls[index - before].arguments, cutter)
+            deltas = _input_deltas(answer.calls[index - before].arguments, chunker)
         else:
-            begun, deltas = _DELTAS[block["type"]](block, cutter)
+            begun, deltas = _DELTAS[block["type"]](block, chunker)
         where = {"index": index}
-        named = called_tokens(block["name"], cutter.tokenizer) if block["type"] == "tool_use" else 0
+        named = called_tokens(block["name"], chunker.tokenizer) if block["type"] == "tool_use" else 0
         events.append((named, {"type": "content_block_start", **where, "content_block": block | begun}))
         events += [(tokens, {"type": "content_block_delta", **where, "delta": delta}) for tokens, delta in deltas]
         events.append((0, {"type": "content_block_stop", **where}))
     return events
 
 
-def _message(chat: ChatRequest, content: bytes, ending: bytes, outer: Outer, tokens: int) -> bytes:
+def _message(chat: ChatRequest, content: bytes, ending: bytes, meta: MetaSource, tokens: int) -> bytes:
     return b'{"id":"msg_%b","type":"message","role":"assistant","model":%b,"content":%b,%b,"usage":%b}' % (
         chat.unique[8:].encode(),
-        orjson.dumps(outer.model),
+        orjson.dumps(meta.model),
         content,
         ending,
-        _usage(outer, tokens),
+        _usage(meta, tokens),
     )
 
 
-def _usage(outer: Outer, tokens: int) -> bytes:
+def _usage(meta: MetaSource, tokens: int) -> bytes:
     """Return the usage; cached tokens are not included in the input tokens."""
     return (
         b'{"input_tokens":%d,"cache_creation_input_tokens":0,"cache_read_input_tokens":%d,"output_tokens":%d,'
-        b'"service_tier":"standard"}' % (max(0, outer.prompt_tokens - outer.cached_tokens), outer.cached_tokens, tokens)
+        b'"service_tier":"standard"}' % (max(0, meta.prompt_tokens - meta.cached_tokens), meta.cached_tokens, tokens)
     )
 
 
-def _ending(told: RenderedAnswer) -> bytes:
+def _ending(rendered: RenderedAnswer) -> bytes:
     """Return the JSON members for the stop reason."""
-    answer = told.answer
+    answer = rendered.answer
     if answer.stop is not None:
         return b'"stop_reason":"stop_sequence","stop_sequence":%b' % orjson.dumps(answer.stop)
     refused = answer.refusal is not None
@@ -126,25 +128,25 @@ def _tool_use(call: ToolCall) -> Document:
 # The functions below return the initial values of a block's fields, and its deltas.
 
 
-def _text_deltas(block: Document, cutter: Chunker) -> tuple[Document, Events]:
-    pieces = cutter.cut(block["text"])
+def _text_deltas(block: Document, chunker: Chunker) -> tuple[Document, Events]:
+    pieces = chunker.cut(block["text"])
     return {"text": ""}, [(tokens, {"type": "text_delta", "text": piece}) for tokens, piece in pieces]
 
 
-def _thinking_deltas(block: Document, cutter: Chunker) -> tuple[Document, Events]:
-    pieces = cutter.cut(block["thinking"])
+def _thinking_deltas(block: Document, chunker: Chunker) -> tuple[Document, Events]:
+    pieces = chunker.cut(block["thinking"])
     deltas: Events = [(tokens, {"type": "thinking_delta", "thinking": piece}) for tokens, piece in pieces]
     deltas.append((0, {"type": "signature_delta", "signature": block["signature"]}))
     return {"thinking": "", "signature": ""}, deltas
 
 
-def _use_deltas(block: Document, cutter: Chunker) -> tuple[Document, Events]:
-    return {"input": {}}, _input_deltas(orjson.dumps(block["input"]).decode(), cutter)
+def _use_deltas(block: Document, chunker: Chunker) -> tuple[Document, Events]:
+    return {"input": {}}, _input_deltas(orjson.dumps(block["input"]).decode(), chunker)
 
 
-def _input_deltas(written: str, cutter: Chunker) -> Events:
+def _input_deltas(written: str, chunker: Chunker) -> Events:
     deltas: Events = [(0, {"type": "input_json_delta", "partial_json": ""})]
-    pieces = cutter.cut(written)
+    pieces = chunker.cut(written)
     return deltas + [(tokens, {"type": "input_json_delta", "partial_json": piece}) for tokens, piece in pieces]
 
 

@@ -80,13 +80,13 @@ def parse(
     try:
         chat = request.parse(chat_body, unique, tokenizers, MessagesRequest)
     except errors.ApiError as error:
-        raise renamed(error, body) from None
+        raise translate_error(error, body) from None
     chat.sent = body
     _read_others(chat, body, thinking)
     return chat
 
 
-def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
+def translate_error(error: errors.ApiError, body: Document) -> errors.ApiError:
     """Return an error about the chat completion with the message's parameter names, which only differ for schemas."""
     if not isinstance(error, errors.InvalidSchema):
         return error
@@ -98,7 +98,7 @@ def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
     return error.but(param=f"tools.{dict(enumerate(places)).get(int(at[1]), at[1])}.custom.input_schema")
 
 
-def reread(chat: MessagesRequest, body: Document, unique: str, tokenizers: TokenizerOf) -> MessagesRequest:
+def reparse(chat: MessagesRequest, body: Document, unique: str, tokenizers: TokenizerOf) -> MessagesRequest:
     """Parse a chat completion from a response manager, made while it answers ``chat``."""
     # A message allows more of these than a chat completion.
     chat_body = {name: value for name, value in body.items() if name not in ("stop", "metadata")}

@@ -10,7 +10,7 @@ from fastmock.engine.response_template import (
     Document,
     ResponseTemplate,
 )
-from fastmock.providers.openai.chat import request as chat_ask
+from fastmock.providers.openai.chat import request as chat_request
 from fastmock.providers.openai.chat.request import ConversationRequest
 from fastmock.providers.openai.chat.stored import StoredCompletions
 
@@ -33,11 +33,11 @@ class Chat:
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
         # Inlined from read() and parse(): the calls take 0.3 µs.
-        chat = chat_ask.parse(parse(request.body), unique, self._tokenizers, ConversationRequest)
+        chat = chat_request.parse(parse(request.body), unique, self._tokenizers, ConversationRequest)
         chat.request = request
         self._validate(chat)
         if chat.store:
-            return self.tell(chat, *self._responder.select(chat))
+            return self.render(chat, *self._responder.select(chat))
         return self._responder.respond(chat)
 
     def read(self, request: Request, unique: str) -> ChatRequest:
@@ -49,15 +49,17 @@ class Chat:
 
     def parse(self, body: Document, unique: str) -> ChatRequest:
         """Parse a request body."""
-        return chat_ask.parse(body, unique, self._tokenizers, ConversationRequest)
+        return chat_request.parse(body, unique, self._tokenizers, ConversationRequest)
 
-    def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
+    def render(
+        self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
+    ) -> Reply | Stream:
         """Render the answers of a template, and store the completion if requested."""
-        reply = self._responder.send(chat, script, answers)
+        reply = self._responder.send(chat, template, answers)
         if chat.store:
-            self._stored.keep(chat, script.whole(chat, answers))
+            self._stored.keep(chat, template.whole(chat, answers))
         return reply
 
-    def say(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:
+    def answer(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:
         """Answer a parsed request, by the rules or by a response file."""
         return self._responder.respond(self.parse(body, unique), file)

@@ -26,16 +26,16 @@ class ChatChoiceFormat:
 
     chunk_object = "chat.completion.chunk"
 
-    def document(self, saying: ReplySpec) -> Document:
+    def document(self, spec: ReplySpec) -> Document:
         """Return the document of an inline reply."""
-        message: Document = {"content": saying.content}
-        if saying.content is None and saying.tool_calls is None and saying.refusal is None:
+        message: Document = {"content": spec.content}
+        if spec.content is None and spec.tool_calls is None and spec.refusal is None:
             message["content"] = OUTPUT
-        if saying.refusal is not None:
-            message["refusal"] = saying.refusal
-        if saying.reasoning is not None:
-            message["reasoning_content"] = saying.reasoning
-        if saying.tool_calls is not None:
+        if spec.refusal is not None:
+            message["refusal"] = spec.refusal
+        if spec.reasoning is not None:
+            message["reasoning_content"] = spec.reasoning
+        if spec.tool_calls is not None:
             message["tool_calls"] = [
                 {
                     "id": call.id or f"${{call_id}}{place or ''}",
@@ -47,7 +47,7 @@ class ChatChoiceFormat:
                         else JsonText(call.arguments),
                     },
                 }
-                for place, call in enumerate(saying.tool_calls)
+                for place, call in enumerate(spec.tool_calls)
             ]
         return {"choices": [{"message": message}]}
 
@@ -91,7 +91,7 @@ class ChatChoiceFormat:
             message["tool_calls"] = [_tool_call(call) for call in answer.calls]
         return {"index": index, "message": message, "logprobs": logprobs_of(answer), "finish_reason": reason}
 
-    def chunks(self, choice: Document, cutter: Chunker) -> Chunks:
+    def chunks(self, choice: Document, chunker: Chunker) -> Chunks:
         """Split a rendered choice into the steps of its stream."""
         message = choice["message"]
         text, refusal, calls = message.get("content"), message.get("refusal"), message.get("tool_calls")
@@ -101,27 +101,27 @@ class ChatChoiceFormat:
         deltas: list[tuple[int, Document, Any]] = []
         opened = 0  # tokens in the first chunk
         if reasoning := message.get("reasoning_content"):  # as in DeepSeek and vLLM; OpenAI returns none here
-            deltas += _deltas("reasoning_content", reasoning, cutter, None)
-        deltas += _deltas("content", text, cutter, logprobs)
+            deltas += _deltas("reasoning_content", reasoning, chunker, None)
+        deltas += _deltas("content", text, chunker, logprobs)
         if refusal is not None:
             first["refusal"] = ""
-            deltas += _deltas("refusal", refusal, cutter, logprobs)
+            deltas += _deltas("refusal", refusal, chunker, logprobs)
         elif text is not None:
             first["refusal"] = None
         for index, call in enumerate(calls or ()):
             kind, words = ("custom", "input") if "custom" in call else ("function", "arguments")
             opener = {"index": index, **call, kind: {**call[kind], words: ""}}
-            named = called_tokens(str(call[kind].get("name") or ""), cutter.tokenizer)
+            named = called_tokens(str(call[kind].get("name") or ""), chunker.tokenizer)
             if index == 0 and len(calls) == 1 and not deltas:
                 first["tool_calls"], opened = [opener], named
             else:
                 deltas.append((named, {"tool_calls": [opener]}, None))
-            for tokens, piece in cutter.cut(call[kind].get(words) or ""):
+            for tokens, piece in chunker.cut(call[kind].get(words) or ""):
                 deltas.append((tokens, {"tool_calls": [{"index": index, kind: {words: piece}}]}, None))
         if function is not None:
             first["function_call"] = {**function, "arguments": ""}
-            opened = called_tokens(str(function.get("name") or ""), cutter.tokenizer)
-            for tokens, piece in cutter.cut(function.get("arguments") or ""):
+            opened = called_tokens(str(function.get("name") or ""), chunker.tokenizer)
+            for tokens, piece in chunker.cut(function.get("arguments") or ""):
                 deltas.append((tokens, {"function_call": {"arguments": piece}}, None))
         first.update({key: value for key, value in message.items() if key not in _MESSAGE and value is not None})
 
@@ -134,16 +134,16 @@ class ChatChoiceFormat:
         return [*steps, (0, [chunk({}, choice["finish_reason"])])]
 
 
-def _deltas(name: str, text: str | None, cutter: Chunker, logprobs: Any) -> Iterator[tuple[int, Document, Any]]:
+def _deltas(name: str, text: str | None, chunker: Chunker, logprobs: Any) -> Iterator[tuple[int, Document, Any]]:
     """Split a text into deltas with their token counts and logprobs."""
-    for tokens, piece, logs in pieces(text or "", cutter, (logprobs or {}).get(name)):
+    for tokens, piece, logs in pieces(text or "", chunker, (logprobs or {}).get(name)):
         yield tokens, {name: piece}, logs and {"content": None, "refusal": None, name: logs}
 
 
-def pieces(text: str, cutter: Chunker, logprobs: Sequence[Any] | None) -> Iterator[tuple[int, str, list[Any] | None]]:
+def pieces(text: str, chunker: Chunker, logprobs: Sequence[Any] | None) -> Iterator[tuple[int, str, list[Any] | None]]:
     """Split a text into pieces with their token counts and, if present, logprobs."""
     if not logprobs or b"".join(map(_bytes, logprobs)) != text.encode():
-        for tokens, piece in cutter.cut(text):
+        for tokens, piece in chunker.cut(text):
             yield tokens, piece, None
         return
     held: list[Any] = []
@@ -151,7 +151,7 @@ def pieces(text: str, cutter: Chunker, logprobs: Sequence[Any] | None) -> Iterat
     for place, entry in enumerate(logprobs):
         held.append(entry)
         said += _bytes(entry)
-        if len(held) < cutter.per_chunk and place < len(logprobs) - 1:
+        if len(held) < chunker.per_chunk and place < len(logprobs) - 1:
             continue
         try:
             piece = said.decode()

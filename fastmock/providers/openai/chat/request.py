@@ -125,21 +125,21 @@ def _calls(message: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
     return found
 
 
-_AnyAsk = TypeVar("_AnyAsk", bound=ConversationRequest)
+_AnyChat = TypeVar("_AnyChat", bound=ConversationRequest)
 
 
 def parse(
     body: dict[str, Any],
     unique: str,
     tokenizers: TokenizerOf,
-    ask_type: type[_AnyAsk],
-) -> _AnyAsk:
+    chat_type: type[_AnyChat],
+) -> _AnyChat:
     """Parse a request; raise the API's own error if it is invalid.
 
-    Other dialects convert their requests to this form and pass an ``ask_type`` of their own. They check the parts of
+    Other dialects convert their requests to this form and pass an ``chat_type`` of their own. They check the parts of
     messages besides text themselves.
     """
-    chat = ask_type(unique, body, params.model_of(body))
+    chat = chat_type(unique, body, params.model_of(body))
     chat.tokenizer = tokenizer = tokenizers(chat.model)
     messages = body.get("messages")
     if type(messages) is not list or not messages:
@@ -168,7 +168,7 @@ def parse(
                 system = content if system is None else f"{system}\n{content}"
             else:
                 more = chat.detailed = True
-    if more and ask_type is ConversationRequest:
+    if more and chat_type is ConversationRequest:
         chat_checks.check_messages(messages)
     chat.prompt_tokens += tokens + tokenizer.count_all(texts)
     chat.system_prompt = system or ""

@@ -15,8 +15,8 @@ from fastmock.core.json import parse
 from fastmock.engine.event_template import DialectTemplates
 from fastmock.engine.responder import Responder
 from fastmock.engine.response_template import ResponseTemplate
-from fastmock.providers.openai.chat import request as chat_ask
-from fastmock.providers.openai.responses import request as responses_ask
+from fastmock.providers.openai.chat import request as chat_request
+from fastmock.providers.openai.responses import request as responses_request
 from fastmock.providers.openai.responses.render import ResponsesRenderer, begun_response, error_event, numbered
 from fastmock.providers.openai.responses.request import ResponsesRequest, compacted
 from fastmock.providers.openai.responses.stored import StoredResponses
@@ -44,15 +44,15 @@ class Responses:
         self._heads = make_answer_heads(made, error_event)
         self._model = model
         self._validate = validate
-        self._retold = DialectTemplates("responses", ResponsesRenderer(settings.seed), responder.per_chunk)
+        self._templates = DialectTemplates("responses", ResponsesRenderer(settings.seed), responder.per_chunk)
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
         chat = self.read(request, unique)
         try:
-            return self.tell(chat, *self._responder.select(chat))
+            return self.render(chat, *self._responder.select(chat))
         except errors.ApiError as error:
-            raise responses_ask.renamed(error, chat.sent) from None
+            raise responses_request.translate_error(error, chat.sent) from None
 
     def read(self, request: Request, unique: str) -> ResponsesRequest:
         """Parse and validate a request."""
@@ -63,12 +63,14 @@ class Responses:
 
     def parse(self, body: Document, unique: str) -> ResponsesRequest:
         """Parse a request body."""
-        return responses_ask.parse(body, unique, self._tokenizers, self._model, self._stored.history)
+        return responses_request.parse(body, unique, self._tokenizers, self._model, self._stored.history)
 
-    def tell(self, chat: ChatRequest, script: ResponseTemplate, answers: list[Answer] | None = None) -> Reply | Stream:
+    def render(
+        self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
+    ) -> Reply | Stream:
         """Render the answers of a template as a response, and store it unless the request disables that."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101 - created by ``parse``
-        reply = numbered(self._responder.send(chat, self._retold.of(script), answers, self._heads))
+        reply = numbered(self._responder.send(chat, self._templates.of(template), answers, self._heads))
         if chat.store:
             self._stored.keep(chat)
         if chat.background and isinstance(reply, Reply) and not chat.stream:
@@ -77,14 +79,14 @@ class Responses:
             reply.due_times = None
         return reply
 
-    def reread(self, chat: ChatRequest, body: Document, unique: str) -> ResponsesRequest:
+    def reparse(self, chat: ChatRequest, body: Document, unique: str) -> ResponsesRequest:
         """Parse a chat completion from a response manager."""
-        return chat_ask.parse(body, unique, self._tokenizers, ResponsesRequest)
+        return chat_request.parse(body, unique, self._tokenizers, ResponsesRequest)
 
-    def renamed(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
+    def translate_error(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
         """Return an error about the chat completion with the parameter names of the response."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101
-        return responses_ask.renamed(error, chat.sent)
+        return responses_request.translate_error(error, chat.sent)
 
     def input_tokens(self, request: Request, unique: str) -> Reply:
         """Count the tokens of a request without answering it."""

@@ -13,7 +13,7 @@ from fastmock.core.errors import ApiError
 from fastmock.core.http import Answer, ChatRequest, Reply, Request, Stream, ToolCall
 from fastmock.core.provider import in_words
 from fastmock.engine.constraints import called_tokens
-from fastmock.engine.event_template import ID_PLACEHOLDER, Events, Outer, RenderedAnswer, call_id, event_bytes
+from fastmock.engine.event_template import ID_PLACEHOLDER, Events, MetaSource, RenderedAnswer, call_id, event_bytes
 from fastmock.providers.openai.chat.render import logprobs_of, pieces
 from fastmock.providers.openai.errors import words
 from fastmock.providers.openai.responses.request import ResponsesRequest
@@ -49,7 +49,7 @@ class ResponsesRenderer:
         assert isinstance(chat, ResponsesRequest)  # noqa: S101 - always the case
         return chat.shows, chat.encrypted, bool(chat.obfuscation)
 
-    def tell(self, answer: Answer, form: Form, cutter: Chunker) -> tuple[list[Document], Callable[[], Events]]:
+    def render(self, answer: Answer, form: Form, chunker: Chunker) -> tuple[list[Document], Callable[[], Events]]:
         """Return the output items of an answer, and a function that creates their events."""
         shows, encrypted, padded = form
         output: list[Document] = []
@@ -62,23 +62,25 @@ class ResponsesRenderer:
         if answer.text or answer.refusal is not None or not answer.calls:
             output.append(_message(answer, status))
         output += [_call(call, place, status) for place, call in enumerate(answer.calls)]
-        return output, partial(events_of, output, cutter, padded)
+        return output, partial(events_of, output, chunker, padded)
 
-    def whole(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> bytes:
+    def whole(self, chat: ChatRequest, rendered: RenderedAnswer, content: bytes, meta: MetaSource) -> bytes:
         """Return the response with its rendered output."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101
-        chat.whole = _response(chat, int(time.time()), chat.echo, told, content, outer)
+        chat.whole = _response(chat, int(time.time()), chat.echo, rendered, content, meta)
         return chat.whole
 
-    def around(self, chat: ChatRequest, told: RenderedAnswer, content: bytes, outer: Outer) -> tuple[bytes, bytes]:
+    def envelope(
+        self, chat: ChatRequest, rendered: RenderedAnswer, content: bytes, meta: MetaSource
+    ) -> tuple[bytes, bytes]:
         """Return the events before and after the output."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101
         now, echo = int(time.time()), chat.echo
-        begun = begun_response(chat, b"in_progress", now, echo, outer.model)
-        chat.whole = _response(chat, now, echo, told, content, outer)
-        end = b"incomplete" if told.answer.finish_reason in _REASONS else b"completed"
+        begun = begun_response(chat, b"in_progress", now, echo, meta.model)
+        chat.whole = _response(chat, now, echo, rendered, content, meta)
+        end = b"incomplete" if rendered.answer.finish_reason in _REASONS else b"completed"
         opening = _event(b"created", 0, begun) + _event(b"in_progress", 1, begun)
-        return opening, _event(end, _OPENING + told.stream.events, chat.whole)
+        return opening, _event(end, _OPENING + rendered.stream.events, chat.whole)
 
 
 def error_event(error: ApiError, request_id: str) -> bytes:
@@ -147,9 +149,9 @@ def begun_response(chat: ResponsesRequest, status: bytes, now: int, echo: bytes,
 
 
 def _response(
-    chat: ResponsesRequest, now: int, echo: bytes, told: RenderedAnswer, content: bytes, outer: Outer
+    chat: ResponsesRequest, now: int, echo: bytes, rendered: RenderedAnswer, content: bytes, meta: MetaSource
 ) -> bytes:
-    reason = _REASONS.get(told.answer.finish_reason)
+    reason = _REASONS.get(rendered.answer.finish_reason)
     return (
         b'{"id":"resp_%b","object":"response","created_at":%d,"status":"%b","completed_at":%b,"error":null,'
         b'"incomplete_details":%b,"model":%b,"output":%b,%b,"usage":{"input_tokens":%d,"input_tokens_details":'
@@ -161,14 +163,14 @@ def _response(
             b"incomplete" if reason else b"completed",
             b"null" if reason else b"%d" % now,
             b'{"reason":"%b"}' % reason if reason else b"null",
-            orjson.dumps(outer.model),
+            orjson.dumps(meta.model),
             content,
             echo,
-            outer.prompt_tokens,
-            outer.cached_tokens,
-            outer.completion_tokens,
-            outer.reasoning_tokens,
-            outer.prompt_tokens + outer.completion_tokens,
+            meta.prompt_tokens,
+            meta.cached_tokens,
+            meta.completion_tokens,
+            meta.reasoning_tokens,
+            meta.prompt_tokens + meta.completion_tokens,
         )
     )
 
@@ -196,13 +198,13 @@ def _call(call: ToolCall, place: int, status: str) -> Document:
     return item | {"input" if call.custom else "arguments": call.arguments}
 
 
-def events_of(output: Sequence[Document], cutter: Chunker, padded: bool = False) -> Events:
+def events_of(output: Sequence[Document], chunker: Chunker, padded: bool = False) -> Events:
     """Return the events of the items in ``output``, in order."""
     events: Events = []
     for index, item in enumerate(output):
-        begun, said = _EVENTS[item["type"]](item, cutter)
+        begun, said = _EVENTS[item["type"]](item, chunker)
         where = {"output_index": index}
-        named = called_tokens(item["name"], cutter.tokenizer) if "call_id" in item else 0
+        named = called_tokens(item["name"], chunker.tokenizer) if "call_id" in item else 0
         events.append((named, {"type": "response.output_item.added", **where, "item": item | begun}))
         events += [(tokens, {**event, **where}) for tokens, event in said]
         events.append((0, {"type": "response.output_item.done", **where, "item": item}))
@@ -216,27 +218,27 @@ def events_of(output: Sequence[Document], cutter: Chunker, padded: bool = False)
 # The functions below return the initial values of an item's fields, and its events.
 
 
-def _reasoning_events(item: Document, cutter: Chunker) -> tuple[Document, Events]:
+def _reasoning_events(item: Document, chunker: Chunker) -> tuple[Document, Events]:
     if not item["summary"]:
         return {}, []
     [part] = item["summary"]
     where, kind = {"item_id": item["id"], "summary_index": 0}, "response.reasoning_summary"
     events: Events = [(0, {"type": f"{kind}_part.added", **where, "part": part | {"text": ""}})]
-    for tokens, piece in cutter.cut(part["text"]):
+    for tokens, piece in chunker.cut(part["text"]):
         events.append((tokens, {"type": f"{kind}_text.delta", **where, "delta": piece}))
     events.append((0, {"type": f"{kind}_text.done", **where, "text": part["text"]}))
     events.append((0, {"type": f"{kind}_part.done", **where, "part": part}))
     return {"summary": []}, events
 
 
-def _message_events(item: Document, cutter: Chunker) -> tuple[Document, Events]:
+def _message_events(item: Document, chunker: Chunker) -> tuple[Document, Events]:
     [part] = item["content"]
     kind, where = f"response.{part['type']}", {"item_id": item["id"], "content_index": 0}
     refused = part["type"] == "refusal"
     field = "refusal" if refused else "text"
     logprobs: Document = {} if refused else {"logprobs": []}
     events: Events = [(0, {"type": "response.content_part.added", **where, "part": part | {field: ""} | logprobs})]
-    for tokens, piece, logs in pieces(part[field], cutter, part.get("logprobs")):
+    for tokens, piece, logs in pieces(part[field], chunker, part.get("logprobs")):
         event = {"type": f"{kind}.delta", **where, "delta": piece}
         events.append((tokens, event if refused else event | {"logprobs": logs or []}))
     done = {name: part[name] for name in (field, *logprobs)}
@@ -245,18 +247,18 @@ def _message_events(item: Document, cutter: Chunker) -> tuple[Document, Events]:
     return {"status": "in_progress", "content": []}, events
 
 
-def _function_events(item: Document, cutter: Chunker) -> tuple[Document, Events]:
-    return _call_events(item, cutter, "arguments", "response.function_call_arguments")
+def _function_events(item: Document, chunker: Chunker) -> tuple[Document, Events]:
+    return _call_events(item, chunker, "arguments", "response.function_call_arguments")
 
 
-def _custom_events(item: Document, cutter: Chunker) -> tuple[Document, Events]:
-    return _call_events(item, cutter, "input", "response.custom_tool_call_input")
+def _custom_events(item: Document, chunker: Chunker) -> tuple[Document, Events]:
+    return _call_events(item, chunker, "input", "response.custom_tool_call_input")
 
 
-def _call_events(item: Document, cutter: Chunker, field: str, kind: str) -> tuple[Document, Events]:
+def _call_events(item: Document, chunker: Chunker, field: str, kind: str) -> tuple[Document, Events]:
     where = {"item_id": item["id"]}
     events: Events = []
-    for tokens, piece in cutter.cut(item[field]):
+    for tokens, piece in chunker.cut(item[field]):
         events.append((tokens, {"type": f"{kind}.delta", **where, "delta": piece}))
     events.append((0, {"type": f"{kind}.done", **where, "name": item["name"], field: item[field]}))
     return {"status": "in_progress", field: ""}, events

@@ -215,7 +215,7 @@ def parse(
     try:
         chat = request.parse(chat_body, unique, tokenizers, ResponsesRequest)
     except errors.ApiError as error:
-        raise renamed(error, body) from None
+        raise translate_error(error, body) from None
     chat.sent, chat.before, chat.complete = body, before, complete
     chat.store = body.get("store") is not False
     if not simple:
@@ -447,7 +447,7 @@ _NAMES = (
 )
 
 
-def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
+def translate_error(error: errors.ApiError, body: Document) -> errors.ApiError:
     """Return an error about the chat completion with the response's parameter names."""
     tools = enumerate(body.get("tools") or ())
     places = dict(enumerate(place for place, tool in tools if tool.get("type") in (None, *_CALLABLE)))
@@ -458,4 +458,4 @@ def renamed(error: errors.ApiError, body: Document) -> errors.ApiError:
             path = pattern.sub(name, path)
         return path
 
-    return error if error.verbatim else error.renamed(rename)
+    return error if error.verbatim else error.rename_param(rename)
