@@ -47,10 +47,6 @@ def _prompt_details(chat: ChatRequest) -> bytes:
     return b'{"cached_tokens":%d,"audio_tokens":%d}' % (details.cached_tokens, details.audio_tokens)
 
 
-def _service_tier(chat: ChatRequest) -> bytes:
-    return (chat.details or USUAL).service_tier
-
-
 def _completion_details(chat: ChatRequest) -> bytes:
     details = chat.details or USUAL
     return (
@@ -81,7 +77,10 @@ VARIABLES: Mapping[str, Variable] = MappingProxyType(
         ),
         "call_id": Variable("%b", "b'call_' + ask.unique[8:].encode()", "a new `call_…` id"),
         "service_tier": Variable(
-            "%b", "service_tier(ask)", "the requested service tier; `default` without one", usual=USUAL.service_tier
+            "%b",
+            "(ask.details or USUAL).service_tier",
+            "the requested service tier; `default` without one",
+            usual=USUAL.service_tier,
         ),
         "prompt_tokens": Variable("%d", "ask.prompt_tokens", "tokens in the prompt"),
         "completion_tokens": Variable("%d", "ask.completion_tokens", "tokens in the completion"),
@@ -203,7 +202,7 @@ _KNOWN = {
     "uuid": _uuid,
     "prompt_details": _prompt_details,
     "completion_details": _completion_details,
-    "service_tier": _service_tier,
+    "USUAL": USUAL,
 }
 
 

@@ -175,16 +175,17 @@ class DialectTemplate:
         """Return the rendered answer to ``chat``, and set its token count."""
         template, renderer = self._template, self._renderer
         form = renderer.form(chat)
+        hidden = 0 if chat.details is None else chat.details.hidden_tokens
         key: tuple[object, ...] | None = None
         if answers is not None:
             answer = answers[0]
-            chat.completion_tokens = answer.tokens + chat.hidden_tokens
+            chat.completion_tokens = answer.tokens + hidden
         elif template.fixed is not None:
             answer, key = template.fixed, (form, chat.tokenizer)
-            chat.completion_tokens = template.tokens(chat) + chat.hidden_tokens
+            chat.completion_tokens = template.tokens(chat) + hidden
         else:
             answer = template.answers(chat)[0]
-            chat.completion_tokens = answer.tokens + chat.hidden_tokens
+            chat.completion_tokens = answer.tokens + hidden
             if template.generated_only and answer.tokens <= _LONGEST_KEPT:
                 key = answer.text, answer.finish_reason, form, chat.tokenizer
         rendered = self._ready.get(key) if key else None

@@ -278,13 +278,14 @@ class ResponseTemplate:
         self, chat: ChatRequest, answers: Sequence[Answer] | None = None, obfuscated: bool = False
     ) -> "ChunkStream":
         """Return the stream, which can be read from any step; it is only joined on reading."""
+        hidden = 0 if chat.details is None else chat.details.hidden_tokens
         if answers is None:
             total = self.tokens(chat)
-            chat.completion_tokens = total + chat.hidden_tokens
+            chat.completion_tokens = total + hidden
             sequence = self._sequence(chat)
         else:
             total = sum(answer.tokens for answer in answers)
-            chat.completion_tokens = total + chat.hidden_tokens
+            chat.completion_tokens = total + hidden
             sequence = ChunkSequence(self._documents(chat, answers), self._choice_format, self._chunker(chat))
         opening = b"data: %b," % self._chunk_envelope(chat)[:-1]
         last, end = DONE, b"}\n\n"
