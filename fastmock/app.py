@@ -61,7 +61,7 @@ def _with_exact_number(error: errors.ApiError, request: Request) -> errors.ApiEr
         return error
     written = request.body if isinstance(request.body, str) else request.body.decode(errors="replace")
     exact = next((one[0] for one in _LONG_INTEGER.finditer(written) if int(float(one[0])) == error.value), None)
-    return error if exact is None else error.but(value=int(exact))
+    return error if exact is None else error.replace(value=int(exact))
 
 
 class App:
@@ -131,9 +131,9 @@ class App:
                 self.route_names.append(f"{method} {path}")
                 self.handlers[method, path] = self._handler_of(bound, method)
         for method in ("GET", "HEAD"):
-            self.handlers[method, "/health"] = self._whole(self._healthy, ())
-        self.elsewhere = self._whole(self._other, ())
-        self.refused: Callable[[errors.ApiError, Request], Answer] = self.refuse
+            self.handlers[method, "/health"] = self._wrap(self._health, ())
+        self.fallback = self._wrap(self._fallback, ())
+        self.reject: Callable[[errors.ApiError, Request], Answer] = self.error_reply
 
     @staticmethod
     def _policed(services: Services, route: Route) -> Route:
@@ -144,12 +144,12 @@ class App:
         """Return the handler of a fixed path; it is faster if the path belongs to one provider."""
         guards, number = self._guards_of(method, bound.path), len(self.route_names)
         if (provider := bound.owner) is not None:
-            return self._whole(bound.endpoint(method, provider), guards, number, provider)
+            return self._wrap(bound.endpoint(method, provider), guards, number, provider)
 
         def shared(request: Request, unique: str) -> Answer:
             return bound.endpoint(method, provider_of(request))(request, unique)
 
-        return self._whole(shared, guards, number)
+        return self._wrap(shared, guards, number)
 
     @property
     def rule_sets(self) -> Sequence[RuleSet | ModerationRules]:
@@ -177,27 +177,27 @@ class App:
 
     def handle(self, request: Request) -> Answer:
         """Answer any request."""
-        return self.handlers.get((request.method, request.path), self.elsewhere)(request)
+        return self.handlers.get((request.method, request.path), self.fallback)(request)
 
-    def wrap(self, put: Callable[[Handler], Handler], health: Callable[[Handler], Handler]) -> None:
+    def wrap(self, decorate: Callable[[Handler], Handler], health: Callable[[Handler], Handler]) -> None:
         """Wrap all handlers, including the one for requests that the runtime found invalid.
 
         ``health`` wraps ``/health`` instead.
         """
         for (method, path), handler in self.handlers.items():
-            self.handlers[method, path] = (health if path == "/health" else put)(handler)
-        self.elsewhere = put(self.elsewhere)
-        refused = self.refused
-        self.refused = lambda error, request: put(lambda request: refused(error, request))(request)
+            self.handlers[method, path] = (health if path == "/health" else decorate)(handler)
+        self.fallback = decorate(self.fallback)
+        reject = self.reject
+        self.reject = lambda error, request: decorate(lambda request: reject(error, request))(request)
 
-    def silence(self) -> None:
+    def serve_health_only(self) -> None:
         """Remove all routes of the API, which another server answers; only ``/health`` is left."""
         for method, path in list(self.handlers):
             if path != "/health":
                 del self.handlers[method, path]
         self._router = Router({})
 
-    def refuse(self, error: errors.ApiError, request: Request, name: str = "") -> Reply:
+    def error_reply(self, error: errors.ApiError, request: Request, name: str = "") -> Reply:
         """Return an error as the response to a request."""
         id_ = f"req_{name or unique()}"
         if request.provider is None:
@@ -211,7 +211,7 @@ class App:
             reply.more = (*reply.more, (CHECK_HEADER, error.check))
         return reply
 
-    def _whole(
+    def _wrap(
         self, endpoint: Endpoint, guards: Sequence[Guard], number: int = 0, provider: Provider | None = None
     ) -> Handler:
         """Wrap an endpoint with the common parts: body limit, guards, errors, CORS.
@@ -220,7 +220,7 @@ class App:
         """
         limit = self.config.settings.server.max_body_bytes
         origins, find = self._origins, self.providers.find
-        refuse, progress = self.refuse, self.progress
+        error_reply, progress = self.error_reply, self.progress
 
         def handler(request: Request) -> Answer:
             progress.cells[0] = number  # Progress.ROUTE; takes 60 ns
@@ -236,12 +236,12 @@ class App:
                     guard(request)
                 answer = endpoint(request, name)
             except errors.ApiError as error:
-                answer = refuse(_with_exact_number(error, request), request, name)
+                answer = error_reply(_with_exact_number(error, request), request, name)
             except MoveApart:
                 raise
             except Exception:
                 _LOG.exception("%s %s failed; this is a defect of fastmock", request.method, request.path)
-                answer = refuse(errors.InternalError(), request, name)
+                answer = error_reply(errors.InternalError(), request, name)
             # Only browsers send an origin: the lookup takes 0.3 µs, two more headers on every response 1 µs.
             if (origin := request.headers.get("origin")) is not None:
                 answer.head = origins.let_read(answer.head, origin)
@@ -254,7 +254,7 @@ class App:
         is_open = path == "/health" or (self._open_models and self.kind_of(path) == "models")
         return () if is_open and method in ("GET", "HEAD") else self._guards
 
-    def _other(self, request: Request, name: str) -> Answer:
+    def _fallback(self, request: Request, name: str) -> Answer:
         """Answer requests without a handler: a trailing slash, path parameters, preflights, unknown paths."""
         path = request.path
         if path.endswith("/") and path != "/":
@@ -274,7 +274,7 @@ class App:
     def _on_health(self, request: Request, name: str) -> Answer:
         """Answer ``/health/``, or ``/health`` with a method other than GET."""
         if request.method in ("GET", "HEAD"):
-            return self._healthy(request, name)
+            return self._health(request, name)
         return self._without_endpoint(request, ("GET", "HEAD"), name)
 
     def _without_endpoint(self, request: Request, methods: Iterable[str], name: str) -> Reply:
@@ -288,7 +288,7 @@ class App:
         head = self._heads.get(204, "", ())
         return Reply(ResponseHead(204, (*head.headers, *more, ("allow", allowed))), f"req_{name}", b"")
 
-    def _healthy(self, request: Request, name: str) -> Reply:
+    def _health(self, request: Request, name: str) -> Reply:
         """Report the status, and how late the frames of the last minute were."""
         seen = self.lateness.last_minute()
         streams = {"in_flight": self.in_flight.count(), "frames": seen.frames}

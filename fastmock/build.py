@@ -126,7 +126,7 @@ def _providers(config: Config, previous: App | None, diagnostics: Diagnostics) -
     added: list[Provider] = []
     for place, name in enumerate(config.settings.server.providers):
         try:
-            found = _imported(name)
+            found = _import_object(name)
         except _NotImportedError as error:
             diagnostics.error(("server", "providers", place), str(error))
         else:
@@ -202,13 +202,13 @@ def _manager(config: Config, previous: App | None, diagnostics: Diagnostics) -> 
         return None
     if previous is not None and previous.config.settings.responses.manager == name:
         return previous.manager
-    return _made_manager(name, diagnostics)
+    return _create_manager(name, diagnostics)
 
 
-def _made_manager(name: str, diagnostics: Diagnostics) -> ResponseManager | None:
+def _create_manager(name: str, diagnostics: Diagnostics) -> ResponseManager | None:
     """Create the response manager named ``package.module:Class``."""
     try:
-        found = _imported(name)
+        found = _import_object(name)
         if isinstance(found, type) and issubclass(found, ResponseManager):
             return found()
         fault = f"{name} is not a subclass of fastmock.responses.ResponseManager"
@@ -226,7 +226,7 @@ class _NotImportedError(Exception):
     """An object named by a setting could not be imported; the message says why."""
 
 
-def _imported(name: str) -> object:
+def _import_object(name: str) -> object:
     """Import the object named ``package.module:NAME``; raise _NotImportedError on failure."""
     module, _, attribute = name.partition(":")
     if "" not in sys.path:

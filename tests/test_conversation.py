@@ -149,7 +149,7 @@ def naive(match, chat):
         "model": lambda wanted: chat.model.startswith(wanted[:-1]),
         "stream": lambda wanted: chat.stream is wanted,
         "user": lambda wanted: chat.user == wanted,
-        "tool": lambda wanted: bool(chat.offered) is (wanted is not False),  # the one that is offered begins with "f"
+        "tool": lambda wanted: bool(chat.tool_names) is (wanted is not False),  # it begins with "f"
     }
     for name, holds in plain.items():
         wanted = getattr(match, name)

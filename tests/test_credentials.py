@@ -68,7 +68,7 @@ def test_a_credential_by_form_is_kept_and_shown_nowhere(name):
     journal = Journal(RingBuffer(10, HEAD_SIZE), app.kind_of)
     observe(app, [journal])
     app.handle(Request("POST", "/v1/chat/completions", KEY | {name.lower(): "other SECRET"}, CHAT))
-    [record] = journal.records(journal.tape.numbers())
+    [record] = journal.records(journal.ring_buffer.numbers())
     assert record.head["headers"][name.lower()] == "[redacted]"
     assert "SECRET" not in str(record.shown())
     assert "SECRET" not in str(app.readings.explain(CHAT, {name.lower(): "other SECRET"}))

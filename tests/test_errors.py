@@ -39,7 +39,7 @@ def example(kind):
 @pytest.mark.parametrize("kind", FAILURES)
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
 def test_words_of_every_failure_are_complete_with_every_provider(kind, provider):
-    worded = provider.words(example(kind).but(rule="r", check="c"))
+    worded = provider.words(example(kind).replace(rule="r", check="c"))
     assert not isinstance(worded, errors.Failure)
     assert 400 <= worded.status < 600
     assert worded.message
@@ -53,7 +53,7 @@ def test_words_of_every_failure_are_openais_own():
 
 
 def test_words_that_a_fault_gives_win_over_the_providers():
-    given = errors.Overloaded().but(overrides={"message": "Busy", "code": "mine"})
+    given = errors.Overloaded().replace(overrides={"message": "Busy", "code": "mine"})
     assert [(one.words(given).status, one.words(given).message) for one in (OPENAI, ANTHROPIC)] == [
         (503, "Busy"),
         (529, "Busy"),

@@ -176,7 +176,7 @@ def test_windows(window, open_at):
 
     def struck(at):
         chooser = FaultSelector([Known(1, fault)], lambda request: 0.0, Nothing(), lambda: 100.0 + at)
-        return chooser.choose(Request("POST", PATH, {}, b""), lambda number: True) == 0
+        return chooser.select(Request("POST", PATH, {}, b""), lambda number: True) == 0
 
     times = (0, 0.4, 0.5, 4.9, 5, 6.9, 7, 9.9, 10, 11, 14.9, 15, 16.9, 17, 69, 70, 1000, 1005)
     assert [at for at in times if struck(at)] == [at for at in times if at in open_at or _within(window, at)]

@@ -82,7 +82,7 @@ def _parts(config: Config) -> Iterator[tuple[SettingPath, object]]:
 
 
 def _files(config: Config, but: Container[int] = ()) -> Iterator[tuple[SettingPath, str]]:
-    """Yield every file that a configuration names, with its path; ``but`` holds the ids of parts to skip."""
+    """Yield every file that a configuration names, with its path; ``replace`` holds the ids of parts to skip."""
     for path, part in _parts(config):
         if id(part) not in but:
             yield from _files_in(part, path)

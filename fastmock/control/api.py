@@ -90,7 +90,7 @@ class Control:
 
     def attach(self) -> None:
         """Route requests for the control API and for the dashboard to this object."""
-        elsewhere, root = self._app.elsewhere, page(self._heads)
+        fallback, root = self._app.fallback, page(self._heads)
 
         def routed(request: Request) -> Answer:
             path = request.path
@@ -98,9 +98,9 @@ class Control:
                 return self.handle(request)
             if path == "/" and request.method in ("GET", "HEAD"):
                 return root(request)
-            return elsewhere(request)
+            return fallback(request)
 
-        self._app.elsewhere = routed
+        self._app.fallback = routed
 
     def handle(self, request: Request) -> Answer:
         """Respond to any request below ``/fastmock/``."""
@@ -126,7 +126,7 @@ class Control:
             return self._refuse(errors.InternalError(), request)
 
     def _refuse(self, error: ApiError, request: Request) -> Reply:
-        reply = self._app.refuse(error, request)
+        reply = self._app.error_reply(error, request)
         reply.control = True
         return reply
 
@@ -178,7 +178,7 @@ class Control:
         """List recorded requests, newest first."""
         session = self._access.session(request)
         wanted = Filter(request.query, session)
-        numbers = [number for number in self._journal.tape.numbers() if number >= wanted.since]
+        numbers = [number for number in self._journal.ring_buffer.numbers() if number >= wanted.since]
         found: list[dict[str, Any]] = []
         for record in self._journal.records(numbers[::-1]):
             if len(found) >= wanted.limit:

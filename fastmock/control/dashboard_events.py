@@ -49,7 +49,7 @@ class Events:
         self._server = server
         self._journal = journal
         self._session = ""
-        self._next = max(journal.tape.numbers().start, journal.tape.written - _KEPT)
+        self._next = max(journal.ring_buffer.numbers().start, journal.ring_buffer.written - _KEPT)
         self._before: tuple[float, int] | None = None
         self._kept: deque[Record] = deque(maxlen=_KEPT)
 
@@ -85,7 +85,7 @@ class Events:
     def event(self) -> dict[str, Any]:
         """Return the activity since the last event, and the current state."""
         app = self._server.current()
-        share, tape = app.share, self._journal.tape
+        share, tape = app.share, self._journal.ring_buffer
         seen = app.lateness.last_minute()
         fresh, ended = self._take(app)
         now, written = time.monotonic(), tape.written
@@ -118,7 +118,7 @@ class Events:
 
     def _take(self, app: App) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Record new and ended requests; return the latest of each for the dashboard."""
-        tape, journal = self._journal.tape, self._journal
+        tape, journal = self._journal.ring_buffer, self._journal
         ended = []
         for place, record in enumerate(self._kept):
             if record.entry.outcome.state == OPEN and (entry := tape.read(record.entry.number)) is not None:

@@ -91,7 +91,7 @@ class Verification:
         """Check the requests recorded since the last call; return whether the expectation holds, None if there are more
         to check.
         """
-        tape = self._journal.tape
+        tape = self._journal.ring_buffer
         numbers = tape.numbers()
         fresh = [number for number in numbers if number not in self._seen]
         fresh, more = fresh[:_AT_ONCE], len(fresh) > _AT_ONCE
@@ -128,7 +128,7 @@ class Verification:
 
     def told(self, app: App, verified: bool) -> dict[str, Any]:
         """Return the body of the response."""
-        lost, cut = self._journal.tape.lost, self.cut
+        lost, cut = self._journal.ring_buffer.lost, self.cut
         said: dict[str, Any] = {"verified": verified, "count": self.count, "lost": lost, "body_cut": cut}
         if verified:
             return said

@@ -56,7 +56,7 @@ class ApiError(Exception):
         self.code = code
         self.headers = headers
 
-    def but(self, **changes: Any) -> Self:
+    def replace(self, **changes: Any) -> Self:
         """Return a copy with some attributes changed."""
         other = self.__class__.__new__(self.__class__, *self.args)
         other.__dict__.update(self.__dict__, **changes)
@@ -65,7 +65,7 @@ class ApiError(Exception):
     def rename_param(self, rename: Callable[[str], str]) -> Self:
         """Return a copy with ``rename`` applied to its parameter name."""
         param: str | None = vars(self).get("param")  # most failures have none
-        return self if param is None else self.but(param=rename(param))
+        return self if param is None else self.replace(param=rename(param))
 
     def envelope(self) -> dict[str, dict[str, Any]]:
         """Return the error in OpenAI's envelope, which the control API shares; all four keys are always present."""

@@ -9,7 +9,7 @@ from fastmock.core.http import Headers, ResponseHead
 
 JSON = "application/json"
 
-_MOST_MADE = 1000
+_MOST_HEADS = 1000
 _EXPOSED = (
     *("retry-after", "retry-after-ms", "x-should-retry"),
     *("x-fastmock-rule", "x-fastmock-fault", "x-fastmock-check"),
@@ -27,17 +27,17 @@ class HeaderFactory:
         """``common``: the headers of every response; ``id_name``: the header of the request id."""
         self._common = common
         self._id_name = id_name
-        self._made: dict[tuple[int, str, Headers], ResponseHead] = {}
+        self._heads: dict[tuple[int, str, Headers], ResponseHead] = {}
         self._streams: dict[Framing, ResponseHead] = {}
         self.names = (id_name, *(name for name, _ in common))
 
     def get(self, status: int, content_type: str = JSON, more: Headers = ()) -> ResponseHead:
         """Return the head for a status, a content type (empty: none) and additional headers."""
         key = (status, content_type, more)
-        head = self._made.get(key)
+        head = self._heads.get(key)
         if head is None:
             kind = (("content-type", content_type),) if content_type else ()
-            head = self._made[key] = ResponseHead(status, (*kind, *self._common, *more), self._id_name)
+            head = self._heads[key] = ResponseHead(status, (*kind, *self._common, *more), self._id_name)
         return head
 
     def stream(self, framing: Framing) -> ResponseHead:
@@ -66,10 +66,10 @@ class AnswerHeads(NamedTuple):
 
 
 def make_answer_heads(
-    made: HeaderFactory, error: Callable[[ApiError, str], bytes], framing: Framing = SSE, ping: bytes = b""
+    factory: HeaderFactory, error: Callable[[ApiError, str], bytes], framing: Framing = SSE, ping: bytes = b""
 ) -> AnswerHeads:
     """Return the heads of an endpoint; without a ``ping``, the heartbeat of the framing is used."""
-    return AnswerHeads(made.get(200), made.stream(framing), error, ping or framing.heartbeat)
+    return AnswerHeads(factory.get(200), factory.stream(framing), error, ping or framing.heartbeat)
 
 
 class Origins:
@@ -79,20 +79,20 @@ class Origins:
         """``allowed``: the origins, ``*`` for any; ``exposed``: header names of the providers."""
         self._allowed = frozenset(allowed)
         self._exposed = ", ".join(dict.fromkeys((*exposed, *_EXPOSED)))
-        self._made: dict[tuple[ResponseHead, str], ResponseHead] = {}
+        self._heads: dict[tuple[ResponseHead, str], ResponseHead] = {}
 
     def let_read(self, head: ResponseHead, origin: str) -> ResponseHead:
         """Return ``head`` with the CORS headers for ``origin``, if it is allowed."""
         allowed = "*" if "*" in self._allowed else origin
         if allowed not in self._allowed:
             return head
-        found = self._made.get((head, allowed))
+        found = self._heads.get((head, allowed))
         if found is None:
-            if len(self._made) >= _MOST_MADE:
-                self._made.clear()
+            if len(self._heads) >= _MOST_HEADS:
+                self._heads.clear()
             vary = () if allowed == "*" else (("vary", "Origin"),)
             more = (("access-control-allow-origin", allowed), ("access-control-expose-headers", self._exposed), *vary)
-            found = self._made[head, allowed] = head.but((*head.headers, *more))
+            found = self._heads[head, allowed] = head.replace((*head.headers, *more))
         return found
 
 

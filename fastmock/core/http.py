@@ -128,7 +128,7 @@ class ResponseHead:
         self.varying = varying
         self.framing = framing
 
-    def but(self, headers: Headers, varying: tuple[str, ...] = ()) -> "ResponseHead":
+    def replace(self, headers: Headers, varying: tuple[str, ...] = ()) -> "ResponseHead":
         """Return a copy with other constant headers and additional varying ones."""
         return ResponseHead(self.status, headers, self.id_name, self.varying + varying, self.framing)
 
@@ -399,7 +399,7 @@ class OutputConstraints:
     prediction: str | None = None
 
     @property
-    def particular(self) -> bool:
+    def examines_text(self) -> bool:
         """Whether the text must be examined token by token: for stop sequences, logprobs or a prediction."""
         return bool(self.stop) or self.top_logprobs is not None or self.prediction is not None
 
@@ -452,7 +452,7 @@ class Details:
     rejected_tokens: int = 0
 
 
-USUAL = Details()
+NO_DETAILS = Details()
 """The details of a request that has none; never modified."""
 
 NO_RULE = -1
@@ -492,8 +492,8 @@ class ChatRequest:
         turn: number of the answer in its conversation, from 1.
         messages: number of messages.
         last_role: role of the last message.
-        results: names of the tools whose results end the conversation.
-        offered: names of the tools that may be called.
+        tool_results: names of the tools whose results end the conversation.
+        tool_names: names of the tools that may be called.
         endpoint: kind of endpoint.
         response_format: ``text``, ``json_object`` or ``json_schema``.
         user: the request's ``user``.
@@ -580,12 +580,12 @@ class ChatRequest:
         return "user"
 
     @property
-    def results(self) -> tuple[str, ...]:
+    def tool_results(self) -> tuple[str, ...]:
         """The names of the tools whose results end the conversation."""
         return ()
 
     @property
-    def offered(self) -> tuple[str, ...]:
+    def tool_names(self) -> tuple[str, ...]:
         """The names of the tools that may be called."""
         return tuple(tool.name for tool in self.constraints.tools) if self.constraints else ()
 
@@ -615,11 +615,11 @@ class ChatRequest:
             return ""
         return session_of(request.headers) if request.provider is None else request.provider.session_of(request)
 
-    def header(self, name: str) -> str | None:
+    def header_value(self, name: str) -> str | None:
         """Return a header of the request, by its name in any case; None if it is missing."""
         return self.request.headers.get(name.lower()) if self.request else None
 
-    def entry(self, name: str) -> str | None:
+    def metadata_value(self, name: str) -> str | None:
         """Return a value of the request's ``metadata``; None if it is missing."""
         metadata = self.body.get("metadata")
         value = metadata.get(name) if isinstance(metadata, dict) else None

@@ -134,7 +134,7 @@ def in_words(error: ApiError, words_of: Callable[[ApiError], ApiError]) -> ApiEr
     """Return an error with the message from ``words_of`` and all other attributes of the original."""
     worded = words_of(error)
     if isinstance(error, Failure):
-        worded = worded.but(
+        worded = worded.replace(
             headers=error.headers,
             model=error.model,
             rule=error.rule,
@@ -142,7 +142,7 @@ def in_words(error: ApiError, words_of: Callable[[ApiError], ApiError]) -> ApiEr
             limit=error.limit,
             check=error.check,
         )
-    return worded.but(**error.overrides) if error.overrides else worded
+    return worded.replace(**error.overrides) if error.overrides else worded
 
 
 def provider_of(request: Request) -> Provider:

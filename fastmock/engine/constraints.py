@@ -159,7 +159,7 @@ class ConstraintApplier:
         Call only for rules that answer with text alone; ``prose``: whether it is constant and not JSON.
         """
         constraints = chat.constraints
-        if constraints is None or constraints.particular:
+        if constraints is None or constraints.examines_text:
             return None
         tool = self._tool_to_call(chat, constraints)
         if tool is not None:
@@ -234,7 +234,7 @@ class ConstraintApplier:
         fallback_text: Callable[[], str],
     ) -> Answer:
         """Return an answer of a rule without the tool calls that are not allowed."""
-        if constraints.call == "none" or (chat.results and not repeats):
+        if constraints.call == "none" or (chat.tool_results and not repeats):
             text = answer.text if answer.text is not None else fallback_text()
             return Answer(text=text, reasoning=answer.reasoning)
         if len(answer.calls) > 1 and (not constraints.parallel or constraints.legacy):
@@ -248,9 +248,15 @@ class ConstraintApplier:
         """
         offered = constraints.tools if constraints.allowed is None else constraints.allowed
         if constraints.call == "required":
-            left = [tool for tool in offered if tool.name not in constraints.called] if chat.results else offered
+            left = [tool for tool in offered if tool.name not in constraints.called] if chat.tool_results else offered
             return left[0] if left else None
-        if self._auto_call and constraints.call == "auto" and offered and not chat.results and chat.rule == NO_RULE:
+        if (
+            self._auto_call
+            and constraints.call == "auto"
+            and offered
+            and not chat.tool_results
+            and chat.rule == NO_RULE
+        ):
             return offered[0]
         return None
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from fastmock.content.filler import head, lorem
-from fastmock.core.http import USUAL, Answer, ChatRequest, Tokenizer, ToolCall
+from fastmock.core.http import NO_DETAILS, Answer, ChatRequest, Tokenizer, ToolCall
 from fastmock.engine.constraints import called_tokens
 
 LEAST = frozenset(("min_tokens", "ignore_eos"))
@@ -35,7 +35,7 @@ def length_of(chat: ChatRequest) -> Length:
 
 def reason_within(chat: ChatRequest, most: int) -> int:
     """Deduct the hidden reasoning of a request from a limit; return the rest for the answer."""
-    details = chat.details or USUAL
+    details = chat.details or NO_DETAILS
     hidden = min(details.reasoning_tokens, details.hidden_tokens)
     if hidden > most:
         details.hidden_tokens -= hidden - most
@@ -70,8 +70,8 @@ def _cut(answer: Answer, most: int, tokenizer: Tokenizer) -> Answer:
     """Return the first tokens of an answer: of its reasoning, then its text, then its tool calls."""
     left = most
     reasoning, left, _ = _head(answer.reasoning, left, tokenizer)
-    text, left, said = _head(answer.text, left, tokenizer)
-    refusal, left, refused = _head(answer.refusal, left, tokenizer)
+    text, left, text_tokens = _head(answer.text, left, tokenizer)
+    refusal, left, refusal_tokens = _head(answer.refusal, left, tokenizer)
     calls: list[ToolCall] = []
     for call in answer.calls:
         left -= called_tokens(call.name, tokenizer)
@@ -79,7 +79,7 @@ def _cut(answer: Answer, most: int, tokenizer: Tokenizer) -> Answer:
             break
         arguments, left, _ = _head(call.arguments, left, tokenizer)
         calls.append(call._replace(arguments=arguments or ""))
-    logprobs = answer.logprobs and answer.logprobs[: said or refused]
+    logprobs = answer.logprobs and answer.logprobs[: text_tokens or refusal_tokens]
     if text is None and refusal is None and not calls:
         text = ""
     return Answer(text, tuple(calls), refusal, "length", most, logprobs, reasoning)

@@ -119,7 +119,7 @@ def managed(generate: Generate, body: Document, file: str | None, progress: Prog
     except _RulesError as error:
         raise error.failure from None
     except errors.ApiError as error:
-        raise error.but(verbatim=True) from None
+        raise error.replace(verbatim=True) from None
     except Exception as error:
         _LOG.exception("the response manager failed")
         raise errors.ManagerFailed(f"{type(error).__name__}: {error}") from None

@@ -47,7 +47,7 @@ class Policies:
                 self._queue(answer, self._most)
         except errors.ApiError as error:
             headers = shown.of(answer.values) if shown else ()
-            raise error.but(headers=(*error.headers, *headers), model=chat.model, rule=rule) from None
+            raise error.replace(headers=(*error.headers, *headers), model=chat.model, rule=rule) from None
         return answer
 
     def _queue(self, answer: Answer, most: int) -> None:
@@ -55,7 +55,7 @@ class Policies:
         ticket = self._gate.enter(most, self._overload.max_queue)
         if ticket is None:
             error = errors.Overloaded() if self._overload.status == 503 else errors.QueueFull(most)
-            raise error.but(limit="max_concurrent")
+            raise error.replace(limit="max_concurrent")
         wait(answer, ticket, most)
 
     def wrap(self, endpoint: Endpoint, kind: str, write_error: WriteError | None = None) -> Endpoint:

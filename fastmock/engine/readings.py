@@ -60,7 +60,7 @@ class Readings:
         chat.request = request
         return reading.responder.rules.explain(chat)
 
-    def recall(self, request: Request) -> tuple[ChatRequest, RuleSet | None]:
+    def parse_recorded(self, request: Request) -> tuple[ChatRequest, RuleSet | None]:
         """Return a recorded request in parsed form, and the rules for its endpoint, if there are any.
 
         An invalid request is parsed as far as possible.

@@ -138,7 +138,7 @@ class Events:
         def cut(begin: int, end: int) -> bytes:
             return b"".join(frames[begin:end])
 
-        return _like(answer, Stream(answer.head, answer.request_id, due_times, cut, len(frames), failed))
+        return _copy_attributes(answer, Stream(answer.head, answer.request_id, due_times, cut, len(frames), failed))
 
     def until(
         self,
@@ -194,9 +194,9 @@ def is_stream(answer: Answer) -> bool:
     return answer.head.framing is not None
 
 
-def bodiless(answer: Answer) -> Reply:
+def without_body(answer: Answer) -> Reply:
     """Return a response without a body in place of another."""
-    return _like(answer, Reply(answer.head, answer.request_id, b""))
+    return _copy_attributes(answer, Reply(answer.head, answer.request_id, b""))
 
 
 def never() -> Iterator[float]:
@@ -209,8 +209,8 @@ def never() -> Iterator[float]:
 A = TypeVar("A", Reply, Stream)
 
 
-def _like(answer: Answer, made: A) -> A:
+def _copy_attributes(answer: Answer, target: A) -> A:
     """Copy the observed attributes of a response to another."""
-    made.model, made.rule, made.chat = answer.model, answer.rule, answer.chat
-    made.values, made.more = answer.values, answer.more
-    return made
+    target.model, target.rule, target.chat = answer.model, answer.rule, answer.chat
+    target.values, target.more = answer.values, answer.more
+    return target

@@ -31,12 +31,12 @@ WriteError = Callable[[errors.ApiError, str], bytes]
 
 FAULT_HEADER, STATUS_HEADER = "x-fastmock-fault", "x-fastmock-status"
 
-_ASKED = 1  # key of the counter of faults that requests ask for
-_WHEN = tuple(FaultSettings.model_fields)  # conditions, which are not allowed in a request header
+_REQUESTED = 1  # key of the counter of faults that requests ask for
+_CONDITIONS = tuple(FaultSettings.model_fields)  # conditions, which are not allowed in a request header
 
 _MOST_READ = 512  # cached header values
 
-_OWN: Mapping[ErrorType, Callable[[str], errors.Failure]] = MappingProxyType(
+_API_ERRORS: Mapping[ErrorType, Callable[[str], errors.Failure]] = MappingProxyType(
     {
         "rate_limit": errors.RateLimited,
         "insufficient_quota": lambda _: errors.QuotaExceeded(),
@@ -53,7 +53,7 @@ class _Compiled(NamedTuple):
     """A compiled fault: its name, its action and its conditions."""
 
     name: str
-    act: Fault[Any]
+    action: Fault[Any]
     match: Index | None
     rule: Callable[[str], object] | None
     api_key: Callable[[str], object] | None
@@ -89,14 +89,14 @@ class FaultInjector:
     """
 
     def __init__(
-        self, given: Sequence[FaultSettings], options: Options, tally: SharedCounters, diagnostics: Diagnostics
+        self, settings: Sequence[FaultSettings], options: Options, counters: SharedCounters, diagnostics: Diagnostics
     ) -> None:
         """Compile the faults; errors go to ``diagnostics``."""
-        self._tally = tally
+        self._counters = counters
         self._options = options
         self._headers = options.control_headers
         self._read: dict[tuple[str | None, str | None], _Compiled] = {}
-        placed: list[tuple[FaultSettings, SettingPath]] = [(one, ("faults", at)) for at, one in enumerate(given)]
+        placed: list[tuple[FaultSettings, SettingPath]] = [(one, ("faults", at)) for at, one in enumerate(settings)]
         self._faults = []
         self.needs: dict[Capability, str] = {}
         for one, path in placed:
@@ -106,33 +106,33 @@ class FaultInjector:
                 continue
             compiled = _compile(one)
             self._faults.append(compiled)
-            if compiled.act.needs is not None:
-                self.needs.setdefault(compiled.act.needs, compiled.name)
+            if compiled.action.needs is not None:
+                self.needs.setdefault(compiled.action.needs, compiled.name)
             if (why := self._refusal(compiled)) is not None:
                 diagnostics.error(path, why)
         self._warn(placed, options.rule_names, diagnostics)
         self._faults += map(_compile, options.simulated)
-        known = [Known(_key(place, one), one) for place, one in enumerate((*given, *options.simulated))]
+        known = [Known(_key(place, one), one) for place, one in enumerate((*settings, *options.simulated))]
         self._keys = [one.key for one in known]
-        self._chooser = FaultSelector(known, seeded_draw(options.seed, "faults"), tally)
+        self._selector = FaultSelector(known, seeded_draw(options.seed, "faults"), counters)
         self.any = bool(known) or self._headers
-        self.takes_time = any(one.act.takes_time for one in self._faults)
+        self.takes_time = any(one.action.takes_time for one in self._faults)
 
     @staticmethod
     def _warn(
-        given: Sequence[tuple[FaultSettings, SettingPath]],
+        settings: Sequence[tuple[FaultSettings, SettingPath]],
         rule_names: Callable[[], Iterable[str]],
         diagnostics: Diagnostics,
     ) -> None:
         """Warn of settings that are valid, but probably not intended."""
-        if any(one.rule is not None for one, _ in given):
+        if any(one.rule is not None for one, _ in settings):
             names = list(rule_names())
-            for one, path in given:
+            for one, path in settings:
                 if one.rule is not None and not any(map(re.compile(translate(one.rule)).match, names)):
                     near = did_you_mean(one.rule, names)
                     diagnostics.warn((*path, "rule"), f"no rule has this name: {one.rule!r}{near}")
-        total = sum(one.probability or 0 for one, _ in given)
-        everywhere = all(one.match is None and one.rule is None and one.api_key is None for one, _ in given)
+        total = sum(one.probability or 0 for one, _ in settings)
+        everywhere = all(one.match is None and one.rule is None and one.api_key is None for one, _ in settings)
         if total > 1.000001 and everywhere:
             diagnostics.warn(("faults",), f"probabilities add up to {total:g}: the part above 1 has no effect")
 
@@ -153,14 +153,14 @@ class FaultInjector:
         request = chat.request
         assert request is not None  # noqa: S101 - see the arguments
         provider = provider_of(request)
-        fault, key = self._asked_for(request) if self._headers else None, _ASKED
+        fault, key = self._requested(request) if self._headers else None, _REQUESTED
         if fault is not None:
-            self._tally.count(key, Count.CHOSEN)
+            self._counters.count(key, Count.CHOSEN)
         if fault is None:
-            number = self._chooser.choose(
+            number = self._selector.select(
                 request,
                 lambda number: self._fits(number, chat, request, rule),
-                lambda number: self._faults[number].act.applies(answer, provider),
+                lambda number: self._faults[number].action.applies(answer, provider),
                 _session,
             )
             if number is None:
@@ -169,40 +169,40 @@ class FaultInjector:
         name = fault.name
 
         def not_reached() -> None:
-            self._tally.count(key, Count.MISSED)
+            self._counters.count(key, Count.MISSED)
 
         write_error = write_error or provider.error_event
-        writer = _Writer(name, chat, provider, answer.request_id, write_error, self._told(name), not_reached)
-        struck = fault.act.apply(answer, writer)
-        if struck is None:
+        writer = _Writer(name, chat, provider, answer.request_id, write_error, self._fault_headers(name), not_reached)
+        changed = fault.action.apply(answer, writer)
+        if changed is None:
             not_reached()
             if self._headers:
                 answer.more += ((FAULT_HEADER, f"{name}; not applicable"),)
             return answer
-        struck.fault = name
-        struck.more += self._told(name)
-        return struck
+        changed.fault = name
+        changed.more += self._fault_headers(name)
+        return changed
 
     def forget(self, session: str) -> None:
         """Reset the counters of a session."""
         for key in self._keys:
-            self._tally.forget(of_session(key, _number(session)))
+            self._counters.forget(of_session(key, _number(session)))
 
     def counted(self) -> list[dict[str, object]]:
         """Return for each fault how often it was selected by all workers, and how often it was then not applicable."""
         named = [(fault.name, key) for fault, key in zip(self._faults, self._keys, strict=True)]
         if self._headers:
-            named.append(("asked for by a header", _ASKED))
+            named.append(("asked for by a header", _REQUESTED))
         return [
             {
                 "kind": name,
-                "chosen": self._tally.counted(key, Count.CHOSEN),
-                "not_applicable": self._tally.counted(key, Count.MISSED),
+                "chosen": self._counters.counted(key, Count.CHOSEN),
+                "not_applicable": self._counters.counted(key, Count.MISSED),
             }
             for name, key in named
         ]
 
-    def _told(self, name: str) -> tuple[tuple[str, str], ...]:
+    def _fault_headers(self, name: str) -> tuple[tuple[str, str], ...]:
         return ((FAULT_HEADER, name),) if self._headers else ()
 
     def _fits(self, number: int, chat: ChatRequest, request: Request, rule: str) -> bool:
@@ -214,23 +214,23 @@ class FaultInjector:
             and (fault.api_key is None or _has_key(request, fault.api_key))
         )
 
-    def _asked_for(self, request: Request) -> _Compiled | None:
+    def _requested(self, request: Request) -> _Compiled | None:
         """Return the fault that the request's headers ask for."""
-        said = request.headers.get(FAULT_HEADER), request.headers.get(STATUS_HEADER)
-        if said == (None, None):
+        headers = request.headers.get(FAULT_HEADER), request.headers.get(STATUS_HEADER)
+        if headers == (None, None):
             return None
-        fault = self._read.get(said)
+        fault = self._read.get(headers)
         if fault is None:
             if len(self._read) >= _MOST_READ:
                 self._read.clear()
-            fault = self._read[said] = _compile(_parsed(*said, self._options.describe))
+            fault = self._read[headers] = _compile(_parse_headers(*headers, self._options.describe))
         if (why := self._refusal(fault)) is not None:
             raise errors.ApiError(400, f"Invalid '{FAULT_HEADER}': {why}", FAULT_HEADER)
         return fault
 
     def _refusal(self, fault: _Compiled) -> str | None:
         """Return the reason why the runtime does not support a fault; None if it does."""
-        lacking = next((one for one in self._options.runtimes if one.lacks(fault.act.needs)), None)
+        lacking = next((one for one in self._options.runtimes if one.lacks(fault.action.needs)), None)
         return None if lacking is None else lacking.refusal(f"{fault.name!r} with these settings")
 
 
@@ -257,34 +257,34 @@ class _Writer:
 
     def raise_error(self, error: Error) -> NoReturn:
         """Raise an error with the headers of the fault."""
-        made = self._made(error)
+        api_error = self._api_error(error)
         replaced = {name for name, _ in error.headers}
-        kept = (header for header in made.headers if header[0] not in replaced)
-        raise made.but(headers=(*kept, *error.headers, *self._more), fault=self._name)
+        kept = (header for header in api_error.headers if header[0] not in replaced)
+        raise api_error.replace(headers=(*kept, *error.headers, *self._more), fault=self._name)
 
     def event(self, error: Error) -> bytes:
         """Return an error as an event of a stream."""
-        return self._write_error(self._made(error), self._request_id)
+        return self._write_error(self._api_error(error), self._request_id)
 
-    def _made(self, error: Error) -> errors.ApiError:
+    def _api_error(self, error: Error) -> errors.ApiError:
         model = self._chat.model or "default"
-        made: errors.ApiError
+        api_error: errors.ApiError
         if error.status is None:
-            made = _OWN[error.error or "server_error"](model)
+            api_error = _API_ERRORS[error.error or "server_error"](model)
         else:
-            made = errors.StatusFailure(error.status, model)
+            api_error = errors.StatusFailure(error.status, model)
         if (wait := _wait(error.headers)) is not None:
-            made = made.but(wait=wait)
+            api_error = api_error.replace(wait=wait)
         words = {"message": error.message, "kind": error.type, "code": error.code}
-        return made.but(overrides={name: word for name, word in words.items() if word is not None})
+        return api_error.replace(overrides={name: word for name, word in words.items() if word is not None})
 
 
 def _wait(headers: Headers) -> int | None:
     """Return the milliseconds to wait before a retry, from response headers; None without such a header."""
-    given = dict(headers)
-    if (exact := given.get("retry-after-ms")) is not None:
+    values = dict(headers)
+    if (exact := values.get("retry-after-ms")) is not None:
         return ceil(float(exact))
-    return int(given["retry-after"]) * 1000 if "retry-after" in given else None
+    return int(values["retry-after"]) * 1000 if "retry-after" in values else None
 
 
 def _compile(settings: FaultSettings) -> _Compiled:
@@ -300,8 +300,8 @@ def _compile(settings: FaultSettings) -> _Compiled:
 
 def _key(place: int, settings: FaultSettings) -> int:
     """Return the key of a fault's counters; it stays the same as long as the fault keeps its settings and position."""
-    said = f"{place} {settings.model_dump_json()}"
-    return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big") or 1
+    text = f"{place} {settings.model_dump_json()}"
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") or 1
 
 
 def _session(request: Request) -> int:
@@ -318,26 +318,28 @@ def _has_key(request: Request, match: Callable[[str], object]) -> bool:
     return key is not None and any(match(one) is not None for one in (key, bare(key)))
 
 
-def _parsed(fault: str | None, status: str | None, describe: Callable[[Mapping[str, Any]], str]) -> FaultSettings:
+def _parse_headers(
+    fault: str | None, status: str | None, describe: Callable[[Mapping[str, Any]], str]
+) -> FaultSettings:
     """Parse the request headers that ask for a fault: ``stall; after=3; for=2s``, or a status."""
     header = FAULT_HEADER
-    given: dict[str, Any]
+    settings: dict[str, Any]
     if fault is None:
-        header, given = STATUS_HEADER, {"kind": "status", "status": status}
+        header, settings = STATUS_HEADER, {"kind": "status", "status": status}
     else:
         kind, *parts = (part.strip() for part in fault.split(";"))
-        given = {"kind": kind}
+        settings = {"kind": kind}
         for part in filter(None, parts):
             name, _, value = part.partition("=")
-            if name.strip() in _WHEN:
+            if name.strip() in _CONDITIONS:
                 raise errors.ApiError(400, f"Invalid '{header}': {name.strip()} cannot be set for one request.", header)
-            given[name.strip()] = value.strip()
+            settings[name.strip()] = value.strip()
         if kind == "status" and status is not None:
-            given["status"] = status
+            settings["status"] = status
     try:
-        return _fault.validate_python(given)
+        return _fault.validate_python(settings)
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"][1:])
-        said = f"{at}: {describe(first)}" if at else describe(first)
-        raise errors.ApiError(400, f"Invalid '{header}': {said}", header) from None
+        message = f"{at}: {describe(first)}" if at else describe(first)
+        raise errors.ApiError(400, f"Invalid '{header}': {message}", header) from None

@@ -52,14 +52,14 @@ class FaultSelector:
     """Selects the fault for a request."""
 
     def __init__(
-        self, faults: Sequence[Known], draw: Draw, tally: SharedCounters, clock: Callable[[], float] = time.monotonic
+        self, faults: Sequence[Known], draw: Draw, counters: SharedCounters, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._faults = faults
         self._draw = draw
-        self._tally = tally
+        self._counters = counters
         self._clock = clock
 
-    def choose(
+    def select(
         self,
         request: Request,
         fits: Callable[[int], bool],
@@ -87,9 +87,9 @@ class FaultSelector:
             counts = settings.every_nth is not None or settings.skip_first or settings.times is not None
             if counts and not applies(number):
                 continue
-            own = of_session(key, session(request)) if counts else key
+            counter_key = of_session(key, session(request)) if counts else key
             if settings.every_nth is not None or settings.skip_first:
-                counted = self._tally.count(own, Count.SEEN) - settings.skip_first
+                counted = self._counters.count(counter_key, Count.SEEN) - settings.skip_first
                 if counted <= 0 or counted % (settings.every_nth or 1):
                     continue
             if settings.probability is not None:
@@ -98,15 +98,15 @@ class FaultSelector:
                 begin, end = end, end + settings.probability
                 if not begin <= drawn < end:
                     continue
-            if self._tally.count(own, Count.CHOSEN, settings.times):
-                if own != key:
-                    self._tally.count(key, Count.CHOSEN)
+            if self._counters.count(counter_key, Count.CHOSEN, settings.times):
+                if counter_key != key:
+                    self._counters.count(key, Count.CHOSEN)
                 return number
         return None
 
     def _open(self, window: Window) -> bool:
         """Return whether a window is open now."""
-        passed = self._clock() - self._tally.since() - window.after
+        passed = self._clock() - self._counters.since() - window.after
         if passed < 0 or window.duration is None:
             return passed >= 0
         return (passed if window.period is None else passed % window.period) < window.duration

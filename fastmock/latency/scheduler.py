@@ -52,7 +52,7 @@ class Scheduler:
 
     def start(self) -> None:
         """Start the thread."""
-        threading.Thread(target=self._run, name="wheel", daemon=True).start()
+        threading.Thread(target=self._run, name="scheduler", daemon=True).start()
 
     def add(self, due: float, play: ScheduledTask) -> None:
         """Schedule the next step of ``play`` at ``due``."""

@@ -87,7 +87,7 @@ class Shown:
         """Return a response head with these headers, and keep it in ``heads``."""
         if len(self.heads) >= _MOST_HEADS:
             self.heads.clear()
-        made = self.heads[head] = head.but((*head.headers, *self._limits), self._left)
+        made = self.heads[head] = head.replace((*head.headers, *self._limits), self._left)
         return made
 
     def values(self, left: Left) -> tuple[str, ...]:
@@ -207,15 +207,15 @@ def _refusal(
     for rate, estimate in zip(rates, estimates, strict=True):
         if estimate > rate.limit and rate.period != FOR_EVER:  # it could never pass
             too_small = errors.LimitTooSmall(model, rate.label, rate.unit, rate.limit, estimate)
-            return too_small.but(headers=headers, limit=rate.label, model=model)
+            return too_small.replace(headers=headers, limit=rate.label, model=model)
     rate = rates[refused]
     if rate.period == FOR_EVER:
-        return errors.QuotaExceeded().but(headers=headers, limit=rate.label, model=model)
+        return errors.QuotaExceeded().replace(headers=headers, limit=rate.label, model=model)
     used = rate.limit - left[refused][0]
     exact = ceil(wait / 1000)
     error = errors.LimitReached(model, rate.label, rate.unit, rate.limit, used, estimates[refused], exact)
     told = ("retry-after", str(ceil(exact / 1000))), ("retry-after-ms", str(exact))
-    return error.but(headers=(*told, *headers), limit=rate.label, model=model)
+    return error.replace(headers=(*told, *headers), limit=rate.label, model=model)
 
 
 def _prepare(rates: tuple[Rate, ...], headers: LimitHeaders) -> _Prepared:

@@ -212,14 +212,14 @@ MATCHERS: Mapping[str, Kind] = MappingProxyType(
         "turn": Kind("turn", Within),
         "messages": Kind("messages", Within),
         "last_role": Kind("last_role", Exact),
-        "tool_result": Kind("results", Named),
-        "tool": Kind("offered", Named),
+        "tool_result": Kind("tool_results", Named),
+        "tool": Kind("tool_names", Named),
         "stream": Kind("stream", Exact),
         "endpoint": Kind("endpoint", Exact),
         "response_format": Kind("response_format", Exact),
         "user": Kind("user", Glob),
-        "headers": Kind("header", Entries),
-        "metadata": Kind("entry", Entries),
+        "headers": Kind("header_value", Entries),
+        "metadata": Kind("metadata_value", Entries),
         "session": Kind("session", Exact),
     }
 )

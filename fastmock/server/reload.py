@@ -210,7 +210,7 @@ class Changes:
         self._outcome = Outcome()
         self._waiting: list[Channel] = []
 
-    def chat(self, change: Change) -> None:
+    def submit(self, change: Change) -> None:
         """Queue a change after those requested before."""
         self._queue.append(change)
 

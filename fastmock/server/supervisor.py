@@ -27,7 +27,7 @@ from fastmock.server.heartbeat import Heartbeat, Heartbeats, Watch
 from fastmock.server.processes import die_with_parent
 from fastmock.server.reload import RELOAD, Change, Changes, Compiler, State
 from fastmock.server.run_directory import RunDirectory
-from fastmock.server.worker import Answered, ChatRequest, Place, Prepared, Shared, WorkerContext
+from fastmock.server.worker import Answered, ChangeRequest, Place, Prepared, Shared, WorkerContext
 from fastmock.server.workers import Worker, Workers, send_signal
 from fastmock.shared.block import GENERATION, SINCE, shared_numbers
 from fastmock.shared.ring_buffer import RingBuffer
@@ -133,7 +133,7 @@ class Supervisor:
                 if number in signals.STOP:
                     return self._stop()
                 if number == signal.SIGHUP:
-                    self._changes.chat(Change(RELOAD, (), self._tell_of_reload))
+                    self._changes.submit(Change(RELOAD, (), self._tell_of_reload))
             if self._announce and (self._workers.note_ready() or time.monotonic() > started + _READY_PATIENCE):
                 self._announce()
                 self._announce = None
@@ -218,7 +218,7 @@ class Supervisor:
 
     # Changes.
 
-    def _hear(self, channel: Channel, message: Prepared | ChatRequest) -> None:
+    def _hear(self, channel: Channel, message: Prepared | ChangeRequest) -> None:
         if isinstance(message, Prepared):
             self._changes.prepared(channel, message.number, message.fault)
             return
@@ -226,7 +226,7 @@ class Supervisor:
         def answer(status: int, body: dict[str, Any]) -> None:
             channel.send(pickle.dumps(Answered(message.number, status, body)))
 
-        self._changes.chat(Change(message.how, message.arguments, answer))
+        self._changes.submit(Change(message.how, message.arguments, answer))
 
     def _put_in_force(self, generation: int, faults_anew: bool) -> None:
         if faults_anew:  # some faults apply for a time only

@@ -73,7 +73,7 @@ class Prepared(NamedTuple):
     fault: str
 
 
-class ChatRequest(NamedTuple):
+class ChangeRequest(NamedTuple):
     """To the parent: apply a change; see ``reload.Change``."""
 
     number: int
@@ -182,7 +182,7 @@ class WorkerContext:
         except BoundsError as error:
             self._told[number] = refusal(400, f"It {error}.", "invalid_configuration")
         else:
-            if not self._place.channel.send(pickle.dumps(ChatRequest(number, how, arguments))):
+            if not self._place.channel.send(pickle.dumps(ChangeRequest(number, how, arguments))):
                 self._told[number] = refusal(503, "The server cannot accept a change now; try again.", "not_changed")
         return change
 
@@ -200,7 +200,7 @@ class WorkerContext:
 
             metrics = Metrics(app)
         if not self._place.answers:
-            app.silence()
+            app.serve_health_only()
         elif metrics:
             observers.append(metrics)
         if self._log:

@@ -14,7 +14,7 @@ from typing import NoReturn
 from fastmock.server import signals
 from fastmock.server.channel import Channel, ChannelClosedError
 from fastmock.server.heartbeat import Heartbeats, Watch
-from fastmock.server.worker import ChatRequest, Prepared
+from fastmock.server.worker import ChangeRequest, Prepared
 from fastmock.shared.block import RESTARTS, Share, clear_gauges
 from fastmock.shared.queue import AdmissionQueue
 
@@ -197,7 +197,7 @@ class Workers:
                     os.kill(worker.pid, signal.SIGKILL)
                 self._heartbeats.clear(worker.number)
 
-    def messages(self) -> Iterator[tuple[Channel, Prepared | ChatRequest]]:
+    def messages(self) -> Iterator[tuple[Channel, Prepared | ChangeRequest]]:
         """Yield the messages that workers have sent, each with its channel."""
         for worker in self.all:
             while worker.channel is not None:

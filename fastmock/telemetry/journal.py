@@ -64,7 +64,7 @@ class Record:
 
     def nearest(self, app: App) -> dict[str, Any]:
         """Return the closest rule of ``app``, and how it differs."""
-        chat, rules = app.readings.recall(self.request())
+        chat, rules = app.readings.parse_recorded(self.request())
         verdict = rules.explain(chat) if rules is not None else None
         if verdict is None or verdict.nearest is None:
             return {}
@@ -72,7 +72,7 @@ class Record:
 
     def chat(self, app: App) -> ChatRequest:
         """Return the request in neutral form; if its body was cut, with the values from the entry."""
-        chat, _ = app.readings.recall(self.request())
+        chat, _ = app.readings.parse_recorded(self.request())
         if self.cut:
             chat.model, chat.endpoint, chat.stream = self.head["model"], self.head["endpoint"], self.head["stream"]
         return chat
@@ -117,16 +117,16 @@ def timing(outcome: Outcome) -> dict[str, Any]:
 class Journal(Observer):
     """One worker's view of the journal."""
 
-    def __init__(self, tape: RingBuffer, kind_of: Callable[[str], str] = lambda path: OTHER) -> None:
+    def __init__(self, ring_buffer: RingBuffer, kind_of: Callable[[str], str] = lambda path: OTHER) -> None:
         """``kind_of`` returns the kind of endpoint of a path."""
-        self.tape = tape
-        self._most_body = tape.most - HEAD_SIZE
+        self.ring_buffer = ring_buffer
+        self._most_body = ring_buffer.most - HEAD_SIZE
         self._kind_of = kind_of
 
     @override
     def answered(self, request: Request, answer: Answer, spent: int, is_instant: bool) -> Follower | None:
         if not is_instant or isinstance(answer, Stream):
-            return _Follower(self.tape, self.record(request, answer, Outcome()), isinstance(answer, Stream))
+            return _Follower(self.ring_buffer, self.record(request, answer, Outcome()), isinstance(answer, Stream))
         streamed = spent / 1e9 if answer.chat is not None and answer.chat.stream else 0.0
         self.record(request, answer, Outcome(spent / 1e9, streamed, answer.size, ENDED))
         return None
@@ -160,35 +160,35 @@ class Journal(Observer):
         data = orjson.dumps(head)
         if len(data) > HEAD_SIZE:
             data = _shortened(head)
-        return self.tape.write(data, body[: self._most_body], outcome)
+        return self.ring_buffer.write(data, body[: self._most_body], outcome)
 
     def records(self, numbers: Sequence[int]) -> Iterator[Record]:
         """Yield the requests with these numbers that are still stored."""
         for number in numbers:
-            if (entry := self.tape.read(number)) is not None:
+            if (entry := self.ring_buffer.read(number)) is not None:
                 yield Record(entry, orjson.loads(entry.head))
 
     def clear(self, session: str) -> None:
         """Delete the requests of a session; without one, all."""
         if not session:
-            self.tape.clear()
+            self.ring_buffer.clear()
             return
-        for record in self.records(self.tape.numbers()):
+        for record in self.records(self.ring_buffer.numbers()):
             if record.head["session"] == session:
-                self.tape.forget(record.entry.number)
+                self.ring_buffer.forget(record.entry.number)
 
     def state(self, session: str = "") -> dict[str, int]:
         """Return the numbers of requests since the last deletion, of stored ones and of lost ones.
 
         With a ``session``, the first is the number of its stored requests.
         """
-        written = self.tape.written - self.tape.floor
+        written = self.ring_buffer.written - self.ring_buffer.floor
         if session:
-            written = sum(record.head["session"] == session for record in self.records(self.tape.numbers()))
+            written = sum(record.head["session"] == session for record in self.records(self.ring_buffer.numbers()))
         return {
             "written": written,
-            "size": self.tape.size,
-            "lost": self.tape.lost,
+            "size": self.ring_buffer.size,
+            "lost": self.ring_buffer.lost,
         }
 
 
@@ -208,8 +208,8 @@ def _shortened(head: dict[str, Any]) -> bytes:
 class _Follower(Follower):
     """Records the outcome of a response, for a stream before its last part is sent."""
 
-    def __init__(self, tape: RingBuffer, number: int, is_stream: bool) -> None:
-        self._tape = tape
+    def __init__(self, ring_buffer: RingBuffer, number: int, is_stream: bool) -> None:
+        self._ring_buffer = ring_buffer
         self._number = number
         self._is_stream = is_stream
         self._first = 0.0
@@ -233,7 +233,7 @@ class _Follower(Follower):
             self._note(at, LEFT)
 
     def _note(self, at: int, state: int) -> None:
-        self._tape.end(self._number, Outcome(at / 1e9, self._first, self._size, state))
+        self._ring_buffer.end(self._number, Outcome(at / 1e9, self._first, self._size, state))
 
 
 class Filter:

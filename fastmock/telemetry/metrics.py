@@ -85,9 +85,9 @@ class Metrics(Collector, Observer):
             numbers[prompt_place] += answer.prompt_tokens
         else:
             key = chat.endpoint, chat.model, answer.rule, answer.head.status
-            place, prompt_place, said_place, times, bucket = self._places.get(key) or self._find(key)
+            place, prompt_place, completion_place, times, bucket = self._places.get(key) or self._find(key)
             numbers[prompt_place] += chat.prompt_tokens
-            numbers[said_place] += chat.completion_tokens
+            numbers[completion_place] += chat.completion_tokens
         numbers[place] += 1
         if chat is None or self._faulty:
             self._note(answer)
@@ -137,7 +137,7 @@ class Metrics(Collector, Observer):
         requests: dict[Labels, int] = {}
         tokens: dict[Labels, tuple[int, int]] = {}
         others: dict[str, dict[Labels, int]] = {_FAULT: {}, _LIMIT: {}, _CHECK: {}}
-        for (kind, *labels), (count, prompt, said) in self._meters.counts.sums():
+        for (kind, *labels), (count, prompt, completion) in self._meters.counts.sums():
             if kind != _REQUEST:
                 others[kind][tuple(labels)] = count
                 continue
@@ -145,14 +145,14 @@ class Metrics(Collector, Observer):
                 requests[tuple(labels)] = count
             if prompt:
                 before = tokens.get((labels[0], labels[1]), (0, 0))
-                tokens[labels[0], labels[1]] = before[0] + prompt, before[1] + said
+                tokens[labels[0], labels[1]] = before[0] + prompt, before[1] + completion
         times = {labels: values for labels, values in self._meters.times.sums() if any(values)}
         by_model = ["endpoint", "model"]
         yield _counter("fastmock_requests", "Answered requests.", [*by_model, "rule", "status"], requests.items())
-        said_of = "Number of {} tokens of answered requests."
+        help_text = "Number of {} tokens of answered requests."
         for place, name in enumerate(("prompt", "completion")):
             values = ((labels, both[place]) for labels, both in tokens.items())
-            yield _counter(f"fastmock_{name}_tokens", said_of.format(name), by_model, values)
+            yield _counter(f"fastmock_{name}_tokens", help_text.format(name), by_model, values)
         for part, name, text in (
             (_DURATION, "request_duration", "Time from a request to the end of its response, in seconds."),
             (_FIRST, "time_to_first_token", "Time from a request to the first chunk of a stream, in seconds."),

@@ -72,16 +72,16 @@ def _observed(handler: Handler, observers: Sequence[Observer]) -> Handler:
         found = [note(request, answer, spent, False) for note in notes]
         followers = [follower for follower in found if follower is not None]
         if isinstance(answer, Stream):
-            watch = _Watch(answer, followers, began)
-            answer.cut, answer.due_times = watch.cut, watch.drawn(answer.due_times)
+            tracker = _StreamTracker(answer, followers, began)
+            answer.cut, answer.due_times = tracker.cut, tracker.track(answer.due_times)
         elif answer.due_times is not None:  # always true here, since it is not instant
-            answer.due_times = _waited(answer.due_times, answer.size, followers, began)
+            answer.due_times = _tracked(answer.due_times, answer.size, followers, began)
         return answer
 
     return observed
 
 
-def _waited(due_times: Iterator[float], size: int, followers: Sequence[Follower], began: int) -> Iterator[float]:
+def _tracked(due_times: Iterator[float], size: int, followers: Sequence[Follower], began: int) -> Iterator[float]:
     """Yield the due times of a non-streaming response; note its end when it is due, or when the client disconnects."""
     is_whole = False
     try:
@@ -93,7 +93,7 @@ def _waited(due_times: Iterator[float], size: int, followers: Sequence[Follower]
             follower.ended(size if is_whole else 0, at, is_whole)
 
 
-class _Watch:
+class _StreamTracker:
     """Watches a stream until it is released: it ended, or the client disconnected."""
 
     def __init__(self, stream: Stream, followers: Sequence[Follower], began: int) -> None:
@@ -101,12 +101,12 @@ class _Watch:
         self._followers = followers
         self._began = began
         self._size = 0
-        self._is_drawn = False
+        self._is_exhausted = False
 
-    def drawn(self, due_times: Iterator[float]) -> Iterator[float]:
+    def track(self, due_times: Iterator[float]) -> Iterator[float]:
         """Yield the due times of the steps; after the last one, one part is left to send."""
         yield from due_times
-        self._is_drawn = True
+        self._is_exhausted = True
 
     def cut(self, begin: int, end: int) -> bytes:
         """Return the bytes of some steps, and note them."""
@@ -114,10 +114,10 @@ class _Watch:
         self._size += len(data)
         at = time.monotonic_ns() - self._began
         for follower in self._followers:
-            follower.sent(begin, end, len(data), at, self._is_drawn)
+            follower.sent(begin, end, len(data), at, self._is_exhausted)
         return data
 
     def __del__(self) -> None:
         at = time.monotonic_ns() - self._began
         for follower in self._followers:
-            follower.ended(self._size, at, self._is_drawn)
+            follower.ended(self._size, at, self._is_exhausted)

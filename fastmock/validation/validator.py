@@ -76,4 +76,4 @@ class Validator:
             try:
                 check.refuse(contents)
             except errors.ApiError as error:
-                raise error.but(check=check.name) from None
+                raise error.replace(check=check.name) from None

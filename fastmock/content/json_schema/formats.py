@@ -27,7 +27,7 @@ class Format:
     of_length: Callable[[Random, int], str]
     holds: Callable[[str], bool]
 
-    def iter_nested(self, least: int, most: float) -> Callable[[Random], str] | None:
+    def generator_for_lengths(self, least: int, most: float) -> Callable[[Random], str] | None:
         """Return a function that generates strings of ``least`` to ``most`` characters; None if there are none."""
         if least == 0 and most > 1e9:
             return self.usual

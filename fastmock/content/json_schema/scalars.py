@@ -99,7 +99,7 @@ def _string(schema: dict[str, Any], path: Path, work: Work) -> Node:
     form = None if name is None else FORMATS[name]
     if form is not None:
         work.spend(50 + 3 * least)
-    made = None if form is None else form.iter_nested(least, most)
+    made = None if form is None else form.generator_for_lengths(least, most)
     if form is not None and made is None:
         return Never((*path, "format"), f"a {name} of this length cannot be made")
     patterns = [pattern_of(pattern, schema, path, work) for pattern in asked_of(schema, "pattern")]
@@ -132,7 +132,7 @@ def _further(
         shortest = int(min(most, max(least, len(made(random)) + 4)))
         if shortest not in makers:
             work.spend(200 + 3 * shortest)
-            makers[shortest] = form.iter_nested(shortest, most) or made
+            makers[shortest] = form.generator_for_lengths(shortest, most) or made
         work.spend(20)
         return makers[shortest](random)
 

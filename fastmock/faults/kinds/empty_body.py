@@ -4,7 +4,7 @@ from typing import Literal
 
 from typing_extensions import override
 
-from fastmock.faults.base import Answer, ErrorWriter, Fault, bodiless
+from fastmock.faults.base import Answer, ErrorWriter, Fault, without_body
 from fastmock.faults.settings import (
     FaultSettings,
 )
@@ -21,4 +21,4 @@ class EmptyBodyFault(Fault[EmptyBodySettings]):
 
     @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        return bodiless(answer)
+        return without_body(answer)

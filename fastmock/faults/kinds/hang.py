@@ -5,7 +5,7 @@ from typing import Literal
 from typing_extensions import override
 
 from fastmock.core.capabilities import Capability
-from fastmock.faults.base import Answer, ErrorWriter, Fault, bodiless, never
+from fastmock.faults.base import Answer, ErrorWriter, Fault, never, without_body
 from fastmock.faults.settings import (
     FaultSettings,
 )
@@ -25,6 +25,6 @@ class HangFault(Fault[HangSettings]):
 
     @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
-        reply = bodiless(answer)
+        reply = without_body(answer)
         reply.due_times = never()
         return reply

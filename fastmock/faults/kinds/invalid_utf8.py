@@ -38,17 +38,17 @@ class InvalidUtf8Fault(Fault[InvalidUtf8Settings]):
         if not is_stream(answer):
             if not isinstance(answer, Reply) or b'"' not in answer.body:
                 return None
-            answer.body = _garbled(answer.body)
+            answer.body = _with_invalid_bytes(answer.body)
             return answer
         events = Events(answer)
         at = events.reaches(self._settings.after)
         if at is None or b'"' not in events.frames[at]:
             return None
-        events.frames[at] = _garbled(events.frames[at])
+        events.frames[at] = _with_invalid_bytes(events.frames[at])
         return events.stream(events.frames, events.due_times)
 
 
-def _garbled(data: bytes) -> bytes:
+def _with_invalid_bytes(data: bytes) -> bytes:
     """Insert the bytes into the last string of a JSON text."""
     before, _, after = data.rpartition(b'"')
     return b'%b%b"%b' % (before, _BYTES, after)

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from fastmock.core.capabilities import Capability
 from fastmock.core.provider import Provider
-from fastmock.faults.base import Answer, ErrorWriter, Events, Fault, bodiless, is_stream
+from fastmock.faults.base import Answer, ErrorWriter, Events, Fault, is_stream, without_body
 from fastmock.faults.settings import (
     AFTER,
     FaultSettings,
@@ -34,7 +34,7 @@ class ResetFault(Fault[ResetSettings]):
     @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
         if self._settings.after is None:
-            reply = bodiless(answer)
+            reply = without_body(answer)
             reply.ending = "reset"
             return reply
         return (

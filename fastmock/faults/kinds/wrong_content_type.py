@@ -24,16 +24,16 @@ class WrongContentTypeFault(Fault[WrongContentTypeSettings]):
 
     def __init__(self, settings: WrongContentTypeSettings) -> None:
         super().__init__(settings)
-        self._made: dict[
+        self._heads: dict[
             ResponseHead, ResponseHead
         ] = {}  # a runtime keeps its own form of each head, so they are created once
 
     @override
     def apply(self, answer: Answer, writer: ErrorWriter) -> Answer | None:
         head = answer.head
-        if head not in self._made:
+        if head not in self._heads:
             others = (header for header in head.headers if header[0] != "content-type")
             headers = (("content-type", self._settings.content_type), *others)
-            self._made[head] = head.but(headers)
-        answer.head = self._made[head]
+            self._heads[head] = head.replace(headers)
+        answer.head = self._heads[head]
         return answer

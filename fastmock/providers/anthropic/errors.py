@@ -43,7 +43,7 @@ def words(error: ApiError) -> ApiError:
     worded = openai.words(error) if isinstance(error, Failure) else error
     if error.verbatim and worded.kind not in _COMMON_KINDS:
         return worded
-    return worded.but(kind=_kind(worded.status))
+    return worded.replace(kind=_kind(worded.status))
 
 
 def _kind(status: int) -> str:

@@ -26,7 +26,7 @@ from fastmock.rules.settings import ReplySpec
 
 _MOST_PROMPTS = 2048
 _CHECKS: dict[str, params.Check] = {
-    **params.COMPLETING,
+    **params.COMMON_CHECKS,
     "logprobs": params.integer(0, 5),
     "best_of": params.integer(1, 20),
     "echo": params.boolean,
@@ -44,7 +44,7 @@ def parse(body: dict[str, Any], unique: str, tokenizers: TokenizerOf) -> list[Ch
     tokenizer = tokenizers(model)
     present = _PARAMETERS.of(body)
     logprobs = body.get("logprobs")
-    demanding = logprobs is not None or body.get("stop")
+    constraining = logprobs is not None or body.get("stop")
     chats = []
     for text, tokens in _prompts(body.get("prompt"), tokenizer):
         chat = ChatRequest(unique, body, model)
@@ -54,7 +54,7 @@ def parse(body: dict[str, Any], unique: str, tokenizers: TokenizerOf) -> list[Ch
         chat.prompt_tokens = tokens
         chat.sets_length, chat.sets_least = present.sets_length, present.sets_least
         params.read_options(chat)
-        if demanding:
+        if constraining:
             chat.add_details().constraints = OutputConstraints(stop=params.read_stop(body), top_logprobs=logprobs)
         chats.append(chat)
     return chats
@@ -162,8 +162,8 @@ def _logprobs(answer: Answer, length: int) -> Document | None:
     """Return the logprobs of a text of ``length`` characters; an echoed prompt comes before its tokens."""
     if answer.logprobs is None:
         return None
-    said = b"".join(one.token for one in answer.logprobs)
-    place = length - len(said.decode(errors="replace"))
+    data = b"".join(one.token for one in answer.logprobs)
+    place = length - len(data.decode(errors="replace"))
     offsets = []
     pending = b""
     for one in answer.logprobs:
@@ -240,16 +240,16 @@ class Completions:
             return self._responder.respond(first, file)
         answers: list[Answer] = []
         for chat in chats:
-            template, said = self._responder.answers(chat, file)
+            template, prompt_answers = self._responder.answers(chat, file)
             if body.get("echo"):
-                said = self._echoed(chat, said)
-            answers += said
+                prompt_answers = self._echoed(chat, prompt_answers)
+            answers += prompt_answers
             if chat is first:
-                spoken = template
+                first_template = template
         first.prompt_tokens = sum(chat.prompt_tokens for chat in chats)
-        return self._responder.send(first, spoken, answers)
+        return self._responder.send(first, first_template, answers)
 
-    def _echoed(self, chat: ChatRequest, said: list[Answer]) -> list[Answer]:
+    def _echoed(self, chat: ChatRequest, answers: list[Answer]) -> list[Answer]:
         """Add the prompt to each answer, and its tokens to the logprobs, if requested."""
         prompt: tuple[TokenProb, ...] = ()
         if chat.constraints is not None and chat.constraints.top_logprobs is not None:
@@ -260,5 +260,5 @@ class Completions:
                 text=f"{chat.user_message}{answer.text}",
                 logprobs=None if answer.logprobs is None else (*prompt, *answer.logprobs),
             )
-            for answer in said
+            for answer in answers
         ]

@@ -44,7 +44,7 @@ class Embeddings:
     def __init__(
         self,
         config: Config,
-        made: HeaderFactory,
+        factory: HeaderFactory,
         profiles: LatencyProfiles,
         tokenizers: TokenizerOf,
         diagnostics: Diagnostics,
@@ -52,7 +52,7 @@ class Embeddings:
         """Read the default file, which may contain a fixed vector; errors go to ``diagnostics``."""
         self._listed = config.settings.models.served()
         self._seed = config.settings.seed
-        self._json = made.get(200)
+        self._json = factory.get(200)
         self._config = config
         self._profiles = profiles
         self._tokenizers = tokenizers

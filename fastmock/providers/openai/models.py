@@ -17,8 +17,8 @@ class Models:
         first: the name of the first listed model.
     """
 
-    def __init__(self, settings: ModelSettings, made: HeaderFactory) -> None:
-        self._json = made.get(200)
+    def __init__(self, settings: ModelSettings, factory: HeaderFactory) -> None:
+        self._json = factory.get(200)
         self._settings = settings
         self._list = orjson.dumps({"object": "list", "data": [_shown(card) for card in settings.available]})
         self.first = next((card.id for card in settings.available), "gpt-4o")

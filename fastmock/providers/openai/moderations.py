@@ -38,7 +38,7 @@ class Moderations:
     def __init__(
         self,
         config: Config,
-        made: HeaderFactory,
+        factory: HeaderFactory,
         profiles: LatencyProfiles,
         tokenizers: TokenizerOf,
         diagnostics: Diagnostics,
@@ -54,7 +54,7 @@ class Moderations:
             self._index = Index([rule.match for rule in self.rules], self.names)
         self._listed = settings.models.served()
         self._seed = settings.seed
-        self._json = made.get(200)
+        self._json = factory.get(200)
         self._profiles = profiles
         self._tokenizers = tokenizers
 
@@ -133,7 +133,7 @@ def _inputs(given: Any) -> list[tuple[str, frozenset[str]]]:
     for place, part in enumerate(given):
         params.object_(part, f"input[{place}]")
         kind = part.get("type")
-        params.among("text", "image_url")(kind, f"input[{place}].type")
+        params.one_of("text", "image_url")(kind, f"input[{place}].type")
         if kind == "text":
             params.string(part.get("text"), f"input[{place}].text")
             texts.append(part["text"])

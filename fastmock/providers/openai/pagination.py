@@ -14,7 +14,7 @@ _LIMIT, _MOST = 20, 100
 def newest_first(query: Query, default: str = "asc") -> bool:
     """Return whether the query asks for the newest items first."""
     order = query_value(query, "order") or default
-    params.among("asc", "desc")(order, "order")
+    params.one_of("asc", "desc")(order, "order")
     return order == "desc"
 
 

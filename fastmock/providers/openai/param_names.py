@@ -17,17 +17,17 @@ class Present:
         checks: the check of each parameter that has one.
         options: whether any parameter besides sampling parameters is present.
         special: whether any parameter affects the form, the usage or the storage of the answer.
-        demanding: whether any parameter constrains the form of the answer.
+        constraining: whether any parameter constrains the form of the answer.
         sets_length: whether any parameter limits the length of the answer; ``sets_least``: whether any sets a minimum.
     """
 
-    __slots__ = ("checks", "demanding", "options", "sets_least", "sets_length", "special")
+    __slots__ = ("checks", "constraining", "options", "sets_least", "sets_length", "special")
 
     def __init__(self, names: tuple[str, ...], parameters: "Parameters") -> None:
         self.checks = tuple((name, parameters.checks[name]) for name in names if name in parameters.checks)
         self.options = not parameters.options.isdisjoint(names)
         self.special = not parameters.special.isdisjoint(names)
-        self.demanding = not parameters.demanding.isdisjoint(names)
+        self.constraining = not parameters.constraining.isdisjoint(names)
         self.sets_length = not LENGTHS.isdisjoint(names)
         self.sets_least = not LEAST.isdisjoint(names)
 
@@ -40,12 +40,12 @@ class Parameters:
         checks: Mapping[str, Check],
         options: frozenset[str] = frozenset(),
         special: frozenset[str] = frozenset(),
-        demanding: frozenset[str] = frozenset(),
+        constraining: frozenset[str] = frozenset(),
     ) -> None:
         self.checks = checks
         self.options = options
         self.special = special
-        self.demanding = demanding
+        self.constraining = constraining
         self._known: dict[tuple[str, ...], Present] = {}
 
     def of(self, body: Mapping[str, Any]) -> Present:

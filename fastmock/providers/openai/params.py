@@ -109,7 +109,7 @@ def decimal(least: float, most: float) -> Check:
     return check
 
 
-def among(*supported: str) -> Check:
+def one_of(*supported: str) -> Check:
     """Return a check for one of some strings."""
     names = [repr(one) for one in supported]
     shown = " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])}, and {names[-1]}"
@@ -168,7 +168,7 @@ def metadata(value: Any, name: str) -> None:
 
 _BIAS = decimal(-100, 100)
 
-COMPLETING: Mapping[str, Check] = {
+COMMON_CHECKS: Mapping[str, Check] = {
     "stream": boolean,
     "stream_options": object_,
     "n": integer(1, _MOST_CHOICES),

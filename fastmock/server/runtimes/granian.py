@@ -258,7 +258,7 @@ class _Adapter:
         """
         if isinstance(body, errors.ApiError):
             request = Request(scope.method, scope.path, scope.headers, b"")
-            self._respond_to(partial(app.refused, body), app, request, scope, proto, start, taken)
+            self._respond_to(partial(app.reject, body), app, request, scope, proto, start, taken)
             if isinstance(body, _UNREAD):  # the rest of the body may never arrive, and Granian would wait for it
                 self._scheduler.add(time.monotonic() + _FLUSHED, _Close(self._connections, scope.client, None))
             return
@@ -280,7 +280,7 @@ class _Adapter:
     ) -> None:
         """Answer in a separate thread, so that other requests do not wait."""
         if pool is not self._threads and self._queued >= _MOST_QUEUED:
-            self._respond_to(partial(app.refused, errors.BuffersFull()), app, request, scope, proto, start, taken)
+            self._respond_to(partial(app.reject, errors.BuffersFull()), app, request, scope, proto, start, taken)
             return
         self._connections.hold(scope.client)
         with self._counting:
@@ -331,7 +331,7 @@ class _Adapter:
             else:
                 if not self._bodies.buffers.take_for(answer, answer.held):
                     request = Request(scope.method, scope.path, scope.headers, b"")
-                    self._respond(proto, app.refuse(errors.BuffersFull(), request))
+                    self._respond(proto, app.error_reply(errors.BuffersFull(), request))
                     return
                 respond = partial(self._send_large, scope, proto, headers, answer)
             if answer.close_idle is not None:

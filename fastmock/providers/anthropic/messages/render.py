@@ -37,12 +37,12 @@ class MessagesRenderer:
     def render(self, answer: Answer, form: str, chunker: Chunker) -> tuple[list[Document], Callable[[], Events]]:
         """Return the content blocks of an answer, and a function that creates their events."""
         content: list[Document] = []
-        thought = answer.reasoning
-        if thought is None and form:
-            thought = self._thinking
-        if thought:
-            thought = "" if form == "omitted" else thought
-            content.append({"type": "thinking", "thinking": thought, "signature": sign(thought)})
+        reasoning = answer.reasoning
+        if reasoning is None and form:
+            reasoning = self._thinking
+        if reasoning:
+            reasoning = "" if form == "omitted" else reasoning
+            content.append({"type": "thinking", "thinking": reasoning, "signature": sign(reasoning)})
         text = answer.text if answer.refusal is None else answer.refusal
         if text or not answer.calls:
             content.append({"type": "text", "text": text or ""})
@@ -57,10 +57,10 @@ class MessagesRenderer:
         self, chat: ChatRequest, rendered: RenderedAnswer, content: bytes, meta: MetaSource
     ) -> tuple[bytes, bytes]:
         """Return the events before and after the content blocks."""
-        begun = _message(
+        initial = _message(
             chat, b"[]", b'"stop_reason":null,"stop_sequence":null', meta, 1 if meta.completion_tokens else 0
         )
-        opening = b'event: message_start\ndata: {"type":"message_start","message":%b}\n\n%b' % (begun, PING)
+        opening = b'event: message_start\ndata: {"type":"message_start","message":%b}\n\n%b' % (initial, PING)
         end = b'event: message_delta\ndata: {"type":"message_delta","delta":{%b},"usage":%b}\n\n%b' % (
             _ending(rendered),
             _usage(meta, meta.completion_tokens),
@@ -75,13 +75,13 @@ def _events_of(answer: Answer, content: Sequence[Document], chunker: Chunker) ->
     events: Events = []
     for index, block in enumerate(content):
         if answer.finish_reason == "length" and index >= before:  # truncated arguments are not valid JSON
-            begun: Document = {"input": {}}
+            initial: Document = {"input": {}}
             deltas = _input_deltas(answer.calls[index - before].arguments, chunker)
         else:
-            begun, deltas = _DELTAS[block["type"]](block, chunker)
+            initial, deltas = _DELTAS[block["type"]](block, chunker)
         where = {"index": index}
         named = called_tokens(block["name"], chunker.tokenizer) if block["type"] == "tool_use" else 0
-        events.append((named, {"type": "content_block_start", **where, "content_block": block | begun}))
+        events.append((named, {"type": "content_block_start", **where, "content_block": block | initial}))
         events += [(tokens, {"type": "content_block_delta", **where, "delta": delta}) for tokens, delta in deltas]
         events.append((0, {"type": "content_block_stop", **where}))
     return events

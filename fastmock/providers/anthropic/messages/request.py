@@ -91,11 +91,13 @@ def translate_error(error: errors.ApiError, body: Document) -> errors.ApiError:
     if not isinstance(error, errors.InvalidSchema):
         return error
     if error.param.startswith("response_format"):
-        return error.but(param="output_format.schema" if body.get("output_format") else "output_config.format.schema")
+        return error.replace(
+            param="output_format.schema" if body.get("output_format") else "output_config.format.schema"
+        )
     if (at := _OF_TOOL.match(error.param)) is None:
         return error
     places = [place for place, tool in enumerate(body.get("tools") or ()) if tool.get("type") in _CALLABLE]
-    return error.but(param=f"tools.{dict(enumerate(places)).get(int(at[1]), at[1])}.custom.input_schema")
+    return error.replace(param=f"tools.{dict(enumerate(places)).get(int(at[1]), at[1])}.custom.input_schema")
 
 
 def reparse(chat: MessagesRequest, body: Document, unique: str, tokenizers: TokenizerOf) -> MessagesRequest:
@@ -180,13 +182,13 @@ def _add(messages: list[Document], message: Any, index: int) -> None:
         return
     if type(content) is not list:
         raise invalid(f"{path}.content", "Input should be a valid string or list")
-    said: list[Document] = []
+    parts: list[Document] = []
     calls: list[Document] = []
     for place, block in enumerate(content):
         at = f"{path}.content.{place}"
         kind = _text_in(_as_object(block, at), "type", at)
         if kind == "text":
-            said.append({"type": "text", "text": _text_in(block, "text", f"{at}.text")})
+            parts.append({"type": "text", "text": _text_in(block, "text", f"{at}.text")})
         elif kind == "tool_result":
             result = _result(block.get("content"), f"{at}.tool_result.content")
             messages.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": result})
@@ -194,13 +196,13 @@ def _add(messages: list[Document], message: Any, index: int) -> None:
             call = {"name": str(block.get("name")), "arguments": as_json(block.get("input"), at).decode()}
             calls.append({"id": block.get("id"), "type": "function", "function": call})
         elif kind == "image":
-            said.append({"type": "image_url"})
+            parts.append({"type": "image_url"})
         elif kind in _COUNTED:
-            said.append(block)
+            parts.append(block)
         # Other kinds, such as thinking, contain nothing for rules.
-    if said or calls:
+    if parts or calls:
         nothing = None if role == "assistant" else ""
-        messages.append({"role": role, "content": said or nothing} | ({"tool_calls": calls} if calls else {}))
+        messages.append({"role": role, "content": parts or nothing} | ({"tool_calls": calls} if calls else {}))
 
 
 def _result(content: Any, path: str) -> Any:
@@ -288,16 +290,16 @@ def _put_choice(chat_body: Document, choice: Any, tools: list[Document]) -> None
         raise invalid("tool_choice", "Input tag does not match any of the expected tags: 'auto', 'any', 'tool', 'none'")
     if kind in ("any", "tool") and not tools:
         raise invalid("tool_choice", "tool_choice may only be specified while providing tools")
-    made: Any = _CHOICES.get(kind)
+    chat_choice: Any = _CHOICES.get(kind)
     if kind == "tool":
         name = _text_in(choice, "name", "tool_choice.tool")
         named = [tool for tool in tools if tool.get("name") == name]
         if not named:
             raise invalid("tool_choice", f"Tool '{name}' not found in provided tools")
         if named[0].get("type") in _CALLABLE:
-            made = {"type": "function", "function": {"name": name}}
-    if "tools" in chat_body and made is not None:
-        chat_body["tool_choice"] = made
+            chat_choice = {"type": "function", "function": {"name": name}}
+    if "tools" in chat_body and chat_choice is not None:
+        chat_body["tool_choice"] = chat_choice
     if choice.get("disable_parallel_tool_use") is True:
         chat_body["parallel_tool_calls"] = False
 

@@ -6,10 +6,10 @@ from fastmock.core import errors
 from fastmock.providers.openai import params
 from fastmock.providers.openai.errors import calls_without_results, no_call_id, no_calls_before, no_such_call
 
-_PARTS = params.among("text", "image_url", "input_audio", "refusal", "audio", "file")
-_DETAILS = params.among("auto", "low", "high")
-_FORMATS = params.among("wav", "mp3")
-_CALLS = params.among("function", "custom")
+_PARTS = params.one_of("text", "image_url", "input_audio", "refusal", "audio", "file")
+_DETAILS = params.one_of("auto", "low", "high")
+_FORMATS = params.one_of("wav", "mp3")
+_CALLS = params.one_of("function", "custom")
 
 
 def check_messages(messages: list[dict[str, Any]]) -> None:

@@ -147,25 +147,25 @@ def pieces(text: str, chunker: Chunker, logprobs: Sequence[Any] | None) -> Itera
             yield tokens, piece, None
         return
     held: list[Any] = []
-    said = b""
+    data = b""
     for place, entry in enumerate(logprobs):
         held.append(entry)
-        said += _bytes(entry)
+        data += _bytes(entry)
         if len(held) < chunker.per_chunk and place < len(logprobs) - 1:
             continue
         try:
-            piece = said.decode()
+            piece = data.decode()
         except UnicodeDecodeError:  # a token may end inside a character
             continue
         yield len(held), piece, held
-        held, said = [], b""
+        held, data = [], b""
 
 
 def _call(call: Document) -> ToolCall:
     custom = "custom" in call
     inner = call["custom" if custom else "function"]
-    said = inner.get("input" if custom else "arguments") or ""
-    return ToolCall(str(call.get("id") or ""), str(inner.get("name") or ""), said, custom)
+    arguments = inner.get("input" if custom else "arguments") or ""
+    return ToolCall(str(call.get("id") or ""), str(inner.get("name") or ""), arguments, custom)
 
 
 def _tool_call(call: ToolCall) -> Document:
@@ -232,8 +232,8 @@ def _choice(choice: Any, index: int) -> Document:
     reason = choice.get("finish_reason")
     if not isinstance(reason, str | None):
         raise ChoiceFormatError((*path, "finish_reason"), "must be a string")
-    made = FINISH_REASON if message.get("content") == OUTPUT else "stop"
-    finish = reason or ("tool_calls" if calls else "function_call" if legacy else made)
+    default = FINISH_REASON if message.get("content") == OUTPUT else "stop"
+    finish = reason or ("tool_calls" if calls else "function_call" if legacy else default)
     return {
         "index": index,
         "message": {"role": "assistant", "content": None, "refusal": None, "annotations": [], **message},

@@ -33,7 +33,7 @@ _LONGEST_KEPT = 64 * 1024  # maximum bytes of cached tools or schemas
 _CACHE_BYTES = 8 * 2**20  # size of each cache: parsed tools, their tokens, and schemas
 
 _CHECKS: dict[str, params.Check] = {
-    **params.COMPLETING,
+    **params.COMMON_CHECKS,
     "max_tokens": params.integer(1, params.MOST_LENGTH),
     "logprobs": params.boolean,
     "top_logprobs": params.integer(0, 20),
@@ -42,18 +42,18 @@ _CHECKS: dict[str, params.Check] = {
     "parallel_tool_calls": params.boolean,
     "response_format": params.object_,
     "prediction": params.object_,
-    "modalities": params.array_of(params.among("text", "audio"), "strings"),
+    "modalities": params.array_of(params.one_of("text", "audio"), "strings"),
     "audio": params.object_,
     "web_search_options": params.object_,
-    "reasoning_effort": params.among(*_REASONING),
-    "verbosity": params.among("low", "medium", "high"),
-    "service_tier": params.among("auto", "default", "flex", "scale", "priority"),
+    "reasoning_effort": params.one_of(*_REASONING),
+    "verbosity": params.one_of("low", "medium", "high"),
+    "service_tier": params.one_of("auto", "default", "flex", "scale", "priority"),
     "store": params.boolean,
     "metadata": params.metadata,
     "prompt_cache_key": params.string,
     "safety_identifier": params.string,
 }
-_DEMANDING = frozenset(
+_CONSTRAINING = frozenset(
     (
         "tools",
         "functions",
@@ -66,10 +66,10 @@ _DEMANDING = frozenset(
         "prediction",
     )
 )
-_SPECIAL = _DEMANDING | {"reasoning_effort", "service_tier", "store"}
-_PARAMETERS = Parameters(_CHECKS, _SPECIAL | {"stream", "stream_options", "n"}, _SPECIAL, _DEMANDING)
-_PREDICTED = params.among("content")
-_CHOICE = params.among("none", "auto", "required")
+_SPECIAL = _CONSTRAINING | {"reasoning_effort", "service_tier", "store"}
+_PARAMETERS = Parameters(_CHECKS, _SPECIAL | {"stream", "stream_options", "n"}, _SPECIAL, _CONSTRAINING)
+_PREDICTED = params.one_of("content")
+_CHOICE = params.one_of("none", "auto", "required")
 
 
 class ConversationRequest(ChatRequest):
@@ -100,7 +100,7 @@ class ConversationRequest(ChatRequest):
         return role
 
     @cached_property
-    def results(self) -> tuple[str, ...]:
+    def tool_results(self) -> tuple[str, ...]:
         """The tools whose results follow the last message of any other role, in order."""
         messages = self.body["messages"]
         place = len(messages)
@@ -186,7 +186,7 @@ def _read_options(chat: ConversationRequest, body: dict[str, Any]) -> None:
         return
     params.read_options(chat)
     if present.special:
-        chat.add_details().constraints = _demands(chat) if present.demanding else None
+        chat.add_details().constraints = _constraints(chat) if present.constraining else None
         _read_usage(chat)
         chat.store = body.get("store") is True
 
@@ -280,7 +280,7 @@ def _read_usage(chat: ChatRequest) -> None:
         chat.add_details().service_tier = tier.encode()
 
 
-def _demands(chat: ConversationRequest) -> OutputConstraints:
+def _constraints(chat: ConversationRequest) -> OutputConstraints:
     """Read the constraints on the form of the answer; parameters in the table have been checked."""
     body = chat.body
     constraints = OutputConstraints(stop=params.read_stop(body))
@@ -332,7 +332,7 @@ def _read_tools(chat: ConversationRequest, constraints: OutputConstraints) -> No
         name = params.string_in(choice, "name", "function_call")
         constraints.allowed, constraints.named = [_named(constraints.tools, name, "function_call", "functions")], True
     elif choice is not None:
-        params.among("none", "auto")(choice, "function_call")
+        params.one_of("none", "auto")(choice, "function_call")
         constraints.call = choice
     constraints.parallel = body.get("parallel_tool_calls") is not False
     called = []
@@ -403,7 +403,7 @@ def _choose(constraints: OutputConstraints, choice: Any) -> None:
         return
     params.object_(choice, "tool_choice")
     kind = params.string_in(choice, "type", "tool_choice")
-    params.among("function", "custom", "allowed_tools")(kind, "tool_choice.type")
+    params.one_of("function", "custom", "allowed_tools")(kind, "tool_choice.type")
     inner = params.object_in(choice, kind, "tool_choice")
     if kind != "allowed_tools":
         constraints.call, constraints.named = "required", True
@@ -412,7 +412,7 @@ def _choose(constraints: OutputConstraints, choice: Any) -> None:
         ]
         return
     constraints.call = params.string_in(inner, "mode", "tool_choice.allowed_tools")
-    params.among("auto", "required")(constraints.call, "tool_choice.allowed_tools.mode")
+    params.one_of("auto", "required")(constraints.call, "tool_choice.allowed_tools.mode")
     allowed: Any = inner.get("tools")
     params.array_of_objects(allowed, "tool_choice.allowed_tools.tools")
     constraints.allowed = [
@@ -450,7 +450,7 @@ def _format(source: bytes) -> tuple[Any, str]:
 
 def _format_of(form: dict[str, Any]) -> tuple[Any, str]:
     kind = params.string_in(form, "type", "response_format")
-    params.among("text", "json_object", "json_schema")(kind, "response_format.type")
+    params.one_of("text", "json_object", "json_schema")(kind, "response_format.type")
     if kind == "json_object":
         return None, ""
     inner = params.object_in(form, "json_schema", "response_format")

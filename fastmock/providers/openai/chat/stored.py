@@ -21,10 +21,10 @@ _REMEMBERED = ("tools", "tool_choice", "seed", "temperature", "top_p", "presence
 class StoredCompletions:
     """The endpoints of stored completions, and their storage."""
 
-    def __init__(self, store: Store, made: HeaderFactory, strict: bool) -> None:
+    def __init__(self, store: Store, factory: HeaderFactory, strict: bool) -> None:
         """``strict``: answer unknown ids with 404 instead of a placeholder completion."""
         self._store = store
-        self._json = made.get(200)
+        self._json = factory.get(200)
         self._strict = strict
 
     def keep(self, chat: ChatRequest, whole: bytes) -> None:
@@ -91,7 +91,9 @@ class StoredCompletions:
             return kept
         if self._strict or self._store.deleted(_KIND, id_):
             raise no_such_completion(id_)
-        return StoredObject(_KIND, id_, "gpt-4o", orjson.dumps(_plausible(id_)), b'[{"role":"user","content":"Hello"}]')
+        return StoredObject(
+            _KIND, id_, "gpt-4o", orjson.dumps(_placeholder(id_)), b'[{"role":"user","content":"Hello"}]'
+        )
 
     def _page(self, ids: Sequence[str], query: Query) -> tuple[Sequence[str], bool]:
         """Return the requested page of a list, and whether more follows."""
@@ -118,7 +120,7 @@ def _message(message: dict[str, Any], id_: str) -> dict[str, Any]:
     return {**message, "id": id_, "content": None if parts else content, "content_parts": parts}
 
 
-def _plausible(id_: str) -> dict[str, Any]:
+def _placeholder(id_: str) -> dict[str, Any]:
     """Return a placeholder completion."""
     message: dict[str, Any] = {
         "role": "assistant",

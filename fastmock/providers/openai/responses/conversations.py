@@ -24,7 +24,7 @@ DELETED = b"d"
 _KIND, _ITEMS = "conversation", "conversation.items"
 _LONGEST = 1000  # maximum entries of a conversation
 _MOST_ITEMS = 20  # maximum created per request, as at OpenAI
-_MADE_UP = ("id", "type", "status")  # fields of an item that are generated if missing or null
+_GENERATED = ("id", "type", "status")  # fields of an item that are generated if missing or null
 _id_of_response = re.compile(r"resp_([0-9a-f]{32})").fullmatch
 
 
@@ -34,10 +34,10 @@ def name_of(id_: str) -> str | None:
     return match[1] if match else None
 
 
-def stored(ring: ResponseLog, id_: str) -> Entry | None:
+def stored(log: ResponseLog, id_: str) -> Entry | None:
     """Return a stored response; None if it does not exist or has been deleted."""
     name = name_of(id_)
-    entry = ring.get(name) if name else None
+    entry = log.get(name) if name else None
     return None if entry is None or entry.mark == DELETED else entry
 
 
@@ -47,7 +47,7 @@ def input_items(given: Any, id_: str) -> list[Document]:
         given = [{"role": "user", "content": given}]
     items = []
     for place, one in enumerate(given or ()):
-        own = {name: value for name, value in one.items() if value is not None or name not in _MADE_UP}
+        own = {name: value for name, value in one.items() if value is not None or name not in _GENERATED}
         prefix = PREFIXES.get(str(own.get("type", "message")), "msg")
         item: Document = {"id": f"{prefix}_{id_}{place}", "type": "message", **own}
         if item["type"] == "message":
@@ -66,11 +66,11 @@ class Conversations:
     time, the ids of added responses and items, ``-`` and the id of a deleted item.
     """
 
-    def __init__(self, ring: ResponseLog, store: Store, made: HeaderFactory, strict: bool) -> None:
+    def __init__(self, log: ResponseLog, store: Store, factory: HeaderFactory, strict: bool) -> None:
         """``strict``: answer unknown ids with 404 instead of an empty conversation."""
-        self._ring = ring
+        self._log = log
         self._store = store
-        self._json = made.get(200)
+        self._json = factory.get(200)
         self._strict = strict
 
     def add(self, id_: str, response: str) -> None:
@@ -105,7 +105,7 @@ class Conversations:
                 items.pop(word[1:], None)
             elif (created := self._store.get(_ITEMS, word)) is not None:
                 items |= {item["id"]: item for item in orjson.loads(created.body)}
-            elif (entry := stored(self._ring, word)) is not None:
+            elif (entry := stored(self._log, word)) is not None:
                 asked = input_items(orjson.loads(entry.request).get("input"), word.removeprefix("resp_"))
                 items |= {item["id"]: item for item in [*asked, *orjson.loads(entry.answer)["output"]]}
             elif word[0] != "@":
@@ -195,8 +195,8 @@ class Conversations:
 
     def _shown(self, id_: str, unique: str) -> Reply:
         kept = self._found(id_)
-        made = re.match(rb"@(\d+) ", kept.body)
-        created = int(made[1]) if made else 1_700_000_000
+        match = re.match(rb"@(\d+) ", kept.body)
+        created = int(match[1]) if match else 1_700_000_000
         shown = {"id": id_, "object": "conversation", "created_at": created, "metadata": kept.metadata}
         return self._reply(shown, unique)
 

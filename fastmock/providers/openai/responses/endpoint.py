@@ -17,7 +17,7 @@ from fastmock.engine.responder import Responder
 from fastmock.engine.response_template import ResponseTemplate
 from fastmock.providers.openai.chat import request as chat_request
 from fastmock.providers.openai.responses import request as responses_request
-from fastmock.providers.openai.responses.render import ResponsesRenderer, begun_response, error_event, numbered
+from fastmock.providers.openai.responses.render import ResponsesRenderer, empty_response, error_event, numbered
 from fastmock.providers.openai.responses.request import ResponsesRequest, compacted
 from fastmock.providers.openai.responses.stored import StoredResponses
 
@@ -32,7 +32,7 @@ class Responses:
         responder: Responder,
         tokenizers: TokenizerOf,
         stored: StoredResponses,
-        made: HeaderFactory,
+        factory: HeaderFactory,
         settings: Settings,
         model: str,
         validate: Callable[[ChatRequest], None],
@@ -41,7 +41,7 @@ class Responses:
         self._responder = responder
         self._tokenizers = tokenizers
         self._stored = stored
-        self._heads = make_answer_heads(made, error_event)
+        self._heads = make_answer_heads(factory, error_event)
         self._model = model
         self._validate = validate
         self._templates = DialectTemplates("responses", ResponsesRenderer(settings.seed), responder.per_chunk)
@@ -75,7 +75,7 @@ class Responses:
             self._stored.keep(chat)
         if chat.background and isinstance(reply, Reply) and not chat.stream:
             model = orjson.loads(chat.whole)["model"]
-            reply.body = begun_response(chat, b"queued", int(time.time()), chat.echo, model)
+            reply.body = empty_response(chat, b"queued", int(time.time()), chat.echo, model)
             reply.due_times = None
         return reply
 

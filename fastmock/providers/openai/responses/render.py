@@ -53,11 +53,11 @@ class ResponsesRenderer:
         """Return the output items of an answer, and a function that creates their events."""
         shows, encrypted, padded = form
         output: list[Document] = []
-        thought = answer.reasoning
-        if thought is None and shows == "summary":
-            thought = self._summary
-        if shows or thought:
-            output.append(_reasoning(thought or "", encrypted))
+        reasoning = answer.reasoning
+        if reasoning is None and shows == "summary":
+            reasoning = self._summary
+        if shows or reasoning:
+            output.append(_reasoning(reasoning or "", encrypted))
         status = "incomplete" if answer.finish_reason in _REASONS else "completed"
         if answer.text or answer.refusal is not None or not answer.calls:
             output.append(_message(answer, status))
@@ -76,10 +76,10 @@ class ResponsesRenderer:
         """Return the events before and after the output."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101
         now, echo = int(time.time()), chat.echo
-        begun = begun_response(chat, b"in_progress", now, echo, meta.model)
+        initial = empty_response(chat, b"in_progress", now, echo, meta.model)
         chat.whole = _response(chat, now, echo, rendered, content, meta)
         end = b"incomplete" if rendered.answer.finish_reason in _REASONS else b"completed"
-        opening = _event(b"created", 0, begun) + _event(b"in_progress", 1, begun)
+        opening = _event(b"created", 0, initial) + _event(b"in_progress", 1, initial)
         return opening, _event(end, _OPENING + rendered.stream.events, chat.whole)
 
 
@@ -139,7 +139,7 @@ def _event(kind: bytes, number: int, response: bytes) -> bytes:
     )
 
 
-def begun_response(chat: ResponsesRequest, status: bytes, now: int, echo: bytes, model: str) -> bytes:
+def empty_response(chat: ResponsesRequest, status: bytes, now: int, echo: bytes, model: str) -> bytes:
     """Return a response without output."""
     return (
         b'{"id":"resp_%b","object":"response","created_at":%d,"status":"%b","completed_at":null,"error":null,'
@@ -202,11 +202,11 @@ def events_of(output: Sequence[Document], chunker: Chunker, padded: bool = False
     """Return the events of the items in ``output``, in order."""
     events: Events = []
     for index, item in enumerate(output):
-        begun, said = _EVENTS[item["type"]](item, chunker)
+        initial, deltas = _EVENTS[item["type"]](item, chunker)
         where = {"output_index": index}
         named = called_tokens(item["name"], chunker.tokenizer) if "call_id" in item else 0
-        events.append((named, {"type": "response.output_item.added", **where, "item": item | begun}))
-        events += [(tokens, {**event, **where}) for tokens, event in said]
+        events.append((named, {"type": "response.output_item.added", **where, "item": item | initial}))
+        events += [(tokens, {**event, **where}) for tokens, event in deltas]
         events.append((0, {"type": "response.output_item.done", **where, "item": item}))
     for number, (_, event) in enumerate(events, _OPENING):
         event["sequence_number"] = number

@@ -36,7 +36,7 @@ PREFIXES = {
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 _ROLES = "'assistant', 'system', 'developer', and 'user'"
 _SUPPORTED = frozenset(("assistant", "system", "developer", "user"))
-_CHOICE = params.among("none", "auto", "required")
+_CHOICE = params.one_of("none", "auto", "required")
 _CALLABLE = ("function", "custom")  # not a set: the type in a request may be unhashable
 
 
@@ -77,8 +77,8 @@ _CHECKS: Mapping[str, params.Check] = {
     "conversation": _string_or_object,
     "include": _array,
     "prompt": params.object_,
-    "truncation": params.among("auto", "disabled"),
-    "service_tier": params.among("auto", "default", "fast", "flex", "scale", "priority"),
+    "truncation": params.one_of("auto", "disabled"),
+    "service_tier": params.one_of("auto", "default", "fast", "flex", "scale", "priority"),
     "user": params.string,
     "prompt_cache_key": params.string,
     "safety_identifier": params.string,
@@ -230,7 +230,7 @@ def _put_options(chat_body: Document, body: Document) -> None:
     if options := body.get("stream_options"):
         chat_body["stream_options"] = {"include_obfuscation": options.get("include_obfuscation")}
     if effort := (body.get("reasoning") or {}).get("effort"):
-        params.among(*_EFFORTS)(effort, "reasoning.effort")
+        params.one_of(*_EFFORTS)(effort, "reasoning.effort")
         chat_body["reasoning_effort"] = effort
     if "message.output_text.logprobs" in (body.get("include") or ()) or body.get("top_logprobs"):
         chat_body |= {"logprobs": True, "top_logprobs": body.get("top_logprobs")}
@@ -302,7 +302,7 @@ def _read_others(chat: ResponsesRequest, body: Document) -> None:
     if reasoning:
         summary = reasoning.get("summary") or reasoning.get("generate_summary")
         if summary is not None:
-            params.among("auto", "concise", "detailed")(summary, "reasoning.summary")
+            params.one_of("auto", "concise", "detailed")(summary, "reasoning.summary")
         chat.shows = "summary" if summary else "item" if chat.reasoning_tokens else ""
     chat.encrypted = "reasoning.encrypted_content" in include
     chat.background = body.get("background") is True
@@ -422,11 +422,11 @@ def _parts(content: Any, name: str) -> Any:
         if kind is None:
             raise errors.ParameterMissing(f"{param}.type")
         if kind in ("input_text", "output_text", "text", "refusal"):
-            said = part.get("refusal" if kind == "refusal" else "text")
-            if type(said) is not str:
+            text = part.get("refusal" if kind == "refusal" else "text")
+            if type(text) is not str:
                 where = f"{param}.text"
-                raise errors.ParameterMissing(where) if said is None else errors.WrongType(where, "a string", said)
-            parts.append({"type": "text", "text": said})
+                raise errors.ParameterMissing(where) if text is None else errors.WrongType(where, "a string", text)
+            parts.append({"type": "text", "text": text})
         elif kind == "input_image":
             parts.append({"type": "image_url", "image_url": {"detail": part.get("detail")}})
         elif kind == "input_file":

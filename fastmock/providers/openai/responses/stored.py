@@ -16,13 +16,13 @@ from fastmock.providers.openai import pagination
 from fastmock.providers.openai.errors import no_previous_response, no_such_item, no_such_response
 from fastmock.providers.openai.headers import error_event
 from fastmock.providers.openai.responses.conversations import DELETED, Conversations, input_items, name_of, stored
-from fastmock.providers.openai.responses.render import begun_response, events_of
+from fastmock.providers.openai.responses.render import empty_response, events_of
 from fastmock.providers.openai.responses.request import ResponsesRequest, as_messages, conversation_of
 from fastmock.storage.response_log import Entry, ResponseLog
 
 Document = dict[str, Any]
 
-_KEPT, _PLAUSIBLE = b"k", b"p"
+_KEPT, _PLACEHOLDER = b"k", b"p"
 _WAITED_FOR, _DONE, _CANCELLED = b"b", b"e", b"c"
 """Marks of stored responses. A background response is waited for until a client has seen it done, or it is cancelled.
 """
@@ -39,17 +39,17 @@ class StoredResponses:
 
     def __init__(
         self,
-        ring: ResponseLog,
+        log: ResponseLog,
         conversations: Conversations,
-        made: HeaderFactory,
+        factory: HeaderFactory,
         tokenizers: TokenizerOf,
         per_chunk: int,
         strict: bool,
     ) -> None:
         """``strict``: answer unknown ids with 404 instead of a placeholder response."""
-        self._ring = ring
+        self._log = log
         self._conversations = conversations
-        self._heads = make_answer_heads(made, error_event)
+        self._heads = make_answer_heads(factory, error_event)
         self._tokenizers, self._per_chunk = tokenizers, per_chunk
         self._strict = strict
 
@@ -57,7 +57,7 @@ class StoredResponses:
         """Store a rendered response."""
         body = chat.request.body if chat.request else as_json(chat.sent, "input")
         mark = _WAITED_FOR if chat.background else _KEPT
-        self._ring.keep(chat.unique, mark, chat.whole, body if isinstance(body, bytes) else body.encode())
+        self._log.keep(chat.unique, mark, chat.whole, body if isinstance(body, bytes) else body.encode())
         if chat.conversation is not None:
             self._conversations.add(chat.conversation, f"resp_{chat.unique}")
 
@@ -73,11 +73,11 @@ class StoredResponses:
         complete = True
         previous = body.get("previous_response_id")
         while previous and len(found) < _LONGEST:
-            entry = stored(self._ring, previous)
+            entry = stored(self._log, previous)
             if entry is None and self._strict:
                 raise no_previous_response(previous)
             complete = complete and entry is not None
-            entry = entry or _plausible(previous)
+            entry = entry or _placeholder(previous)
             found.insert(0, entry)
             asked = orjson.loads(entry.request)
             if (conversation := asked.get("conversation")) is not None:
@@ -102,8 +102,8 @@ class StoredResponses:
         if after is not None and not _is_integer(after):
             raise errors.WrongType("starting_after", "an integer", after)
         document = orjson.loads(entry.answer)
-        begun = {**document, **_NOTHING_YET, "status": "in_progress"}
-        events = [{"type": f"response.{kind}", "response": begun} for kind in ("created", "in_progress")]
+        initial = {**document, **_NOTHING_YET, "status": "in_progress"}
+        events = [{"type": f"response.{kind}", "response": initial} for kind in ("created", "in_progress")]
         events += [
             event
             for _, event in events_of(
@@ -112,9 +112,9 @@ class StoredResponses:
         ]
         end = document["status"] if document["status"] in _ENDS else "failed"
         events.append({"type": f"response.{end}", "response": document})
-        said = (event_bytes({**event, "sequence_number": number}) for number, event in enumerate(events))
+        frames = (event_bytes({**event, "sequence_number": number}) for number, event in enumerate(events))
         begin = 0 if after is None else max(0, int(after) + 1)
-        return Reply(self._heads.events, f"req_{unique}", b"".join([*said][begin:]))
+        return Reply(self._heads.events, f"req_{unique}", b"".join([*frames][begin:]))
 
     def delete(self, request: Request, unique: str) -> Reply:
         """Delete a response."""
@@ -149,16 +149,16 @@ class StoredResponses:
     def _found(self, id_: str) -> Entry:
         """Return a stored response or a placeholder, or raise a 404."""
         name = name_of(id_)
-        entry = self._ring.get(name) if name else None
+        entry = self._log.get(name) if name else None
         if entry is None and not self._strict:
-            return _plausible(id_)
+            return _placeholder(id_)
         if entry is None or entry.mark == DELETED:
             raise no_such_response(id_)
         return entry
 
     def _mark(self, id_: str, mark: bytes) -> None:
         if name := name_of(id_):
-            self._ring.mark(name, mark)
+            self._log.mark(name, mark)
 
     def _reply(self, body: bytes, unique: str) -> Reply:
         return Reply(self._heads.whole, f"req_{unique}", body)
@@ -177,11 +177,11 @@ def _cancelled(answer: bytes) -> bytes:
     return orjson.dumps(orjson.loads(answer) | _NOTHING_YET | {"status": "cancelled"})
 
 
-def _plausible(id_: str) -> Entry:
+def _placeholder(id_: str) -> Entry:
     """Return a placeholder response."""
     chat = ResponsesRequest("0" * 32, {}, "gpt-4o")
     chat.sent = {"model": chat.model, "input": "Hello"}
-    document = orjson.loads(begun_response(chat, b"completed", 1_700_000_000, chat.echo, chat.model))
+    document = orjson.loads(empty_response(chat, b"completed", 1_700_000_000, chat.echo, chat.model))
     part = {"type": "output_text", "text": "Hello from fastmock!", "annotations": [], "logprobs": []}
     item = {"id": f"msg_{id_.removeprefix('resp_')}", "type": "message", "status": "completed", "role": "assistant"}
     usage = {
@@ -192,4 +192,4 @@ def _plausible(id_: str) -> Entry:
         "total_tokens": 13,
     }
     document |= {"id": id_, "completed_at": 1_700_000_000, "output": [item | {"content": [part]}], "usage": usage}
-    return Entry(_PLAUSIBLE, orjson.dumps(document), orjson.dumps(chat.sent))
+    return Entry(_PLACEHOLDER, orjson.dumps(document), orjson.dumps(chat.sent))
