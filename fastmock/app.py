@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -64,16 +65,23 @@ def _with_exact_number(error: errors.ApiError, request: Request) -> errors.ApiEr
     return error if exact is None else error.replace(value=int(exact))
 
 
+def _with_policies(services: Services, route: Route) -> Route:
+    """Return a route with the policies applied, unless its endpoint applies them itself."""
+    return replace(route, endpoint=services.policies.wrap(route.endpoint, route.kind)) if route.policed else route
+
+
 class App:
     """Answers requests; shared by the threads of a worker and inherited by forked workers.
+
+    It never changes: a worker puts layers around its handlers by making another, see ``server.worker``.
 
     Attributes:
         config: the compiled configuration.
         warnings: warnings about the configuration.
         responders: one for each kind of completions; ``moderations`` are the rules that flag.
         manager: the response manager, which may block; None without one.
-        handlers: handlers by method and path, for runtimes with their own routing; ``elsewhere`` handles all other
-            requests, ``refused`` answers requests that the runtime found invalid.
+        handlers: handlers by method and path, for runtimes with their own routing; ``fallback`` handles all other
+            requests, ``reject`` answers requests that the runtime found invalid.
         takes_time: whether any response is delayed or paced; ``delays_whole``: whether non-streaming ones are too.
         share: the worker's part of the shared memory block.
         lateness: the lateness of paced responses; ``in_flight``: how many are being sent.
@@ -118,10 +126,12 @@ class App:
         self._guards = [guard] if guard else []
         self._open_models = settings.auth.open_models
         self.kinds = endpoint_kinds(apis.values())
-        policed = {provider: [self._policed(services, route) for route in api.routes] for provider, api in apis.items()}
+        policed = {
+            provider: [_with_policies(services, route) for route in api.routes] for provider, api in apis.items()
+        }
         self._router = Router(policed)
         self.readings = Readings(apis, self._router)
-        self.handlers: dict[tuple[str, str], Handler] = {}
+        handlers: dict[tuple[str, str], Handler] = {}
         self.route_names: list[str] = []
         self.query_routes: set[tuple[str, str]] = set()
         for path, bound in self._router.fixed.items():
@@ -129,16 +139,12 @@ class App:
                 if any(provider.key_parameter for provider in endpoints):
                     self.query_routes.add((method, path))
                 self.route_names.append(f"{method} {path}")
-                self.handlers[method, path] = self._handler_of(bound, method)
+                handlers[method, path] = self._handler_of(bound, method)
         for method in ("GET", "HEAD"):
-            self.handlers[method, "/health"] = self._wrap(self._health, ())
+            handlers[method, "/health"] = self._wrap(self._health, ())
+        self.handlers: Mapping[tuple[str, str], Handler] = handlers
         self.fallback = self._wrap(self._fallback, ())
         self.reject: Callable[[errors.ApiError, Request], Answer] = self.error_reply
-
-    @staticmethod
-    def _policed(services: Services, route: Route) -> Route:
-        """Return a route with the policies applied, unless its endpoint applies them itself."""
-        return replace(route, endpoint=services.policies.wrap(route.endpoint, route.kind)) if route.policed else route
 
     def _handler_of(self, bound: Bound, method: str) -> Handler:
         """Return the handler of a fixed path; it is faster if the path belongs to one provider."""
@@ -179,23 +185,39 @@ class App:
         """Answer any request."""
         return self.handlers.get((request.method, request.path), self.fallback)(request)
 
-    def wrap(self, decorate: Callable[[Handler], Handler], health: Callable[[Handler], Handler]) -> None:
-        """Wrap all handlers, including the one for requests that the runtime found invalid.
+    def wrapped(self, decorate: Callable[[Handler], Handler], health: Callable[[Handler], Handler]) -> "App":
+        """Return this App with all handlers wrapped, including the one for requests that the runtime found invalid.
 
         ``health`` wraps ``/health`` instead.
         """
-        for (method, path), handler in self.handlers.items():
-            self.handlers[method, path] = (health if path == "/health" else decorate)(handler)
-        self.fallback = decorate(self.fallback)
-        reject = self.reject
-        self.reject = lambda error, request: decorate(lambda request: reject(error, request))(request)
+        other, reject = copy(self), self.reject
+        other.handlers = {
+            (method, path): (health if path == "/health" else decorate)(handler)
+            for (method, path), handler in self.handlers.items()
+        }
+        other.fallback = decorate(self.fallback)
+        other.reject = lambda error, request: decorate(lambda request: reject(error, request))(request)
+        return other
 
-    def serve_health_only(self) -> None:
-        """Remove all routes of the API, which another server answers; only ``/health`` is left."""
-        for method, path in list(self.handlers):
-            if path != "/health":
-                del self.handlers[method, path]
-        self._router = Router({})
+    def health_only(self) -> "App":
+        """Return this App without the routes of the API, which another server answers: with ``/health`` alone."""
+        other = copy(self)
+        other.handlers = {key: handler for key, handler in self.handlers.items() if key[1] == "/health"}
+        other._router = Router({})
+        other.fallback = other._wrap(other._fallback, ())
+        return other
+
+    def with_route(self, path: str, handler: Handler) -> "App":
+        """Return this App with a handler for GET and HEAD of another path."""
+        other = copy(self)
+        other.handlers = {**self.handlers, ("GET", path): handler, ("HEAD", path): handler}
+        return other
+
+    def with_fallback(self, fallback: Handler) -> "App":
+        """Return this App with another fallback."""
+        other = copy(self)
+        other.fallback = fallback
+        return other
 
     def error_reply(self, error: errors.ApiError, request: Request, name: str = "") -> Reply:
         """Return an error as the response to a request."""

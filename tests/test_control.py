@@ -224,8 +224,7 @@ class Changed:
 def controlled(config):
     app = build(load(config, {}, {})[0])
     journal = Journal(RingBuffer(10, HEAD_SIZE))
-    Control(Changed(app), app, journal).attach()
-    return app
+    return Control(Changed(app), app, journal).served(app)
 
 
 def status_of(app, client="127.0.0.1:1", path="/fastmock/rules", method="GET", **headers):
@@ -417,8 +416,7 @@ def test_anything_is_answered(method, path, body, query):
 @cache
 def fuzzed():
     app = build(load({"journal": {"enabled": True}}, {}, {})[0])
-    Control(Changed(app), app, Journal(RingBuffer(10, HEAD_SIZE))).attach()
-    return app
+    return Control(Changed(app), app, Journal(RingBuffer(10, HEAD_SIZE))).served(app)
 
 
 @unit

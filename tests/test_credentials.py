@@ -66,7 +66,7 @@ def test_a_credential_by_form_is_kept_and_shown_nowhere(name):
     assert "SECRET" not in orjson.dumps(settings_shown(loaded.settings)).decode()
     app = build(loaded)
     journal = Journal(RingBuffer(10, HEAD_SIZE), app.kind_of)
-    observe(app, [journal])
+    app = observe(app, [journal])
     app.handle(Request("POST", "/v1/chat/completions", KEY | {name.lower(): "other SECRET"}, CHAT))
     [record] = journal.records(journal.ring_buffer.numbers())
     assert record.head["headers"][name.lower()] == "[redacted]"

@@ -101,9 +101,9 @@ def journaled(tmp_path):
     def configured(config=None, size=100, most=2000):
         app = make_app({"journal": {"enabled": True}} | (config or {}), tmp_path)
         journal = Journal(RingBuffer(size, HEAD_SIZE + most), app.kind_of)
-        observe(app, [journal])
+        app = observe(app, [journal])
         server = SimpleNamespace(stopping=False, api_port=None, generated_token=None, current=lambda: app)
-        Control(server, app, journal).attach()
+        app = Control(server, app, journal).served(app)
 
         def post(body, path=PATH, method="POST", headers=KEY):
             sent = body if isinstance(body, bytes) else orjson.dumps(body)

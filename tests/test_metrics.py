@@ -48,8 +48,8 @@ def metered(tmp_path):
     def configured(config=None):
         app = make_app({"metrics": {"enabled": True}} | (config or {}), tmp_path)
         metrics = Metrics(app)
-        observe(app, [metrics])
-        metrics.serve()
+        app = observe(app, [metrics])
+        app = metrics.served(app)
 
         def post(path, body=b"", method="POST", headers=KEY):
             return app.handle(Request(method, path, headers, orjson.dumps(body) if body else b""))

@@ -42,7 +42,7 @@ def test_a_buffer_that_cannot_be_written_loses_lines_and_says_so(tmp_path, monke
     monkeypatch.setattr("fastmock.telemetry.request_log._BUFFER", 3 if full else 100)
     receive, send = os.pipe()
     log = RequestLog(as_json, send)
-    observe(app, [log])
+    app = observe(app, [log])
     for _ in range(4):
         app.handle(Request("POST", "/v1/chat/completions", KEY, orjson.dumps(HELLO)))
     stream = app.handle(Request("POST", "/v1/chat/completions", KEY, orjson.dumps(HELLO | {"stream": True})))

@@ -88,9 +88,9 @@ class Control:
             "events": {"GET": self._events},
         }
 
-    def attach(self) -> None:
-        """Route requests for the control API and for the dashboard to this object."""
-        fallback, root = self._app.fallback, page(self._heads)
+    def served(self, app: App) -> App:
+        """Return an App that routes requests for the control API and for the dashboard to this object."""
+        fallback, root = app.fallback, page(self._heads)
 
         def routed(request: Request) -> Answer:
             path = request.path
@@ -100,7 +100,7 @@ class Control:
                 return root(request)
             return fallback(request)
 
-        self._app.fallback = routed
+        return app.with_fallback(routed)
 
     def handle(self, request: Request) -> Answer:
         """Respond to any request below ``/fastmock/``."""

@@ -11,6 +11,7 @@ import pickle
 import select
 import sys
 import threading
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,7 +132,7 @@ class WorkerContext:
         if state.app is None:
             state = state._replace(app=shared.compiler.compile(state.config, None, warns=False))
         assert state.app is not None  # noqa: S101 - see above
-        self.app = app = state.app
+        app = state.app
         self.numbers = shared.numbers
         self.heartbeat = place.heartbeat
         self.stopping = False
@@ -141,13 +142,13 @@ class WorkerContext:
         self._ids = count()
         self._told: _Told = {}
         self.generation = generation
-        self._states = {generation: state}
         self._prepared = threading.Condition()
         settings = app.config.settings.server
         self._log: RequestLog | None = None
         if settings.log_requests and sys.stdout is not None:  # None if the shell closed it
             self._log = RequestLog(as_json if settings.log_format == "json" else as_text, sys.stdout.fileno())
-        self._join(app)
+        self.app = self._join(app)
+        self._states = {generation: state._replace(app=self.app)}
         with signals.blocked():  # signals are for the runtime's own threads
             threading.Thread(target=self._listen, name="control", daemon=True).start()
             if self._log:
@@ -186,32 +187,28 @@ class WorkerContext:
                 self._told[number] = refusal(503, "The server cannot accept a change now; try again.", "not_changed")
         return change
 
-    def _join(self, app: App) -> None:
-        """Attach an App to the shared resources, and add the observers and the control API to it."""
+    def _join(self, app: App) -> App:
+        """Attach an App to the shared resources; return it with the layers of this worker around it."""
         app.share.join(self.numbers, self._place.number)
         app.store.join(self._shared.directory)
         app.progress.cells = self.heartbeat.cells
-        settings = app.config.settings
+        settings, answers = app.config.settings, self._place.answers
         journal = Journal(self._shared.tape, app.kind_of)
-        observers: list[Observer] = []
         metrics = None
         if settings.metrics.any:
             from fastmock.telemetry.metrics import Metrics
 
             metrics = Metrics(app)
-        if not self._place.answers:
-            app.serve_health_only()
-        elif metrics:
-            observers.append(metrics)
-        if self._log:
-            observers.append(self._log)
-        if settings.journal.enabled and self._place.answers:
-            observers.append(journal)
-        observe(app, observers)
-        if metrics:
-            metrics.serve()
-        if self._place.controls:
-            Control(self, app, journal).attach()
+        observers: Sequence[Observer | None] = (
+            metrics if answers else None,
+            self._log,
+            journal if answers and settings.journal.enabled else None,
+        )
+        # From the inside out: the API, its observers, the metrics, the control API.
+        served = app if answers else app.health_only()
+        served = observe(served, [observer for observer in observers if observer is not None])
+        served = metrics.served(served) if metrics else served
+        return Control(self, app, journal).served(served) if self._place.controls else served
 
     def stop(self) -> None:
         """Stop everything that would run indefinitely."""
@@ -245,7 +242,7 @@ class WorkerContext:
         try:
             state = step.lead_from(self._states[step.base], self._shared.compiler)
             assert state.app is not None  # noqa: S101 - workers have one
-            self._join(state.app)
+            state = state._replace(app=self._join(state.app))
         except Exception as error:
             _LOG.exception("a worker cannot prepare the new configuration")
             if self.numbers[GENERATION] >= step.number:  # already active: this worker cannot continue

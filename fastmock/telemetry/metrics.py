@@ -66,11 +66,10 @@ class Metrics(Collector, Observer):
         # Series beyond all limits are counted here.
         self._last = self._place((_REQUEST, *[OTHER] * 4)), self._time((OTHER, OTHER))
 
-    def serve(self) -> None:
-        """Add the routes of the metrics to the App."""
+    def served(self, app: App) -> App:
+        """Return an App that serves the metrics."""
         head = ResponseHead(200, (("content-type", CONTENT_TYPE_LATEST),))
-        for method in ("GET", "HEAD"):
-            self._app.handlers[method, PATH] = lambda _: Reply(head, "req_metrics", generate_latest(self))
+        return app.with_route(PATH, lambda _: Reply(head, "req_metrics", generate_latest(self)))
 
     def answered(self, request: Request, answer: Answer, spent: int, is_instant: bool) -> Follower | None:
         """Count a response.

@@ -47,10 +47,10 @@ class Observer(ABC):
         """
 
 
-def observe(app: App, observers: Sequence[Observer]) -> None:
-    """Call observers for every response of an App."""
+def observe(app: App, observers: Sequence[Observer]) -> App:
+    """Return an App that calls observers for every response."""
     healthy = [observer for observer in observers if observer.health]
-    app.wrap(lambda handler: _observed(handler, observers), lambda handler: _observed(handler, healthy))
+    return app.wrapped(lambda handler: _observed(handler, observers), lambda handler: _observed(handler, healthy))
 
 
 def _observed(handler: Handler, observers: Sequence[Observer]) -> Handler:
