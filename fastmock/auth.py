@@ -6,7 +6,7 @@ from hmac import compare_digest
 
 from fastmock.config.settings import Auth
 from fastmock.core import errors
-from fastmock.core.credentials import bare, of_bearer
+from fastmock.core.credentials import bearer_token, without_session
 from fastmock.core.http import Request
 from fastmock.core.provider import provider_of
 
@@ -24,7 +24,7 @@ def authorizer(settings: Auth) -> Guard | None:
 
     def remember(value: str | None) -> None:
         """Cache an accepted header, if it contains a key itself; otherwise another header may have authenticated it."""
-        if value and of_bearer(value) is not None and len(accepted) < _MOST_ACCEPTED:
+        if value and bearer_token(value) is not None and len(accepted) < _MOST_ACCEPTED:
             accepted.add(value)
 
     def bearer(request: Request) -> None:
@@ -36,14 +36,14 @@ def authorizer(settings: Auth) -> Guard | None:
     def secret(request: Request) -> None:
         value = request.authorization = request.headers.get("authorization")
         if value not in accepted:
-            if not _secret_form(bare(key := _sent_key(request))):
+            if not _secret_form(without_session(key := _sent_key(request))):
                 raise errors.KeyInvalid(key)
             remember(value)
 
     def one_of_keys(request: Request) -> None:
         key = _sent_key(request)
         # Compare with every key, each in constant time, so that the duration reveals nothing.
-        if not sum(compare_digest(sent.encode(), known) for sent in (key, bare(key)) for known in keys):
+        if not sum(compare_digest(sent.encode(), known) for sent in (key, without_session(key)) for known in keys):
             raise errors.KeyInvalid(key)
 
     return {"bearer": bearer, "sk": secret, "keys": one_of_keys, "off": None}[settings.mode]

@@ -9,7 +9,7 @@ from fastmock.config.load import load
 from fastmock.config.overlay import Overlay
 from fastmock.control.redact import settings_shown
 from fastmock.control.verify import expectation
-from fastmock.core.credentials import bare, is_credential, session_of
+from fastmock.core.credentials import is_credential, session_of, without_session
 from fastmock.core.errors import ApiError
 from fastmock.core.http import Request
 from fastmock.shared.ring_buffer import RingBuffer
@@ -45,7 +45,7 @@ BY_FORM += ["x-goog-iam-authorization-token", "set-cookie", "apikey", "x-client-
 def test_a_prefix_of_a_key_is_a_session_only_in_its_form(sent, session):
     assert session_of({"authorization": f"Bearer {sent}"}) == session
     assert session_of({"x-api-key": sent}) == session
-    assert bare(sent) == ("sk-test" if session else sent)
+    assert without_session(sent) == ("sk-test" if session else sent)
 
 
 def test_a_key_with_a_colon_is_let_in_as_a_whole():

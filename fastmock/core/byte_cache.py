@@ -54,6 +54,6 @@ def byte_cache(limit: int, size: Callable[[bytes, Any], int]) -> Callable[[Calla
     return decorate
 
 
-def of_parsed(text: bytes, result: object) -> int:
+def parsed_size(text: bytes, result: object) -> int:
     """Estimate the size of a value parsed from JSON: 20 bytes per byte of its text, plus the overhead of an entry."""
     return 20 * len(text) + 1000

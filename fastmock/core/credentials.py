@@ -15,7 +15,7 @@ class Headers(Protocol):
         """Return the value of a header; None if it is missing."""
 
 
-def of_bearer(value: str) -> str | None:
+def bearer_token(value: str) -> str | None:
     """Return the token in a value of ``authorization``; None if there is none."""
     found = _bearer(value)
     return found[1].strip() if found else None
@@ -59,7 +59,7 @@ def key_in(headers: Headers, name: str) -> str | None:
     value = headers.get(name)
     if value is None:
         return None
-    return of_bearer(value) if name == "authorization" else value.strip() or None
+    return bearer_token(value) if name == "authorization" else value.strip() or None
 
 
 def split_key(sent: str) -> tuple[str, str]:
@@ -72,7 +72,7 @@ def split_key(sent: str) -> tuple[str, str]:
     return (session, key) if key and _session_in_key(session) else ("", sent)
 
 
-def bare(key: str) -> str:
+def without_session(key: str) -> str:
     """Return an API key without its session: the key of ``name:key``."""
     return split_key(key)[1]
 

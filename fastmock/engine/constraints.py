@@ -141,7 +141,7 @@ class _Values:
         try:
             self._budget.spend(len(text) // _CHARACTERS_PER_STEP)
         except BudgetExceededError as error:
-            raise SchemaError((), f"schema is too complex: to write values for it {error}") from None
+            raise SchemaError((), f"schema is too complex: serializing its values {error}") from None
         return text
 
 

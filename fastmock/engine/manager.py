@@ -186,9 +186,9 @@ class ManagedCompletions:
         try:
             template = self._responder.template(literal(document))
         except ChoiceFormatError as fault:
-            raise errors.ManagerFailed(f"wrong answer: {dotted(fault.path)} {fault}") from None
+            raise errors.ManagerFailed(f"invalid response: {dotted(fault.path)} {fault}") from None
         except (TemplateError, RecursionError) as error:
-            raise errors.ManagerFailed(f"wrong answer: {error}") from None
+            raise errors.ManagerFailed(f"invalid response: {error}") from None
         # One choice stands for all requested ones; several are used as they are.
         one_for_all = chat.choices > 1 and len(document["choices"]) == 1
         return template.for_choices(chat.choices) if one_for_all else template

@@ -124,5 +124,5 @@ class Responder:
         diagnostics = Diagnostics(self._config)
         template = self.rules.compiler.compile(TimedReplySpec(response_file=file), (), diagnostics)
         if template is None:
-            raise errors.ManagerFailed("; ".join(map(str, diagnostics.problems)) or f"{file} is wrong")
+            raise errors.ManagerFailed("; ".join(map(str, diagnostics.problems)) or f"{file} is invalid")
         return template

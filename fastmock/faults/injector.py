@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fastmock.core import errors
 from fastmock.core.capabilities import Capability, Runtime
-from fastmock.core.credentials import bare
+from fastmock.core.credentials import without_session
 from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.http import ChatRequest, Headers, Reply, Request, Stream
 from fastmock.core.problems import SettingPath, did_you_mean
@@ -21,7 +21,7 @@ from fastmock.core.seeded import seeded_draw
 from fastmock.faults.base import Error, Fault
 from fastmock.faults.registry import FAULTS, AnyFaultSettings
 from fastmock.faults.settings import ErrorType, FaultSettings
-from fastmock.faults.trigger import Count, FaultSelector, Known, SharedCounters, of_session
+from fastmock.faults.trigger import Count, FaultSelector, Known, SharedCounters, session_key
 from fastmock.rules.index import Index
 from fastmock.rules.validate import check_regexes
 
@@ -186,7 +186,7 @@ class FaultInjector:
     def forget(self, session: str) -> None:
         """Reset the counters of a session."""
         for key in self._keys:
-            self._counters.forget(of_session(key, _number(session)))
+            self._counters.forget(session_key(key, _number(session)))
 
     def counted(self) -> list[dict[str, object]]:
         """Return for each fault how often it was selected by all workers, and how often it was then not applicable."""
@@ -315,7 +315,7 @@ def _number(session: str) -> int:
 
 def _has_key(request: Request, match: Callable[[str], object]) -> bool:
     key = provider_of(request).key_of(request)
-    return key is not None and any(match(one) is not None for one in (key, bare(key)))
+    return key is not None and any(match(one) is not None for one in (key, without_session(key)))
 
 
 def _parse_headers(

@@ -43,7 +43,7 @@ class Known(NamedTuple):
     settings: FaultSettings
 
 
-def of_session(key: int, session: int) -> int:
+def session_key(key: int, session: int) -> int:
     """Return the key of a fault's counters in a session; session number 0 means no session."""
     return key ^ session or key
 
@@ -87,7 +87,7 @@ class FaultSelector:
             counts = settings.every_nth is not None or settings.skip_first or settings.times is not None
             if counts and not applies(number):
                 continue
-            counter_key = of_session(key, session(request)) if counts else key
+            counter_key = session_key(key, session(request)) if counts else key
             if settings.every_nth is not None or settings.skip_first:
                 counted = self._counters.count(counter_key, Count.SEEN) - settings.skip_first
                 if counted <= 0 or counted % (settings.every_nth or 1):

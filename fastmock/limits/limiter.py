@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from fastmock.core import errors
-from fastmock.core.credentials import bare, key_in
+from fastmock.core.credentials import key_in, without_session
 from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.http import ChatRequest, Headers, Reply, Request, ResponseHead, Stream
 from fastmock.core.provider import LimitHeaders, Provider, provider_of
@@ -174,7 +174,7 @@ class RateLimits:
         fits = (
             (place, entry)
             for place, (key, of, entry) in enumerate(self._globs)
-            if (key(api_key) or key(bare(api_key))) and of(model)
+            if (key(api_key) or key(without_session(api_key))) and of(model)
         )
         place, entry = next(fits, (-1, self._limits))
         rates = tuple(_rates(entry, self._limits.quantize))

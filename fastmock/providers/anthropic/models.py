@@ -29,10 +29,10 @@ class Models:
     def one(self, request: Request, unique: str) -> Reply:
         """Return a model. An unlisted one is generated, since it is also served, unless ``models.strict`` is on."""
         card = self._settings.card(request.params["id"])
-        return Reply(self._json, f"req_{unique}", orjson.dumps(_shown(card)))
+        return Reply(self._json, f"req_{unique}", orjson.dumps(_model(card)))
 
 
-def _shown(card: ModelCard) -> dict[str, Any]:
+def _model(card: ModelCard) -> dict[str, Any]:
     created = datetime.fromtimestamp(card.created, UTC).isoformat().replace("+00:00", "Z")
     return {
         "type": "model",
@@ -58,4 +58,4 @@ def _page(cards: list[ModelCard], query: Query) -> dict[str, Any]:
         cards = cards[: ids.index(before)]
     page = cards[-int(limit) :] if before in ids else cards[: int(limit)]
     ends = {"first_id": page[0].id if page else None, "last_id": page[-1].id if page else None}
-    return {"data": [_shown(card) for card in page], "has_more": len(page) < len(cards), **ends}
+    return {"data": [_model(card) for card in page], "has_more": len(page) < len(cards), **ends}

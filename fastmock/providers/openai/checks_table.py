@@ -24,7 +24,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "assistant_content",
         (CHAT,),
-        chat.refuse_silence,
+        chat.refuse_empty_answers,
         "Invalid value for 'content': expected a string, got null.",
         _OPENAI,
         "A client that stores an answer without its text or its calls, and sends that back, passes.",

@@ -115,7 +115,7 @@ class CompletionChoiceFormat:
         """Return the document of an inline reply; raise ChoiceFormatError for tool calls, refusals and reasoning."""
         for name in ("tool_calls", "refusal", "reasoning"):
             if getattr(spec, name) is not None:
-                raise ChoiceFormatError((name,), "is nothing that a legacy completion can say")
+                raise ChoiceFormatError((name,), "is not supported by legacy completions")
         return {"choices": [{"text": OUTPUT if spec.content is None else spec.content}]}
 
     def answer(self, choice: Document) -> Answer:
@@ -175,17 +175,17 @@ def _logprobs(answer: Answer, length: int) -> Document | None:
         except UnicodeDecodeError:  # a token may end inside a character
             continue
     return {
-        "tokens": [_shown(one.token) for one in answer.logprobs],
+        "tokens": [_token_text(one.token) for one in answer.logprobs],
         "token_logprobs": [one.logprob for one in answer.logprobs],
         "top_logprobs": [
-            None if one.logprob is None else {_shown(token): logprob for token, logprob in one.top}
+            None if one.logprob is None else {_token_text(token): logprob for token, logprob in one.top}
             for one in answer.logprobs
         ],
         "text_offset": offsets,
     }
 
 
-def _shown(token: bytes) -> str:
+def _token_text(token: bytes) -> str:
     return token.decode(errors="backslashreplace")
 
 

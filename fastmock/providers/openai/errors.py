@@ -62,7 +62,7 @@ def _(error: errors.InvalidEncoding) -> ApiError:
 
 @words.register
 def _(error: errors.BuffersFull) -> ApiError:
-    message = "Too many large requests and answers are in flight ('server.max_buffered_bytes'). Please try again later."
+    message = "Too many large bodies are in flight ('server.max_buffered_bytes'). Please try again later."
     return ApiError(503, message, kind="server_error")
 
 
@@ -439,7 +439,7 @@ def bad_embeddings_input() -> ApiError:
 def fixed_dimensions(fixed: int, wanted: int) -> ApiError:
     """400: the requested length of vectors differs from that of the fixed ones."""
     message = (
-        f"Invalid 'dimensions': the vectors of this server's file have {fixed} dimensions, but {wanted} were asked for."
+        f"Invalid 'dimensions': the vectors of this server's file have {fixed} dimensions, but {wanted} were requested."
     )
     return ApiError(400, message, "dimensions", "invalid_value")
 

@@ -20,7 +20,7 @@ class Models:
     def __init__(self, settings: ModelSettings, factory: HeaderFactory) -> None:
         self._json = factory.get(200)
         self._settings = settings
-        self._list = orjson.dumps({"object": "list", "data": [_shown(card) for card in settings.available]})
+        self._list = orjson.dumps({"object": "list", "data": [_model(card) for card in settings.available]})
         self.first = next((card.id for card in settings.available), "gpt-4o")
 
     def all(self, request: Request, unique: str) -> Reply:
@@ -29,7 +29,7 @@ class Models:
 
     def one(self, request: Request, unique: str) -> Reply:
         """Return a model. An unlisted one is generated, since it is also served, unless ``models.strict`` is on."""
-        return Reply(self._json, f"req_{unique}", orjson.dumps(_shown(self._settings.card(request.params["id"]))))
+        return Reply(self._json, f"req_{unique}", orjson.dumps(_model(self._settings.card(request.params["id"]))))
 
     def delete(self, request: Request, unique: str) -> Reply:
         """Confirm the deletion of a model. The configured model stays: all workers and later requests share it."""
@@ -37,5 +37,5 @@ class Models:
         return Reply(self._json, f"req_{unique}", orjson.dumps(deleted))
 
 
-def _shown(card: ModelCard) -> dict[str, Any]:
+def _model(card: ModelCard) -> dict[str, Any]:
     return {"id": card.id, "object": "model", "created": card.created, "owned_by": card.owned_by}

@@ -71,7 +71,7 @@ def refuse_empty_arrays(contents: Contents) -> None:
         raise errors.EmptyArray(f"messages[{part.at[0]}].content")
 
 
-def refuse_silence(contents: Contents) -> None:
+def refuse_empty_answers(contents: Contents) -> None:
     """Reject assistant messages without content and calls."""
     for (index,), _, message in contents.of("silent"):
         if not any(message.get(name) for name in ("tool_calls", "function_call", "refusal", "audio")):

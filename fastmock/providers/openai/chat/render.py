@@ -213,7 +213,7 @@ def _choice(choice: Any, index: int) -> Document:
     """Fill in the missing parts of a choice from a file."""
     path: tuple[str | int, ...] = ("choices", index)
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
-        raise ChoiceFormatError(path, "must be an object with a 'message' that is one")
+        raise ChoiceFormatError(path, "must be an object with an object 'message'")
     message = choice["message"]
     for name in ("content", "refusal", "reasoning_content"):
         if not isinstance(message.get(name), str | None):

@@ -10,7 +10,7 @@ import orjson
 from fastmock.content.json_schema.limits import strict_violation
 from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core import errors
-from fastmock.core.byte_cache import byte_cache, of_parsed
+from fastmock.core.byte_cache import byte_cache, parsed_size
 from fastmock.core.http import ChatRequest, OutputConstraints, Tokenizer, Tool
 from fastmock.core.json import as_json
 from fastmock.providers.openai import params
@@ -343,7 +343,7 @@ def _read_tools(chat: ConversationRequest, constraints: OutputConstraints) -> No
     constraints.called = frozenset(called)
 
 
-@byte_cache(_CACHE_BYTES, of_parsed)
+@byte_cache(_CACHE_BYTES, parsed_size)
 def _offered(tools: bytes, legacy: bool, longest: int) -> tuple[Tool, ...]:
     """Return the tools in a JSON text; errors are not cached."""
     return _all_tools(orjson.loads(tools), legacy, longest)
@@ -442,7 +442,7 @@ def _read_format(constraints: OutputConstraints, form: dict[str, Any]) -> None:
     constraints.json = True
 
 
-@byte_cache(_CACHE_BYTES, of_parsed)
+@byte_cache(_CACHE_BYTES, parsed_size)
 def _format(source: bytes) -> tuple[Any, str]:
     """Return the schema, None without one, and its name; errors are not cached."""
     return _format_of(orjson.loads(source))
@@ -463,7 +463,7 @@ def _format_of(form: dict[str, Any]) -> tuple[Any, str]:
     return schema, name
 
 
-@byte_cache(_CACHE_BYTES, of_parsed)
+@byte_cache(_CACHE_BYTES, parsed_size)
 def _tool_tokens(tools: bytes, tokenizer: Any) -> int:
     return _tokens_of_tools(orjson.loads(tools), tokenizer)
 

@@ -53,11 +53,11 @@ class StoredCompletions:
         session = provider_of(request).session_of(request)
         ids, more = self._page(self._store.ids(_KIND, pagination.newest_first(query), wanted, session), query)
         kept = (self._store.get(_KIND, id_) for id_ in ids)
-        return self._list([_shown(one) for one in kept if one], more, unique)
+        return self._list([_document(one) for one in kept if one], more, unique)
 
     def one(self, request: Request, unique: str) -> Reply:
         """Return a completion."""
-        return self._reply(_shown(self._found(request.params["id"])), unique)
+        return self._reply(_document(self._found(request.params["id"])), unique)
 
     def update(self, request: Request, unique: str) -> Reply:
         """Replace the metadata of a completion."""
@@ -67,7 +67,7 @@ class StoredCompletions:
             raise errors.ParameterMissing("metadata")
         params.metadata(metadata, "metadata")
         self._store.update(_KIND, kept.id, metadata)
-        return self._reply(_shown(kept) | {"metadata": metadata}, unique)
+        return self._reply(_document(kept) | {"metadata": metadata}, unique)
 
     def delete(self, request: Request, unique: str) -> Reply:
         """Delete a completion."""
@@ -109,7 +109,7 @@ class StoredCompletions:
         return Reply(self._json, f"req_{unique}", orjson.dumps(document))
 
 
-def _shown(kept: StoredObject) -> dict[str, Any]:
+def _document(kept: StoredObject) -> dict[str, Any]:
     document: dict[str, Any] = orjson.loads(kept.body)
     return document | {"metadata": kept.metadata}
 

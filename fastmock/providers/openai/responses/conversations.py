@@ -106,8 +106,8 @@ class Conversations:
             elif (created := self._store.get(_ITEMS, word)) is not None:
                 items |= {item["id"]: item for item in orjson.loads(created.body)}
             elif (entry := stored(self._log, word)) is not None:
-                asked = input_items(orjson.loads(entry.request).get("input"), word.removeprefix("resp_"))
-                items |= {item["id"]: item for item in [*asked, *orjson.loads(entry.answer)["output"]]}
+                inputs = input_items(orjson.loads(entry.request).get("input"), word.removeprefix("resp_"))
+                items |= {item["id"]: item for item in [*inputs, *orjson.loads(entry.answer)["output"]]}
             elif word[0] != "@":
                 complete = False
         return list(items.values()), complete
@@ -122,11 +122,11 @@ class Conversations:
         self._store.keep(StoredObject(_KIND, id_, "", b"@%d " % time.time(), metadata=metadata))
         if items:
             self._create(id_, items, unique)
-        return self._shown(id_, unique)
+        return self._representation(id_, unique)
 
     def one(self, request: Request, unique: str) -> Reply:
         """Return a conversation."""
-        return self._shown(request.params["id"], unique)
+        return self._representation(request.params["id"], unique)
 
     def update(self, request: Request, unique: str) -> Reply:
         """Replace the metadata of a conversation."""
@@ -138,7 +138,7 @@ class Conversations:
         params.metadata(metadata, "metadata")
         self._store.append(_KIND, id_, b"")
         self._store.update(_KIND, id_, metadata)
-        return self._shown(id_, unique)
+        return self._representation(id_, unique)
 
     def delete(self, request: Request, unique: str) -> Reply:
         """Delete a conversation; its responses and items stay stored."""
@@ -178,7 +178,7 @@ class Conversations:
         id_ = request.params["id"]
         self._found(id_)
         self._store.append(_KIND, id_, f"-{request.params['item']} ".encode())
-        return self._shown(id_, unique)
+        return self._representation(id_, unique)
 
     def _create(self, id_: str, items: list[Document], unique: str) -> list[Document]:
         created = input_items(items, unique)
@@ -193,7 +193,7 @@ class Conversations:
             raise no_such_conversation(id_)
         return kept or StoredObject(_KIND, id_, "", b"")
 
-    def _shown(self, id_: str, unique: str) -> Reply:
+    def _representation(self, id_: str, unique: str) -> Reply:
         kept = self._found(id_)
         match = re.match(rb"@(\d+) ", kept.body)
         created = int(match[1]) if match else 1_700_000_000

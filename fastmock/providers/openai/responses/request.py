@@ -150,7 +150,7 @@ class ResponsesRequest(ConversationRequest):
         """The parameters that the response repeats: the members of a JSON object."""
         given = {name: value for name, value in self.sent.items() if name in _ECHOED and value is not None}
         if "tools" in given:
-            given["tools"] = [_shown_tool(tool) for tool in given["tools"]]
+            given["tools"] = [_echoed_tool(tool) for tool in given["tools"]]
         if given.get("service_tier") == "auto":
             given["service_tier"] = "default"
         for name in ("text", "reasoning"):
@@ -168,7 +168,7 @@ def _defaults(given: tuple[str, ...]) -> bytes:
     return orjson.dumps({name: value for name, value in _ECHOED.items() if name not in given})[1:-1]
 
 
-def _shown_tool(tool: Document) -> Document:
+def _echoed_tool(tool: Document) -> Document:
     if tool.get("type") == "function":
         return {"description": None, "parameters": None, "strict": True, **tool}
     return {"format": {"type": "text"}, **tool} if tool.get("type") == "custom" else tool

@@ -79,12 +79,12 @@ class StoredResponses:
             complete = complete and entry is not None
             entry = entry or _placeholder(previous)
             found.insert(0, entry)
-            asked = orjson.loads(entry.request)
-            if (conversation := asked.get("conversation")) is not None:
+            earlier = orjson.loads(entry.request)
+            if (conversation := earlier.get("conversation")) is not None:
                 items, known = self._conversations.items_before(conversation_of(conversation), previous)
                 before, complete = as_messages(items), complete and known
                 break
-            previous = asked.get("previous_response_id")
+            previous = earlier.get("previous_response_id")
         return before + _messages(found), complete and not (previous and len(found) >= _LONGEST)
 
     def one(self, request: Request, unique: str) -> Reply:
