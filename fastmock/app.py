@@ -65,9 +65,13 @@ def _with_exact_number(error: errors.ApiError, request: Request) -> errors.ApiEr
     return error if exact is None else error.replace(value=int(exact))
 
 
-def _with_policies(services: Services, route: Route) -> Route:
-    """Return a route with the policies applied, unless its endpoint applies them itself."""
-    return replace(route, endpoint=services.policies.wrap(route.endpoint, route.kind)) if route.policed else route
+def _with_policies(services: Services, routes: Sequence[Route]) -> list[Route]:
+    """Return routes with the policies applied, but to endpoints that apply them themselves."""
+    policies = services.policies
+    return [
+        replace(route, endpoint=policies.wrap(route.endpoint, route.kind)) if route.policed else route
+        for route in routes
+    ]
 
 
 class App:
@@ -126,10 +130,7 @@ class App:
         self._guards = [guard] if guard else []
         self._open_models = settings.auth.open_models
         self.kinds = endpoint_kinds(apis.values())
-        policed = {
-            provider: [_with_policies(services, route) for route in api.routes] for provider, api in apis.items()
-        }
-        self._router = Router(policed)
+        self._router = Router({provider: _with_policies(services, api.routes) for provider, api in apis.items()})
         self.readings = Readings(apis, self._router)
         handlers: dict[tuple[str, str], Handler] = {}
         self.route_names: list[str] = []
