@@ -11,6 +11,7 @@ from fastmock.config.load import load
 from fastmock.config.overlay import Overlay
 from fastmock.config.renamed import RENAMED
 from fastmock.config.settings import Settings
+from fastmock.control.redact import settings_shown
 
 from .conftest import ROOT
 
@@ -90,6 +91,14 @@ def test_rules_under_both_names_are_an_error():
     found = loaded({"responses": {"chat_completions": {"rules": [RULE], "patterns": [RULE]}}})
     [problem] = found.problems
     assert "takes 'rules' or 'patterns', which are the same, not both" in str(problem)
+
+
+@pytest.mark.parametrize("key", ["rules", "patterns"])
+def test_rules_as_the_control_api_shows_them_are_accepted_again(key):
+    settings = loaded({"responses": {"chat_completions": {key: [RULE]}}}).settings
+    shown = settings_shown(settings)
+    assert [name for name in ("rules", "patterns") if shown["responses"]["chat_completions"].get(name)] == [key]
+    assert loaded(shown).problems == []
 
 
 @pytest.mark.parametrize("key", ["rules", "patterns"])

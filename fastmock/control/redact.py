@@ -12,7 +12,11 @@ _password = re.compile(r"(?<=://).*@|(?<=\?).*").sub
 
 def settings_shown(settings: Settings) -> Any:
     """Return all active settings, without secrets."""
-    return without_secrets(settings.model_dump(mode="json", by_alias=True, exclude={"schema_url"}))
+    shown = settings.model_dump(mode="json", by_alias=True, exclude={"schema_url"})
+    for section in shown["responses"].values():
+        if isinstance(section, dict) and section.get("patterns") == []:
+            del section["patterns"]  # the other name of the list is shown
+    return without_secrets(shown)
 
 
 def _hide(found: re.Match[str]) -> str:

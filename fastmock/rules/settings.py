@@ -120,14 +120,14 @@ class RuleList(SettingsModel):
 
     @model_validator(mode="after")
     def _one_name(self) -> Self:
-        if self.model_fields_set.issuperset(RULE_KEYS):
+        if all(getattr(self, key) for key in RULE_KEYS):
             raise ValueError("takes 'rules' or 'patterns', which are the same, not both")
         return self
 
     @property
     def rule_key(self) -> str:
         """The name under which the rules are written."""
-        return "patterns" if "patterns" in self.model_fields_set else "rules"
+        return next((key for key in RULE_KEYS if getattr(self, key)), RULE_KEYS[0])
 
 
 class EndpointRules(RuleList):
