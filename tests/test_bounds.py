@@ -150,7 +150,7 @@ def test_buffers_are_given_back():
     assert buffers.take(60)
     assert not buffers.take(41)
     assert buffers.take(40)
-    buffers.give_back(100)
+    buffers.release(100)
 
     class Owner:
         pass

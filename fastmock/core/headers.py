@@ -81,7 +81,7 @@ class Origins:
         self._exposed = ", ".join(dict.fromkeys((*exposed, *_EXPOSED)))
         self._heads: dict[tuple[ResponseHead, str], ResponseHead] = {}
 
-    def let_read(self, head: ResponseHead, origin: str) -> ResponseHead:
+    def add_cors_headers(self, head: ResponseHead, origin: str) -> ResponseHead:
         """Return ``head`` with the CORS headers for ``origin``, if it is allowed."""
         allowed = "*" if "*" in self._allowed else origin
         if allowed not in self._allowed:

@@ -4,8 +4,8 @@ from typing import Any
 
 from fastmock.config.settings import Settings
 from fastmock.core.http import Answer, ChatRequest, TokenProb
-from fastmock.engine.constraints import ConstraintApplier, are_the_same, count
-from fastmock.engine.length import Length, length_of, reason_within, with_length
+from fastmock.engine.constraints import ConstraintApplier, count, unchanged
+from fastmock.engine.length import Length, deduct_reasoning, length_of, with_length
 from fastmock.engine.profiles import LatencyProfiles
 from fastmock.engine.response_template import ResponseTemplate
 from fastmock.engine.rule_set import RuleSet
@@ -82,7 +82,7 @@ class AnswerAdapter:
             return template, answers
         length = length_of(chat)
         if length.most is not None and not template.has_reasoning:
-            left = reason_within(chat, length.most)
+            left = deduct_reasoning(chat, length.most)
             length = Length(left, min(length.least, left))
         key = None
         if answers is None and template.fixed is not None and not template.has_reasoning:
@@ -94,7 +94,7 @@ class AnswerAdapter:
                 return kept, None
         original = template.answers(chat) if answers is None else answers
         limited = [with_length(chat, answer, length, self._seed) for answer in original]
-        if are_the_same(original, limited):
+        if unchanged(original, limited):
             return template, answers
         if template.has_reasoning:
             count_reasoning(chat, limited)

@@ -21,7 +21,7 @@ class Buffers:
             self._taken += size
             return True
 
-    def give_back(self, size: int) -> None:
+    def release(self, size: int) -> None:
         """Return bytes to the budget."""
         with self._lock:
             self._taken -= size
@@ -33,5 +33,5 @@ class Buffers:
         if not self.take(size):
             return False
         self._owners.add(owner)
-        weakref.finalize(owner, self.give_back, size)
+        weakref.finalize(owner, self.release, size)
         return True

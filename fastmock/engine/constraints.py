@@ -61,7 +61,7 @@ def called_tokens(name: str, tokenizer: Tokenizer) -> int:
     return 3 + tokenizer.count(name)
 
 
-def are_the_same(some: Sequence[Answer], others: Sequence[Answer]) -> bool:
+def unchanged(some: Sequence[Answer], others: Sequence[Answer]) -> bool:
     """Return whether no answer was changed."""
     return all(one is other for one, other in zip(some, others, strict=True))
 
@@ -192,7 +192,7 @@ class ConstraintApplier:
         ]
         if constraints.prediction is not None:
             self._predict(chat, constraints.prediction, constrained)
-        return None if are_the_same(constrained, answers) else constrained
+        return None if unchanged(constrained, answers) else constrained
 
     def _constrain(
         self,

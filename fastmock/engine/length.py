@@ -33,7 +33,7 @@ def length_of(chat: ChatRequest) -> Length:
     return Length(most, least)
 
 
-def reason_within(chat: ChatRequest, most: int) -> int:
+def deduct_reasoning(chat: ChatRequest, most: int) -> int:
     """Deduct the hidden reasoning of a request from a limit; return the rest for the answer."""
     details = chat.details or NO_DETAILS
     hidden = min(details.reasoning_tokens, details.hidden_tokens)

@@ -22,7 +22,7 @@ from fastmock.core.problems import SettingPath
 from fastmock.core.section import SettingsModel
 from fastmock.core.seeded import seeded_hash
 from fastmock.engine.answer_size import MAX_TOKENS, check_tokens
-from fastmock.engine.length import length_of, reason_within
+from fastmock.engine.length import deduct_reasoning, length_of
 from fastmock.engine.prompt_cache import PromptCache
 from fastmock.latency.model import Sampler, Timing, sampler
 from fastmock.latency.presets import PRESETS, PresetName
@@ -237,7 +237,7 @@ class LatencyProfiles:
             cap = max(0, window - chat.prompt_tokens)
         wanted = max(wanted, output.min_tokens or 0, length.least, 1)
         if cap is not None:
-            cap = reason_within(chat, cap)
+            cap = deduct_reasoning(chat, cap)
             wanted = cap if body.get("ignore_eos") else min(wanted, cap)
         wanted = min(wanted, MAX_TOKENS)
         check_tokens(chat, wanted)

@@ -19,7 +19,7 @@ from fastmock.faults.settings import ErrorType, FaultSettings, Place
 Answer = Reply | Stream
 
 _FLUSH = 0.02  # seconds between the last event and closing the connection, so that the event arrives
-_GLANCE = 60.0  # seconds between wakeups of a response that is never sent
+_WAKEUP_INTERVAL = 60.0  # seconds between wakeups of a response that is never sent
 
 
 class Error(NamedTuple):
@@ -183,7 +183,7 @@ class Events:
             stream.ending = ending
             yield due + tail
             while hangs:
-                yield (due := due + _GLANCE)
+                yield (due := due + _WAKEUP_INTERVAL)
 
         stream = self.stream(frames, due_times())
         return stream
@@ -203,7 +203,7 @@ def never() -> Iterator[float]:
     """Return the due times of a response that is never sent."""
     due = 0.0
     while True:
-        yield (due := due + _GLANCE)
+        yield (due := due + _WAKEUP_INTERVAL)
 
 
 A = TypeVar("A", Reply, Stream)

@@ -54,9 +54,9 @@ def _error(status: int, message: str) -> ApiError:
     return ApiError(status, message, kind=_kind(status))
 
 
-def invalid(path: str, what: str) -> ApiError:
+def invalid(path: str, reason: str) -> ApiError:
     """400: a field, given by its dotted path, is invalid."""
-    return ApiError(400, f"{path}: {what}")
+    return ApiError(400, f"{path}: {reason}")
 
 
 @words.register
@@ -121,8 +121,8 @@ def _(error: errors.RateLimited) -> ApiError:
 
 
 def _limited(message: str, unit: str) -> ApiError:
-    what = "the number of requests" if unit == "requests" else "the prompt length or the maximum tokens requested"
-    return _error(429, f"{message}{_LIMITS} {what}, {_LESS}")
+    reason = "the number of requests" if unit == "requests" else "the prompt length or the maximum tokens requested"
+    return _error(429, f"{message}{_LIMITS} {reason}, {_LESS}")
 
 
 @words.register

@@ -104,7 +104,7 @@ class Embeddings:
             reply = Reply(self._json, f"req_{unique}", b"".join(pieces))
         else:
             size = sum(map(len, pieces))
-            reply = LargeReply(self._json, f"req_{unique}", size, size, lambda: _drained(pieces))
+            reply = LargeReply(self._json, f"req_{unique}", size, size, lambda: _release_parts(pieces))
         reply.model, reply.prompt_tokens = model, tokens
         return reply
 
@@ -153,7 +153,7 @@ class _Fixed(NamedTuple):
     model: bytes | None
 
 
-def _drained(pieces: list[bytes]) -> Iterator[bytes]:
+def _release_parts(pieces: list[bytes]) -> Iterator[bytes]:
     """Yield the pieces, several at a time, and release them."""
     for begin in range(0, len(pieces), _TOGETHER):
         part = b"".join(pieces[begin : begin + _TOGETHER])

@@ -11,7 +11,7 @@ from fastmock.core.json import as_json
 
 _CACHE_BYTES = 4 * 2**20
 _NOT_PERMITTED = ("oneOf", "allOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas")
-_SAYS_TYPE = frozenset(("type", "$ref", "anyOf", "enum", "const"))
+_TYPE_KEYWORDS = frozenset(("type", "$ref", "anyOf", "enum", "const"))
 _NAMED = ("properties", "$defs", "definitions", "patternProperties")
 _LISTED = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SINGLE = ("items", "additionalProperties", "not")
@@ -95,7 +95,7 @@ def _strict_violation(path: Path, part: dict[str, Any]) -> Violation | None:
     for word in _NOT_PERMITTED:
         if word in part:
             return Violation(path, f"'{word}' is not permitted")
-    if path and _SAYS_TYPE.isdisjoint(part):
+    if path and _TYPE_KEYWORDS.isdisjoint(part):
         return Violation(path, "schema must have a 'type' key")
     if not _has_type(part, "object") and "properties" not in part:
         return _array_violation(path, part)

@@ -315,7 +315,7 @@ class _Adapter:
         except Exception:
             _LOG.exception("an answer could not be sent; this is a defect of fastmock")
         if taken:
-            self._bodies.buffers.give_back(taken)
+            self._bodies.buffers.release(taken)
 
     def _send(self, app: App, scope: Any, proto: Any, start: float, answer: Reply | Stream) -> None:
         status, constant = answer.head.status, self._constant(answer.head)

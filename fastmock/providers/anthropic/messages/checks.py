@@ -111,8 +111,8 @@ def _all(contents: Contents) -> Iterator[Part]:
 
 
 def _wrong_tag(path: str, tag: Any, expected: str) -> ApiError:
-    what = f"Input tag '{tag}' found using 'type' does not match any of the expected tags: {expected}"
-    return invalid(path, what)
+    reason = f"Input tag '{tag}' found using 'type' does not match any of the expected tags: {expected}"
+    return invalid(path, reason)
 
 
 def _listed(names: Any) -> str:
@@ -152,8 +152,8 @@ def refuse_empty_contents(contents: Contents) -> None:
         if role == "user":
             raise invalid(f"messages.{index}", "user messages must have non-empty content")
         if index < last:
-            what = "all messages must have non-empty content except for the optional final assistant message"
-            raise invalid(f"messages.{index}", what)
+            reason = "all messages must have non-empty content except for the optional final assistant message"
+            raise invalid(f"messages.{index}", reason)
     for kind in ("text", "system"):
         for part in contents.of(kind):
             where = "system" if kind == "system" else "messages"
@@ -227,8 +227,8 @@ def refuse_unsigned_thinking(contents: Contents) -> None:
         thinking, signature = part.value.get("thinking"), part.value.get("signature")
         for name, value in (("thinking", thinking), ("signature", signature)):
             if type(value) is not str:
-                what = "Field required" if value is None else "Input should be a valid string"
-                raise invalid(f"{_path(part)}.thinking.{name}", what)
+                reason = "Field required" if value is None else "Input should be a valid string"
+                raise invalid(f"{_path(part)}.thinking.{name}", reason)
         if not signature or is_forged(str(thinking), str(signature)):
             raise invalid(_path(part), "Invalid `signature` in `thinking` block")
     for part in contents.of("redacted_thinking"):
@@ -266,8 +266,8 @@ def refuse_repeated_ids(contents: Contents) -> None:
             if id_ in seen:
                 if kind == "tool_use":
                     raise invalid(_path(part), "`tool_use` ids must be unique")
-                what = f"each tool_use must have a single result. Found multiple `tool_result` blocks with id: {id_}"
-                raise invalid(_path(part), what)
+                reason = f"each tool_use must have a single result. Found multiple `tool_result` blocks with id: {id_}"
+                raise invalid(_path(part), reason)
             seen.add(id_)
 
 
@@ -327,9 +327,9 @@ def refuse_calls_without_results(contents: Contents) -> None:
         results = {id_ for id_, _ in turns[place + 1].results} if place + 1 < len(turns) else set()
         missing = [id_ for id_ in turn.calls if id_ not in results]
         if missing:
-            what = f"`tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(missing)}. "
-            what += "Each `tool_use` block must have a corresponding `tool_result` block in the next message."
-            raise invalid(f"messages.{turn.last}", what)
+            reason = f"`tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(missing)}. "
+            reason += "Each `tool_use` block must have a corresponding `tool_result` block in the next message."
+            raise invalid(f"messages.{turn.last}", reason)
 
 
 def refuse_results_without_calls(contents: Contents) -> None:
@@ -338,9 +338,9 @@ def refuse_results_without_calls(contents: Contents) -> None:
     for turn in _turns(contents.body["messages"]):
         for id_, path in (*turn.results, *turn.later):
             if id_ not in called:
-                what = f"unexpected `tool_use_id` found in `tool_result` blocks: {id_}. "
-                what += "Each `tool_result` block must have a corresponding `tool_use` block in the previous message."
-                raise invalid(path, what)
+                reason = f"unexpected `tool_use_id` found in `tool_result` blocks: {id_}. "
+                reason += "Each `tool_result` block must have a corresponding `tool_use` block in the previous message."
+                raise invalid(path, reason)
         called = turn.calls
 
 
@@ -372,8 +372,8 @@ def refuse_input_schemas(contents: Contents) -> None:
         properties = schema.get("properties")
         for name in properties if type(properties) is dict else ():
             if not _is_property(name):
-                what = "Property keys should match pattern '^[a-zA-Z0-9_.-]{1,64}$'"
-                raise invalid(f"{path}.properties", what)
+                reason = "Property keys should match pattern '^[a-zA-Z0-9_.-]{1,64}$'"
+                raise invalid(f"{path}.properties", reason)
 
 
 def refuse_images(contents: Contents) -> None:
@@ -387,8 +387,8 @@ def refuse_images(contents: Contents) -> None:
         if (kind := source.get("type")) not in _SOURCES:
             raise _wrong_tag(path, kind, _listed(_SOURCES))
         if kind == "base64" and source.get("media_type") not in _MEDIA_TYPES:
-            what = "Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'"
-            raise invalid(f"{path}.base64.media_type", what)
+            reason = "Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'"
+            raise invalid(f"{path}.base64.media_type", reason)
 
 
 def refuse_blank_stops(contents: Contents) -> None:

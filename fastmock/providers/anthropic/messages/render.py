@@ -110,8 +110,8 @@ def _ending(rendered: RenderedAnswer) -> bytes:
     answer = rendered.answer
     if answer.stop is not None:
         return b'"stop_reason":"stop_sequence","stop_sequence":%b' % orjson.dumps(answer.stop)
-    refused = answer.refusal is not None
-    reason = "refusal" if refused else _REASONS.get(answer.finish_reason, "end_turn")
+    is_refusal = answer.refusal is not None
+    reason = "refusal" if is_refusal else _REASONS.get(answer.finish_reason, "end_turn")
     return b'"stop_reason":"%b","stop_sequence":null' % reason.encode()
 
 

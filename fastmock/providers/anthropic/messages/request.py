@@ -59,9 +59,9 @@ def parse(
     if not counted_only:
         most = chat_body["max_completion_tokens"] = _integer(body, "max_tokens", 1)
         if most > _MOST_TOKENS:
-            what = f"{most} > {_MOST_TOKENS}, which is the maximum allowed number of output tokens for "
-            what += chat_body["model"]
-            raise invalid("max_tokens", what)
+            reason = f"{most} > {_MOST_TOKENS}, which is the maximum allowed number of output tokens for "
+            reason += chat_body["model"]
+            raise invalid("max_tokens", reason)
     messages = chat_body["messages"]
     if (system := body.get("system")) is not None:
         messages.append({"role": "system", "content": _system(system)})
@@ -320,8 +320,8 @@ def _read_others(chat: MessagesRequest, body: Document, thinking: str) -> None:
     kind = None if config is None else _text_in(config, "type", "thinking")
     if kind not in (None, "enabled", "adaptive", "disabled"):
         expected = "'adaptive', 'disabled', 'enabled'"
-        what = f"Input tag '{kind}' found using 'type' does not match any of the expected tags: {expected}"
-        raise invalid("thinking", what)
+        reason = f"Input tag '{kind}' found using 'type' does not match any of the expected tags: {expected}"
+        raise invalid("thinking", reason)
     if config is not None and kind != "disabled":
         if kind == "enabled":
             budget = _integer(config, "budget_tokens", _LEAST_BUDGET, "thinking.enabled.budget_tokens")

@@ -83,8 +83,8 @@ def refuse_names(contents: Contents) -> None:
     for (index,), _, message in contents.of("name"):
         if not _is_name(message["name"]):
             param = f"messages[{index}].name"
-            what = f"Invalid '{param}': string does not match pattern. Expected a string that matches the pattern "
-            raise errors.ApiError(400, rf"{what}'^[^\s<|\\/>]+$'.", param, "invalid_value")
+            mismatch = f"Invalid '{param}': string does not match pattern. Expected a string that matches the pattern "
+            raise errors.ApiError(400, rf"{mismatch}'^[^\s<|\\/>]+$'.", param, "invalid_value")
 
 
 def refuse_misplaced_parts(contents: Contents) -> None:

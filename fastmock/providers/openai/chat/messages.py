@@ -77,9 +77,9 @@ def check_part(part: dict[str, Any], kind: str, param: str) -> None:
         params.string_in(image, "url", f"{param}.{kind}")
         params.optional(image, "detail", _DETAILS, f"{param}.{kind}")
     elif kind == "input_audio":
-        sound = params.object_in(part, kind, param)
-        params.string_in(sound, "data", f"{param}.{kind}")
-        _FORMATS(params.string_in(sound, "format", f"{param}.{kind}"), f"{param}.{kind}.format")
+        audio = params.object_in(part, kind, param)
+        params.string_in(audio, "data", f"{param}.{kind}")
+        _FORMATS(params.string_in(audio, "format", f"{param}.{kind}"), f"{param}.{kind}.format")
     elif kind == "file":
         params.object_in(part, kind, param)
     elif kind == "refusal":

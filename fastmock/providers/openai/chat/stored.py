@@ -15,7 +15,7 @@ from fastmock.providers.openai.errors import no_such_completion
 from fastmock.storage.sqlite import Store, StoredObject
 
 _KIND = "chat.completion"
-_REMEMBERED = ("tools", "tool_choice", "seed", "temperature", "top_p", "presence_penalty", "frequency_penalty")
+_STORED_PARAMS = ("tools", "tool_choice", "seed", "temperature", "top_p", "presence_penalty", "frequency_penalty")
 
 
 class StoredCompletions:
@@ -31,7 +31,7 @@ class StoredCompletions:
         """Store a completion, given as its non-streaming response."""
         document = orjson.loads(whole)
         body = chat.body
-        document |= {name: body[name] for name in _REMEMBERED if body.get(name) is not None}
+        document |= {name: body[name] for name in _STORED_PARAMS if body.get(name) is not None}
         metadata = body.get("metadata") or {}
         messages = as_json(body["messages"], "messages")
         id_, data = str(document["id"]), orjson.dumps(document)

@@ -48,7 +48,7 @@ _ITEMS = frozenset(
         "web_search_call",
     )
 )
-_SAID = ("output_text", "refusal")
+_OUTPUT_PARTS = ("output_text", "refusal")
 _GIVEN = ("input_text", "input_image", "input_file", "input_audio")
 _SUPPORTED_GIVEN = "'input_text', 'input_image', and 'input_file'"
 _INCLUDABLE = (
@@ -134,7 +134,7 @@ def refuse_misplaced_parts(contents: Contents) -> None:
         param = f"input[{index}].content[{place}]" if role else f"input[{index}].output[{place}]"
         kind = part.get("type")
         if role == "assistant":
-            if kind not in _SAID:
+            if kind not in _OUTPUT_PARTS:
                 raise errors.UnsupportedValue(param, kind, "'output_text' and 'refusal'")
         elif kind not in _GIVEN:
             raise errors.UnsupportedValue(param, kind, _SUPPORTED_GIVEN)

@@ -234,13 +234,13 @@ def _reasoning_events(item: Document, chunker: Chunker) -> tuple[Document, Event
 def _message_events(item: Document, chunker: Chunker) -> tuple[Document, Events]:
     [part] = item["content"]
     kind, where = f"response.{part['type']}", {"item_id": item["id"], "content_index": 0}
-    refused = part["type"] == "refusal"
-    field = "refusal" if refused else "text"
-    logprobs: Document = {} if refused else {"logprobs": []}
+    is_refusal = part["type"] == "refusal"
+    field = "refusal" if is_refusal else "text"
+    logprobs: Document = {} if is_refusal else {"logprobs": []}
     events: Events = [(0, {"type": "response.content_part.added", **where, "part": part | {field: ""} | logprobs})]
     for tokens, piece, logs in pieces(part[field], chunker, part.get("logprobs")):
         event = {"type": f"{kind}.delta", **where, "delta": piece}
-        events.append((tokens, event if refused else event | {"logprobs": logs or []}))
+        events.append((tokens, event if is_refusal else event | {"logprobs": logs or []}))
     done = {name: part[name] for name in (field, *logprobs)}
     events.append((0, {"type": f"{kind}.done", **where, **done}))
     events.append((0, {"type": "response.content_part.done", **where, "part": part}))

@@ -356,7 +356,7 @@ def as_messages(given: Any, name: str = "input") -> list[Document]:
                 }
             )
         elif kind == "compaction":
-            messages += _uncompacted(item.get("encrypted_content"))
+            messages += _decompacted(item.get("encrypted_content"))
         # Other kinds, such as reasoning, contain nothing for rules.
     return messages
 
@@ -367,7 +367,7 @@ def compacted(chat: ResponsesRequest) -> str:
     return b64encode(roles.encode()).decode()
 
 
-def _uncompacted(content: Any) -> list[Document]:
+def _decompacted(content: Any) -> list[Document]:
     try:
         roles = b64decode(content, validate=True).decode().split()
     except (TypeError, ValueError):  # not created by fastmock

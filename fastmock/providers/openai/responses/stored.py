@@ -23,11 +23,11 @@ from fastmock.storage.response_log import Entry, ResponseLog
 Document = dict[str, Any]
 
 _KEPT, _PLACEHOLDER = b"k", b"p"
-_WAITED_FOR, _DONE, _CANCELLED = b"b", b"e", b"c"
+_PENDING, _DONE, _CANCELLED = b"b", b"e", b"c"
 """Marks of stored responses. A background response is waited for until a client has seen it done, or it is cancelled.
 """
 
-_NOTHING_YET: Document = {"completed_at": None, "incomplete_details": None, "output": [], "usage": None}
+_NO_OUTPUT: Document = {"completed_at": None, "incomplete_details": None, "output": [], "usage": None}
 _ENDS = ("completed", "incomplete")  # with ``response.failed``, the only final events that clients know
 _is_integer = re.compile(r"-?[0-9]{1,100}").fullmatch
 
@@ -56,7 +56,7 @@ class StoredResponses:
     def keep(self, chat: ResponsesRequest) -> None:
         """Store a rendered response."""
         body = chat.request.body if chat.request else as_json(chat.sent, "input")
-        mark = _WAITED_FOR if chat.background else _KEPT
+        mark = _PENDING if chat.background else _KEPT
         self._log.keep(chat.unique, mark, chat.whole, body if isinstance(body, bytes) else body.encode())
         if chat.conversation is not None:
             self._conversations.add(chat.conversation, f"resp_{chat.unique}")
@@ -91,7 +91,7 @@ class StoredResponses:
         """Return a response, or its events."""
         id_ = request.params["id"]
         entry = self._found(id_)
-        if entry.mark == _WAITED_FOR:
+        if entry.mark == _PENDING:
             self._mark(id_, _DONE)
         if entry.mark == _CANCELLED:
             entry = entry._replace(answer=_cancelled(entry.answer))
@@ -102,7 +102,7 @@ class StoredResponses:
         if after is not None and not _is_integer(after):
             raise errors.WrongType("starting_after", "an integer", after)
         document = orjson.loads(entry.answer)
-        initial = {**document, **_NOTHING_YET, "status": "in_progress"}
+        initial = {**document, **_NO_OUTPUT, "status": "in_progress"}
         events = [{"type": f"response.{kind}", "response": initial} for kind in ("created", "in_progress")]
         events += [
             event
@@ -174,7 +174,7 @@ def _messages(entries: list[Entry]) -> list[Document]:
 
 
 def _cancelled(answer: bytes) -> bytes:
-    return orjson.dumps(orjson.loads(answer) | _NOTHING_YET | {"status": "cancelled"})
+    return orjson.dumps(orjson.loads(answer) | _NO_OUTPUT | {"status": "cancelled"})
 
 
 def _placeholder(id_: str) -> Entry:
