@@ -3,7 +3,6 @@
 import base64
 import math
 
-import jsonschema
 import orjson
 import pytest
 
@@ -73,6 +72,8 @@ def results(*names, before=(), user="Hello"):
 @pytest.mark.parametrize("name", ["get_weather", "search"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_named_tool_is_called_with_valid_arguments(call, name, stream):
+    import jsonschema
+
     body = ASKED | {"tool_choice": {"type": "function", "function": {"name": name}}, "stream": stream}
     reply = call()(PATH, body)
     if stream:
@@ -191,6 +192,8 @@ def test_a_rule_that_knows_the_conversation_may_repeat_its_calls(call):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_legacy_functions(call, stream):
+    import jsonschema
+
     body = HELLO | {"functions": [WEATHER["function"]], "function_call": {"name": "get_weather"}, "stream": stream}
     reply = call()(PATH, body)
     if stream:
@@ -234,6 +237,8 @@ def test_custom_tools(call):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_json_that_fits(call, stream):
+    import jsonschema
+
     post = call(
         rules(
             {"match": {"content": "raw"}, "content": '{"anything": 1}'},

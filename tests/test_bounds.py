@@ -27,8 +27,7 @@ from fastmock.engine.buffers import Buffers
 from fastmock.rules.regex import BACKTRACKING_SECONDS
 from fastmock.server.runtimes.connections import Connections, most_connections
 from fastmock.shared.block import OPENED, REUSED, Share
-
-from .conftest import KEY, make_app, serving, undisturbed, wait_until
+from tests.support import KEY, make_app, serving, undisturbed, wait_until
 
 unit, integration = pytest.mark.unit, pytest.mark.integration
 on_both = pytest.mark.parametrize("runtime", ["robyn", "granian"])

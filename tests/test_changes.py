@@ -11,7 +11,7 @@ import httpx
 import orjson
 import pytest
 
-from .conftest import undisturbed, wait_until
+from tests.support import undisturbed, wait_until
 
 pytestmark = pytest.mark.integration
 on_both = pytest.mark.parametrize("runtime", ["robyn", "granian"])

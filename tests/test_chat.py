@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmock.core.http import Reply, Request, Stream
-
-from .conftest import KEY, make_app
+from tests.support import KEY, make_app
 
 pytestmark = pytest.mark.unit
 PATH = "/v1/chat/completions"

@@ -1,13 +1,17 @@
 """The clients that people use, each in an environment of its own, running the programs that the README shows."""
 
+import json
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from .conftest import ROOT
+from tests.support import ROOT, Server
 
 pytestmark = pytest.mark.integration
 
@@ -71,6 +75,21 @@ asyncio.run(main())
 """
 
 
+# To import a framework takes seconds: a process runs a program against the servers of both runtimes.
+RUN = """
+import os, runpy, sys, traceback
+program, *urls = sys.argv[1:]
+for url in urls:
+    os.environ["FASTMOCK_URL"] = url
+    try:
+        runpy.run_path(program, run_name="__main__")
+    except BaseException:
+        traceback.print_exc(file=sys.stdout)
+    print("-" * 20, flush=True)
+"""
+RUNTIMES = ("robyn", "granian")
+
+
 def python(name):
     found = ENVIRONMENTS / name / "bin/python"
     if not found.exists():
@@ -94,7 +113,25 @@ def output(url, *command):
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("runtime", ["robyn", "granian"])
+@cache
+def outputs(interpreter, program, config, *arguments):
+    """Return the lines that a program prints, by the runtime of the server."""
+    with TemporaryDirectory() as directory, ExitStack() as stack:
+        Path(directory, "config.json").write_text(config)
+        urls = []
+        for runtime in RUNTIMES:
+            server = Server("--runtime", runtime, *arguments, cwd=Path(directory))
+            stack.callback(server.stop)
+            urls.append(f"{server.url}/v1")
+        command = (interpreter, "-c", RUN, str(PROGRAMS / program), *urls)
+        done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    *parts, rest = done.stdout.split("-" * 20 + "\n")
+    assert rest == ""
+    return {runtime: part.splitlines() for runtime, part in zip(RUNTIMES, parts, strict=True)}
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize(
     ("program", "environment", "lines"),
     [
@@ -110,10 +147,10 @@ def test_what_the_readme_shows(serve, runtime, program, environment, lines):
     if environment == "node":
         # Node looks for packages beside the program.
         command = [node(), shutil.copy(PROGRAMS / program, ENVIRONMENTS / "node")]
+        assert output(serve(CONFIG, "--runtime", runtime).url, *command) == lines
     else:
-        command = [python(environment) if environment else sys.executable, str(PROGRAMS / program)]
-    server = serve(CONFIG, "--runtime", runtime)
-    assert output(server.url, *command) == lines
+        interpreter = python(environment) if environment else sys.executable
+        assert outputs(interpreter, program, json.dumps(CONFIG))[runtime] == lines
 
 
 PYDANTIC_AI = ["Report 1 True", "Report", "Report 2", "True"]
@@ -128,7 +165,7 @@ LANGCHAIN = [
 VERCEL = [f"{SAID} true", "true stop", "1 2 stop", "2 2", "getWeather city", "city degrees"]
 
 
-@pytest.mark.parametrize("runtime", ["robyn", "granian"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize(
     ("program", "lines"),
     [
@@ -140,19 +177,18 @@ VERCEL = [f"{SAID} true", "true stop", "1 2 stop", "2 2", "getWeather city", "ci
         ("dialects_langchain.py", LANGCHAIN * 2),
     ],
 )
-def test_agents_in_other_dialects(serve, runtime, program, lines):
-    server = serve({}, "--runtime", runtime, "--workers", "2")
-    assert output(server.url, python("agents"), str(PROGRAMS / program)) == lines
+def test_agents_in_other_dialects(runtime, program, lines):
+    assert outputs(python("agents"), program, "{}", "--workers", "2")[runtime] == lines
 
 
-@pytest.mark.parametrize("runtime", ["robyn", "granian"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_vercel(serve, runtime):
     command = [node(), shutil.copy(PROGRAMS / "node_vercel.mjs", ENVIRONMENTS / "node")]
     server = serve(CONFIG | {"tools": {"auto_call": True}}, "--runtime", runtime, "--workers", "2")
     assert output(server.url, *command) == VERCEL * 2
 
 
-@pytest.mark.parametrize("runtime", ["robyn", "granian"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize(
     ("program", "lines"),
     [
@@ -182,12 +218,11 @@ def test_vercel(serve, runtime):
         ("agents_openai.py", ["True 1", "tool_call_item tool_call_output_item message_output_item", "Report"]),
     ],
 )
-def test_agents(serve, runtime, program, lines):
-    server = serve({}, "--runtime", runtime, "--workers", "2")
-    assert output(server.url, python("agents"), str(PROGRAMS / program)) == lines
+def test_agents(runtime, program, lines):
+    assert outputs(python("agents"), program, "{}", "--workers", "2")[runtime] == lines
 
 
-@pytest.mark.parametrize("runtime", ["robyn", "granian"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_old_sdk_asynchronously(serve, runtime):
     interpreter = python("openai-0.28")
     server = serve(CONFIG, "--runtime", runtime)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Server
+from tests.support import ROOT, Server
 
 pytestmark = pytest.mark.integration
 

@@ -4,7 +4,6 @@ import io
 import re
 from pathlib import Path
 
-import jsonschema
 import orjson
 import pytest
 
@@ -18,8 +17,7 @@ from fastmock.core.problems import dotted
 from fastmock.faults.registry import FAULTS
 from fastmock.latency.pacer import Pacer
 from fastmock.shared.block import Share
-
-from .conftest import ROOT, make_app
+from tests.support import ROOT, make_app
 
 pytestmark = pytest.mark.unit
 
@@ -157,6 +155,8 @@ def test_the_reference_is_current():
 
 
 def test_the_schema_is_current_and_describes_the_samples():
+    import jsonschema
+
     assert (ROOT / "docs/config.schema.json").read_text() == json_schema()
     validate = jsonschema.Draft202012Validator(orjson.loads(json_schema())).validate
     sample = orjson.loads((ROOT / "config.json").read_bytes())

@@ -28,8 +28,7 @@ from fastmock.core.http import Reply, Request
 from fastmock.core.problems import ConfigError
 from fastmock.shared.ring_buffer import Outcome, RingBuffer
 from fastmock.telemetry.journal import HEAD_SIZE, Journal
-
-from .conftest import KEY, wait_until
+from tests.support import KEY, wait_until
 
 PATH = "/v1/chat/completions"
 unit, integration = pytest.mark.unit, pytest.mark.integration
@@ -745,7 +744,7 @@ def test_a_file_that_is_wrong_by_now_hinders_no_change(serve, tmp_path):
 
 @integration
 def test_a_large_change_is_made(serve):
-    server = serve({}, "--workers", "2")
+    server = serve({"server": {"change_timeout": 60}}, "--workers", "2")
     rules = [rule(f"question {number}", f"answer {number} " + "x" * 1000) for number in range(1500)]
     status, made = server.control("PUT", "rules", rules)
     assert (status, len(made["rules"])) == (200, 1500)

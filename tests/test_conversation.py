@@ -14,12 +14,21 @@ from fastmock.rules.explain import Explainer
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.match import Match
 from fastmock.rules.shadowed import hidden
+from tests.support import make_app
 
-from .conftest import make_app
 from .test_agents import SEARCH, WEATHER, results
 from .test_chat import HELLO, PATH, rules
 
 pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _patient():
+    """Let a pattern that backtracks take its time: a busy machine may take some of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fastmock.rules.index.BACKTRACKING_SECONDS", 10)
+        yield
+
 
 ASSISTANT = {"role": "assistant", "content": "Hi"}
 USER = {"role": "user", "content": "Hello"}

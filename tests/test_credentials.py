@@ -14,8 +14,7 @@ from fastmock.core.errors import ApiError
 from fastmock.core.http import Request
 from fastmock.shared.ring_buffer import RingBuffer
 from fastmock.telemetry.journal import HEAD_SIZE, Journal
-
-from .conftest import KEY
+from tests.support import KEY
 
 pytestmark = pytest.mark.unit
 

@@ -3,7 +3,6 @@
 import re
 from contextlib import suppress
 
-import jsonschema
 import orjson
 import pytest
 from hypothesis import example, given, settings
@@ -18,8 +17,8 @@ from fastmock.latency.pacer import Pacer
 from fastmock.providers.anthropic.messages.render import MessagesRenderer
 from fastmock.providers.openai.responses.render import ResponsesRenderer
 from fastmock.responses import ResponseManager
+from tests.support import KEY, make_app
 
-from .conftest import KEY, make_app
 from .test_agents import WEATHER
 from .test_answers import TEXT, answers
 from .test_chat import PATH
@@ -279,6 +278,8 @@ def test_a_manager_says_the_words_of_every_dialect():
 
 
 def test_structured_output_in_every_dialect():
+    import jsonschema
+
     schema = FUNCTION["parameters"]
     chat = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
     formed = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}

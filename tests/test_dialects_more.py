@@ -8,8 +8,8 @@ from fastmock.config.load import load
 from fastmock.core.http import Request, Stream
 from fastmock.latency.pacer import UNCOUNTED, Pacer
 from fastmock.responses import ApiError, ResponseManager
+from tests.support import KEY
 
-from .conftest import KEY
 from .test_chat import PATH
 from .test_dialects import (
     KEYS,

@@ -9,8 +9,7 @@ import yaml
 from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.core.http import Request
-
-from .conftest import KEY, ROOT
+from tests.support import KEY, ROOT
 
 pytestmark = pytest.mark.unit
 

@@ -17,8 +17,7 @@ from fastmock.faults.settings import Window, seconds
 from fastmock.faults.trigger import FaultSelector, Known
 from fastmock.latency.pacer import UNCOUNTED, Pacer
 from fastmock.server.runtimes.select import RUNTIMES, choose
-
-from .conftest import KEY, ROOT, make_app
+from tests.support import KEY, ROOT, make_app
 
 pytestmark = pytest.mark.unit
 

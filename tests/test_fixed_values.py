@@ -8,7 +8,7 @@ import pytest
 
 from fastmock.content import tokenizers
 from fastmock.core.problems import ConfigError
-from tests.conftest import KEY, make_app
+from tests.support import KEY, make_app
 
 pytestmark = pytest.mark.unit
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .conftest import Server, wait_until
+from tests.support import Server, wait_until
+
 from .test_endpoints import JSON, NEAR
 
 pytestmark = pytest.mark.integration
@@ -52,7 +53,7 @@ def exchange(connection, method, path, body, headers):
     return response.status, response.headers, response.read()
 
 
-many = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @many

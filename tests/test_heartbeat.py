@@ -1,8 +1,6 @@
 """Heartbeats keep a stream that waits alive, and change nothing of what clients read."""
 
-import anthropic
 import httpx
-import openai
 import pytest
 
 from fastmock.content.filler import counter
@@ -10,8 +8,7 @@ from fastmock.core.framing import SSE
 from fastmock.core.http import ResponseHead, Stream
 from fastmock.latency.heartbeat import beat
 from fastmock.latency.pacer import UNCOUNTED, Pacer
-
-from .conftest import serving
+from tests.support import serving
 
 unit, integration = pytest.mark.unit, pytest.mark.integration
 CONFIG = {
@@ -98,11 +95,14 @@ def test_heartbeats_follow_the_model_the_rule_and_the_header(server):
 
 @integration
 def test_official_sdks_skip_heartbeats(server):
-    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="sk-test", max_retries=0)
-    stream = client.chat.completions.create(model="m", messages=CHAT["messages"], stream=True)
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == counter(5)
-    with client.responses.stream(model="m", input="x") as events:
-        assert events.get_final_response().output_text == counter(5)
-    claude = anthropic.Anthropic(base_url=server.url, api_key="k", max_retries=0)
-    with claude.messages.stream(model="m", max_tokens=50, messages=CHAT["messages"]) as stream:
+    import anthropic
+    import openai
+
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="sk-test", max_retries=0) as client:
+        stream = client.chat.completions.create(model="m", messages=CHAT["messages"], stream=True)
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == counter(5)
+        with client.responses.stream(model="m", input="x") as events:
+            assert events.get_final_response().output_text == counter(5)
+    asked = {"model": "m", "max_tokens": 50, "messages": CHAT["messages"]}
+    with anthropic.Anthropic(base_url=server.url, api_key="k") as client, client.messages.stream(**asked) as stream:
         assert stream.get_final_text() == counter(5)

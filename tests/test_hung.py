@@ -14,15 +14,14 @@ import pytest
 
 from fastmock.core.http import Progress
 from fastmock.server.heartbeat import Heartbeat, Heartbeats, Watch
-
-from .conftest import ROOT, wait_until
+from tests.support import wait_until
 
 unit, integration = pytest.mark.unit, pytest.mark.integration
 on_both = pytest.mark.parametrize("runtime", ["robyn", "granian"])
 CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}]}
 HEADERS = {"authorization": "Bearer sk-test"}
 
-# The interpreter imports this before anything else: a trap in the API itself, as a defect would be one.
+# A server executes this before anything else: a trap in the API itself, as a defect would be one.
 TRAP = """
 from ctypes import PyDLL
 from fastmock.providers.openai.chat.endpoint import Chat
@@ -69,12 +68,9 @@ def hang(server, model):
 
 
 @pytest.fixture
-def trapped(serve, tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(TRAP)
-
+def trapped(serve):
     def start(runtime, **server):
-        env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-        return serve({"server": server}, "--runtime", runtime, "--workers", "2", env=env)
+        return serve({"server": server}, "--runtime", runtime, "--workers", "2", prelude=TRAP)
 
     return start
 
@@ -110,15 +106,15 @@ def test_a_response_manager_may_take_its_time(serve, runtime, tmp_path):
 @integration
 @on_both
 def test_changes_do_not_wait_for_a_worker_that_hangs(trapped, runtime):
-    server = trapped(runtime, worker_timeout=30)
+    server = trapped(runtime, worker_timeout=100)
     thread = hang(server, "locked")
     time.sleep(2)
     status = 0
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while status != 200 and time.monotonic() < deadline:  # a request of ours may fall to the worker that hangs
         try:
             rule = {"id": "mine", "match": {"content": "x"}, "content": "new"}
-            status = httpx.put(f"{server.url}/fastmock/rules/mine", json=rule, timeout=3).status_code
+            status = httpx.put(f"{server.url}/fastmock/rules/mine", json=rule, timeout=10).status_code
         except httpx.TimeoutException:
             continue
     assert status == 200

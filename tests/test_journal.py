@@ -15,8 +15,7 @@ from fastmock.core.http import Request, Stream
 from fastmock.latency.pacer import UNCOUNTED, Pacer
 from fastmock.shared.ring_buffer import ENDED, Outcome, RingBuffer
 from fastmock.telemetry.journal import HEAD_SIZE, Journal
-
-from .conftest import KEY, make_app, wait_until
+from tests.support import KEY, make_app, wait_until
 
 PATH = "/v1/chat/completions"
 unit, integration = pytest.mark.unit, pytest.mark.integration

@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from fastmock.core.http import LargeReply, Reply
-from tests.conftest import KEY
+from tests.support import KEY
 
 pytestmark = pytest.mark.unit
 

@@ -24,8 +24,7 @@ from fastmock.latency.presets import PRESETS
 from fastmock.latency.scheduler import Scheduler
 from fastmock.latency.settings import Distribution, Latency
 from fastmock.shared.block import Share, clear_gauges, shared_numbers
-
-from .conftest import KEY, make_app
+from tests.support import KEY, make_app
 
 pytestmark = pytest.mark.unit
 

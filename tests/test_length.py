@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from fastmock.content import filler, tokenizers
 from fastmock.content.words import Chunker
 from fastmock.core.http import LargeReply, Reply, Stream
-from tests.conftest import KEY, make_app
+from tests.support import KEY, make_app
 
 pytestmark = pytest.mark.unit
 

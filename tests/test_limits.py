@@ -6,16 +6,15 @@ import signal
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from collections import Counter
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 
 import httpx
-import openai
 import orjson
 import pytest
-import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai import OpenAI
 
 from fastmock.config.config import Config
 from fastmock.config.settings import Settings
@@ -32,8 +31,7 @@ from fastmock.server.sockets import listen
 from fastmock.shared.block import BUCKETS, ENTRY, MOST_BUCKETS, Share, shared_numbers
 from fastmock.shared.lock import SharedLock
 from fastmock.shared.rate_buckets import Buckets
-
-from .conftest import KEY, make_app, wait_until
+from tests.support import KEY, make_app, wait_until
 
 PATH = "/v1/chat/completions"
 HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
@@ -348,7 +346,8 @@ def valkey(tmp_path, port=None):
 
 @integration
 @needs_valkey
-def test_both_stores_say_the_same(tmp_path):
+def test_both_stores_say_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr("fastmock.limits.stores._PATIENCE", 20)  # seconds, on a busy machine
     rate_of = st.builds(
         lambda limit, period, unit_, burst: Rate(unit_, limit, period, burst or period, ""),
         st.integers(1, 2000),
@@ -393,34 +392,39 @@ def test_both_stores_say_the_same(tmp_path):
 @integration
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_client_that_obeys_loses_no_call(serve, workers):
-    server = serve({"limits": {"requests_per_minute": 6000, "quantize": True}}, "--workers", workers)
+    from openai import OpenAI
+
+    server = serve({"limits": {"requests_per_minute": 900, "quantize": True}}, "--workers", workers)
     retries = []
     begin = time.monotonic()
     with OpenAI(base_url=f"{server.url}/v1", api_key="sk-x") as client:  # which tries twice more
-        for _ in range(1000):
+        for _ in range(100):
             raw = client.chat.completions.with_raw_response.create(**HELLO)
             assert raw.parse().choices[0].message.content
             retries.append(raw.retries_taken)
-    assert sum(retries) > 100
-    assert time.monotonic() - begin >= (1000 - 100) / 100  # the bucket, and 100 a second
+    assert sum(retries) > 10
+    assert time.monotonic() - begin >= (100 - 15) / 15  # the bucket, and 15 a second
 
 
-def hammer(urls, seconds):
-    """Ask as fast as can be, from a thread for each URL; return how many passed and how many did not."""
-    counts = {200: 0, 429: 0}
-    lock = threading.Lock()
+def hammer(servers, seconds):
+    """Ask until so many seconds are over, on a connection for each server; return how many answers had each status."""
+    counts, lock = Counter(), threading.Lock()
     until = time.monotonic() + seconds
 
-    def ask(url):
-        own = {200: 0, 429: 0}
-        with httpx.Client(headers=KEY) as client:
+    def ask(server):
+        own = Counter()
+        with closing(HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection:
             while time.monotonic() < until:
-                own[client.post(f"{url}{PATH}", json=HELLO).status_code] += 1
+                connection.request("POST", PATH, orjson.dumps(HELLO), KEY)
+                response = connection.getresponse()
+                response.read()
+                own[response.status] += 1
+                if response.status == 429:
+                    time.sleep(0.005)  # which leaves the machine some time for other tests
         with lock:
-            for status, count in own.items():
-                counts[status] += count
+            counts.update(own)
 
-    threads = [threading.Thread(target=ask, args=(url,)) for url in urls]
+    threads = [threading.Thread(target=ask, args=(server,)) for server in servers]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -428,14 +432,18 @@ def hammer(urls, seconds):
     return counts
 
 
-RPM = 1500
+# On a busy machine a store may take longer to answer than requests wait for it.
+PATIENT = "import fastmock.limits.stores; fastmock.limits.stores._PATIENCE = 5"
+RPM = 600
 SECONDS = 6
 
 
-def assert_held(counts):
+def assert_held(servers):
     """One that does not obey gets the full bucket and what it is refilled with, within 1 %."""
-    due = RPM + RPM * SECONDS / 60
-    assert counts[429] > 0, counts
+    start = time.monotonic()
+    counts = hammer(servers, SECONDS)
+    due = RPM + RPM * (time.monotonic() - start) / 60
+    assert counts.keys() == {200, 429}
     assert abs(counts[200] - due) <= due * 0.01 + RPM / 60 * 0.2, (counts, due)  # 0.2 s: when they began and ended
 
 
@@ -444,7 +452,7 @@ def assert_held(counts):
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_one_that_does_not_obey_is_held(serve, runtime, workers):
     server = serve({"limits": {"requests_per_minute": RPM}}, "--workers", workers, "--runtime", runtime)
-    assert_held(hammer([server.url] * 4, SECONDS))
+    assert_held([server] * 4)
 
 
 @integration
@@ -452,16 +460,18 @@ def test_one_that_does_not_obey_is_held(serve, runtime, workers):
 def test_two_servers_on_one_valkey(serve, tmp_path):
     with valkey(tmp_path) as port:
         config = {"limits": {"requests_per_minute": RPM, "store": f"redis://127.0.0.1:{port}/0"}}
-        urls = [serve(config, "--workers", "2").url, serve(config).url]
-        assert_held(hammer(urls * 2, SECONDS))
+        servers = [serve(config, "--workers", "2", prelude=PATIENT), serve(config, prelude=PATIENT)]
+        assert_held(servers * 2)
 
 
 @integration
 @needs_valkey
 def test_a_store_that_goes_away(serve, tmp_path):
+    import redis
+
     with valkey(tmp_path) as port:
         limits = {"requests_per_minute": 2, "store": f"redis://127.0.0.1:{port}/0"}
-        server = serve({"limits": limits}, "--workers", "2")
+        server = serve({"limits": limits}, "--workers", "2", prelude=PATIENT)
 
         def status():
             return httpx.post(f"{server.url}{PATH}", json=HELLO, headers=KEY).status_code
@@ -510,8 +520,10 @@ def test_what_a_configuration_stands_for():
 @integration
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])
 def test_what_the_sdk_hears(serve, runtime):
+    import openai
+
     server = serve({"limits": {"requests_per_minute": 1, "quota_requests": 2}}, "--runtime", runtime)
-    with OpenAI(base_url=f"{server.url}/v1", api_key="sk-x", max_retries=0) as client:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="sk-x", max_retries=0) as client:
         raw = client.chat.completions.with_raw_response.create(**HELLO)
         assert raw.headers["x-ratelimit-remaining-requests"] == "0"
         with pytest.raises(openai.RateLimitError) as raised:

@@ -11,8 +11,7 @@ import pytest
 
 from fastmock.core.errors import ApiError
 from fastmock.core.http import Reply
-
-from .conftest import command, make_app
+from tests.support import command, make_app
 
 unit, integration = pytest.mark.unit, pytest.mark.integration
 PROVIDER = {"providers": ["tests.made_up_provider:PROVIDER"]}
@@ -41,7 +40,7 @@ CONFIG = {
 
 @pytest.fixture(scope="module", params=["robyn", "granian"])
 def server(request, tmp_path_factory):
-    from .conftest import serving
+    from tests.support import serving
 
     with serving(tmp_path_factory.mktemp("talk"), CONFIG, "--runtime", request.param, "--workers", "2") as started:
         started.runtime = request.param

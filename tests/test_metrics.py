@@ -6,6 +6,8 @@ import signal
 import threading
 import time
 import urllib.request
+from contextlib import closing
+from http.client import HTTPConnection
 
 import httpx
 import orjson
@@ -18,8 +20,7 @@ from fastmock.latency.pacer import Pacer
 from fastmock.shared.block import MOST_COUNTS, Share, shared_numbers
 from fastmock.shared.metric_series import Meters
 from fastmock.telemetry.metrics import Metrics
-
-from .conftest import KEY, ROOT, make_app, undisturbed, wait_until
+from tests.support import KEY, ROOT, make_app, undisturbed, wait_until
 
 PATH = "/v1/chat/completions"
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -220,11 +221,14 @@ def test_a_counter_is_what_the_clients_counted(serve, runtime):
 
     def work(number):
         own = {}
-        with httpx.Client(headers=KEY) as client:
+        with closing(HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection:
             for turn in range(400):
                 body = HELLO | {"model": f"m{(number + turn) % 3}", "stream": turn % 4 == 0}
-                status = client.post(f"{server.url}{PATH}", json=body).status_code
-                own[body["model"], str(status)] = own.get((body["model"], str(status)), 0) + 1
+                connection.request("POST", PATH, orjson.dumps(body), KEY)
+                response = connection.getresponse()
+                response.read()
+                key = body["model"], str(response.status)
+                own[key] = own.get(key, 0) + 1
         with lock:
             for key, count in own.items():
                 counted[key] = counted.get(key, 0) + count

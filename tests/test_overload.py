@@ -9,18 +9,15 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-import openai
 import orjson
 import psutil
 import pytest
-from openai import OpenAI
 
 from fastmock.core.http import Reply, ResponseHead, Stream
 from fastmock.limits.concurrency import wait
 from fastmock.shared.block import TICKETS, Share, shared_numbers
 from fastmock.shared.queue import AdmissionQueue
-
-from .conftest import undisturbed, wait_until
+from tests.support import undisturbed, wait_until
 
 PATH = "/v1/chat/completions"
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -319,15 +316,17 @@ def test_the_latency_rises_with_the_queue_and_the_order_is_kept(serve, runtime, 
 @integration
 @on_both
 def test_the_sdk_comes_again_until_there_is_room(serve, runtime):
-    config = {"latency": {"ttft": 300}, "overload": {"max_concurrent": 2, "max_queue": 1}}
+    import openai
+
+    config = {"latency": {"ttft": 1000}, "overload": {"max_concurrent": 2, "max_queue": 1}}
     server = serve(config, "--runtime", runtime)
 
     def call(retries):
-        client = OpenAI(base_url=f"{server.url}/v1", api_key="sk-x", max_retries=retries)
-        try:
-            return client.chat.completions.with_raw_response.create(**HELLO).retries_taken
-        except openai.APIStatusError as error:
-            return error.status_code
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="sk-x", max_retries=retries) as client:
+            try:
+                return client.chat.completions.with_raw_response.create(**HELLO).retries_taken
+            except openai.APIStatusError as error:
+                return error.status_code
 
     with ThreadPoolExecutor(6) as threads:
         once = list(threads.map(call, [0] * 6))

@@ -6,9 +6,10 @@ import signal
 import socket
 import ssl
 import subprocess
-import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -18,8 +19,7 @@ import trustme
 from openai import OpenAI
 
 from fastmock.content.filler import counter
-
-from .conftest import command, wait_until
+from tests.support import command, undisturbed, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -140,6 +140,7 @@ def pss(server):
 
 
 @pytest.mark.parametrize("runtime", ["robyn", "granian"], indirect=True)
+@undisturbed
 def test_slow_readers_are_waited_for(serve, runtime, tmp_path):
     words = " ".join(f"{number}{'x' * 4000}" for number in range(1000))  # 4 MB, all due within a second
     (tmp_path / "long.json").write_bytes(orjson.dumps({"choices": [{"message": {"content": words}}]}))
@@ -151,21 +152,15 @@ def test_slow_readers_are_waited_for(serve, runtime, tmp_path):
     with ask(server) as quick:
         whole = read(quick)
     before = pss(server)
-    slow = [ask(server) for _ in range(15)]
-    for connection in slow:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-    time.sleep(2.5)
-    assert pss(server) - before < 25  # of 60 MB that were due
-    assert health(server)["in_flight"] == 15
-    threads = []
-    ends = []
-    for connection in slow:
-        threads.append(threading.Thread(target=lambda connection=connection: ends.append(read(connection))))
-        threads[-1].start()
-    for thread in threads:
-        thread.join()
-    for connection in slow:
-        connection.close()
+    with ExitStack() as stack:
+        slow = [stack.enter_context(ask(server)) for _ in range(15)]
+        for connection in slow:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        time.sleep(2.5)
+        assert pss(server) - before < 25  # of 60 MB that were due
+        assert health(server)["in_flight"] == 15
+        with ThreadPoolExecutor(15) as threads:
+            ends = list(threads.map(read, slow))
     event = b'"delta":{"content":'
     assert [end.count(event) for end in ends] == [whole.count(event)] * 15
     assert all(end.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n") for end in ends)

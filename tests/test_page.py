@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from .conftest import KEY, ROOT, wait_until
+from tests.support import KEY, ROOT, wait_until
 
 pytestmark = [
     pytest.mark.integration,

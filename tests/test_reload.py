@@ -9,7 +9,7 @@ import time
 import orjson
 import pytest
 
-from .conftest import wait_until
+from tests.support import wait_until
 
 pytestmark = pytest.mark.integration
 

@@ -17,8 +17,8 @@ from fastmock.cli.main import main
 from fastmock.config.load import load
 from fastmock.core.http import Request
 from fastmock.responses import ApiError, ResponseManager
+from tests.support import KEY, ROOT
 
-from .conftest import KEY, ROOT
 from .test_endpoints import GONE, JSON, changed, paths
 
 HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
@@ -209,6 +209,7 @@ def test_a_named_manager_harms_only_its_own_request(serve, tmp_path, runtime):
     messages = [{"role": "user", "content": "x"}]
     stream = client.chat.completions.create(model="gpt-4o", messages=messages, stream=True)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in stream).endswith(" $5")
+    client.close()
 
 
 SCRIPT = """
@@ -248,6 +249,7 @@ def test_serving_from_python(tmp_path):
         time.sleep(0.5)
         assert ask() == "from an object"
         assert [model.id for model in client.models.list()] == ["mine"]
+        client.close()
         process.terminate()
         assert process.wait(10) == 0
 

@@ -16,6 +16,14 @@ from fastmock.rules.shadowed import hidden
 pytestmark = pytest.mark.unit
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _patient():
+    """Let a pattern that backtracks take its time: a busy machine may take some of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fastmock.rules.index.BACKTRACKING_SECONDS", 10)
+        yield
+
+
 def chat(model: str, message: str, system: str) -> ChatRequest:
     made = ChatRequest("0" * 32, {}, model)
     made.user_message, made.system_prompt = message, system

@@ -3,7 +3,6 @@
 import re
 from random import Random
 
-import jsonschema
 import orjson
 import pytest
 from hypothesis import assume, example, given, settings
@@ -96,6 +95,8 @@ SCHEMAS = st.recursive(LEAVES, schemas, max_leaves=8)
 @example({"$ref": "#/$defs/one"}, {"type": "object", "properties": {"a": {"$ref": "#/$defs/one"}}}, True, 0)
 @example({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.001}, True, True, 1)
 def test_what_is_made_is_valid(schema, one, two, seed):
+    import jsonschema
+
     whole = {"$defs": {"one": one, "two": two}, "anyOf": [schema]}
     validator = jsonschema.Draft202012Validator(whole, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
     try:
@@ -177,6 +178,8 @@ TREE = {
 
 
 def test_recursion_ends_and_is_there():
+    import jsonschema
+
     value = Maker(TREE).make(Random(1))
     jsonschema.validate(value, TREE)
     assert value["children"]
@@ -277,6 +280,8 @@ def test_what_cannot_be_met_is_told_with_its_path(schema, path, message):
 
 def check(schema, seeds=20):
     """Make values; an independent validator takes them as what a client reads."""
+    import jsonschema
+
     validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
     maker = Maker(schema)
     values = [orjson.loads(orjson.dumps(maker.make(Random(seed)))) for seed in range(seeds)]
@@ -603,6 +608,8 @@ def test_depth_of_the_schema_is_no_danger():
     "pattern", [r"^(?=.*\d)[a-z\d]{4,8}$", r"^[\w.]+@[\w.]+\.\w{2,}$", r"^.{3}$", r"\bfoo\b", "[]a]"]
 )
 def test_patterns_of_the_field(pattern):
+    import jsonschema
+
     schema = {"type": "string", "pattern": pattern}
     maker = Maker(schema)
     for seed in range(20):

@@ -14,7 +14,7 @@ from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 
-from .conftest import serving, wait_until
+from tests.support import serving, wait_until
 
 pytestmark = pytest.mark.integration
 

@@ -11,7 +11,7 @@ import pytest
 from anthropic import Anthropic
 from openai import OpenAI
 
-from .conftest import serving
+from tests.support import serving
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,8 @@ import anthropic
 import pytest
 from anthropic import Anthropic, AsyncAnthropic
 
-from .conftest import serving
+from tests.support import serving
+
 from .test_mockllm import FILE
 from .test_sdk import GetWeather, Part
 

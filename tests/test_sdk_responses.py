@@ -7,7 +7,8 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from openai.types.responses import Response
 
-from .conftest import serving
+from tests.support import serving
+
 from .test_sdk import GetWeather, Part
 
 pytestmark = pytest.mark.integration

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from benchmarks.request_types import MAX_DEPTH, body_generators, link_tool_results
 from fastmock.core.http import Request
-from tests.conftest import KEY, make_app
+from tests.support import KEY, make_app
 
 REQUESTS = 400
 MODELS: dict[str, tuple[Any, Any]] = {

@@ -18,7 +18,7 @@ import orjson
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from .conftest import ROOT, Server, command, serving, wait_until
+from tests.support import ROOT, Server, command, serving, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -44,7 +44,8 @@ def runtime(request):
 
 @pytest.fixture(scope="module")
 def server(runtime, tmp_path_factory):
-    with serving(tmp_path_factory.mktemp(runtime), CONFIG, "--runtime", runtime, "--workers", "2") as running:
+    arguments = ("--runtime", runtime, "--workers", "2")
+    with serving(tmp_path_factory.mktemp(runtime), CONFIG, *arguments, forked=False) as running:
         yield running
 
 
@@ -355,8 +356,8 @@ def test_the_wheel_installs_clean_and_starts(tmp_path):
 
     run(sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT))
     scheduler = next(tmp_path.glob("*.whl"))
-    run(sys.executable, "-m", "venv", "clean")
-    run("clean/bin/pip", "install", "--quiet", str(scheduler))
+    run(sys.executable, "-m", "venv", "--without-pip", "clean")
+    run(sys.executable, "-m", "pip", "--python", "clean", "install", "--quiet", "--no-compile", str(scheduler))
     with subprocess.Popen(
         ["clean/bin/fastmock", "--port", "0"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from benchmarks import vocabularies
-from tests.conftest import KEY, undisturbed
+from tests.support import KEY, undisturbed
 
 pytestmark = pytest.mark.integration
 
@@ -21,7 +21,7 @@ REQUESTS = {
     "/v1/messages": CHAT | {"max_tokens": 500},
 }
 MODELS = {"gpt-4o": "o200k", "gpt-4": "cl100k"}
-TOKENS, TTFT, ITL = 50, 0.1, 0.01
+TOKENS, TTFT, ITL = 50, 0.1, 0.03
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from fastmock.core.problems import ConfigError
 from fastmock.responses import ResponseManager
 from fastmock.shared.block import Share, shared_numbers
 from fastmock.storage.sqlite import Store, StoredObject
+from tests.support import KEY
 
-from .conftest import KEY
 from .test_agents import ASKED, error
 from .test_chat import HELLO, PATH, rules
 

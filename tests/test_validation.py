@@ -12,8 +12,8 @@ from fastmock.providers.openai.chat import checks as chat_checks
 from fastmock.providers.openai.checks_table import CHECKS as OPENAIS
 from fastmock.providers.openai.responses import checks as response_checks
 from fastmock.validation.check import CHAT, COMPLETIONS, MESSAGES, RESPONSES
+from tests.support import KEY, ROOT
 
-from .conftest import KEY, ROOT
 from .validation_cases import (
     ACCEPTED,
     HI,

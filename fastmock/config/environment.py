@@ -1,6 +1,7 @@
 """Settings from variables of the environment."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, get_origin
 
 from pydantic import BaseModel
@@ -29,11 +30,16 @@ def scalars(section: type[BaseModel] = Settings, at: SettingPath = ()) -> Iterat
             yield path, [*map(str, older if isinstance(older, list) else ()), own]
 
 
+@cache
+def _all_scalars() -> list[tuple[SettingPath, list[str]]]:
+    return list(scalars())
+
+
 def lay_environment(data: dict[str, Any], origins: dict[SettingPath, str], environ: Mapping[str, str]) -> list[str]:
     """Lay the variables over ``data``; return warnings about those that have no effect."""
     warnings = []
     known = set(FILE_VARIABLES)
-    for path, names in scalars():
+    for path, names in _all_scalars():
         known.update(names)
         for name in names:
             value = environ.get(name, "")
