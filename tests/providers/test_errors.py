@@ -14,7 +14,7 @@ from fastmock.providers.openai.errors import words
 from fastmock.providers.openai.provider import OPENAI
 
 pytestmark = pytest.mark.unit
-ROOT = Path(__file__).parent.parent / "fastmock"
+ROOT = Path(__file__).parents[2] / "fastmock"
 FAILURES = errors.Failure.__subclasses__()
 SAMPLES = {
     "str": "sample",

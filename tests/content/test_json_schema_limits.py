@@ -15,9 +15,8 @@ from fastmock.content.json_schema.limits import strict_violation
 from fastmock.content.json_schema.regex_strings import PatternError, Patterns
 from fastmock.core.byte_cache import byte_cache
 from fastmock.core.http import Request
+from tests.content.hostile_schemas import HOSTILE, nest, obj, wrap
 from tests.support import KEY, make_app, undisturbed
-
-from .hostile_schemas import HOSTILE, nest, obj, wrap
 
 MOST_SECONDS = 1.0  # of CPU: four times what it may be on a quiet core
 MESSAGES = [{"role": "user", "content": "a"}]

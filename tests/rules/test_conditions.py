@@ -14,10 +14,9 @@ from fastmock.rules.explain import Explainer
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.match import Match
 from fastmock.rules.shadowed import hidden
+from tests.providers.openai.test_chat import HELLO, PATH, rules
+from tests.providers.openai.test_tools import SEARCH, WEATHER, results
 from tests.support import make_app
-
-from .test_agents import SEARCH, WEATHER, results
-from .test_chat import HELLO, PATH, rules
 
 pytestmark = pytest.mark.unit
 

@@ -17,9 +17,8 @@ from fastmock.cli.main import main
 from fastmock.config.load import load
 from fastmock.core.http import Request
 from fastmock.responses import ApiError, ResponseManager
+from tests.providers.openai.test_endpoints import GONE, JSON, changed, paths
 from tests.support import KEY, ROOT
-
-from .test_endpoints import GONE, JSON, changed, paths
 
 HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
 PATTERNS = [{"match": {"content": "Hello"}, "response_file": "hello.json"}]
@@ -167,7 +166,7 @@ class TestManager:
             ("no_such_module:X", "cannot import 'no_such_module'"),
             ("fastmock.responses:ResponseManagr", "did you mean 'ResponseManager'?"),
             ("fastmock.core.http:Reply", "is not a subclass"),
-            ("tests.test_responses:Broken", "cannot be made: RuntimeError: broken"),
+            ("tests.engine.test_response_manager:Broken", "cannot be made: RuntimeError: broken"),
             ("nocolon", "responses.manager"),
         ],
     )

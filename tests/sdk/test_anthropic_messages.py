@@ -7,10 +7,9 @@ import anthropic
 import pytest
 from anthropic import Anthropic, AsyncAnthropic
 
+from tests.config.test_mockllm import FILE
+from tests.sdk.test_openai_chat import GetWeather, Part
 from tests.support import serving
-
-from .test_mockllm import FILE
-from .test_sdk import GetWeather, Part
 
 pytestmark = pytest.mark.integration
 

@@ -7,8 +7,7 @@ import orjson
 import pytest
 
 from fastmock.core.http import Stream
-
-from .test_chat import HELLO, PATH, events, rules, said
+from tests.providers.openai.test_chat import HELLO, PATH, events, rules, said
 
 pytestmark = pytest.mark.unit
 

@@ -14,8 +14,7 @@ from fastmock.engine.response_template import ResponseTemplate
 from fastmock.providers.openai.chat.render import ChatChoiceFormat
 from fastmock.providers.openai.completions import CompletionChoiceFormat
 from fastmock.rules.settings import ReplySpec
-
-from .test_chat import events
+from tests.providers.openai.test_chat import events
 
 pytestmark = pytest.mark.unit
 

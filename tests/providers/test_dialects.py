@@ -17,12 +17,11 @@ from fastmock.latency.pacer import Pacer
 from fastmock.providers.anthropic.messages.render import MessagesRenderer
 from fastmock.providers.openai.responses.render import ResponsesRenderer
 from fastmock.responses import ResponseManager
+from tests.providers.openai.test_answers import TEXT, answers
+from tests.providers.openai.test_chat import PATH
+from tests.providers.openai.test_endpoints import GONE, OTHERS, _dumps, changed, paths
+from tests.providers.openai.test_tools import WEATHER
 from tests.support import KEY, make_app
-
-from .test_agents import WEATHER
-from .test_answers import TEXT, answers
-from .test_chat import PATH
-from .test_endpoints import GONE, OTHERS, _dumps, changed, paths
 
 pytestmark = pytest.mark.unit
 

@@ -19,9 +19,8 @@ from fastmock.core.problems import ConfigError
 from fastmock.limits.stores import Shared as SharedLimits
 from fastmock.shared.block import Share, shared_numbers
 from fastmock.storage.sqlite import Store, StoredObject
+from tests.control.test_control import on_both
 from tests.support import KEY, make_app
-
-from .test_control import on_both
 
 unit, integration = pytest.mark.unit, pytest.mark.integration
 CHAT = "/v1/chat/completions"

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.providers.openai.test_endpoints import JSON, NEAR
 from tests.support import Server, wait_until
-
-from .test_endpoints import JSON, NEAR
 
 pytestmark = pytest.mark.integration
 

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.core.http import Request
+from tests.providers.openai.test_chat import events
 from tests.support import KEY, make_app
-
-from .test_chat import events
 
 pytestmark = pytest.mark.unit
 

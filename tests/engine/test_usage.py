@@ -13,10 +13,9 @@ from fastmock.core.problems import ConfigError
 from fastmock.responses import ResponseManager
 from fastmock.shared.block import Share, shared_numbers
 from fastmock.storage.sqlite import Store, StoredObject
+from tests.providers.openai.test_chat import HELLO, PATH, rules
+from tests.providers.openai.test_tools import ASKED, error
 from tests.support import KEY
-
-from .test_agents import ASKED, error
-from .test_chat import HELLO, PATH, rules
 
 pytestmark = pytest.mark.unit
 

@@ -13,7 +13,6 @@ import threading
 import time
 import zlib
 from contextlib import ExitStack, suppress
-from pathlib import Path
 
 import httpx
 import orjson
@@ -27,7 +26,7 @@ from fastmock.engine.buffers import Buffers
 from fastmock.rules.regex import BACKTRACKING_SECONDS
 from fastmock.server.runtimes.connections import Connections, most_connections
 from fastmock.shared.block import OPENED, REUSED, Share
-from tests.support import KEY, make_app, serving, undisturbed, wait_until
+from tests.support import KEY, ROOT, make_app, serving, undisturbed, wait_until
 
 unit, integration = pytest.mark.unit, pytest.mark.integration
 on_both = pytest.mark.parametrize("runtime", ["robyn", "granian"])
@@ -482,7 +481,7 @@ def test_server_runs_without_a_writable_directory(runtime, tmp_path):
     script = f"""
 mount --bind / /mnt && mount -o remount,ro,bind /mnt && mount -t proc proc /mnt/proc || exit 77
 mount --bind /dev /mnt/dev || exit 77
-exec chroot /mnt env -i PATH=/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={Path(__file__).parent.parent} \
+exec chroot /mnt env -i PATH=/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={ROOT} \
   {sys.executable} -m fastmock --port 0 --runtime {runtime}
 """
     with subprocess.Popen(

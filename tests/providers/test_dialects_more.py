@@ -8,10 +8,8 @@ from fastmock.config.load import load
 from fastmock.core.http import Request, Stream
 from fastmock.latency.pacer import UNCOUNTED, Pacer
 from fastmock.responses import ApiError, ResponseManager
-from tests.support import KEY
-
-from .test_chat import PATH
-from .test_dialects import (
+from tests.providers.openai.test_chat import PATH
+from tests.providers.test_dialects import (
     KEYS,
     MESSAGES,
     RESPONSES,
@@ -23,6 +21,7 @@ from .test_dialects import (
     words_of_message,
     words_of_response,
 )
+from tests.support import KEY
 
 pytestmark = pytest.mark.unit
 

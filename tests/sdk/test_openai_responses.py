@@ -7,9 +7,8 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from openai.types.responses import Response
 
+from tests.sdk.test_openai_chat import GetWeather, Part
 from tests.support import serving
-
-from .test_sdk import GetWeather, Part
 
 pytestmark = pytest.mark.integration
 

@@ -14,7 +14,7 @@ from fastmock.core.http import Reply
 from tests.support import command, make_app
 
 unit, integration = pytest.mark.unit, pytest.mark.integration
-PROVIDER = {"providers": ["tests.made_up_provider:PROVIDER"]}
+PROVIDER = {"providers": ["tests.providers.made_up_provider:PROVIDER"]}
 TALK = {"turns": [{"who": "stage", "says": "Be kind."}, {"who": "me", "says": "Say hello to Robyn"}]}
 PATH = "/v9/models/robin:talk"
 TOOL = {"name": "look", "parameters": {"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]}}
@@ -346,9 +346,9 @@ def test_provider_is_known_to_the_command(tmp_path):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("tests.made_up_provider:PROVIDED", "did you mean 'PROVIDER'?"),
+        ("tests.providers.made_up_provider:PROVIDED", "did you mean 'PROVIDER'?"),
         ("tests.nowhere:X", "cannot import 'tests.nowhere'"),
-        ("tests.made_up_provider:api", "is no fastmock.core.provider.Provider"),
+        ("tests.providers.made_up_provider:api", "is no fastmock.core.provider.Provider"),
     ],
 )
 def test_provider_that_cannot_be_loaded_is_an_error_of_the_configuration(tmp_path, name, said):

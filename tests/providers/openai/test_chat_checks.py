@@ -5,8 +5,8 @@ import json
 import orjson
 import pytest
 
-from .test_agents import SEARCH, error, results
-from .test_chat import HELLO, PATH
+from tests.providers.openai.test_chat import HELLO, PATH
+from tests.providers.openai.test_tools import SEARCH, error, results
 
 pytestmark = pytest.mark.unit
 

@@ -15,9 +15,8 @@ import pytest
 import yaml
 
 from fastmock.config.load import load
+from tests.control.test_control import controlled, on_both, post, status_of
 from tests.support import KEY, ROOT, wait_until
-
-from .test_control import controlled, on_both, post, status_of
 
 unit, integration = pytest.mark.unit, pytest.mark.integration
 CHAT = "/v1/chat/completions"

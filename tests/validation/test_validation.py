@@ -13,8 +13,7 @@ from fastmock.providers.openai.checks_table import CHECKS as OPENAIS
 from fastmock.providers.openai.responses import checks as response_checks
 from fastmock.validation.check import CHAT, COMPLETIONS, MESSAGES, RESPONSES
 from tests.support import KEY, ROOT
-
-from .validation_cases import (
+from tests.validation.validation_cases import (
     ACCEPTED,
     HI,
     OUTPUT,
