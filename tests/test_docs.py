@@ -22,21 +22,21 @@ PAGES = ("README.md", "docs/agents.md", "docs/control.md", "docs/dialects.md")
 CONFIGURED = (*PAGES, "docs/faults.md", "docs/limits.md", "docs/metrics.md")
 
 
-def test_the_configurations_that_are_shown_are_right():
+def test_docs_configurations_are_valid():
     shown = [yaml.safe_load(text) for page in CONFIGURED for text in blocks(page, "(?:json|yaml)")]
     assert len(shown) >= 6
     for settings in shown:
         assert load(settings, {}, {})[1] == []
 
 
-def test_the_client_programs_are_shown_word_for_word():
+def test_docs_client_programs_are_shown_verbatim():
     shown = [text for page in PAGES for text in blocks(page, "(?:python|js)")]
     programs = [program.read_text() for program in (ROOT / "docs/clients").iterdir()]
     assert len(programs) >= 4
     assert sorted(shown) == sorted(programs)
 
 
-def test_the_manager_of_the_docs_says_what_it_should():
+def test_docs_response_manager_works():
     code = next(text for text in blocks("docs/responses.md", "python") if "class Mine" in text)
     names = {}
     exec(code, names)
@@ -49,7 +49,7 @@ def test_the_manager_of_the_docs_says_what_it_should():
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
-def test_links_lead_somewhere(page):
+def test_docs_links_resolve(page):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         if "://" not in target:
             assert (ROOT / page).parent.joinpath(target).exists(), target
@@ -62,7 +62,7 @@ def headings(page):
     return {title.replace(" ", "-") for title in plain}
 
 
-def test_anchors_of_links_are_headings():
+def test_docs_link_anchors_are_headings():
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
     broken = []
     for page in pages:

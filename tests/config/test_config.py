@@ -22,7 +22,7 @@ from tests.support import ROOT, make_app
 pytestmark = pytest.mark.unit
 
 
-def test_layers(tmp_path):
+def test_settings_layers_take_precedence_in_order(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("server: {host: file, port: 1, workers: auto}\nstreaming: {chunk_delay_ms: 50}\n")
     environ = {"FASTMOCK_PORT": "2", "MOCK_OPENAI_PORT": "9", "MOCK_OPENAI_CORS_ORIGINS": "https://a, https://b"}
@@ -35,7 +35,7 @@ def test_layers(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "config.yaml", None])
-def test_the_file_in_the_working_directory_is_taken(tmp_path, name):
+def test_config_file_in_the_working_directory_is_loaded(tmp_path, name):
     if name:
         (tmp_path / name).write_text('{"seed": 7}')
     config, _ = load(None, {}, {}, tmp_path)
@@ -51,7 +51,7 @@ def run(tmp_path: Path, text: str, *arguments: str, environ: dict[str, str] | No
     return code, err.getvalue().replace(f"{tmp_path}/", "").splitlines()
 
 
-def test_every_error_at_once(tmp_path):
+def test_config_with_several_errors_reports_all_of_them(tmp_path):
     (tmp_path / "bad.json").write_text('{"choices": [{"message": {"content": "$user_mesage"}}], "x": $nope}')
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "shape.json").write_text("{}")
@@ -88,7 +88,7 @@ def test_every_error_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"a": 1} x', "\udcff"])
-def test_a_file_that_is_no_configuration(tmp_path, text):
+def test_config_file_that_cannot_be_parsed_is_named(tmp_path, text):
     file = tmp_path / "config.json"
     file.write_bytes(text.encode(errors="surrogateescape"))
     err = io.StringIO()
@@ -96,7 +96,7 @@ def test_a_file_that_is_no_configuration(tmp_path, text):
     assert str(file) in err.getvalue()
 
 
-def test_unknown_variables_and_kubernetes_ones_are_warned_of():
+def test_environment_variables_unknown_or_of_kubernetes_are_warned_about():
     config, problems = load(
         None, {"FASTMOCK_PROT": "1", "FASTMOCK_PORT": "tcp://10.0.0.1:80"}, {}, Path("/nonexistent")
     )
@@ -106,7 +106,7 @@ def test_unknown_variables_and_kubernetes_ones_are_warned_of():
     assert "Kubernetes" in " ".join(config.warnings)
 
 
-def test_priority_then_order(call):
+def test_rules_are_tried_by_priority_then_order(call):
     patterns = [
         {"match": {}, "content": "low"},
         {"match": {}, "content": "first", "priority": 5},
@@ -116,14 +116,14 @@ def test_priority_then_order(call):
     assert b'"first"' in post("/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "x"}]}).body
 
 
-def test_what_has_no_effect_is_said():
+def test_settings_without_effect_are_warned_about():
     config, _ = load(None, {"FASTMOCK_SIMULATE_ERRORS": "true"}, {}, Path("/nonexistent"))
     from fastmock.build import build
 
     assert "no effect while 'server.error_rate' is 0" in " ".join(build(config).warnings)
 
 
-def test_keys_are_shown_to_nobody(tmp_path):
+def test_config_errors_do_not_contain_keys(tmp_path):
     for auth in ({"mode": "keys", "keys": ["sk-secret", {"a": "sk-secret"}]}, {"keys": "sk-secret"}, {"mode": "keys"}):
         code, errors = run(tmp_path, orjson.dumps({"auth": auth}).decode())
         assert code == 2
@@ -131,14 +131,14 @@ def test_keys_are_shown_to_nobody(tmp_path):
         assert "secret" not in "".join(errors)
 
 
-def test_error_types_are_named(tmp_path):
+def test_config_errors_name_unknown_error_types(tmp_path):
     code, errors = run(tmp_path, '{"server": {"error_types": {"ratelimit": 1, "timeout": -1}}}')
     assert code == 2
     assert any("did you mean 'rate_limit'?" in line for line in errors)
     assert any("server.error_types.timeout" in line for line in errors)
 
 
-def test_every_setting_has_a_description_with_a_noun_of_its_own():
+def test_settings_all_have_a_description():
     described = {dotted(path): info.description or "" for path, info in _settings(Settings, ())}
     for name, fault in FAULTS.items():
         described[name] = fault.settings_type.__doc__ or ""
@@ -150,11 +150,11 @@ def test_every_setting_has_a_description_with_a_noun_of_its_own():
     assert not [path for path, text in described.items() if "\n" in text or not text.endswith(".")]
 
 
-def test_the_reference_is_current():
+def test_config_reference_is_current():
     assert (ROOT / "docs/configuration.md").read_text() == markdown()
 
 
-def test_the_schema_is_current_and_describes_the_samples():
+def test_config_schema_is_current_and_accepts_the_samples():
     import jsonschema
 
     assert (ROOT / "docs/config.schema.json").read_text() == json_schema()
@@ -186,7 +186,7 @@ ORIGINAL = """
 """
 
 
-def test_a_configuration_of_mock_openai_server_works_as_it_stands(tmp_path):
+def test_config_of_mock_openai_server_loads_unchanged(tmp_path):
     file = tmp_path / "mock_config.json"
     file.write_text(ORIGINAL)
     (tmp_path / "responses").symlink_to(ROOT / "responses")
@@ -202,7 +202,7 @@ def test_a_configuration_of_mock_openai_server_works_as_it_stands(tmp_path):
 INLINE = {"choices": [{"message": {}}]}
 
 
-def test_check_lists_patterns_as_they_are_tried_and_warns_of_hidden_ones(tmp_path):
+def test_check_command_lists_rules_in_order_and_warns_of_shadowed_ones(tmp_path):
     patterns = [
         {"match": {"content": "a"}, "content": "A" * 100},
         {
@@ -226,13 +226,13 @@ def test_check_lists_patterns_as_they_are_tried_and_warns_of_hidden_ones(tmp_pat
 
 
 @pytest.mark.parametrize("argv", [["chek"], ["schema", "x"], ["check", "a", "--config", "b"]])
-def test_wrong_usage(argv, capsys):
+def test_command_with_wrong_usage_exits_with_2(argv, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(argv, {}, io.StringIO(), io.StringIO())
     assert stopped.value.code == 2
 
 
-def test_the_sample_is_instant_and_right():
+def test_sample_config_loads_without_warnings():
     config, problems = load(ROOT / "config.json", {}, {})
     assert problems == []
     from fastmock.build import build
@@ -242,7 +242,7 @@ def test_the_sample_is_instant_and_right():
     assert app.warnings == []
 
 
-def test_each_command_has_a_help_with_its_own_options_alone(capsys):
+def test_command_help_lists_only_its_own_options(capsys):
     texts = {}
     for command in ("serve", "check", "explain", "schema"):
         with pytest.raises(SystemExit) as stopped:
@@ -261,7 +261,7 @@ def test_readme_names_the_main_options():
     assert all(option in readme for option in ("--config", "--workers", "--shutdown-timeout", "--log-level"))
 
 
-def test_pacer_sends_all_that_is_due():
+def test_pacer_sends_everything_due():
     pacer = Pacer(iter([0.0, 1.0, 2.0, 3.0]), lambda begin, end: b"abcd"[begin:end], 100.0, Share())
     assert pacer.take(100.0) == b"a"
     assert pacer.due == 101.0
@@ -272,11 +272,11 @@ def test_pacer_sends_all_that_is_due():
     assert pacer.take(120.0) == b""
 
 
-def test_default_app_needs_nothing():
+def test_default_app_needs_no_configuration():
     assert make_app().rules == 0
 
 
-def test_a_file_is_wrong_though_a_runtime_change_covers_it(tmp_path):
+def test_config_file_error_is_reported_although_a_runtime_change_covers_it(tmp_path):
     file = tmp_path / "config.json"
     covered = Overlay({"stored": {"max_entries": 5}})
     file.write_text('{"stored": 7}')

@@ -37,7 +37,7 @@ def answered(app, content):
     return orjson.loads(reply.body)["choices"][0]["message"]["content"], due_times[-1] if due_times else 0.0
 
 
-def test_it_is_served_as_it_stands(tmp_path):
+def test_mockllm_file_is_served_unchanged(tmp_path):
     file = tmp_path / "responses.yml"
     file.write_text(FILE)
     config, problems = load(file, {}, {})
@@ -51,7 +51,7 @@ def test_it_is_served_as_it_stands(tmp_path):
     assert answered(app, "What colour is the sky?")[0].startswith("I don't know the answer to that. This is")
 
 
-def test_without_lag(tmp_path):
+def test_mockllm_file_without_lag_answers_at_once(tmp_path):
     file = tmp_path / "responses.yml"
     file.write_text("responses: {a: b}")
     app = build(load(file, {}, {})[0])
@@ -60,7 +60,7 @@ def test_without_lag(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["manager", "completions", "chat_completions", "embeddings"])
-def test_prompts_may_be_called_as_fastmock_calls_something(name):
+def test_mockllm_prompts_named_like_settings_are_prompts(name):
     others = {"hello": "Hi", name: "The manager is Bob"}, {name: "The manager is Bob"}
     for document in (
         {"responses": others[0], "defaults": {"unknown_response": "x"}},
@@ -82,7 +82,7 @@ def test_prompts_may_be_called_as_fastmock_calls_something(name):
         {"responses": {"completions": {"default": {"content": "x"}}}, "defaults": {"unknown_response": "x"}},
     ],
 )
-def test_what_is_fastmocks_own_stays_so(document):
+def test_fastmock_config_is_not_taken_for_a_mockllm_file(document):
     assert load(document, {}, {})[0].form != "a mockllm file"
 
 
@@ -98,7 +98,7 @@ def test_what_is_fastmocks_own_stays_so(document):
         ("responses: {managr: 'a:B'}", ["managr: unknown name; did you mean 'manager'?"]),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path, text, expected):
+def test_mockllm_file_errors_are_reported(tmp_path, text, expected):
     file = tmp_path / "responses.yml"
     file.write_text(text)
     said = io.StringIO()
@@ -107,7 +107,7 @@ def test_what_is_wrong_is_said(tmp_path, text, expected):
         assert one in said.getvalue()
 
 
-def test_what_has_no_effect_is_said(tmp_path):
+def test_mockllm_unknown_settings_are_warned_about(tmp_path):
     file = tmp_path / "responses.yml"
     file.write_text("responses: {a: b}\nsettings: {lag_enable: true}")
     said = io.StringIO()
@@ -117,7 +117,7 @@ def test_what_has_no_effect_is_said(tmp_path):
 
 @settings(max_examples=30)
 @given(st.dictionaries(st.text(), st.text() | st.integers() | st.none()), st.none() | st.text())
-def test_any_such_document_is_read(responses, unknown):
+def test_mockllm_document_of_any_content_loads(responses, unknown):
     document = {"responses": responses, "defaults": {"unknown_response": unknown}}
     config, problems = load(document, {}, {})
     if config.form and not problems:

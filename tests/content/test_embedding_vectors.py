@@ -122,7 +122,7 @@ MOST_WRONG = 0.05
 
 @pytest.mark.parametrize(("size", "keep"), [(1536, 1536), (3072, 3072), (1536, 512)])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_right_document_comes_first(size, keep, seed):
+def test_embeddings_rank_the_right_document_first(size, keep, seed):
     documents = embed(list(CORPUS), size, keep, seed)
     queries = [(query, number) for number, asked in enumerate(CORPUS.values()) for query in asked]
     found = (embed([query for query, _ in queries], size, keep, seed) @ documents.T).argmax(axis=1)
@@ -130,7 +130,7 @@ def test_the_right_document_comes_first(size, keep, seed):
     assert len(wrong) <= MOST_WRONG * len(queries), wrong
 
 
-def test_sharing_words_brings_closer():
+def test_embeddings_of_texts_with_shared_words_are_closer():
     [text, same_words, some_words, no_words, nearly] = embed(
         [
             "the cat sat on the mat",
@@ -148,12 +148,12 @@ def test_sharing_words_brings_closer():
     assert 0.9 < text @ nearly < 1
 
 
-def test_scripts_without_spaces():
+def test_embeddings_of_scripts_without_spaces_compare_by_content():
     [cats, felines, money] = embed(["猫は好きです", "私は猫が好き", "請求書を送る"], 1536, 1536, 0).astype(float)
     assert cats @ felines > 0.3 > cats @ money + 0.1
 
 
-def test_every_text_has_a_vector_of_its_own():
+def test_embeddings_of_different_texts_differ():
     texts = [f"text number {number} of many {'word ' * (number % 7)}" for number in range(100)] + ["", "!", "é"]
     found = embed(texts, 1536, 256, 0)
     assert len({row.tobytes() for row in found}) == 103
@@ -162,13 +162,13 @@ def test_every_text_has_a_vector_of_its_own():
     assert np.linalg.norm(found.astype(float), axis=1) == pytest.approx(1, abs=1e-6)
 
 
-def test_tokens_are_words():
+def test_embeddings_of_token_inputs_compare_like_words():
     [tokens, shared, other, long] = embed([[5, 6, 7], [5, 6, 9], [1, 2], [2**70, -1]], 1536, 1536, 0).astype(float)
     assert tokens @ shared > 0.5 > tokens @ other + 0.3
     assert np.linalg.norm(long) == pytest.approx(1, abs=1e-6)
 
 
-def test_the_bytes_are_the_same_on_any_machine():
+def test_embeddings_have_the_same_bytes_on_any_machine():
     found = embed(["the same everywhere", "naïve 世界", [1, 2, 3]], 1536, 1536, 0)
     assert hashlib.sha256(found.astype("<f4").tobytes()).hexdigest()[:16] == GOLDEN
 

@@ -94,7 +94,7 @@ SCHEMAS = st.recursive(LEAVES, schemas, max_leaves=8)
 @given(SCHEMAS, SCHEMAS, SCHEMAS, st.integers(0, 3))
 @example({"$ref": "#/$defs/one"}, {"type": "object", "properties": {"a": {"$ref": "#/$defs/one"}}}, True, 0)
 @example({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.001}, True, True, 1)
-def test_what_is_made_is_valid(schema, one, two, seed):
+def test_generated_value_validates_against_its_schema(schema, one, two, seed):
     import jsonschema
 
     whole = {"$defs": {"one": one, "two": two}, "anyOf": [schema]}
@@ -139,11 +139,11 @@ TRIED = st.one_of(
 
 @settings(max_examples=60, deadline=None)
 @given(TRIED, SCHEMAS, SCHEMAS, st.integers(0, 3))
-def test_what_is_found_by_trying_is_valid(schema, one, two, seed):
-    test_what_is_made_is_valid.hypothesis.inner_test(schema, one, two, seed)
+def test_generated_value_found_by_search_validates(schema, one, two, seed):
+    test_generated_value_validates_against_its_schema.hypothesis.inner_test(schema, one, two, seed)
 
 
-def test_most_random_schemas_can_be_met():
+def test_random_schemas_are_mostly_satisfiable():
     """So that the test above looks at more than it lets go."""
     met = []
 
@@ -177,7 +177,7 @@ TREE = {
 }
 
 
-def test_recursion_ends_and_is_there():
+def test_recursive_schema_yields_finite_nested_values():
     import jsonschema
 
     value = Maker(TREE).make(Random(1))
@@ -271,7 +271,7 @@ def test_recursion_ends_and_is_there():
         (3, (), "must be an object or a boolean"),
     ],
 )
-def test_what_cannot_be_met_is_told_with_its_path(schema, path, message):
+def test_unsatisfiable_schema_is_rejected_with_its_path(schema, path, message):
     with pytest.raises(SchemaError) as caught:
         Maker(schema)
     assert caught.value.path == path
@@ -312,11 +312,11 @@ def check(schema, seeds=20):
         {"type": "array", "items": {"type": "integer", "minimum": 1e20}, "minItems": 2},
     ],
 )
-def test_numbers_of_any_size(schema):
+def test_numbers_of_any_magnitude_are_generated(schema):
     check(schema)
 
 
-def test_a_number_that_json_cannot_hold_is_told():
+def test_number_json_cannot_represent_is_rejected():
     with pytest.raises(SchemaError, match="that JSON can hold") as caught:
         Maker({"type": "integer", "minimum": 2**64 + 1, "maximum": 2**64 + 3})
     assert caught.value.path == ("minimum",)
@@ -338,7 +338,7 @@ RECURSIVE = [
 
 
 @pytest.mark.parametrize("again", RECURSIVE)
-def test_recursion_through_what_stands_beside(again):
+def test_reference_with_sibling_keywords_recurses_finitely(again):
     nullable = {"anyOf": [again, {"type": "null"}]}
     closed = {"required": ["n"], "additionalProperties": False}
     schema = {"type": "object", "properties": {"n": nullable}, **closed}
@@ -353,7 +353,7 @@ def test_recursion_through_what_stands_beside(again):
     Maker(with_types)
 
 
-def test_recursion_that_grows():
+def test_reference_that_grows_recurses_finitely():
     grows = {"$ref": "#", "properties": {"n": {"properties": {"m": {"$ref": "#"}}}}}
     schema = {"type": "object", "properties": {"n": {"anyOf": [grows, {"type": "null"}]}}, "required": ["n"]}
     check(schema)
@@ -386,7 +386,7 @@ def test_recursion_that_grows():
         },
     ],
 )
-def test_parts_laid_together_keep_their_limits(schema):
+def test_merged_subschemas_keep_their_constraints(schema):
     check(schema)
 
 
@@ -434,7 +434,7 @@ LENGTHS = [
 
 
 @pytest.mark.parametrize(("form", "length"), LENGTHS)
-def test_formats_of_a_length(form, length):
+def test_formats_with_length_limits_are_generated(form, length):
     for value in check({"type": "string", "format": form, **length}, seeds=50):
         assert re.search(LOOKS.get(form, ""), value)
 
@@ -459,13 +459,13 @@ def test_formats_of_a_length(form, length):
         ("duration", "^PT"),
     ],
 )
-def test_formats_with_a_pattern(form, pattern):
+def test_formats_with_a_pattern_are_generated(form, pattern):
     for value in check({"type": "string", "format": form, "pattern": pattern}):
         looks = LOOKS.get(form, "").replace(r"(\d+D)?", r"(\d+Y)?(\d+M)?(\d+D)?")
         assert re.search(looks, value)
 
 
-def test_several_patterns():
+def test_several_patterns_are_satisfied_together():
     check({"type": "string", "allOf": [{"pattern": "^a"}, {"pattern": "z$"}, {"pattern": "[0-9]"}]})
     check({"type": "string", "allOf": [{"pattern": "^[a-z]+$"}, {"pattern": "^.{3}$"}], "minLength": 3})
 
@@ -538,7 +538,7 @@ EITHER = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type"
         {"allOf": [{"format": "uuid"}, {"format": "x"}, {"pattern": "^0"}], "type": "string"},
     ],
 )
-def test_what_is_found_by_trying(schema):
+def test_schema_needing_search_yields_valid_values(schema):
     check(schema)
 
 
@@ -560,7 +560,7 @@ def test_what_is_found_by_trying(schema):
         {},
     ],
 )
-def test_many_different_items(items):
+def test_unique_items_200_are_generated(items):
     schema = {"type": "array", "items": items, "minItems": 200, "uniqueItems": True}
     check({**schema, "$defs": {"one": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}}, seeds=3)
 
@@ -579,7 +579,7 @@ def test_many_different_items(items):
         ({"enum": [1, 1.0, True]}, 2),
     ],
 )
-def test_as_many_different_items_as_there_are(items, count):
+def test_unique_items_up_to_all_values_are_generated(items, count):
     schema = {"type": "array", "items": items, "uniqueItems": True, "$defs": {"few": {"enum": [1, 2, None]}}}
     check({**schema, "minItems": count})
     check(schema)
@@ -588,7 +588,7 @@ def test_as_many_different_items_as_there_are(items, count):
     assert caught.value.path == ("uniqueItems",)
 
 
-def test_what_tells_apart_is_not_tried():
+def test_discriminated_union_needs_no_search():
     """So that discriminated unions cost nothing."""
     kinds = [{"type": "object", "properties": {"k": {"const": n}}, "required": ["k"]} for n in range(3)]
     maker = Maker({"oneOf": [*kinds, {"type": "null"}, {"type": "integer"}]})
@@ -596,7 +596,7 @@ def test_what_tells_apart_is_not_tried():
     assert len({repr(Maker({"oneOf": [{"type": "number"}]}).make(Random(seed))) for seed in range(30)}) > 8
 
 
-def test_depth_of_the_schema_is_no_danger():
+def test_schema_nested_too_deeply_is_rejected():
     schema: dict = {"type": "string"}
     for _ in range(900):
         schema = {"anyOf": [schema]}
@@ -607,7 +607,7 @@ def test_depth_of_the_schema_is_no_danger():
 @pytest.mark.parametrize(
     "pattern", [r"^(?=.*\d)[a-z\d]{4,8}$", r"^[\w.]+@[\w.]+\.\w{2,}$", r"^.{3}$", r"\bfoo\b", "[]a]"]
 )
-def test_patterns_of_the_field(pattern):
+def test_common_patterns_are_matched(pattern):
     import jsonschema
 
     schema = {"type": "string", "pattern": pattern}
@@ -616,7 +616,7 @@ def test_patterns_of_the_field(pattern):
         jsonschema.validate(maker.make(Random(seed)), schema)
 
 
-def test_size_of_what_is_optional_is_no_danger():
+def test_optional_oversized_parts_are_left_out():
     rows = {"type": "array", "minItems": 100_000}
     table = {**rows, "items": rows}
     assert Maker({"type": "object", "properties": {"a": table}}).make(Random(1)) == {}
@@ -625,14 +625,14 @@ def test_size_of_what_is_optional_is_no_danger():
 
 
 @pytest.mark.timeout(20)
-def test_different_items_that_there_are_not_so_many_of_are_soon_told():
+def test_unique_items_beyond_the_possible_are_rejected_quickly():
     for items in ({"type": "boolean"}, {"enum": list(range(2000))}, {"type": "string", "pattern": "^[ab]$"}):
         with pytest.raises(SchemaError):
             Maker({"type": "array", "items": items, "uniqueItems": True, "minItems": 2001})
     Maker({"type": "array", "items": {"type": "string"}, "uniqueItems": True, "minItems": 5000})
 
 
-def test_depth_of_a_value_is_no_danger():
+def test_const_nested_too_deeply_is_rejected():
     value: list = []
     for _ in range(300):
         value = [value]
@@ -657,13 +657,13 @@ def test_depth_of_a_value_is_no_danger():
         (r"^\u{41}[\]a]$", r"^A[\]a]$"),
     ],
 )
-def test_patterns_as_browsers_read_them(pattern, python):
+def test_ecmascript_patterns_are_matched(pattern, python):
     maker = Maker({"type": "string", "pattern": pattern})
     for seed in range(20):
         assert re.search(python or pattern, maker.make(Random(seed)))
 
 
-def test_size_of_the_schema_is_no_danger():
+def test_schema_too_large_is_rejected():
     twos = [{"anyOf": [{"type": "string", "minLength": n}, {"type": "null"}]} for n in range(30)]
     with pytest.raises(SchemaError, match="too many alternatives"):
         Maker({"allOf": twos})
@@ -687,6 +687,6 @@ def test_size_of_the_schema_is_no_danger():
         r"^(?!.*\s)(?=.*[A-Z]).{4,}$",
     ],
 )
-def test_a_password_is_made_for_the_patterns_that_people_write(pattern):
+def test_password_patterns_are_matched(pattern):
     maker = Maker({"type": "string", "pattern": pattern})
     assert all(re.search(pattern, maker.make(Random(seed))) for seed in range(50))

@@ -180,7 +180,7 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("words", LIMITS)
-def test_strict_schema_beyond_a_documented_limit_is_refused_in_the_words_of_the_api(app, words):
+def test_strict_schema_beyond_a_documented_limit_is_refused_with_the_api_message(app, words):
     reply = post(app, "/v1/chat/completions", chat(LIMITS[words], strict=True))
     error = orjson.loads(reply.body)["error"]
     assert reply.head.status == 400

@@ -91,7 +91,7 @@ SAID = {
 
 @pytest.mark.parametrize("said", SAID)
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])
-def test_tools_count_what_is_configured_and_billed(serve, counters, runtime, said):
+def test_external_tokenizers_count_the_billed_tokens(serve, counters, runtime, said):
     server = serve(SAID[said], "--runtime", runtime)
     for path in REQUESTS:
         for model, name in MODELS.items():
@@ -104,7 +104,7 @@ def test_tools_count_what_is_configured_and_billed(serve, counters, runtime, sai
 @undisturbed
 @pytest.mark.parametrize("said", SAID)
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])
-def test_time_per_token_is_the_configured_latency_by_any_count(serve, counters, runtime, said):
+def test_time_per_token_by_external_count_is_the_configured_latency(serve, counters, runtime, said):
     server = serve(SAID[said] | {"latency": {"ttft": TTFT * 1000, "itl": ITL * 1000}}, "--runtime", runtime)
     text, billed, times = streamed(server, "/v1/chat/completions", "gpt-4o")
     assert counters["o200k"][0](text) == billed
@@ -112,7 +112,7 @@ def test_time_per_token_is_the_configured_latency_by_any_count(serve, counters, 
     assert all(later >= earlier for earlier, later in pairwise(times))
 
 
-def test_files_of_vocabularies_are_those_of_openai(counters):
+def test_vocabulary_files_equal_those_of_openai(counters):
     """tiktoken compares the SHA-256 of its copies with OpenAI's; texts of many forms are counted alike."""
     texts = [
         "Héllo wörld 你好 🎉🎉  \n\n  don't I'LL 12345 f(x)[0];",

@@ -50,7 +50,7 @@ def send_raw(server, *lines):
 @pytest.mark.parametrize(
     "name", ["forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"]
 )
-def test_a_request_through_a_proxy_needs_a_token(name):
+def test_control_api_request_through_a_proxy_needs_a_token(name):
     headers = {name: "127.0.0.1", "host": "127.0.0.1:8080"}
     assert status_of(controlled({}), **headers) == 403
     app = controlled({"admin": {"token": "tok-1"}})
@@ -76,7 +76,7 @@ def test_a_request_through_a_proxy_needs_a_token(name):
         ("", 403),
     ],
 )
-def test_without_a_token_the_host_is_a_loopback_name(host, status):
+def test_control_api_without_a_token_requires_a_loopback_host_header(host, status):
     assert status_of(controlled({}), host=host) == status
 
 
@@ -85,14 +85,14 @@ def test_without_a_token_the_host_is_a_loopback_name(host, status):
     ("site", "status"), [("same-origin", 200), ("none", 200), ("same-site", 403), ("cross-site", 403)]
 )
 @pytest.mark.parametrize("path", ["events", "requests", "config"])
-def test_a_page_of_another_site_is_refused_without_an_origin_too(path, site, status):
+def test_control_api_rejects_cross_site_requests_without_an_origin(path, site, status):
     headers = {"host": "127.0.0.1:8080", "sec-fetch-site": site}
     assert status_of(controlled({}), path=f"/fastmock/{path}", **headers) == status
 
 
 @integration
 @on_both
-def test_proxies_hosts_and_sites_are_looked_at_on_a_real_server(serve, runtime):
+def test_control_api_on_a_server_checks_proxy_host_and_site_headers(serve, runtime):
     server = serve({}, "--runtime", runtime)
     url = f"{server.url}/fastmock/events"
     for name, value in (("via", "1.1 proxy"), ("X-Forwarded-Proto", "https"), ("sec-fetch-site", "cross-site")):
@@ -109,7 +109,7 @@ def test_proxies_hosts_and_sites_are_looked_at_on_a_real_server(serve, runtime):
 
 @integration
 @on_both
-def test_beyond_loopback_one_token_is_made_for_all_workers(serve, runtime):
+def test_token_beyond_loopback_is_generated_once_for_all_workers(serve, runtime):
     config = {"journal": {"enabled": True}, "metrics": {"enabled": True}}
     started = ("--runtime", runtime, "--workers", "2", "--log-requests")
     server = serve(config, "--host", "0.0.0.0", *started)
@@ -149,7 +149,7 @@ def test_beyond_loopback_one_token_is_made_for_all_workers(serve, runtime):
 
 @integration
 @on_both
-def test_sessions_by_key_work_beside_a_token(serve, runtime):
+def test_sessions_selected_by_key_work_with_a_token(serve, runtime):
     server = serve({"journal": {"enabled": True}}, "--host", "0.0.0.0", "--runtime", runtime)
     token, url = printed_token(server), f"{server.url}/fastmock"
     rule = {"match": {"content": "x"}, "content": "mine"}
@@ -172,7 +172,7 @@ def test_sessions_by_key_work_beside_a_token(serve, runtime):
         ({"admin": {"host": "127.0.0.1", "port": 0}}, {}),
     ],
 )
-def test_no_token_is_made_where_none_is_needed(serve, config, environ):
+def test_token_is_not_generated_when_it_is_not_needed(serve, config, environ):
     server = serve(config, "--host", "0.0.0.0", env=environ)
     assert server.stop() == 0
     assert "token" not in errors_of(server)
@@ -181,14 +181,14 @@ def test_no_token_is_made_where_none_is_needed(serve, config, environ):
 
 @integration
 @on_both
-def test_the_control_api_has_its_own_port_on_loopback(serve, runtime):
+def test_control_api_on_a_loopback_port_needs_no_token(serve, runtime):
     server = serve({}, "--host", "0.0.0.0", "--admin-host", "127.0.0.1", "--admin-port", "0", "--runtime", runtime)
     assert server.control("GET", "rules") == (200, {"rules": []})
     assert httpx.get(f"{server.url}/fastmock/rules").status_code == 404
 
 
 @integration
-def test_an_own_port_beyond_loopback_has_a_token(serve):
+def test_control_api_on_a_port_beyond_loopback_needs_a_token(serve):
     server = serve({}, "--admin-host", "0.0.0.0", "--admin-port", "0")
     token = printed_token(server)
     assert server.control("GET", "rules")[0] == 401
@@ -196,7 +196,7 @@ def test_an_own_port_beyond_loopback_has_a_token(serve):
 
 
 @integration
-def test_a_token_that_a_reload_takes_away_is_replaced_by_the_one_that_was_made(serve, tmp_path):
+def test_token_removed_by_a_reload_is_replaced_by_the_generated_one(serve, tmp_path):
     file = tmp_path / "live.json"
     file.write_text('{"admin": {"token": "tok-1"}}')
     server = serve(None, "--config", str(file), "--host", "0.0.0.0")
@@ -211,7 +211,7 @@ def test_a_token_that_a_reload_takes_away_is_replaced_by_the_one_that_was_made(s
 
 
 @integration
-def test_a_control_api_that_a_reload_turns_on_is_not_open(serve, tmp_path):
+def test_control_api_enabled_by_a_reload_needs_a_token(serve, tmp_path):
     file = tmp_path / "live.json"
     file.write_text('{"admin": {"enabled": false}}')
     server = serve(None, "--config", str(file), "--host", "0.0.0.0", "--workers", "1")
@@ -227,7 +227,7 @@ def test_a_control_api_that_a_reload_turns_on_is_not_open(serve, tmp_path):
 
 
 @unit
-def test_an_own_host_without_an_own_port_is_an_error():
+def test_admin_host_without_a_port_is_a_config_error():
     _, problems = load({"admin": {"host": "127.0.0.1"}}, {}, {})
     assert [problem.path for problem in problems] == ["admin"]
 
@@ -279,7 +279,7 @@ def names_of_files(outside):
 
 @integration
 @on_both
-def test_no_further_file_is_named_over_the_control_api(serve, files, runtime):
+def test_control_api_rejects_files_the_config_does_not_name(serve, files, runtime):
     server = start(serve, files, runtime)
     told = set()
     for name in names_of_files(files.parent / "outside"):
@@ -305,7 +305,7 @@ def test_no_further_file_is_named_over_the_control_api(serve, files, runtime):
 
 
 @integration
-def test_a_file_that_the_configuration_names_may_be_named_again(serve, files):
+def test_control_api_accepts_files_the_config_names(serve, files):
     named = {"chat_completions": {"default": "answer.json"}}
     server = start(serve, files, responses=named, latency={"ttft": {"file": "samples.txt"}})
     rule = {"match": {"content": "x"}, "response_file": "answer.json"}
@@ -320,7 +320,7 @@ def test_a_file_that_the_configuration_names_may_be_named_again(serve, files):
 
 @integration
 @on_both
-def test_files_below_the_directory_may_be_named_where_it_is_allowed(serve, files, runtime):
+def test_control_api_with_admin_files_accepts_files_below_the_config_directory(serve, files, runtime):
     server = start(serve, files, runtime, admin={"files": True})
     outside = files.parent / "outside"
     allowed = {"answer.json", "../inside/answer.json"}
@@ -333,7 +333,7 @@ def test_files_below_the_directory_may_be_named_where_it_is_allowed(serve, files
 
 
 @integration
-def test_no_word_of_a_file_is_in_an_error(serve, files):
+def test_control_api_errors_do_not_contain_file_contents(serve, files):
     server = start(serve, files, admin={"files": True})
     for name in ("secret.txt", "secret.yaml", "variables.json"):
         for method, path, change in (
@@ -347,7 +347,7 @@ def test_no_word_of_a_file_is_in_an_error(serve, files):
 
 
 @integration
-def test_a_file_is_not_allowed_by_a_reload(serve, files):
+def test_admin_files_enabled_by_a_reload_needs_a_restart(serve, files):
     server = start(serve, files)
     (files / "config.json").write_text('{"admin": {"files": true}}')
     server.process.send_signal(signal.SIGHUP)
@@ -357,7 +357,7 @@ def test_a_file_is_not_allowed_by_a_reload(serve, files):
 
 @integration
 @on_both
-def test_a_manager_and_a_store_are_not_changed_over_the_control_api(serve, files, runtime):
+def test_control_api_rejects_changes_of_the_manager_and_the_store(serve, files, runtime):
     (files / "bad.py").write_text("raise SystemExit(7)")
     manager = "from fastmock.responses import ResponseManager\nclass Mine(ResponseManager):\n    pass\n"
     (files / "mine.py").write_text(manager)
@@ -410,7 +410,7 @@ def container_environ(token):
 @integration
 @on_both
 @pytest.mark.parametrize("page", ["README.md", "docs/control.md"])
-def test_the_examples_without_a_token_work_on_loopback(serve, runtime, page):
+def test_docs_examples_without_a_token_work_on_loopback(serve, runtime, page):
     server = serve({"journal": {"enabled": True}}, "--runtime", runtime)
     shown = examples(page, with_token=False)
     assert shown
@@ -422,7 +422,7 @@ def test_the_examples_without_a_token_work_on_loopback(serve, runtime, page):
 @integration
 @on_both
 @pytest.mark.parametrize("page", ["README.md", "docs/control.md"])
-def test_the_examples_with_a_token_work_as_in_a_container(serve, runtime, page):
+def test_docs_examples_with_a_token_work_as_in_a_container(serve, runtime, page):
     environ = container_environ("tok-1")
     server = serve({"journal": {"enabled": True}}, "--runtime", runtime, env=environ)
     shown = examples(page, with_token=True)
@@ -435,7 +435,7 @@ def test_the_examples_with_a_token_work_as_in_a_container(serve, runtime, page):
 
 
 @integration
-def test_a_container_without_a_token_makes_one(serve):
+def test_container_without_a_token_generates_one(serve):
     environ = container_environ("")
     server = serve({"journal": {"enabled": True}}, env=environ)
     token = printed_token(server)
@@ -445,7 +445,7 @@ def test_a_container_without_a_token_makes_one(serve):
 
 @integration
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_the_program_that_scripts_a_server_works_with_a_token_and_without(serve, host):
+def test_docs_script_works_with_and_without_a_token(serve, host):
     server = serve({}, "--host", host)
     environ = {"FASTMOCK_URL": f"{server.url}/v1"}
     if host == "0.0.0.0":
@@ -455,7 +455,7 @@ def test_the_program_that_scripts_a_server_works_with_a_token_and_without(serve,
     assert done.stdout.strip() == "Your refund is on its way.", done.stderr
 
 
-# The page, without a browser (see test_page.py for one).
+# The page, without a browser (see test_dashboard.py for one).
 
 PAGE = """
 const fs = require("fs"), vm = require("vm");
@@ -483,7 +483,7 @@ vm.runInNewContext(script, {
 @pytest.mark.parametrize(
     ("fragment", "headers", "shown"), [("#token=tok-1", bearer("tok-1"), ["/"]), ("", {}, []), ("#other", {}, [])]
 )
-def test_the_page_takes_the_token_from_its_address(tmp_path, fragment, headers, shown):
+def test_dashboard_takes_its_token_from_the_url_fragment(tmp_path, fragment, headers, shown):
     script = tmp_path / "page.cjs"
     script.write_text(PAGE)
     command = ("node", script, ROOT / "fastmock/control/dashboard.html", fragment)

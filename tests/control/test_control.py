@@ -63,7 +63,7 @@ def problems_of(call, *arguments):
 
 
 @unit
-def test_added_rules_are_tried_first_and_the_last_of_them_before_the_others():
+def test_rules_added_at_runtime_precede_the_file_and_the_newest_comes_first():
     patterns = [rule("x", "file"), rule("x", "important", priority=5)]
     config = {"responses": {"chat_completions": {"patterns": patterns}}}
     overlay = Overlay().adding([rule("x", "first"), rule("x", "second", id="mine")], "")
@@ -75,14 +75,14 @@ def test_added_rules_are_tried_first_and_the_last_of_them_before_the_others():
 
 
 @unit
-def test_a_generated_id_is_none_that_a_rule_has():
+def test_rule_id_when_generated_is_unique():
     overlay = Overlay().putting("rule-1", rule("x", "a"), "").adding([rule("x", "b"), rule("x", "c", id="rule-2")], "")
     assert [one.id for one in overlay.rules] == ["rule-1", "rule-3", "rule-2"]
     assert overlay.adding([rule("x", "d")], "").rules[-1].id == "rule-4"
 
 
 @unit
-def test_rules_of_all_endpoints_are_added():
+def test_rules_for_every_endpoint_can_be_added():
     overlay = Overlay().adding(
         [
             rule("x", "a completion", endpoint="completions"),
@@ -100,7 +100,7 @@ def test_rules_of_all_endpoints_are_added():
 
 
 @unit
-def test_rules_of_a_session_are_for_its_requests():
+def test_rules_of_a_session_apply_only_to_its_requests():
     overlay = Overlay().adding([rule("x", "all")], "").adding([rule("x", "one", id="a")], "one")
     app = app_of(overlay)
 
@@ -132,7 +132,7 @@ def test_rules_of_a_session_are_for_its_requests():
 
 @unit
 @pytest.mark.parametrize("mode", [{"mode": "sk"}, {"mode": "keys", "keys": ["sk-test"]}])
-def test_a_key_with_a_session_lets_in(mode):
+def test_auth_key_with_a_session_prefix_is_accepted(mode):
     app = app_of(Overlay(), auth=mode)
     for key, status in (("one:sk-test", 200), ("sk-test", 200), ("one:other", 401)):
         request = Request("POST", PATH, {"authorization": f"Bearer {key}"}, orjson.dumps(chat("x")))
@@ -140,7 +140,7 @@ def test_a_key_with_a_session_lets_in(mode):
 
 
 @unit
-def test_wrong_rules_are_all_told():
+def test_rules_with_several_errors_report_all_of_them():
     overlay = Overlay()
     given = [
         {"match": {"contnt": "x"}, "content": "y"},
@@ -166,7 +166,7 @@ def test_wrong_rules_are_all_told():
 
 
 @unit
-def test_what_compiling_finds_is_told_of_the_rule():
+def test_rule_that_fails_to_compile_is_named_in_the_error():
     overlay = Overlay().adding([rule("x", "ok"), {"match": {"content_regex": "("}, "content": "$nothing"}], "")
     loaded, _ = load({}, {}, {}, overlay=overlay)
     with pytest.raises(ConfigError) as raised:
@@ -175,7 +175,7 @@ def test_what_compiling_finds_is_told_of_the_rule():
 
 
 @unit
-def test_settings_are_merged_and_their_errors_attributed():
+def test_settings_patched_at_runtime_are_merged_and_errors_name_their_source():
     assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": None, "e": 4}, "d": [1]}) == {
         "a": {"c": 2, "e": 4},
         "d": [1],
@@ -251,12 +251,12 @@ def status_of(app, client="127.0.0.1:1", path="/fastmock/rules", method="GET", *
         ("", 403),
     ],
 )
-def test_without_a_token_only_this_machine_may(client, status):
+def test_control_api_without_a_token_accepts_only_loopback_clients(client, status):
     assert status_of(controlled({}), client) == status
 
 
 @unit
-def test_pages_of_other_sites_may_not():
+def test_control_api_rejects_requests_from_other_origins():
     app = controlled({})
     assert status_of(app, host="localhost:8080") == 200
     assert status_of(app, host="127.0.0.1:8080", origin="http://127.0.0.1:8080") == 200
@@ -270,7 +270,7 @@ def test_pages_of_other_sites_may_not():
 
 
 @unit
-def test_with_a_token_who_has_it_may():
+def test_control_api_with_a_token_requires_it_from_any_client():
     app = controlled({"admin": {"token": "tok-secret"}})
     assert status_of(app) == 401
     assert status_of(app, authorization="Bearer tok-wrong") == 401
@@ -284,7 +284,7 @@ def test_with_a_token_who_has_it_may():
 
 
 @unit
-def test_a_token_names_no_session():
+def test_control_api_token_with_a_colon_does_not_select_a_session():
     app = controlled({"admin": {"token": "a:b"}})
     headers = {"authorization": "Bearer a:b"}
     request = Request("POST", "/fastmock/reset", headers, b"")
@@ -300,7 +300,7 @@ def test_a_token_names_no_session():
 
 
 @unit
-def test_secrets_are_not_shown():
+def test_config_shown_by_the_control_api_redacts_secrets():
     config = {
         "admin": {"token": "tok-secret"},
         "auth": {"mode": "keys", "keys": ["sk-secret"]},
@@ -318,7 +318,7 @@ def test_secrets_are_not_shown():
 
 
 @unit
-def test_what_is_shown_in_place_of_a_secret_is_not_taken_for_one():
+def test_config_patch_containing_a_redacted_value_is_rejected():
     app = controlled({"admin": {"token": "t"}, "auth": {"mode": "keys", "keys": ["sk-a", "sk-b"]}})
     shown = orjson.loads(app.handle(Request("GET", "/fastmock/config", {"authorization": "Bearer t"}, b"")).body)
     told = problems_of(Overlay().patching, shown)
@@ -339,7 +339,7 @@ def test_what_is_shown_in_place_of_a_secret_is_not_taken_for_one():
         {"responses": {"chat_completions": {"patterns": [{"match": {"headers": {"Authorization": ["SECRET"]}}}]}}},
     ],
 )
-def test_no_secret_is_in_an_error(wrong):
+def test_config_errors_do_not_contain_secrets(wrong):
     loaded, problems = load({}, {}, {}, overlay=Overlay().patching(wrong))
     if not problems:
         problems = problems_of(build, loaded)
@@ -348,7 +348,7 @@ def test_no_secret_is_in_an_error(wrong):
 
 
 @unit
-def test_a_password_of_a_store_is_not_shown():
+def test_store_url_is_shown_without_its_password():
     for url in ("redis://127.0.0.1:1/0?password=SECRET", "redis://u:p@SECRET@127.0.0.1:1/0", "redis://:SECRET@h:1"):
         shown = settings_shown(load({"limits": {"store": url}}, {}, {})[0].settings)["limits"]["store"]
         assert "SECRET" not in shown
@@ -356,7 +356,7 @@ def test_a_password_of_a_store_is_not_shown():
 
 
 @unit
-def test_whatever_is_asked_is_answered_in_the_envelope():
+def test_control_api_errors_have_the_error_envelope():
     app = controlled({})
     for method, path, status in (
         ("GET", "nothing", 404),
@@ -403,7 +403,7 @@ ANY = st.recursive(
     ANY.map(orjson.dumps) | st.binary(max_size=20),
     st.dictionaries(st.sampled_from(["limit", "since", "status", "model", "other"]), st.lists(st.text(), min_size=1)),
 )
-def test_anything_is_answered(method, path, body, query):
+def test_control_api_answers_any_request_without_a_server_error(method, path, body, query):
     app = fuzzed()
     request = Request(method, f"/fastmock/{path}", {"x-fastmock-session": path}, body)
     request.query, request.client = query, "127.0.0.1"
@@ -421,7 +421,7 @@ def fuzzed():
 
 
 @unit
-def test_counters_are_reset_apart():
+def test_reset_resets_counters_of_one_session_or_of_all():
     fault = {"kind": "status", "status": 503, "times": 1}
     app = controlled({"faults": [fault], "limits": {"requests_per_minute": 7}})
 
@@ -456,7 +456,7 @@ def test_counters_are_reset_apart():
 
 
 @unit
-def test_the_root_is_a_page_for_browsers_alone():
+def test_root_serves_the_dashboard_only_to_browsers():
     app = controlled({})
     page = app.handle(Request("GET", "/", {"accept": "text/html,*/*;q=0.8"}, b""))
     assert page.body.startswith(b"<!doctype html>")
@@ -483,7 +483,7 @@ def everywhere(server, content="x", **headers):
 
 @integration
 @on_both
-def test_rules_are_added_changed_and_removed(serve, runtime):
+def test_rules_can_be_added_changed_and_removed_on_all_workers(serve, runtime):
     server = serve({}, "--runtime", runtime, "--workers", "2")
     status, made = server.control("POST", "rules", [rule("x", "one"), rule("y", "two", id="why")])
     assert (status, [one["id"] for one in made["rules"]]) == (200, ["rule-1", "why"])
@@ -516,7 +516,7 @@ def test_rules_are_added_changed_and_removed(serve, runtime):
 
 @integration
 @on_both
-def test_a_wrong_change_changes_nothing(serve, runtime):
+def test_change_with_an_error_leaves_everything_unchanged(serve, runtime):
     server = serve({}, "--runtime", runtime, "--workers", "2")
     server.control("POST", "rules", rule("x", "one"))
     status, told = server.control("POST", "rules", [rule("x", "two"), {"match": {"content_regex": "("}, "content": ""}])
@@ -530,7 +530,7 @@ def test_a_wrong_change_changes_nothing(serve, runtime):
 
 
 @integration
-def test_settings_are_changed_together_or_not_at_all(serve):
+def test_settings_change_is_atomic(serve):
     server = serve({"models": ["a"]}, "--runtime", "granian", "--workers", "2")
     change = {"models": {"strict": True, "available": ["b"]}, "server": {"port": 1}, "latency": {"ttft": 100}}
     status, told = server.control("PUT", "config", change)
@@ -547,7 +547,7 @@ def test_settings_are_changed_together_or_not_at_all(serve):
 
 
 @integration
-def test_what_the_runtime_cannot_do_is_told(serve):
+def test_change_the_runtime_cannot_serve_is_rejected_or_warned_about(serve):
     server = serve({}, "--runtime", "robyn")
     status, told = server.control("PUT", "config", {"faults": [{"kind": "reset"}]})
     assert status == 400
@@ -570,7 +570,7 @@ def test_what_the_runtime_cannot_do_is_told(serve):
 
 @integration
 @on_both
-def test_tests_in_parallel_do_not_see_each_other(serve, runtime):
+def test_sessions_used_in_parallel_are_isolated(serve, runtime):
     server = serve({"journal": {"enabled": True}}, "--runtime", runtime, "--workers", "2")
 
     def one(number):
@@ -620,7 +620,7 @@ class Client(threading.Thread):
 
 @integration
 @on_both
-def test_no_answer_is_stale_though_workers_are_killed(serve, runtime):
+def test_answers_are_never_stale_while_workers_are_killed(serve, runtime):
     server = serve({}, "--runtime", runtime, "--workers", "2")
     server.control("PUT", "rules/x", rule("x", "0"))
     force = [0]
@@ -650,7 +650,7 @@ def test_no_answer_is_stale_though_workers_are_killed(serve, runtime):
 
 @integration
 @on_both
-def test_a_stop_is_obeyed_though_changes_are_asked_for(serve, runtime):
+def test_stop_during_a_flood_of_changes_is_obeyed(serve, runtime):
     server = serve({}, "--runtime", runtime, "--workers", "2")
     statuses = []
     ended = threading.Event()
@@ -676,7 +676,7 @@ def test_a_stop_is_obeyed_though_changes_are_asked_for(serve, runtime):
 
 
 @integration
-def test_a_dead_worker_and_changes_do_not_keep_each_other_waiting(serve):
+def test_change_while_a_worker_dies_is_not_delayed(serve):
     server = serve({}, "--workers", "2")
     with httpx.Client(base_url=f"{server.url}/fastmock/", timeout=20) as client:
         client.get("rules").raise_for_status()  # from now on this connection is one worker's
@@ -702,7 +702,7 @@ def worker_of(client, server):
 
 
 @integration
-def test_a_worker_that_stands_still_holds_nothing_up_for_ever(serve):
+def test_stop_with_a_suspended_worker_finishes_at_the_deadline(serve):
     server = serve({}, "--runtime", "granian", "--workers", "2", "--shutdown-timeout", "1")
     rules = [rule(f"question {number}", "x" * 1000) for number in range(1500)]
     assert server.control("PUT", "rules", rules)[0] == 200
@@ -723,7 +723,7 @@ def change_quietly(server):
 
 
 @integration
-def test_over_http2_the_host_is_looked_at_too(serve):
+def test_control_api_over_http2_checks_host_and_origin(serve):
     server = serve({"server": {"http2": True}}, "--runtime", "granian")
     with httpx.Client(http1=False, http2=True) as client:
         url = f"{server.url}/fastmock/rules"
@@ -732,7 +732,7 @@ def test_over_http2_the_host_is_looked_at_too(serve):
 
 
 @integration
-def test_a_file_that_is_wrong_by_now_hinders_no_change(serve, tmp_path):
+def test_change_succeeds_although_the_file_has_become_invalid(serve, tmp_path):
     file = tmp_path / "live.json"
     file.write_text('{"models": ["a"]}')
     server = serve(None, "--config", str(file))
@@ -743,7 +743,7 @@ def test_a_file_that_is_wrong_by_now_hinders_no_change(serve, tmp_path):
 
 
 @integration
-def test_a_large_change_is_made(serve):
+def test_change_with_1500_rules_is_applied(serve):
     server = serve({"server": {"change_timeout": 60}}, "--workers", "2")
     rules = [rule(f"question {number}", f"answer {number} " + "x" * 1000) for number in range(1500)]
     status, made = server.control("PUT", "rules", rules)
@@ -754,7 +754,7 @@ def test_a_large_change_is_made(serve):
 
 @integration
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])
-def test_it_has_a_port_of_its_own(serve, runtime):
+def test_control_api_on_a_separate_port_is_served_only_there(serve, runtime):
     config = {"journal": {"enabled": True}, "metrics": {"enabled": True}}
     server = serve(config, "--runtime", runtime, "--workers", "2", "--admin-port", "0")
     assert server.control("POST", "rules", rule("x", "one"))[0] == 200
@@ -792,7 +792,7 @@ def listeners(port):
 
 
 @integration
-def test_it_can_be_off(serve):
+def test_control_api_disabled_is_not_served(serve):
     server = serve({"admin": {"enabled": False}})
     assert "in a browser" not in server.greeting
     for path in ("/", "/fastmock/rules", "/fastmock/events"):
@@ -801,7 +801,7 @@ def test_it_can_be_off(serve):
 
 @integration
 @on_both
-def test_where_it_comes_from_cannot_be_faked(serve, runtime):
+def test_control_api_rejects_forwarded_headers_without_a_token(serve, runtime):
     server = serve({}, "--runtime", runtime)
     headers = {"x-forwarded-for": "127.0.0.1", "forwarded": "for=127.0.0.1", "x-real-ip": "127.0.0.1"}
     for name, value in headers.items():  # a proxy shows itself by them, whatever they say
@@ -811,7 +811,7 @@ def test_where_it_comes_from_cannot_be_faked(serve, runtime):
 
 @integration
 @on_both
-def test_events_go_on_until_the_server_stops(serve, runtime):
+def test_dashboard_events_stream_until_the_server_stops(serve, runtime):
     server = serve({"journal": {"enabled": True}}, "--runtime", runtime)
     events = []
     with httpx.stream("GET", server.url + "/fastmock/events", timeout=10) as stream:
@@ -839,7 +839,7 @@ def test_events_go_on_until_the_server_stops(serve, runtime):
 
 
 @integration
-def test_files_are_watched(serve, tmp_path):
+def test_watched_files_are_reloaded_when_they_change(serve, tmp_path):
     answer, file = tmp_path / "answer.json", tmp_path / "live.yaml"
 
     def write(path, text):
@@ -873,7 +873,7 @@ def memory():
 
 
 @unit
-def test_a_full_journal_costs_no_more_memory():
+def test_ring_buffer_when_full_uses_no_more_memory():
     tape = RingBuffer(1000, HEAD_SIZE + 1000)
     for _ in range(3000):
         tape.write(b"h" * 300, b"b" * 500, Outcome())

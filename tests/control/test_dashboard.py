@@ -67,7 +67,7 @@ def background(driver):
     return driver.execute_script("return getComputedStyle(document.body).backgroundColor")
 
 
-def test_people_see_what_comes_in_and_try_requests(serve, tmp_path):
+def test_dashboard_shows_requests_and_sends_them(serve, tmp_path):
     server = serve(CONFIG, "--workers", "2")
     with browser(tmp_path / "profile") as driver:
         driver.get(server.url + "/")
@@ -132,7 +132,7 @@ QUESTIONS = [
 ]
 
 
-def test_it_asks_for_the_token_and_finds_the_api(serve, tmp_path):
+def test_dashboard_on_a_separate_port_prompts_for_the_token(serve, tmp_path):
     config = CONFIG | {"admin": {"token": "tok-1", "port": 0}, "journal": {"enabled": True}}
     server = serve(config, "--workers", "1")
     url = server.greeting.partition("in a browser")[2].split()[0]
@@ -149,7 +149,7 @@ def test_it_asks_for_the_token_and_finds_the_api(serve, tmp_path):
         driver.get_log("browser")  # which has the 401 that it was answered at first
 
 
-def test_the_address_that_is_printed_opens_it(serve, tmp_path):
+def test_dashboard_opens_with_the_printed_url(serve, tmp_path):
     server = serve(CONFIG, "--host", "0.0.0.0", "--workers", "1")
     assert wait_until(lambda: "/#token=" in "".join(server.errors), 10)
     printed = next(word for word in "".join(server.errors).split() if "/#token=" in word)

@@ -40,13 +40,13 @@ BY_FORM += ["x-goog-iam-authorization-token", "set-cookie", "apikey", "x-client-
         ("sk-test", ""),
     ],
 )
-def test_a_prefix_of_a_key_is_a_session_only_in_its_form(sent, session):
+def test_session_prefix_of_a_key_must_be_well_formed(sent, session):
     assert session_of({"authorization": f"Bearer {sent}"}) == session
     assert session_of({"x-api-key": sent}) == session
     assert bare(sent) == ("sk-test" if session else sent)
 
 
-def test_a_key_with_a_colon_is_let_in_as_a_whole():
+def test_auth_key_with_a_colon_is_accepted_whole():
     config, _ = load({"auth": {"mode": "keys", "keys": ["sk-real:project"]}}, {}, {})
     app = build(config)
     for key, status in (("sk-real:project", 200), ("project", 401), ("one:sk-real:project", 200)):
@@ -55,7 +55,7 @@ def test_a_key_with_a_colon_is_let_in_as_a_whole():
 
 
 @pytest.mark.parametrize("name", BY_FORM)
-def test_a_credential_by_form_is_kept_and_shown_nowhere(name):
+def test_credential_header_is_redacted_everywhere(name):
     assert is_credential(name)
     match = {"headers": {name: "SECRET"}}
     config = {"responses": {"chat_completions": {"patterns": [{"match": match, "content": "x"}]}}}
@@ -76,23 +76,23 @@ def test_a_credential_by_form_is_kept_and_shown_nowhere(name):
 
 
 @pytest.mark.parametrize("name", ["x-fastmock-key", "idempotency-key", "user-agent", "x-tokens-left", "x-user"])
-def test_a_header_that_is_no_credential_is_shown(name):
+def test_ordinary_header_is_not_treated_as_a_credential(name):
     assert not is_credential(name)
 
 
-def test_a_section_that_is_named_like_a_credential_is_shown():
+def test_config_section_named_auth_is_shown():
     config, _ = load({"auth": {"mode": "keys", "keys": ["sk-SECRET"]}}, {}, {})
     shown = settings_shown(config.settings)
     assert shown["auth"] == {"mode": "keys", "keys": ["[redacted]"], "open_models": False}
 
 
 @pytest.mark.parametrize("name", BY_FORM)
-def test_a_credential_by_form_cannot_be_verified(name):
+def test_verify_by_a_credential_header_is_rejected(name):
     with pytest.raises(ApiError, match="is a credential"):
         expectation({"match": {"headers": {name: "*"}}}, [])
 
 
-def test_a_credential_is_not_listed_by_check():
+def test_check_command_redacts_credentials():
     match = {"headers": {"X-Vault-Token": "SECRET"}}
     config = {"responses": {"chat_completions": {"patterns": [{"match": match, "content": "x"}]}}}
     lines = "\n".join(listing(build(load(config, {}, {})[0])))

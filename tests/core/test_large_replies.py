@@ -19,7 +19,7 @@ REQUESTS = {
 
 @pytest.mark.parametrize("path", REQUESTS)
 @pytest.mark.parametrize("more", [{}, {"stream_options": {"include_usage": True, "include_obfuscation": False}}])
-def test_parts_of_a_large_stream_are_the_stream(call, path, more):
+def test_large_stream_parts_join_to_the_body(call, path, more):
     post = call({"server": {"control_headers": True}})
     options = more if "completions" in path else {}
     answer = post(path, REQUESTS[path] | {"model": "gpt-4o", "stream": True} | options, headers=KEY | LONG)
@@ -36,7 +36,7 @@ def test_parts_of_a_large_stream_are_the_stream(call, path, more):
     assert (answer.size, list(answer.parts())) == (4, [b"else"])
 
 
-def test_many_vectors_are_let_go_of_as_they_are_sent(call):
+def test_large_embeddings_are_freed_as_they_are_sent(call):
     answer = call()("/v1/embeddings", {"model": "text-embedding-3-small", "input": ["a"] * 400})
     assert isinstance(answer, LargeReply)
     assert answer.held == answer.size
@@ -45,7 +45,7 @@ def test_many_vectors_are_let_go_of_as_they_are_sent(call):
     assert len(b"".join(answer.parts())) == 0
 
 
-def test_a_small_answer_is_one(call):
+def test_small_answer_is_a_single_part(call):
     answer = call()("/v1/embeddings", {"model": "text-embedding-3-small", "input": ["a"] * 4})
     assert type(answer) is Reply
     assert b"".join(answer.parts()) == answer.body

@@ -52,7 +52,7 @@ def streamed(post, body):
 )
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize("model", ["gpt-4o", "gpt-4"])
-def test_a_limit_cuts_what_is_said_in_chat(call, config, name, model):
+def test_max_tokens_truncates_a_chat_answer(call, config, name, model):
     post = call(config)
     tokenizer = O200K if model == "gpt-4o" else CL100K
     whole = data(post(CHAT, USER | {"model": model}))["choices"][0]["message"]["content"]
@@ -70,7 +70,7 @@ def test_a_limit_cuts_what_is_said_in_chat(call, config, name, model):
         assert streamed(post, body) == (said, "", choice["finish_reason"], answer["usage"])
 
 
-def test_a_limit_cuts_in_every_dialect(call):
+def test_max_tokens_truncates_in_every_dialect(call):
     post = call()
     message = data(post(MESSAGES, USER | {"model": "claude-sonnet-4-5", "max_tokens": 5}))
     assert (message["stop_reason"], message["usage"]["output_tokens"]) == ("max_tokens", 5)
@@ -84,7 +84,7 @@ def test_a_limit_cuts_in_every_dialect(call):
 
 
 @pytest.mark.parametrize("config", [{}, rule("x", tool_calls=[{"name": "f", "arguments": {"city": "Paris " * 20}}])])
-def test_a_limit_cuts_the_arguments_of_a_call(call, config):
+def test_max_tokens_truncates_tool_arguments(call, config):
     post = call(config)
     body = USER | {"model": "gpt-4o", "tools": [TOOL], "tool_choice": "required"}
     [whole] = data(post(CHAT, body))["choices"][0]["message"]["tool_calls"]
@@ -106,12 +106,12 @@ def test_a_limit_cuts_the_arguments_of_a_call(call, config):
         orjson.loads(written)
 
 
-def test_a_limit_cuts_json(call):
+def test_max_tokens_truncates_structured_output(call):
     answer = data(call()(CHAT, USER | {"model": "gpt-4o", "max_tokens": 3, "response_format": FORM}))
     assert (answer["choices"][0]["finish_reason"], answer["usage"]["completion_tokens"]) == ("length", 3)
 
 
-def test_a_limit_is_spent_on_reasoning_first(call):
+def test_max_tokens_is_spent_on_reasoning_first(call):
     body = USER | {"model": "o3", "reasoning_effort": "high", "max_completion_tokens": 50}
     for config in ({}, {"output": {"tokens": 20}}):
         answer = data(call(config)(CHAT, body))
@@ -126,7 +126,7 @@ def test_a_limit_is_spent_on_reasoning_first(call):
     assert response["usage"]["output_tokens_details"]["reasoning_tokens"] == 20
 
 
-def test_a_limit_cuts_reasoning_that_is_shown_before_the_text(call):
+def test_max_tokens_truncates_shown_reasoning_before_the_text(call):
     post = call(rule("x", reasoning="one two three four five six", content="The answer."))
     answer = data(post(CHAT, USER | {"model": "gpt-4o", "max_tokens": 4}))
     assert answer["choices"][0]["message"]["reasoning_content"] == "one two three four"
@@ -138,7 +138,7 @@ def test_a_limit_cuts_reasoning_that_is_shown_before_the_text(call):
 @pytest.mark.parametrize(
     "config", [{"obey_max_tokens": False}, rule("x", content="one two three four five six", obey_max_tokens=False)]
 )
-def test_a_script_stands_whole_where_that_is_wanted(call, config):
+def test_max_tokens_when_not_obeyed_leaves_scripted_text_whole(call, config):
     post = call(config)
     whole = data(post(CHAT, USER | {"model": "gpt-4o"}))
     cut = data(post(CHAT, USER | {"model": "gpt-4o", "max_tokens": 2}))
@@ -146,7 +146,7 @@ def test_a_script_stands_whole_where_that_is_wanted(call, config):
     assert cut["usage"] == whole["usage"]
 
 
-def test_ignore_eos_gives_exactly_the_limit_and_min_tokens_at_least_as_many(call):
+def test_ignore_eos_yields_max_tokens_and_min_tokens_pads(call):
     for config in ({}, rule("x", content="one two three"), {"output": {"tokens": 7}}):
         post = call(config)
         for body, wanted, reason in (
@@ -164,7 +164,7 @@ def test_ignore_eos_gives_exactly_the_limit_and_min_tokens_at_least_as_many(call
     assert data(post(CHAT, USER | {"model": "gpt-4o", "ignore_eos": True}))["usage"]["completion_tokens"] == 7
 
 
-def test_completions_have_the_16_tokens_of_the_api_unless_a_length_is_configured(call):
+def test_legacy_completion_defaults_to_16_tokens(call):
     body = {"model": "gpt-3.5-turbo-instruct", "prompt": "x"}
     made_up = {"responses": {"completions": {"default": {"output": {"kind": "counter"}}}}}
     answer = data(call(made_up)(LEGACY, body))
@@ -175,14 +175,14 @@ def test_completions_have_the_16_tokens_of_the_api_unless_a_length_is_configured
     assert data(call()(LEGACY, body))["choices"][0]["finish_reason"] == "stop"  # the canned text stands
 
 
-def test_an_echo_of_no_tokens_is_the_prompt(call):
+def test_legacy_completion_echo_with_no_tokens_is_the_prompt(call):
     answer = data(call()(LEGACY, {"model": "gpt-3.5-turbo-instruct", "prompt": "hello", "echo": True, "max_tokens": 0}))
     assert (answer["choices"][0]["text"], answer["choices"][0]["finish_reason"]) == ("hello", "length")
     assert answer["usage"]["completion_tokens"] == 0
     assert call()(CHAT, USER | {"model": "gpt-4o", "max_tokens": 0}).head.status == 400
 
 
-def test_a_named_call_ends_with_stop_and_a_required_one_with_tool_calls(call):
+def test_finish_reason_of_a_named_call_is_stop_and_of_a_required_one_tool_calls(call):
     scripted = rule("x", tool_calls=[{"name": "f", "arguments": {"city": "Paris"}}])
     for post in (call(), call(scripted)):
         for choice, reason in (({"type": "function", "function": {"name": "f"}}, "stop"), ("required", "tool_calls")):
@@ -195,7 +195,7 @@ def test_a_named_call_ends_with_stop_and_a_required_one_with_tool_calls(call):
     assert data(call()(MESSAGES, USER | {"model": "claude-sonnet-4-5"} | wanted))["stop_reason"] == "tool_use"
 
 
-def test_words_of_generated_text_are_one_token_each():
+def test_filler_words_are_one_token_each():
     for tokenizer in (O200K, CL100K):
         for word in (*filler.FILLER, *filler.COUNTED):
             assert tokenizer.count(word) == tokenizer.count(f" {word}") == 1, word
@@ -203,21 +203,21 @@ def test_words_of_generated_text_are_one_token_each():
 
 
 @pytest.mark.parametrize("tokenizer", [O200K, CL100K])
-def test_generated_text_has_as_many_tokens_as_it_says(tokenizer):
+def test_filler_text_has_the_requested_tokens(tokenizer):
     for count in (*range(1, 60), 100, 199, 200, 201, 500):
         assert tokenizer.count(filler.counter(count)) == count
         for seed in range(3):
             assert tokenizer.count(filler.lorem(count, seed, f"message {count}")) == count
 
 
-def test_a_chunk_that_is_lost_doubled_or_swapped_shows():
+def test_counter_text_reveals_lost_repeated_or_reordered_chunks():
     words = filler.counter(500).split()
     places = {word: place for place, word in enumerate(filler.COUNTED)}
     assert [places[word] for word in words] == [place % len(filler.COUNTED) for place in range(500)]
 
 
 @pytest.mark.parametrize("text", ["x" * 5000, f"a {'y' * 4000} b " * 3, "word " * 250_000, "ä" * 300 + " 🎉 end"])
-def test_pieces_of_huge_texts_are_few_and_have_all_tokens(text):
+def test_tokenizer_pieces_of_huge_texts_are_few_and_complete(text):
     for tokenizer in (tokenizers.ESTIMATE, O200K):
         pieces = tokenizer.pieces(text)
         assert "".join(piece for _, piece in pieces) == text
@@ -227,7 +227,7 @@ def test_pieces_of_huge_texts_are_few_and_have_all_tokens(text):
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=60) | st.from_regex(r"[ a-zé{}\":,🎉你\n]{0,60}", fullmatch=True), st.integers(1, 6))
-def test_pieces_are_the_text_and_have_its_tokens(text, per_chunk):
+def test_tokenizer_pieces_join_to_the_text_and_its_tokens(text, per_chunk):
     for tokenizer in (tokenizers.ESTIMATE, O200K, CL100K):
         pieces = tokenizer.pieces(text)
         assert "".join(piece for _, piece in pieces) == text
@@ -251,7 +251,7 @@ TEXTS = {
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("model", ["gpt-4o", "gpt-4"])
 @pytest.mark.parametrize("tokenizer", ["exact", "estimate"])
-def test_a_stream_takes_the_latency_between_tokens_for_each_that_is_billed(tmp_path, name, model, tokenizer):
+def test_chat_stream_duration_follows_the_billed_tokens(tmp_path, name, model, tokenizer):
     config, more = TEXTS[name]
     app = make_app({"latency": {"ttft": 100, "itl": 20}, "usage": {"tokenizer": tokenizer}} | config, tmp_path)
     from fastmock.core.http import Request
@@ -270,7 +270,7 @@ def test_a_stream_takes_the_latency_between_tokens_for_each_that_is_billed(tmp_p
 
 @pytest.mark.parametrize("path", [MESSAGES, RESPONSES])
 @pytest.mark.parametrize("name", ["canned", "scripted", "generated"])
-def test_a_stream_of_another_dialect_takes_the_same(call, path, name):
+def test_stream_duration_in_other_dialects_follows_the_billed_tokens(call, path, name):
     config, _ = TEXTS[name]
     post = call({"latency": {"ttft": 100, "itl": 20}} | config)
     body = {"model": "m", "input": "x"} if path == RESPONSES else USER | {"model": "m", "max_tokens": 500}
@@ -279,7 +279,7 @@ def test_a_stream_of_another_dialect_takes_the_same(call, path, name):
     assert list(stream.due_times)[-1] == pytest.approx(0.1 + 0.02 * (usage - 1))
 
 
-def test_a_limit_costs_nothing_where_it_is_not_reached(call):
+def test_max_tokens_not_reached_uses_the_ready_answer(call):
     post = call(rule("x", content="short"))
     first, again = (post(CHAT, USER | {"model": "gpt-4o", "max_tokens": 50}) for _ in range(2))
     assert type(first) is type(again) is Reply

@@ -59,7 +59,7 @@ def post(tmp_path):
 
 @pytest.mark.unit
 class TestManager:
-    def test_by_default_it_says_what_the_rules_say(self, post):
+    def test_manager_default_answers_by_the_rules(self, post):
         answer = orjson.loads(post(ResponseManager(), HELLO).body)
         assert answer["choices"][0]["message"]["content"] == "Hi Hello"
         assert answer["usage"]["total_tokens"] > 0
@@ -68,7 +68,7 @@ class TestManager:
         body = {"model": "m", "input": "a"}
         assert post(ResponseManager(), body, "/v1/embeddings").body == post(None, body, "/v1/embeddings").body
 
-    def test_it_is_given_the_request_and_the_file_of_the_rule(self, post):
+    def test_manager_gets_the_request_and_the_file_of_the_rule(self, post):
         seen = []
 
         class Mine(ResponseManager):
@@ -81,7 +81,7 @@ class TestManager:
         assert [file for _, file in seen] == ["hello.json", None]
         assert seen[0][0] == HELLO
 
-    def test_what_an_answer_lacks_is_filled_in_and_it_is_cut_into_chunks(self, post):
+    def test_manager_answer_is_completed_and_streamed(self, post):
         class Mine(ResponseManager):
             def generate_chat_response(self, request_data, response_file=None):
                 return {"choices": [{"message": {"content": "costs $5 or $model"}}]}
@@ -109,7 +109,7 @@ class TestManager:
             (ValueError("mine"), "ValueError: mine"),
         ],
     )
-    def test_what_it_does_wrong_is_a_500_that_says_so(self, post, returned, said):
+    def test_manager_failure_is_a_500_with_the_reason(self, post, returned, said):
         class Mine(ResponseManager):
             def generate_chat_response(self, request_data, response_file=None):
                 if isinstance(returned, Exception):
@@ -123,7 +123,7 @@ class TestManager:
         assert error["message"].startswith("The response manager failed: ")
         assert said in error["message"]
 
-    def test_it_may_answer_with_an_error_of_the_api_and_sees_only_right_requests(self, post):
+    def test_manager_may_raise_api_errors_and_gets_only_valid_requests(self, post):
         class Mine(ResponseManager):
             def generate_chat_response(self, request_data, response_file=None):
                 raise ApiError(418, "I am a teapot", code="teapot")
@@ -132,7 +132,7 @@ class TestManager:
         assert post(Mine(), {"model": "m"}).head.status == 400
         assert post(Mine(), HELLO, models={"strict": True, "available": ["a"]}).head.status == 404
 
-    def test_one_choice_stands_for_all_and_several_for_themselves(self, post):
+    def test_manager_single_choice_is_repeated_for_n(self, post):
         class Mine(ResponseManager):
             def generate_chat_response(self, request_data, response_file=None):
                 return {"choices": [{"message": {"content": "one"}}]}
@@ -144,7 +144,7 @@ class TestManager:
         assert len(said[0]) == 4
         assert said[0] == said[1]
 
-    def test_a_file_that_is_not_there_is_named(self, post):
+    def test_manager_missing_file_is_named_in_the_error(self, post):
         class Mine(ResponseManager):
             def generate_chat_response(self, request_data, response_file=None):
                 return super().generate_chat_response(request_data, "missing.json")
@@ -152,7 +152,7 @@ class TestManager:
         error = orjson.loads(post(Mine(), HELLO).body)["error"]["message"]
         assert error.endswith("response_file: missing.json cannot be read: no such file or directory")
 
-    def test_embeddings_are_sent_as_they_are(self, post):
+    def test_manager_embeddings_are_sent_unchanged(self, post):
         class Mine(ResponseManager):
             def generate_embedding_response(self, request_data, response_file=None):
                 return {"object": "list", "data": [{"embedding": [1.0, 2.0]}]}
@@ -170,7 +170,7 @@ class TestManager:
             ("nocolon", "responses.manager"),
         ],
     )
-    def test_a_wrong_name_is_a_configuration_error(self, name, said):
+    def test_manager_with_a_wrong_name_is_a_config_error(self, name, said):
         errors = io.StringIO()
         assert main(["check", "--response-manager", name], {}, io.StringIO(), errors) == 2
         assert said in errors.getvalue()
@@ -183,7 +183,7 @@ class Broken(ResponseManager):
 
 @pytest.mark.integration
 @pytest.mark.parametrize("runtime", ["auto", "robyn"])
-def test_a_named_manager_harms_only_its_own_request(serve, tmp_path, runtime):
+def test_manager_failing_or_blocking_affects_only_its_request(serve, tmp_path, runtime):
     import openai  # here, since it takes most of a second, which unit tests need not wait
 
     (tmp_path / "mine.py").write_text(MODULE)
@@ -227,7 +227,7 @@ sys.exit(serve({"models": {"available": ["mine"]}}, response_manager=Mine("from 
 
 
 @pytest.mark.integration
-def test_serving_from_python(tmp_path):
+def test_serve_from_python_uses_the_manager_object(tmp_path):
     import openai
 
     file = tmp_path / "script.py"
@@ -275,7 +275,7 @@ TEXTS = {"choices": [{"text": "ab", "logprobs": LEGACY, "finish_reason": "stop"}
 @pytest.mark.unit
 @settings(max_examples=40, deadline=None)
 @given(st.data(), st.booleans(), st.sampled_from([{}, {"stop": "a"}, {"n": 3}, {"logprobs": 1}]))
-def test_whatever_a_manager_returns_is_answered_or_blamed_on_it(data, stream, extra):
+def test_manager_return_value_of_any_kind_is_answered_or_reported(data, stream, extra):
     for path, whole in (("/v1/chat/completions", ANSWER), ("/v1/completions", TEXTS)):
         at = data.draw(st.sampled_from([at for at in paths(whole) if at]))
         document = changed(whole, at, data.draw(JSON | st.just(GONE)))

@@ -65,7 +65,7 @@ WEATHER = {
 
 
 @pytest.mark.parametrize(("text", "older", "newer"), GOLDEN)
-def test_golden_counts(text, older, newer):
+def test_tokenizer_counts_equal_the_openai_cookbook(text, older, newer):
     of = exact()
     assert (of("gpt-4").count(text), of("gpt-4o").count(text)) == (older, newer)
     for model in ("gpt-4", "gpt-4o"):
@@ -84,19 +84,19 @@ def test_golden_counts(text, older, newer):
         ("llama", "gpt-4o"),
     ],
 )  # fmt: skip
-def test_the_vocabulary_goes_by_the_model(model, like):
+def test_tokenizer_vocabulary_depends_on_the_model(model, like):
     assert exact()(model) is exact()(like)
 
 
 @pytest.mark.parametrize(("model", "tokens"), [("gpt-4", 129), ("gpt-4o", 124)])
-def test_messages_are_counted_as_in_the_cookbook(call, model, tokens):
+def test_message_tokens_equal_the_openai_cookbook(call, model, tokens):
     """Its example of six messages."""
     messages = [{"role": role, "content": text} | ({"name": name} if name else {}) for role, name, text in JARGON]
     reply = call({"usage": {"tokenizer": "exact"}})(PATH, {"model": model, "messages": messages})
     assert orjson.loads(reply.body)["usage"]["prompt_tokens"] == tokens
 
 
-def test_tools_are_counted_as_in_the_cookbook(call):
+def test_tool_tokens_equal_the_openai_cookbook(call):
     """Its example of one tool, for gpt-4o: 101 tokens, measured by OpenAI's API too."""
     messages = [
         {"role": "system", "content": "You are a helpful assistant that can answer to questions about the weather."},
@@ -107,7 +107,7 @@ def test_tools_are_counted_as_in_the_cookbook(call):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_scripted_and_made_answers_are_counted_exactly(call, stream):
+def test_completion_tokens_of_scripted_answers_are_exact(call, stream):
     post = call(rules({"match": {}, "content": "tiktoken is great!"}, usage={"tokenizer": "exact"}))
     for model in ("gpt-4o", "gpt-4"):
         body = {
@@ -121,12 +121,12 @@ def test_scripted_and_made_answers_are_counted_exactly(call, stream):
         assert orjson.loads(last)["usage"]["completion_tokens"] == 6
 
 
-def test_the_estimate_and_its_pieces_agree():
+def test_tokenizer_estimate_agrees_with_its_pieces():
     for text, *_ in GOLDEN:
         assert len(ESTIMATE.tokens(text)) == ESTIMATE.count(text) == ESTIMATE.count_all([text])
 
 
-def test_exact_without_its_extra(monkeypatch):
+def test_tokenizer_exact_without_its_extra_is_a_config_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "splintr", None)
     config, _ = load({"usage": {"tokenizer": "exact"}}, {}, {})
     with pytest.raises(ConfigError) as caught:
@@ -140,7 +140,7 @@ def cached(post, messages, **more):
     return usage["prompt_tokens_details"]["cached_tokens"], usage["prompt_tokens"]
 
 
-def test_the_prompt_cache(call):
+def test_prompt_cache_reports_cached_tokens_of_known_prefixes(call):
     post = call({"usage": {"simulate_prompt_cache": True}})
     long = [{"role": "system", "content": "You are a helpful assistant. " * 400}, {"role": "user", "content": "One"}]
     assert cached(post, long)[0] == 0
@@ -157,7 +157,7 @@ def test_the_prompt_cache(call):
     assert cached(call(), long)[0] == cached(call(), long)[0] == 0  # off
 
 
-def test_prefixes_are_shared_by_workers():
+def test_prompt_cache_prefixes_are_shared_by_workers():
     numbers = shared_numbers(2)
     one, other = Share(), Share()
     one.join(numbers, 0)
@@ -167,7 +167,7 @@ def test_prefixes_are_shared_by_workers():
     assert other.in_flight() == one.lateness().frames == 0
 
 
-def test_context_windows(call):
+def test_context_window_exceeded_is_a_400(call):
     post = call({"per_model": [{"model": "small-*", "context_window": 100}], "usage": {"tokenizer": "estimate"}})
     long = [{"role": "user", "content": "word " * 100}]
     refused = error(post(PATH, {"model": "small-1", "messages": long}))
@@ -186,7 +186,7 @@ def test_context_windows(call):
     )
 
 
-def test_made_up_output_fits_the_window(call):
+def test_generated_output_fits_the_context_window(call):
     post = call(
         {
             "per_model": [{"model": "m", "context_window": 30}],
@@ -199,7 +199,7 @@ def test_made_up_output_fits_the_window(call):
     assert answer["usage"]["total_tokens"] == 30
 
 
-def test_cached_tokens_need_no_prefill(call):
+def test_prompt_cache_hit_takes_no_prefill_time(call):
     config = {"usage": {"simulate_prompt_cache": True}, "latency": {"prefill_ms_per_token": 1}}
     post = call(config)
     long = [{"role": "user", "content": "You are a helpful assistant. " * 400}]
@@ -211,7 +211,7 @@ def ids(store):
     return list(store.ids("k", newest_first=True, wanted=lambda model, metadata: model == "m"))
 
 
-def test_the_store_is_bounded(tmp_path):
+def test_store_keeps_the_newest_entries_and_is_shared(tmp_path):
     store = Store(3)
     store.join(tmp_path / "run")
     assert store.get("k", "a") is None
@@ -229,7 +229,7 @@ def test_the_store_is_bounded(tmp_path):
     assert other.get("k", "8").metadata == {"c": "d"}
 
 
-def test_a_full_store_lets_the_older_half_go(tmp_path, monkeypatch):
+def test_store_when_full_drops_the_older_entries(tmp_path, monkeypatch):
     monkeypatch.setattr("fastmock.storage.sqlite._PAGES", 100)
     store = Store(10_000)
     store.join(tmp_path)
@@ -240,7 +240,7 @@ def test_a_full_store_lets_the_older_half_go(tmp_path, monkeypatch):
     assert 3 < len(kept) < 30
 
 
-def test_a_store_that_cannot_keep_says_so(tmp_path, caplog):
+def test_store_that_cannot_write_warns_once(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     store = Store(10)
     store.join(tmp_path / "file" / "below")
@@ -249,7 +249,7 @@ def test_a_store_that_cannot_keep_says_so(tmp_path, caplog):
     assert caplog.text.count("answers are not stored") == 1
 
 
-def test_what_a_manager_says_is_stored_too():
+def test_response_manager_answer_is_stored():
     class Mine(ResponseManager):
         def generate_chat_response(self, request_data, response_file=None):
             return {"choices": [{"message": {"content": "mine"}}]}
@@ -261,7 +261,7 @@ def test_what_a_manager_says_is_stored_too():
     assert found["choices"][0]["message"]["content"] == "mine"
 
 
-def test_keys_of_stored_things_are_remembered(call):
+def test_stored_completion_keeps_its_request_parameters(call):
     post = call()
     made = orjson.loads(post(PATH, ASKED | {"store": True, "metadata": {"a": "b"}, "temperature": 0.5}).body)
     found = orjson.loads(post(f"/v1/chat/completions/{made['id']}", method="GET", headers=KEY).body)

@@ -38,7 +38,7 @@ def failing(call, **server):
 
 
 @pytest.mark.parametrize("kind", STATUS)
-def test_each_type_is_an_envelope(call, kind):
+def test_simulated_error_types_have_the_error_envelope(call, kind):
     reply = failing(call, error_rate=1, error_types={kind: 3})(PATH, HELLO)
     error = orjson.loads(reply.body)["error"]
     assert (reply.head.status, error["code"]) == STATUS[kind]
@@ -50,7 +50,7 @@ def test_each_type_is_an_envelope(call, kind):
         assert re.search(rf"try again in {wait}s", error["message"])
 
 
-def test_rates_and_weights_hold(call):
+def test_simulated_error_rate_and_weights_hold(call):
     post = failing(call, error_rate=0.3, error_types={"timeout": 1, "server_error": 2, "rate_limit": 0})
     seen = Counter(post(PATH, HELLO).head.status for _ in range(6000))
     assert seen.keys() == {200, 408, 500}
@@ -59,7 +59,7 @@ def test_rates_and_weights_hold(call):
     assert abs(seen[500] - 1200) < 5 * (6000 * 0.2 * 0.8) ** 0.5
 
 
-def test_a_key_decides_and_a_retry_can_succeed(call):
+def test_simulated_error_is_decided_by_key_and_seed(call):
     post, again = failing(call, error_rate=0.5), failing(call, error_rate=0.5)
     keys = [KEY | {"x-fastmock-key": f"request {number}"} for number in range(64)]
     fates = [post(PATH, HELLO, headers=key).head.status for key in keys]
@@ -72,14 +72,14 @@ def test_a_key_decides_and_a_retry_can_succeed(call):
     assert len(without) > 3
 
 
-def test_who_may_not_call_learns_that_first_and_health_never_fails(call):
+def test_simulated_errors_come_after_auth_and_spare_health(call):
     post = failing(call, error_rate=1)
     assert post(PATH, HELLO, headers={}).head.status == 401
     assert post("/health", method="GET").head.status == 200
     assert post(PATH, b"\xff").head.status != 200
 
 
-def test_off_nothing_is_put_around(tmp_path):
+def test_faults_disabled_wrap_nothing(tmp_path):
     app = make_app()
     assert len(app._guards) == 1
     assert all("send" not in vars(responder) for responder in app.responders)
@@ -107,23 +107,23 @@ ONE = (PATH, HELLO, {})
         ({"skip_first": 1, "every_nth": 2, "times": 3}, "..x.x.x..."),
     ],
 )
-def test_when_it_strikes(call, fault, fates):
+def test_fault_trigger_applies_to_the_expected_requests(call, fault, fates):
     seen = statuses(call, [fault], [ONE] * 10)
     assert "".join("x" if status == 501 else "." for status in seen) == fates
 
 
-def test_the_first_in_the_list_strikes(call):
+def test_fault_first_in_the_list_applies(call):
     assert statuses(call, [{"times": 1}, {"every_nth": 2}, {"skip_first": 1}], [ONE] * 4) == [501, 200, 502, 503]
 
 
-def test_the_rates_of_all_add_up_in_one_draw(call):
+def test_fault_probabilities_add_up_in_one_draw(call):
     seen = Counter(statuses(call, [{"probability": 0.3}, {"probability": 0.3}, {"probability": 0.2}], [ONE] * 6000))
     # With a draw for each in turn the later ones would get 0.21 and 0.098 instead.
     for status, rate in ((501, 0.3), (502, 0.3), (503, 0.2), (200, 0.2)):
         assert abs(seen[status] - 6000 * rate) < 5 * (6000 * rate * (1 - rate)) ** 0.5
 
 
-def test_whom_it_strikes(call):
+def test_fault_match_rule_and_key_select_requests(call):
     def asking(text, model="gpt-4o", path=PATH, **headers):
         return path, HELLO | {"model": model, "messages": [{"role": "user", "content": text}]}, headers
 
@@ -163,7 +163,7 @@ def test_whom_it_strikes(call):
         ({"after": "5s", "duration": "2s", "period": "10s"}, [5, 6.9, 15, 16.9, 1005]),
     ],
 )
-def test_windows(window, open_at):
+def test_fault_window_is_open_at_the_expected_times(window, open_at):
     class Nothing:
         def count(self, key, which, most=None):
             return 1
@@ -188,7 +188,7 @@ def _within(window, at):
     return any(start <= at < start + (duration or 1e9) for start in starts)
 
 
-def test_what_could_not_strike_is_counted(call):
+def test_fault_not_applicable_is_counted_in_health(call):
     post = call({"faults": [{"kind": "cut"}, {"kind": "status", "status": 500}]})
     for stream in (False, True, False):
         assert post(PATH, HELLO | {"stream": stream}).fault == ("cut" if stream else "")
@@ -199,7 +199,7 @@ def test_what_could_not_strike_is_counted(call):
     ]
 
 
-def test_what_fails_is_not_stored(call):
+def test_fault_prevents_storing_the_answer(call):
     post = call({"faults": [{"kind": "status", "status": 500, "times": 1}], "stored": {"strict_ids": True}})
     assert post(PATH, HELLO | {"store": True}).head.status == 500
     assert post(PATH, HELLO | {"store": True}).head.status == 200
@@ -207,7 +207,7 @@ def test_what_fails_is_not_stored(call):
 
 
 @pytest.mark.parametrize("kind", sorted(FAULTS))
-def test_what_robyn_cannot_do_is_an_error_at_start(tmp_path, kind):
+def test_fault_unsupported_by_robyn_is_a_config_error(tmp_path, kind):
     least = {"status": {"status": 500}, "slow_first_token": {"for": "1s"}}.get(kind, {})
     only_granian = kind in ("stall", "reset", "close_idle", "hang")
     for settings, beyond in (
@@ -228,7 +228,7 @@ def test_what_robyn_cannot_do_is_an_error_at_start(tmp_path, kind):
 TAKE_TIME = ("slow_first_token", "stall", "hang")
 
 
-def test_the_page_has_every_fault_and_what_each_runtime_can_do():
+def test_fault_docs_list_every_fault_and_its_runtimes():
     page = (ROOT / "docs" / "faults.md").read_text()
     for kind, fault in FAULTS.items():
         settings = fault.settings_type
@@ -256,7 +256,7 @@ def health(post):
 
 
 @pytest.mark.parametrize("when", [{"times": 1}, {"skip_first": 1, "times": 1}, {"every_nth": 2, "times": 1}])
-def test_only_what_it_can_strike_at_is_counted(call, when):
+def test_fault_trigger_counts_only_applicable_requests(call, when):
     post = call({"faults": [{"kind": "cut", "after": 1} | when]})
     for _ in range(3):
         assert post(PATH, HELLO).head.status == 200  # which cannot be cut
@@ -266,7 +266,7 @@ def test_only_what_it_can_strike_at_is_counted(call, when):
     assert health(post) == [{"kind": "cut", "chosen": 1, "not_applicable": 0}]
 
 
-def test_what_had_nothing_to_strike_at_is_counted(call):
+def test_fault_by_header_not_applicable_is_counted(call):
     post = call({"server": {"control_headers": True}, "faults": [{"kind": "cut", "probability": 1}]})
     post(PATH, HELLO)
     asked = KEY | {"x-fastmock-fault": "cut"}
@@ -278,7 +278,7 @@ def test_what_had_nothing_to_strike_at_is_counted(call):
 
 
 @pytest.mark.parametrize("fault", ["cut; after=1m", "stall; after=1m; for=1s"])
-def test_a_time_that_is_not_reached_is_counted(call, fault):
+def test_fault_time_not_reached_is_counted_as_not_applicable(call, fault):
     post = call({"server": {"control_headers": True}, "latency": {"ttft": 1, "itl": 1}})
     stream = post(PATH, HELLO | {"stream": True}, headers=KEY | {"x-fastmock-fault": fault})
     assert "[DONE]" in text_of(stream)
@@ -286,14 +286,14 @@ def test_a_time_that_is_not_reached_is_counted(call, fault):
 
 
 @pytest.mark.parametrize("part", ["probability=0", "times=1", "every_nth=2", "rule=x", "window=1m"])
-def test_a_request_says_what_but_not_when(call, part):
+def test_fault_header_with_trigger_settings_is_a_400(call, part):
     post = call({"server": {"control_headers": True}})
     refused = post(PATH, HELLO, headers=KEY | {"x-fastmock-fault": f"status; status=503; {part}"})
     assert refused.head.status == 400
     assert "is not for one request" in refused.body.decode()
 
 
-def test_what_cannot_be_as_meant_is_said(tmp_path):
+def test_fault_settings_without_effect_are_warned_about(tmp_path):
     faults = [
         {"kind": "cut", "rule": "wether"},
         {"kind": "cut", "probability": 0.8},
@@ -309,7 +309,7 @@ def test_what_cannot_be_as_meant_is_said(tmp_path):
     assert "limits.store: has no effect, for nothing is limited" in warnings
 
 
-def test_embeddings_are_matched_by_what_they_say(call):
+def test_fault_match_works_on_embeddings(call):
     match = {"endpoint": "embeddings", "user": "bob"}
     post = call({"faults": [{"kind": "status", "status": 503, "match": match}]})
     body = {"model": "text-embedding-3-small", "input": "x"}
@@ -317,7 +317,7 @@ def test_embeddings_are_matched_by_what_they_say(call):
     assert post("/v1/embeddings", body | {"user": "bob"}).head.status == 503
 
 
-def test_what_the_runtime_that_serves_cannot_do_is_refused():
+def test_fault_unsupported_by_the_serving_runtime_is_refused():
     loaded, problems = load({"server": {"control_headers": True}}, {}, {})
     assert problems == []
     app = build(replace(loaded, runtimes=(RUNTIMES["robyn"],)))
@@ -328,7 +328,7 @@ def test_what_the_runtime_that_serves_cannot_do_is_refused():
         build(replace(loaded, runtimes=(RUNTIMES["robyn"],)))
 
 
-def test_an_error_is_told_once():
+def test_fault_settings_error_is_reported_once():
     _, problems = load({"faults": [{"kind": "status", "status": 500, "times": 0}]}, {}, {})
     assert len(problems) == 1
 
@@ -337,7 +337,7 @@ def test_an_error_is_told_once():
     ("more", "said"),
     [("", "in 1s."), ("; retry_after=7", "in 7s."), ("; retry_after=7; retry_after_ms=20.5", "in 21ms.")],
 )
-def test_a_limit_that_is_made_up_says_when_to_come_again(call, more, said):
+def test_fault_rate_limit_message_has_the_retry_time(call, more, said):
     post = call({"server": {"control_headers": True}})
     reply = post(PATH, HELLO, headers=KEY | {"x-fastmock-fault": f"status; status=429{more}"})
     assert f"try again {said}" in orjson.loads(reply.body)["error"]["message"]

@@ -42,7 +42,7 @@ def walked(due_times, interval, step=0.05):
 
 
 @unit
-def test_heartbeats_fill_gaps_and_leave_frames_as_they_are():
+def test_heartbeats_fill_gaps_without_changing_frames():
     assert walked([0.35, 0.4, 0.4, 1.0], 0.1)[:2] == [(0.1, b":"), (0.2, b":")]
     assert b"".join(data for _, data in walked([0.35, 0.4, 0.4, 1.0], 0.1)) == b":::<0><1><2>:::::<3>"
     assert b"".join(data for _, data in walked([0.0, 0.05, 0.1], 0.2)) == b"<0><1><2>"
@@ -50,7 +50,7 @@ def test_heartbeats_fill_gaps_and_leave_frames_as_they_are():
 
 
 @unit
-def test_heartbeats_of_many_streams_are_sent_in_one_waking_and_never_after_a_frame():
+def test_heartbeats_of_many_streams_are_due_together():
     streams = []
     for start in (0.0, 0.003, 0.006, 0.009):
         stream = Stream(ResponseHead(200, ()), "", iter([1.999]), lambda begin, end: b"<>" * (end - begin), 1)
@@ -73,7 +73,7 @@ def raw(server, path, body, **headers):
 
 
 @integration
-def test_heartbeats_are_sent_while_a_stream_waits_for_its_first_token(server):
+def test_heartbeats_are_sent_before_the_first_token(server):
     data = raw(server, "/v1/chat/completions", CHAT)
     assert data.startswith(SSE.heartbeat * 3 + b"data: ")
     assert data.count(SSE.heartbeat) == 3
@@ -85,7 +85,7 @@ def test_heartbeats_are_sent_while_a_stream_waits_for_its_first_token(server):
 
 
 @integration
-def test_heartbeats_follow_the_model_the_rule_and_the_header(server):
+def test_heartbeats_are_configurable_by_model_rule_and_header(server):
     assert SSE.heartbeat not in raw(server, "/v1/chat/completions", CHAT | {"model": "quiet"})
     slow = CHAT | {"messages": [{"role": "user", "content": "slow"}]}
     assert raw(server, "/v1/chat/completions", slow).count(SSE.heartbeat) == 1
@@ -94,7 +94,7 @@ def test_heartbeats_follow_the_model_the_rule_and_the_header(server):
 
 
 @integration
-def test_official_sdks_skip_heartbeats(server):
+def test_heartbeats_are_ignored_by_the_official_sdks(server):
     import anthropic
     import openai
 

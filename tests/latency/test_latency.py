@@ -86,7 +86,7 @@ def cdf(amount):
         {"distribution": "gamma", "mean": 40, "std": 20},
     ],
 )
-def test_draws_have_the_distribution(given_):
+def test_latency_draws_have_the_configured_distribution(given_):
     amount = Distribution.model_validate(given_)
     draw, share = sampler(amount), cdf(amount)
     number = keyer(0, "test")  # as it is used: a generator a request
@@ -96,7 +96,7 @@ def test_draws_have_the_distribution(given_):
     assert distance < 1.628 / math.sqrt(20_000)  # Kolmogorov-Smirnov at a level of 0.01
 
 
-def test_mean_and_deviation_are_those_that_were_asked_for():
+def test_latency_draws_have_the_configured_mean_and_deviation():
     for kind in ("lognormal", "gamma"):
         draw = sampler(Distribution(distribution=kind, mean=400, std=100))
         generator = random.Random(1)
@@ -108,7 +108,7 @@ def test_mean_and_deviation_are_those_that_were_asked_for():
 @pytest.mark.parametrize(
     ("name", "text"), [("a.txt", "1.5\n2, 3\n"), ("a.json", "[1.5, 2, 3]"), ("a.yaml", "- 1.5\n- 2\n- 3")]
 )
-def test_recorded_samples(tmp_path, name, text):
+def test_latency_from_a_file_draws_its_samples(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     app = make_app({"latency": {"ttft": {"file": name}}}, tmp_path)
     due_times = {next(reply(app, HELLO | {"stream": True}).due_times) for _ in range(60)}
@@ -137,7 +137,7 @@ def test_recorded_samples(tmp_path, name, text):
         ({"time_factor_under_load": 0.5}, "latency.time_factor_under_load: must be greater than or equal to 1"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path, monkeypatch, latency, said):
+def test_latency_settings_with_an_error_are_rejected(tmp_path, monkeypatch, latency, said):
     monkeypatch.chdir(tmp_path)
     for name, text in (("words.txt", "a b"), ("empty.txt", ""), ("minus.json", "[-1]")):
         (tmp_path / name).write_text(text)
@@ -147,7 +147,7 @@ def test_what_is_wrong_is_said(tmp_path, monkeypatch, latency, said):
     assert len(wrong.value.problems) == 1
 
 
-def test_the_environment_gives_amounts(tmp_path):
+def test_latency_from_environment_variables_is_read(tmp_path):
     config, problems = load(None, {"FASTMOCK_LATENCY_TTFT": "250", "FASTMOCK_LATENCY_PRESET": "fast"}, {}, tmp_path)
     assert problems == []
     assert config.settings.latency.ttft.mean == 250
@@ -163,7 +163,7 @@ def reply(app, body, **headers):
     )
 
 
-def test_total_is_ttft_and_a_latency_for_each_further_token(tmp_path):
+def test_latency_total_is_ttft_plus_itl_per_further_token(tmp_path):
     app = make_app({"latency": {"ttft": 200, "itl": 30, "prefill_ms_per_token": 2}} | COUNTER, tmp_path)
     whole = reply(app, HELLO)
     prompt = orjson.loads(whole.body)["usage"]["prompt_tokens"]
@@ -177,14 +177,14 @@ def test_total_is_ttft_and_a_latency_for_each_further_token(tmp_path):
     assert app.takes_time
 
 
-def test_chunks_of_several_tokens_come_with_their_first(tmp_path):
+def test_latency_chunk_of_several_tokens_is_due_with_its_first(tmp_path):
     config = {"latency": {"ttft": 100, "itl": 10}, "streaming": {"tokens_per_chunk": 4}} | COUNTER
     due_times, events = chunks(reply(make_app(config, tmp_path), HELLO | {"stream": True}))
     assert due_times == pytest.approx([0.1, 0.14, 0.18, 0.19])
     assert [len(word.split()) for word in words(events)] == [4, 4, 2]
 
 
-def test_a_speed_is_drawn_once_an_answer(tmp_path):
+def test_latency_tokens_per_second_is_drawn_once_per_answer(tmp_path):
     speed = {"distribution": "uniform", "min": 10, "max": 100}
     app = make_app({"latency": {"tokens_per_second": speed}} | COUNTER, tmp_path)
     seen = set()
@@ -197,7 +197,7 @@ def test_a_speed_is_drawn_once_an_answer(tmp_path):
     assert len(seen) == 20
 
 
-def test_chunk_delay_keeps_its_meaning(tmp_path):
+def test_chunk_delay_paces_streams_only(tmp_path):
     app = make_app({"streaming": {"chunk_delay_ms": 40, "tokens_per_chunk": 5}} | COUNTER, tmp_path)
     assert list(reply(app, HELLO | {"stream": True}).due_times) == pytest.approx([0, 0.04, 0.04])
     assert reply(app, HELLO).due_times is None  # whole answers take no time
@@ -207,7 +207,7 @@ def test_chunk_delay_keeps_its_meaning(tmp_path):
     assert list(reply(app, HELLO | {"stream": True}).due_times)[:3] == pytest.approx([0, 0.005, 0.01])
 
 
-def test_drawn_latencies_repeat_by_key_and_differ_without(tmp_path):
+def test_latency_draws_repeat_by_key_and_vary_without(tmp_path):
     app = make_app({"latency": {"preset": "gpt-4o"}} | COUNTER, tmp_path)
 
     def due_times(**headers):
@@ -234,7 +234,7 @@ class FixedLoad:
 
 
 @pytest.mark.parametrize(("running", "factor"), [(1, 1), (2, 1.5), (3, 2), (5, 3), (50, 3)])
-def test_load_stretches_everything(running, factor):
+def test_latency_under_load_is_multiplied(running, factor):
     latency = Latency(
         ttft=Distribution(mean=100), itl=Distribution(mean=10), time_factor_under_load=3, max_concurrent=5
     )
@@ -243,7 +243,7 @@ def test_load_stretches_everything(running, factor):
     assert list(timing.pause(3, 0, None)) == pytest.approx([0.12 * factor])
 
 
-def test_load_is_looked_up_anew_for_each_token():
+def test_latency_under_load_is_reevaluated_for_each_token():
     load_ = FixedLoad(1)
     latency = Latency(ttft=Distribution(mean=0), itl=Distribution(mean=10), time_factor_under_load=2, max_concurrent=2)
     timing = Timing(latency, lambda _: (), 0.0, load_)
@@ -255,7 +255,7 @@ def test_load_is_looked_up_anew_for_each_token():
     assert len(list(pause)) > 5
 
 
-def test_answers_in_flight_are_counted_until_they_end_or_nobody_wants_them(tmp_path):
+def test_answers_in_flight_are_counted_until_ended_or_abandoned(tmp_path):
     app = make_app({"latency": {"itl": 10}} | COUNTER, tmp_path)
     whole, stream, dropped = (
         reply(app, HELLO),
@@ -275,7 +275,7 @@ def test_answers_in_flight_are_counted_until_they_end_or_nobody_wants_them(tmp_p
 # --- levels
 
 
-def test_the_nearest_level_has_its_say(tmp_path):
+def test_latency_of_the_most_specific_level_wins(tmp_path):
     patterns = [
         {"match": {"content": "rule"}, "latency": {"ttft": 7}},
         {"match": {"content": "preset"}, "latency": {"preset": "fast", "itl": 1}},
@@ -317,26 +317,26 @@ def test_the_nearest_level_has_its_say(tmp_path):
         {"x_fastmock_preset": ""},
     ],
 )
-def test_a_wrong_control_header_is_a_400(tmp_path, headers):
+def test_latency_header_with_an_error_is_a_400(tmp_path, headers):
     answer = reply(make_app({"server": {"control_headers": True}}, tmp_path), HELLO, **headers)
     assert answer.head.status == 400
     assert orjson.loads(answer.body)["error"]["param"] in {name.replace("_", "-") for name in headers}
 
 
-def test_control_headers_do_nothing_unless_they_are_on(tmp_path):
+def test_latency_headers_when_disabled_are_ignored(tmp_path):
     answer = reply(make_app(), HELLO, x_fastmock_ttft_ms="500", x_fastmock_output_tokens="3")
     assert answer.due_times is None
     assert content(answer).startswith("Hello from fastmock!")
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets(tmp_path, name):
+def test_latency_presets_take_time_except_instant(tmp_path, name):
     app = make_app({"latency": {"preset": name}} | COUNTER, tmp_path)
     answer = reply(app, HELLO | {"stream": True})
     assert app.takes_time == isinstance(answer, Stream) == (name != "instant")
 
 
-def test_embeddings_take_the_time_to_first_token(tmp_path):
+def test_latency_of_embeddings_is_ttft_and_prefill(tmp_path):
     latency = {"ttft": 20, "itl": 1000, "prefill_ms_per_token": 5}
     app = make_app({"latency": latency, "usage": {"tokenizer": "estimate"}}, tmp_path)
     body = orjson.dumps({"model": "m", "input": ["abcd", "abcdefgh"]})
@@ -362,7 +362,7 @@ def test_embeddings_take_the_time_to_first_token(tmp_path):
         ({"ignore_eos": True, "stop": None, "max_tokens": None}, 10, "stop"),
     ],
 )
-def test_how_much_is_made_up(tmp_path, kind, asked, length, finish):
+def test_output_length_follows_limits_and_finish_reason(tmp_path, kind, asked, length, finish):
     app = make_app({"output": {"kind": kind, "tokens": 10}, "validation": "lenient"}, tmp_path)
     answer = orjson.loads(reply(app, HELLO | asked).body)
     text = answer["choices"][0]["message"]["content"]
@@ -376,12 +376,12 @@ def test_how_much_is_made_up(tmp_path, kind, asked, length, finish):
     assert all(event["choices"][0]["delta"]["content"] for event in events[1:-2])  # nothing empty
 
 
-def test_what_is_made_up():
+def test_output_by_default_is_the_canned_text():
     app = make_app()
     assert content(reply(app, HELLO)).startswith("Hello from fastmock!")  # nothing configured: a canned text
 
 
-def test_echo_says_the_message(tmp_path):
+def test_output_echo_repeats_the_message(tmp_path):
     app = make_app({"output": {"kind": "echo"}}, tmp_path)
     assert content(reply(app, HELLO)) == "Hello there my friend"
     assert content(reply(app, HELLO | {"max_tokens": 2})) == "Hello there"
@@ -390,14 +390,14 @@ def test_echo_says_the_message(tmp_path):
     assert content(reply(app, empty)) == ""
 
 
-def test_lorem_depends_on_the_message_alone(tmp_path):
+def test_output_lorem_depends_only_on_the_message(tmp_path):
     app = make_app({"output": {"kind": "lorem"}}, tmp_path)
     assert content(reply(app, HELLO)) == content(reply(app, HELLO))
     others = {content(reply(app, HELLO | {"messages": [{"role": "user", "content": str(n)}]})) for n in range(20)}
     assert len(others) > 2
 
 
-def test_lengths_are_drawn(tmp_path):
+def test_output_lengths_are_drawn_from_a_distribution(tmp_path):
     tokens = {"distribution": "normal", "mean": 50, "std": 10}
     app = make_app({"output": {"kind": "counter", "tokens": tokens, "min_tokens": 40}}, tmp_path)
     lengths = [len(content(reply(app, HELLO)).split()) for _ in range(300)]
@@ -408,7 +408,7 @@ def test_lengths_are_drawn(tmp_path):
     assert len(keyed) == 1
 
 
-def test_a_rule_without_text_and_a_template_with_output(tmp_path):
+def test_output_of_a_rule_is_generated_or_inserted(tmp_path):
     patterns = [
         {"match": {"content_contains": "short"}, "output": {"kind": "counter", "tokens": 2}},
         {"match": {"content_contains": "wrapped"}, "content": "<$output>", "output": {"kind": "counter", "tokens": 2}},
@@ -424,7 +424,7 @@ def test_a_rule_without_text_and_a_template_with_output(tmp_path):
     assert said("x")["choices"][0]["message"]["content"].startswith("Hello from fastmock!")
 
 
-def test_legacy_completions_make_up_too(tmp_path, call):
+def test_output_of_legacy_completions_is_generated(tmp_path, call):
     post = call(COUNTER)
     answer = orjson.loads(post("/v1/completions", {"model": "m", "prompt": ["a", "b"], "max_tokens": 3}).body)
     assert [choice["text"] for choice in answer["choices"]] == [counter(3)] * 2
@@ -437,14 +437,14 @@ def test_legacy_completions_make_up_too(tmp_path, call):
     ("field", "value"),
     [("max_tokens", 0.5), ("max_tokens", "3"), ("min_tokens", -1), ("ignore_eos", 1), ("max_completion_tokens", 0)],
 )
-def test_wrong_lengths_are_refused(call, field, value):
+def test_output_length_parameter_with_an_error_is_a_400(call, field, value):
     answer = call(COUNTER)(PATH, HELLO | {field: value})
     assert answer.head.status == 400
     assert orjson.loads(answer.body)["error"]["param"] == field
 
 
 @given(st.integers(1, 40), st.integers(1, 7), st.integers(1, 3), st.booleans())
-def test_usage_so_far_grows_to_the_whole(tokens, per_chunk, n, slow):
+def test_continuous_usage_grows_to_the_total(tokens, per_chunk, n, slow):
     config, _ = load(
         {
             "output": {"kind": "counter", "tokens": tokens},
@@ -471,7 +471,7 @@ def test_usage_so_far_grows_to_the_whole(tokens, per_chunk, n, slow):
 # --- the clock
 
 
-def test_lateness_is_counted_by_worker_and_forgotten_after_a_minute():
+def test_lateness_is_summed_over_workers_and_expires_after_a_minute():
     numbers = shared_numbers(2)
     first, second = Share(), Share()
     first.join(numbers, 0)
@@ -490,7 +490,7 @@ def test_lateness_is_counted_by_worker_and_forgotten_after_a_minute():
     assert first.lateness(1060.0).frames == 1
 
 
-def test_who_is_behind_goes_on_in_coarser_pieces_of_which_the_last_is_on_time():
+def test_pacer_behind_schedule_sends_larger_pieces():
     share = Share()
     due_times = [number * 0.05 for number in range(10)]
     pacer = Pacer(iter(due_times), lambda begin, end: bytes(range(begin, end)), 0.0, share)
@@ -508,7 +508,7 @@ def test_who_is_behind_goes_on_in_coarser_pieces_of_which_the_last_is_on_time():
     assert share.lateness(0.5).frames == 10
 
 
-def test_a_dead_worker_has_nothing_in_flight():
+def test_answers_in_flight_of_a_dead_worker_are_cleared():
     numbers = shared_numbers(2)
     first, second = Share(), Share()
     first.join(numbers, 0)
@@ -521,7 +521,7 @@ def test_a_dead_worker_has_nothing_in_flight():
     assert first.in_flight() == 1
 
 
-def test_falling_behind_is_said_once(caplog):
+def test_pacer_behind_schedule_warns_once(caplog):
     share = Share()
     for start in range(1000, 1010):
         Pacer(iter([0.0] * 40), lambda *_: b"", float(start), share).take(start + 0.2)
@@ -549,7 +549,7 @@ class Broken:
         raise RuntimeError
 
 
-def test_the_wheel_keeps_time_and_survives(caplog):
+def test_scheduler_keeps_time_and_survives_a_failing_task(caplog):
     scheduler = Scheduler()
     scheduler.start()
     start = time.monotonic()

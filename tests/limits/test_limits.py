@@ -54,7 +54,7 @@ def passes(one, arrivals, wanted=1, fixed=False, count_refused=False):
 
 
 @unit
-def test_a_bucket_is_refilled_all_the_time():
+def test_token_bucket_refills_continuously():
     start = 1_000_000 * SECOND
     assert passes(rate(3), [start] * 5) == [0, 0, 0, 20 * SECOND, 20 * SECOND]
     assert passes(rate(3), [start] * 3 + [start + 19_999_999, start + 20 * SECOND, start + 20 * SECOND]) == [
@@ -70,14 +70,14 @@ def test_a_bucket_is_refilled_all_the_time():
 
 
 @unit
-def test_a_fixed_window_is_full_again_when_it_is_over():
+def test_fixed_window_is_full_again_after_its_end():
     start = 1_000_000 * MINUTE
     arrivals = [start, start + 59 * SECOND, start + 59 * SECOND, start + MINUTE]
     assert passes(rate(2), arrivals, fixed=True) == [0, 0, SECOND, 0]
 
 
 @unit
-def test_refused_requests_may_count():
+def test_refused_requests_count_when_configured():
     start = 1_000_000 * SECOND
     every_second = [start + second * SECOND for second in range(300)]
     assert passes(rate(6), every_second).count(0) == 6 + 29
@@ -85,7 +85,7 @@ def test_refused_requests_may_count():
 
 
 @unit
-def test_a_quota_is_never_refilled():
+def test_quota_is_never_refilled():
     assert passes(rate(2, FOR_EVER), [0, 1, 2, DAY * 400]) == [0, 0, 1, 1]
 
 
@@ -99,7 +99,7 @@ def test_a_quota_is_never_refilled():
     ),
     st.lists(st.tuples(st.integers(0, 9 * SECOND), st.integers(0, 500), st.integers(0, 500)), max_size=12),
 )
-def test_the_short_way_is_the_long_one(rates, arrivals):
+def test_bucket_fast_path_equals_the_reference(rates, arrivals):
     now = 1_000_000 * SECOND
     here, values = Here(Buckets(Share()), False, False), [0] * (BEGIN + len(rates))
     with pytest.MonkeyPatch.context() as patch:
@@ -113,7 +113,7 @@ def test_the_short_way_is_the_long_one(rates, arrivals):
 
 
 @unit
-def test_all_rates_or_none():
+def test_rates_are_charged_all_or_none():
     rates = [rate(10), rate(100, MINUTE, "tokens")]
     values = [0] * 4
     now = 1_000_000 * SECOND
@@ -140,12 +140,12 @@ def test_all_rates_or_none():
         (86_400_000, "24h0m0s"),
     ],
 )
-def test_durations_are_gos(milliseconds, text):
+def test_durations_are_written_in_go_format(milliseconds, text):
     assert duration(milliseconds) == text
 
 
 @unit
-def test_entries_that_are_full_again_give_way():
+def test_bucket_table_reuses_entries_that_are_full_again():
     share = Share()
     buckets = Buckets(share)
     for key in range(1, 4 * MOST_BUCKETS):
@@ -171,7 +171,7 @@ def limited(call, **limits):
 
 
 @unit
-def test_openais_headers_and_words(call):
+def test_openai_limits_have_headers_and_error_message(call):
     post = limited(call, requests_per_minute=3, tokens_per_minute=3000, requests_per_day=100)
     for left in (2, 1, 0):
         reply, headers, body = post(PATH, HELLO)
@@ -193,7 +193,7 @@ def test_openais_headers_and_words(call):
 
 
 @unit
-def test_anthropics_headers_and_words(call):
+def test_anthropic_limits_have_headers_and_error_message(call):
     ask = {"model": "c", "max_tokens": 20, "messages": [{"role": "user", "content": "Hello"}]}
     post = limited(call, requests_per_minute=2, input_tokens_per_minute=1000, output_tokens_per_minute=35)
     _, headers, body = post("/v1/messages", ask)
@@ -211,7 +211,7 @@ def test_anthropics_headers_and_words(call):
 
 
 @unit
-def test_what_never_fits(call):
+def test_request_larger_than_its_limit_is_refused_without_retry_after(call):
     post = limited(call, tokens_per_minute=1000)
     reply, headers, body = post(PATH, HELLO | {"max_completion_tokens": 5000})
     assert reply.head.status == 429
@@ -224,7 +224,7 @@ def test_what_never_fits(call):
 
 
 @unit
-def test_an_exhausted_quota(call):
+def test_quota_exhausted_is_an_insufficient_quota_error(call):
     post = limited(call, quota_requests=1)
     assert post(PATH, HELLO)[0].head.status == 200
     reply, headers, body = post(PATH, HELLO)
@@ -235,7 +235,7 @@ def test_an_exhausted_quota(call):
 
 
 @unit
-def test_each_key_has_limits_of_its_own_and_some_have_others(call):
+def test_limits_are_per_key_and_can_differ_by_key_and_model(call):
     per = [{"api_key": "sk-rich*"}, {"model": "o3*", "requests_per_minute": 2}]
     post = limited(call, requests_per_minute=1, per=per)
 
@@ -251,7 +251,7 @@ def test_each_key_has_limits_of_its_own_and_some_have_others(call):
 
 
 @unit
-def test_what_is_counted(call):
+def test_limits_count_valid_generation_requests_only(call):
     post = limited(call, requests_per_minute=2, tokens_per_minute=10_000)
     assert post(PATH, b"{}")[0].head.status == 400  # what is refused as wrong
     assert post("/v1/models", method="GET")[0].head.status == 200
@@ -263,13 +263,13 @@ def test_what_is_counted(call):
 
 
 @unit
-def test_a_fault_leaves_the_headers(call):
+def test_rate_limit_headers_are_sent_with_a_fault(call):
     post = call({"limits": {"requests_per_minute": 5}, "faults": [{"kind": "status", "status": 503}]})
     assert headers_of(post(PATH, HELLO))["x-ratelimit-remaining-requests"] == "4"
 
 
 @unit
-def test_whoever_dies_with_the_lock_harms_nobody():
+def test_lock_held_by_a_killed_process_is_released():
     lock, numbers = SharedLock(), shared_numbers(1)
     child = os.fork()
     if child == 0:
@@ -286,7 +286,7 @@ def test_whoever_dies_with_the_lock_harms_nobody():
 
 
 @unit
-def test_the_lock_excludes_processes_and_threads():
+def test_lock_excludes_processes_and_threads():
     lock, numbers = SharedLock(), shared_numbers(1)
 
     def work():
@@ -346,7 +346,7 @@ def valkey(tmp_path, port=None):
 
 @integration
 @needs_valkey
-def test_both_stores_say_the_same(tmp_path, monkeypatch):
+def test_redis_store_agrees_with_the_local_store(tmp_path, monkeypatch):
     monkeypatch.setattr("fastmock.limits.stores._PATIENCE", 20)  # seconds, on a busy machine
     rate_of = st.builds(
         lambda limit, period, unit_, burst: Rate(unit_, limit, period, burst or period, ""),
@@ -391,7 +391,7 @@ def test_both_stores_say_the_same(tmp_path, monkeypatch):
 
 @integration
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_client_that_obeys_loses_no_call(serve, workers):
+def test_sdk_that_honours_retry_after_loses_no_call(serve, workers):
     from openai import OpenAI
 
     server = serve({"limits": {"requests_per_minute": 900, "quantize": True}}, "--workers", workers)
@@ -450,14 +450,14 @@ def assert_held(servers):
 @integration
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_one_that_does_not_obey_is_held(serve, runtime, workers):
+def test_limit_holds_for_a_client_that_ignores_retry_after(serve, runtime, workers):
     server = serve({"limits": {"requests_per_minute": RPM}}, "--workers", workers, "--runtime", runtime)
     assert_held([server] * 4)
 
 
 @integration
 @needs_valkey
-def test_two_servers_on_one_valkey(serve, tmp_path):
+def test_limit_is_shared_by_two_servers_on_one_store(serve, tmp_path):
     with valkey(tmp_path) as port:
         config = {"limits": {"requests_per_minute": RPM, "store": f"redis://127.0.0.1:{port}/0"}}
         servers = [serve(config, "--workers", "2", prelude=PATIENT), serve(config, prelude=PATIENT)]
@@ -466,7 +466,7 @@ def test_two_servers_on_one_valkey(serve, tmp_path):
 
 @integration
 @needs_valkey
-def test_a_store_that_goes_away(serve, tmp_path):
+def test_limits_survive_the_loss_of_their_store(serve, tmp_path):
     import redis
 
     with valkey(tmp_path) as port:
@@ -502,13 +502,13 @@ def test_a_store_that_goes_away(serve, tmp_path):
 
 
 @unit
-def test_a_wrong_store_is_an_error_at_start(tmp_path):
+def test_store_with_an_unknown_scheme_is_a_config_error(tmp_path):
     with pytest.raises(ConfigError, match=r"limits\.store"):
         make_app({"limits": {"requests_per_minute": 1, "store": "http://x"}}, tmp_path)
 
 
 @unit
-def test_what_a_configuration_stands_for():
+def test_rates_are_derived_from_the_settings():
     given_ = Rates(requests_per_minute=120, tokens_per_day=10, quota_tokens=5)
     assert [(one.unit, one.limit, one.period, one.burst) for one in _rates(given_, quantize=True)] == [
         ("tokens", 5, FOR_EVER, FOR_EVER),
@@ -519,7 +519,7 @@ def test_what_a_configuration_stands_for():
 
 @integration
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])
-def test_what_the_sdk_hears(serve, runtime):
+def test_rate_limit_error_reaches_the_sdk_with_retry_after(serve, runtime):
     import openai
 
     server = serve({"limits": {"requests_per_minute": 1, "quota_requests": 2}}, "--runtime", runtime)
@@ -533,7 +533,7 @@ def test_what_the_sdk_hears(serve, runtime):
 
 
 @unit
-def test_keys_behind_another_header_have_limits_of_their_own(call):
+def test_limits_are_per_key_for_keys_in_x_api_key(call):
     post = call({"limits": {"requests_per_minute": 1}})
     body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
 
@@ -545,7 +545,7 @@ def test_keys_behind_another_header_have_limits_of_their_own(call):
 
 
 @unit
-def test_another_algorithm_begins_anew():
+def test_limit_algorithm_change_starts_with_a_full_bucket():
     buckets = Buckets(Share())
     for algorithm in ("token_bucket", "fixed_window", "token_bucket"):
         limits = RateLimits(

@@ -39,7 +39,7 @@ def admitted(tickets):
 
 
 @unit
-def test_in_their_order_over_all_workers():
+def test_queue_admits_in_order_across_workers():
     one, other = gates(2)
     tickets = [gate.enter(2, 10) for gate in (one, other, other, one, one)]
     assert admitted(tickets) == [True, True, False, False, False]
@@ -58,7 +58,7 @@ def test_in_their_order_over_all_workers():
 
 
 @unit
-def test_a_full_queue_takes_no_more():
+def test_queue_when_full_refuses():
     [gate] = gates(1)
     tickets = [gate.enter(1, 2) for _ in range(3)]
     assert gate.enter(1, 2) is None
@@ -73,7 +73,7 @@ def test_a_full_queue_takes_no_more():
 
 
 @unit
-def test_who_comes_next_begins_when_another_ended():
+def test_queued_request_starts_when_the_previous_one_ended():
     [gate] = gates(1)
     first, second = gate.enter(1, 1), gate.enter(1, 1)
     first.ended = ended = time.monotonic()
@@ -87,7 +87,7 @@ def test_who_comes_next_begins_when_another_ended():
 
 
 @unit
-def test_one_that_is_answered_for_long_keeps_its_place():
+def test_queue_ticket_held_for_long_keeps_its_place():
     one, other = gates(2)
     hanging = one.enter(2, 0)
     for _ in range(TICKETS + 10):
@@ -100,7 +100,7 @@ def test_one_that_is_answered_for_long_keeps_its_place():
 
 
 @unit
-def test_a_dead_workers_places_are_given_back():
+def test_queue_places_of_a_dead_worker_are_released():
     one, other = gates(2)
     tickets = [gate.enter(2, 10) for gate in (one, one, one, other, one, other)]
     assert admitted(tickets) == [True, True, False, False, False, False]
@@ -111,7 +111,7 @@ def test_a_dead_workers_places_are_given_back():
 
 
 @unit
-def test_more_and_fewer_places_than_before():
+def test_queue_honours_a_changed_number_of_places():
     [gate] = gates(1)
     tickets = [gate.enter(1, 10) for _ in range(4)]
     tickets.append(gate.enter(4, 10))
@@ -124,7 +124,7 @@ def test_more_and_fewer_places_than_before():
 
 
 @unit
-def test_a_ticket_is_given_back_in_the_midst_of_anything():
+def test_queue_ticket_is_released_by_the_collector_while_locked():
     """The collector may delete a ticket while this very thread holds the lock."""
     [gate] = gates(1)
     ticket = gate.enter(1, 1)
@@ -137,7 +137,7 @@ def test_a_ticket_is_given_back_in_the_midst_of_anything():
 
 
 @unit
-def test_many_threads_at_the_gate():
+def test_queue_under_many_threads_never_exceeds_its_places():
     [gate] = gates(1)
     at_once, most, lock = 0, 0, threading.Lock()
 
@@ -194,7 +194,7 @@ def walked(answer, ticket):
 
 
 @unit
-def test_the_time_of_an_answer_begins_with_its_turn():
+def test_answer_time_starts_with_its_turn():
     parts = [b"a", b"b", b"c"]
     stream = Stream(ResponseHead(200, ()), "r", iter([0.5, 0.6, 0.7]), lambda a, b: b"".join(parts[a:b]), 3)
     steps, ended = walked(stream, lambda clock: Turn(clock, 102.0))
@@ -216,7 +216,7 @@ def test_the_time_of_an_answer_begins_with_its_turn():
     ("status", "kind", "theirs", "their_kind"),
     [(503, "server_error", 529, "overloaded_error"), (429, "requests", 429, "rate_limit_error")],
 )
-def test_what_is_said_where_the_queue_is_full(call, status, kind, theirs, their_kind):
+def test_queue_when_full_answers_the_provider_overload_error(call, status, kind, theirs, their_kind):
     overload = {"max_concurrent": 1, "max_queue": 1, "status": status}
     post = call({"latency": {"ttft": 1000}, "overload": overload})
     kept = [post(PATH, HELLO | {"stream": stream}) for stream in (True, False)]
@@ -294,7 +294,7 @@ def health(server):
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("stream", [True, False])
 @undisturbed
-def test_the_latency_rises_with_the_queue_and_the_order_is_kept(serve, runtime, workers, stream):
+def test_latency_rises_with_the_queue_in_order(serve, runtime, workers, stream):
     config = {"latency": {"ttft": 200}, "overload": {"max_concurrent": 4}}
     server = serve(config, "--runtime", runtime, "--workers", workers)
     start = time.monotonic()
@@ -315,7 +315,7 @@ def test_the_latency_rises_with_the_queue_and_the_order_is_kept(serve, runtime, 
 
 @integration
 @on_both
-def test_the_sdk_comes_again_until_there_is_room(serve, runtime):
+def test_sdk_retries_until_the_queue_has_room(serve, runtime):
     import openai
 
     config = {"latency": {"ttft": 1000}, "overload": {"max_concurrent": 2, "max_queue": 1}}
@@ -336,7 +336,7 @@ def test_the_sdk_comes_again_until_there_is_room(serve, runtime):
 
 @integration
 @on_both
-def test_who_hangs_up_gives_the_place_back(serve, runtime):
+def test_client_disconnect_releases_its_queue_place(serve, runtime):
     # As in test_pacing: Robyn notices it only when the wait is over.
     wait_ms = 60_000 if runtime == "granian" else 1000
     config = {"latency": {"ttft": wait_ms}, "overload": {"max_concurrent": 3, "max_queue": 20}}
@@ -352,7 +352,7 @@ def test_who_hangs_up_gives_the_place_back(serve, runtime):
 @integration
 @on_both
 @undisturbed
-def test_a_killed_workers_places_go_to_the_others(serve, runtime):
+def test_queue_places_of_a_killed_worker_go_to_waiting_requests(serve, runtime):
     config = {"latency": {"ttft": 4000}, "overload": {"max_concurrent": 6, "max_queue": 100}}
     server = serve(config, "--runtime", runtime, "--workers", "2")
     doomed, other = server.workers()
@@ -373,7 +373,7 @@ def test_a_killed_workers_places_go_to_the_others(serve, runtime):
 
 @integration
 @undisturbed
-def test_a_reload_changes_how_many(serve, tmp_path):
+def test_reload_changes_the_concurrency(serve, tmp_path):
     server = serve({"latency": {"ttft": 400}, "overload": {"max_concurrent": 1}}, "--runtime", "granian")
     config = {"latency": {"ttft": 400}, "overload": {"max_concurrent": 10}}
     max(tmp_path.glob("config*.json")).write_bytes(orjson.dumps(config))  # the last that was started

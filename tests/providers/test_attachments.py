@@ -51,7 +51,7 @@ def input_tokens(post, messages):
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_a_document_counts_wherever_it_is(call, name):
+def test_document_tokens_count_in_any_position(call, name):
     block, tokens = BLOCKS[name]
     post = call()
     alone = input_tokens(post, [{"role": "user", "content": [SAID]}])
@@ -60,12 +60,12 @@ def test_a_document_counts_wherever_it_is(call, name):
     assert 0 <= input_tokens(post, result_of(SAID, block)) - empty - tokens <= 10
 
 
-def test_an_image_inside_of_a_result_counts(call):
+def test_image_in_a_tool_result_counts_tokens(call):
     post = call()
     assert input_tokens(post, result_of(SAID, IMAGE)) - input_tokens(post, result_of(SAID)) == 765
 
 
-def test_a_file_counts_in_chat_and_in_responses(call):
+def test_file_tokens_count_in_chat_and_responses(call):
     post = call()
 
     def chat(*parts):

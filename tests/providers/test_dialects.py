@@ -100,7 +100,7 @@ SHOWN = st.sampled_from(["", "item", "summary"])
 @settings(max_examples=40, deadline=None)
 @example(Answer("a " * 200 + "b" * 15), "", True, 1)  # event numbers of several digits, and little room for them
 @given(answers(), SHOWN, st.booleans(), st.integers(1, 5))
-def test_a_response_assembles_to_its_whole_form(answer, shows, padded, per_chunk):
+def test_response_stream_assembles_to_the_whole_output(answer, shows, padded, per_chunk):
     output, events = ResponsesRenderer(0).tell(answer, (shows, False, padded), Chunker(ESTIMATE, per_chunk))
     found = events()
     assert assembled_response(orjson.loads(orjson.dumps([event for _, event in found]))) == output
@@ -112,7 +112,7 @@ def test_a_response_assembles_to_its_whole_form(answer, shows, padded, per_chunk
 
 @settings(max_examples=40, deadline=None)
 @given(answers(), st.sampled_from(["", "omitted", "summarized"]), st.integers(1, 5))
-def test_a_message_assembles_to_its_whole_form(answer, shows, per_chunk):
+def test_message_stream_assembles_to_the_whole_content(answer, shows, per_chunk):
     content, events = MessagesRenderer("Let me think.").tell(answer, shows, Chunker(ESTIMATE, per_chunk))
     assert assembled_message(orjson.loads(orjson.dumps([event for _, event in events()]))) == content
 
@@ -240,7 +240,7 @@ _LENIENT = build(load(_SETTINGS | {"validation": "lenient"}, {}, {})[0])
 
 @settings(max_examples=80, deadline=None)
 @given(CONVERSATIONS)
-def test_the_same_rule_gives_the_same_words_in_every_dialect(conversation):
+def test_rule_gives_the_same_text_in_every_dialect(conversation):
     chat = as_chat(conversation)
     expected = words_of_chat(sent(_LENIENT, PATH, chat))
     response, message = as_response(chat), as_message(chat)
@@ -253,7 +253,7 @@ def test_the_same_rule_gives_the_same_words_in_every_dialect(conversation):
     assert words_of_message(assembled_message(typed(sent(_LENIENT, MESSAGES, message, stream=True)))) == expected
 
 
-def test_the_endpoint_can_be_matched():
+def test_match_endpoint_distinguishes_dialects():
     rules = [{"match": {"endpoint": name}, "content": name} for name in ("chat_completions", "responses", "messages")]
     app = build(load({"responses": {"chat_completions": {"patterns": rules}}}, {}, {})[0])
     chat = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
@@ -262,7 +262,7 @@ def test_the_endpoint_can_be_matched():
     assert words_of_message(orjson.loads(sent(app, MESSAGES, as_message(chat)))["content"])[0] == "messages"
 
 
-def test_a_manager_says_the_words_of_every_dialect():
+def test_response_manager_answers_every_dialect():
     class Mine(ResponseManager):
         def generate_chat_response(self, request_data, response_file=None):
             asked = request_data["messages"][-1]["content"]
@@ -276,7 +276,7 @@ def test_a_manager_says_the_words_of_every_dialect():
     assert words_of_message(assembled_message(typed(sent(app, MESSAGES, as_message(chat), stream=True)))) == expected
 
 
-def test_structured_output_in_every_dialect():
+def test_structured_output_is_valid_in_every_dialect():
     import jsonschema
 
     schema = FUNCTION["parameters"]
@@ -293,7 +293,7 @@ def test_structured_output_in_every_dialect():
 
 
 @pytest.mark.parametrize("path", [PATH, RESPONSES, MESSAGES])
-def test_a_stream_that_fails_half_way_says_so_in_its_dialect(tmp_path, path):
+def test_stream_failing_midway_ends_with_the_dialect_error(tmp_path, path):
     app = make_app({"latency": {"itl": 10}}, tmp_path)
     chat = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}
     body = {PATH: chat, RESPONSES: {"input": "x", "stream": True}, MESSAGES: as_message(chat) | {"stream": True}}[path]
@@ -319,7 +319,7 @@ def test_a_stream_that_fails_half_way_says_so_in_its_dialect(tmp_path, path):
 
 
 @pytest.mark.parametrize("path", [PATH, RESPONSES, MESSAGES])
-def test_whole_and_streamed_answers_take_the_same_time(tmp_path, path):
+def test_whole_and_streamed_answers_are_due_at_the_same_time(tmp_path, path):
     app = make_app({"latency": {"ttft": 100, "itl": 10}, "output": {"kind": "counter", "tokens": 7}}, tmp_path)
     chat = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
     body = {PATH: chat, RESPONSES: {"input": "x"}, MESSAGES: as_message(chat)}[path]
@@ -392,7 +392,7 @@ def changes_to(body):
 
 @settings(max_examples=60, deadline=None)
 @given(changes_to(RICH_RESPONSE), st.booleans())
-def test_a_rich_request_for_a_response_with_anything_in_it(changes, stream):
+def test_response_request_mutated_gets_an_answer_or_a_400(changes, stream):
     body = dict(RICH_RESPONSE, stream=stream)
     for at, to in changes:
         with suppress(KeyError, IndexError, TypeError):
@@ -406,7 +406,7 @@ def test_a_rich_request_for_a_response_with_anything_in_it(changes, stream):
 
 @settings(max_examples=60, deadline=None)
 @given(changes_to(RICH_MESSAGE), st.booleans(), st.sampled_from([MESSAGES, f"{MESSAGES}/count_tokens"]))
-def test_a_rich_request_for_a_message_with_anything_in_it(changes, stream, path):
+def test_message_request_mutated_gets_an_answer_or_a_400(changes, stream, path):
     body = dict(RICH_MESSAGE, stream=stream)
     for at, to in changes:
         with suppress(KeyError, IndexError, TypeError):
@@ -442,7 +442,7 @@ def without(value):
     st.dictionaries(NAMES, st.lists(st.text(max_size=4), min_size=1)),
     st.fixed_dictionaries({}, optional={"items": ITEMS, "metadata": OTHERS}),
 )
-def test_any_request_for_what_is_stored(method, path, query, body):
+def test_stored_responses_and_conversations_handle_any_request(method, path, query, body):
     body = without(body)
     for _ in range(2):
         reply = _RULED.handle(Request(method, path, KEY, _dumps(body), query))
@@ -466,7 +466,7 @@ def moderated(app, body):
     return orjson.loads(reply.body)
 
 
-def test_moderations():
+def test_moderations_flag_the_configured_categories():
     app = build(load({"responses": {"moderations": CATEGORY_RULES}}, {}, {})[0])
     many = moderated(app, {"input": ["Hello", "I kill you", "kill the process"]})
     assert many["model"] == "omni-moderation-latest"
@@ -491,13 +491,13 @@ def test_moderations():
 
 
 @pytest.mark.parametrize("given", [None, 3, [], [3], ["a", 3], [{"type": "sound"}], [{"type": "text"}]])
-def test_what_cannot_be_moderated(given):
+def test_moderations_with_a_wrong_input_are_a_400(given):
     reply = _APP.handle(Request("POST", "/v1/moderations", KEY, orjson.dumps({"input": given})))
     assert reply.head.status == 400
     assert orjson.loads(reply.body)["error"]["param"].startswith("input")
 
 
-def test_models_are_deleted(tmp_path):
+def test_models_can_be_deleted(tmp_path):
     for strict, status in ((False, 200), (True, 404)):
         app = make_app({"models": {"available": ["ft:gpt-4o:acme::1"], "strict": strict}}, tmp_path)
         reply = app.handle(Request("DELETE", "/v1/models/ft:gpt-4o:acme::1", KEY, b""))
@@ -505,7 +505,7 @@ def test_models_are_deleted(tmp_path):
         assert app.handle(Request("DELETE", "/v1/models/other", KEY, b"")).head.status == status
 
 
-def test_strict_ids_and_models(tmp_path):
+def test_strict_ids_and_models_are_404(tmp_path):
     app = make_app({"stored": {"strict_ids": True}, "models": {"strict": True}}, tmp_path)
     for method, below in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")):
         reply = app.handle(Request(method, f"{RESPONSES}/resp_{'0' * 32}{below}", KEY, b""))
@@ -523,7 +523,7 @@ def test_strict_ids_and_models(tmp_path):
     assert orjson.loads(unknown.body)["error"] == {"type": "not_found_error", "message": "model: nobody"}
 
 
-def test_keys_come_in_the_dialects_own_headers(tmp_path):
+def test_auth_key_is_read_from_the_header_of_the_dialect(tmp_path):
     app = make_app({"auth": {"mode": "keys", "keys": ["right"]}}, tmp_path)
     chat = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
     for path, headers, status in (
@@ -540,7 +540,7 @@ def test_keys_come_in_the_dialects_own_headers(tmp_path):
         assert ("request_id" in orjson.loads(reply.body)) == (status == 401 and path == MESSAGES)
 
 
-def test_every_dialect_is_explained():
+def test_explain_recognizes_every_dialect():
     chat = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
     for body, headers in (
         (chat, {}),
@@ -551,7 +551,7 @@ def test_every_dialect_is_explained():
         assert "patterns[1]" in _RULED.explain(orjson.dumps(body), headers).winner
 
 
-def test_prompts_are_cached_and_windows_kept(tmp_path):
+def test_prompt_cache_and_context_window_apply_in_every_dialect(tmp_path):
     window = {"per_model": [{"model": "m", "context_window": 3000}], "usage": {"simulate_prompt_cache": True}}
     app = make_app(window, tmp_path)
     for path, read in (

@@ -87,7 +87,7 @@ EITHER = pytest.mark.parametrize("stream", [False, True])
 
 @EVERY
 @EITHER
-def test_an_answer_may_say_how_long_it_is(path, stream):
+def test_template_token_variables_equal_the_usage(path, stream):
     app = ruled({"content": "$prompt_tokens $completion_tokens $total_tokens"})
     prompt, completion, total = map(int, text_of(app, path, "x", stream).split())
     assert 0 < completion == total - prompt
@@ -103,7 +103,7 @@ FORCED = {
 
 
 @EITHER
-def test_a_whole_response_says_its_model_and_its_usage_in_every_dialect(stream):
+def test_scripted_response_model_and_usage_are_sent_in_every_dialect(stream):
     app = ruled({"response": FORCED})
     body = sent(app, RESPONSES, body_of(RESPONSES, "x"), stream)
     whole = typed(body)[-1]["response"] if stream else orjson.loads(body)
@@ -118,7 +118,7 @@ def test_a_whole_response_says_its_model_and_its_usage_in_every_dialect(stream):
     assert (message["model"], usage["input_tokens"], usage["output_tokens"]) == ("gpt-forced", 100, 50)
 
 
-def test_a_whole_response_may_leave_a_part_to_be_counted():
+def test_scripted_usage_may_leave_parts_to_be_counted():
     usage = {
         "prompt_tokens": 100,
         "completion_tokens": "$completion_tokens",
@@ -153,7 +153,7 @@ SIGNS = [
 @EVERY
 @EITHER
 @pytest.mark.parametrize("said", SIGNS)
-def test_what_a_user_says_is_no_sign_of_ours(path, stream, said):
+def test_user_text_is_never_taken_for_a_template_placeholder(path, stream, said):
     app = ruled({"content": "You said: $user_message"})
     assert text_of(app, path, said, stream) == f"You said: {said}"
     assert text_of(ruled(manager=Echoes()), path, said, stream) == said
@@ -172,7 +172,7 @@ def test_what_a_user_says_is_no_sign_of_ours(path, stream, said):
 
 
 @EITHER
-def test_thoughts_that_a_rule_leaves_empty_are_not_made_up(stream):
+def test_reasoning_left_empty_by_a_rule_is_not_generated(stream):
     app = ruled({"content": "Said.", "reasoning": ""})
     for thinking in ({}, {"thinking": {"type": "enabled", "budget_tokens": 1024}}):
         body = sent(app, MESSAGES, body_of(MESSAGES, "x", **thinking), stream)
@@ -190,7 +190,7 @@ SAID = {"role": "user", "content": "a"}
 
 
 @pytest.mark.parametrize("wrong", [{}, [], 3, True])
-def test_the_id_of_an_item_is_a_string(wrong):
+def test_item_id_that_is_no_string_is_a_400(wrong):
     app = ruled()
     items = [SAID, SAID | {"id": wrong}]
     assert refused(app, RESPONSES, {"input": items})["param"] == "input[1].id"
@@ -199,14 +199,14 @@ def test_the_id_of_an_item_is_a_string(wrong):
     assert refused(app, f"{RESPONSES}/input_tokens", {"input": items})["param"] == "input[1].id"
 
 
-def test_no_two_items_have_the_same_id():
+def test_item_ids_that_are_duplicates_are_a_400():
     app = ruled()
     items = [SAID | {"id": "msg_a"}, SAID | {"id": "msg_a"}]
     assert refused(app, RESPONSES, {"input": items})["message"].startswith("Duplicate item found with id msg_a.")
     assert refused(app, CONVERSATIONS, {"items": items})["param"] == "items"
 
 
-def test_what_is_null_in_an_item_is_made_up():
+def test_item_fields_that_are_null_are_filled_in():
     app = ruled()
     items = [SAID | {"id": None, "type": None, "status": None}, {"role": "user", "content": "b", "id": None}]
     _, made = asked(app, RESPONSES, {"input": items})
@@ -228,7 +228,7 @@ PACED = pytest.mark.parametrize("latency", [{}, {"itl": 10}])
 
 @PACED
 @pytest.mark.parametrize("strike", STRIKES)
-def test_an_error_in_the_midst_of_a_stream_has_its_number(latency, strike):
+def test_error_event_in_a_response_stream_has_the_next_sequence_number(latency, strike):
     app = ruled(latency=latency, faults=[{"kind": "error_event", "status": 503, **strike}])
     found = streamed(app, RESPONSES, {"input": "x", "stream": True})
     if found[-1]["type"] == "error":
@@ -239,7 +239,7 @@ def test_an_error_in_the_midst_of_a_stream_has_its_number(latency, strike):
     assert [event["sequence_number"] for event in found] == list(range(len(found)))
 
 
-def test_a_stream_that_cannot_be_made_any_further_ends_with_the_next_number():
+def test_response_stream_failing_midway_ends_with_the_next_sequence_number():
     app = ruled(latency={"itl": 10})
     answer = app.handle(Request("POST", RESPONSES, KEY, orjson.dumps({"input": "x", "stream": True})))
     numbering = answer.cut.__self__
@@ -260,7 +260,7 @@ def test_a_stream_that_cannot_be_made_any_further_ends_with_the_next_number():
     assert len(found) > 4
 
 
-def test_a_response_that_is_streamed_again_breaks_off_in_its_own_form():
+def test_response_retrieved_as_a_stream_takes_error_events():
     app = ruled(faults=[{"kind": "error_event", "status": 503, "after": 4, "match": {"endpoint": "other"}}])
     _, made = asked(app, RESPONSES, {"input": "x"})
     found = streamed(app, f"{RESPONSES}/{made['id']}", None, "GET", {"stream": ["true"]})
@@ -277,7 +277,7 @@ def again(app, id_, **query):
 CUT_OFF = {"choices": [{"message": {"content": "Once upon"}, "finish_reason": "length"}]}
 
 
-def test_a_response_is_streamed_again_as_it_was_streamed():
+def test_response_retrieved_as_a_stream_equals_the_first_stream():
     app = ruled({"match": {"content": "long"}, "response": CUT_OFF}, {"content": "Said."})
     for text in ("x", "long"):
         first = streamed(app, RESPONSES, {"input": text, "stream": True})
@@ -287,7 +287,7 @@ def test_a_response_is_streamed_again_as_it_was_streamed():
         assert (whole["completed_at"] is None) == (whole["status"] == "incomplete") == (text == "long")
 
 
-def test_a_cancelled_response_is_streamed_again_to_an_end_that_clients_know():
+def test_response_cancelled_is_streamed_with_a_failed_event():
     app = ruled()
     _, begun = asked(app, RESPONSES, {"input": "x", "background": True})
     asked(app, f"{RESPONSES}/{begun['id']}/cancel", None)
@@ -296,7 +296,7 @@ def test_a_cancelled_response_is_streamed_again_to_an_end_that_clients_know():
     assert found[-1]["response"]["status"] == "cancelled"
 
 
-def test_a_stream_goes_on_after_any_number():
+def test_response_stream_starting_after_continues_there():
     app = ruled()
     _, made = asked(app, RESPONSES, {"input": "x"})
     everything = again(app, made["id"])
@@ -309,7 +309,7 @@ def test_a_stream_goes_on_after_any_number():
         assert told["param"] == "starting_after"
 
 
-def test_what_goes_on_from_a_response_of_a_conversation_knows_its_earlier_turns():
+def test_previous_response_of_a_conversation_includes_its_turns():
     app = ruled({"match": {"turn": 3}, "content": "The third."}, {"match": {"turn": 4}, "content": "The fourth."})
     asked(app, RESPONSES, {"input": "One", "conversation": "conv_x"})
     _, second = asked(app, RESPONSES, {"input": "Two", "conversation": {"id": "conv_x"}})
@@ -352,7 +352,7 @@ HOSTED = {"type": "web_search"}
         ),
     ],
 )
-def test_tools_and_the_choice_among_them_are_checked(more, param):
+def test_response_tools_and_tool_choice_are_validated(more, param):
     assert refused(ruled(), RESPONSES, {"input": "x"} | more)["param"] == param
 
 
@@ -368,7 +368,7 @@ def test_tools_and_the_choice_among_them_are_checked(more, param):
         {"tools": [HOSTED], "tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [HOSTED]}},
     ],
 )
-def test_tools_that_run_at_the_provider_may_be_chosen(more):
+def test_response_tool_choice_accepts_hosted_tools(more):
     _, made = asked(ruled(), RESPONSES, {"input": "x"} | more)
     assert [item["type"] for item in made["output"]] == ["message"]
 
@@ -401,7 +401,7 @@ BASH = {"type": "bash_20250124", "name": "bash"}
         ({"tools": {}}, "tools: "),
     ],
 )
-def test_what_is_wrong_in_a_request_for_a_message_is_said_in_its_words(more, begin):
+def test_message_request_with_an_error_gets_the_anthropic_message(more, begin):
     for app in (ruled(), ruled(manager=ResponseManager())):
         told = refused(app, MESSAGES, body_of(MESSAGES, "x") | more)
         assert told["message"].startswith(begin)
@@ -420,11 +420,11 @@ def test_what_is_wrong_in_a_request_for_a_message_is_said_in_its_words(more, beg
         {"thinking": None, "tools": None, "tool_choice": None},
     ],
 )
-def test_what_is_right_in_a_request_for_a_message(more):
+def test_message_request_that_is_valid_is_accepted(more):
     assert text_of(ruled(), MESSAGES, "x", **more)
 
 
-def test_the_tokens_of_a_streamed_message_never_fall():
+def test_message_stream_output_tokens_never_decrease():
     app = ruled({"content": "one two"})
     for stop in ("one", "two"):
         found = typed(sent(app, MESSAGES, body_of(MESSAGES, "x", stop_sequences=[stop]), stream=True))
@@ -444,13 +444,13 @@ class Raises(ResponseManager):
         return []
 
 
-def test_the_rules_behind_a_manager_know_the_dialect():
+def test_response_manager_default_matches_by_dialect():
     names = ("chat_completions", "responses", "messages")
     app = ruled(*({"match": {"endpoint": name}, "content": f"By {name}."} for name in names), manager=ResponseManager())
     assert [text_of(app, path, "x") for path in (PATH, RESPONSES, MESSAGES)] == [f"By {name}." for name in names]
 
 
-def test_what_only_messages_may_ask_for_reaches_the_rules_behind_a_manager():
+def test_response_manager_default_keeps_message_parameters():
     rule = {"match": {"metadata": {"user_id": "u"}}, "content": "It is u."}
     patterns = [rule, {"content": "one two three"}]
     managed, alone = ruled(*patterns, manager=ResponseManager()), ruled(*patterns)
@@ -473,7 +473,7 @@ def test_what_only_messages_may_ask_for_reaches_the_rules_behind_a_manager():
         assert found[0] == found[1]
 
 
-def test_errors_behind_a_manager_name_what_was_sent():
+def test_response_manager_default_errors_name_the_parameter_that_was_sent():
     bad = [HOSTED, {"type": "function", "name": "f", "parameters": IMPOSSIBLE}]
     form = {"format": {"type": "json_schema", "name": "n", "schema": IMPOSSIBLE}}
     window = [{"model": "m", "context_window": 60}]
@@ -508,7 +508,7 @@ def test_errors_behind_a_manager_name_what_was_sent():
         ),
     ],
 )
-def test_the_words_of_a_manager_stand(path, error, status, words, kinds):
+def test_response_manager_errors_are_sent_unchanged(path, error, status, words, kinds):
     found, told = asked(ruled(manager=Raises(error)), path, body_of(path, "x"))
     assert found == status
     assert told["error"]["message"].startswith(words)
@@ -518,7 +518,7 @@ def test_the_words_of_a_manager_stand(path, error, status, words, kinds):
 
 
 @EVERY
-def test_what_the_rules_refuse_behind_a_manager_is_said_in_the_dialects_words(path):
+def test_response_manager_default_errors_have_the_form_of_the_dialect(path):
     app = ruled(manager=ResponseManager(), models={"strict": True, "available": ["other"]})
     status, told = asked(app, path, body_of(path, "x"))
     assert status == 404
@@ -526,7 +526,7 @@ def test_what_the_rules_refuse_behind_a_manager_is_said_in_the_dialects_words(pa
         assert told["error"]["message"] == "model: m"
 
 
-def test_strict_models_are_strict_where_nothing_is_answered():
+def test_strict_models_apply_to_counting_and_moderations():
     app = ruled(models={"strict": True, "available": ["known"]})
     for path in (f"{RESPONSES}/input_tokens", f"{RESPONSES}/compact", f"{MESSAGES}/count_tokens"):
         least = body_of(path.removesuffix("/count_tokens"), "x") | {"input": "x"}
@@ -554,18 +554,18 @@ def test_strict_models_are_strict_where_nothing_is_answered():
         (body_of(MESSAGES, "x", system="Be kind."), "messages"),
     ],
 )
-def test_requests_are_known_by_what_is_in_them(body, kind):
+def test_explain_recognizes_the_endpoint_by_the_body(body, kind):
     names = ("chat_completions", "responses", "messages")
     app = ruled(*({"match": {"endpoint": name}, "name": f"by-{name}"} for name in names))
     assert f"by-{kind}" in app.explain(orjson.dumps(body), {}).winner
 
 
-def test_a_legacy_completion_is_known_by_its_prompt():
+def test_explain_recognizes_a_legacy_completion_by_its_prompt():
     assert "completions.default" in ruled().explain(orjson.dumps({"model": "m", "prompt": "x"}), {}).winner
 
 
 @pytest.mark.parametrize("path", [RESPONSES, MESSAGES])
-def test_a_prompt_is_not_seen_twice_because_a_manager_asks_the_rules(path):
+def test_prompt_cache_counts_a_prompt_once_with_a_response_manager(path):
     app = ruled(manager=ResponseManager(), usage={"simulate_prompt_cache": True})
     found = []
     for _ in range(2):

@@ -38,7 +38,7 @@ def example(kind):
 
 @pytest.mark.parametrize("kind", FAILURES)
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
-def test_words_of_every_failure_are_complete_with_every_provider(kind, provider):
+def test_failures_have_a_complete_error_with_every_provider(kind, provider):
     worded = provider.words(example(kind).but(rule="r", check="c"))
     assert not isinstance(worded, errors.Failure)
     assert 400 <= worded.status < 600
@@ -48,11 +48,11 @@ def test_words_of_every_failure_are_complete_with_every_provider(kind, provider)
     assert provider.envelope(worded, "req_1").startswith(b"{")
 
 
-def test_words_of_every_failure_are_openais_own():
+def test_failures_all_have_an_openai_error():
     assert set(FAILURES) <= set(words.registry)
 
 
-def test_words_that_a_fault_gives_win_over_the_providers():
+def test_error_overrides_of_a_fault_precede_the_provider_defaults():
     given = errors.Overloaded().but(overrides={"message": "Busy", "code": "mine"})
     assert [(one.words(given).status, one.words(given).message) for one in (OPENAI, ANTHROPIC)] == [
         (503, "Busy"),
@@ -60,7 +60,7 @@ def test_words_that_a_fault_gives_win_over_the_providers():
     ]
 
 
-def test_parameters_are_renamed_in_the_words_too():
+def test_error_parameter_renamed_is_renamed_in_the_message():
     renamed = errors.WrongType("messages[0].content", "a string", 7).renamed(
         lambda path: path.replace("messages", "input")
     )
@@ -76,7 +76,7 @@ def sentences(path):
             yield node.value
 
 
-def test_no_module_outside_providers_has_a_sentence_of_theirs():
+def test_modules_outside_providers_contain_no_provider_messages():
     # The longest run of constant words in each provider's errors, without the names that are put in.
     own = set()
     for path in (ROOT / "providers").rglob("errors.py"):
@@ -94,6 +94,6 @@ def test_no_module_outside_providers_has_a_sentence_of_theirs():
             assert not [one for one in own if len(one) > 25 and one in text], path
 
 
-def test_no_module_reads_words_of_an_error_with_a_regular_expression():
+def test_modules_do_not_parse_error_messages():
     pattern = re.compile(r"re\.\w+\([^)]*\bmessage\b|\.message\.(?:partition|split|find|replace)")
     assert not [path for path in ROOT.rglob("*.py") if pattern.search(path.read_text())]

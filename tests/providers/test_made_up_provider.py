@@ -113,7 +113,7 @@ def test_provider_key_is_read_from_the_query_or_its_header(server):
         ({"body": {"turns": []}}, 400, "WRONG"),
     ],
 )
-def test_provider_errors_are_in_its_words_and_envelope(server, request_, status, sort):
+def test_provider_errors_have_its_own_message_and_envelope(server, request_, status, sort):
     response = talk(server, **request_)
     assert response.status_code == status
     assert trouble(response)["sort"] == sort
@@ -272,7 +272,7 @@ def test_provider_rules_change_at_runtime(server):
 
 @integration
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])
-def test_provider_limits_are_shown_and_refused_in_its_headers_and_words(serve, runtime):
+def test_provider_limits_use_its_own_headers_and_errors(serve, runtime):
     config = {"server": PROVIDER, "limits": {"requests_per_minute": 2}}
     server = serve(config, "--runtime", runtime)
     first = talk(server)

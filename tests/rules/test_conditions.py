@@ -90,16 +90,16 @@ def answered(call, match, body, headers=None, path=PATH):
         ({"model": "gpt-*", "any": [{"content_regex": "(?=H)Hello"}], "not": {"system_prompt": "a"}}, HELLO, True),
     ],
 )
-def test_conditions(call, match, body, holds):
+def test_match_condition_holds_or_not(call, match, body, holds):
     assert answered(call, match, body, {"x-test": "abc"}) is holds
 
 
-def test_conditions_on_legacy_completions(call):
+def test_match_conditions_work_on_legacy_completions(call):
     body = {"model": "m", "prompt": "x", "user": "u"}
     assert answered(call, {"endpoint": "completions", "turn": 1, "user": "u"}, body, path="/v1/completions")
 
 
-def test_responses_by_turn(call):
+def test_responses_of_a_rule_follow_the_turn(call):
     post = call(rules({"match": {"content": "Hello"}, "responses": ["one", {"content": "two $model"}, "three"]}))
     said = []
     messages = [USER]
@@ -179,7 +179,7 @@ def naive(match, chat):
     st.booleans(),
     st.sampled_from(["u", "v"]),
 )
-def test_the_index_picks_what_a_loop_picks(raw, text, turn, stream, tools, user):
+def test_index_of_nested_conditions_picks_the_rule_of_a_linear_scan(raw, text, turn, stream, tools, user):
     matches = [Match.model_validate(one) for one in raw]
     chat = Turned("0" * 32, {"user": user}, "model")
     chat.turn, chat.user_message, chat.stream = turn, text, stream
@@ -218,7 +218,7 @@ MISS = "chat_completions.default; nearest"
         ("m", "\n世", {}, f"{MISS} ping: content is '\\n\\u4e16', not 'ping'"),
     ],
 )
-def test_the_header_explains(call, model, message, headers, expected):
+def test_rule_header_explains_the_nearest_miss(call, model, message, headers, expected):
     body = {"model": model, "messages": [{"role": "user", "content": message}]}
     reply = call(EXPLAINED)(PATH, body, headers={"authorization": "Bearer x", **headers})
     assert reply.more == (("x-fastmock-rule", expected),)
@@ -226,7 +226,7 @@ def test_the_header_explains(call, model, message, headers, expected):
     assert silent.more == ()
 
 
-def test_the_command_explains(tmp_path, monkeypatch):
+def test_explain_command_names_winner_and_nearest(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.json").write_bytes(orjson.dumps(EXPLAINED))
     asked = {"model": "claude-1", "messages": [{"role": "user", "content": "xyz"}]}
@@ -263,7 +263,7 @@ def test_the_command_explains(tmp_path, monkeypatch):
         ({"no": {}}, "did you mean 'not'"),
     ],
 )
-def test_wrong_conditions(match, message):
+def test_match_condition_with_an_error_is_rejected(match, message):
     from fastmock.build import build
     from fastmock.core.problems import ConfigError
 
@@ -277,7 +277,7 @@ def test_wrong_conditions(match, message):
     assert "patterns[0].match" in shown
 
 
-def test_only_what_differs_is_named_and_no_credential(call):
+def test_rule_header_names_only_differences_and_no_credentials(call):
     match = {"headers": {"x-team": "a*", "authorization": "Bearer sk-b*"}, "metadata": {"run": "n*", "k": "v"}}
     post = call(rules({"name": "r", "match": match, "content": "x"}, server={"control_headers": True}))
     body = HELLO | {"metadata": {"run": "nightly"}}
@@ -286,7 +286,7 @@ def test_only_what_differs_is_named_and_no_credential(call):
     assert said == f"{MISS} r: {expected}"
 
 
-def test_the_nearest_of_many(tmp_path):
+def test_rule_header_finds_the_nearest_of_1000_rules(tmp_path):
     many = [{"name": f"r{n}", "match": {"content_regex": f"topic {n}$"}, "content": "x"} for n in range(1000)]
     many.append({"name": "nearer", "match": {"model": "gpt-*", "content": "topic 1001"}, "content": "x"})
     app = make_app(rules(*many, server={"control_headers": True}), tmp_path)

@@ -82,7 +82,7 @@ RULES = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(RULES, st.sampled_from(["a", "b", "ab", "bb", ""]), WORDS, WORDS)
 @example([Match(content_regex="b$")], "a", "b\n", "")
-def test_index_picks_what_a_loop_picks(rules, model, message, system):
+def test_index_picks_the_rule_of_a_linear_scan(rules, model, message, system):
     asked = chat(model, message, system)
     index = Index(rules)
     assert index.pick(asked) == naive(rules, asked)
@@ -92,7 +92,7 @@ def test_index_picks_what_a_loop_picks(rules, model, message, system):
 
 @settings(max_examples=60, deadline=None)
 @given(RULES, st.lists(RULES, max_size=4), st.randoms(use_true_random=False), st.sampled_from(["a", "ab", ""]), WORDS)
-def test_an_index_that_follows_changes_picks_what_a_loop_picks(rules, changes, random, model, message):
+def test_index_updated_by_changes_picks_the_rule_of_a_linear_scan(rules, changes, random, model, message):
     index = index_of(rules)
     asked = chat(model, message, "")
     removed: list[Match] = []
@@ -108,7 +108,7 @@ def test_an_index_that_follows_changes_picks_what_a_loop_picks(rules, changes, r
         assert index.pick(asked) == naive(rules, asked)
 
 
-def test_a_change_of_one_rule_compiles_no_other():
+def test_index_change_of_one_rule_recompiles_no_other():
     rules = [Match(content_contains=f"a{number:02}") for number in range(100)]
     index = index_of(rules)
     more = index_of([Match(content="a99"), *rules[:50], *rules[51:]], previous=index)
@@ -131,33 +131,33 @@ def test_a_change_of_one_rule_compiles_no_other():
         ([Match(content_regex="(?=a)a"), Match(content="a")], []),  # only "re" could tell
     ],
 )
-def test_rules_that_can_never_win(rules, found):
+def test_shadowed_rules_are_found(rules, found):
     assert list(hidden(rules)) == found
 
 
-def test_a_thousand_rules():
+def test_index_of_1000_regexes_picks_the_right_one():
     index = Index([Match(content_regex=f"topic{i} .*word{i}$") for i in range(1000)])
     assert index.pick(chat("m", "topic777 and word777", "")) == 777
     assert index.pick(chat("m", "topic777 and word778", "")) == DEFAULT
 
 
-def test_a_catastrophic_pattern_is_linear():
+def test_regex_with_nested_quantifiers_runs_in_linear_time():
     assert Index([Match(content_regex="(a+)+$")]).pick(chat("m", "a" * 5000 + "b", "")) == DEFAULT
 
 
 @pytest.mark.parametrize("pattern", ["(", "[a", "*", "a{2,1}", "(?P<x"])
-def test_unreadable_patterns(pattern):
+def test_regex_with_a_syntax_error_is_rejected(pattern):
     with pytest.raises(PatternError):
         readable(pattern)
 
 
-def test_what_re2_lacks_goes_to_re():
+def test_regex_unsupported_by_re2_falls_back_to_re():
     assert readable("(?!a)b")[1] is not None
     assert readable("a+b")[1] is None
     assert to_re2(r"[$\]$]$") == r"[$\]$](?:\n?\z)"
 
 
-def test_out_of_memory_is_not_no_match(monkeypatch):
+def test_regex_set_out_of_memory_falls_back_to_single_patterns(monkeypatch):
     assert RegexSet(["a", "b", "a.*c"]).one_by_one(b"a c") == [0, 2]
     monkeypatch.setattr(
         RegexSet, "match", property(lambda self: lambda text: None, lambda self, value: None), raising=False

@@ -54,7 +54,7 @@ def asking(text, **more):
     return {"model": "claude-sonnet", "max_tokens": 2000, "messages": [{"role": "user", "content": text}]} | more
 
 
-def test_create(client):
+def test_message_has_text_usage_and_stop_reason(client):
     answer = client.messages.create(**asking("Hello", system="Be kind."))
     assert answer.content[0].text.startswith("Hello from fastmock!")
     assert (answer.stop_reason, answer.stop_sequence, answer.model) == ("end_turn", None, "claude-sonnet")
@@ -69,7 +69,7 @@ def test_create(client):
 
 @pytest.mark.parametrize("asked", ["Hello", "both", "refuse", "long", "template", "think"])
 @pytest.mark.parametrize("more", [{}, {"thinking": {"type": "enabled", "budget_tokens": 1024}}])
-def test_the_stream_helper_sees_what_is_said_whole(client, asked, more):
+def test_message_stream_equals_the_whole_message(client, asked, more):
     whole = client.messages.create(**asking(asked, **more))
     with client.messages.stream(**asking(asked, **more)) as stream:
         kinds = [event.type for event in stream]
@@ -94,7 +94,7 @@ def test_the_stream_helper_sees_what_is_said_whole(client, asked, more):
         assert thought == ["Let me see."]
 
 
-def test_a_loop_with_a_tool_ends(client):
+def test_message_tool_loop_ends(client):
     messages = [{"role": "user", "content": "What is the weather?"}]
     for _ in range(3):
         answer = client.messages.create(
@@ -111,7 +111,7 @@ def test_a_loop_with_a_tool_ends(client):
     assert len(messages) == 3
 
 
-def test_tools(client):
+def test_message_tool_choice_is_honoured(client):
     both = client.messages.create(**asking("both"), tools=[TOOL])
     assert [block.type for block in both.content] == ["text", "tool_use", "tool_use"]
     assert both.content[1].id != both.content[2].id
@@ -130,14 +130,14 @@ def test_tools(client):
     assert client.messages.create(**asking("x"), tools=[long], tool_choice={"type": "any"}).content[0].name == "x" * 100
 
 
-def test_parse(client):
+def test_message_parse_returns_structured_output(client):
     answer = client.messages.parse(**asking("Hello"), output_format=Part)
     assert answer.parsed_output.kind in ("wheel", "axle")
     with client.messages.stream(**asking("Hello"), output_format=Part) as stream:
         assert stream.get_final_message().parsed_output == answer.parsed_output
 
 
-def test_counting(client):
+def test_message_token_count_equals_the_usage(client):
     chat = asking("Hello there", system="Be kind.", tools=[TOOL])
     counted = client.messages.count_tokens(**{name: chat[name] for name in chat if name != "max_tokens"})
     assert counted.input_tokens == client.messages.create(**chat).usage.input_tokens
@@ -149,14 +149,14 @@ def test_counting(client):
     assert again.cache_read_input_tokens + again.input_tokens == whole.input_tokens
 
 
-def test_thinking_that_is_not_shown(client):
+def test_message_with_omitted_thinking_has_only_its_signature(client):
     answer = client.messages.create(**asking("Hello", thinking={"type": "adaptive", "display": "omitted"}))
     assert (answer.content[0].thinking, bool(answer.content[0].signature)) == ("", True)
     with pytest.raises(anthropic.BadRequestError, match="greater than or equal to 1024"):
         client.messages.create(**asking("x", thinking={"type": "enabled", "budget_tokens": 5}))
 
 
-def test_models(client):
+def test_models_are_listed_in_pages(client):
     listed = client.models.list()
     assert [model.id for model in listed] == ["claude-sonnet", "claude-haiku", "gpt-4o"]
     page = client.models.list(limit=2)
@@ -166,7 +166,7 @@ def test_models(client):
     assert client.models.retrieve("claude-haiku").display_name == "claude-haiku"
 
 
-def test_errors(client, server):
+def test_message_errors_raise_the_sdk_exceptions(client, server):
     for wrong, message in (
         ({"max_tokens": 0}, "max_tokens: Input should be greater than or equal to 1"),
         ({"messages": []}, "messages: at least one message is required"),
@@ -188,7 +188,7 @@ def test_errors(client, server):
         client.messages.create(**asking("x"), extra_headers={"Authorization": anthropic.omit})
 
 
-def test_a_bearer_token_will_do_as_well(server):
+def test_message_with_a_bearer_token_is_accepted(server):
     with Anthropic(base_url=server.url, auth_token="token", max_retries=0) as client:
         assert client.messages.create(**asking("Hello")).content
 
@@ -203,7 +203,7 @@ def test_a_bearer_token_will_do_as_well(server):
         ("timeout", anthropic.APIStatusError, 408, ""),
     ],
 )
-def test_simulated_errors(serve, kind, error, status, words):
+def test_message_simulated_errors_raise_the_sdk_exceptions(serve, kind, error, status, words):
     failing = {"simulate_errors": True, "error_rate": 1, "error_types": {kind: 1}}
     server = serve({"server": failing, "auth": {"mode": "keys", "keys": ["right"]}})
     with Anthropic(base_url=server.url, api_key="right", max_retries=0) as client, pytest.raises(error) as raised:
@@ -215,7 +215,7 @@ def test_simulated_errors(serve, kind, error, status, words):
         stranger.messages.create(**asking("x"))
 
 
-def test_asynchronously(server):
+def test_message_async_client_creates_and_streams(server):
     async def main():
         async with AsyncAnthropic(base_url=server.url, api_key="x", _strict_response_validation=True) as client:
             answer = await client.messages.create(**asking("Hello"))
@@ -227,7 +227,7 @@ def test_asynchronously(server):
     asyncio.run(main())
 
 
-def test_anthropics_client_hears_it(serve, tmp_path):
+def test_mockllm_file_is_served_to_the_anthropic_sdk(serve, tmp_path):
     (tmp_path / "responses.yml").write_text(FILE)
     server = serve(None, "--config", str(tmp_path / "responses.yml"))
     assert "a mockllm file" in server.greeting
@@ -240,7 +240,7 @@ def test_anthropics_client_hears_it(serve, tmp_path):
 
 
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])
-def test_what_is_too_large_is_said_in_its_words(serve, runtime):
+def test_message_body_too_large_is_an_anthropic_413(serve, runtime):
     server = serve({"server": {"max_body_bytes": 2000}}, "--runtime", runtime)
     client = Anthropic(base_url=server.url, api_key="x", max_retries=0)
     with client, pytest.raises(anthropic.APIStatusError) as raised:

@@ -143,7 +143,7 @@ def outputs(interpreter, program, config, *arguments):
         ("scripted.py", None, ["Your refund is on its way."]),
     ],
 )
-def test_what_the_readme_shows(serve, runtime, program, environment, lines):
+def test_readme_program_prints_the_documented_output(serve, runtime, program, environment, lines):
     if environment == "node":
         # Node looks for packages beside the program.
         command = [node(), shutil.copy(PROGRAMS / program, ENVIRONMENTS / "node")]
@@ -177,12 +177,12 @@ VERCEL = [f"{SAID} true", "true stop", "1 2 stop", "2 2", "getWeather city", "ci
         ("dialects_langchain.py", LANGCHAIN * 2),
     ],
 )
-def test_agents_in_other_dialects(runtime, program, lines):
+def test_agent_frameworks_work_with_responses_and_messages(runtime, program, lines):
     assert outputs(python("agents"), program, "{}", "--workers", "2")[runtime] == lines
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_vercel(serve, runtime):
+def test_vercel_ai_sdk_program_prints_the_expected_output(serve, runtime):
     command = [node(), shutil.copy(PROGRAMS / "node_vercel.mjs", ENVIRONMENTS / "node")]
     server = serve(CONFIG | {"tools": {"auto_call": True}}, "--runtime", runtime, "--workers", "2")
     assert output(server.url, *command) == VERCEL * 2
@@ -218,18 +218,18 @@ def test_vercel(serve, runtime):
         ("agents_openai.py", ["True 1", "tool_call_item tool_call_output_item message_output_item", "Report"]),
     ],
 )
-def test_agents(runtime, program, lines):
+def test_agent_frameworks_work_with_chat_completions(runtime, program, lines):
     assert outputs(python("agents"), program, "{}", "--workers", "2")[runtime] == lines
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_old_sdk_asynchronously(serve, runtime):
+def test_openai_0_28_async_calls_return_the_text(serve, runtime):
     interpreter = python("openai-0.28")
     server = serve(CONFIG, "--runtime", runtime)
     assert output(server.url, interpreter, "-c", OLD_ASYNC) == [SAID, SAID]
 
 
-def test_the_old_sdk_calls_functions(serve):
+def test_openai_0_28_calls_functions(serve):
     interpreter = python("openai-0.28")
     assert output(serve({}).url, interpreter, "-c", OLD_FUNCTIONS) == [
         "get_weather ['city'] stop",
@@ -237,7 +237,7 @@ def test_the_old_sdk_calls_functions(serve):
     ]
 
 
-def test_the_old_sdk_raises_what_it_should(serve):
+def test_openai_0_28_raises_its_errors(serve):
     interpreter = python("openai-0.28")
     server = serve({"auth": {"mode": "keys", "keys": ["sk-right"]}, "models": {"available": ["gpt-4"], "strict": True}})
     assert output(server.url, interpreter, "-c", OLD_ERRORS + OLD_REFUSALS) == [
@@ -249,7 +249,7 @@ def test_the_old_sdk_raises_what_it_should(serve):
     ]
 
 
-def test_the_old_sdk_raises_what_is_simulated(serve):
+def test_openai_0_28_raises_simulated_errors(serve):
     interpreter = python("openai-0.28")
     server = serve({"server": {"simulate_errors": True, "error_rate": 1}})
     assert set(output(server.url, interpreter, "-c", OLD_ERRORS + OLD_FAILURES)) == {

@@ -65,7 +65,7 @@ def started(serve, runtime: str, tmp_path: Path) -> tuple[Server, Path]:
 
 
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])
-def test_codex_calls_a_tool_and_says_the_answer(started):
+def test_codex_runs_a_tool_and_prints_the_answer(started):
     command = command_of("codex")
     server, work = started
     settings = work.parent / "codex"
@@ -79,7 +79,7 @@ def test_codex_calls_a_tool_and_says_the_answer(started):
 
 
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])
-def test_claude_code_calls_a_tool_and_says_the_answer(started):
+def test_claude_code_runs_a_tool_and_prints_the_answer(started):
     command = command_of("claude")
     server, work = started
     quiet = dict.fromkeys(("DISABLE_TELEMETRY", "DISABLE_AUTOUPDATER", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"), "1")

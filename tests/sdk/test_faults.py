@@ -111,7 +111,7 @@ def name_of(error):
         (599, openai.InternalServerError),
     ],
 )
-def test_status(chat, status, error):
+def test_fault_status_raises_the_sdk_error(chat, status, error):
     with pytest.raises(error) as raised:
         chat(str(status), header="x-fastmock-status")
     assert raised.value.status_code == status
@@ -119,7 +119,7 @@ def test_status(chat, status, error):
     assert raised.value.response.headers["x-fastmock-fault"] == "status"
 
 
-def test_status_with_all_its_words(chat):
+def test_fault_status_sends_message_code_and_retry_headers(chat):
     header = "status; status=503; message=Go away.; type=gone; code=away; retry_after=7.2; retry_after_ms=7150.5"
     with pytest.raises(openai.InternalServerError) as raised:
         chat(header + "; should_retry=false", stream=True)
@@ -139,7 +139,7 @@ def test_status_with_all_its_words(chat):
         (529, anthropic.InternalServerError, "overloaded_error"),
     ],
 )
-def test_status_in_anthropics_words(message, status, error, kind):
+def test_fault_status_raises_the_anthropic_sdk_error(message, status, error, kind):
     with pytest.raises(error) as raised:
         message(str(status), header="x-fastmock-status")
     assert raised.value.status_code == status
@@ -150,7 +150,7 @@ def test_status_in_anthropics_words(message, status, error, kind):
 @pytest.mark.parametrize(
     "fault", ["stal", "stall; aftr=3", "stall; after=x", "status", "status; status=200", "cut; clean=maybe"]
 )
-def test_a_header_that_cannot_be_read(chat, fault):
+def test_fault_header_with_an_error_is_a_400(chat, fault):
     with pytest.raises(openai.BadRequestError) as raised:
         chat(fault)
     assert raised.value.body["param"] == "x-fastmock-fault"
@@ -158,13 +158,13 @@ def test_a_header_that_cannot_be_read(chat, fault):
 
 @pytest.mark.parametrize("server", ["robyn"], indirect=True)
 @pytest.mark.parametrize("fault", ONLY_GRANIAN)
-def test_robyn_refuses_what_it_cannot_do(chat, fault):
+def test_fault_unsupported_by_robyn_is_a_400(chat, fault):
     with pytest.raises(openai.BadRequestError, match=r"Robyn cannot do .* take granian"):
         chat(fault, stream=True)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_slow_first_token(chat, message, stream):
+def test_fault_slow_first_token_delays_the_answer(chat, message, stream):
     for ask in (chat, message):
         begin = time.monotonic()
         answer = ask("slow_first_token; for=300ms", stream=stream)
@@ -174,13 +174,13 @@ def test_slow_first_token(chat, message, stream):
         chat("slow_first_token; for=1s", stream=stream, timeout=0.2)
 
 
-def test_latency_spike(chat):
+def test_fault_latency_spike_multiplies_the_latency(chat):
     begin = time.monotonic()
     assert said(chat("latency_spike; factor=3", "slow", True)) == (TEXT, None)
     assert time.monotonic() - begin >= 3 * (0.03 + 5 * 0.02)
 
 
-def test_stall_for_a_time(chat, message):
+def test_fault_stall_pauses_a_stream_for_a_time(chat, message):
     for ask, before in ((chat, 3), (message, 2)):  # one of Anthropic's events is a ping, which its SDK does not show
         arrived = []
         for _ in ask("stall; after=3; for=400ms", stream=True):
@@ -192,14 +192,14 @@ def test_stall_for_a_time(chat, message):
 
 @only_granian
 @pytest.mark.parametrize("place", ["3", "60ms"])
-def test_stall_for_ever(chat, place):
+def test_fault_stall_without_end_times_out(chat, place):
     text, error = said(chat(f"stall; after={place}", "slow", True, timeout=0.5))
     assert text.startswith("one ")
     assert text != TEXT
     assert "Timeout" in name_of(error)
 
 
-def test_clean_cut_is_no_error(chat, message):
+def test_fault_clean_cut_ends_a_stream_without_an_error(chat, message):
     assert said(chat("cut; after=3", stream=True)) == ("one two", None)
     assert said(chat("cut; after=50%", stream=True)) == ("one two three", None)
     text, error = said(chat("cut; after=80ms", "slow", True))
@@ -211,14 +211,14 @@ def test_clean_cut_is_no_error(chat, message):
 
 @only_granian
 @pytest.mark.parametrize(("place", "text"), [("3", "Hello"), ("3", "slow"), ("70ms", "slow")])
-def test_unclean_cut(chat, place, text):
+def test_fault_unclean_cut_raises_a_connection_error(chat, place, text):
     text, error = said(chat(f"cut; clean=false; after={place}", text, True))
     assert text.startswith("one two")
     assert text != TEXT
     assert name_of(error) in BROKEN
 
 
-def test_error_event(chat, message):
+def test_fault_error_event_raises_the_sdk_error(chat, message):
     text, error = said(chat("error_event; after=3; message=Oh no.; code=oh", stream=True))
     assert text == "one two"
     assert type(error) is openai.APIError
@@ -229,7 +229,7 @@ def test_error_event(chat, message):
     assert raised.value.response.status_code == 200
 
 
-def test_error_event_of_responses(server):
+def test_fault_error_event_in_a_response_stream_is_an_event(server):
     with OpenAI(base_url=f"{server.url}/v1", api_key="sk-x", max_retries=0) as client:
         headers = {"x-fastmock-fault": "error_event; after=4; message=Oh no."}
         events = client.responses.create(model="gpt-4o", input="Hello", stream=True, extra_headers=headers)
@@ -237,7 +237,7 @@ def test_error_event_of_responses(server):
         assert (last.type, last.message) == ("error", "Oh no.")
 
 
-def test_malformed_chunk(chat, message):
+def test_fault_malformed_chunk_raises_a_json_error(chat, message):
     text, error = said(chat("malformed_chunk; after=3", stream=True))
     assert text == "one two"
     assert isinstance(error, json.JSONDecodeError)
@@ -246,17 +246,17 @@ def test_malformed_chunk(chat, message):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_invalid_utf8(chat, message, stream):
+def test_fault_invalid_utf8_raises_a_unicode_error(chat, message, stream):
     for ask in (chat, message):
         with pytest.raises(UnicodeDecodeError):
             list(ask("invalid_utf8", stream=stream))
 
 
-def test_duplicated_chunk(chat):
+def test_fault_duplicated_chunk_repeats_a_piece(chat):
     assert said(chat("duplicated_chunk; after=3", stream=True)) == ("one two three three four five six", None)
 
 
-def test_wrong_content_type(server, chat):
+def test_fault_wrong_content_type_sends_that_type(server, chat):
     assert chat("wrong_content_type").choices[0].message.content == TEXT  # this SDK does not look at it
     body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
     headers = {"authorization": "Bearer x", "x-fastmock-fault": "wrong_content_type; content_type=text/plain"}
@@ -265,26 +265,26 @@ def test_wrong_content_type(server, chat):
     assert reply.text.endswith("data: [DONE]\n\n")
 
 
-def test_empty_body(chat):
+def test_fault_empty_body_sends_nothing(chat):
     assert said(chat("empty_body", stream=True)) == ("", None)
     with pytest.raises(json.JSONDecodeError):
         chat("empty_body")
 
 
-def test_truncated_body(chat, message):
+def test_fault_truncated_body_raises_a_json_error(chat, message):
     for ask in (chat, message):
         with pytest.raises(json.JSONDecodeError):
             ask("truncated_body; share=0.7")
 
 
 @only_granian
-def test_truncated_uncleanly(chat, message):
+def test_fault_unclean_truncation_raises_a_connection_error(chat, message):
     for ask, error in ((chat, openai.APIConnectionError), (message, anthropic.APIConnectionError)):
         with pytest.raises(error):
             ask("truncated_body; share=0.7; clean=false")
 
 
-def test_broken_tool_arguments(server, chat):
+def test_fault_broken_tool_arguments_are_invalid_json(server, chat):
     call = chat("broken_tool_arguments", "call", tools=[TOOL]).choices[0].message.tool_calls[0]
     with pytest.raises(json.JSONDecodeError):
         json.loads(call.function.arguments)
@@ -315,7 +315,7 @@ def test_broken_tool_arguments(server, chat):
             json.loads(pieces)
 
 
-def test_wrong_usage(chat, message):
+def test_fault_wrong_usage_multiplies_the_tokens(chat, message):
     usage = chat("wrong_usage; factor=7").usage
     right = chat("latency_spike").usage
     assert usage.completion_tokens == 7 * right.completion_tokens
@@ -326,7 +326,7 @@ def test_wrong_usage(chat, message):
 
 
 @only_granian
-def test_reset(chat, message):
+def test_fault_reset_raises_a_connection_error(chat, message):
     for ask, error in ((chat, openai.APIConnectionError), (message, anthropic.APIConnectionError)):
         for stream in (False, True):
             with pytest.raises(error):
@@ -339,14 +339,14 @@ def test_reset(chat, message):
 
 
 @only_granian
-def test_hang(chat, message):
+def test_fault_hang_times_out(chat, message):
     for ask, error in ((chat, openai.APITimeoutError), (message, anthropic.APITimeoutError)):
         for stream in (False, True):
             with pytest.raises(error):
                 ask("hang", stream=stream, timeout=0.3)
 
 
-def test_what_has_nothing_to_strike_at_is_said(server):
+def test_fault_not_applicable_is_reported_in_the_header(server):
     for fault in ("cut", "stall; for=1s", "malformed_chunk", "error_event", "duplicated_chunk", "latency_spike"):
         body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
         headers = {"authorization": "Bearer x", "x-fastmock-fault": fault}
@@ -355,7 +355,7 @@ def test_what_has_nothing_to_strike_at_is_said(server):
         assert reply.json()["choices"][0]["message"]["content"] == TEXT
 
 
-def test_other_endpoints(server):
+def test_fault_status_applies_to_every_endpoint(server):
     with OpenAI(base_url=f"{server.url}/v1", api_key="sk-x", max_retries=0) as client:
         headers = {"x-fastmock-status": "500"}
         for ask in (

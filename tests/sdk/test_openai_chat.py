@@ -66,7 +66,7 @@ def client(server):
         yield made
 
 
-def test_parse(client):
+def test_parse_returns_structured_output(client):
     answer = client.chat.completions.parse(**ASK, response_format=Part)
     assert answer.choices[0].message.parsed.kind in ("wheel", "axle")
     again = client.chat.completions.parse(**ASK, response_format=Part)
@@ -80,7 +80,7 @@ def test_parse(client):
     assert refused.choices[0].message.refusal == "I can't help with that."
 
 
-def test_parse_tools(client):
+def test_parse_returns_tool_arguments_and_the_loop_ends(client):
     answer = client.chat.completions.parse(**ASK, tools=[TOOL], tool_choice="required")
     (call,) = answer.choices[0].message.tool_calls
     assert isinstance(call.function.parsed_arguments, GetWeather)
@@ -94,7 +94,7 @@ def test_parse_tools(client):
     assert final.choices[0].finish_reason == "stop"
 
 
-def test_stream_helper_with_a_model(client):
+def test_stream_helper_parses_structured_output(client):
     with client.chat.completions.stream(**ASK, response_format=Part) as stream:
         kinds = [event.type for event in stream]
         final = stream.get_final_completion()
@@ -106,7 +106,7 @@ def test_stream_helper_with_a_model(client):
     )
 
 
-def test_stream_helper_with_tools(client):
+def test_stream_helper_parses_tool_arguments(client):
     asked = {"model": "gpt-4o", "messages": [{"role": "user", "content": "both"}], "tools": [TOOL]}
     with client.chat.completions.stream(**asked, stream_options={"include_usage": True}) as stream:
         done = [event for event in stream if event.type == "tool_calls.function.arguments.done"]
@@ -120,7 +120,7 @@ def test_stream_helper_with_tools(client):
     assert final.choices[0].message.tool_calls[0].function.parsed_arguments.city
 
 
-def test_stream_helper_with_refusal_and_probabilities(client):
+def test_stream_helper_collects_refusals_and_logprobs(client):
     with client.chat.completions.stream(
         model="gpt-4o", messages=[{"role": "user", "content": "refuse"}], logprobs=True, top_logprobs=2
     ) as stream:
@@ -135,7 +135,7 @@ def test_stream_helper_with_refusal_and_probabilities(client):
     assert all(len(entry.top_logprobs) == 2 for entry in entries)
 
 
-def test_asynchronously(server):
+def test_async_client_parses_and_streams(server):
     async def go():
         async with AsyncOpenAI(base_url=server.url, api_key="x", _strict_response_validation=True) as client:
             answers = await asyncio.gather(
@@ -149,7 +149,7 @@ def test_asynchronously(server):
     asyncio.run(go())
 
 
-def test_stored_completions(server, client):
+def test_stored_completions_are_listed_updated_and_deleted_on_any_worker(server, client):
     """Whichever worker answers: connections are opened anew for each request, so that both do."""
 
     def fresh():
@@ -197,7 +197,7 @@ def test_stored_completions(server, client):
     assert plausible.id == "chatcmpl-never-made"
 
 
-def test_the_run_directory_goes_with_the_server(serve):
+def test_run_directory_is_removed_with_the_server(serve):
     server = serve(CONFIG)
     with OpenAI(base_url=server.url + "/v1", api_key="sk-x") as client:
         client.chat.completions.create(**ASK, store=True)
@@ -207,7 +207,7 @@ def test_the_run_directory_goes_with_the_server(serve):
     assert wait_until(lambda: not directory.exists(), 5)
 
 
-def test_strict_ids_and_a_reload(serve):
+def test_stored_completions_survive_a_reload_and_strict_ids_apply(serve):
     server = serve({"stored": {"strict_ids": True, "max_entries": 3}})
     with OpenAI(base_url=server.url + "/v1", api_key="sk-x", max_retries=0) as client:
         ids = [client.chat.completions.create(**ASK, store=True).id for _ in range(5)]
@@ -221,7 +221,7 @@ def test_strict_ids_and_a_reload(serve):
             client.chat.completions.list(limit=1000)
 
 
-def test_the_header_explains(serve):
+def test_rule_header_names_the_rule_and_the_nearest(serve):
     server = serve({"server": {"control_headers": True}, **CONFIG})
     with OpenAI(base_url=server.url + "/v1", api_key="sk-x") as client:
         for stream in (False, True):
@@ -233,7 +233,7 @@ def test_the_header_explains(serve):
 
 
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])
-def test_the_prompt_cache_is_of_all_workers(serve, runtime):
+def test_prompt_cache_is_shared_by_workers(serve, runtime):
     server = serve({"usage": {"simulate_prompt_cache": True}}, "--runtime", runtime, "--workers", "2")
     messages = [{"role": "system", "content": "You are a helpful assistant. " * 400}, {"role": "user", "content": "Hi"}]
     cached = []

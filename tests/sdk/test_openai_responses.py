@@ -54,7 +54,7 @@ def finished(stream):
     return [event.type for event in events], events[-1].response
 
 
-def test_create(client):
+def test_response_has_text_usage_and_metadata(client):
     answer = client.responses.create(model="gpt-4o", input="Hello", instructions="Be kind.", metadata={"a": "b"})
     assert answer.output_text.startswith("Hello from fastmock!")
     assert (answer.status, answer.instructions, answer.metadata) == ("completed", "Be kind.", {"a": "b"})
@@ -63,7 +63,7 @@ def test_create(client):
     assert client.responses.create(input="Hello").output_text
 
 
-def test_stream(client):
+def test_response_stream_has_the_events_of_the_api(client):
     kinds, answer = finished(client.responses.create(model="gpt-4o", input="Hello", stream=True))
     assert kinds[:4] == [
         "response.created",
@@ -82,7 +82,7 @@ def test_stream(client):
 
 
 @pytest.mark.parametrize("asked", ["Hello", "both", "refuse", "long", "template", "think"])
-def test_the_stream_helper_sees_what_is_said_whole(client, asked):
+def test_response_stream_equals_the_whole_response(client, asked):
     with client.responses.stream(model="gpt-4o", input=asked) as stream:
         events = list(stream)
         kinds = [event.type for event in events]
@@ -106,7 +106,7 @@ def test_the_stream_helper_sees_what_is_said_whole(client, asked):
         assert whole.usage.output_tokens_details.reasoning_tokens > 0
 
 
-def test_parse(client):
+def test_response_parse_returns_structured_output(client):
     answer = client.responses.parse(model="gpt-4o", input="Hello", text_format=Part)
     assert answer.output_parsed.kind in ("wheel", "axle")
     with client.responses.stream(model="gpt-4o", input="Hello", text_format=Part) as stream:
@@ -119,7 +119,7 @@ def test_parse(client):
     assert plain.output_text.startswith("{")
 
 
-def test_a_loop_with_a_tool_ends(client):
+def test_response_tool_loop_ends(client):
     items = [{"role": "user", "content": "What is the weather?"}]
     for _ in range(3):
         answer = client.responses.parse(model="gpt-4o", input=items, tools=[TOOL], tool_choice="required")
@@ -133,7 +133,7 @@ def test_a_loop_with_a_tool_ends(client):
     assert len(items) == 3
 
 
-def test_several_calls(client):
+def test_response_with_several_calls_honours_tool_choice(client):
     answer = client.responses.create(model="gpt-4o", input="both", tools=[TOOL])
     assert [item.type for item in answer.output] == ["message", "function_call", "function_call"]
     assert len({item.id for item in answer.output}) == 3
@@ -150,7 +150,7 @@ def test_several_calls(client):
     assert (custom.output[0].type, custom.output[0].name) == ("custom_tool_call", "shell")
 
 
-def test_reasoning(client):
+def test_response_reasoning_has_summary_and_tokens(client):
     chat = {"model": "o3", "input": "Hello", "reasoning": {"effort": "low", "summary": "auto"}}
     answer = client.responses.create(**chat, include=["reasoning.encrypted_content"])
     assert [item.type for item in answer.output] == ["reasoning", "message"]
@@ -162,7 +162,7 @@ def test_reasoning(client):
     assert streamed.output[0].summary == answer.output[0].summary
 
 
-def test_it_goes_on_from_what_is_stored(client):
+def test_response_continues_a_previous_response_and_a_conversation(client):
     one = client.responses.create(model="gpt-4o", input="One")
     two = client.responses.create(model="gpt-4o", input="Two", previous_response_id=one.id, stream=True)
     _, two = finished(two)
@@ -176,7 +176,7 @@ def test_it_goes_on_from_what_is_stored(client):
         assert answer.conversation.id == "conv_of_three"
 
 
-def test_conversations(client):
+def test_conversations_are_created_listed_updated_and_deleted(client):
     made = client.conversations.create(metadata={"a": "b"}, items=[{"role": "user", "content": "One"}])
     assert (made.metadata, made.created_at > 1_700_000_000) == ({"a": "b"}, True)
     asked = {"model": "gpt-4o", "input": "Two", "conversation": made.id}
@@ -204,7 +204,7 @@ def test_conversations(client):
     assert list(client.conversations.items.list(made.id)) == []
 
 
-def test_stored(client):
+def test_response_stored_is_retrieved_streamed_and_deleted(client):
     made = client.responses.create(model="gpt-4o", input="both", tools=[TOOL])
     for _ in range(8):  # whichever worker is asked
         assert client.responses.retrieve(made.id) == made
@@ -222,7 +222,7 @@ def test_stored(client):
     assert client.responses.retrieve(unstored.id).output_text == "Hello from fastmock!"  # an id never given out
 
 
-def test_in_the_background(client):
+def test_response_in_the_background_completes_or_is_cancelled(client):
     begun = client.responses.create(model="gpt-4o", input="Hello", background=True)
     assert (begun.status, begun.output) == ("queued", [])
     assert client.responses.retrieve(begun.id).status == "completed"
@@ -233,7 +233,7 @@ def test_in_the_background(client):
         client.responses.cancel(client.responses.create(model="gpt-4o", input="Hello").id)
 
 
-def test_counting_and_compacting(client):
+def test_response_input_tokens_are_counted_and_compacted(client):
     counted = client.responses.input_tokens.count(model="gpt-4o", input="Hello there")
     assert counted.input_tokens == client.responses.create(model="gpt-4o", input="Hello there").usage.input_tokens
     said = [{"role": role, "content": "Hello there"} for role in ("user", "assistant") * 2]
@@ -246,7 +246,7 @@ def test_counting_and_compacting(client):
     assert again.usage.input_tokens < compacted.usage.input_tokens + 4
 
 
-def test_logprobs(client):
+def test_response_logprobs_cover_the_text(client):
     chat = {"model": "gpt-4o", "input": "Hello", "include": ["message.output_text.logprobs"], "top_logprobs": 2}
     answer = client.responses.create(**chat)
     entries = answer.output[0].content[0].logprobs
@@ -256,7 +256,7 @@ def test_logprobs(client):
     assert streamed.output[0].content[0] == answer.output[0].content[0]
 
 
-def test_errors_name_what_was_sent(client):
+def test_response_errors_name_the_parameter_that_was_sent(client):
     for wrong, param in (
         ({"input": 3}, "input"),
         ({"input": [{"role": "king", "content": "x"}]}, "input[0].role"),
@@ -274,7 +274,7 @@ def test_errors_name_what_was_sent(client):
         assert raised.value.body["param"] == param, raised.value
 
 
-def test_asynchronously(server):
+def test_response_async_client_creates_streams_and_retrieves(server):
     async def main():
         url = server.url + "/v1"
         async with AsyncOpenAI(base_url=url, api_key="x", _strict_response_validation=True) as client:

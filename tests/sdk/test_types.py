@@ -52,7 +52,7 @@ def as_the_sdk_reads_it(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("path", MODELS)
-def test_answers_to_drawn_requests_are_valid_by_the_models_of_the_sdks(path, tmp_path):
+def test_answers_to_generated_requests_validate_against_the_sdk_models(path, tmp_path):
     app = make_app({"validation": "lenient", "tools": {"auto_call": True}}, tmp_path)
     whole, event = (None if model is None else TypeAdapter(model) for model in MODELS[path])
     generators, draw = body_generators()[path], Random(path)

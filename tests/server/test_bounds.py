@@ -55,7 +55,7 @@ def long(tokens, **more):
         (PATH, b'{"model": "m", "x": [%s0]}' % (b"0," * 1_100_000), "too many values"),
     ],
 )
-def test_request_for_too_much_is_refused_at_once(call, path, body, said):
+def test_request_exceeding_output_bounds_is_refused_at_once(call, path, body, said):
     post = call(LOREM)
     start = time.thread_time()
     answer = post(path, body)
@@ -103,7 +103,7 @@ def test_prediction_of_a_huge_text_is_counted_soon(call):
 
 
 @unit
-def test_pattern_that_backtracks_misses_where_it_takes_too_long(call, caplog):
+def test_regex_that_backtracks_too_long_counts_as_no_match(call, caplog):
     evil = {"name": "evil", "match": {"content_regex": r"(?=a)(a|aa)+$"}, "content": "matched"}
     pattern = {"responses": {"chat_completions": {"patterns": [evil], "default": {"content": "missed"}}}}
     post = call(pattern)
@@ -125,7 +125,7 @@ def test_pattern_that_backtracks_misses_where_it_takes_too_long(call, caplog):
         ("zstd", zstandard.compress),
     ],
 )
-def test_compressed_bodies_are_understood(call, coding, compress):
+def test_compressed_bodies_are_decoded(call, coding, compress):
     post = call({"server": {"max_body_bytes": 10_000}})
     headers = KEY | {"content-encoding": coding}
     assert post(PATH, compress(orjson.dumps(CHAT)), headers=headers).head.status == 200
@@ -134,7 +134,7 @@ def test_compressed_bodies_are_understood(call, coding, compress):
 
 
 @unit
-def test_unknown_content_encoding_is_a_415_that_says_so(call):
+def test_content_encoding_unknown_is_a_415(call):
     answer = call({})(PATH, b"\x0b\x02", headers=KEY | {"content-encoding": "br"})
     assert answer.head.status == 415
     assert "content-encoding 'br'" in orjson.loads(answer.body)["error"]["message"]
@@ -142,7 +142,7 @@ def test_unknown_content_encoding_is_a_415_that_says_so(call):
 
 
 @unit
-def test_buffers_are_given_back():
+def test_buffers_are_released():
     buffers = Buffers(100)
     assert buffers.take(60)
     assert not buffers.take(41)
@@ -238,7 +238,7 @@ def test_idle_connections_end_after_the_announced_time(bounded):
     "data",
     [b"", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /hea", post_head(99) + b"{", post_head(99_999) + b"{"],
 )
-def test_connections_that_say_nothing_leave_room_for_new_ones(bounded, data):
+def test_idle_connections_leave_room_for_new_ones(bounded, data):
     with ExitStack() as stack:
         for _ in range(260):  # of 200
             with suppress(OSError):
@@ -248,7 +248,7 @@ def test_connections_that_say_nothing_leave_room_for_new_ones(bounded, data):
 
 
 @integration
-def test_readers_that_read_nothing_are_bounded_in_memory_and_time(bounded):
+def test_stalled_readers_are_bounded_in_memory_and_time(bounded):
     [worker] = bounded.workers()
     before = psutil.Process(worker).memory_full_info().pss
     body = orjson.dumps({"model": "text-embedding-3-large", "input": ["a"] * 64})  # 2 MB
@@ -375,7 +375,7 @@ def test_websocket_handshake_is_answered_with_426(serve):
 
 @integration
 @on_both
-def test_compressed_bodies_arrive(serve, runtime):
+def test_compressed_bodies_on_a_server_are_decoded(serve, runtime):
     server = serve({}, "--runtime", runtime)
     for coding, compress in (("gzip", gzip.compress), ("deflate", zlib.compress), ("zstd", zstandard.compress)):
         headers = KEY | {"content-encoding": coding}
@@ -399,7 +399,7 @@ def test_http_1_0_stream_ends_by_closing(serve):
 
 @integration
 @on_both
-def test_queue_moves_when_those_before_leave_it(serve, runtime):
+def test_queue_advances_when_waiting_clients_disconnect(serve, runtime):
     config = {
         "latency": {"ttft": 300, "itl": 20},
         "output": {"kind": "counter", "tokens": 20},
@@ -440,7 +440,7 @@ def test_waiting_in_the_queue_counts_as_no_frame(serve):
 
 @integration
 @undisturbed
-def test_small_requests_do_not_wait_for_large_ones(tmp_path_factory):
+def test_small_requests_are_not_delayed_by_large_ones(tmp_path_factory):
     with serving(tmp_path_factory.mktemp("apart"), LOREM, "--runtime", "granian") as server:
         worst = [
             (PATH, orjson.dumps(long(100_000, n=2, stream=True))),
@@ -518,7 +518,7 @@ def test_64_open_files_are_enough_to_start_and_serve(serve, runtime, tmp_path):
     ("path", "listing"),
     [("/v1/conversations", "items"), ("/v1/responses", "input_items"), ("/v1/chat/completions", "messages")],
 )
-def test_what_is_nested_deeply_is_refused_or_listed(path, listing, depth):
+def test_deeply_nested_body_is_refused_or_stored_and_listed(path, listing, depth):
     app = make_app()
     deep = b"[" * depth + b"]" * depth
     item = b'{"type":"message","role":"user","content":[{"type":"input_text","text":"x","more":%b}]}' % deep

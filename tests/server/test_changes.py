@@ -68,7 +68,7 @@ def signalled(server, number, text):
 
 
 @on_both
-def test_a_rule_that_cannot_be_compiled_is_refused_and_the_server_goes_on(serve, runtime, tmp_path):
+def test_rule_that_cannot_be_compiled_is_rejected_without_harm(serve, runtime, tmp_path):
     os.mkfifo(tmp_path / "pipe.json")
     server = serve({}, "--runtime", runtime, "--workers", "2")
     parent, workers = server.process.pid, server.workers()
@@ -83,7 +83,7 @@ def test_a_rule_that_cannot_be_compiled_is_refused_and_the_server_goes_on(serve,
 
 
 @on_both
-def test_a_reload_of_a_manager_that_ends_the_process_is_refused(serve, runtime, tmp_path):
+def test_reload_with_a_manager_that_ends_the_process_is_rejected(serve, runtime, tmp_path):
     file = tmp_path / "live.json"
     file.write_bytes(orjson.dumps({"seed": 1}))
     server = serve(None, "--config", str(file), "--runtime", runtime, "--workers", "2")
@@ -105,7 +105,7 @@ def test_a_reload_of_a_manager_that_ends_the_process_is_refused(serve, runtime, 
     assert answer_of(server) == "managed"
 
 
-def test_a_change_that_takes_too_long_or_too_much_memory_is_refused_in_time(serve, tmp_path):
+def test_change_exceeding_time_or_memory_is_rejected_in_time(serve, tmp_path):
     file = tmp_path / "live.json"
     file.write_bytes(orjson.dumps({"server": {"change_timeout": 1}}))
     server = serve(None, "--config", str(file), "--workers", "2")
@@ -120,7 +120,7 @@ def test_a_change_that_takes_too_long_or_too_much_memory_is_refused_in_time(serv
         assert answer_of(server)
 
 
-def test_a_reload_of_files_that_may_not_be_read_is_refused(serve, tmp_path):
+def test_reload_with_unreadable_files_is_rejected(serve, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     file = folder / "live.json"
@@ -135,7 +135,7 @@ def test_a_reload_of_files_that_may_not_be_read_is_refused(serve, tmp_path):
     assert answer_of(server)
 
 
-def test_a_linked_configuration_file_is_read(serve, tmp_path):
+def test_config_file_that_is_a_symlink_is_read(serve, tmp_path):
     (tmp_path / "real.json").write_bytes(
         orjson.dumps({"responses": {"chat_completions": {"default": {"content": "linked"}}}})
     )
@@ -144,7 +144,7 @@ def test_a_linked_configuration_file_is_read(serve, tmp_path):
     assert answer_of(server) == "linked"
 
 
-def test_a_configuration_from_a_pipe_is_read_once(serve, tmp_path):
+def test_config_from_a_pipe_is_read_once(serve, tmp_path):
     pipe = tmp_path / "pipe.json"
     os.mkfifo(pipe)
 
@@ -160,7 +160,7 @@ def test_a_configuration_from_a_pipe_is_read_once(serve, tmp_path):
 
 
 @on_both
-def test_a_reload_that_is_asked_for_while_it_starts_is_done_when_it_listens(serve, runtime):
+def test_reload_signal_during_startup_is_deferred_until_listening(serve, runtime):
     """The interpreter itself takes some 50 ms before any code of ours can hold the signal back."""
 
     def early(pid):
@@ -179,7 +179,7 @@ def test_a_reload_that_is_asked_for_while_it_starts_is_done_when_it_listens(serv
 
 
 @on_both
-def test_changes_under_load_fail_no_request_and_come_into_force(serve, runtime):
+def test_changes_under_load_fail_no_request(serve, runtime):
     server = serve({}, "--runtime", runtime, "--workers", "2")
     stop, failures, answers = threading.Event(), [], []
 
@@ -214,7 +214,7 @@ def test_changes_under_load_fail_no_request_and_come_into_force(serve, runtime):
 
 
 @undisturbed
-def test_a_change_beside_1000_rules_takes_little_longer_than_beside_none(serve):
+def test_change_with_1000_other_rules_takes_little_longer(serve):
     """Compiling all of them anew would take twenty times as long."""
     rules = [{"match": {"content": f"q{number}"}, "content": f"answer {number}"} for number in range(1000)]
     times = {}

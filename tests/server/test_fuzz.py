@@ -57,7 +57,7 @@ many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChe
 
 @many
 @given(st.sampled_from(POSTED), BODIES)
-def test_any_body(connection, path, body):
+def test_any_body_gets_an_answer_or_the_error_envelope(connection, path, body):
     status, headers, answer = exchange(connection, "POST", path, body, {"authorization": "Bearer x"})
     assert status in (200, 400)
     assert headers["request-id" if "messages" in path else "x-request-id"].startswith("req_")
@@ -76,7 +76,7 @@ def assert_envelope(path, answer):
 
 @many
 @given(st.sampled_from(METHODS), PATHS, BODIES, HEADERS)
-def test_any_request(connection, method, path, body, headers):
+def test_any_request_gets_no_server_error(connection, method, path, body, headers):
     headers = {name: value.strip().encode("latin-1") for name, value in headers.items()}
     if "multipart" in headers.get("content-type", b"").decode("latin-1"):
         return
@@ -110,7 +110,7 @@ SELF_MADE = {
 
 
 @pytest.mark.parametrize("case", SELF_MADE)
-def test_what_a_runtime_answers_by_itself(server, case):
+def test_runtime_own_errors_are_as_documented(server, case):
     sent, expected = SELF_MADE[case]
     status, body = expected[server.runtime]
     received = b""

@@ -78,7 +78,7 @@ def trapped(serve):
 @integration
 @on_both
 @pytest.mark.parametrize("model", ["endless", "locked"])
-def test_a_worker_that_hangs_is_killed_and_replaced(trapped, runtime, model):
+def test_hung_worker_is_killed_and_replaced(trapped, runtime, model):
     server = trapped(runtime, worker_timeout=2)
     before = server.workers()
     thread = hang(server, model)
@@ -93,7 +93,7 @@ def test_a_worker_that_hangs_is_killed_and_replaced(trapped, runtime, model):
 
 @integration
 @on_both
-def test_a_response_manager_may_take_its_time(serve, runtime, tmp_path):
+def test_slow_response_manager_is_not_taken_for_a_hung_worker(serve, runtime, tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
     config = {"server": {"worker_timeout": 1}, "responses": {"manager": "slow:Slow"}}
     server = serve(config, "--runtime", runtime, "--workers", "2")
@@ -105,7 +105,7 @@ def test_a_response_manager_may_take_its_time(serve, runtime, tmp_path):
 
 @integration
 @on_both
-def test_changes_do_not_wait_for_a_worker_that_hangs(trapped, runtime):
+def test_change_does_not_wait_for_a_hung_worker(trapped, runtime):
     server = trapped(runtime, worker_timeout=100)
     thread = hang(server, "locked")
     time.sleep(2)
@@ -125,7 +125,7 @@ def test_changes_do_not_wait_for_a_worker_that_hangs(trapped, runtime):
 
 @integration
 @on_both
-def test_a_worker_that_stood_still_answers_with_what_came_into_force_meanwhile(serve, runtime):
+def test_suspended_worker_resumes_with_the_current_config(serve, runtime):
     server = serve({}, "--runtime", runtime, "--workers", "2")
     stopped, other = server.workers()
     os.kill(stopped, signal.SIGSTOP)
@@ -154,7 +154,7 @@ def tree(server):
 @integration
 @on_both
 @pytest.mark.parametrize("hung", [False, True])
-def test_nothing_outlives_a_parent_that_is_killed(trapped, runtime, hung, tmp_path, monkeypatch):
+def test_processes_and_run_directory_end_with_a_killed_parent(trapped, runtime, hung, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     server = trapped(runtime, worker_timeout=30)
     assert post(server, "m").status_code == 200
@@ -175,7 +175,7 @@ def test_nothing_outlives_a_parent_that_is_killed(trapped, runtime, hung, tmp_pa
 
 
 @integration
-def test_a_directory_that_was_left_behind_is_removed_by_the_next_start(serve, tmp_path, monkeypatch):
+def test_run_directory_left_behind_is_removed_at_the_next_start(serve, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     abandoned, foreign = tmp_path / "fastmock-99999-0123abcd", tmp_path / "fastmock-project"
     abandoned.mkdir()
@@ -193,7 +193,7 @@ def test_a_directory_that_was_left_behind_is_removed_by_the_next_start(serve, tm
 
 
 @unit
-def test_time_in_which_the_parent_did_not_run_does_not_count():
+def test_watch_ignores_time_while_the_parent_was_suspended():
     heartbeats = Heartbeats(1)
     watch = Watch(heartbeats, 2)
     heartbeats.of(0)[2] = int((time.monotonic() - 100) * 1e9)
@@ -209,7 +209,7 @@ def test_time_in_which_the_parent_did_not_run_does_not_count():
 
 
 @unit
-def test_a_heartbeat_stays_away_while_a_watched_thread_is_in_one_call():
+def test_worker_heartbeat_stops_while_a_watched_thread_is_in_one_call():
     heartbeats = Heartbeats(1)
     heart = Heartbeat(heartbeats.of(0), 0.5)
     end = threading.Event()
@@ -235,7 +235,7 @@ def test_a_heartbeat_stays_away_while_a_watched_thread_is_in_one_call():
 
 
 @unit
-def test_a_heartbeat_keeps_no_frame_but_those_it_watches():
+def test_worker_heartbeat_keeps_no_frames_of_other_threads():
     heart = Heartbeat(Heartbeats(1).of(0), 0.5)
     heart.watch()
 

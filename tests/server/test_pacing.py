@@ -76,7 +76,7 @@ def test_whole_and_streamed_answers_take_the_same_time(serve, runtime):
     assert 0 < seen["lateness_ms"]["p50"] <= seen["lateness_ms"]["p99"] < 1000
 
 
-def test_control_headers(serve):
+def test_latency_headers_set_latency_and_length(serve):
     server = serve({"server": {"control_headers": True}})
     assert "granian (auto: a request may ask for an answer that takes time)" in server.greeting
     with OpenAI(base_url=server.url, api_key="x", max_retries=0) as client:
@@ -93,7 +93,7 @@ def test_control_headers(serve):
         assert 0.3 <= seconds < 0.6
 
 
-def test_a_stop_waits_for_whole_answers_too(serve, runtime):
+def test_stop_waits_for_whole_answers_in_flight(serve, runtime):
     server = serve({"latency": {"ttft": 1500}} | COUNTER, "--runtime", runtime)
     connections = [ask(server, stream=number % 2 == 0) for number in range(40)]
     time.sleep(0.5)
@@ -105,7 +105,7 @@ def test_a_stop_waits_for_whole_answers_too(serve, runtime):
     assert server.stop() == 0
 
 
-def test_who_hangs_up_is_left(serve, runtime):
+def test_client_disconnect_while_waiting_ends_the_answer(serve, runtime):
     # Granian: at once. Robyn: a stream when its wait ends, a whole answer when its time has passed.
     wait = 30_000 if runtime == "granian" else 1500
     server = serve({"latency": {"ttft": wait, "itl": 100}} | COUNTER, "--runtime", runtime)
@@ -116,7 +116,7 @@ def test_who_hangs_up_is_left(serve, runtime):
     assert wait_until(lambda: health(server)["in_flight"] == 0, 8)
 
 
-def test_who_hangs_up_between_frames_is_left(serve, runtime):
+def test_client_disconnect_between_frames_ends_the_stream(serve, runtime):
     server = serve({"latency": {"itl": 100}, "output": {"kind": "counter", "tokens": 1000}}, "--runtime", runtime)
     connections = [ask(server) for _ in range(30)]
     for connection in connections:
@@ -125,7 +125,7 @@ def test_who_hangs_up_between_frames_is_left(serve, runtime):
     assert wait_until(lambda: health(server)["in_flight"] == 0, 2)
 
 
-def test_a_killed_worker_has_nothing_in_flight(serve, runtime):
+def test_answers_in_flight_of_a_killed_worker_are_cleared(serve, runtime):
     server = serve({"latency": {"ttft": 20_000}}, "--runtime", runtime)
     with ask(server):
         assert wait_until(lambda: health(server)["in_flight"] == 1, 3)
@@ -141,7 +141,7 @@ def pss(server):
 
 @pytest.mark.parametrize("runtime", ["robyn", "granian"], indirect=True)
 @undisturbed
-def test_slow_readers_are_waited_for(serve, runtime, tmp_path):
+def test_slow_readers_get_backpressure_and_complete_streams(serve, runtime, tmp_path):
     words = " ".join(f"{number}{'x' * 4000}" for number in range(1000))  # 4 MB, all due within a second
     (tmp_path / "long.json").write_bytes(orjson.dumps({"choices": [{"message": {"content": words}}]}))
     config = {
@@ -166,7 +166,7 @@ def test_slow_readers_are_waited_for(serve, runtime, tmp_path):
     assert all(end.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n") for end in ends)
 
 
-def test_auto_takes_granian_where_anything_takes_time(serve, tmp_path):
+def test_runtime_auto_selects_granian_where_answers_take_time(serve, tmp_path):
     patterns = [{"match": {"content": "slow"}, "content": "x", "latency": {"ttft": 5}}]
     for config in (
         {"latency": {"preset": "fast"}},
@@ -178,7 +178,7 @@ def test_auto_takes_granian_where_anything_takes_time(serve, tmp_path):
     assert "robyn (auto" in serve({"latency": {"preset": "instant"}, **COUNTER}).greeting
 
 
-def test_a_reload_says_what_it_cannot_change(serve, tmp_path):
+def test_reload_warns_that_the_runtime_needs_a_restart(serve, tmp_path):
     file = tmp_path / "config.json"
     file.write_text("{}")
     server = serve(None, "--config", str(file))
@@ -205,7 +205,7 @@ def certificate(tmp_path_factory):
     return str(directory / "cert.pem"), str(directory / "key.pem"), trusting
 
 
-def test_tls(serve, certificate):
+def test_tls_serves_http1_and_http2(serve, certificate):
     cert, key, trusting = certificate
     config = {"latency": {"itl": 20}, "server": {"http2": True}} | COUNTER
     server = serve(config, "--tls-cert", cert, "--tls-key", key)
@@ -235,7 +235,7 @@ def openssl_curl():
     return "https" in shown
 
 
-def test_http2_in_the_clear(serve):
+def test_http2_without_tls_is_served(serve):
     server = serve({"server": {"http2": True}, "latency": {"itl": 5}} | COUNTER)
     assert "granian (auto: HTTP/2 needs it)" in server.greeting
     body = {"model": "m", "messages": HELLO, "stream": True}
@@ -258,7 +258,7 @@ def test_http2_in_the_clear(serve):
         (["--tls-cert", "none.pem", "--tls-key", "KEY"], "cannot be used: [Errno 2] No such file"),
     ],
 )
-def test_wrong_tls_is_an_error_at_start(certificate, tmp_path, arguments, said):
+def test_tls_settings_with_an_error_fail_at_start(certificate, tmp_path, arguments, said):
     cert, key, _ = certificate
     words = [{"CERT": cert, "KEY": key}.get(word, word) for word in arguments]
     done = command(*words, cwd=tmp_path)

@@ -41,7 +41,7 @@ def reload(server, text="reloaded: "):
 
 
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])
-def test_fifty_reloads_under_load(serve, tmp_path, runtime):
+def test_fifty_reloads_under_load_fail_no_request_and_are_never_stale(serve, tmp_path, runtime):
     file = tmp_path / "live.json"
     file.write_bytes(saying(0))
     server = serve(None, "--config", str(file), "--workers", "2", "--runtime", runtime)
@@ -79,7 +79,7 @@ def test_fifty_reloads_under_load(serve, tmp_path, runtime):
     assert max(got for _, got in answers) == 50
 
 
-def test_a_wrong_reload_changes_nothing_and_a_new_worker_has_what_is_in_force(serve, tmp_path):
+def test_reload_with_an_error_changes_nothing_and_new_workers_use_the_current_config(serve, tmp_path):
     file = tmp_path / "live.json"
     file.write_bytes(saying(1))
     server = serve(None, "--config", str(file), "--workers", "2")
@@ -111,7 +111,7 @@ def test_a_wrong_reload_changes_nothing_and_a_new_worker_has_what_is_in_force(se
     assert everywhere() == {4}
 
 
-def test_what_takes_a_restart_is_said(serve, tmp_path):
+def test_reload_warns_about_settings_that_need_a_restart(serve, tmp_path):
     file = tmp_path / "live.json"
     file.write_bytes(saying(1))
     server = serve(None, "--config", str(file))
@@ -120,7 +120,7 @@ def test_what_takes_a_restart_is_said(serve, tmp_path):
     assert said(server, "server.shutdown_timeout has changed, which takes a restart") == 1
 
 
-def test_a_stop_is_obeyed_while_a_worker_cannot_prepare(serve, tmp_path):
+def test_stop_during_a_blocked_reload_is_obeyed(serve, tmp_path):
     file = tmp_path / "live.json"
     file.write_bytes(saying(1))
     server = serve(None, "--config", str(file), "--workers", "2", "--shutdown-timeout", "1")

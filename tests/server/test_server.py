@@ -68,7 +68,7 @@ def raw(server: Server, data: bytes, seconds: float = 5) -> bytes:
         return received
 
 
-def test_chat(client):
+def test_chat_completion_has_text_usage_and_request_id(client):
     answer = client.chat.completions.create(model="gpt-4o", messages=PING)
     assert answer.choices[0].message.content == "pong"
     assert answer.usage
@@ -77,7 +77,7 @@ def test_chat(client):
     assert re.fullmatch(r"req_[0-9a-f]{32}", answer._request_id)
 
 
-def test_chat_stream(client):
+def test_chat_stream_assembles_to_the_answer(client):
     stream = client.chat.completions.create(
         model="gpt-4o", messages=LONG, stream=True, stream_options={"include_usage": True}
     )
@@ -89,7 +89,7 @@ def test_chat_stream(client):
         assert helper.get_final_completion().choices[0].message.content == "pong"
 
 
-def test_async(server):
+def test_async_client_gets_answers_and_streams(server):
     async def go():
         async with AsyncOpenAI(base_url=server.url, api_key="x", _strict_response_validation=True) as client:
             answers = await asyncio.gather(
@@ -103,7 +103,7 @@ def test_async(server):
     asyncio.run(go())
 
 
-def test_completions_embeddings_models(server, client):
+def test_sdk_calls_of_completions_embeddings_and_models_succeed(server, client):
     answer = client.completions.create(model="gpt-3.5-turbo-instruct", prompt=["a", "b"])
     assert len(answer.choices) == 2
     # Not strict: the SDK's types know neither the null finish reason, which the real API sends in every chunk but the
@@ -118,7 +118,7 @@ def test_completions_embeddings_models(server, client):
     assert len(client.models.list().data) > 5
 
 
-def test_errors(server, client):
+def test_errors_raise_the_sdk_exceptions(server, client):
     with pytest.raises(openai.BadRequestError) as bad:
         client.chat.completions.create(model="m", messages=[])
     assert bad.value.param == "messages"
@@ -150,7 +150,7 @@ HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer 
         (b"GET /%E4%B8%96?a=b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
     ],
 )
-def test_raw_requests(server, request_bytes, status):
+def test_raw_request_gets_the_expected_status(server, request_bytes, status):
     answer = raw(server, request_bytes)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.split()[1] == str(status).encode(), answer
@@ -159,19 +159,19 @@ def test_raw_requests(server, request_bytes, status):
         assert orjson.loads(body)["error"].keys() == {"message", "type", "param", "code"}
 
 
-def test_head_has_no_body(server):
+def test_head_response_has_no_body(server):
     answer = raw(server, b"HEAD /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(b"\r\n\r\n")
 
 
-def test_a_body_cut_short_harms_nobody(server, client):
+def test_request_body_cut_short_does_not_affect_other_clients(server, client):
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
     assert client.chat.completions.create(model="m", messages=PING).choices[0].message.content == "pong"
 
 
-def test_pacing_is_by_the_clock(serve, runtime):
+def test_paced_stream_takes_at_least_its_configured_time(serve, runtime):
     server = serve(CONFIG | {"streaming": {"chunk_delay_ms": 20, "tokens_per_chunk": 1}}, "--runtime", runtime)
     client = OpenAI(base_url=server.url, api_key="x", max_retries=0)
     start = time.perf_counter()
@@ -184,7 +184,7 @@ def test_pacing_is_by_the_clock(serve, runtime):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_paced_streams_end_whole_at_a_stop(serve, runtime, number):
+def test_paced_streams_complete_after_a_stop_signal(serve, runtime, number):
     server = serve(CONFIG | {"streaming": {"chunk_delay_ms": 40, "tokens_per_chunk": 1}}, "--runtime", runtime)
     body = orjson.dumps({"model": "m", "stream": True, "messages": LONG})
     request = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
@@ -211,7 +211,7 @@ def refused(port: int) -> bool:
     return False
 
 
-def test_a_killed_worker_is_replaced_and_nobody_is_refused(serve, runtime):
+def test_killed_worker_is_replaced_without_refused_connections(serve, runtime):
     server = serve(CONFIG, "--runtime", runtime, "--workers", "2")
     stop = threading.Event()
     failures: list[str] = []
@@ -241,7 +241,7 @@ def test_a_killed_worker_is_replaced_and_nobody_is_refused(serve, runtime):
     assert "is replaced" in "".join(server.errors)
 
 
-def test_malformed_chunked_bodies(serve, runtime):
+def test_malformed_chunked_body_leaves_the_server_available(serve, runtime):
     """On Robyn each kills the worker (design limit of the runtime); the next is back at once."""
     server = serve(CONFIG, "--runtime", runtime)
     for _ in range(10):
@@ -253,7 +253,7 @@ def test_malformed_chunked_bodies(serve, runtime):
         assert time.monotonic() - start < 1
 
 
-def test_a_second_signal_ends_it_at_once(serve, runtime):
+def test_second_stop_signal_ends_the_server_at_once(serve, runtime):
     server = serve(CONFIG | {"streaming": {"chunk_delay_ms": 5000, "tokens_per_chunk": 1}}, "--runtime", runtime)
     body = orjson.dumps({"model": "m", "stream": True, "messages": LONG})
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
@@ -266,7 +266,7 @@ def test_a_second_signal_ends_it_at_once(serve, runtime):
         server.process.wait(3)
 
 
-def test_the_deadline_of_a_stop(serve, runtime):
+def test_stop_ends_open_streams_at_the_shutdown_timeout(serve, runtime):
     config = CONFIG | {"streaming": {"chunk_delay_ms": 5000, "tokens_per_chunk": 1}}
     server = serve(config, "--runtime", runtime, "--shutdown-timeout", "0.5")
     body = orjson.dumps({"model": "m", "stream": True, "messages": LONG})
@@ -278,7 +278,7 @@ def test_the_deadline_of_a_stop(serve, runtime):
         assert time.monotonic() - start < 4
 
 
-def test_workers_die_with_the_parent(serve, runtime):
+def test_workers_end_when_the_parent_is_killed(serve, runtime):
     server = serve(CONFIG, "--runtime", runtime, "--workers", "2")
     workers = server.workers()
     assert len(workers) == 2
@@ -295,7 +295,7 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("host", ["localhost", "::1", "0.0.0.0", "::"])
-def test_hosts(serve, runtime, host):
+def test_server_listens_on_each_kind_of_host(serve, runtime, host):
     if ":" in host and not Path("/proc/net/if_inet6").exists():
         pytest.skip("this machine has no IPv6")
     server = serve(None, "--host", host, "--runtime", runtime)
@@ -303,7 +303,7 @@ def test_hosts(serve, runtime, host):
         assert orjson.loads(answer.read())["status"] == "ok"
 
 
-def test_a_busy_port_is_one_clear_line(server, tmp_path):
+def test_port_in_use_is_reported_in_one_line(server, tmp_path):
     done = command("--port", str(server.port), cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
@@ -321,13 +321,13 @@ def test_a_busy_port_is_one_clear_line(server, tmp_path):
         (["--host", "no.such.host."], 1),
     ],
 )
-def test_exit_codes(tmp_path, arguments, code):
+def test_command_exits_with_the_documented_code(tmp_path, arguments, code):
     done = command(*arguments, cwd=tmp_path)
     assert done.returncode == code
     assert "Traceback" not in done.stderr
 
 
-def test_the_curl_line_works(serve):
+def test_greeting_curl_command_works(serve):
     server = serve(None)
     line = server.greeting.partition("Try it:")[2].replace("\\\n", " ")
     done = subprocess.run(["bash", "-c", line.strip()], capture_output=True, timeout=10, check=False)
@@ -336,20 +336,20 @@ def test_the_curl_line_works(serve):
     assert orjson.loads(done.stdout)["object"] == "chat.completion"
 
 
-def test_threads_of_a_worker_do_not_throw_each_other_off_the_cpu(server):
+def test_worker_threads_use_batch_scheduling(server):
     """Without it 5,000 streams on Granian end more than 10 % late instead of 5 %."""
     for pid in server.workers():
         policies = [os.sched_getscheduler(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir()]
         assert sum(policy != os.SCHED_BATCH for policy in policies) <= 2  # two threads began before
 
 
-def test_auto_takes_granian_for_pacing(serve):
+def test_runtime_auto_selects_granian_for_paced_streams(serve):
     assert "robyn (auto" in serve(CONFIG).greeting
     assert "granian (auto" in serve(CONFIG | {"streaming": {"chunk_delay_ms": 1}}).greeting
 
 
 @pytest.mark.timeout(400)  # it downloads every dependency
-def test_the_wheel_installs_clean_and_starts(tmp_path):
+def test_wheel_installed_in_a_clean_environment_starts(tmp_path):
     def run(*words: str) -> None:
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

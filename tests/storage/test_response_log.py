@@ -21,7 +21,7 @@ def store(tmp_path):
     return made
 
 
-def test_it_is_kept_and_marked(store):
+def test_response_log_keeps_and_marks_an_entry(store):
     kept, other = ResponseLog(store), unique()
     assert kept.get(other) is None
     assert not store.directory.exists()  # nothing is made before something is kept
@@ -35,7 +35,7 @@ def test_it_is_kept_and_marked(store):
         assert kept.get(unknown) is None
 
 
-def test_another_process_finds_it(store):
+def test_response_log_is_shared_between_processes(store):
     kept, (reading, writing) = ResponseLog(store), os.pipe()
     kept.keep(mine := unique(), b"k", b"parent", b"")
     if (child := os.fork()) == 0:
@@ -53,7 +53,7 @@ def test_another_process_finds_it(store):
     os.close(writing)
 
 
-def test_a_new_configuration_goes_on_with_the_file(store):
+def test_response_log_continues_with_the_file_of_the_previous_config(store):
     ResponseLog(store).keep(first := unique(), b"k", b"first", b"")
     ResponseLog(store).keep(second := unique(), b"k", b"second", b"")
     assert [ResponseLog(store).get(name).answer for name in (first, second)] == [b"first", b"second"]
@@ -61,7 +61,7 @@ def test_a_new_configuration_goes_on_with_the_file(store):
 
 @settings(max_examples=8, deadline=None)
 @given(st.lists(st.binary(max_size=400), min_size=1, max_size=60))
-def test_what_is_found_is_whole(tmp_path_factory, answers):
+def test_response_log_never_returns_a_partial_entry(tmp_path_factory, answers):
     store = Store(10)
     store.join(tmp_path_factory.mktemp("run"))
     with pytest.MonkeyPatch.context() as patch:
@@ -79,7 +79,7 @@ def test_what_is_found_is_whole(tmp_path_factory, answers):
     assert kept.get(large) is None
 
 
-def test_where_nothing_can_be_kept_that_is_said_once(tmp_path, caplog):
+def test_response_log_that_cannot_write_warns_once(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     store = Store(10)
     store.join(tmp_path / "file" / "run")  # no directory can be made below a file

@@ -63,7 +63,7 @@ def use_all(app, id_):
 
 
 @unit
-def test_a_locked_file_holds_nobody_up(app, caplog):
+def test_store_locked_does_not_delay_requests(app, caplog):
     id_ = chat(app)[1]["id"]
     other = sqlite3.connect(app.store.directory / FILE, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
@@ -79,7 +79,7 @@ def test_a_locked_file_holds_nobody_up(app, caplog):
 
 
 @unit
-def test_a_locked_file_is_said_once(app, caplog):
+def test_store_locked_warns_once(app, caplog):
     chat(app)
     other = sqlite3.connect(app.store.directory / FILE, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
@@ -98,7 +98,7 @@ def damage(file):
 
 
 @unit
-def test_a_damaged_file_is_replaced(app, caplog):
+def test_store_damaged_is_replaced(app, caplog):
     id_ = chat(app)[1]["id"]
     app.store._close()  # as in a worker that has only just started, which has none of it in memory
     damage(app.store.directory / FILE)
@@ -110,7 +110,7 @@ def test_a_damaged_file_is_replaced(app, caplog):
 
 
 @unit
-def test_workers_agree_on_the_file_that_replaces_a_damaged_one(tmp_path):
+def test_store_replaced_after_damage_is_shared_by_workers(tmp_path):
     one, other = Store(100), Store(100)
     for store in (one, other):
         store.join(tmp_path)
@@ -124,7 +124,7 @@ def test_workers_agree_on_the_file_that_replaces_a_damaged_one(tmp_path):
 
 
 @unit
-def test_a_directory_that_was_cleaned_away_is_made_anew(app):
+def test_store_directory_that_was_deleted_is_recreated(app):
     id_ = chat(app)[1]["id"]
     shutil.rmtree(app.store.directory)
     assert use_all(app, id_) == {200}
@@ -132,7 +132,7 @@ def test_a_directory_that_was_cleaned_away_is_made_anew(app):
 
 
 @unit
-def test_stored_responses_that_cannot_be_read_are_not_there(app, monkeypatch, caplog):
+def test_response_log_unreadable_is_treated_as_empty(app, monkeypatch, caplog):
     id_ = chat(app, path="/v1/responses", body={"model": "m", "input": "x"})[1]["id"]
     for file in app.store.directory.glob("answers-*"):
         file.unlink()
@@ -144,7 +144,7 @@ def test_stored_responses_that_cannot_be_read_are_not_there(app, monkeypatch, ca
 
 @integration
 @on_both
-def test_a_damaged_or_locked_file_hinders_no_request(serve, runtime, tmp_path):
+def test_store_damaged_or_locked_fails_no_request(serve, runtime, tmp_path):
     run = tmp_path / "tmp"
     run.mkdir()
     server = serve({}, "--runtime", runtime, "--workers", "2", env={"TMPDIR": str(run)})
@@ -173,7 +173,7 @@ def test_a_damaged_or_locked_file_hinders_no_request(serve, runtime, tmp_path):
 
 
 @unit
-def test_a_session_lists_what_it_stored(app):
+def test_store_listing_is_per_session(app):
     one = chat(app, x_fastmock_session="one")[1]["id"]
     two = chat(app, authorization="Bearer two:sk-test")[1]["id"]
     none = chat(app)[1]["id"]
@@ -200,7 +200,7 @@ def test_a_session_lists_what_it_stored(app):
         ("ssl_cert_reqs=x", "cannot be used"),
     ],
 )
-def test_a_wrong_option_of_a_shared_store_is_found_at_the_start(option, told, tmp_path):
+def test_shared_store_with_a_wrong_option_is_a_config_error(option, told, tmp_path):
     pytest.importorskip("redis")
     config = {"limits": {"requests_per_minute": 1, "store": f"redis://127.0.0.1:1/?{option}"}}
     with pytest.raises(ConfigError, match=r"limits\.store") as raised:
@@ -211,13 +211,13 @@ def test_a_wrong_option_of_a_shared_store_is_found_at_the_start(option, told, tm
 
 @unit
 @pytest.mark.parametrize("url", ["redis://h/0?db=1&protocol=3&client_name=x", "rediss://h/?ssl_cert_reqs=none"])
-def test_right_options_of_a_shared_store_are_taken(url, tmp_path):
+def test_shared_store_with_valid_options_is_accepted(url, tmp_path):
     pytest.importorskip("redis")
     make_app({"limits": {"requests_per_minute": 1, "store": url}}, tmp_path)
 
 
 @unit
-def test_whatever_a_shared_store_raises_requests_are_answered(tmp_path, monkeypatch, caplog):
+def test_shared_store_errors_fail_no_request(tmp_path, monkeypatch, caplog):
     pytest.importorskip("redis")
     app = make_app({"limits": {"requests_per_minute": 1, "store": "redis://127.0.0.1:1"}}, tmp_path)
 
@@ -234,7 +234,7 @@ def test_whatever_a_shared_store_raises_requests_are_answered(tmp_path, monkeypa
 
 
 @unit
-def test_counters_of_many_sessions_hold_on_all_workers(caplog):
+def test_counters_of_many_sessions_are_shared_by_workers(caplog):
     numbers = shared_numbers(2)
     one, other = Share(numbers), Share()
     other.join(numbers, 1)
@@ -250,7 +250,7 @@ def test_counters_of_many_sessions_hold_on_all_workers(caplog):
 
 
 @unit
-def test_counters_that_give_way_are_the_oldest_and_it_is_said(monkeypatch, caplog):
+def test_counters_when_full_evict_the_oldest_with_a_warning(monkeypatch, caplog):
     monkeypatch.setattr("fastmock.shared.block._TRIES", 4)
     numbers = shared_numbers(2)
     one, other = Share(numbers), Share()
@@ -271,7 +271,7 @@ def test_counters_that_give_way_are_the_oldest_and_it_is_said(monkeypatch, caplo
 
 @integration
 @on_both
-def test_a_fault_strikes_each_of_many_sessions_once(serve, runtime):
+def test_fault_times_1_applies_once_per_session(serve, runtime):
     server = serve({"faults": [{"kind": "status", "status": 503, "times": 1}]}, "--runtime", runtime, "--workers", "2")
 
     def statuses(sessions):

@@ -30,7 +30,7 @@ def chat(content, **more):
 
 
 @unit
-def test_the_last_entries_are_kept():
+def test_ring_buffer_keeps_the_newest_entries():
     tape = RingBuffer(3, 100)
     numbers = [tape.write(b"head%d" % n, b"body%d" % n, Outcome(n)) for n in range(5)]
     assert numbers == [0, 1, 2, 3, 4]
@@ -52,7 +52,7 @@ def test_the_last_entries_are_kept():
 
 
 @unit
-def test_what_is_not_whole_is_not_read():
+def test_ring_buffer_entry_that_is_corrupt_is_not_read():
     tape = RingBuffer(4, 100)
     number = tape.write(b"head", b"body", Outcome())
     at = tape._map.find(b"body")
@@ -62,7 +62,7 @@ def test_what_is_not_whole_is_not_read():
 
 
 @unit
-def test_a_tape_is_shared_by_processes_and_threads():
+def test_ring_buffer_is_shared_by_processes_and_threads():
     tape = RingBuffer(10_000, 64)
 
     def write():
@@ -122,7 +122,7 @@ def journaled(tmp_path):
 
 
 @unit
-def test_counts_of_a_session_are_its_own(journaled):
+def test_journal_counts_are_per_session(journaled):
     post, control = journaled()
     for session in ("one", "one", "two", None):
         post(chat("x"), headers=KEY | ({"x-fastmock-session": session} if session else {}))
@@ -131,7 +131,7 @@ def test_counts_of_a_session_are_its_own(journaled):
 
 
 @unit
-def test_a_request_is_shown_as_it_was(journaled):
+def test_journal_entry_shows_the_request_and_its_outcome(journaled):
     pattern = {"name": "weather", "match": {"content_contains": "sun"}, "content": "It shines."}
     post, control = journaled({"responses": {"chat_completions": {"patterns": [pattern]}}})
     body = chat("sun?", stream=True)
@@ -154,7 +154,7 @@ def test_a_request_is_shown_as_it_was(journaled):
 
 
 @unit
-def test_no_credential_is_kept(journaled):
+def test_journal_redacts_credentials(journaled):
     post, control = journaled()
     secret = "sk-verysecret"
     headers = {
@@ -171,7 +171,7 @@ def test_no_credential_is_kept(journaled):
 
 
 @unit
-def test_paced_answers_are_followed(journaled):
+def test_journal_follows_the_state_of_paced_answers(journaled):
     post, control = journaled({"latency": {"ttft": 30, "itl": 5}, "output": {"kind": "counter", "tokens": 4}})
 
     def shown():
@@ -200,7 +200,7 @@ def test_paced_answers_are_followed(journaled):
 
 
 @unit
-def test_long_bodies_are_cut_and_long_headers_too(journaled):
+def test_journal_truncates_long_bodies_and_headers(journaled):
     post, control = journaled(most=100)
     post(chat("x" * 500))
     post(chat("y"), headers=KEY | {f"x-{n}": "z" * 500 for n in range(100)})
@@ -219,7 +219,7 @@ def test_long_bodies_are_cut_and_long_headers_too(journaled):
 
 
 @unit
-def test_listing_is_filtered(journaled):
+def test_journal_listing_can_be_filtered(journaled):
     fault = {"kind": "status", "status": 503, "match": {"content": "fail"}}
     post, control = journaled({"faults": [fault]})
     for text in ("a", "b", "fail"):
@@ -247,7 +247,7 @@ def test_listing_is_filtered(journaled):
 
 
 @unit
-def test_a_miss_says_what_came_nearest(journaled):
+def test_journal_explains_the_nearest_rule_of_a_miss(journaled):
     pattern = {"name": "weather", "match": {"content_contains": "sun", "model": "gpt-4*"}, "content": "It shines."}
     post, control = journaled({"responses": {"chat_completions": {"patterns": [pattern]}}})
     post(chat("is there sun?"))
@@ -257,7 +257,7 @@ def test_a_miss_says_what_came_nearest(journaled):
 
 
 @unit
-def test_verify(journaled):
+def test_verify_compares_matching_requests_with_the_expected_count(journaled):
     post, control = journaled()
     for text in ("order 1", "order 2", "hello"):
         post(chat(text))
@@ -287,7 +287,7 @@ def test_verify(journaled):
 
 
 @unit
-def test_wrong_expectations_are_told(journaled):
+def test_verify_with_a_wrong_expectation_is_a_400(journaled):
     _, control = journaled()
     for asked, words in (
         ({"match": {"contant": "x"}}, "match.contant: unknown name; did you mean 'content'?"),
@@ -302,7 +302,7 @@ def test_wrong_expectations_are_told(journaled):
 
 
 @unit
-def test_a_ring_that_has_wrapped_says_so(journaled):
+def test_verify_after_entries_were_overwritten_reports_them(journaled):
     post, control = journaled(size=5)
     for number in range(8):
         post(chat("first" if number < 4 else "second"))
@@ -318,7 +318,7 @@ def test_a_ring_that_has_wrapped_says_so(journaled):
 
 
 @unit
-def test_sessions_see_their_own(journaled):
+def test_journal_of_a_session_has_only_its_requests(journaled):
     post, control = journaled()
     post(chat("x"), headers=KEY | {"x-fastmock-session": "one"})
     post(chat("x"), headers={"authorization": "Bearer two:sk-test"})
@@ -339,7 +339,7 @@ def test_sessions_see_their_own(journaled):
 
 @integration
 @on_both
-def test_whoever_has_an_answer_finds_its_request_on_any_worker(serve, runtime):
+def test_verify_on_any_worker_finds_an_answered_request(serve, runtime):
     latency = {"latency": {"ttft": 5, "itl": 1}} if runtime == "granian" else {}
     config = {"journal": {"enabled": True, "size": 5000}} | latency
     server = serve(config, "--runtime", runtime, "--workers", "2")
@@ -368,7 +368,7 @@ def test_whoever_has_an_answer_finds_its_request_on_any_worker(serve, runtime):
 
 @integration
 @on_both
-def test_verify_waits(serve, runtime):
+def test_verify_waits_for_requests_until_its_timeout(serve, runtime):
     server = serve({"journal": {"enabled": True}}, "--runtime", runtime)
     answers = []
     asked = {"match": {"content": "late"}, "count": 2, "wait_ms": 10_000}
@@ -388,7 +388,7 @@ def test_verify_waits(serve, runtime):
 
 @integration
 @on_both
-def test_the_journal_outlives_a_worker(serve, runtime):
+def test_journal_survives_a_killed_worker(serve, runtime):
     server = serve({"journal": {"enabled": True}}, "--runtime", runtime)
     for _ in range(3):
         httpx.post(server.url + PATH, json=chat("x"), headers=KEY).raise_for_status()
@@ -406,7 +406,7 @@ def test_the_journal_outlives_a_worker(serve, runtime):
 
 
 @integration
-def test_a_body_that_is_too_long_is_in_the_journal_too(serve):
+def test_journal_has_requests_with_a_body_too_large(serve):
     config = {"journal": {"enabled": True}, "metrics": {"enabled": True}, "server": {"max_body_bytes": 100}}
     server = serve(config, "--runtime", "granian")
     assert httpx.post(server.url + PATH, content=b"x" * 1000, headers=KEY).status_code == 413

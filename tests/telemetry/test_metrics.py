@@ -69,7 +69,7 @@ def metered(tmp_path):
 
 
 @unit
-def test_requests_and_tokens_are_counted(metered):
+def test_metrics_count_requests_and_tokens(metered):
     pattern = {"name": "weather", "match": {"content_contains": "sun"}, "content": "It shines."}
     post, _, read = metered({"responses": {"chat_completions": {"patterns": [pattern]}}})
     usage = orjson.loads(post(PATH, HELLO).body)["usage"]
@@ -101,7 +101,7 @@ def test_requests_and_tokens_are_counted(metered):
 
 @unit
 @undisturbed
-def test_paced_answers_are_timed(metered):
+def test_metrics_time_paced_answers(metered):
     _, play, read = metered({"latency": {"ttft": 60, "itl": 20}, "output": {"kind": "counter", "tokens": 6}})
     play(PATH, HELLO | {"stream": True})
     play(PATH, HELLO)
@@ -117,7 +117,7 @@ def test_paced_answers_are_timed(metered):
 
 
 @unit
-def test_a_stream_that_is_left_is_open_no_more(metered):
+def test_metrics_stop_counting_an_abandoned_stream_as_open(metered):
     post, _, read = metered({"latency": {"ttft": 1000}})
     answer = post(PATH, HELLO | {"stream": True})
     assert total(read(), "fastmock_open_streams") == 1
@@ -128,7 +128,7 @@ def test_a_stream_that_is_left_is_open_no_more(metered):
 
 
 @unit
-def test_faults_and_limits_are_counted(metered):
+def test_metrics_count_faults_and_limits(metered):
     fault = {"kind": "status", "status": 503, "every_nth": 2}
     post, _, read = metered({"faults": [fault], "limits": {"requests_per_minute": 4}})
     for _ in range(6):
@@ -141,7 +141,7 @@ def test_faults_and_limits_are_counted(metered):
 
 
 @unit
-def test_whatever_is_asked_for_memory_is_bounded(metered):
+def test_metrics_with_many_models_are_bounded(metered):
     post, _, read = metered()
     for number in range(3000):
         post(PATH, HELLO | {"model": f"model-{number}"})
@@ -153,7 +153,7 @@ def test_whatever_is_asked_for_memory_is_bounded(metered):
 
 
 @unit
-def test_labels_have_one_place_in_all_workers_until_there_is_none():
+def test_metric_series_have_one_place_across_workers_until_full():
     numbers = shared_numbers(2)
     shares = [Share(numbers), Share(numbers)]
     shares[1].join(numbers, 1)
@@ -170,7 +170,7 @@ def test_labels_have_one_place_in_all_workers_until_there_is_none():
 
 
 @unit
-def test_as_vllm_has_them(metered):
+def test_metrics_in_vllm_form_are_exposed(metered):
     config = {"metrics": {"vllm": True}, "latency": {"ttft": 1}, "overload": {"max_concurrent": 4}, "models": ["mine"]}
     post, play, read = metered(config)
     play(PATH, HELLO | {"stream": True})
@@ -185,7 +185,7 @@ def test_as_vllm_has_them(metered):
 
 
 @unit
-def test_what_is_off_is_not_there(call, tmp_path, monkeypatch):
+def test_metrics_disabled_or_not_installed_are_not_served(call, tmp_path, monkeypatch):
     assert call()("/metrics", method="GET").head.status == 404
     monkeypatch.setattr("fastmock.build.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"fastmock\[metrics\]"):
@@ -193,7 +193,7 @@ def test_what_is_off_is_not_there(call, tmp_path, monkeypatch):
 
 
 @unit
-def test_each_metric_is_in_the_docs(metered):
+def test_metrics_are_all_documented(metered):
     post, *_ = metered({"metrics": {"vllm": True}, "overload": {"max_concurrent": 4}, "latency": {"ttft": 1}})
     page = (ROOT / "docs/metrics.md").read_text()
     said = set(re.findall(r"`((?:fastmock|vllm:)_?[a-z0-9_]+)`", page))
@@ -213,7 +213,7 @@ def scrape(server):
 
 @integration
 @on_both
-def test_a_counter_is_what_the_clients_counted(serve, runtime):
+def test_metrics_equal_the_counts_of_the_clients(serve, runtime):
     config = {"metrics": {"enabled": True}, "faults": [{"kind": "status", "status": 500, "probability": 0.1}]}
     server = serve(config, "--runtime", runtime, "--workers", "2")
     counted = {}
@@ -248,7 +248,7 @@ def test_a_counter_is_what_the_clients_counted(serve, runtime):
 
 @integration
 @on_both
-def test_what_a_dead_worker_counted_stays(serve, runtime):
+def test_metrics_of_a_killed_worker_are_kept(serve, runtime):
     server = serve({"metrics": {"enabled": True}}, "--runtime", runtime, "--workers", "2")
     with httpx.Client(headers=KEY) as client:
         for _ in range(50):
@@ -264,7 +264,7 @@ def test_what_a_dead_worker_counted_stays(serve, runtime):
 
 
 @integration
-def test_metrics_go_on_over_a_reload(serve, tmp_path):
+def test_metrics_continue_over_a_reload(serve, tmp_path):
     server = serve({"metrics": {"enabled": True}}, "--workers", "2")
     with httpx.Client(headers=KEY) as client:
         client.post(f"{server.url}{PATH}", json=HELLO)

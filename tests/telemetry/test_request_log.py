@@ -21,21 +21,21 @@ LINE = Line(1_700_000_000.5, "req_1", "POST", "/v1/x\ny", "a\x1bb", 200, 12, 0.2
 
 
 @pytest.mark.unit
-def test_a_line_is_one_line():
+def test_request_log_escapes_newlines():
     assert as_text(LINE) == b"2023-11-14T22:13:20.500Z req_1 POST /v1/x\\ny 200 12 B 0.250 ms model=a\\x1bb\n"
     assert orjson.loads(as_json(LINE)) == LINE._asdict()
     assert as_json(LINE).count(b"\n") == 1
 
 
 @pytest.mark.unit
-def test_off_nothing_is_put_around_a_handler(tmp_path):
+def test_request_log_disabled_wraps_no_handler(tmp_path):
     app = make_app()
     assert app.handlers[("POST", "/v1/chat/completions")].__qualname__.startswith("App.")
 
 
 @pytest.mark.unit
 @pytest.mark.parametrize("full", [False, True])
-def test_a_buffer_that_cannot_be_written_loses_lines_and_says_so(tmp_path, monkeypatch, full):
+def test_request_log_full_buffer_reports_lost_lines(tmp_path, monkeypatch, full):
     app = make_app({"server": {"log_requests": True}, "streaming": {"chunk_delay_ms": 1}}, tmp_path)
     monkeypatch.setattr("fastmock.telemetry.request_log._BUFFER", 3 if full else 100)
     receive, send = os.pipe()
@@ -63,7 +63,7 @@ def test_a_buffer_that_cannot_be_written_loses_lines_and_says_so(tmp_path, monke
 @pytest.mark.integration
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_every_request_is_a_line(serve, runtime, form):
+def test_request_log_has_a_line_for_every_request(serve, runtime, form):
     patterns = [{"name": "greeting", "match": {"content": "Hello"}, "content": "Hi"}]
     config = {
         "server": {"log_requests": True, "log_format": form, "workers": 2, "runtime": runtime},
@@ -93,7 +93,7 @@ def test_every_request_is_a_line(serve, runtime, form):
 
 @pytest.mark.integration
 @pytest.mark.parametrize("output", ["/dev/full", "closed"])
-def test_an_output_that_takes_nothing_stops_no_server(tmp_path, output):
+def test_request_log_unwritable_output_does_not_stop_the_server(tmp_path, output):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     redirection = ">&-" if output == "closed" else f"> {output}"

@@ -46,7 +46,7 @@ def sent(post, endpoint, body):
 
 
 @pytest.mark.parametrize(("endpoint", "body", "words", "param", "code", "check"), REFUSED)
-def test_a_request_is_refused_in_the_words_of_the_provider(call, endpoint, body, words, param, code, check):
+def test_invalid_request_is_refused_with_the_provider_error(call, endpoint, body, words, param, code, check):
     status, told, headers = sent(call(), endpoint, body)
     assert (status, headers.get("x-fastmock-check")) == (400, check), told
     error = told["error"]
@@ -55,31 +55,31 @@ def test_a_request_is_refused_in_the_words_of_the_provider(call, endpoint, body,
 
 
 @pytest.mark.parametrize(("endpoint", "body"), [(one[0], one[1]) for one in REFUSED])
-def test_lenient_checks_shapes_and_types_alone(call, endpoint, body):
+def test_lenient_validation_checks_only_shapes_and_types(call, endpoint, body):
     status, told, headers = sent(call(LENIENT), endpoint, body)
     assert "x-fastmock-check" not in headers
     assert status == 200 or "Invalid schema for" in told["error"]["message"], told  # nothing can be generated for it
 
 
 @pytest.mark.parametrize(("endpoint", "body"), ACCEPTED)
-def test_valid_requests_stay_valid(call, endpoint, body):
+def test_valid_request_is_accepted(call, endpoint, body):
     status, told, _ = sent(call(), endpoint, body)
     assert status == 200, told
 
 
-def test_every_check_has_an_example_for_each_of_its_endpoints():
+def test_checks_have_an_example_for_each_endpoint():
     examples = {(endpoint, check) for endpoint, *_, check in REFUSED}
     assert examples == {(endpoint, check.name) for check in CHECKS for endpoint in check.endpoints}
 
 
-def test_the_table_is_complete():
+def test_checks_table_is_complete():
     assert len({check.name for check in CHECKS}) == len(CHECKS)
     for check in CHECKS:
         assert all((check.words, check.source, check.cost))
         assert check.cost.endswith(".")
 
 
-def test_no_check_is_passed_over_where_a_request_looks_plain():
+def test_checks_read_only_params_of_the_fast_path():
     by_model = next(check for check in CHECKS if check.name == "reasoning_model_parameters").params
     for endpoint, known, others in (
         (CHAT, chat_checks.PARAMS, {"stream_options", *by_model}),
@@ -90,7 +90,7 @@ def test_no_check_is_passed_over_where_a_request_looks_plain():
         assert params - others <= known
 
 
-def test_the_page_is_current():
+def test_validation_docs_are_current():
     assert (ROOT / "docs/validation.md").read_text() == markdown()
 
 
@@ -127,13 +127,13 @@ def test_the_page_is_current():
         ),
     ],
 )
-def test_the_more_specific_level_wins(call, config, header, status):
+def test_validation_mode_of_the_more_specific_level_wins(call, config, header, status):
     headers = KEY if header is None else KEY | {"x-fastmock-validation": header}
     assert call(config)(PATHS[CHAT], chat(tools=[]), headers=headers).head.status == status
 
 
 @pytest.mark.parametrize("endpoint", PATHS)
-def test_a_mode_that_does_not_exist_is_refused(call, endpoint):
+def test_validation_header_with_an_unknown_mode_is_a_400(call, endpoint):
     body = {CHAT: chat(), COMPLETIONS: completion(), RESPONSES: response(), MESSAGES: message()}[endpoint]
     post = call({"server": {"control_headers": True}})
     reply = post(PATHS[endpoint], body, headers=KEY | {"x-fastmock-validation": "strict"})
@@ -142,13 +142,13 @@ def test_a_mode_that_does_not_exist_is_refused(call, endpoint):
 
 
 @pytest.mark.parametrize("endpoint", PATHS)
-def test_each_endpoint_has_its_own_mode(call, endpoint):
+def test_validation_mode_is_configurable_per_endpoint(call, endpoint):
     body = next(body for one, body, *_ in REFUSED if one == endpoint)
     assert sent(call({"responses": {endpoint: {"validation": "lenient"}}}), endpoint, body)[0] == 200
     assert sent(call(LENIENT | {"responses": {endpoint: {"validation": "provider"}}}), endpoint, body)[0] == 400
 
 
-def test_counting_tokens_checks_as_well(call):
+def test_token_counting_endpoints_validate_requests(call):
     for path, body in (
         ("/v1/messages/count_tokens", message(says("user", RESULT))),
         ("/v1/responses/input_tokens", response(HI, OUTPUT)),
@@ -162,7 +162,7 @@ def test_counting_tokens_checks_as_well(call):
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("display", ["summarized", "omitted"])
-def test_thinking_can_be_sent_back_to_any_server(call, stream, display):
+def test_thinking_signature_is_accepted_by_another_server(call, stream, display):
     asked = message(stream=stream) | THINKS
     asked["thinking"] = asked["thinking"] | {"display": display}
     reply = call()(PATHS[MESSAGES], asked)
@@ -181,7 +181,7 @@ def test_thinking_can_be_sent_back_to_any_server(call, stream, display):
     assert sent(other, MESSAGES, answered(again | {"thinking": f"{thinking}."}, TEXT) | THINKS)[0] == 400
 
 
-def test_a_signature_is_a_function_of_the_text_alone():
+def test_thinking_signature_depends_only_on_the_text():
     assert sign("a thought") == "ZmFzdG1vY2stdGhpbmtpbmc6" + sign("a thought")[24:]
     assert sign("a thought") == sign("a thought") != sign("another")
     assert is_forged("a thought", sign("another"))
@@ -196,7 +196,7 @@ CALLED = {"responses": {"chat_completions": {"patterns": [CALLS]}}}
 OFFERED = [{"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}]
 
 
-def test_a_previous_response_is_answered_by_outputs_alone(call):
+def test_previous_response_with_a_call_needs_its_output(call):
     post = call(CALLED)
     first = sent(post, RESPONSES, response(HI | {"content": "call"}, tools=OFFERED))[1]
     goes_on = {"model": "gpt-4o", "previous_response_id": first["id"], "tools": OFFERED}
@@ -211,7 +211,7 @@ def test_a_previous_response_is_answered_by_outputs_alone(call):
         assert headers["x-fastmock-check"] in ("output_needs_call", "call_needs_output")
 
 
-def test_a_call_in_a_conversation_is_answered_by_its_output(call):
+def test_conversation_with_a_call_needs_its_output(call):
     post = call(CALLED)
     conversation = orjson.loads(post("/v1/conversations", {}).body)["id"]
     goes_on = {"model": "gpt-4o", "conversation": conversation, "tools": OFFERED}
@@ -227,20 +227,20 @@ def test_a_call_in_a_conversation_is_answered_by_its_output(call):
 # --- who says it
 
 
-def test_a_refusal_names_its_check_in_the_error_of_a_manager_too(call):
+def test_check_header_is_sent_with_a_response_manager(call):
     config = {"responses": {"manager": "fastmock.responses:ResponseManager"}}
     for endpoint, body, _, _, _, check in REFUSED[::10]:
         assert sent(call(config), endpoint, body)[2]["x-fastmock-check"] == check
 
 
-def test_pages_may_read_the_header(call):
+def test_check_header_is_exposed_to_browsers(call):
     reply = call()(PATHS[CHAT], chat(tools=[]), headers=KEY | {"origin": "https://x"})
     assert "x-fastmock-check" in dict(reply.head.headers)["access-control-expose-headers"]
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("runtime", ["robyn", "granian"])
-def test_header_journal_and_log_name_the_check(serve, runtime):
+def test_check_is_named_in_header_journal_and_log(serve, runtime):
     server = serve({"journal": {"enabled": True}}, "--runtime", runtime, "--log-requests")
     refused = httpx.post(f"{server.url}/v1/chat/completions", json=chat(tools=[]), headers=KEY)
     assert (refused.status_code, refused.headers["x-fastmock-check"]) == (400, "empty_array")

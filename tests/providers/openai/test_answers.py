@@ -107,7 +107,7 @@ def asking(legacy=False):
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(answers(), min_size=1, max_size=3), st.booleans(), st.booleans())
-def test_a_stream_assembles_to_its_whole_form(said, legacy, padded):
+def test_chat_stream_assembles_to_the_whole_answer(said, legacy, padded):
     if legacy:
         said = [Answer(a.text, a.calls[:1], a.refusal, a.finish_reason, a.tokens, a.logprobs) for a in said]
     ask = asking(legacy)
@@ -133,7 +133,7 @@ def test_a_stream_assembles_to_its_whole_form(said, legacy, padded):
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(answers().filter(lambda answer: answer.text is not None and not answer.calls), min_size=1, max_size=2))
-def test_a_legacy_stream_too(said):
+def test_legacy_stream_assembles_to_the_whole_answer(said):
     ask = asking()
     whole = orjson.loads(LEGACY.whole(ask, said))
     chunks = events(LEGACY.render_stream(ask, said).all())
@@ -148,7 +148,7 @@ def test_a_legacy_stream_too(said):
 
 @settings(max_examples=20, deadline=None)
 @given(answers().filter(lambda answer: not answer.calls), st.booleans())
-def test_ready_bytes_say_what_the_neutral_form_says(answer, stream):
+def test_precomputed_bytes_equal_the_rendered_answer(answer, stream):
     """The compiled path and the neutral path are two ways to the same bytes."""
     saying = ReplySpec(
         content=answer.text and answer.text.replace("$", "$$"),

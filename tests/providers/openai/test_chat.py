@@ -29,7 +29,7 @@ def rules(*patterns: dict, **more: dict) -> dict:
     return {"responses": {"chat_completions": {"patterns": list(patterns)}}, **more}
 
 
-def test_whole_answer_has_every_field(call):
+def test_chat_answer_has_every_field(call):
     reply = call()(PATH, HELLO)
     answer = orjson.loads(reply.body)
     assert reply.head.status == 200
@@ -44,7 +44,7 @@ def test_whole_answer_has_every_field(call):
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] > 0
 
 
-def test_ids_are_unique(call):
+def test_chat_ids_are_unique(call):
     post = call()
     replies = [post(PATH, HELLO) for _ in range(1000)]
     assert len({reply.request_id for reply in replies}) == 1000
@@ -53,7 +53,7 @@ def test_ids_are_unique(call):
 
 @pytest.mark.parametrize("text", ["one two  three\nfour five six seven", "", " ", "x", "你好 世界", "a\n\nb\n"])
 @pytest.mark.parametrize("usage", [False, True])
-def test_stream_assembles_to_the_whole(call, text, usage):
+def test_chat_stream_assembles_to_the_whole_text(call, text, usage):
     post = call(rules({"match": {}, "content": text}, streaming={"tokens_per_chunk": 2}))
     whole = orjson.loads(post(PATH, HELLO).body)
     reply = post(PATH, HELLO | {"stream": True, "stream_options": {"include_usage": usage}})
@@ -73,7 +73,7 @@ def test_stream_assembles_to_the_whole(call, text, usage):
         assert all("usage" not in c for c in chunks)
 
 
-def test_paced_stream_has_one_delay_fewer_than_chunks(call):
+def test_chat_stream_paced_has_one_delay_fewer_than_chunks(call):
     post = call(rules({"match": {}, "content": "a b c d"}, streaming={"tokens_per_chunk": 1, "chunk_delay_ms": 50}))
     stream = post(PATH, HELLO | {"stream": True})
     assert isinstance(stream, Stream)
@@ -87,7 +87,7 @@ def test_paced_stream_has_one_delay_fewer_than_chunks(call):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_n_choices(call, stream):
+def test_chat_n_returns_that_many_choices(call, stream):
     reply = call()(PATH, HELLO | {"n": 3, "stream": stream})
     if stream:
         chunks = events(reply.body)
@@ -98,7 +98,7 @@ def test_n_choices(call, stream):
         assert [choice["index"] for choice in orjson.loads(reply.body)["choices"]] == [0, 1, 2]
 
 
-def test_variables_are_escaped_for_where_they_stand(call):
+def test_template_variables_are_escaped_for_json(call):
     post = call(rules({"match": {}, "content": "$model: ${user_message} for $$5"}, usage={"tokenizer": "estimate"}))
     message = 'say "hi"\n\\ $model 100%'
     answer = orjson.loads(post(PATH, {"model": 'a"b', "messages": [{"role": "user", "content": message}]}).body)
@@ -108,7 +108,7 @@ def test_variables_are_escaped_for_where_they_stand(call):
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.booleans())
-def test_any_message_renders_as_valid_json(tmp_path_factory, text, stream):
+def test_template_with_any_message_is_valid_json(tmp_path_factory, text, stream):
     app = _echo(tmp_path_factory)
     body = {"model": "m", "stream": stream, "messages": [{"role": "user", "content": text}]}
     reply = app.handle(Request("POST", PATH, KEY, orjson.dumps(body)))
@@ -128,7 +128,7 @@ def _echo(tmp_path_factory):
     return _APPS[0]
 
 
-def test_response_file_stands_as_it_is_and_is_filled_in(call, tmp_path):
+def test_response_file_is_kept_and_completed(call, tmp_path):
     (tmp_path / "r.json").write_text(
         '{"created": $timestamp, "model": "mine", "extra": "$user_message", "n": $prompt_tokens,'
         ' "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},'
@@ -148,7 +148,7 @@ def test_response_file_stands_as_it_is_and_is_filled_in(call, tmp_path):
     assert isinstance(other["created"], int)
 
 
-def test_tool_calls_of_a_file_are_streamed(call):
+def test_response_file_tool_calls_are_streamed(call):
     calls = [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}]
     post = call(rules({"match": {}, "response": {"choices": [{"message": {"tool_calls": calls}}]}}))
     choices = [chunk["choices"][0] for chunk in events(post(PATH, HELLO | {"stream": True}).body)]
@@ -183,7 +183,7 @@ def test_tool_calls_of_a_file_are_streamed(call):
         (HELLO | {"n": 129}, "n", "integer_above_max_value", "<= 128"),
     ],
 )
-def test_bad_requests(call, body, param, code, text):
+def test_chat_request_with_an_error_is_a_400(call, body, param, code, text):
     reply = call()(PATH, body)
     error = orjson.loads(reply.body)["error"]
     assert reply.head.status == 400
@@ -199,11 +199,11 @@ def test_bad_requests(call, body, param, code, text):
         {"functions": [], "tools": [], "temperature": 1.5, "seed": 2**63 - 1},
     ],
 )
-def test_what_is_put_up_with(call, extra):
+def test_chat_request_lenient_accepts_unknown_and_null_fields(call, extra):
     assert call({"validation": "lenient"})(PATH, HELLO | extra).head.status == 200
 
 
-def test_parts_are_joined_and_developer_is_system(call):
+def test_chat_content_parts_are_joined_and_developer_is_system(call):
     post = call(rules({"match": {"content": "ab", "system_prompt": "be nice"}, "content": "yes"}, validation="lenient"))
     messages = [
         {"role": "developer", "content": [{"type": "text", "text": "always be nice"}]},
@@ -220,7 +220,7 @@ def test_parts_are_joined_and_developer_is_system(call):
     assert b'"yes"' in post(PATH, {"model": "m", "messages": messages}).body
 
 
-def test_streaming_off_says_so(call):
+def test_streaming_disabled_refuses_streams(call):
     post = call({"streaming": {"enabled": False}})
     assert post(PATH, HELLO).head.status == 200
     refused = post(PATH, HELLO | {"stream": True})
@@ -232,14 +232,14 @@ def test_streaming_off_says_so(call):
     ("parameters", "arguments"),
     [({}, {}), (None, {}), ({"properties": {"a": {"const": 1}}, "required": ["a"]}, {"a": 1})],
 )
-def test_arguments_are_an_object(call, parameters, arguments):
+def test_tool_arguments_are_always_an_object(call, parameters, arguments):
     function = {"name": "f"} | ({} if parameters is None else {"parameters": parameters})
     body = HELLO | {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
     message = orjson.loads(call({"validation": "lenient"})(PATH, body).body)["choices"][0]["message"]
     assert orjson.loads(message["tool_calls"][0]["function"]["arguments"]) == arguments
 
 
-def test_a_tool_that_takes_no_object_is_refused(call):
+def test_tool_parameters_that_are_no_object_are_refused(call):
     function = {"name": "f", "parameters": {"type": "string"}}
     body = HELLO | {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
     reply = call()(PATH, body)
@@ -249,7 +249,7 @@ def test_a_tool_that_takes_no_object_is_refused(call):
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_what_ends_in_its_text_calls_nothing(call, stream):
+def test_stop_sequence_in_the_text_prevents_tool_calls(call, stream):
     said = {"content": "Let me see.", "tool_calls": [{"name": "f", "arguments": {}}]}
     post = call({"responses": {"chat_completions": {"patterns": [{"match": {}, **said}]}}})
     tools = [{"type": "function", "function": {"name": "f"}}]

@@ -120,7 +120,7 @@ def part(**more):
         (part(type="refusal"), "Missing", "0].content[1].refusal"),
     ],
 )
-def test_wrong_messages(call, messages, text, param):
+def test_chat_messages_with_an_error_are_a_400(call, messages, text, param):
     refused = error(call()(PATH, {"model": "m", "messages": messages}))
     assert refused["param"] == (param if param.startswith("messages") else f"messages[{param}")
     assert text in refused["message"]
@@ -171,7 +171,7 @@ LONG = "Expected a string with maximum length 64, but got a string with length 6
         ({"max_tokens": 2**70}, "integer above maximum value", "max_tokens"),
     ],
 )
-def test_wrong_options(call, extra, text, param):
+def test_chat_options_with_an_error_are_a_400(call, extra, text, param):
     body = json.dumps(HELLO | extra).encode()  # orjson does not write large integers
     refused = error(call()(PATH, body))
     assert refused["param"] == param
@@ -201,12 +201,12 @@ def test_wrong_options(call, extra, text, param):
         {"logit_bias": {"50256": -100, "1": 0.5}, "seed": -(2**63)},
     ],
 )
-def test_right_requests(call, body):
+def test_chat_request_that_is_valid_is_accepted(call, body):
     reply = call()(PATH, HELLO | body)
     assert reply.head.status == 200, reply.body
 
 
-def test_calls_without_content_are_counted(call):
+def test_tool_calls_with_and_without_content_count_alike(call):
     post = call()
     usages = [
         orjson.loads(post(PATH, HELLO | {"messages": [USER, calls(CALL, **content), RESULT]}).body)["usage"]
@@ -240,6 +240,6 @@ def test_calls_without_content_are_counted(call):
         ),
     ],
 )
-def test_other_dialects_have_checks_of_their_own(call, path, body):
+def test_chat_checks_do_not_apply_to_other_dialects(call, path, body):
     reply = call({"validation": "lenient"})(path, {"model": "m"} | body)
     assert reply.head.status == 200, reply.body

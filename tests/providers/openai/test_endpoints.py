@@ -27,7 +27,7 @@ def loads(reply):
     ("prompt", "choices"), [("a", 1), (["a", "b"], 2), ([1, 2, 3], 1), ([[1, 2], [3]], 2), (None, 1)]
 )
 @pytest.mark.parametrize("n", [1, 2])
-def test_completion_prompts(call, prompt, choices, n):
+def test_legacy_completion_prompts_have_choices_and_usage(call, prompt, choices, n):
     post = call()
     body = {"model": "gpt-3.5-turbo-instruct", "prompt": prompt, "n": n}
     answer = loads(post("/v1/completions", body))
@@ -44,7 +44,7 @@ def test_completion_prompts(call, prompt, choices, n):
     assert chunks[-1]["usage"] == usage
 
 
-def test_each_prompt_is_matched_by_itself(call):
+def test_legacy_completion_prompts_are_matched_separately(call):
     patterns = [{"match": {"content": "a"}, "content": "A"}, {"match": {"content": "b"}, "content": "B $user_message"}]
     post = call({"responses": {"completions": {"patterns": patterns}}})
     answer = loads(post("/completions", {"model": "m", "prompt": ["b", "a"], "echo": True}))
@@ -52,7 +52,7 @@ def test_each_prompt_is_matched_by_itself(call):
 
 
 @pytest.mark.parametrize("prompt", [5, [], [[]], ["a", 1], [["a"]], [True], {"a": 1}, ["x"] * 2049])
-def test_bad_prompts(call, prompt):
+def test_legacy_completion_with_a_wrong_prompt_is_a_400(call, prompt):
     assert call()("/v1/completions", {"model": "m", "prompt": prompt}).head.status == 400
 
 
@@ -67,7 +67,7 @@ def test_bad_prompts(call, prompt):
     ],
 )
 @pytest.mark.parametrize("content", ["hello world", ["a", "b"], [1, 2], [[1], [2, 3]]])
-def test_embeddings(call, model, dimensions, size, content):
+def test_embeddings_have_the_requested_size_and_encoding(call, model, dimensions, size, content):
     post = call()
     body = {"model": model, "input": content, "dimensions": dimensions}
     floats = loads(post("/v1/embeddings", body))
@@ -83,14 +83,14 @@ def test_embeddings(call, model, dimensions, size, content):
     assert floats["usage"]["prompt_tokens"] == floats["usage"]["total_tokens"] > 0
 
 
-def test_a_seed_changes_the_vectors(call):
+def test_embeddings_depend_on_the_seed(call):
     body = {"model": "m", "input": "the same everywhere"}
     assert call()("/v1/embeddings", body).body == call()("/v1/embeddings", body).body
     assert call()("/v1/embeddings", body).body != call({"seed": 1})("/v1/embeddings", body).body
 
 
 @pytest.mark.parametrize("content", ["", [], [""], ["a", 1], [1, "a"], [[]], [["a"]], 5, None, {}, [None]])
-def test_bad_embedding_inputs(call, content):
+def test_embeddings_with_a_wrong_input_are_a_400(call, content):
     reply = call()("/v1/embeddings", {"model": "m", "input": content})
     assert reply.head.status == 400
     assert b"'$.input' is invalid" in reply.body
@@ -100,19 +100,19 @@ def test_bad_embedding_inputs(call, content):
     "extra",
     [{"dimensions": 0}, {"dimensions": 1537}, {"dimensions": "x"}, {"encoding_format": "x"}, {"input": ["a"] * 2049}],
 )
-def test_bad_embedding_options(call, extra):
+def test_embeddings_with_a_wrong_option_are_a_400(call, extra):
     reply = call()("/v1/embeddings", {"model": "m", "input": "a"} | extra)
     assert reply.head.status == 400
     assert orjson.loads(reply.body)["error"]["param"] in extra
 
 
-def test_a_file_may_fix_the_vector(call):
+def test_embeddings_from_a_response_keep_its_vector(call):
     post = call({"responses": {"embeddings": {"default": {"response": {"data": [{"embedding": [3, 4]}]}}}}})
     answer = loads(post("/v1/embeddings", {"model": "m", "input": ["a", "b"]}))
     assert answer["data"][1]["embedding"] == [3, 4]
 
 
-def test_models(call):
+def test_models_are_listed_and_retrieved(call):
     post = call({"models": {"available": ["a", {"id": "ft:x:y", "created": 5, "owned_by": "me"}]}})
     listed = loads(post("/v1/models", method="GET"))
     assert [card["id"] for card in listed["data"]] == ["a", "ft:x:y"]
@@ -128,7 +128,7 @@ def test_models(call):
         ("/v1/embeddings", {"input": "x"}),
     ],
 )
-def test_strict_models(call, path, body):
+def test_strict_models_refuse_unknown_models(call, path, body):
     post = call({"models": {"available": ["a"], "strict": True}})
     assert post(path, body | {"model": "a"}).head.status == 200
     refused = post(path, body | {"model": "b"})
@@ -150,7 +150,7 @@ def test_strict_models(call, path, body):
         ("OPTIONS", "/v1/embeddings/", 204, None),
     ],
 )
-def test_routing(call, method, path, status, code):
+def test_routes_answer_with_the_expected_status(call, method, path, status, code):
     reply = call()(path, method=method)
     assert reply.head.status == status
     if status >= 400:
@@ -160,7 +160,7 @@ def test_routing(call, method, path, status, code):
 
 
 @pytest.mark.parametrize("mode", ["bearer", "sk"])
-def test_what_another_header_let_in_lets_nobody_else_in(call, mode):
+def test_auth_key_accepted_in_another_header_is_not_remembered(call, mode):
     post = call({"auth": {"mode": mode}})
     body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
     basic = {"authorization": "Basic zzz"}
@@ -170,7 +170,7 @@ def test_what_another_header_let_in_lets_nobody_else_in(call, mode):
 
 
 @pytest.mark.parametrize("value", [None, "", "Bearer", "Bearer  ", "Basic abc", "sk-test"])
-def test_a_bearer_token_must_be_there(call, value):
+def test_auth_without_a_bearer_token_is_a_401(call, value):
     headers = {} if value is None else {"authorization": value}
     reply = call()("/v1/models", method="GET", headers=headers)
     assert reply.head.status == 401
@@ -191,7 +191,7 @@ def test_a_bearer_token_must_be_there(call, value):
         ("keys", "sk-proj-12345678MxYA", "sk-proj-********MxYA"),
     ],
 )
-def test_keys(call, mode, key, said):
+def test_auth_keys_are_checked_by_mode(call, mode, key, said):
     post = call({"auth": {"mode": mode, "keys": ["sk-first", "clé"]}})
     reply = post("/v1/models", method="GET", headers={"authorization": f"Bearer {key}"})
     if said is None:
@@ -210,7 +210,7 @@ def test_keys(call, mode, key, said):
     assert "didn't provide an API key" in orjson.loads(missing.body)["error"]["message"]
 
 
-def test_cors(call):
+def test_cors_headers_follow_the_configured_origins(call):
     anyone = call()("/v1/models", method="GET", headers=KEY | {"origin": "https://a.example"})
     assert dict(anyone.head.headers)["access-control-allow-origin"] == "*"
     no_browser = call()("/v1/models", method="GET")
@@ -227,13 +227,13 @@ def test_cors(call):
     assert dict(preflight.head.headers)["access-control-allow-headers"] == "x-a, authorization"
 
 
-def test_a_body_too_large(call):
+def test_body_too_large_is_a_413(call):
     post = call({"server": {"max_body_bytes": 100}})
     assert post("/v1/chat/completions", b" " * 101).head.status == 413
     assert post("/v1/chat/completions", b" " * 100).head.status == 400
 
 
-def test_a_defect_is_an_envelope(call, monkeypatch):
+def test_internal_error_has_the_error_envelope(call, monkeypatch):
     monkeypatch.setattr("fastmock.providers.openai.embeddings.parse", lambda body: 1 / 0)
     reply = call()("/v1/embeddings", {})
     assert reply.head.status == 500
@@ -341,7 +341,7 @@ NAMES = st.sampled_from(["after", "limit", "order", "model", "metadata[a]", "x"]
 
 @settings(max_examples=80, deadline=None)
 @given(CHANGES, st.booleans(), st.booleans())
-def test_a_rich_request_with_anything_in_it(changes, call, stream):
+def test_chat_request_mutated_gets_an_answer_or_a_400(changes, call, stream):
     body = dict(RICH, stream=stream)
     if not call:
         del body["tool_choice"], body["tools"]
@@ -361,7 +361,7 @@ def test_a_rich_request_with_anything_in_it(changes, call, stream):
     st.dictionaries(NAMES, st.lists(st.text(max_size=4), min_size=1)),
     JSON,
 )
-def test_any_request_for_what_is_stored(method, below, query, body):
+def test_stored_completions_handle_any_request(method, below, query, body):
     for path in ("/v1/chat/completions", f"/v1/chat/completions/chatcmpl-x{below}"):
         reply = _LOOKING_APP.handle(Request(method, path, KEY, _dumps(body), query))
         assert reply.head.status in (200, 400, 404, 405), reply.body
@@ -376,7 +376,7 @@ def test_any_request_for_what_is_stored(method, below, query, body):
         ("1" * 9, "integer_above_max_value"),
     ],
 )
-def test_wrong_limits_of_lists(limit, code):
+def test_list_limit_with_an_error_is_a_400(limit, code):
     app = make_app()
     reply = app.handle(Request("GET", "/v1/chat/completions", KEY, b"", {"limit": [limit]}))
     assert (reply.head.status, orjson.loads(reply.body)["error"]["code"]) == (400, code)

@@ -35,7 +35,7 @@ def refused(reply):
     return orjson.loads(reply.body)["error"]
 
 
-def test_a_files_vector_usage_and_model_are_said_as_they_stand(call):
+def test_embeddings_from_a_file_keep_vector_usage_and_model(call):
     post = call(fixing(FILE))
     body = {"model": "text-embedding-3-small", "input": ["a", "b"]}
     reply = post(EMBEDDINGS, body)
@@ -51,7 +51,7 @@ def test_a_files_vector_usage_and_model_are_said_as_they_stand(call):
     assert "3" in error["message"]
 
 
-def test_a_file_with_several_vectors_says_them_in_turn_and_one_of_another_length_is_refused(call, tmp_path):
+def test_embeddings_from_a_file_cycle_and_must_have_one_length(call, tmp_path):
     several = FILE | {"data": [{"embedding": [1, 0]}, {"embedding": [0, 1]}]}
     answer = data(call(fixing(several))(EMBEDDINGS, {"model": "m", "input": ["a", "b", "c"]}))
     assert [entry["embedding"] for entry in answer["data"]] == [[1, 0], [0, 1], [1, 0]]
@@ -60,7 +60,7 @@ def test_a_file_with_several_vectors_says_them_in_turn_and_one_of_another_length
         make_app(fixing(several), tmp_path)
 
 
-def test_inputs_of_embeddings_have_the_limits_of_the_api(call):
+def test_embedding_inputs_have_the_limits_of_the_api(call):
     post = call()
     body = {"model": "text-embedding-3-small"}
     error = refused(post(EMBEDDINGS, body | {"input": "word " * 9000}))
@@ -72,7 +72,7 @@ def test_inputs_of_embeddings_have_the_limits_of_the_api(call):
 
 
 @pytest.mark.parametrize("number", ["123456789012345678901234567890", "-99999999999999999999", "9223372036854775808"])
-def test_an_integer_out_of_range_is_echoed_exactly(call, number):
+def test_integer_out_of_range_is_named_exactly_in_the_error(call, number):
     body = orjson.dumps(USER)[:-1] + b',"seed":%b}' % number.encode()
     error = refused(call()(CHAT, body))
     bound = ">= -9223372036854775808" if number.startswith("-") else "<= 9223372036854775807"
@@ -81,14 +81,14 @@ def test_an_integer_out_of_range_is_echoed_exactly(call, number):
 
 
 @pytest.mark.parametrize("path", ["/v1/responses/resp_x/input_items", "/v1/chat/completions"])
-def test_a_list_of_no_entries_is_refused(path):
+def test_list_limit_of_0_is_a_400(path):
     from fastmock.core.http import Request
 
     request = Request("GET", path, KEY, b"", {"limit": ["0"]})
     assert refused(make_app().handle(request))["code"] == "integer_below_min_value"
 
 
-def test_models_can_be_open_to_all(tmp_path):
+def test_models_endpoint_can_be_open_without_a_key(tmp_path):
     from fastmock.core.http import Request
 
     for is_open, status in ((True, 200), (False, 401)):
@@ -99,7 +99,7 @@ def test_models_can_be_open_to_all(tmp_path):
         assert app.handle(Request("POST", CHAT, {}, orjson.dumps(USER))).head.status == 401
 
 
-def test_an_echo_has_the_probabilities_of_the_prompt(call):
+def test_legacy_completion_echo_has_the_logprobs_of_the_prompt(call):
     tokenizer = tokenizers.exact()("gpt-4o")
     numbers = [3031, 220, 16, 261, 2086, 30]
     body = {"model": "gpt-4o", "prompt": numbers, "max_tokens": 1, "logprobs": 1, "echo": True}
@@ -116,7 +116,7 @@ def test_an_echo_has_the_probabilities_of_the_prompt(call):
     assert (alone["text"], len(alone["logprobs"]["tokens"])) == (prompt, 6)
 
 
-def test_a_prompt_of_tokens_is_read_as_its_text(call):
+def test_legacy_completion_token_prompt_is_matched_as_text(call):
     numbers = tokenizers.exact()("gpt-4o")._encode("ping pong")
     rules = {"responses": {"completions": {"patterns": [{"match": {"content": "ping pong"}, "content": "matched"}]}}}
     answer = data(call(rules)(LEGACY, {"model": "gpt-4o", "prompt": numbers}))

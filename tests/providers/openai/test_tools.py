@@ -70,7 +70,7 @@ def results(*names, before=(), user="Hello"):
 
 @pytest.mark.parametrize("name", ["get_weather", "search"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_named_tool_is_called_with_valid_arguments(call, name, stream):
+def test_tool_choice_named_calls_the_tool_with_valid_arguments(call, name, stream):
     import jsonschema
 
     body = ASKED | {"tool_choice": {"type": "function", "function": {"name": name}}, "stream": stream}
@@ -94,7 +94,7 @@ def test_a_named_tool_is_called_with_valid_arguments(call, name, stream):
     jsonschema.validate(orjson.loads(arguments), tool["function"]["parameters"])
 
 
-def test_required_auto_and_none(call):
+def test_tool_choice_required_auto_and_none_are_honoured(call):
     post = call()
     assert message(post(PATH, ASKED))["content"]
     assert message(post(PATH, ASKED | {"tool_choice": "auto"}))["content"]
@@ -108,7 +108,7 @@ def test_required_auto_and_none(call):
     assert message(post(PATH, ASKED | {"tool_choice": allowed}))["tool_calls"][0]["function"]["name"] == "search"
 
 
-def test_auto_call(call):
+def test_auto_call_calls_a_tool_unless_a_rule_has_text(call):
     post = call(rules({"match": {"content": "words"}, "content": "Just words."}, tools={"auto_call": True}))
     words = {"model": "m", "messages": [{"role": "user", "content": "words"}], "tools": [SEARCH]}
     assert message(post(PATH, words))["content"] == "Just words."
@@ -118,7 +118,7 @@ def test_auto_call(call):
     assert message(post(PATH, HELLO))["content"]
 
 
-def test_loops_end(call):
+def test_tool_loop_ends_with_text(call):
     """After results comes a text; where a call has to be made, one that was not made yet, and then a text."""
     post = call()
     body = ASKED | {"tool_choice": "required"}
@@ -137,7 +137,7 @@ def test_loops_end(call):
     assert message(post(PATH, body | {"messages": again}))["tool_calls"][0]["function"]["name"] == "get_weather"
 
 
-def test_streamed_calls_have_ids_of_their_own(call):
+def test_tool_calls_in_streams_have_unique_ids(call):
     post = call(rules({"match": {"content": "two"}, "tool_calls": [{"name": "f"}, {"name": "g"}]}))
     for extra in ({}, {"messages": [{"role": "user", "content": "two"}]}):
         body = ASKED | {"tool_choice": "required", "stream": True} | extra
@@ -149,7 +149,7 @@ def test_streamed_calls_have_ids_of_their_own(call):
         assert all(id_.startswith("call_") and "000000000" not in id_[5:13] for id_ in ids)
 
 
-def test_scripted_calls_and_their_variables(call):
+def test_scripted_tool_calls_fill_in_variables(call):
     scripted = [
         {"name": "get_weather", "arguments": {"city": "$user_message", "n": [1, {"$model": "100% ${model}"}]}},
         {"name": "search", "arguments": "{broken $x"},
@@ -174,7 +174,7 @@ def test_scripted_calls_and_their_variables(call):
     assert (after.get("tool_calls"), after["content"]) == (None, "Let me see.")
 
 
-def test_a_rule_that_knows_the_conversation_may_repeat_its_calls(call):
+def test_rule_matching_the_conversation_may_repeat_tool_calls(call):
     scripted = {"tool_calls": [{"name": "search"}]}
     post = call(rules({"match": {"last_role": "tool"}, **scripted}, {"match": {}, "responses": [scripted, "Done."]}))
     assert message(post(PATH, ASKED))["tool_calls"]
@@ -190,7 +190,7 @@ def test_a_rule_that_knows_the_conversation_may_repeat_its_calls(call):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_legacy_functions(call, stream):
+def test_legacy_function_call_has_valid_arguments(call, stream):
     import jsonschema
 
     body = HELLO | {"functions": [WEATHER["function"]], "function_call": {"name": "get_weather"}, "stream": stream}
@@ -218,14 +218,14 @@ def test_legacy_functions(call, stream):
     assert message(call()(PATH, body | {"messages": done, "stream": False}))["content"]
 
 
-def test_a_scripted_call_to_who_offers_functions(call):
+def test_scripted_tool_call_is_a_function_call_for_legacy_functions(call):
     post = call(rules({"match": {}, "tool_calls": [{"name": "f", "arguments": {"a": 1}}, {"name": "g"}]}))
     made = choice(post(PATH, HELLO | {"functions": [{"name": "f"}]}))
     assert made["message"]["function_call"] == {"name": "f", "arguments": '{"a":1}'}
     assert made["finish_reason"] == "function_call"
 
 
-def test_custom_tools(call):
+def test_custom_tool_is_called_with_text_input(call):
     tool = {"type": "custom", "custom": {"name": "code"}}
     body = HELLO | {"tools": [tool], "tool_choice": {"type": "custom", "custom": {"name": "code"}}}
     (made,) = message(call()(PATH, body))["tool_calls"]
@@ -235,7 +235,7 @@ def test_custom_tools(call):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_json_that_fits(call, stream):
+def test_response_format_yields_valid_json(call, stream):
     import jsonschema
 
     post = call(
@@ -259,7 +259,7 @@ def test_json_that_fits(call, stream):
     assert not text(HELLO | {"response_format": {"type": "text"}}).startswith("{")
 
 
-def test_choices_of_json_differ(call):
+def test_response_format_choices_differ(call):
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     body = HELLO | {"n": 8, "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}}
     made = orjson.loads(call()(PATH, body).body)["choices"]
@@ -267,7 +267,7 @@ def test_choices_of_json_differ(call):
     assert [one["index"] for one in made] == list(range(8))
 
 
-def test_a_schema_that_cannot_be_met(call):
+def test_response_format_with_an_unsatisfiable_schema_is_a_400(call):
     bad = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 2, "maximum": 1}}, "required": ["a"]}
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": bad}}
     refused = error(call()(PATH, HELLO | {"response_format": form}))
@@ -287,7 +287,7 @@ def test_a_schema_that_cannot_be_met(call):
     assert "nested too deeply" in error(call()(PATH, body))["message"]
 
 
-def test_refusals(call):
+def test_refusal_of_a_rule_is_sent_whole_and_streamed(call):
     post = call(rules({"match": {}, "refusal": "I can't help with $user_message."}))
     made = choice(post(PATH, HELLO | {"response_format": FORMAT, "tools": [WEATHER], "tool_choice": "required"}))
     assert (made["message"]["refusal"], made["message"]["content"]) == ("I can't help with Hello.", None)
@@ -301,7 +301,7 @@ def test_refusals(call):
     ("stop", "expected"),
     [("three", "one two "), (["x", "two"], "one "), ("zz", "one two three"), ([], "one two three"), ("one", "")],
 )
-def test_stop(call, stop, expected):
+def test_stop_sequence_ends_the_text(call, stop, expected):
     post = call(rules({"match": {}, "content": "one two three"}))
     made = choice(post(PATH, HELLO | {"stop": stop}))
     assert (made["message"]["content"], made["finish_reason"]) == (expected, "stop")
@@ -310,7 +310,7 @@ def test_stop(call, stop, expected):
 
 @pytest.mark.parametrize("tokenizer", ["estimate", "exact"])
 @pytest.mark.parametrize("top", [None, 0, 5, 20])
-def test_probabilities(call, tokenizer, top):
+def test_logprobs_cover_the_text_in_order(call, tokenizer, top):
     post = call(rules({"match": {}, "content": "Grüße, 世界! Wie geht's 🙂?"}, usage={"tokenizer": tokenizer}))
     answer = orjson.loads(post(PATH, HELLO | {"logprobs": True, "top_logprobs": top}).body)
     entries = answer["choices"][0]["logprobs"]["content"]
@@ -332,7 +332,7 @@ def test_probabilities(call, tokenizer, top):
     assert [entry for one in chunks if one["logprobs"] for entry in one["logprobs"]["content"]] == entries
 
 
-def test_legacy_probabilities(call):
+def test_legacy_logprobs_cover_prompt_and_text(call):
     post = call({"responses": {"completions": {"default": {"content": "one two 世界"}}}})
     body = {"model": "m", "prompt": "Say:", "logprobs": 2, "echo": True}
     made = orjson.loads(post("/v1/completions", body).body)["choices"][0]
@@ -346,7 +346,7 @@ def test_legacy_probabilities(call):
     assert (plain["text"], plain["logprobs"]) == ("one", None)
 
 
-def test_reasoning_prediction_and_tier(call):
+def test_reasoning_prediction_and_service_tier_appear_in_the_usage(call):
     post = call(rules({"match": {}, "content": "one two three four"}))
     plain = orjson.loads(post(PATH, HELLO).body)
     assert plain["service_tier"] == "default"
@@ -366,7 +366,7 @@ def test_reasoning_prediction_and_tier(call):
     assert usage["completion_tokens"] == plain["usage"]["completion_tokens"] + details["rejected_prediction_tokens"]
 
 
-def test_obfuscation(call):
+def test_obfuscation_is_sent_when_enabled(call):
     asked = HELLO | {"stream": True, "stream_options": {"include_obfuscation": True, "include_usage": True}}
     assert all("obfuscation" in one for one in events(call()(PATH, asked).body)[:-1])
     assert not any("obfuscation" in one for one in events(call()(PATH, HELLO | {"stream": True}).body))
@@ -376,7 +376,7 @@ def test_obfuscation(call):
     assert not any("obfuscation" in one for one in events(post(PATH, asked).body))
 
 
-def test_images_and_sound_are_counted(call):
+def test_images_and_audio_count_tokens(call):
     post = call()
 
     def usage(*parts):
@@ -396,13 +396,13 @@ def test_images_and_sound_are_counted(call):
     assert heard["prompt_tokens"] == plain + 10
 
 
-def test_tools_are_counted(call):
+def test_tools_count_prompt_tokens(call):
     post = call()
     plain = orjson.loads(post(PATH, HELLO).body)["usage"]["prompt_tokens"]
     assert orjson.loads(post(PATH, ASKED).body)["usage"]["prompt_tokens"] > plain + 20
 
 
-def test_a_paced_call(call):
+def test_tool_call_stream_is_paced(call):
     post = call({"latency": {"ttft": 10, "itl": 5}})
     body = ASKED | {"tool_choice": "required", "stream": True}
     stream = post(PATH, body)
@@ -464,7 +464,7 @@ def test_a_paced_call(call):
         ({"stream_options": {"include_obfuscation": 1}}, "stream_options.include_obfuscation", "invalid_type"),
     ],
 )
-def test_wrong_types_and_ranges(call, extra, param, code):
+def test_chat_parameter_with_a_wrong_type_or_range_is_a_400(call, extra, param, code):
     refused = error(call()(PATH, HELLO | extra))
     assert (refused["param"], refused["code"]) == (param, code)
 
@@ -473,11 +473,11 @@ def test_wrong_types_and_ranges(call, extra, param, code):
     "name",
     ["temperature", "n", "stop", "tools", "tool_choice", "response_format", "logprobs", "metadata", "store", "seed"],
 )
-def test_null_is_no_value(call, name):
+def test_chat_parameter_null_is_ignored(call, name):
     assert call()(PATH, HELLO | {name: None}).head.status == 200
 
 
-def test_what_a_legacy_completion_cannot_say(tmp_path):
+def test_legacy_completion_with_tool_calls_is_a_config_error(tmp_path):
     from fastmock.build import build
     from fastmock.config.load import load
     from fastmock.core.problems import ConfigError
@@ -489,7 +489,7 @@ def test_what_a_legacy_completion_cannot_say(tmp_path):
     assert "responses.completions.default.tool_calls" in str(caught.value.problems[0])
 
 
-def test_wrong_variables_are_told_where_they_stand(tmp_path):
+def test_unknown_template_variables_are_reported_with_their_path(tmp_path):
     from fastmock.build import build
     from fastmock.config.load import load
     from fastmock.core.problems import ConfigError
