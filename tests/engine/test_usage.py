@@ -1,32 +1,14 @@
-"""Tokens: golden counts, the prompt cache, context windows."""
-
-import sys
+"""Usage: tokens of prompts and answers, the prompt cache, context windows."""
 
 import orjson
 import pytest
 
-from fastmock.build import build
-from fastmock.config.load import load
-from fastmock.content.tokenizers import ESTIMATE, exact
-from fastmock.core.http import Request
-from fastmock.core.problems import ConfigError
-from fastmock.responses import ResponseManager
 from fastmock.shared.block import Share, shared_numbers
-from fastmock.storage.sqlite import Store, StoredObject
 from tests.providers.openai.test_chat import HELLO, PATH, rules
-from tests.providers.openai.test_tools import ASKED, error
-from tests.support import KEY
+from tests.providers.openai.test_tools import error
 
 pytestmark = pytest.mark.unit
 
-# The counts of OpenAI's cookbook, "How to count tokens with tiktoken", for cl100k_base and o200k_base.
-GOLDEN = [
-    ("antidisestablishmentarianism", 6, 6),
-    ("2 + 2 = 4", 7, 7),
-    ("お誕生日おめでとう", 9, 8),
-    ("tiktoken is great!", 6, 6),
-    ("", 0, 0),
-]
 JARGON = [
     (
         "system",
@@ -64,30 +46,6 @@ WEATHER = {
 }
 
 
-@pytest.mark.parametrize(("text", "older", "newer"), GOLDEN)
-def test_tokenizer_counts_equal_the_openai_cookbook(text, older, newer):
-    of = exact()
-    assert (of("gpt-4").count(text), of("gpt-4o").count(text)) == (older, newer)
-    for model in ("gpt-4", "gpt-4o"):
-        tokens = of(model).tokens(text)
-        assert b"".join(tokens).decode() == text
-        assert len(tokens) == of(model).count(text) == of(model).count_all([text])
-
-
-@pytest.mark.parametrize(
-    ("model", "like"),
-    [
-        ("gpt-4", "gpt-4"), ("gpt-4-turbo-2024-04-09", "gpt-4"), ("gpt-3.5-turbo", "gpt-4"), ("gpt-35-turbo", "gpt-4"),
-        ("text-embedding-3-small", "gpt-4"), ("text-embedding-ada-002", "gpt-4"), ("ft:gpt-3.5-turbo:a:b:c", "gpt-4"),
-        ("gpt-4o-mini", "gpt-4o"), ("gpt-4.1", "gpt-4o"), ("gpt-4.5-preview", "gpt-4o"), ("gpt-5", "gpt-4o"),
-        ("o3", "gpt-4o"), ("o4-mini", "gpt-4o"), ("chatgpt-4o-latest", "gpt-4o"), ("ft:gpt-4o:a", "gpt-4o"),
-        ("llama", "gpt-4o"),
-    ],
-)  # fmt: skip
-def test_tokenizer_vocabulary_depends_on_the_model(model, like):
-    assert exact()(model) is exact()(like)
-
-
 @pytest.mark.parametrize(("model", "tokens"), [("gpt-4", 129), ("gpt-4o", 124)])
 def test_message_tokens_equal_the_openai_cookbook(call, model, tokens):
     """Its example of six messages."""
@@ -119,20 +77,6 @@ def test_completion_tokens_of_scripted_answers_are_exact(call, stream):
         reply = post(PATH, body)
         last = reply.body.split(b"\n\n")[-3][6:] if stream else reply.body
         assert orjson.loads(last)["usage"]["completion_tokens"] == 6
-
-
-def test_tokenizer_estimate_agrees_with_its_pieces():
-    for text, *_ in GOLDEN:
-        assert len(ESTIMATE.tokens(text)) == ESTIMATE.count(text) == ESTIMATE.count_all([text])
-
-
-def test_tokenizer_exact_without_its_extra_is_a_config_error(monkeypatch):
-    monkeypatch.setitem(sys.modules, "splintr", None)
-    config, _ = load({"usage": {"tokenizer": "exact"}}, {}, {})
-    with pytest.raises(ConfigError) as caught:
-        build(config)
-    assert "fastmock[tokens]" in str(caught.value.problems[0])
-    assert build(load({}, {}, {})[0]).warnings == []  # "auto" estimates then
 
 
 def cached(post, messages, **more):
@@ -205,67 +149,3 @@ def test_prompt_cache_hit_takes_no_prefill_time(call):
     long = [{"role": "user", "content": "You are a helpful assistant. " * 400}]
     first, second = (list(post(PATH, {"model": "m", "messages": long}).due_times)[-1] for _ in range(2))
     assert second < 0.2 * first
-
-
-def ids(store):
-    return list(store.ids("k", newest_first=True, wanted=lambda model, metadata: model == "m"))
-
-
-def test_store_keeps_the_newest_entries_and_is_shared(tmp_path):
-    store = Store(3)
-    store.join(tmp_path / "run")
-    assert store.get("k", "a") is None
-    assert ids(store) == []
-    assert not (tmp_path / "run").exists()  # nothing is made before something is kept
-    for number in range(10):
-        store.keep(StoredObject("k", str(number), "m", b"{}", metadata={"a": "b"}))
-    assert ids(store) == ["9", "8", "7"]
-    other = Store(3)  # another worker's
-    other.join(tmp_path / "run")
-    assert other.get("k", "9") == StoredObject("k", "9", "m", b"{}", metadata={"a": "b"})
-    assert other.delete("k", "9")
-    assert not store.delete("k", "9")
-    store.update("k", "8", {"c": "d"})
-    assert other.get("k", "8").metadata == {"c": "d"}
-
-
-def test_store_when_full_drops_the_older_entries(tmp_path, monkeypatch):
-    monkeypatch.setattr("fastmock.storage.sqlite._PAGES", 100)
-    store = Store(10_000)
-    store.join(tmp_path)
-    for number in range(60):
-        store.keep(StoredObject("k", str(number), "m", bytes(20_000)))
-    kept = list(map(int, ids(store)))
-    assert kept[0] == 59
-    assert 3 < len(kept) < 30
-
-
-def test_store_that_cannot_write_warns_once(tmp_path, caplog):
-    (tmp_path / "file").write_text("")
-    store = Store(10)
-    store.join(tmp_path / "file" / "below")
-    store.keep(StoredObject("k", "a", "m", b"{}"))
-    store.keep(StoredObject("k", "b", "m", b"{}"))
-    assert caplog.text.count("answers are not stored") == 1
-
-
-def test_response_manager_answer_is_stored():
-    class Mine(ResponseManager):
-        def generate_chat_response(self, request_data, response_file=None):
-            return {"choices": [{"message": {"content": "mine"}}]}
-
-    app = build(load({}, {}, {})[0], Mine())
-    made = app.handle(Request("POST", PATH, KEY, orjson.dumps(HELLO | {"store": True})))
-    path = f"{PATH}/{orjson.loads(made.body)['id']}"
-    found = orjson.loads(app.handle(Request("GET", path, KEY, b"")).body)
-    assert found["choices"][0]["message"]["content"] == "mine"
-
-
-def test_stored_completion_keeps_its_request_parameters(call):
-    post = call()
-    made = orjson.loads(post(PATH, ASKED | {"store": True, "metadata": {"a": "b"}, "temperature": 0.5}).body)
-    found = orjson.loads(post(f"/v1/chat/completions/{made['id']}", method="GET", headers=KEY).body)
-    assert found["metadata"] == {"a": "b"}
-    assert found["temperature"] == 0.5
-    assert found["tools"] == ASKED["tools"]
-    assert {key: found[key] for key in made} == made

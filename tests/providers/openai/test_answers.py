@@ -12,7 +12,6 @@ from fastmock.core.http import Answer, ChatRequest, OutputConstraints, TokenProb
 from fastmock.engine.constraints import count
 from fastmock.engine.response_template import ResponseTemplate
 from fastmock.providers.openai.chat.render import ChatChoiceFormat
-from fastmock.providers.openai.completions import CompletionChoiceFormat
 from fastmock.rules.settings import ReplySpec
 from tests.providers.openai.test_chat import events
 
@@ -90,11 +89,6 @@ def assembled(chunks, index):
 CHAT = ResponseTemplate(
     ChatChoiceFormat().whole(ChatChoiceFormat().document(ReplySpec(content="x")), "fp"), ChatChoiceFormat(), 2
 )
-LEGACY = ResponseTemplate(
-    CompletionChoiceFormat().whole(CompletionChoiceFormat().document(ReplySpec(content="x")), "fp"),
-    CompletionChoiceFormat(),
-    2,
-)
 
 
 def asking(legacy=False):
@@ -129,21 +123,6 @@ def test_chat_stream_assembles_to_the_whole_answer(said, legacy, padded):
     assert whole["usage"]["completion_tokens"] == sum(answer.tokens for answer in said)
     if padded:
         assert all(chunk["obfuscation"] for chunk in chunks[:-1])
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.lists(answers().filter(lambda answer: answer.text is not None and not answer.calls), min_size=1, max_size=2))
-def test_legacy_stream_assembles_to_the_whole_answer(said):
-    ask = asking()
-    whole = orjson.loads(LEGACY.whole(ask, said))
-    chunks = events(LEGACY.render_stream(ask, said).all())
-    for choice in whole["choices"]:
-        mine = [one for chunk in chunks for one in chunk["choices"] if one["index"] == choice["index"]]
-        assert "".join(one["text"] for one in mine) == choice["text"]
-        assert mine[-1]["finish_reason"] == choice["finish_reason"]
-        if choice["logprobs"] is not None:
-            for name, values in choice["logprobs"].items():
-                assert [value for one in mine if one["logprobs"] for value in one["logprobs"][name]] == values
 
 
 @settings(max_examples=20, deadline=None)
