@@ -4,21 +4,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 ARGS ?=
+# Many tests wait more than they compute, so there are more processes than cores of a small machine.
+TEST_PROCESSES ?= 4
+PYTEST = pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 
 .PHONY: run test unit coverage hooks lint docs bench streams locust fuzz soak changes connections agents-cli image-test clean
 
 run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
 
-test: $(VENV)/.test $(VENV)/.clients  ## Run all tests; ARGS="-k name" chooses
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.test $(VENV)/.clients  ## Run all tests side by side; ARGS="-k name" chooses
+	$(BIN)/python -m $(PYTEST) $(ARGS)
 
 unit: $(VENV)/.test  ## Run the tests that need no socket
-	$(BIN)/python -m pytest -m unit $(ARGS)
+	$(BIN)/python -m $(PYTEST) -m unit $(ARGS)
 
 coverage: $(VENV)/.dev $(VENV)/.clients  ## Run all tests and say which lines they reach, those in servers' processes too
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m $(PYTEST) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

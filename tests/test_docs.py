@@ -9,8 +9,7 @@ import yaml
 from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.core.http import Request
-
-from .conftest import KEY, ROOT
+from tests.support import KEY, ROOT
 
 pytestmark = pytest.mark.unit
 
@@ -23,21 +22,21 @@ PAGES = [str(page.relative_to(ROOT)) for page in (ROOT / "README.md", *sorted(RO
 PROGRAMS = ("README.md", "docs/sdks.md", "docs/testing.md")
 
 
-def test_the_configurations_that_are_shown_are_right():
+def test_docs_configurations_are_valid():
     shown = [(page, yaml.safe_load(text)) for page in PAGES for text in blocks(page, "(?:json|yaml)")]
     assert len(shown) >= 20
     for page, settings in shown:
         assert load(settings, {}, {}, ROOT)[1] == [], page
 
 
-def test_the_client_programs_are_shown_word_for_word():
+def test_docs_client_programs_are_shown_verbatim():
     shown = [text for page in PROGRAMS for text in blocks(page, "(?:python|js)")]
     programs = [program.read_text() for program in (ROOT / "docs/clients").glob("*.*")]
     assert len(programs) >= 4
     assert sorted(shown) == sorted(programs)
 
 
-def test_the_manager_of_the_docs_says_what_it_should():
+def test_docs_response_manager_works():
     code = next(text for text in blocks("docs/responses.md", "python") if "class Mine" in text)
     names = {}
     exec(code, names)
@@ -50,7 +49,7 @@ def test_the_manager_of_the_docs_says_what_it_should():
 
 
 @pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "benchmarks/README.md"])
-def test_links_lead_somewhere(page):
+def test_docs_links_resolve(page):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         if "://" not in target:
             assert (ROOT / page).parent.joinpath(target).exists(), target
@@ -63,7 +62,7 @@ def headings(page):
     return {title.replace(" ", "-") for title in plain}
 
 
-def test_anchors_of_links_are_headings():
+def test_docs_link_anchors_are_headings():
     pages = [ROOT / page for page in (*PAGES, "CONTRIBUTING.md", "benchmarks/README.md")]
     broken = []
     for page in pages:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from .conftest import ROOT
+from tests.support import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

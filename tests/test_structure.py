@@ -11,8 +11,7 @@ import pytest
 
 from fastmock.core.http import Request
 from fastmock.providers import PROVIDERS
-
-from .conftest import KEY, ROOT, make_app
+from tests.support import KEY, ROOT, make_app
 
 pytestmark = pytest.mark.unit
 PACKAGE = ROOT / "fastmock"

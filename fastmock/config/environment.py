@@ -1,6 +1,7 @@
 """Settings from environment variables."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, get_origin
 
 from pydantic import BaseModel
@@ -38,12 +39,22 @@ def _extra(info: Any, key: str) -> list[str]:
     return [*map(str, extra.get(key, ()))] if isinstance(extra, dict) else []
 
 
+@cache
+def _all_fields() -> list[tuple[SettingPath, Any]]:
+    return list(_fields(Settings, ()))
+
+
+@cache
+def _own_names() -> dict[SettingPath, list[str]]:
+    return dict(scalars())
+
+
 def lay_environment(data: dict[str, Any], origins: dict[SettingPath, str], environ: Mapping[str, str]) -> list[str]:
     """Apply the variables to ``data``; return warnings about those without effect."""
     warnings = []
     known = set(FILE_VARIABLES)
-    own_names = dict(scalars())
-    for path, info in _fields(Settings, ()):
+    own_names = _own_names()
+    for path, info in _all_fields():
         former, names = _extra(info, "former_env"), own_names[path]
         known.update((*former, *names))
         used = (name for name in former if environ.get(name))
