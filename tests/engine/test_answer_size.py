@@ -69,7 +69,7 @@ def test_buffers_are_released():
     assert buffers.take(60)
     assert not buffers.take(41)
     assert buffers.take(40)
-    buffers.give_back(100)
+    buffers.release(100)
 
     class Owner:
         pass
