@@ -17,7 +17,7 @@ test: $(VENV)/.test $(VENV)/.clients  ## Run all tests side by side; ARGS="-k na
 	$(BIN)/python -m $(PYTEST) $(ARGS)
 
 unit: $(VENV)/.test  ## Run the tests that need no socket
-	$(BIN)/python -m $(PYTEST) -m unit $(ARGS)
+	$(BIN)/python -m $(PYTEST) --numprocesses 2 -m unit $(ARGS)
 
 coverage: $(VENV)/.dev $(VENV)/.clients  ## Run all tests and say which lines they reach, those in servers' processes too
 	$(BIN)/coverage erase

@@ -256,7 +256,7 @@ def keywords(inner):
     return st.fixed_dictionaries({}, optional=values)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.recursive(LEAVES, keywords, max_leaves=12))
 def test_any_schema_is_answered_or_refused(app, schema):
     if not isinstance(schema, dict):

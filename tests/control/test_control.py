@@ -395,7 +395,7 @@ ANY = st.recursive(
 
 
 @unit
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH"]),
     st.sampled_from(["requests", "verify", "rules", "rules/x", "config", "reset", "nothing", ""]),

@@ -225,7 +225,7 @@ def test_tokenizer_pieces_of_huge_texts_are_few_and_complete(text):
         assert len(pieces) <= len(text.split()) + 50
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60) | st.from_regex(r"[ a-zé{}\":,🎉你\n]{0,60}", fullmatch=True), st.integers(1, 6))
 def test_tokenizer_pieces_join_to_the_text_and_its_tokens(text, per_chunk):
     for tokenizer in (tokenizers.ESTIMATE, O200K, CL100K):

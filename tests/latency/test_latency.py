@@ -9,7 +9,7 @@ from statistics import NormalDist, fmean, pstdev
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmock.build import Layers, build
@@ -447,6 +447,7 @@ def test_output_length_parameter_with_an_error_is_a_400(call, field, value):
     assert orjson.loads(answer.body)["error"]["param"] == field
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 7), st.integers(1, 3), st.booleans())
 def test_continuous_usage_grows_to_the_total(tokens, per_chunk, n, slow):
     config, _ = load(

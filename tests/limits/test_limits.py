@@ -90,7 +90,7 @@ def test_quota_is_never_refilled():
 
 
 @unit
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.builds(rate, st.integers(1, 2000), st.sampled_from([MINUTE, DAY]), burst=st.sampled_from([None, SECOND])),

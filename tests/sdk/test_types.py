@@ -51,6 +51,7 @@ def as_the_sdk_reads_it(data: bytes) -> bytes:
     return orjson.dumps(document)
 
 
+@pytest.mark.timeout(300)  # the types of responses take 10 s of CPU
 @pytest.mark.parametrize("path", MODELS)
 def test_answers_to_generated_requests_validate_against_the_sdk_models(path, tmp_path):
     app = make_app({"validation": "lenient", "tools": {"auto_call": True}}, tmp_path)

@@ -106,7 +106,7 @@ def test_template_variables_are_escaped_for_json(call):
     assert answer["usage"]["completion_tokens"] == (len(f'a"b: {message} for $5') + 3) // 4
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.booleans())
 def test_template_with_any_message_is_valid_json(tmp_path_factory, text, stream):
     app = _echo(tmp_path_factory)
