@@ -7,6 +7,8 @@ ARGS ?=
 # Many tests wait more than they compute, so there are more processes than cores of a small machine.
 TEST_PROCESSES ?= 4
 PYTEST = pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
+# Tests that judge times run by themselves afterwards; ARGS may choose no test of a part, which is exit code 5.
+ALONE = pytest -m alone
 
 .PHONY: run test unit coverage hooks lint docs bench streams locust fuzz soak changes connections agents-cli image-test clean
 
@@ -14,7 +16,8 @@ run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
 
 test: $(VENV)/.test $(VENV)/.clients  ## Run all tests side by side; ARGS="-k name" chooses
-	$(BIN)/python -m $(PYTEST) $(ARGS)
+	$(BIN)/python -m $(PYTEST) -m "not alone" $(ARGS) || [ $$? = 5 ]
+	$(BIN)/python -m $(ALONE) $(ARGS) || [ $$? = 5 ]
 
 unit: $(VENV)/.test  ## Run the tests that need no socket
 	$(BIN)/python -m $(PYTEST) --numprocesses 2 -m unit $(ARGS)

@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 import orjson
+import pytest
 
 from fastmock.app import App
 from fastmock.build import build
@@ -185,7 +186,7 @@ _ATTEMPTS = 6
 
 
 def undisturbed(test: Callable[..., None]) -> Callable[..., None]:
-    """Have a test of times judged only where the machine kept time itself.
+    """Judge a test of times only where the machine kept time itself; ``make test`` runs no other test beside it.
 
     A thread that only sleeps is the witness: where it came late too, a failure is tried again, and the last one counts.
     """
@@ -215,7 +216,7 @@ def undisturbed(test: Callable[..., None]) -> Callable[..., None]:
                 ended.set()
                 thread.join()
 
-    return judged
+    return pytest.mark.alone(judged)
 
 
 def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -81,7 +81,7 @@ RUN = """
 import os, runpy, sys, traceback
 program, *urls = sys.argv[1:]
 for url in urls:
-    os.environ["FASTMOCK_URL"] = url
+    os.environ.update(FASTMOCK_URL=url, OPENAI_BASE_URL=url, OPENAI_API_KEY="sk-test")
     try:
         runpy.run_path(program, run_name="__main__")
     except BaseException:
