@@ -123,19 +123,25 @@ def test_change_does_not_wait_for_a_hung_worker(trapped, runtime):
     thread.join(10)
 
 
+def suspend(pid):
+    """Stop a process; it does nothing any more when this returns."""
+    os.kill(pid, signal.SIGSTOP)
+    assert wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, 10)
+
+
 @integration
 @on_both
 def test_suspended_worker_resumes_with_the_current_config(serve, runtime):
     server = serve({}, "--runtime", runtime, "--workers", "2")
     stopped, other = server.workers()
-    os.kill(stopped, signal.SIGSTOP)
+    suspend(stopped)
     time.sleep(2)
     rule = {"id": "mine", "match": {"content": "x"}, "content": "new"}
-    with httpx.Client(base_url=server.url, headers=HEADERS, timeout=10) as client:
+    with httpx.Client(base_url=server.url, headers=HEADERS, timeout=30) as client:
         assert client.put("/fastmock/rules/mine", json=rule).status_code == 200
-        os.kill(other, signal.SIGSTOP)
+        suspend(other)
         os.kill(stopped, signal.SIGCONT)
-    with httpx.Client(base_url=server.url, headers=HEADERS, timeout=10) as client:
+    with httpx.Client(base_url=server.url, headers=HEADERS, timeout=30) as client:
         assert client.post("/v1/chat/completions", json=CHAT).json()["choices"][0]["message"]["content"] == "new"
     os.kill(other, signal.SIGCONT)
 

@@ -142,10 +142,10 @@ def pss(server):
 @pytest.mark.parametrize("runtime", ["robyn", "granian"], indirect=True)
 @undisturbed
 def test_slow_readers_get_backpressure_and_complete_streams(serve, runtime, tmp_path):
-    words = " ".join(f"{number}{'x' * 4000}" for number in range(1000))  # 4 MB, all due within a second
+    words = " ".join(f"{number}{'x' * 4000}" for number in range(1000))  # 4 MB, all due within two seconds
     (tmp_path / "long.json").write_bytes(orjson.dumps({"choices": [{"message": {"content": words}}]}))
     config = {
-        "streaming": {"chunk_delay_ms": 1, "tokens_per_chunk": 1},
+        "streaming": {"chunk_delay_ms": 2, "tokens_per_chunk": 1},
         "responses": {"chat_completions": {"default": "long.json"}},
     }
     server = serve(config, "--runtime", runtime)
@@ -156,7 +156,7 @@ def test_slow_readers_get_backpressure_and_complete_streams(serve, runtime, tmp_
         slow = [stack.enter_context(ask(server)) for _ in range(15)]
         for connection in slow:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        time.sleep(2.5)
+        time.sleep(3)
         assert pss(server) - before < 25  # of 60 MB that were due
         assert health(server)["in_flight"] == 15
         with ThreadPoolExecutor(15) as threads:

@@ -18,7 +18,7 @@ import orjson
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from tests.support import ROOT, Server, command, serving, wait_until
+from tests.support import ROOT, Server, command, serving, undisturbed, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -241,6 +241,7 @@ def test_killed_worker_is_replaced_without_refused_connections(serve, runtime):
     assert "is replaced" in "".join(server.errors)
 
 
+@undisturbed
 def test_malformed_chunked_body_leaves_the_server_available(serve, runtime):
     """On Robyn each kills the worker (design limit of the runtime); the next is back at once."""
     server = serve(CONFIG, "--runtime", runtime)
