@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import cycle, islice
 
-from fastmock.core.http import Tokenizer
+from fastmock.core.completion import Tokenizer
 
 FILLER = """
 the people of the town went down to the river early in the day to see how high the water was and what the storm had left

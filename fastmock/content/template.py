@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from fastmock.core.completion import NO_DETAILS, ChatRequest
 from fastmock.core.documents import MARK
-from fastmock.core.http import NO_DETAILS, ChatRequest
 from fastmock.core.problems import did_you_mean
 
 Render = Callable[[ChatRequest], bytes]

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import re2
 
-from fastmock.core.http import Tokenizer
+from fastmock.core.completion import Tokenizer
 
 TokenizerOf = Callable[[str], Tokenizer]
 """Returns the tokenizer of a model, by its name."""

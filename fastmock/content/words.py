@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from fastmock.core.http import Tokenizer
+from fastmock.core.completion import Tokenizer
 
 Pieces = list[tuple[int, str]]
 """Pieces of a text, each with its number of tokens; joined they give the text."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastmock.config.settings import Settings
-from fastmock.core.http import Answer, ChatRequest, TokenProb
+from fastmock.core.completion import Answer, ChatRequest, TokenProb
 from fastmock.engine.constraints import ConstraintApplier, count, unchanged
 from fastmock.engine.length import Length, deduct_reasoning, length_of, with_length
 from fastmock.engine.profiles import LatencyProfiles

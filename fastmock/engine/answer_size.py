@@ -1,7 +1,8 @@
 """Bounds on the size of one response, and thresholds for answering in a separate thread."""
 
 from fastmock.core import errors
-from fastmock.core.http import ChatRequest, MoveApart, Request
+from fastmock.core.completion import ChatRequest
+from fastmock.core.http import MoveApart, Request
 
 MAX_TOKENS = 131_072
 """Maximum tokens generated for one request: prompts * choices * tokens of each. No model of these APIs answers with

@@ -19,17 +19,17 @@ from fastmock.content.json_schema.budget import ANSWER_STEPS, Budget, BudgetExce
 from fastmock.content.json_schema.generator import Maker, SchemaError
 from fastmock.core import errors
 from fastmock.core.byte_cache import byte_cache
-from fastmock.core.http import (
+from fastmock.core.completion import (
     NO_RULE,
     Answer,
     ChatRequest,
     OutputConstraints,
-    Request,
     Tokenizer,
     TokenProb,
     Tool,
     ToolCall,
 )
+from fastmock.core.http import Request
 from fastmock.core.json import as_json
 from fastmock.engine.answer_size import check_logprobs, move_apart
 

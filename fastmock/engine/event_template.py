@@ -14,8 +14,8 @@ import orjson
 
 from fastmock.content.template import Template
 from fastmock.content.words import Chunker
+from fastmock.core.completion import Answer, ChatRequest
 from fastmock.core.garbage import collection_paused
-from fastmock.core.http import Answer, ChatRequest
 from fastmock.engine.response_template import PLACEHOLDER_CALL_ID, Rendering, ResponseTemplate
 
 ID_PLACEHOLDER = f"\0{secrets.token_hex(8)}\0"

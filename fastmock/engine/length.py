@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from fastmock.content.filler import head, lorem
-from fastmock.core.http import NO_DETAILS, Answer, ChatRequest, Tokenizer, ToolCall
+from fastmock.core.completion import NO_DETAILS, Answer, ChatRequest, Tokenizer, ToolCall
 from fastmock.engine.constraints import called_tokens
 
 LEAST = frozenset(("min_tokens", "ignore_eos"))

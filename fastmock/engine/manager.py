@@ -11,7 +11,8 @@ import orjson
 
 from fastmock.content.template import TemplateError, literal
 from fastmock.core import errors
-from fastmock.core.http import Answer, ChatRequest, Progress, Reply, Request, Stream
+from fastmock.core.completion import Answer, ChatRequest
+from fastmock.core.http import Progress, Reply, Request, Stream
 from fastmock.core.ids import unique as new_unique
 from fastmock.core.json import parse
 from fastmock.core.problems import dotted

@@ -3,7 +3,8 @@
 from typing import Any
 
 from fastmock.core import errors
-from fastmock.core.http import ChatRequest, Reply, Request, model_of
+from fastmock.core.completion import ChatRequest
+from fastmock.core.http import Reply, Request, model_of
 from fastmock.core.json import parse
 from fastmock.core.routing import Endpoint
 from fastmock.faults.injector import Answer, FaultInjector, WriteError

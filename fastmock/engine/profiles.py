@@ -16,8 +16,9 @@ from fastmock.config.overlay import RuleSection
 from fastmock.content import filler
 from fastmock.content.settings import Output
 from fastmock.core import errors
+from fastmock.core.completion import ChatRequest
 from fastmock.core.documents import DocumentError
-from fastmock.core.http import ChatRequest, Reply, Request
+from fastmock.core.http import Reply, Request
 from fastmock.core.problems import SettingPath
 from fastmock.core.section import SettingsModel
 from fastmock.core.seeded import seeded_hash

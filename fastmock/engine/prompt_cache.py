@@ -2,7 +2,7 @@
 
 from hashlib import blake2b
 
-from fastmock.core.http import ChatRequest
+from fastmock.core.completion import ChatRequest
 from fastmock.core.json import as_json
 from fastmock.shared.prompt_prefixes import PromptPrefixes
 

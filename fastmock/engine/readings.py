@@ -5,7 +5,8 @@ from contextlib import suppress
 from typing import Any
 
 from fastmock.core import errors
-from fastmock.core.http import ChatRequest, Request
+from fastmock.core.completion import ChatRequest
+from fastmock.core.http import Request
 from fastmock.core.ids import unique
 from fastmock.core.json import parse
 from fastmock.core.provider import Provider, Providers

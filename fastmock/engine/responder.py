@@ -4,9 +4,10 @@ from typing import Any
 
 from fastmock.config.config import Config
 from fastmock.core import errors
+from fastmock.core.completion import Answer, ChatRequest, TokenProb
 from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.headers import AnswerHeads
-from fastmock.core.http import Answer, ChatRequest, Reply, Stream, TokenProb
+from fastmock.core.http import Reply, Stream
 from fastmock.engine.adapter import Adapted, AnswerAdapter, count_reasoning
 from fastmock.engine.buffers import Buffers
 from fastmock.engine.middleware import Policies

@@ -15,9 +15,9 @@ import orjson
 
 from fastmock.content.template import Template, literal
 from fastmock.content.words import Chunker
+from fastmock.core.completion import Answer, ChatRequest, Tokenizer
 from fastmock.core.documents import MARK
 from fastmock.core.garbage import collection_paused
-from fastmock.core.http import Answer, ChatRequest, Tokenizer
 from fastmock.engine.constraints import count, is_json
 from fastmock.rules.settings import ReplySpec
 

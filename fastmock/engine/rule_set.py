@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from fastmock.config.config import Config
 from fastmock.config.overlay import LocatedRule, RuleSection
+from fastmock.core.completion import ChatRequest
 from fastmock.core.diagnostics import Diagnostics
-from fastmock.core.http import ChatRequest
 from fastmock.core.problems import SettingPath
 from fastmock.engine.response_template import ChoiceFormat, ResponseTemplate
 from fastmock.engine.template_compiler import TemplateCompiler

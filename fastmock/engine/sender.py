@@ -6,8 +6,9 @@ from typing import Protocol
 
 from fastmock.config.settings import Settings
 from fastmock.core import errors
+from fastmock.core.completion import Answer, ChatRequest
 from fastmock.core.headers import AnswerHeads
-from fastmock.core.http import Answer, ChatRequest, LargeReply, Reply, Stream
+from fastmock.core.http import LargeReply, Reply, Stream
 from fastmock.engine.buffers import Buffers
 from fastmock.engine.middleware import Policies
 from fastmock.engine.profiles import LatencyProfiles

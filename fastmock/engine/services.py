@@ -8,9 +8,10 @@ from fastmock.config.config import Config
 from fastmock.config.overlay import RuleSection
 from fastmock.config.settings import Settings
 from fastmock.content.tokenizers import TokenizerOf
+from fastmock.core.completion import ChatRequest
 from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.headers import AnswerHeads
-from fastmock.core.http import ChatRequest, Progress
+from fastmock.core.http import Progress
 from fastmock.core.routing import Endpoint, Route
 from fastmock.engine.buffers import Buffers
 from fastmock.engine.manager import Dialect, ManagedCompletions

@@ -12,9 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from fastmock.core import errors
 from fastmock.core.capabilities import Capability, Runtime
+from fastmock.core.completion import ChatRequest
 from fastmock.core.credentials import without_session
 from fastmock.core.diagnostics import Diagnostics
-from fastmock.core.http import ChatRequest, Headers, Reply, Request, Stream
+from fastmock.core.http import Headers, Reply, Request, Stream
 from fastmock.core.problems import SettingPath, did_you_mean
 from fastmock.core.provider import Provider, provider_of
 from fastmock.core.seeded import seeded_draw

@@ -9,9 +9,10 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from fastmock.core import errors
+from fastmock.core.completion import ChatRequest
 from fastmock.core.credentials import key_in, without_session
 from fastmock.core.diagnostics import Diagnostics
-from fastmock.core.http import ChatRequest, Headers, Reply, Request, ResponseHead, Stream
+from fastmock.core.http import Headers, Reply, Request, ResponseHead, Stream
 from fastmock.core.provider import LimitHeaders, Provider, provider_of
 from fastmock.limits.bucket import DAY, FOR_EVER, MINUTE, PASSED, SECOND, Left, Rate, Unit
 from fastmock.limits.settings import Limits, Rates

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastmock.core.http import ChatRequest
+from fastmock.core.completion import ChatRequest
 from fastmock.validation.check import Contents
 from fastmock.validation.validator import Validator
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
+from fastmock.core.completion import ChatRequest
 from fastmock.core.credentials import CREDENTIALS, REDACTED, is_credential
-from fastmock.core.http import ChatRequest
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.match import Match, Range
 from fastmock.rules.matchers import MATCHERS

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 import regex
 
-from fastmock.core.http import NO_RULE, ChatRequest
+from fastmock.core.completion import NO_RULE, ChatRequest
 from fastmock.rules.match import Match
 from fastmock.rules.matchers import MATCHERS
 from fastmock.rules.regex import BACKTRACKING_SECONDS, readable, search_in_time

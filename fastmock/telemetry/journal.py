@@ -15,9 +15,10 @@ import orjson
 from typing_extensions import override
 
 from fastmock.app import Answer, App
+from fastmock.core.completion import ChatRequest
 from fastmock.core.credentials import REDACTED, SESSION_HEADER, is_credential
 from fastmock.core.errors import ApiError
-from fastmock.core.http import ChatRequest, Request, Stream, model_of
+from fastmock.core.http import Request, Stream, model_of
 from fastmock.core.problems import did_you_mean
 from fastmock.core.provider import provider_of
 from fastmock.core.routing import OTHER

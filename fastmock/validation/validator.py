@@ -7,7 +7,7 @@ from typing import Literal
 
 from fastmock.config.settings import Settings
 from fastmock.core import errors
-from fastmock.core.http import ChatRequest
+from fastmock.core.completion import ChatRequest
 from fastmock.validation.check import Check, Contents
 
 HEADER = "x-fastmock-validation"

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from fastmock.config.config import Config
 from fastmock.config.settings import Settings
+from fastmock.core.completion import ChatRequest
 from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.durations import duration
-from fastmock.core.http import ChatRequest, Reply, Request, ResponseHead
+from fastmock.core.http import Reply, Request, ResponseHead
 from fastmock.core.problems import ConfigError
 from fastmock.limits.bucket import BEGIN, DAY, FOR_EVER, MINUTE, PASSED, SECOND, Rate, take
 from fastmock.limits.limiter import RateLimits, _rates

@@ -11,10 +11,11 @@ import orjson
 
 from fastmock.content.words import Chunker
 from fastmock.core import errors
+from fastmock.core.completion import Answer, ChatRequest
 from fastmock.core.errors import ApiError, Failure
 from fastmock.core.framing import Framing
 from fastmock.core.headers import HeaderFactory, make_answer_heads
-from fastmock.core.http import Answer, ChatRequest, Reply, Request, Stream
+from fastmock.core.http import Reply, Request, Stream
 from fastmock.core.json import parse
 from fastmock.core.provider import Keys, LimitHeaders, Provider, in_words
 from fastmock.core.routing import Route

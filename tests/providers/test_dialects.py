@@ -12,7 +12,8 @@ from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.content.tokenizers import ESTIMATE
 from fastmock.content.words import Chunker
-from fastmock.core.http import Answer, Request, Stream
+from fastmock.core.completion import Answer
+from fastmock.core.http import Request, Stream
 from fastmock.latency.pacer import Pacer
 from fastmock.providers.anthropic.messages.render import MessagesRenderer
 from fastmock.providers.openai.responses.render import ResponsesRenderer

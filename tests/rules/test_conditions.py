@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from fastmock.cli.main import main
 from fastmock.config.load import load
-from fastmock.core.http import ChatRequest, OutputConstraints, Request, Tool
+from fastmock.core.completion import ChatRequest, OutputConstraints, Tool
+from fastmock.core.http import Request
 from fastmock.rules.explain import Explainer
 from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.match import Match

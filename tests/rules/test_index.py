@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastmock.core.http import ChatRequest
+from fastmock.core.completion import ChatRequest
 from fastmock.rules.index import DEFAULT, Index, LayeredIndex, index_of
 from fastmock.rules.match import Match
 from fastmock.rules.regex import PatternError, RegexSet, readable, to_re2

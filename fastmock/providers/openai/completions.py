@@ -6,7 +6,8 @@ from typing import Any
 from fastmock.content.tokenizers import TokenizerOf
 from fastmock.content.words import Chunker
 from fastmock.core import errors
-from fastmock.core.http import Answer, ChatRequest, OutputConstraints, Reply, Request, Stream, Tokenizer, TokenProb
+from fastmock.core.completion import Answer, ChatRequest, OutputConstraints, Tokenizer, TokenProb
+from fastmock.core.http import Reply, Request, Stream
 from fastmock.core.json import parse as parse_json
 from fastmock.engine.answer_size import MAX_CHOICES, check_inputs
 from fastmock.engine.responder import Responder

@@ -1,6 +1,6 @@
 """The parsed contents of a completions request, for checks."""
 
-from fastmock.core.http import ChatRequest
+from fastmock.core.completion import ChatRequest
 from fastmock.validation.check import COMPLETIONS, Contents
 
 

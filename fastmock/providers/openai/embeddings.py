@@ -13,9 +13,10 @@ from fastmock.config.config import Config
 from fastmock.content.embedding_vectors import Vector, embed
 from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core import errors
+from fastmock.core.completion import Tokenizer
 from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.headers import HeaderFactory
-from fastmock.core.http import LargeReply, Reply, Request, Tokenizer
+from fastmock.core.http import LargeReply, Reply, Request
 from fastmock.core.json import parse
 from fastmock.core.problems import SettingPath
 from fastmock.engine.answer_size import MAX_EMBEDDING_TOKENS, check_inputs

@@ -9,9 +9,10 @@ import orjson
 from fastmock.config.config import Config
 from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core import errors
+from fastmock.core.completion import ChatRequest
 from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.headers import HeaderFactory
-from fastmock.core.http import ChatRequest, Reply, Request
+from fastmock.core.http import Reply, Request
 from fastmock.core.json import parse
 from fastmock.engine.answer_size import check_inputs
 from fastmock.engine.profiles import LatencyProfiles

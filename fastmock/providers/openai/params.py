@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastmock.core import errors
-from fastmock.core.http import ChatRequest
+from fastmock.core.completion import ChatRequest
 
 Check = Callable[[Any, str], None]
 """Takes a parameter's value and its name; raises ApiError if the value is invalid. Not called for None, which means no

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmock.content.tokenizers import ESTIMATE, exact
-from fastmock.core.http import Answer, ChatRequest, OutputConstraints, TokenProb, ToolCall
+from fastmock.core.completion import Answer, ChatRequest, OutputConstraints, TokenProb, ToolCall
 from fastmock.engine.constraints import count
 from fastmock.engine.response_template import ResponseTemplate
 from fastmock.providers.openai.chat.render import ChatChoiceFormat

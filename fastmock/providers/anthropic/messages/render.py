@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from fastmock.content.words import Chunker
-from fastmock.core.http import Answer, ChatRequest, ToolCall
+from fastmock.core.completion import Answer, ChatRequest, ToolCall
 from fastmock.engine.constraints import called_tokens
 from fastmock.engine.event_template import Events, MetaSource, RenderedAnswer, call_id, event_bytes
 from fastmock.providers.anthropic.headers import PING

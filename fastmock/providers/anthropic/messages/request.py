@@ -8,7 +8,7 @@ from typing import Any
 
 from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core import errors
-from fastmock.core.http import OutputConstraints
+from fastmock.core.completion import OutputConstraints
 from fastmock.core.json import as_json
 from fastmock.providers.anthropic.errors import invalid
 from fastmock.providers.openai.chat import request

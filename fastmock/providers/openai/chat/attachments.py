@@ -4,7 +4,7 @@ from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fastmock.core.http import Tokenizer
+from fastmock.core.completion import Tokenizer
 
 _PAGE_TOKENS = 1500  # per page of a PDF: the lower bound in Anthropic's documentation of PDF support
 _PAGE, _PAGES = b"/Type /Page", b"/Type /Pages"

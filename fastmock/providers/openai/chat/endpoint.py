@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from fastmock.content.tokenizers import TokenizerOf
-from fastmock.core.http import Answer, ChatRequest, Reply, Request, Stream
+from fastmock.core.completion import Answer, ChatRequest
+from fastmock.core.http import Reply, Request, Stream
 from fastmock.core.json import parse
 from fastmock.engine.responder import Responder
 from fastmock.engine.response_template import (

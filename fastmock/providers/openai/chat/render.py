@@ -5,7 +5,7 @@ from typing import Any
 
 from fastmock.content.template import JsonText
 from fastmock.content.words import Chunker
-from fastmock.core.http import Answer, ChatRequest, ToolCall
+from fastmock.core.completion import Answer, ChatRequest, ToolCall
 from fastmock.engine.constraints import called_tokens
 from fastmock.engine.response_template import (
     FINISH_REASON,

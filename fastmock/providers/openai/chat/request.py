@@ -11,7 +11,7 @@ from fastmock.content.json_schema.limits import strict_violation
 from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core import errors
 from fastmock.core.byte_cache import byte_cache, parsed_size
-from fastmock.core.http import ChatRequest, OutputConstraints, Tokenizer, Tool
+from fastmock.core.completion import ChatRequest, OutputConstraints, Tokenizer, Tool
 from fastmock.core.json import as_json
 from fastmock.providers.openai import params
 from fastmock.providers.openai.chat import messages as chat_checks

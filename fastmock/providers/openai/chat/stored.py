@@ -6,8 +6,9 @@ from typing import Any
 import orjson
 
 from fastmock.core import errors
+from fastmock.core.completion import ChatRequest
 from fastmock.core.headers import HeaderFactory
-from fastmock.core.http import ChatRequest, Query, Reply, Request, query_value
+from fastmock.core.http import Query, Reply, Request, query_value
 from fastmock.core.json import as_json, parse
 from fastmock.core.provider import provider_of
 from fastmock.providers.openai import pagination, params

@@ -9,8 +9,9 @@ import orjson
 from fastmock.config.settings import Settings
 from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core import errors
+from fastmock.core.completion import Answer, ChatRequest
 from fastmock.core.headers import HeaderFactory, make_answer_heads
-from fastmock.core.http import Answer, ChatRequest, Reply, Request, Stream
+from fastmock.core.http import Reply, Request, Stream
 from fastmock.core.json import parse
 from fastmock.engine.event_template import DialectTemplates
 from fastmock.engine.responder import Responder

@@ -9,8 +9,9 @@ import orjson
 
 from fastmock.content.filler import lorem
 from fastmock.content.words import Chunker
+from fastmock.core.completion import Answer, ChatRequest, ToolCall
 from fastmock.core.errors import ApiError
-from fastmock.core.http import Answer, ChatRequest, Reply, Request, Stream, ToolCall
+from fastmock.core.http import Reply, Request, Stream
 from fastmock.core.provider import in_words
 from fastmock.engine.constraints import called_tokens
 from fastmock.engine.event_template import ID_PLACEHOLDER, Events, MetaSource, RenderedAnswer, call_id, event_bytes
