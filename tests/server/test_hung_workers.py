@@ -133,10 +133,11 @@ def suspend(pid):
 @on_both
 def test_suspended_worker_resumes_with_the_current_config(serve, runtime):
     server = serve({}, "--runtime", runtime, "--workers", "2")
+    rule = {"id": "mine", "match": {"content": "x"}, "content": "new"}
+    assert server.control("PUT", "rules/mine", rule | {"content": "old"})[0] == 200  # so both have started
     stopped, other = server.workers()
     suspend(stopped)
     time.sleep(2)
-    rule = {"id": "mine", "match": {"content": "x"}, "content": "new"}
     with httpx.Client(base_url=server.url, headers=HEADERS, timeout=30) as client:
         assert client.put("/fastmock/rules/mine", json=rule).status_code == 200
         suspend(other)
