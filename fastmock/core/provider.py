@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from fastmock.core.credentials import Headers, key_in, session_in
+from fastmock.core.credentials import SESSION_HEADER, Headers, key_in, session_in
 from fastmock.core.errors import ApiError, Failure
 from fastmock.core.headers import HeaderFactory
 from fastmock.core.http import Query, Request, query_value
@@ -93,9 +93,16 @@ class Provider:
     def session_of(self, request: Request, headers: Headers | None = None) -> str:
         """Return the session of a request; see ``credentials.session_in``.
 
-        ``headers`` are its headers as a dictionary, if available: lookups in it are faster.
+        ``headers``: its headers as a dictionary, if there is one: lookups in it are faster.
         """
         found = request.headers if headers is None else headers
+        if found.get(SESSION_HEADER) is None and not self.key_parameter:
+            for name in self.key_headers:  # a key without a colon names no session: that is decided in 0.4 µs, not 3
+                value = found.get(name)
+                if value is not None and ":" in value:
+                    break
+            else:
+                return ""
         return session_in(found, lambda: self._key_in(found, request.query))
 
     @property
