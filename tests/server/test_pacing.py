@@ -76,6 +76,7 @@ def test_whole_and_streamed_answers_take_the_same_time(serve, runtime):
     assert 0 < seen["lateness_ms"]["p50"] <= seen["lateness_ms"]["p99"] < 1000
 
 
+@undisturbed
 def test_latency_headers_set_latency_and_length(serve):
     server = serve({"server": {"control_headers": True}})
     assert "granian (auto: requests may set their latency)" in server.greeting
