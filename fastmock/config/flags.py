@@ -1,11 +1,9 @@
 """The settings that have a flag on the command line, and those that need a restart: both as their fields say."""
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
-
+from fastmock.config.environment import note, scalars
 from fastmock.config.settings import Settings
 from fastmock.core.problems import SettingPath, dotted
 
@@ -28,23 +26,13 @@ class Flag(NamedTuple):
     metavar: str
 
 
-def _declared(
-    key: str, section: type[BaseModel] = Settings, at: SettingPath = ()
-) -> Iterator[tuple[SettingPath, Any, Any]]:
-    """Yield each setting whose field declares ``key``: its path, its field and the value."""
-    for name, info in section.model_fields.items():
-        extra = info.json_schema_extra
-        if isinstance(extra, dict) and key in extra:
-            yield (*at, name), info, extra[key]
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from _declared(key, info.annotation, (*at, name))
-
-
 @cache
 def flags() -> dict[str, Flag]:
     """Return the flags, by the names of their values: ``--log-level`` by ``log_level``."""
     found = {}
-    for path, info, flag in _declared("flag"):
+    for path, info in scalars():
+        if (flag := note(info, "flag")) is None:
+            continue
         default, is_switch = info.get_default(), info.annotation is bool
         shown = "" if default is None or is_switch else f" ({default:g})" if type(default) is float else f" ({default})"
         help_ = str(info.description).replace("`", "").replace("%", "%%").removesuffix(".") + shown
@@ -55,7 +43,8 @@ def flags() -> dict[str, Flag]:
 
 def changed_until_restart(started: Settings, settings: Settings) -> list[str]:
     """Return the settings that differ from those at the start and are read only then."""
-    return [dotted(path) for path, _, _ in _declared("restart") if _value(started, path) != _value(settings, path)]
+    fixed = (path for path, info in scalars() if note(info, "restart"))
+    return [dotted(path) for path in fixed if _value(started, path) != _value(settings, path)]
 
 
 def _value(settings: Settings, path: SettingPath) -> Any:

@@ -21,6 +21,6 @@ def _without_extras(value: Any) -> Any:
         return {
             key: _without_extras(inner)
             for key, inner in value.items()
-            if not (key in ("env", "former_env", "flag", "restart") and not isinstance(inner, dict))
+            if not (key in ("env", "flag", "restart") and not isinstance(inner, dict))
         }
     return [_without_extras(inner) for inner in value] if isinstance(value, list) else value

@@ -185,7 +185,7 @@ def _read(given: Sequence[Any], session: str, before: Overlay) -> Overlay:
         if not isinstance(one, dict):
             problems.append(Problem("", at, "must be an object"))
             continue
-        rest, _ = with_new_names(one)
+        rest, _ = with_new_names(one, Pattern)
         problems += [
             Problem("", f"{at}.{part}", f"{REDACTED} is a redacted value: send the real one") for part in _hidden(one)
         ]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from fastmock.config.environment import scalars
+from fastmock.config.environment import scalars, variables
 from fastmock.config.errors import section_of
 from fastmock.config.settings import Settings
 from fastmock.content.settings import Output
@@ -63,9 +63,9 @@ Times are in milliseconds; those with a standard deviation have a normal distrib
 
 def markdown() -> str:
     """Return the whole page."""
-    variables = {path: ", ".join(f"`{name}`" for name in reversed(names)) for path, names in scalars()}
+    named = {path: ", ".join(f"`{name}`" for name in reversed(variables(path, info))) for path, info in scalars()}
     rows = [
-        f"| `{dotted(path)}` | {_shown(info)} | {variables.get(path, '')} | {info.description} |"
+        f"| `{dotted(path)}` | {_shown(info)} | {named.get(path, '')} | {info.description} |"
         for path, info in _settings(Settings, ())
     ]
     parts = [f"| `{name}` | {info.description} |" for name, info in Distribution.model_fields.items()]

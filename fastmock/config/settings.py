@@ -89,7 +89,7 @@ class Server(SettingsModel):
         le=1_000_000,
         description="Open connections per worker; further ones wait in the backlog, and those idle longest are closed "
         "for new ones (Granian only). Without it 16,384, or as many as the limit of open files allows.",
-        json_schema_extra={"former_env": ["FASTMOCK_STREAMING_MAX_CONCURRENT"], "restart": True},
+        json_schema_extra={"restart": True},
     )
     request_timeout: float = Field(
         60.0,

@@ -110,7 +110,6 @@ class Latency(SettingsModel):
         ge=1,
         le=1_000_000,
         description="Number of responses in flight, over all workers, at which that factor is reached.",
-        json_schema_extra={"former_env": ["FASTMOCK_LATENCY_MAX_CONCURRENT"]},
     )
 
     @model_validator(mode="after")

@@ -52,6 +52,22 @@ def test_renamed_setting_new_name_wins_over_the_former():
     assert settings.latency.saturation_concurrency == 9
 
 
+def test_renamed_setting_of_the_same_name_in_a_reply_is_left_alone():
+    arguments = {"latency": {"max_concurrent": 3}}
+    document = {"choices": [{"message": {"content": "x"}}], "latency": {"max_concurrent": 4}}
+    rules = [
+        {"match": {"content": "call"}, "tool_calls": [{"name": "set", "arguments": arguments}]},
+        {"match": {"content": "whole"}, "response": document},
+    ]
+    found = loaded({"responses": {"chat_completions": {"rules": rules}}})
+    assert (found.problems, found.warnings) == ([], ())
+    called, whole = found.settings.responses.chat_completions.rules
+    assert called.tool_calls[0].arguments == arguments
+    assert whole.response == document
+    added = Overlay().adding(rules, "")
+    assert added.rules[0].pattern.tool_calls[0].arguments == arguments
+
+
 def test_renamed_setting_former_variable_works_with_a_warning():
     found = loaded({}, {"FASTMOCK_LATENCY_MAX_CONCURRENT": "7", "FASTMOCK_STREAMING_MAX_CONCURRENT": "60"})
     assert found.problems == []
