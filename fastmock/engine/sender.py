@@ -1,6 +1,6 @@
 """Render a template for a request, and apply latency, policies and heartbeats."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from fastmock.latency.model import Timing
 _LARGE_STREAM = 2000  # steps of a stream, some 500 kB together
 _LONGEST_HEADER = 500  # characters of the header that explains the rule
 _BROKEN = errors.InternalError()
+_Layer = Callable[[ChatRequest, Reply | Stream, AnswerHeads], Reply | Stream]
 
 
 class Send(Protocol):
@@ -121,17 +122,17 @@ def compose(sender: Sender, policies: Policies, explains: bool) -> Send:
 
     ``explains``: whether a header names the winning and the closest rule.
     """
-    send: Send = sender.render
-    if explains or policies.more_than_limits:
-        send = _with_policies(sender, send, policies, explains)
-    elif policies.any:
-        send = _with_limits(send, policies)
-    return _with_heartbeats(sender, send) if sender.profiles.has_heartbeats else send
-
-
-def _with_limits(send: Send, policies: Policies) -> Send:
-    """Apply limits alone; fewer calls save 1 µs."""
-    take = policies.limits.take
+    render, own_heads = sender.render, sender.heads
+    layers: list[_Layer] = []
+    if explains:
+        layers.append(partial(_explain, sender))
+    if policies.more_than_limits:
+        layers.append(partial(_apply_policies, sender, policies))
+    if sender.profiles.has_heartbeats:
+        layers.append(partial(_send_heartbeats, sender))
+    take = policies.limits.take if policies.any and not policies.more_than_limits else None
+    if not layers and take is None:
+        return render
 
     def sent(
         chat: ChatRequest,
@@ -139,53 +140,40 @@ def _with_limits(send: Send, policies: Policies) -> Send:
         answers: Sequence[Answer] | None = None,
         heads: AnswerHeads | None = None,
     ) -> Reply | Stream:
-        answer = send(chat, template, answers, heads)
-        if chat.request is not None:
+        answer = render(chat, template, answers, heads)
+        if take is not None and chat.request is not None:  # no layer: saves 0.1 µs
             take(chat, answer)
+        for layer in layers:
+            answer = layer(chat, answer, heads or own_heads)
         return answer
 
     return sent
 
 
-def _with_policies(sender: Sender, send: Send, policies: Policies, explains: bool) -> Send:
-    """Explain the selected rule if requests may ask for it, and apply all policies."""
-
-    def sent(
-        chat: ChatRequest,
-        template: Rendering,
-        answers: Sequence[Answer] | None = None,
-        heads: AnswerHeads | None = None,
-    ) -> Reply | Stream:
-        answer = send(chat, template, answers, heads)
-        if explains:
-            answer.more = (("x-fastmock-rule", _header(str(sender.rules.explain(chat)))),)
-        if chat.request is None or not policies.any:  # it comes from a response manager, so nothing is sent yet
-            return answer
-        return policies.apply(chat, answer, sender.rules.names[chat.rule], (heads or sender.heads).error)
-
-    return sent
+def _explain(sender: Sender, chat: ChatRequest, answer: Reply | Stream, heads: AnswerHeads) -> Reply | Stream:
+    """Name the selected rule and the closest one in a header."""
+    answer.more = (("x-fastmock-rule", _header(str(sender.rules.explain(chat)))),)
+    return answer
 
 
-def _with_heartbeats(sender: Sender, send: Send) -> Send:
+def _apply_policies(
+    sender: Sender, policies: Policies, chat: ChatRequest, answer: Reply | Stream, heads: AnswerHeads
+) -> Reply | Stream:
+    """Apply all policies."""
+    if chat.request is None:  # it comes from a response manager, so nothing is sent yet
+        return answer
+    return policies.apply(chat, answer, sender.rules.names[chat.rule], heads.error)
+
+
+def _send_heartbeats(sender: Sender, chat: ChatRequest, answer: Reply | Stream, heads: AnswerHeads) -> Reply | Stream:
     """Send heartbeats while a stream is waiting."""
-
-    def sent(
-        chat: ChatRequest,
-        template: Rendering,
-        answers: Sequence[Answer] | None = None,
-        heads: AnswerHeads | None = None,
-    ) -> Reply | Stream:
-        answer = send(chat, template, answers, heads)
-        if isinstance(answer, Stream):
-            profile = sender.profiles.profile(chat.model, sender.rules.sources[chat.rule], chat.request)
-            if profile.heartbeat is not None:
-                framing = answer.head.framing
-                assert framing is not None  # noqa: S101 - it is a stream
-                form = (heads or sender.heads).ping if profile.pings else framing.heartbeat
-                beat(answer, profile.heartbeat, form)
-        return answer
-
-    return sent
+    if isinstance(answer, Stream):
+        profile = sender.profiles.profile(chat.model, sender.rules.sources[chat.rule], chat.request)
+        if profile.heartbeat is not None:
+            framing = answer.head.framing
+            assert framing is not None  # noqa: S101 - it is a stream
+            beat(answer, profile.heartbeat, heads.ping if profile.pings else framing.heartbeat)
+    return answer
 
 
 def _header(text: str) -> str:
