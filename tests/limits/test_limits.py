@@ -166,12 +166,20 @@ def headers_of(reply):
     return dict((*reply.head.headers, *zip(reply.head.varying, reply.values, strict=True), *reply.more))
 
 
+@pytest.fixture
+def clock_stopped(monkeypatch):
+    """Stop the clock of the limits: they refill while a busy machine is late."""
+    now = time.monotonic_ns()
+    monkeypatch.setattr("fastmock.limits.stores.time.monotonic_ns", lambda: now)
+
+
 def limited(call, **limits):
     post = call({"limits": limits})
     return lambda *args, **more: (reply := post(*args, **more), headers_of(reply), orjson.loads(reply.body))
 
 
 @unit
+@pytest.mark.usefixtures("clock_stopped")
 def test_openai_limits_have_headers_and_error_message(call):
     post = limited(call, requests_per_minute=3, tokens_per_minute=3000, requests_per_day=100)
     for left in (2, 1, 0):
@@ -194,6 +202,7 @@ def test_openai_limits_have_headers_and_error_message(call):
 
 
 @unit
+@pytest.mark.usefixtures("clock_stopped")
 def test_anthropic_limits_have_headers_and_error_message(call):
     ask = {"model": "c", "max_tokens": 20, "messages": [{"role": "user", "content": "Hello"}]}
     post = limited(call, requests_per_minute=2, input_tokens_per_minute=1000, output_tokens_per_minute=35)
