@@ -26,6 +26,7 @@ from fastmock.config.load import load
 from fastmock.core.http import Reply, Stream
 from fastmock.server import trial
 from fastmock.server.runtimes.select import RUNTIMES
+from fastmock.shared.block import Share, shared_numbers
 from tests.launcher import ForkedServer, Launcher
 
 ROOT = Path(__file__).parent.parent
@@ -169,6 +170,15 @@ def make_app(config: dict[str, Any] | None = None, directory: Path | None = None
     assert problems == []
     name = loaded.settings.server.runtime
     return build(replace(loaded, runtimes=(RUNTIMES[name],) if name in RUNTIMES else ()))
+
+
+def joined_shares(workers: int) -> list[Share]:
+    """Return the views that so many workers of one server have of its shared block."""
+    numbers = shared_numbers(workers)
+    shares = [Share(numbers) for _ in range(workers)]
+    for worker, share in enumerate(shares):
+        share.join(numbers, worker)
+    return shares
 
 
 def wait_until(true: Callable[[], bool], seconds: float) -> bool:

@@ -3,12 +3,12 @@
 import orjson
 import pytest
 
-from fastmock.shared.block import Share, shared_numbers
 from fastmock.shared.in_flight import InFlight
 from fastmock.shared.lateness import LatenessMeter
 from fastmock.shared.prompt_prefixes import PromptPrefixes
 from tests.providers.openai.test_chat import HELLO, PATH, rules
 from tests.providers.openai.test_tools import error
+from tests.support import joined_shares
 
 pytestmark = pytest.mark.unit
 
@@ -105,10 +105,7 @@ def test_prompt_cache_reports_cached_tokens_of_known_prefixes(call):
 
 
 def test_prompt_cache_prefixes_are_shared_by_workers():
-    numbers = shared_numbers(2)
-    shares = Share(), Share()
-    for worker, share in enumerate(shares):
-        share.join(numbers, worker)
+    shares = joined_shares(2)
     one, other = map(PromptPrefixes, shares)
     assert one.add([11, 22]) == 0
     assert other.add([11, 22, 33]) == 2

@@ -23,10 +23,10 @@ from fastmock.latency.pacer import Pacer
 from fastmock.latency.presets import PRESETS
 from fastmock.latency.scheduler import Scheduler
 from fastmock.latency.settings import Distribution, Latency
-from fastmock.shared.block import Share, clear_gauges, shared_numbers
+from fastmock.shared.block import Share, clear_gauges
 from fastmock.shared.in_flight import InFlight
 from fastmock.shared.lateness import LatenessMeter
-from tests.support import KEY, make_app
+from tests.support import KEY, joined_shares, make_app
 
 pytestmark = pytest.mark.unit
 
@@ -477,11 +477,7 @@ def test_continuous_usage_grows_to_the_total(tokens, per_chunk, n, slow):
 
 
 def test_lateness_is_summed_over_workers_and_expires_after_a_minute():
-    numbers = shared_numbers(2)
-    shares = Share(), Share()
-    for worker, share in enumerate(shares):
-        share.join(numbers, worker)
-    first, second = map(LatenessMeter, shares)
+    first, second = map(LatenessMeter, joined_shares(2))
     for meter, late in ((first, 0.001), (second, 0.02)):
         pacer = Pacer(iter([0.0] * 50), lambda *_: b"", 1000.0, meter)
         pacer.take(1000.0 + late)
@@ -515,16 +511,13 @@ def test_pacer_behind_schedule_sends_larger_pieces():
 
 
 def test_answers_in_flight_of_a_dead_worker_are_cleared():
-    numbers = shared_numbers(2)
-    shares = Share(), Share()
-    for worker, share in enumerate(shares):
-        share.join(numbers, worker)
+    shares = joined_shares(2)
     first, second = map(InFlight, shares)
     first.enter()
     second.enter()
     second.enter()
     assert first.count() == 3
-    clear_gauges(numbers, 1)
+    clear_gauges(shares[0].numbers, 1)
     assert first.count() == 1
 
 

@@ -15,9 +15,8 @@ import pytest
 
 from fastmock.core.http import Reply, ResponseHead, Stream
 from fastmock.limits.concurrency import wait
-from fastmock.shared.block import Share, shared_numbers
 from fastmock.shared.queue import TICKETS, AdmissionQueue
-from tests.support import undisturbed, wait_until
+from tests.support import joined_shares, undisturbed, wait_until
 
 PATH = "/v1/chat/completions"
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -27,11 +26,7 @@ on_both = pytest.mark.parametrize("runtime", ["robyn", "granian"])
 
 def gates(count):
     """Return the gates of so many workers of one server."""
-    numbers, shares = shared_numbers(count), []
-    for number in range(count):
-        shares.append(Share(numbers))
-        shares[-1].join(numbers, number)
-    return [AdmissionQueue(share) for share in shares]
+    return [AdmissionQueue(share) for share in joined_shares(count)]
 
 
 def admitted(tickets):

@@ -17,11 +17,10 @@ from fastmock.config.load import load
 from fastmock.core.http import Request
 from fastmock.core.problems import ConfigError
 from fastmock.limits.stores import Shared as SharedLimits
-from fastmock.shared.block import Share, shared_numbers
 from fastmock.shared.counters import Counters
 from fastmock.storage.sqlite import Store, StoredObject
 from tests.control.test_control import on_both
-from tests.support import KEY, make_app
+from tests.support import KEY, joined_shares, make_app
 
 unit, integration = pytest.mark.unit, pytest.mark.integration
 CHAT = "/v1/chat/completions"
@@ -236,9 +235,7 @@ def test_shared_store_errors_fail_no_request(tmp_path, monkeypatch, caplog):
 
 @unit
 def test_counters_of_many_sessions_are_shared_by_workers(caplog):
-    numbers = shared_numbers(2)
-    shares = Share(numbers), Share()
-    shares[1].join(numbers, 1)
+    shares = joined_shares(2)
     one, other = map(Counters, shares)
     keys = [number * 0x9E3779B97F4A7C15 % 2**64 for number in range(1, 50_001)]
     for key in keys:
@@ -254,10 +251,7 @@ def test_counters_of_many_sessions_are_shared_by_workers(caplog):
 @unit
 def test_counters_when_full_evict_the_oldest_with_a_warning(monkeypatch, caplog):
     monkeypatch.setattr("fastmock.shared.counters._TRIES", 4)
-    numbers = shared_numbers(2)
-    shares = Share(numbers), Share()
-    shares[1].join(numbers, 1)
-    one, other = map(Counters, shares)
+    one, other = map(Counters, joined_shares(2))
     keys = [1 + number * 2**16 for number in range(6)]  # all of which would be at the same place
     for key in keys[:4]:
         one.count(key, 0)

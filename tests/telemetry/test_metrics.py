@@ -17,11 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from fastmock.core.http import LargeReply, Request, Stream
 from fastmock.core.problems import ConfigError
 from fastmock.latency.pacer import Pacer
-from fastmock.shared.block import Share, shared_numbers
 from fastmock.shared.metric_series import MOST_COUNTS, Meters
 from fastmock.telemetry.metrics import Metrics
 from fastmock.telemetry.observer import observe
-from tests.support import KEY, ROOT, make_app, undisturbed, wait_until
+from tests.support import KEY, ROOT, joined_shares, make_app, undisturbed, wait_until
 
 PATH = "/v1/chat/completions"
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -155,16 +154,14 @@ def test_metrics_with_many_models_are_bounded(metered):
 
 @unit
 def test_metric_series_have_one_place_across_workers_until_full():
-    numbers = shared_numbers(2)
-    shares = [Share(numbers), Share(numbers)]
-    shares[1].join(numbers, 1)
-    one, other = (Meters(share) for share in shares)
+    shares = joined_shares(2)
+    one, other = map(Meters, shares)
     places = [(one if number % 2 else other).counts.place(("x", str(number))) for number in range(MOST_COUNTS)]
     assert None not in places
     assert one.counts.place(("y",)) is other.counts.place(("y",)) is None
     for number in range(MOST_COUNTS):
         for meters in (one, other):
-            numbers[meters.counts.place(("x", str(number)))] += number
+            shares[0].numbers[meters.counts.place(("x", str(number)))] += number
     assert {labels: values[0] for labels, values in one.counts.sums()} == {
         ("x", str(number)): 2 * number for number in range(MOST_COUNTS)
     }
