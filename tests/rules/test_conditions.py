@@ -19,15 +19,7 @@ from tests.providers.openai.test_chat import HELLO, PATH, rules
 from tests.providers.openai.test_tools import SEARCH, WEATHER, results
 from tests.support import make_app
 
-pytestmark = pytest.mark.unit
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _patient():
-    """Let a pattern that backtracks take its time: a busy machine may take some of it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fastmock.rules.index.BACKTRACKING_SECONDS", 10)
-        yield
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("patient")]
 
 
 ASSISTANT = {"role": "assistant", "content": "Hi"}

@@ -13,15 +13,7 @@ from fastmock.rules.match import Match
 from fastmock.rules.regex import PatternError, RegexSet, readable, to_re2
 from fastmock.rules.shadowed import hidden
 
-pytestmark = pytest.mark.unit
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _patient():
-    """Let a pattern that backtracks take its time: a busy machine may take some of it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fastmock.rules.index.BACKTRACKING_SECONDS", 10)
-        yield
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("patient")]
 
 
 def chat(model: str, message: str, system: str) -> ChatRequest:
