@@ -8,8 +8,7 @@ import pytest
 from anthropic import Anthropic, AsyncAnthropic
 
 from tests.config.test_mockllm import FILE
-from tests.sdk.test_openai_chat import GetWeather, Part
-from tests.support import serving
+from tests.sdk.replies import RULES, GetWeather, Part
 
 pytestmark = pytest.mark.integration
 
@@ -20,28 +19,14 @@ CONFIG = {
     "responses": {
         "chat_completions": {
             "patterns": [
-                {"match": {"content": "refuse"}, "refusal": "I can't help with that."},
-                {"match": {"content": "think"}, "reasoning": "Let me see.", "content": "I have seen."},
-                {"match": {"content": "both"}, "content": "Two calls:", "tool_calls": [
-                    {"name": "get_weather", "arguments": {"city": "Paris", "unit": "c"}},
-                    {"name": "get_weather", "arguments": {"city": "Rome", "unit": None}},
-                ]},
-                {"match": {"content": "long"}, "response": {
-                    "choices": [{"message": {"content": "Once upon"}, "finish_reason": "length"}]
-                }},
+                *RULES,
                 {"match": {"turn": 2}, "content": "The second time."},
                 {"match": {"content": "template"}, "content": "$user_message: $model"},
                 {"match": {"content": "count"}, "content": "one two three four"},
             ]
         }
     },
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module", params=["robyn", "granian"])
-def server(request, tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("sdk"), CONFIG, "--runtime", request.param, "--workers", "2") as running:
-        yield running
+}
 
 
 @pytest.fixture

@@ -6,35 +6,18 @@ import signal
 import tempfile
 import time
 from pathlib import Path
-from typing import Literal
 
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletion
-from pydantic import BaseModel
 
-from tests.support import serving, wait_until
+from tests.sdk.replies import GetWeather, Part
+from tests.support import wait_until
 
 pytestmark = pytest.mark.integration
 
 ASK = {"model": "gpt-4o", "messages": [{"role": "user", "content": "What is the weather in Paris?"}]}
-
-
-class Part(BaseModel):
-    name: str
-    kind: Literal["wheel", "axle"]
-    parts: list["Part"]
-    weight: float | None
-
-
-class GetWeather(BaseModel):
-    """Get the weather."""
-
-    city: str
-    unit: Literal["c", "f"] | None
-
-
 TOOL = openai.pydantic_function_tool(GetWeather, name="get_weather")
 CONFIG = {
     "responses": {
@@ -52,18 +35,6 @@ CONFIG = {
         }
     }
 }
-
-
-@pytest.fixture(scope="module", params=["robyn", "granian"])
-def server(request, tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("sdk"), CONFIG, "--runtime", request.param, "--workers", "2") as running:
-        yield running
-
-
-@pytest.fixture
-def client(server):
-    with OpenAI(base_url=server.url + "/v1", api_key="sk-x", max_retries=0, _strict_response_validation=True) as made:
-        yield made
 
 
 def test_parse_returns_structured_output(client):

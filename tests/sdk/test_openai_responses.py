@@ -4,11 +4,10 @@ import asyncio
 
 import openai
 import pytest
-from openai import AsyncOpenAI, OpenAI
+from openai import AsyncOpenAI
 from openai.types.responses import Response
 
-from tests.sdk.test_openai_chat import GetWeather, Part
-from tests.support import serving
+from tests.sdk.replies import RULES, GetWeather, Part
 
 pytestmark = pytest.mark.integration
 
@@ -18,33 +17,13 @@ CONFIG = {
     "responses": {
         "chat_completions": {
             "patterns": [
-                {"match": {"content": "refuse"}, "refusal": "I can't help with that."},
-                {"match": {"content": "think"}, "reasoning": "Let me see.", "content": "I have seen."},
-                {"match": {"content": "both"}, "content": "Two calls:", "tool_calls": [
-                    {"name": "get_weather", "arguments": {"city": "Paris", "unit": "c"}},
-                    {"name": "get_weather", "arguments": {"city": "Rome", "unit": None}},
-                ]},
-                {"match": {"content": "long"}, "response": {
-                    "choices": [{"message": {"content": "Once upon"}, "finish_reason": "length"}]
-                }},
+                *RULES,
                 {"match": {"turn": 3}, "content": "The third time."},
                 {"match": {"content": "template"}, "content": "$user_message: $model"},
             ]
         }
     }
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module", params=["robyn", "granian"])
-def server(request, tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("sdk"), CONFIG, "--runtime", request.param, "--workers", "2") as running:
-        yield running
-
-
-@pytest.fixture
-def client(server):
-    with OpenAI(base_url=server.url + "/v1", api_key="sk-x", max_retries=0, _strict_response_validation=True) as made:
-        yield made
+}
 
 
 def finished(stream):

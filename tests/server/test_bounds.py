@@ -28,13 +28,8 @@ from tests.support import KEY, ROOT, serving, undisturbed, wait_until
 unit, integration = pytest.mark.unit, pytest.mark.integration
 on_both = pytest.mark.parametrize("runtime", ["robyn", "granian"])
 PATH = "/v1/chat/completions"
-USER = [{"role": "user", "content": "x"}]
-CHAT = {"model": "gpt-4o", "messages": USER}
+CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}]}
 LOREM = {"output": {"kind": "lorem", "tokens": 20}}
-
-
-def long(tokens, **more):
-    return CHAT | {"min_tokens": tokens} | more
 
 
 @unit
@@ -321,8 +316,8 @@ def test_waiting_in_the_queue_counts_as_no_frame(serve):
 def test_small_requests_are_not_delayed_by_large_ones(tmp_path_factory):
     with serving(tmp_path_factory.mktemp("apart"), LOREM, "--runtime", "granian") as server:
         worst = [
-            (PATH, orjson.dumps(long(100_000, n=2, stream=True))),
-            (PATH, orjson.dumps(long(2000, logprobs=True, top_logprobs=20))),
+            (PATH, orjson.dumps(CHAT | {"min_tokens": 100_000, "n": 2, "stream": True})),
+            (PATH, orjson.dumps(CHAT | {"min_tokens": 2000, "logprobs": True, "top_logprobs": 20})),
             ("/v1/moderations", orjson.dumps({"input": ["a"] * 2048})),
             ("/v1/embeddings", orjson.dumps({"model": "text-embedding-3-large", "input": ["a"] * 1000})),
             (PATH, orjson.dumps(CHAT | {"messages": [{"role": "user", "content": "some words " * 90_000}]})),
