@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 ARGS ?=
+# Compiled modules are kept, whatever the environment says: every process of the tests would compile them again.
+unexport PYTHONDONTWRITEBYTECODE
 # Many tests wait more than they compute, so there are more processes than cores of a small machine.
 TEST_PROCESSES ?= 4
 PYTEST = pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
@@ -19,8 +21,8 @@ test: $(VENV)/.test $(VENV)/.clients  ## Run all tests side by side; ARGS="-k na
 	$(BIN)/python -m $(PYTEST) -m "not alone" $(ARGS) || [ $$? = 5 ]
 	$(BIN)/python -m $(ALONE) $(ARGS) || [ $$? = 5 ]
 
-unit: $(VENV)/.test  ## Run the tests that need no socket
-	$(BIN)/python -m $(PYTEST) --numprocesses 2 -m unit $(ARGS)
+unit: $(VENV)/.test  ## Run the tests that need no socket, property tests with a quarter of their examples
+	EXAMPLES_DIVISOR=4 $(BIN)/python -m $(PYTEST) --numprocesses 2 -m unit $(ARGS)
 
 coverage: $(VENV)/.dev $(VENV)/.clients  ## Run all tests and say which lines they reach, those in servers' processes too
 	$(BIN)/coverage erase

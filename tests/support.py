@@ -19,15 +19,19 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from hypothesis import settings
 
 from fastmock.app import App
 from fastmock.build import build
 from fastmock.config.load import load
-from fastmock.core.http import Reply, Stream
+from fastmock.core.http import Reply, Request, Stream
 from fastmock.server import trial
 from fastmock.server.runtimes.select import RUNTIMES
 from fastmock.shared.block import Share, shared_numbers
 from tests.launcher import ForkedServer, Launcher
+
+# To load the certificates of all authorities takes 30 ms, and every client would.
+httpx._transports.default.create_ssl_context = functools.cache(httpx._transports.default.create_ssl_context)
 
 ROOT = Path(__file__).parent.parent
 KEY = {"authorization": "Bearer sk-test"}
@@ -159,11 +163,10 @@ Call = Callable[..., Reply | Stream]
 
 
 def make_app(config: dict[str, Any] | None = None, directory: Path | None = None) -> App:
-    """Compile a configuration given as a dictionary."""
-    if config is None:
-        loaded, problems = load(None, {}, {}, directory or Path("/nonexistent"))
+    """Compile a configuration; ``directory`` has the files that it names."""
+    if directory is None:
+        loaded, problems = load(config or {}, {}, {})
     else:
-        assert directory
         file = directory / "config.json"
         file.write_bytes(orjson.dumps(config))
         loaded, problems = load(file, {}, {})
@@ -179,6 +182,28 @@ def joined_shares(workers: int) -> list[Share]:
     for worker, share in enumerate(shares):
         share.join(numbers, worker)
     return shares
+
+
+@functools.cache
+def default_app() -> App:
+    """Return the App without any configuration; a third of all Apps would be one."""
+    return make_app()
+
+
+def posting(app: App) -> Call:
+    """Return a function that posts to an App."""
+
+    def post(path: str, body: Any = b"", method: str = "POST", headers: dict[str, str] = KEY) -> Reply | Stream:
+        sent = body if isinstance(body, str | bytes) else orjson.dumps(body)
+        return app.handle(Request(method, path, headers, sent))
+
+    return post
+
+
+def examples(most: int, **options: Any) -> settings:
+    """Return settings of hypothesis for a property test: up to ``most`` examples, a quarter for ``make unit``."""
+    divisor = int(os.environ.get("EXAMPLES_DIVISOR", "1"))
+    return settings(max_examples=max(most // divisor, 5), deadline=None, **options)
 
 
 def wait_until(true: Callable[[], bool], seconds: float) -> bool:

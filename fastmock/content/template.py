@@ -257,4 +257,6 @@ def _mark(value: Any, path: tuple[str | int, ...], faults: list[tuple[tuple[str 
     if value.startswith(MARK):
         name = value.removeprefix(MARK)
         return f"\0={_KEY}{name}\0" if known(name) else ""
+    if "$" not in value:
+        return value
     return _PIECE.sub(slot, value)

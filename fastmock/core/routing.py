@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from fastmock.core.http import Reply, Request, Stream
 from fastmock.core.provider import Provider
@@ -62,6 +63,7 @@ class Bound:
         return endpoints.get(provider) or next(iter(endpoints.values()))
 
 
+@cache
 def _pattern(path: str) -> re.Pattern[str]:
     """Return the regular expression of a path."""
     parts = re.split(r"(\{\w+\*?\})", path)

@@ -4,13 +4,14 @@ import io
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmock.build import build
 from fastmock.cli.main import main
 from fastmock.config.load import load
 from fastmock.core.http import Request
+from tests.support import examples
 
 pytestmark = pytest.mark.unit
 
@@ -115,7 +116,7 @@ def test_mockllm_unknown_settings_are_warned_about(tmp_path):
     assert "settings.lag_enable: has no effect, as with mockllm; did you mean 'lag_enabled'?" in said.getvalue()
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.dictionaries(st.text(), st.text() | st.integers() | st.none()), st.none() | st.text())
 def test_mockllm_document_of_any_content_loads(responses, unknown):
     document = {"responses": responses, "defaults": {"unknown_response": unknown}}

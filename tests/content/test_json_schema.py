@@ -9,6 +9,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from fastmock.content.json_schema.generator import Maker, SchemaError
+from tests.support import examples
 
 pytestmark = pytest.mark.unit
 
@@ -90,7 +91,7 @@ def schemas(inner):
 SCHEMAS = st.recursive(LEAVES, schemas, max_leaves=8)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(SCHEMAS, SCHEMAS, SCHEMAS, st.integers(0, 3))
 @example({"$ref": "#/$defs/one"}, {"type": "object", "properties": {"a": {"$ref": "#/$defs/one"}}}, True, 0)
 @example({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.001}, True, True, 1)
@@ -137,7 +138,7 @@ TRIED = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(TRIED, SCHEMAS, SCHEMAS, st.integers(0, 3))
 def test_generated_value_found_by_search_validates(schema, one, two, seed):
     test_generated_value_validates_against_its_schema.hypothesis.inner_test(schema, one, two, seed)
@@ -147,7 +148,7 @@ def test_random_schemas_are_mostly_satisfiable():
     """So that the test above looks at more than it lets go."""
     met = []
 
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=60, deadline=None, derandomize=True)
     @given(SCHEMAS)
     def count(schema):
         try:

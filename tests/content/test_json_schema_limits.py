@@ -6,7 +6,7 @@ import time
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from fastmock.content.json_schema.budget import Budget, BudgetExceededError
@@ -16,7 +16,7 @@ from fastmock.content.json_schema.regex_strings import PatternError, Patterns
 from fastmock.core.byte_cache import byte_cache
 from fastmock.core.http import Request
 from tests.content.hostile_schemas import HOSTILE, nest, obj, wrap
-from tests.support import KEY, make_app, undisturbed
+from tests.support import KEY, examples, make_app, undisturbed
 
 MOST_SECONDS = 1.0  # of CPU: four times what it may be on a quiet core
 MESSAGES = [{"role": "user", "content": "a"}]
@@ -256,7 +256,7 @@ def keywords(inner):
     return st.fixed_dictionaries({}, optional=values)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(100, suppress_health_check=list(HealthCheck))
 @given(st.recursive(LEAVES, keywords, max_leaves=12))
 def test_any_schema_is_answered_or_refused(app, schema):
     if not isinstance(schema, dict):

@@ -63,9 +63,9 @@ def test_tokenizer_exact_without_its_extra_is_a_config_error(monkeypatch):
 
 def test_huge_texts_are_counted_in_part_and_estimated():
     tokenizer = exact()("gpt-4o")
-    text = "hello world " * 200_000
+    text = "hello world " * 100_000
     start = time.thread_time()
-    assert tokenizer.count(text) == pytest.approx(400_000, rel=0.01)
+    assert tokenizer.count(text) == pytest.approx(200_000, rel=0.01)
     assert tokenizer.count("a" * 30_000_000) == 7_500_000
     assert len(tokenizer.tokens("a" * 3_000_000)) == 750_000
     assert b"".join(tokenizer.tokens(text)) == text.encode()

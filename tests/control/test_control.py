@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import httpx
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmock.build import build
@@ -28,7 +28,7 @@ from fastmock.core.http import Reply, Request
 from fastmock.core.problems import ConfigError
 from fastmock.shared.ring_buffer import Outcome, RingBuffer
 from fastmock.telemetry.journal import HEAD_SIZE, Journal
-from tests.support import KEY, wait_until
+from tests.support import KEY, examples, wait_until
 
 PATH = "/v1/chat/completions"
 unit, integration = pytest.mark.unit, pytest.mark.integration
@@ -395,7 +395,7 @@ ANY = st.recursive(
 
 
 @unit
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH"]),
     st.sampled_from(["requests", "verify", "rules", "rules/x", "config", "reset", "nothing", ""]),

@@ -8,7 +8,7 @@ from tests.support import KEY
 
 pytestmark = pytest.mark.unit
 
-LONG = {"x-fastmock-output-tokens": "9000"}
+LONG = {"x-fastmock-output-tokens": "5000"}
 REQUESTS = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "Say much."}]},
     "/v1/completions": {"prompt": "Say much."},

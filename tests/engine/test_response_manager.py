@@ -9,7 +9,7 @@ import time
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmock.build import build
@@ -18,7 +18,7 @@ from fastmock.config.load import load
 from fastmock.core.http import Request
 from fastmock.responses import ApiError, ResponseManager
 from tests.providers.openai.test_endpoints import GONE, JSON, changed, paths
-from tests.support import KEY, ROOT
+from tests.support import KEY, ROOT, examples
 
 HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
 PATTERNS = [{"match": {"content": "Hello"}, "response_file": "hello.json"}]
@@ -273,7 +273,7 @@ TEXTS = {"choices": [{"text": "ab", "logprobs": LEGACY, "finish_reason": "stop"}
 
 
 @pytest.mark.unit
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.data(), st.booleans(), st.sampled_from([{}, {"stop": "a"}, {"n": 3}, {"logprobs": 1}]))
 def test_manager_return_value_of_any_kind_is_answered_or_reported(data, stream, extra):
     for path, whole in (("/v1/chat/completions", ANSWER), ("/v1/completions", TEXTS)):

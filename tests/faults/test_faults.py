@@ -79,7 +79,7 @@ def test_simulated_errors_come_after_auth_and_spare_health(call):
     assert post(PATH, b"\xff").head.status != 200
 
 
-def test_faults_disabled_wrap_nothing(tmp_path):
+def test_faults_disabled_wrap_nothing():
     app = make_app()
     assert len(app._guards) == 1
     assert all(responder.send.__name__ == "render" for responder in app.responders)
@@ -207,7 +207,7 @@ def test_fault_prevents_storing_the_answer(call):
 
 
 @pytest.mark.parametrize("kind", sorted(FAULTS))
-def test_fault_unsupported_by_robyn_is_a_config_error(tmp_path, kind):
+def test_fault_unsupported_by_robyn_is_a_config_error(kind):
     least = {"status": {"status": 500}, "slow_first_token": {"for": "1s"}}.get(kind, {})
     only_granian = kind in ("stall", "reset", "close_idle", "hang")
     for settings, beyond in (
@@ -216,13 +216,13 @@ def test_fault_unsupported_by_robyn_is_a_config_error(tmp_path, kind):
         ({"for": "1s"}, False) if kind == "stall" else (least, only_granian),
     ):
         config = {"faults": [{"kind": kind} | settings]}
-        assert choose(make_app(config, tmp_path))[1] == ("granian" if beyond or kind in TAKE_TIME else "robyn")
+        assert choose(make_app(config))[1] == ("granian" if beyond or kind in TAKE_TIME else "robyn")
         config["server"] = {"runtime": "robyn"}
         if beyond:
             with pytest.raises(ConfigError, match=r"faults\[0\]: Robyn does not support .* take granian"):
-                make_app(config, tmp_path)
+                make_app(config)
         else:
-            make_app(config, tmp_path)
+            make_app(config)
 
 
 TAKE_TIME = ("slow_first_token", "stall", "hang")
@@ -293,7 +293,7 @@ def test_fault_header_with_trigger_settings_is_a_400(call, part):
     assert "cannot be set for one request" in refused.body.decode()
 
 
-def test_fault_settings_without_effect_are_warned_about(tmp_path):
+def test_fault_settings_without_effect_are_warned_about():
     faults = [
         {"kind": "cut", "rule": "wether"},
         {"kind": "cut", "probability": 0.8},
@@ -301,10 +301,10 @@ def test_fault_settings_without_effect_are_warned_about(tmp_path):
     ]
     patterns = [{"name": "weather", "match": {}, "content": "x"}]
     config = {"faults": faults, "responses": {"chat_completions": {"patterns": patterns}}}
-    warnings = " ".join(make_app(config, tmp_path).warnings)
+    warnings = " ".join(make_app(config).warnings)
     assert "faults[0].rule: no rule has this name: 'wether'; did you mean 'weather'?" in warnings
     config = {"faults": faults[1:], "limits": {"store": "redis://127.0.0.1:1"}}
-    warnings = " ".join(make_app(config, tmp_path).warnings)
+    warnings = " ".join(make_app(config).warnings)
     assert "probabilities add up to 1.5" in warnings
     assert "limits.store: has no effect: no limits are set" in warnings
 

@@ -15,7 +15,7 @@ import pytest
 
 from fastmock.core.http import Reply, ResponseHead, Stream
 from fastmock.limits.concurrency import wait
-from fastmock.shared.queue import TICKETS, AdmissionQueue
+from fastmock.shared.queue import AdmissionQueue
 from tests.support import joined_shares, undisturbed, wait_until
 
 PATH = "/v1/chat/completions"
@@ -82,10 +82,11 @@ def test_queued_request_starts_when_the_previous_one_ended():
 
 
 @unit
-def test_queue_ticket_held_for_long_keeps_its_place():
+def test_queue_ticket_held_for_long_keeps_its_place(monkeypatch):
+    monkeypatch.setattr("fastmock.shared.queue.TICKETS", 100)
     one, other = gates(2)
     hanging = one.enter(2, 0)
-    for _ in range(TICKETS + 10):
+    for _ in range(110):
         assert other.enter(2, 0) is not None
     second = other.enter(2, 0)
     assert one.enter(2, 0) is None

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import orjson
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastmock.build import build
@@ -22,7 +22,7 @@ from tests.providers.openai.test_answers import TEXT, answers
 from tests.providers.openai.test_chat import PATH
 from tests.providers.openai.test_endpoints import GONE, OTHERS, _dumps, changed, paths
 from tests.providers.openai.test_tools import WEATHER
-from tests.support import KEY, make_app
+from tests.support import KEY, examples, make_app
 
 pytestmark = pytest.mark.unit
 
@@ -98,7 +98,7 @@ def assembled_message(found):
 SHOWN = st.sampled_from(["", "item", "summary"])
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @example(Answer("a " * 200 + "b" * 15), "", True, 1)  # event numbers of several digits, and little room for them
 @given(answers(), SHOWN, st.booleans(), st.integers(1, 5))
 def test_response_stream_assembles_to_the_whole_output(answer, shows, padded, per_chunk):
@@ -111,7 +111,7 @@ def test_response_stream_assembles_to_the_whole_output(answer, shows, padded, pe
         assert all(length % 16 == 0 for length in lengths)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(answers(), st.sampled_from(["", "omitted", "summarized"]), st.integers(1, 5))
 def test_message_stream_assembles_to_the_whole_content(answer, shows, per_chunk):
     content, events = MessagesRenderer("Let me think.").render(answer, shows, Chunker(ESTIMATE, per_chunk))
@@ -239,7 +239,7 @@ _RULED = build(load(_SETTINGS, {}, {})[0])
 _LENIENT = build(load(_SETTINGS | {"validation": "lenient"}, {}, {})[0])
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(CONVERSATIONS)
 def test_rule_gives_the_same_text_in_every_dialect(conversation):
     chat = as_chat(conversation)
@@ -294,8 +294,8 @@ def test_structured_output_is_valid_in_every_dialect():
 
 
 @pytest.mark.parametrize("path", [PATH, RESPONSES, MESSAGES])
-def test_stream_failing_midway_ends_with_the_dialect_error(tmp_path, path):
-    app = make_app({"latency": {"itl": 10}}, tmp_path)
+def test_stream_failing_midway_ends_with_the_dialect_error(path):
+    app = make_app({"latency": {"itl": 10}})
     chat = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}
     body = {PATH: chat, RESPONSES: {"input": "x", "stream": True}, MESSAGES: as_message(chat) | {"stream": True}}[path]
     stream = app.handle(Request("POST", path, KEYS[path], orjson.dumps(body)))
@@ -320,8 +320,8 @@ def test_stream_failing_midway_ends_with_the_dialect_error(tmp_path, path):
 
 
 @pytest.mark.parametrize("path", [PATH, RESPONSES, MESSAGES])
-def test_whole_and_streamed_answers_are_due_at_the_same_time(tmp_path, path):
-    app = make_app({"latency": {"ttft": 100, "itl": 10}, "output": {"kind": "counter", "tokens": 7}}, tmp_path)
+def test_whole_and_streamed_answers_are_due_at_the_same_time(path):
+    app = make_app({"latency": {"ttft": 100, "itl": 10}, "output": {"kind": "counter", "tokens": 7}})
     chat = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
     body = {PATH: chat, RESPONSES: {"input": "x"}, MESSAGES: as_message(chat)}[path]
     due_times = []
@@ -391,7 +391,7 @@ def changes_to(body):
     return st.lists(st.tuples(st.sampled_from([at for at in paths(body) if at]), OTHERS), max_size=2)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(changes_to(RICH_RESPONSE), st.booleans())
 def test_response_request_mutated_gets_an_answer_or_a_400(changes, stream):
     body = dict(RICH_RESPONSE, stream=stream)
@@ -405,7 +405,7 @@ def test_response_request_mutated_gets_an_answer_or_a_400(changes, stream):
     assert changes or reply.head.status == 200
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(changes_to(RICH_MESSAGE), st.booleans(), st.sampled_from([MESSAGES, f"{MESSAGES}/count_tokens"]))
 def test_message_request_mutated_gets_an_answer_or_a_400(changes, stream, path):
     body = dict(RICH_MESSAGE, stream=stream)
@@ -436,7 +436,7 @@ def without(value):
     return [without(inner) for inner in value if inner is not GONE] if isinstance(value, list) else value
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.sampled_from(["GET", "POST", "DELETE"]),
     BELOW | CONVERSATION,
@@ -498,16 +498,16 @@ def test_moderations_with_a_wrong_input_are_a_400(given):
     assert orjson.loads(reply.body)["error"]["param"].startswith("input")
 
 
-def test_models_can_be_deleted(tmp_path):
+def test_models_can_be_deleted():
     for strict, status in ((False, 200), (True, 404)):
-        app = make_app({"models": {"available": ["ft:gpt-4o:acme::1"], "strict": strict}}, tmp_path)
+        app = make_app({"models": {"available": ["ft:gpt-4o:acme::1"], "strict": strict}})
         reply = app.handle(Request("DELETE", "/v1/models/ft:gpt-4o:acme::1", KEY, b""))
         assert orjson.loads(reply.body) == {"id": "ft:gpt-4o:acme::1", "object": "model", "deleted": True}
         assert app.handle(Request("DELETE", "/v1/models/other", KEY, b"")).head.status == status
 
 
-def test_strict_ids_and_models_are_404(tmp_path):
-    app = make_app({"stored": {"strict_ids": True}, "models": {"strict": True}}, tmp_path)
+def test_strict_ids_and_models_are_404():
+    app = make_app({"stored": {"strict_ids": True}, "models": {"strict": True}})
     for method, below in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")):
         reply = app.handle(Request(method, f"{RESPONSES}/resp_{'0' * 32}{below}", KEY, b""))
         assert (reply.head.status, orjson.loads(reply.body)["error"]["param"]) == (404, "id")
@@ -524,8 +524,8 @@ def test_strict_ids_and_models_are_404(tmp_path):
     assert orjson.loads(unknown.body)["error"] == {"type": "not_found_error", "message": "model: nobody"}
 
 
-def test_auth_key_is_read_from_the_header_of_the_dialect(tmp_path):
-    app = make_app({"auth": {"mode": "keys", "keys": ["right"]}}, tmp_path)
+def test_auth_key_is_read_from_the_header_of_the_dialect():
+    app = make_app({"auth": {"mode": "keys", "keys": ["right"]}})
     chat = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
     for path, headers, status in (
         (MESSAGES, {"x-api-key": "right"}, 200),
@@ -552,9 +552,9 @@ def test_explain_recognizes_every_dialect():
         assert "patterns[1]" in _RULED.readings.explain(orjson.dumps(body), headers).winner
 
 
-def test_prompt_cache_and_context_window_apply_in_every_dialect(tmp_path):
+def test_prompt_cache_and_context_window_apply_in_every_dialect():
     window = {"per_model": [{"model": "m", "context_window": 3000}], "usage": {"simulate_prompt_cache": True}}
-    app = make_app(window, tmp_path)
+    app = make_app(window)
     for path, read in (
         (RESPONSES, ("input_tokens_details", "cached_tokens")),
         (MESSAGES, ("cache_read_input_tokens",)),

@@ -324,7 +324,7 @@ def test_provider_answers_come_from_the_response_manager(serve, runtime, tmp_pat
 @unit
 def test_provider_request_is_explained_by_its_path(tmp_path):
     (tmp_path / "config.json").write_bytes(orjson.dumps(CONFIG))
-    app = make_app(CONFIG, tmp_path)
+    app = make_app(CONFIG)
     verdict = app.readings.explain(orjson.dumps(TALK), {}, PATH)
     assert verdict.winner == "hello"
     named = {"talk-client": "1"}
@@ -366,8 +366,8 @@ def test_provider_that_cannot_be_loaded_is_an_error_of_the_configuration(tmp_pat
 
 
 @unit
-def test_provider_leaves_the_built_in_ones_as_they_are(tmp_path):
-    app = make_app(CONFIG, tmp_path)
+def test_provider_leaves_the_built_in_ones_as_they_are():
+    app = make_app(CONFIG)
     from fastmock.core.http import Request
 
     body = orjson.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}]})

@@ -4,7 +4,7 @@ from io import StringIO
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmock.cli.main import main
@@ -17,7 +17,7 @@ from fastmock.rules.match import Match
 from fastmock.rules.shadowed import hidden
 from tests.providers.openai.test_chat import HELLO, PATH, rules
 from tests.providers.openai.test_tools import SEARCH, WEATHER, results
-from tests.support import make_app
+from tests.support import examples, make_app
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("patient")]
 
@@ -163,7 +163,7 @@ def naive(match, chat):
     return match.not_ is None or not naive(match.not_, chat)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(
     st.lists(MATCHES, max_size=5),
     st.sampled_from(["a", "b", "ab", "x"]),
@@ -279,10 +279,10 @@ def test_rule_header_names_only_differences_and_no_credentials(call):
     assert said == f"{MISS} r: {expected}"
 
 
-def test_rule_header_finds_the_nearest_of_1000_rules(tmp_path):
+def test_rule_header_finds_the_nearest_of_1000_rules():
     many = [{"name": f"r{n}", "match": {"content_regex": f"topic {n}$"}, "content": "x"} for n in range(1000)]
     many.append({"name": "nearer", "match": {"model": "gpt-*", "content": "topic 1001"}, "content": "x"})
-    app = make_app(rules(*many, server={"control_headers": True}), tmp_path)
+    app = make_app(rules(*many, server={"control_headers": True}))
     chat = HELLO | {"messages": [{"role": "user", "content": "topic 1000"}]}
     answer = app.handle(Request("POST", PATH, {"authorization": "Bearer x"}, orjson.dumps(chat)))
     assert answer.more[0][1].startswith(f"{MISS} nearer: content is 'topic 1000', not 'topic 1001'")

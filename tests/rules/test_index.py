@@ -4,7 +4,7 @@ import re
 from fnmatch import fnmatchcase
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastmock.core.completion import ChatRequest
@@ -12,6 +12,7 @@ from fastmock.rules.index import DEFAULT, Index, LayeredIndex, index_of
 from fastmock.rules.match import Match
 from fastmock.rules.regex import PatternError, RegexSet, readable, to_re2
 from fastmock.rules.shadowed import hidden
+from tests.support import examples
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("patient")]
 
@@ -71,7 +72,7 @@ RULES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(RULES, st.sampled_from(["a", "b", "ab", "bb", ""]), WORDS, WORDS)
 @example([Match(content_regex="b$")], "a", "b\n", "")
 def test_index_picks_the_rule_of_a_linear_scan(rules, model, message, system):
@@ -82,7 +83,7 @@ def test_index_picks_the_rule_of_a_linear_scan(rules, model, message, system):
     assert naive(rules, asked) not in {number for number, _ in hidden(rules)}
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(RULES, st.lists(RULES, max_size=4), st.randoms(use_true_random=False), st.sampled_from(["a", "ab", ""]), WORDS)
 def test_index_updated_by_changes_picks_the_rule_of_a_linear_scan(rules, changes, random, model, message):
     index = index_of(rules)

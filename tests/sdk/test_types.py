@@ -53,8 +53,8 @@ def as_the_sdk_reads_it(data: bytes) -> bytes:
 
 @pytest.mark.timeout(300)  # the types of responses take 10 s of CPU
 @pytest.mark.parametrize("path", MODELS)
-def test_answers_to_generated_requests_validate_against_the_sdk_models(path, tmp_path):
-    app = make_app({"validation": "lenient", "tools": {"auto_call": True}}, tmp_path)
+def test_answers_to_generated_requests_validate_against_the_sdk_models(path):
+    app = make_app({"validation": "lenient", "tools": {"auto_call": True}})
     whole, event = (None if model is None else TypeAdapter(model) for model in MODELS[path])
     generators, draw = body_generators()[path], Random(path)
     statuses: Counter[int] = Counter()

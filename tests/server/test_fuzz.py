@@ -8,11 +8,11 @@ from contextlib import suppress
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from tests.providers.openai.test_endpoints import JSON, NEAR
-from tests.support import Server, wait_until
+from tests.support import Server, examples, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -52,7 +52,7 @@ def exchange(connection, method, path, body, headers):
     return response.status, response.headers, response.read()
 
 
-many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @many

@@ -3,13 +3,14 @@
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmock.core.ids import unique
 from fastmock.storage import response_log
 from fastmock.storage.response_log import Entry, ResponseLog
 from fastmock.storage.sqlite import Store
+from tests.support import examples
 
 pytestmark = pytest.mark.unit
 
@@ -59,7 +60,7 @@ def test_response_log_continues_with_the_file_of_the_previous_config(store):
     assert [ResponseLog(store).get(name).answer for name in (first, second)] == [b"first", b"second"]
 
 
-@settings(max_examples=8, deadline=None)
+@examples(8)
 @given(st.lists(st.binary(max_size=400), min_size=1, max_size=60))
 def test_response_log_never_returns_a_partial_entry(tmp_path_factory, answers):
     store = Store(10)

@@ -94,11 +94,11 @@ def test_ring_buffer_is_shared_by_processes_and_threads():
 
 
 @pytest.fixture
-def journaled(tmp_path):
+def journaled():
     """Return a function that compiles a configuration, with a journal; it returns what posts and what controls."""
 
     def configured(config=None, size=100, most=2000):
-        app = make_app({"journal": {"enabled": True}} | (config or {}), tmp_path)
+        app = make_app({"journal": {"enabled": True}} | (config or {}))
         journal = Journal(RingBuffer(size, HEAD_SIZE + most), app.kind_of)
         app = observe(app, [journal])
         server = SimpleNamespace(stopping=False, api_port=None, generated_token=None, current=lambda: app)

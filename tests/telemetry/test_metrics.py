@@ -42,11 +42,11 @@ def total(found, name, **labels):
 
 
 @pytest.fixture
-def metered(tmp_path):
+def metered():
     """Return a function that compiles a configuration into a function that posts, and one that reads the metrics."""
 
     def configured(config=None):
-        app = make_app({"metrics": {"enabled": True}} | (config or {}), tmp_path)
+        app = make_app({"metrics": {"enabled": True}} | (config or {}))
         metrics = Metrics(app)
         app = observe(app, [metrics])
         app = metrics.served(app)
@@ -143,12 +143,12 @@ def test_metrics_count_faults_and_limits(metered):
 @unit
 def test_metrics_with_many_models_are_bounded(metered):
     post, _, read = metered()
-    for number in range(3000):
+    for number in range(500):
         post(PATH, HELLO | {"model": f"model-{number}"})
     post(PATH, HELLO | {"model": 'a "quoted"\n\x1fthing' + "x" * 1000})
     found = read()
-    assert total(found, "fastmock_requests_total") == 3001
-    assert 2800 < total(found, "fastmock_requests_total", model="other") < 2910
+    assert total(found, "fastmock_requests_total") == 501
+    assert 300 < total(found, "fastmock_requests_total", model="other") < 410
     assert len({dict(of)["model"] for name, *of in found if name == "fastmock_requests_total"}) <= 102
 
 
@@ -183,11 +183,11 @@ def test_metrics_in_vllm_form_are_exposed(metered):
 
 
 @unit
-def test_metrics_disabled_or_not_installed_are_not_served(call, tmp_path, monkeypatch):
+def test_metrics_disabled_or_not_installed_are_not_served(call, monkeypatch):
     assert call()("/metrics", method="GET").head.status == 404
     monkeypatch.setattr("fastmock.build.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"fastmock\[metrics\]"):
-        make_app({"metrics": {"enabled": True}}, tmp_path)
+        make_app({"metrics": {"enabled": True}})
 
 
 @unit
@@ -262,7 +262,7 @@ def test_metrics_of_a_killed_worker_are_kept(serve, runtime):
 
 
 @integration
-def test_metrics_continue_over_a_reload(serve, tmp_path):
+def test_metrics_continue_over_a_reload(serve):
     server = serve({"metrics": {"enabled": True}}, "--workers", "2")
     with httpx.Client(headers=KEY) as client:
         client.post(f"{server.url}{PATH}", json=HELLO)

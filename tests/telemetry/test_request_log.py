@@ -29,15 +29,15 @@ def test_request_log_escapes_newlines():
 
 
 @pytest.mark.unit
-def test_request_log_disabled_wraps_no_handler(tmp_path):
+def test_request_log_disabled_wraps_no_handler():
     app = make_app()
     assert app.handlers[("POST", "/v1/chat/completions")].__qualname__.startswith("App.")
 
 
 @pytest.mark.unit
 @pytest.mark.parametrize("full", [False, True])
-def test_request_log_full_buffer_reports_lost_lines(tmp_path, monkeypatch, full):
-    app = make_app({"server": {"log_requests": True}, "streaming": {"chunk_delay_ms": 1}}, tmp_path)
+def test_request_log_full_buffer_reports_lost_lines(monkeypatch, full):
+    app = make_app({"server": {"log_requests": True}, "streaming": {"chunk_delay_ms": 1}})
     monkeypatch.setattr("fastmock.telemetry.request_log._BUFFER", 3 if full else 100)
     receive, send = os.pipe()
     log = RequestLog(as_json, send)

@@ -4,7 +4,7 @@ import re
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmock.content.tokenizers import ESTIMATE, exact
@@ -14,6 +14,7 @@ from fastmock.engine.response_template import ResponseTemplate
 from fastmock.providers.openai.chat.render import ChatChoiceFormat
 from fastmock.rules.settings import ReplySpec
 from tests.providers.openai.test_chat import events
+from tests.support import examples
 
 pytestmark = pytest.mark.unit
 
@@ -99,7 +100,7 @@ def asking(legacy=False):
     return ask
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(answers(), min_size=1, max_size=3), st.booleans(), st.booleans())
 def test_chat_stream_assembles_to_the_whole_answer(said, legacy, padded):
     if legacy:
@@ -125,7 +126,7 @@ def test_chat_stream_assembles_to_the_whole_answer(said, legacy, padded):
         assert all(chunk["obfuscation"] for chunk in chunks[:-1])
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(answers().filter(lambda answer: not answer.calls), st.booleans())
 def test_precomputed_bytes_equal_the_rendered_answer(answer, stream):
     """The compiled path and the neutral path are two ways to the same bytes."""

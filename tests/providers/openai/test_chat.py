@@ -2,11 +2,11 @@
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmock.core.http import Reply, Request, Stream
-from tests.support import KEY, make_app
+from tests.support import KEY, examples, make_app
 
 pytestmark = pytest.mark.unit
 PATH = "/v1/chat/completions"
@@ -106,7 +106,7 @@ def test_template_variables_are_escaped_for_json(call):
     assert answer["usage"]["completion_tokens"] == (len(f'a"b: {message} for $5') + 3) // 4
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.booleans())
 def test_template_with_any_message_is_valid_json(tmp_path_factory, text, stream):
     app = _echo(tmp_path_factory)
@@ -128,22 +128,22 @@ def _echo(tmp_path_factory):
     return _APPS[0]
 
 
-def test_response_file_is_kept_and_completed(call, tmp_path):
+def test_response_file_is_kept_and_completed(tmp_path):
     (tmp_path / "r.json").write_text(
         '{"created": $timestamp, "model": "mine", "extra": "$user_message", "n": $prompt_tokens,'
         ' "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},'
         ' "choices": [{"message": {"content": "x"}, "finish_reason": "length"}]}'
     )
     (tmp_path / "r.yaml").write_text("created: $timestamp\nmodel: $model\nchoices: [{message: {content: y}}]\n")
-    post = call(
-        rules({"match": {"content": "Hello"}, "response_file": "r.json"}, {"match": {}, "response_file": "r.yaml"})
-    )
-    answer = orjson.loads(post(PATH, HELLO).body)
+    files = {"match": {"content": "Hello"}, "response_file": "r.json"}, {"match": {}, "response_file": "r.yaml"}
+    app = make_app(rules(*files), tmp_path)
+    answer = orjson.loads(app.handle(Request("POST", PATH, KEY, orjson.dumps(HELLO))).body)
     assert (answer["model"], answer["extra"], answer["usage"]["total_tokens"]) == ("mine", "Hello", 3)
     assert isinstance(answer["created"], int)
     assert answer["choices"][0]["finish_reason"] == "length"
     assert answer["choices"][0]["message"]["role"] == "assistant"
-    other = orjson.loads(post(PATH, {"model": "m", "messages": [{"role": "user", "content": "z"}]}).body)
+    said = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "z"}]})
+    other = orjson.loads(app.handle(Request("POST", PATH, KEY, said)).body)
     assert (other["model"], other["choices"][0]["message"]["content"]) == ("m", "y")
     assert isinstance(other["created"], int)
 

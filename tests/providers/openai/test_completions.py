@@ -2,7 +2,7 @@
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmock.content import tokenizers
@@ -12,6 +12,7 @@ from fastmock.rules.settings import ReplySpec
 from tests.providers.openai.test_answers import answers, asking
 from tests.providers.openai.test_chat import events
 from tests.providers.openai.test_params import LEGACY, data
+from tests.support import examples
 
 pytestmark = pytest.mark.unit
 
@@ -47,7 +48,7 @@ TEMPLATE = ResponseTemplate(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.lists(answers().filter(lambda answer: answer.text is not None and not answer.calls), min_size=1, max_size=2))
 def test_legacy_stream_assembles_to_the_whole_answer(said):
     ask = asking()

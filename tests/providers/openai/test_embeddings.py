@@ -39,13 +39,13 @@ def test_embeddings_from_a_file_keep_vector_usage_and_model(call):
     assert "3" in error["message"]
 
 
-def test_embeddings_from_a_file_cycle_and_must_have_one_length(call, tmp_path):
+def test_embeddings_from_a_file_cycle_and_must_have_one_length(call):
     several = FILE | {"data": [{"embedding": [1, 0]}, {"embedding": [0, 1]}]}
     answer = data(call(fixing(several))(EMBEDDINGS, {"model": "m", "input": ["a", "b", "c"]}))
     assert [entry["embedding"] for entry in answer["data"]] == [[1, 0], [0, 1], [1, 0]]
     several["data"].append({"embedding": [1]})
     with pytest.raises(ConfigError, match="has another length than the first"):
-        make_app(fixing(several), tmp_path)
+        make_app(fixing(several))
 
 
 def test_embedding_inputs_have_the_limits_of_the_api(call):

@@ -6,14 +6,14 @@ from contextlib import suppress
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.core.http import Request
 from tests.providers.openai.test_chat import events
-from tests.support import KEY, make_app
+from tests.support import KEY, examples, make_app
 
 pytestmark = pytest.mark.unit
 
@@ -250,7 +250,7 @@ NEAR = st.dictionaries(st.sampled_from(FIELDS), JSON | st.lists(st.dictionaries(
 _APP = make_app()
 
 
-@settings(max_examples=30, deadline=None)  # test_fuzz.py does the same over sockets
+@examples(30)  # test_fuzz.py does the same over sockets
 @given(
     st.sampled_from(["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]),
     st.binary(max_size=50) | JSON.map(_dumps := lambda v: __import__("json").dumps(v).encode()) | NEAR.map(_dumps),
@@ -339,7 +339,7 @@ CHANGES = st.lists(st.tuples(PLACES, OTHERS), min_size=1, max_size=2)
 NAMES = st.sampled_from(["after", "limit", "order", "model", "metadata[a]", "x"])
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(CHANGES, st.booleans(), st.booleans())
 def test_chat_request_mutated_gets_an_answer_or_a_400(changes, call, stream):
     body = dict(RICH, stream=stream)
@@ -354,7 +354,7 @@ def test_chat_request_mutated_gets_an_answer_or_a_400(changes, call, stream):
         assert orjson.loads(reply.body)["error"].keys() == {"message", "type", "param", "code"}
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(
     st.sampled_from(["GET", "POST", "DELETE"]),
     st.sampled_from(["", "/messages"]),

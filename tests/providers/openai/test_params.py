@@ -38,11 +38,11 @@ def test_list_limit_of_0_is_a_400(path):
     assert refused(make_app().handle(request))["code"] == "integer_below_min_value"
 
 
-def test_models_endpoint_can_be_open_without_a_key(tmp_path):
+def test_models_endpoint_can_be_open_without_a_key():
     from fastmock.core.http import Request
 
     for is_open, status in ((True, 200), (False, 401)):
-        app = make_app({"auth": {"open_models": is_open}}, tmp_path)
+        app = make_app({"auth": {"open_models": is_open}})
         for path in ("/v1/models", "/models", "/v1/models/gpt-4o"):
             assert app.handle(Request("GET", path, {}, b"")).head.status == status
         assert app.handle(Request("DELETE", "/v1/models/gpt-4o", {}, b"")).head.status == 401
