@@ -16,16 +16,14 @@ from fastmock.core.problems import dotted
 from fastmock.core.section import SettingsModel
 from fastmock.rules.explain import differences_of, likeness
 from fastmock.rules.index import DEFAULT, Index
-from fastmock.rules.match import Match, NumberOrSpan, Range
-from fastmock.rules.matchers import iter_nested
+from fastmock.rules.match import CONDITIONS, Match, NumberOrSpan, Range, iter_nested
 from fastmock.rules.validate import check_endpoints, check_regexes
 from fastmock.telemetry.journal import Journal, Record
 
 LONGEST_WAIT = 600_000
 """Upper bound of ``wait_ms``, in milliseconds."""
 
-_WITHOUT_BODY = {"model", "endpoint", "stream", "session", "headers", "any_", "all_", "not_"}
-"""The conditions that can be checked without the request body."""
+_NEED_BODY = {name for name, condition in CONDITIONS.items() if condition.needs_body}
 _AT_ONCE = 500  # requests checked before others get a turn: about 10 ms
 _MOST_COMPARED = 100  # the latest requests that do not match, searched for the nearest
 
@@ -83,7 +81,7 @@ class Verification:
         self._session = session if wanted.session is None else wanted.session
         self._index = Index([wanted.match])
         asked = {name for match, _ in iter_nested(wanted.match, ()) for name in match.model_fields_set}
-        self._needs_body, self._needs_headers = bool(asked - _WITHOUT_BODY), "headers" in asked
+        self._needs_body, self._needs_headers = bool(asked & _NEED_BODY), "headers" in asked
         self._seen: dict[int, bool | None] = {}  # whether each request matches; None if its body was cut
         self._others: list[Record] = []
 

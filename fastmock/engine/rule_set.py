@@ -14,13 +14,12 @@ from fastmock.engine.response_template import ChoiceFormat, ResponseTemplate
 from fastmock.engine.template_compiler import TemplateCompiler
 from fastmock.rules.explain import Explainer, Verdict
 from fastmock.rules.index import Index, index_of
-from fastmock.rules.match import Match
-from fastmock.rules.matchers import iter_nested
+from fastmock.rules.match import CONDITIONS, Match, iter_nested
 from fastmock.rules.settings import EndpointRules, Pattern, ReplySpec, TimedReplySpec
 from fastmock.rules.shadowed import hidden
 from fastmock.rules.validate import check_regexes
 
-_CONVERSATION = ("turn", "messages", "last_role", "tool_result")
+_CONVERSATION = [name for name, condition in CONDITIONS.items() if condition.on_conversation]
 
 
 def unreachable_rules(

@@ -8,13 +8,11 @@ from typing import Any
 from fastmock.core.completion import ChatRequest
 from fastmock.core.credentials import CREDENTIALS, REDACTED, is_credential
 from fastmock.rules.index import DEFAULT, Index
-from fastmock.rules.match import Match, Range
-from fastmock.rules.matchers import MATCHERS
+from fastmock.rules.match import CONDITIONS, Match, Range
 
 _MOST_COMPARED = 16  # equally near rules that are compared
 _LONGEST_COMPARED = 100  # characters of their texts that are compared
 _LONGEST_SHOWN = 60
-_VERBS = {"content_contains": "contain", "system_prompt": "contain", "content_regex": "match"}
 
 
 @dataclass(frozen=True)
@@ -93,10 +91,10 @@ def likeness(match: Match, chat: ChatRequest) -> float:
 
 def differences_of(match: Match, chat: ChatRequest) -> Iterator[str]:
     """Yield a sentence for each failing condition."""
-    for name, kind in MATCHERS.items():
+    for name, condition in CONDITIONS.items():
         wanted = getattr(match, name)
         if wanted is not None and not _holds(name, wanted, chat):
-            yield _difference(name, wanted, getattr(chat, kind.attribute), chat)
+            yield _difference(name, wanted, condition.value(chat), chat)
     if match.any_ and not any(_all_hold(one, chat) for one in match.any_):
         yield f"any: none holds ({' | '.join('; '.join(differences_of(one, chat)) for one in match.any_)})"
     for place, one in enumerate(match.all_ or ()):
@@ -115,9 +113,9 @@ def _holds(name: str, wanted: Any, chat: ChatRequest) -> bool:
 
 
 def _difference(name: str, wanted: Any, found: Any, chat: ChatRequest) -> str:
-    if name in _VERBS:
+    if verb := CONDITIONS[name].verb:
         of = "system_prompt" if name == "system_prompt" else "content"
-        return f"{of} {_shown(found)} does not {_VERBS[name]} {_shown(wanted)}"
+        return f"{of} {_shown(found)} does not {verb} {_shown(wanted)}"
     if isinstance(wanted, dict):
         wrong = {key: glob for key, glob in wanted.items() if not _holds(name, {key: glob}, chat)}
         secret = is_credential if name == "headers" else CREDENTIALS.__contains__

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Self
 import regex
 
 from fastmock.core.completion import NO_RULE, ChatRequest
-from fastmock.rules.match import Match
-from fastmock.rules.matchers import MATCHERS
+from fastmock.rules.match import CONDITIONS, Match
+from fastmock.rules.matchers import MODEL, SYSTEM_PROMPT, USER_MESSAGE
 from fastmock.rules.regex import BACKTRACKING_SECONDS, readable, search_in_time
 
 DEFAULT = NO_RULE
@@ -21,7 +21,6 @@ _LOG = logging.getLogger("fastmock")
 _MOST_ADDED = 64  # rules in the second layer of an index; above that, all are compiled into one
 _MOST_KEYS = 1024
 _LONGEST_KEY = 4096  # characters
-_SETTING, _MESSAGE = ("model", "system_prompt"), ("user_message",)  # attributes of ChatRequest
 
 
 class _Compound(NamedTuple):
@@ -66,25 +65,26 @@ class Index:
         self._late: dict[int, regex.Pattern[str]] = {}
         self._names = names
         self._warned: set[str] = set()
-        self._by_setting: list[tuple[str, Callable[[Any], int]]] = []
+        self._by_setting: list[tuple[Callable[[ChatRequest], Any], Callable[[Any], int]]] = []
         self._by_message: list[Callable[[str], int]] = []
-        self._by_rest: list[tuple[str, Callable[[Any], int]]] = []
+        self._by_rest: list[tuple[Callable[[ChatRequest], Any], Callable[[Any], int]]] = []
         self._known: dict[tuple[str, str], int] = {}
-        by_kind: dict[str, dict[int, Any]] = {name: {} for name in MATCHERS}
+        by_kind: dict[str, dict[int, Any]] = {name: {} for name in CONDITIONS}
         for number, rule in enumerate(matches):
             for name in rule.model_fields_set:
                 if name in by_kind and (wanted := getattr(rule, name)) is not None:
                     by_kind[name][number] = wanted
-        for name, kind in MATCHERS.items():
+        for name, condition in CONDITIONS.items():
             conditions = by_kind[name]
             if name == "content_regex":
                 conditions = self._set_apart(conditions)
             if conditions:
-                find = kind.matcher(conditions, len(matches)).find
-                if kind.attribute in _MESSAGE:
+                find = condition.matcher(conditions, len(matches)).find
+                if condition.value is USER_MESSAGE:
                     self._by_message.append(find)
                 else:
-                    (self._by_setting if kind.attribute in _SETTING else self._by_rest).append((kind.attribute, find))
+                    repeats = condition.value in (MODEL, SYSTEM_PROMPT)
+                    (self._by_setting if repeats else self._by_rest).append((condition.value, find))
         self._plain = not self._late and not self._compounds
 
     def without(self, removed: int) -> Self:
@@ -114,8 +114,8 @@ class Index:
         if left:
             for find in self._by_message:
                 left &= find(chat.user_message)
-            for attribute, find in self._by_rest:
-                left &= find(getattr(chat, attribute))
+            for value, find in self._by_rest:
+                left &= find(value(chat))
         if self._plain:
             return (left & -left).bit_length() - 1  # the lowest bit; DEFAULT if there is none
         candidates = left & self._rules
@@ -129,8 +129,8 @@ class Index:
     def failures(self, chat: ChatRequest) -> Iterator[int]:
         """Yield for each kind of condition the set of rules that fail it."""
         left = self._all
-        for attribute, find in self._by_setting + self._by_rest:
-            left &= (found := find(getattr(chat, attribute)))
+        for value, find in self._by_setting + self._by_rest:
+            left &= (found := find(value(chat)))
             yield self._rules & ~found
         for find in self._by_message:
             left &= (found := find(chat.user_message))
@@ -184,8 +184,8 @@ class Index:
     def _look(self, chat: ChatRequest) -> int:
         """Return the rules that match the model and the system prompt, and cache them, within bounds."""
         left = self._all
-        for attribute, find in self._by_setting:
-            left &= find(getattr(chat, attribute))
+        for value, find in self._by_setting:
+            left &= find(value(chat))
         if len(chat.model) + len(chat.system_prompt) <= _LONGEST_KEY:
             if len(self._known) >= _MOST_KEYS:
                 self._known.clear()

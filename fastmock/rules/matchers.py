@@ -1,38 +1,28 @@
 """Matchers: one small class for each kind of condition, evaluated for all rules at once.
 
 The rules are numbered in the order in which they are tried, and a set of rules is an int with a bit for each. A matcher
-reads one attribute of ``ChatRequest`` and returns the set of rules that its value allows: those whose condition holds
-and those without a condition of this kind.
+takes one value of a request and returns the set of rules that it allows: those whose condition holds and those without
+a condition of this kind.
 
-To add a kind: a field in ``rules.match.Match``, a class here, and its entry in ``MATCHERS``.
+To add a kind of condition, declare a field in ``rules.match.Match``; a new way to match needs a class here.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
-from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from operator import attrgetter
+from typing import Any, Protocol
 
 import re2
 from typing_extensions import override
 
-from fastmock.rules.match import Match
+from fastmock.core.completion import ChatRequest
 from fastmock.rules.regex import RegexSet, to_re2
 
 Conditions = Mapping[int, Any]
 """The expected value by rule number, for the rules that have a condition of the kind."""
-Path = tuple[str | int, ...]
-
-
-def iter_nested(match: Match, path: Path) -> Iterator[tuple[Match, Path]]:
-    """Yield the match at ``path`` and all nested matches, each with its path."""
-    yield match, path
-    for name, inner in (("any", match.any_), ("all", match.all_)):
-        for place, one in enumerate(inner or ()):
-            yield from iter_nested(one, (*path, name, place))
-    if match.not_ is not None:
-        yield from iter_nested(match.not_, (*path, "not"))
 
 
 @lru_cache(16_384)
@@ -45,7 +35,7 @@ class Matcher(Protocol):
     """One kind of condition, compiled for all rules."""
 
     def find(self, text: Any) -> int:
-        """Return the set of rules that the value of the attribute allows."""
+        """Return the set of rules that the value allows."""
 
 
 def free_of(conditions: Conditions, rules: int) -> int:
@@ -195,31 +185,24 @@ class MatcherType(Protocol):
         """Compile the conditions."""
 
 
-class Kind(NamedTuple):
-    """A kind of condition: the attribute of ``ChatRequest`` it reads, and its matcher."""
+@dataclass(frozen=True)
+class Condition:
+    """A kind of condition, as its field in ``rules.match.Match`` declares it.
 
-    attribute: str
+    Attributes:
+        matcher: evaluates the conditions of all rules.
+        value: reads the value to match from a request.
+        verb: the verb of the sentence about a text that does not match, such as ``contain``.
+        on_conversation: whether it depends on earlier messages.
+        needs_body: whether the value is in the request body.
+    """
+
     matcher: MatcherType
+    value: Callable[[ChatRequest], Any]
+    verb: str = ""
+    on_conversation: bool = False
+    needs_body: bool = True
 
 
-MATCHERS: Mapping[str, Kind] = MappingProxyType(
-    {
-        "model": Kind("model", Glob),
-        "system_prompt": Kind("system_prompt", Contains),
-        "content": Kind("user_message", Exact),
-        "content_contains": Kind("user_message", Contains),
-        "content_regex": Kind("user_message", Regex),
-        "turn": Kind("turn", Within),
-        "messages": Kind("messages", Within),
-        "last_role": Kind("last_role", Exact),
-        "tool_result": Kind("tool_results", Named),
-        "tool": Kind("tool_names", Named),
-        "stream": Kind("stream", Exact),
-        "endpoint": Kind("endpoint", Exact),
-        "response_format": Kind("response_format", Exact),
-        "user": Kind("user", Glob),
-        "headers": Kind("header_value", Entries),
-        "metadata": Kind("metadata_value", Entries),
-        "session": Kind("session", Exact),
-    }
-)
+MODEL, SYSTEM_PROMPT, USER_MESSAGE = map(attrgetter, ("model", "system_prompt", "user_message"))
+"""Values that the index treats specially: the first two repeat from request to request."""

@@ -4,8 +4,7 @@ from collections.abc import Collection
 
 from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.problems import SettingPath, did_you_mean
-from fastmock.rules.match import Match
-from fastmock.rules.matchers import iter_nested
+from fastmock.rules.match import Match, iter_nested
 from fastmock.rules.regex import PatternError, readable
 
 

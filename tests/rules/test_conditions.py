@@ -13,7 +13,7 @@ from fastmock.core.completion import ChatRequest, OutputConstraints, Tool
 from fastmock.core.http import Request
 from fastmock.rules.explain import Explainer
 from fastmock.rules.index import DEFAULT, Index
-from fastmock.rules.match import Match
+from fastmock.rules.match import CONDITIONS, Match
 from fastmock.rules.shadowed import hidden
 from tests.providers.openai.test_chat import HELLO, PATH, rules
 from tests.providers.openai.test_tools import SEARCH, WEATHER, results
@@ -24,6 +24,10 @@ pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("patient")]
 
 ASSISTANT = {"role": "assistant", "content": "Hi"}
 USER = {"role": "user", "content": "Hello"}
+
+
+def test_conditions_are_declared_by_every_field_of_a_match():
+    assert {*CONDITIONS, "any_", "all_", "not_"} == set(Match.model_fields)
 
 
 def answered(call, match, body, headers=None, path=PATH):
