@@ -1,4 +1,4 @@
-"""Servers started the way the README says, a configured App without any, and waiting for what takes time."""
+"""Servers started as the README says, Apps without a server, and helpers that wait."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning, and people find the words that they search for."""
+"""The documentation site builds without a warning, and its search finds the standard terms."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The source keeps its form: names of providers, sizes of functions and classes, words, the path of a request."""
+"""The form of the source: names of providers, sizes of functions and classes, words, the path of a request."""
 
 import ast
 import functools

@@ -53,9 +53,9 @@ def load(
     path, data, problems = _read(file, environ, directory, {} if pipes is None else pipes)
     form = ""
     if is_mockllm(data):
-        told = Translation(data, str(path or ""))
-        data, warnings, form = told.settings, told.warnings, "a mockllm file"
-        problems += told.problems
+        translation = Translation(data, str(path or ""))
+        data, warnings, form = translation.settings, translation.warnings, "a mockllm file"
+        problems += translation.problems
     else:
         data, warnings = with_new_names(data)
     origins: dict[SettingPath, str] = {}

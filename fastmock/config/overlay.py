@@ -108,14 +108,14 @@ class Overlay:
 
     def adding(self, given: Sequence[Any], session: str) -> "Overlay":
         """Return a copy with more rules; raise ConfigError if one is invalid or its id is taken."""
-        made = _read(given, session, self)
+        parsed = _read(given, session, self)
         taken = {rule.named for rule in self.rules}
         twice = []
-        for rule in made.rules:
+        for rule in parsed.rules:
             if rule.named in taken:
                 twice.append(rule.at)
             taken.add(rule.named)
-        return self._with((*self.rules, *made.rules), made.named, twice)
+        return self._with((*self.rules, *parsed.rules), parsed.named, twice)
 
     def replacing(self, given: Sequence[Any], session: str) -> "Overlay":
         """Return a copy with other rules in place of those of a session, or of all without one."""
@@ -126,15 +126,15 @@ class Overlay:
         """Return a copy with one rule added, or in place of the one with the same id."""
         if not isinstance(given, dict):
             raise ConfigError([Problem("", "", "must be an object")])
-        made = _read([{**given, "id": id_}], session, self)
-        [rule] = made.rules
+        parsed = _read([{**given, "id": id_}], session, self)
+        [rule] = parsed.rules
         rules = list(self.rules)
         at = next((at for at, other in enumerate(rules) if other.id == id_ and other.session == rule.session), None)
         if at is None:
             rules.append(rule)
         else:
             rules[at] = rule
-        return self._with(tuple(rules), made.named)
+        return self._with(tuple(rules), parsed.named)
 
     def removing(self, id_: str | None, session: str) -> "Overlay":
         """Return a copy without the rule with an id; without an id, without all rules of a session, or of all sessions.

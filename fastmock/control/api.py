@@ -165,8 +165,8 @@ class Control:
                 return (_STOPPING.status, _STOPPING.envelope()) if self._server.stopping else None
             status, body = result
             if status == 200:
-                made = {(rule.session, rule.id): rule for rule in self._server.current().config.added}
-                body = {**body, "rules": [_shown(made[named]) for named in body["rules"] if named in made]}
+                added = {(rule.session, rule.id): rule for rule in self._server.current().config.added}
+                body = {**body, "rules": [_shown(added[named]) for named in body["rules"] if named in added]}
                 then(body)
             return status, body
 
@@ -208,7 +208,7 @@ class Control:
             verified = verification.look(self._app)
             if verified is None or (not verified and time.monotonic() < until and not self._server.stopping):
                 return None
-            return 200 if verified else 406, verification.told(self._app, verified)
+            return 200 if verified else 406, verification.report(self._app, verified)
 
         return self._later(look)
 

@@ -85,10 +85,10 @@ class Events:
     def event(self) -> dict[str, Any]:
         """Return the activity since the last event, and the current state."""
         app = self._server.current()
-        share, tape = app.share, self._journal.ring_buffer
+        share, ring = app.share, self._journal.ring_buffer
         seen = app.lateness.last_minute()
         fresh, ended = self._take(app)
-        now, written = time.monotonic(), tape.written
+        now, written = time.monotonic(), ring.written
         then, before = self._before or (now - 1, written)
         self._before = now, written
         durations = [record.entry.outcome.seconds for record in self._kept if record.entry.outcome.state != OPEN]
@@ -118,13 +118,13 @@ class Events:
 
     def _take(self, app: App) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Record new and ended requests; return the latest of each for the dashboard."""
-        tape, journal = self._journal.ring_buffer, self._journal
+        ring, journal = self._journal.ring_buffer, self._journal
         ended = []
         for place, record in enumerate(self._kept):
-            if record.entry.outcome.state == OPEN and (entry := tape.read(record.entry.number)) is not None:
+            if record.entry.outcome.state == OPEN and (entry := ring.read(record.entry.number)) is not None:
                 self._kept[place] = Record(entry, record.head)
                 ended.append({"number": entry.number, **timing(entry.outcome)})
-        numbers = tape.numbers()
+        numbers = ring.numbers()
         begin = max(self._next, numbers.stop - _KEPT, numbers.start)
         fresh = []
         for record in journal.records(range(begin, numbers.stop)):

@@ -89,8 +89,8 @@ class Verification:
         """Check the requests recorded since the last call; return whether the expectation holds, None if there are more
         to check.
         """
-        tape = self._journal.ring_buffer
-        numbers = tape.numbers()
+        ring = self._journal.ring_buffer
+        numbers = ring.numbers()
         fresh = [number for number in numbers if number not in self._seen]
         fresh, more = fresh[:_AT_ONCE], len(fresh) > _AT_ONCE
         for record in self._journal.records(fresh):
@@ -112,7 +112,7 @@ class Verification:
         if found < least:
             return False
         # An unknown request could only add to the count.
-        return most is None or (found <= most and not tape.lost and not self.cut)
+        return most is None or (found <= most and not ring.lost and not self.cut)
 
     @property
     def count(self) -> int:
@@ -124,7 +124,7 @@ class Verification:
         """The number of undecided requests: the part needed to decide was cut."""
         return sum(1 for holds in self._seen.values() if holds is None)
 
-    def told(self, app: App, verified: bool) -> dict[str, Any]:
+    def report(self, app: App, verified: bool) -> dict[str, Any]:
         """Return the body of the response."""
         lost, cut = self._journal.ring_buffer.lost, self.cut
         said: dict[str, Any] = {"verified": verified, "count": self.count, "lost": lost, "body_cut": cut}

@@ -84,12 +84,12 @@ class Shown:
         self._short = short
         self.heads: dict[ResponseHead, ResponseHead] = {}
 
-    def made(self, head: ResponseHead) -> ResponseHead:
+    def with_limits(self, head: ResponseHead) -> ResponseHead:
         """Return a response head with these headers, and keep it in ``heads``."""
         if len(self.heads) >= _MOST_HEADS:
             self.heads.clear()
-        made = self.heads[head] = head.replace((*head.headers, *self._limits), self._left)
-        return made
+        extended = self.heads[head] = head.replace((*head.headers, *self._limits), self._left)
+        return extended
 
     def values(self, left: Left) -> tuple[str, ...]:
         """Return the values of the headers that vary."""
@@ -164,7 +164,7 @@ class RateLimits:
         refused, wait, left = verdict
         shown = known.shown
         if refused == PASSED:
-            answer.head = shown.heads.get(answer.head) or shown.made(answer.head)
+            answer.head = shown.heads.get(answer.head) or shown.with_limits(answer.head)
             answer.values = shown.values(left)
             return shown
         raise _refusal(chat.model, known.rates, refused, estimates, left, wait, shown.of(shown.values(left)))
@@ -215,8 +215,8 @@ def _refusal(
     used = rate.limit - left[refused][0]
     exact = ceil(wait / 1000)
     error = errors.LimitReached(model, rate.label, rate.unit, rate.limit, used, estimates[refused], exact)
-    told = ("retry-after", str(ceil(exact / 1000))), ("retry-after-ms", str(exact))
-    return error.replace(headers=(*told, *headers), limit=rate.label, model=model)
+    retry = ("retry-after", str(ceil(exact / 1000))), ("retry-after-ms", str(exact))
+    return error.replace(headers=(*retry, *headers), limit=rate.label, model=model)
 
 
 def _prepare(rates: tuple[Rate, ...], headers: LimitHeaders) -> _Prepared:

@@ -362,8 +362,8 @@ class Changes:
 def refusal(status: int, message: str, code: str, problems: Iterable[Problem] = ()) -> Answer:
     """Return the response to a refused change."""
     body = ApiError(status, message, None, code).envelope()
-    if told := [asdict(problem) for problem in problems]:
-        body["error"]["problems"] = told
+    if reported := [asdict(problem) for problem in problems]:
+        body["error"]["problems"] = reported
     return status, body
 
 
@@ -415,12 +415,12 @@ class Rehearsal:
         brought = [rule for rule in after.overlay.rules if id(rule) not in old]
         changed = changed_until_restart(self._started, config.settings)
         fixed = (f"{name} has changed; restart the server to apply it" for name in changed)
-        told = (*fixed, *warnings, *_unreachable(config, {id(rule.pattern) for rule in brought}))
+        all_warnings = (*fixed, *warnings, *_unreachable(config, {id(rule.pattern) for rule in brought}))
         return Outcome(
             config=data,
             brought=tuple(rule.named for rule in brought),
             rules=sum(len(config.rules(section)) for section in get_args(RuleSection)),
-            warnings=told,
+            warnings=all_warnings,
             faults_anew=bool(data) or before.config.settings.faults != config.settings.faults,
         )
 

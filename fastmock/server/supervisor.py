@@ -73,9 +73,9 @@ class Supervisor:
         self._route_names = app.route_names
         self._numbers = shared_numbers(count)
         self._directory = RunDirectory()
-        tape = RingBuffer(settings.journal.size, HEAD_SIZE + settings.journal.max_body_bytes)
+        ring_buffer = RingBuffer(settings.journal.size, HEAD_SIZE + settings.journal.max_body_bytes)
         elsewhere = listener.getsockname()[1] if control else None
-        self._shared = Shared(self._numbers, tape, self._directory.path, elsewhere, compiler)
+        self._shared = Shared(self._numbers, ring_buffer, self._directory.path, elsewhere, compiler)
         self._watcher = Watcher(app.config) if settings.server.watch else None
         self._work = work
         self._listener = listener
@@ -262,7 +262,7 @@ class Supervisor:
         send_signal(alive, signal.SIGTERM)
         self._changes.refuse_all("the server is stopping")
         deadline = time.monotonic() + self._timeout + _GRACE
-        told = False
+        warned = False
         while alive:
             left = deadline - time.monotonic()
             readable = self._signals.wait(max(0.0, min(left, 0.5)))
@@ -277,8 +277,8 @@ class Supervisor:
                 _LOG.warning("%d workers are killed with their requests in flight", len(alive))
                 self._workers.kill_all()
                 return 0
-            if alive and not readable and not told:
-                told = True
+            if alive and not readable and not warned:
+                warned = True
                 _LOG.info("waiting up to %g s for requests in flight; signal again to stop now", self._timeout)
         return 0
 

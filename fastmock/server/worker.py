@@ -37,14 +37,14 @@ class Shared(NamedTuple):
 
     Attributes:
         numbers: the shared block.
-        tape: the ring buffer of the journal.
+        ring_buffer: the ring buffer of the journal.
         directory: the run directory; None if there is none.
         api_port: the port of the LLM API, if the control API has a port of its own.
         compiler: compiles changes of the configuration.
     """
 
     numbers: "memoryview[int]"
-    tape: RingBuffer
+    ring_buffer: RingBuffer
     directory: Path | None
     api_port: int | None
     compiler: Compiler
@@ -90,24 +90,24 @@ class Answered(NamedTuple):
     body: dict[str, Any]
 
 
-_Told = dict[int, tuple[int, dict[str, Any]] | None]
+_Responses = dict[int, tuple[int, dict[str, Any]] | None]
 """The parent's response to each pending change; None until it arrives."""
 
 
 class _Change:
     """A pending change: implements ``api.Change``."""
 
-    def __init__(self, number: int, told: "_Told") -> None:
+    def __init__(self, number: int, responses: "_Responses") -> None:
         self._number = number
-        self._told = told
-        told[number] = None
+        self._responses = responses
+        responses[number] = None
 
     def result(self) -> tuple[int, dict[str, Any]] | None:
         """Return the status and the body of the response; None while they are pending."""
-        return self._told[self._number]
+        return self._responses[self._number]
 
     def __del__(self) -> None:
-        self._told.pop(self._number, None)
+        self._responses.pop(self._number, None)
 
 
 class WorkerContext:
@@ -140,7 +140,7 @@ class WorkerContext:
         self._shared = shared
         self._place = place
         self._ids = count()
-        self._told: _Told = {}
+        self._responses: _Responses = {}
         self.generation = generation
         self._prepared = threading.Condition()
         settings = app.config.settings.server
@@ -176,15 +176,17 @@ class WorkerContext:
 
     def change(self, how: str, *arguments: Any) -> _Change:
         """Request a change from the parent; ``how`` is the name of a method of ``config.overlay.Overlay``."""
-        change = _Change(number := next(self._ids), self._told)
+        change = _Change(number := next(self._ids), self._responses)
         try:
             for argument in arguments:
                 check_bounds(argument)
         except BoundsError as error:
-            self._told[number] = refusal(400, f"It {error}.", "invalid_configuration")
+            self._responses[number] = refusal(400, f"It {error}.", "invalid_configuration")
         else:
             if not self._place.channel.send(pickle.dumps(ChangeRequest(number, how, arguments))):
-                self._told[number] = refusal(503, "The server cannot accept a change now; try again.", "not_changed")
+                self._responses[number] = refusal(
+                    503, "The server cannot accept a change now; try again.", "not_changed"
+                )
         return change
 
     def _join(self, app: App) -> App:
@@ -193,7 +195,7 @@ class WorkerContext:
         app.store.join(self._shared.directory)
         app.progress.cells = self.heartbeat.cells
         settings, answers = app.config.settings, self._place.answers
-        journal = Journal(self._shared.tape, app.kind_of)
+        journal = Journal(self._shared.ring_buffer, app.kind_of)
         metrics = None
         if settings.metrics.any:
             from fastmock.telemetry.metrics import Metrics
@@ -231,11 +233,11 @@ class WorkerContext:
             except ChannelClosedError:  # the kernel ends this process too
                 return
             if message is not None:
-                told: Prepare | Answered = pickle.loads(message)  # noqa: S301 - our own
-                if isinstance(told, Prepare):
-                    channel.send(pickle.dumps(self._prepare(told.step)))
-                elif told.number in self._told:
-                    self._told[told.number] = told.status, told.body
+                received: Prepare | Answered = pickle.loads(message)  # noqa: S301 - our own
+                if isinstance(received, Prepare):
+                    channel.send(pickle.dumps(self._prepare(received.step)))
+                elif received.number in self._responses:
+                    self._responses[received.number] = received.status, received.body
 
     def _prepare(self, step: Step) -> Prepared:
         """Prepare a step."""

@@ -1,4 +1,4 @@
-"""A mockllm responses.yml taken as a configuration, as it stands."""
+"""A mockllm `responses.yml` used as a configuration, unchanged."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Former names of settings, the two names of the list of rules, and the notes of fields: flags and restarts."""
+"""Former names of settings, the two names of the list of rules, and settings that declare flags and restarts."""
 
 import re
 from types import SimpleNamespace

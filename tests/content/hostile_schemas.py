@@ -1,4 +1,4 @@
-"""Schemas and patterns that cost far more than their size where work is not bounded."""
+"""Schemas and patterns whose cost exceeds their size by far if work is not bounded."""
 
 HOSTILE: dict = {}
 

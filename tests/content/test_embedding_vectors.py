@@ -1,4 +1,4 @@
-"""Embeddings that mean something: texts that share words are close, so that a retrieval test finds what it should."""
+"""Embedding vectors: texts that share words are close, so retrieval tests find the right text."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""JSON made for a schema: an independent validator takes it."""
+"""JSON generated from a schema, checked by an independent validator."""
 
 import re
 from random import Random

@@ -1,4 +1,4 @@
-"""What a client's schema or pattern may cost is bounded: it is answered, or refused with the API's 400, soon."""
+"""The cost of a schema or pattern is bounded: the request is answered or refused with a 400 soon."""
 
 import gc
 import json

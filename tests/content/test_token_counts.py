@@ -1,4 +1,4 @@
-"""Load tools that count tokens by themselves, with tiktoken or a Hugging Face folder, count as the usage does."""
+"""Load tools that count tokens with tiktoken or a Hugging Face tokenizer agree with the usage."""
 
 import os
 import time

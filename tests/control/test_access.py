@@ -1,4 +1,4 @@
-"""Access to the control API: tokens, proxies, other sites, and what may be changed over it."""
+"""Access to the control API: tokens, proxies, other sites, and the settings that it may change."""
 
 import os
 import re

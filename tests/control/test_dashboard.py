@@ -1,4 +1,4 @@
-"""The page for people, in a real browser."""
+"""The dashboard in a real browser."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Compressed bodies."""
+"""Compressed request bodies."""
 
 import gzip
 import zlib

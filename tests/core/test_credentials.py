@@ -1,4 +1,4 @@
-"""Credentials: what counts as one, and which part of an API key names a session."""
+"""Credentials: their headers and parameters, and the session in an API key."""
 
 import orjson
 import pytest

@@ -1,4 +1,4 @@
-"""Answers that are put together as they are sent."""
+"""Large responses, joined while they are sent."""
 
 import orjson
 import pytest

@@ -1,4 +1,4 @@
-"""An answer has at most so many tokens, and one that is refused costs little."""
+"""The number of tokens of an answer is bounded, and a refused request costs little."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The length that a request sets, and that a token is one thing: counted, cut and paced alike."""
+"""The length of answers: the same tokens are counted, truncated and paced."""
 
 import orjson
 import pytest

@@ -1,4 +1,4 @@
-"""Response managers: a class of the user's says what is said."""
+"""Response managers: answers from a class of the user."""
 
 import io
 import signal

@@ -3,12 +3,8 @@
 import orjson
 import pytest
 
-from fastmock.shared.in_flight import InFlight
-from fastmock.shared.lateness import LatenessMeter
-from fastmock.shared.prompt_prefixes import PromptPrefixes
 from tests.providers.openai.test_chat import HELLO, PATH, rules
 from tests.providers.openai.test_tools import error
-from tests.support import joined_shares
 
 pytestmark = pytest.mark.unit
 
@@ -102,14 +98,6 @@ def test_prompt_cache_reports_cached_tokens_of_known_prefixes(call):
     assert cached(post, [{"role": "user", "content": "short"}])[0] == 0
     assert cached(post, long, model="gpt-4")[0] == 0  # each model has its own
     assert cached(call(), long)[0] == cached(call(), long)[0] == 0  # off
-
-
-def test_prompt_cache_prefixes_are_shared_by_workers():
-    shares = joined_shares(2)
-    one, other = map(PromptPrefixes, shares)
-    assert one.add([11, 22]) == 0
-    assert other.add([11, 22, 33]) == 2
-    assert InFlight(shares[1]).count() == LatenessMeter(shares[0]).last_minute().frames == 0
 
 
 def test_context_window_exceeded_is_a_400(call):

@@ -1,4 +1,4 @@
-"""What goes wrong on purpose."""
+"""Fault injection."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Heartbeats keep a stream that waits alive, and change nothing of what clients read."""
+"""Heartbeats keep a waiting stream alive and do not change its content."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""The latency model, made-up output and pacing, without a socket; chance is seeded and the clock is a number."""
+"""The latency model, generated text and pacing, without a socket; randomness is seeded, the clock is fake."""
 
 import asyncio
 import itertools

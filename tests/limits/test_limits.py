@@ -1,8 +1,6 @@
 """Rate limits: the arithmetic, the headers, the errors, and both stores."""
 
-import os
 import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -29,9 +27,8 @@ from fastmock.limits.settings import Limits, Rates
 from fastmock.limits.stores import Here, Shared
 from fastmock.providers.openai.provider import OPENAI
 from fastmock.server.sockets import listen
-from fastmock.shared.block import Share, shared_numbers
-from fastmock.shared.lock import SharedLock
-from fastmock.shared.rate_buckets import BUCKETS, ENTRY, Buckets
+from fastmock.shared.block import Share
+from fastmock.shared.rate_buckets import Buckets
 from tests.support import KEY, examples, make_app, wait_until
 
 PATH = "/v1/chat/completions"
@@ -143,24 +140,6 @@ def test_rates_are_charged_all_or_none():
 )
 def test_durations_are_written_in_go_format(milliseconds, text):
     assert duration(milliseconds) == text
-
-
-@unit
-def test_bucket_table_reuses_entries_that_are_full_again(monkeypatch):
-    most = 512
-    monkeypatch.setattr("fastmock.shared.rate_buckets.MOST_BUCKETS", most)
-    share = Share()
-    buckets = Buckets(share)
-    for key in range(1, 4 * most):
-        entry = buckets.find(key, now=key)
-        assert entry[0] == key
-        assert list(entry[1:]) == [0] * (ENTRY - 1)
-        entry[1], entry[2] = key + 10, 7
-        assert buckets.find(key, now=key)[2] == 7
-    colliding = [BUCKETS + 3 + number * most for number in range(40)]
-    for key in colliding:
-        buckets.find(key, now=0)[1] = 1 << 40  # none may be forgotten: the one forgotten soonest gives way
-    assert buckets.find(colliding[-1], now=0)[1] == 1 << 40
 
 
 def headers_of(reply):
@@ -278,50 +257,6 @@ def test_limits_count_valid_generation_requests_only(call):
 def test_rate_limit_headers_are_sent_with_a_fault(call):
     post = call({"limits": {"requests_per_minute": 5}, "faults": [{"kind": "status", "status": 503}]})
     assert headers_of(post(PATH, HELLO))["x-ratelimit-remaining-requests"] == "4"
-
-
-@unit
-def test_lock_held_by_a_killed_process_is_released():
-    lock, numbers = SharedLock(), shared_numbers(1)
-    child = os.fork()
-    if child == 0:
-        lock.__enter__()
-        numbers[0] = 1
-        time.sleep(60)
-    assert wait_until(lambda: numbers[0] == 1, 10)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    for _ in range(3):
-        with lock:
-            numbers[0] += 1
-    assert numbers[0] == 4
-
-
-@unit
-def test_lock_excludes_processes_and_threads():
-    lock, numbers = SharedLock(), shared_numbers(1)
-
-    def work():
-        for _ in range(500):
-            with lock:
-                seen = numbers[0]
-                time.sleep(0)
-                numbers[0] = seen + 1
-
-    def run():
-        threads = [threading.Thread(target=work) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    child = os.fork()
-    if child == 0:
-        run()
-        os._exit(0)
-    run()
-    os.waitpid(child, 0)
-    assert numbers[0] == 2000
 
 
 # What follows needs sockets.

@@ -1,4 +1,4 @@
-"""Every part of a prompt counts: documents, files, search results, images inside of results."""
+"""Every part of a prompt counts: documents, files, search results, images in tool results."""
 
 from base64 import b64encode
 

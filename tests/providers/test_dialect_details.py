@@ -1,4 +1,4 @@
-"""What the dialects owe in corners: of counts, ids, errors, streams. Without a socket."""
+"""Details of the dialects: token counts, ids, errors, streams. Without a socket."""
 
 import orjson
 import pytest

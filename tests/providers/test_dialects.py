@@ -1,4 +1,4 @@
-"""One conversation in three dialects: the same rules, the same words, each in its own form. Without a socket."""
+"""One conversation in three dialects: the same rules and texts, each in its own form. Without a socket."""
 
 import re
 from contextlib import suppress

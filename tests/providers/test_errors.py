@@ -1,4 +1,4 @@
-"""Failures are data: each provider has words for all of them, and no other room has any."""
+"""Failures are data: every provider has an error for each."""
 
 import dataclasses
 import re

@@ -1,13 +1,10 @@
-"""Rules that look at the conversation, how they combine, and how a miss is explained."""
-
-from io import StringIO
+"""Conditions of rules, how they combine, and how a miss is explained."""
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmock.cli.main import main
 from fastmock.config.load import load
 from fastmock.core.completion import ChatRequest, OutputConstraints, Tool
 from fastmock.core.http import Request
@@ -221,31 +218,6 @@ def test_rule_header_explains_the_nearest_miss(call, model, message, headers, ex
     assert reply.more == (("x-fastmock-rule", expected),)
     silent = call(rules({"match": {}, "content": "x"}))(PATH, body)
     assert silent.more == ()
-
-
-def test_explain_command_names_winner_and_nearest(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "config.json").write_bytes(orjson.dumps(EXPLAINED))
-    asked = {"model": "claude-1", "messages": [{"role": "user", "content": "xyz"}]}
-    (tmp_path / "request.json").write_bytes(orjson.dumps(asked))
-    (tmp_path / "bad.json").write_text('{"model": "m", "messages": []}')
-
-    def explained(*arguments):
-        out, err = StringIO(), StringIO()
-        return main(["explain", *arguments], {}, out, err), out.getvalue(), err.getvalue()
-
-    code, out, _ = explained("request.json", "--header", "X-A: c")
-    assert code == 0
-    assert out.splitlines() == [
-        "answered by  chat_completions.default",
-        "nearest      other",
-        "             headers: x-a is 'c', not 'b'",
-    ]
-    code, _, err = explained("--config", "config.json", "bad.json")
-    assert (code, "empty array" in err) == (2, True)
-    assert explained("none.json")[0] == 2
-    with pytest.raises(SystemExit):
-        explained()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The index picks what an ordered loop would."""
+"""The index picks the rule that a loop over all rules would."""
 
 import re
 from fnmatch import fnmatchcase

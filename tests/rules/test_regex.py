@@ -1,4 +1,4 @@
-"""Patterns that only a backtracking matcher can read."""
+"""Regular expressions that RE2 does not support."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The tool, the structured output and the rules that tests of several SDKs ask for."""
+"""The tool, the structured output and the rules shared by the tests of several SDKs."""
 
 from typing import Any, Literal
 

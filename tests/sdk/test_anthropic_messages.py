@@ -1,4 +1,4 @@
-"""Anthropic's SDK, strict, over a socket: messages, on both runtimes and two workers."""
+"""Anthropic's SDK with strict validation over a socket: messages, on both runtimes and two workers."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The clients that people use, each in an environment of its own, running the programs that the docs show."""
+"""The client programs of the docs, each in an environment of its own."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Codex CLI and Claude Code hold a conversation with a call of a tool against a server, each with its own protocol."""
+"""Codex CLI and Claude Code hold a conversation with a tool call, each over its own protocol."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What goes wrong on purpose, as the real SDKs take it: each fault over a socket, on the runtimes that can do it."""
+"""Each fault as the official SDKs report it, over a socket, on the runtimes that support it."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The official SDK, strict, over a socket: what agents use of chat completions, on both runtimes and two workers."""
+"""OpenAI's SDK with strict validation over a socket: chat completions, on both runtimes and two workers."""
 
 import asyncio
 import re

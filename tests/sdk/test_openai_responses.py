@@ -1,4 +1,4 @@
-"""The official SDK, strict, over a socket: responses, on both runtimes and two workers."""
+"""OpenAI's SDK with strict validation over a socket: responses, on both runtimes and two workers."""
 
 import asyncio
 

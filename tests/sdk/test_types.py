@@ -1,4 +1,4 @@
-"""Answers to requests drawn from the SDKs' own parameter types are valid by the SDKs' response models."""
+"""Responses to requests generated from the SDKs' parameter types are valid by the SDKs' response models."""
 
 from collections import Counter
 from random import Random

@@ -1,4 +1,4 @@
-"""A request costs what it may, and one client never takes the service from others."""
+"""The cost of a request is bounded, and one client cannot block others."""
 
 import gzip
 import http.client

@@ -1,4 +1,4 @@
-"""Whatever a change of the configuration holds: it comes into force or is refused, and the server goes on."""
+"""Any change of the configuration is applied or refused, and the server goes on."""
 
 import http.client
 import os

@@ -1,4 +1,4 @@
-"""Anything at all, over a socket: what reaches a handler gets an envelope, and what a runtime says itself is known."""
+"""Arbitrary bytes over a socket: every request gets an error envelope or an answer."""
 
 import http.client
 import json

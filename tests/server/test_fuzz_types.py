@@ -1,4 +1,4 @@
-"""Requests made from the SDKs' own types, and mutated: each is answered, in time, by workers that live."""
+"""Requests generated from the SDKs' types, and mutated: each is answered in time by workers that survive."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A worker that hangs is replaced, and no process outlives the parent."""
+"""A hanging worker is replaced, and no process outlives the supervisor."""
 
 import gc
 import os

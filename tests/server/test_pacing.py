@@ -1,4 +1,4 @@
-"""Answers that take time, over sockets and on both runtimes: when they come, who hangs up, who reads slowly, TLS."""
+"""Paced responses over sockets, on both runtimes: timing, disconnecting and slow clients, TLS."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""A new configuration comes into force on every worker at once, on open connections too, or nowhere."""
+"""A new configuration is applied by every worker at once, on open connections too, or by none."""
 
 import http.client
 import os

@@ -1,4 +1,4 @@
-"""One conformance suite over both runtimes, by the official SDK and raw sockets, on servers started by the command."""
+"""One conformance suite for both runtimes, with the official SDK and raw sockets, on servers started by the command."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Answers kept in a file a worker: found by every other, overwritten when they are old, never half."""
+"""Responses in a file per worker: every worker finds them, old ones are overwritten, none is read in part."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The store of completions: bounded, shared by workers, quiet where it cannot write."""
+"""The store of completions: bounded, shared by workers, without errors if it cannot write."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Metrics: what is counted, exactly, by all workers together, and how it is shown."""
+"""Metrics: exact counts over all workers, and their exposition."""
 
 import os
 import re
@@ -17,10 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from fastmock.core.http import LargeReply, Request, Stream
 from fastmock.core.problems import ConfigError
 from fastmock.latency.pacer import Pacer
-from fastmock.shared.metric_series import MOST_COUNTS, Meters
 from fastmock.telemetry.metrics import Metrics
 from fastmock.telemetry.observer import observe
-from tests.support import KEY, ROOT, joined_shares, make_app, undisturbed, wait_until
+from tests.support import KEY, ROOT, make_app, undisturbed, wait_until
 
 PATH = "/v1/chat/completions"
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -150,21 +149,6 @@ def test_metrics_with_many_models_are_bounded(metered):
     assert total(found, "fastmock_requests_total") == 501
     assert 300 < total(found, "fastmock_requests_total", model="other") < 410
     assert len({dict(of)["model"] for name, *of in found if name == "fastmock_requests_total"}) <= 102
-
-
-@unit
-def test_metric_series_have_one_place_across_workers_until_full():
-    shares = joined_shares(2)
-    one, other = map(Meters, shares)
-    places = [(one if number % 2 else other).counts.place(("x", str(number))) for number in range(MOST_COUNTS)]
-    assert None not in places
-    assert one.counts.place(("y",)) is other.counts.place(("y",)) is None
-    for number in range(MOST_COUNTS):
-        for meters in (one, other):
-            shares[0].numbers[meters.counts.place(("x", str(number)))] += number
-    assert {labels: values[0] for labels, values in one.counts.sums()} == {
-        ("x", str(number)): 2 * number for number in range(MOST_COUNTS)
-    }
 
 
 @unit

@@ -173,13 +173,13 @@ class _Compiler:
         try:
             if self._begun > _MOST_NODES:
                 raise SchemaError(path, f"makes the schema larger than {_MOST_NODES} parts")
-            made = self._node(schema, path)
+            node = self._node(schema, path)
         except SchemaError as error:
             self._work.spend(10)
-            made = Never(error.path, str(error))
-        if not isinstance(made, Ref):
-            self._nodes.append(made)
-        return made
+            node = Never(error.path, str(error))
+        if not isinstance(node, Ref):
+            self._nodes.append(node)
+        return node
 
     def _node(self, schema: Any, path: Path) -> Node:
         if schema is True:

@@ -289,14 +289,14 @@ class Array(Node):
     def make(self, making: Making, depth: float) -> Any:
         making.left -= 1
         wanted = min(max(self._least, len(self._first), making.random.randint(1, 2)), self._most)
-        made: list[Any] = []
+        items: list[Any] = []
         seen: set[bytes] = set()
         left: dict[int, Iterator[Any]] = {}
-        while len(made) < wanted:
-            node = self._first[len(made)] if len(made) < len(self._first) else self._items
+        while len(items) < wanted:
+            node = self._first[len(items)] if len(items) < len(self._first) else self._items
             free = node.depth < depth and node.size <= ROOM and making.left > 0
             making.budget.spend()
-            if len(made) >= self._least and not free:
+            if len(items) >= self._least and not free:
                 break
             if self._unique:
                 value, key = _unlike(node, making, depth - 1, seen, left)
@@ -305,8 +305,8 @@ class Array(Node):
                 seen.add(key)
             else:
                 value = node.make(making, depth - 1)
-            made.append(value)
-        return made
+            items.append(value)
+        return items
 
 
 def _key(value: Any, making: Making) -> bytes:

@@ -99,20 +99,20 @@ def _string(schema: dict[str, Any], path: Path, work: Work) -> Node:
     form = None if name is None else FORMATS[name]
     if form is not None:
         work.spend(50 + 3 * least)
-    made = None if form is None else form.generator_for_lengths(least, most)
-    if form is not None and made is None:
+    make = None if form is None else form.generator_for_lengths(least, most)
+    if form is not None and make is None:
         return Never((*path, "format"), f"a {name} of this length cannot be made")
     patterns = [pattern_of(pattern, schema, path, work) for pattern in asked_of(schema, "pattern")]
-    if form is not None and made is not None and patterns:
-        made = _alike(form, made, patterns, (least, most), (*path, "pattern"), work)
+    if form is not None and make is not None and patterns:
+        make = _alike(form, make, patterns, (least, most), (*path, "pattern"), work)
     elif len(patterns) > 1:
-        made = _alike(None, None, patterns, (least, most), (*path, "pattern"), work)
+        make = _alike(None, None, patterns, (least, most), (*path, "pattern"), work)
     elif patterns:
-        made = patterns[0].make
-    if made is None:
+        make = patterns[0].make
+    if make is None:
         return Made(path, _words(least, most), 1 + least, _letters(least, most))
-    wide = None if form is None or patterns else _further(form, made, least, most, work)
-    return Made(path, made, 1 + least, wide, steps=10)
+    wide = None if form is None or patterns else _further(form, make, least, most, work)
+    return Made(path, make, 1 + least, wide, steps=10)
 
 
 def _letters(least: int, most: float) -> Callable[[Random], str]:
@@ -122,17 +122,17 @@ def _letters(least: int, most: float) -> Callable[[Random], str]:
 
 
 def _further(
-    form: Format, made: Callable[[Random], str], least: int, most: float, work: Work
+    form: Format, make: Callable[[Random], str], least: int, most: float, work: Work
 ) -> Callable[[Random], str]:
     """Return a function that generates longer, more varied texts of a format."""
 
     makers: dict[int, Callable[[Random], str]] = {}
 
     def further(random: Random) -> str:
-        shortest = int(min(most, max(least, len(made(random)) + 4)))
+        shortest = int(min(most, max(least, len(make(random)) + 4)))
         if shortest not in makers:
             work.spend(200 + 3 * shortest)
-            makers[shortest] = form.generator_for_lengths(shortest, most) or made
+            makers[shortest] = form.generator_for_lengths(shortest, most) or make
         work.spend(20)
         return makers[shortest](random)
 
@@ -152,14 +152,14 @@ def _words(least: int, most: float) -> Callable[[Random], str]:
 
 def _alike(
     form: Format | None,
-    made: Callable[[Random], str] | None,
+    make: Callable[[Random], str] | None,
     patterns: list[Pattern],
     length: tuple[int, float],
     at: Path,
     work: Work,
 ) -> Callable[[Random], str]:
     """Return a function that generates texts of a format that match all patterns."""
-    sources = [*([made] if made else []), *(pattern.make for pattern in patterns)]
+    sources = [*([make] if make else []), *(pattern.make for pattern in patterns)]
 
     def found(random: Random, tries: int) -> str | None:
         for _ in range(tries):
@@ -284,10 +284,10 @@ def _multiples(
 
     def number(place: int) -> Any:
         work.spend(steps)
-        made = place * unit
-        if made.denominator == 1 and _LEAST_INTEGER <= made <= _LARGEST_INTEGER:
-            return made.numerator
-        value = float(made)
+        multiple = place * unit
+        if multiple.denominator == 1 and _LEAST_INTEGER <= multiple <= _LARGEST_INTEGER:
+            return multiple.numerator
+        value = float(multiple)
         return value if _fits(value, low, high, step, outside, near) else None
 
     def draw(random: Random, tries: int) -> Any:

@@ -216,9 +216,9 @@ class _Adapter:
         if self._live.numbers[GENERATION] != self._live.generation:
             self._live.obey()
         self.requests += 1
-        made = self._request(request)
-        made.client = request.ip_addr or ""
-        return await self._when_due(self._live.app.handle(made), start)
+        translated = self._request(request)
+        translated.client = request.ip_addr or ""
+        return await self._when_due(self._live.app.handle(translated), start)
 
     async def _when_due(self, answer: Reply | Stream, start: float) -> Any:
         """Return an answer as a Robyn response; a delayed non-streaming one once its time has passed."""

@@ -1,4 +1,4 @@
-"""Messages: errors in Anthropic's form, tokens of streams."""
+"""The Messages API: errors in Anthropic's form, tokens of streams."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An answer is said once: whatever it is, its stream assembles to exactly its whole form."""
+"""The stream of any answer assembles to its non-streaming form."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What is wrong inside of messages, tools and options, and what is put up with. Without a socket."""
+"""Errors in messages, tools and options of chat completions, and invalid input that is accepted. Without a socket."""
 
 import json
 

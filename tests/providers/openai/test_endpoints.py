@@ -1,4 +1,4 @@
-"""Everything but chat, without a socket: completions, embeddings, models, health, routing, auth, CORS."""
+"""All endpoints but chat, without a socket: completions, embeddings, models, health, routing, auth, CORS."""
 
 import base64
 from contextlib import suppress

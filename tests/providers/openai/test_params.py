@@ -1,4 +1,4 @@
-"""Parameters in corners: integers out of range, limits of lists, models that are open to all."""
+"""Parameters at their limits: integers out of range, lengths of lists, models that need no key."""
 
 import orjson
 import pytest

@@ -1,4 +1,4 @@
-"""Responses: items, sequence numbers, streams of stored ones, tools."""
+"""The Responses API: items, sequence numbers, streams of stored responses, tools."""
 
 import orjson
 import pytest

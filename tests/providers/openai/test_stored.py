@@ -1,4 +1,4 @@
-"""Stored completions, responses and conversations: what they keep."""
+"""Stored completions, responses and conversations."""
 
 import orjson
 import pytest

@@ -1,4 +1,4 @@
-"""What agents ask for: tools, structured output, ends, probabilities, usage. Without a socket."""
+"""Tools, structured outputs, stop sequences, logprobs and usage in chat completions. Without a socket."""
 
 import base64
 import math
