@@ -25,6 +25,7 @@ from fastmock.engine.rule_set import RuleSet
 from fastmock.engine.services import Api, ModerationRules, Services, endpoint_kinds
 from fastmock.faults.injector import FaultInjector
 from fastmock.shared.block import Share
+from fastmock.shared.cache_counts import cache_counts
 from fastmock.shared.lateness import LatenessMeter
 from fastmock.shared.queue import AdmissionQueue
 from fastmock.validation.validator import CHECK_HEADER
@@ -318,6 +319,7 @@ class App:
         lateness = {"p50": seen.p50, "p99": seen.p99}
         minute = {**streams, "lateness_ms": lateness}
         body: dict[str, Any] = {"status": "ok", "version": __version__, "last_minute": minute}
+        body["cache"] = cache_counts(self.share)
         if self.waiting is not None:
             body["queued"] = self.waiting()
         if faults := self.faults.counted():

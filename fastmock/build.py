@@ -23,6 +23,7 @@ from fastmock.core.problems import ConfigError, SettingPath, did_you_mean
 from fastmock.core.provider import Provider, Providers
 from fastmock.engine.buffers import Buffers
 from fastmock.engine.middleware import Policies
+from fastmock.engine.plans import PlanCache
 from fastmock.engine.profiles import LatencyProfiles
 from fastmock.engine.services import Api, Services, endpoint_kinds
 from fastmock.faults.injector import FaultInjector
@@ -64,7 +65,7 @@ def build(
     profiles = LatencyProfiles(config, share, diagnostics.error, diagnostics.warn)
     limits = RateLimits(config.settings.limits, Buckets(share), diagnostics)
     policies = Policies(limits, faults, config.settings.overload, gate)
-    services = _services(config, diagnostics, profiles, policies, manager, previous)
+    services = _services(config, diagnostics, profiles, policies, manager, previous, share)
     apis = {provider: provider.api(services) for provider in _providers(config, previous, diagnostics)}
     _check_endpoints(config, apis.values(), previous, diagnostics)
     _check_server(config, diagnostics)
@@ -84,6 +85,7 @@ def _services(
     policies: Policies,
     manager: ResponseManager | None,
     previous: App | None,
+    share: Share,
 ) -> Services:
     """Return the services that endpoints are built from."""
     store = Store(config.settings.stored.max_entries)
@@ -95,6 +97,7 @@ def _services(
         profiles=profiles,
         policies=policies,
         buffers=Buffers(config.settings.server.max_buffered_bytes) if previous is None else previous.buffers,
+        plans=PlanCache(config.settings.cache.max_bytes, share),
         store=store,
         response_log=ResponseLog(store),
         manager=manager or _manager(config, previous, diagnostics),

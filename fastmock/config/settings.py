@@ -267,6 +267,17 @@ class Stored(SettingsModel):
     )
 
 
+class Cache(SettingsModel):
+    """Cache of the responses to request bodies seen before."""
+
+    max_bytes: int = Field(
+        32 << 20,
+        ge=0,
+        le=1 << 40,
+        description="Maximum size of the cache of each worker, in bytes; 0 turns it off.",
+    )
+
+
 class Auth(SettingsModel):
     """Authentication of API requests."""
 
@@ -395,6 +406,7 @@ class Settings(SettingsModel):
     tools: Tools = Field(Tools(), description=Tools.__doc__)
     usage: Usage = Field(Usage(), description=Usage.__doc__)
     stored: Stored = Field(Stored(), description=Stored.__doc__)
+    cache: Cache = Field(Cache(), description=Cache.__doc__)
     auth: Auth = Field(Auth(), description=Auth.__doc__)
     models: Annotated[Models, BeforeValidator(_list_is_available)] = Field(Models(), description=Models.__doc__)
     responses: Responses = Field(Responses(), description=Responses.__doc__)

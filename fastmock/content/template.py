@@ -5,7 +5,6 @@ Rendering is one ``%`` operation on bytes: 0.3 µs for five slots in 700 bytes, 
 
 import re
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -63,7 +62,7 @@ VARIABLES: Mapping[str, Variable] = MappingProxyType(
         "completion_id": Variable("%b", "b'cmpl-' + chat.unique[3:].encode()", "a new `cmpl-…` id"),
         "request_id": Variable("%b", "b'req_' + chat.unique.encode()", "the id in the header `x-request-id`"),
         "uuid": Variable("%b", "uuid(chat.unique)", "a new UUID"),
-        "timestamp": Variable("%d", "time()", "Unix time in whole seconds"),
+        "timestamp": Variable("%d", "chat.created()", "Unix time in whole seconds"),
         "model": Variable("%b", "dumps(chat.model)[1:-1]", "the requested model"),
         "user_message": Variable(
             "%b", "dumps(chat.user_message)[1:-1]", "the text of the last user message, or the prompt"
@@ -199,7 +198,6 @@ def _renderer(form: bytes, expressions: list[str]) -> Render:
 
 
 _KNOWN = {
-    "time": time.time,
     "dumps": orjson.dumps,
     "uuid": _uuid,
     "prompt_details": _prompt_details,

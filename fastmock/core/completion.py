@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import time
 from typing import Any, NamedTuple, Protocol
 
 from fastmock.core.credentials import session_of
@@ -189,7 +190,7 @@ class ChatRequest:
         choices: number of requested choices (``n``).
         sets_length: whether the request limits the length of its answer; ``sets_least``: whether it sets a minimum.
         details: see Details; None for most requests, which get ready bytes.
-        store: whether to store the response.
+        store: whether to store the response; ``whole`` is the complete response, if its endpoint stores it.
         request: the HTTP request while it is being answered; None for requests from a response manager.
         prompts: number of prompts, each with ``choices`` choices; 1 for chat.
         rule: number of the winning rule, or NO_RULE.
@@ -224,6 +225,7 @@ class ChatRequest:
     sets_least = False
     details: Details | None = None
     store = False
+    whole = b""
     request: Request | None = None
     rule = NO_RULE
     regex_deadline = 0.0
@@ -242,6 +244,10 @@ class ChatRequest:
         self.unique = unique
         self.body = body
         self.model = model
+
+    def created(self) -> int:
+        """Return the time of the response: Unix time in whole seconds."""
+        return int(time())
 
     def add_details(self) -> Details:
         """Return the details for modification."""

@@ -80,6 +80,7 @@ class LatencyProfiles:
     Attributes:
         in_flight: the number of delayed responses that are being sent.
         has_heartbeats: whether any stream may have heartbeats.
+        draws_lengths: whether any generated text has a random length.
     """
 
     def __init__(self, config: Config, share: Share, error: _Report, warn: _Report) -> None:
@@ -116,6 +117,9 @@ class LatencyProfiles:
         self.is_configured = bool(given or self._gap or self._headers or settings.output.model_fields_set)
         self.is_configured = self.is_configured or any(output is not None for _, output in outputs[1:])
         self.delays_whole = self._headers or bool(given)
+        self.draws_lengths = any(
+            output.tokens is not None and output.tokens.distribution != "constant" for _, output in outputs if output
+        )
         beats = [settings.streaming.heartbeat, *(entry.heartbeat for entry in settings.per_model)]
         beats += [source.heartbeat for _, source in self._sources]
         self.has_heartbeats = self._headers or any(level is not None and level.interval for level in beats)

@@ -1,5 +1,6 @@
 """The responder of a completions endpoint: select a rule's template, adapt it to the request, send the response."""
 
+from functools import cached_property
 from typing import Any
 
 from fastmock.config.config import Config
@@ -15,6 +16,7 @@ from fastmock.engine.profiles import LatencyProfiles
 from fastmock.engine.response_template import ResponseTemplate
 from fastmock.engine.rule_set import RuleSet
 from fastmock.engine.sender import Sender, compose
+from fastmock.latency.model import Timing
 from fastmock.rules.index import DEFAULT
 from fastmock.rules.settings import TimedReplySpec
 
@@ -26,6 +28,8 @@ class Responder:
         rules: the rules.
         per_chunk: tokens of a chunk of a stream.
         send: sends the response that a template renders; see ``sender.Send``.
+        takes_control_headers: whether headers of a request may change its response.
+        sends_bytes_alone: whether a response without latency is its bytes and nothing else.
     """
 
     def __init__(
@@ -49,8 +53,10 @@ class Responder:
         self._has_profiles = profiles.is_configured or rules.generates
         self._listed = settings.models.served()
         self._hooks = profiles.pre_match_hooks()
-        sender = Sender(settings, rules, heads, profiles, buffers, self._has_profiles)
+        self._sender = sender = Sender(settings, rules, heads, profiles, buffers, self._has_profiles)
         self.send = compose(sender, policies, settings.server.control_headers)
+        self.takes_control_headers = settings.server.control_headers
+        self.sends_bytes_alone = self.send == sender.render and not sender.is_observed
 
     def respond(self, chat: ChatRequest, file: str | None = None) -> Reply | Stream:
         """Respond to a request, by the rules or by a response file."""
@@ -98,6 +104,22 @@ class Responder:
         if template.generates:
             self._profiles.generate_text(chat, profile)
         return template
+
+    @cached_property
+    def decides_by_body(self) -> bool:
+        """Whether the answer to a request depends on its body alone, unless it has control headers."""
+        remembers = self._config.settings.usage.simulate_prompt_cache
+        return not (remembers or self._profiles.draws_lengths or self.rules.examines_more_than_bodies)
+
+    def timing(self, chat: ChatRequest) -> Timing | None:
+        """Return the latency of the response to a request whose rule is selected; None without any."""
+        if not self._has_profiles:
+            return None
+        return self._profiles.profile(chat.model, self.rules.sources[chat.rule], None).timing
+
+    def obfuscates(self, chat: ChatRequest) -> bool:
+        """Return whether the chunks of a stream are padded."""
+        return self._sender.obfuscates(chat)
 
     def probabilities(self, chat: ChatRequest, text: str) -> tuple[TokenProb, ...]:
         """Return the tokens of a text with the number of logprobs that the request asks for."""

@@ -33,6 +33,8 @@ _OVERHEAD = 80  # bytes of overhead for two objects
 
 _COUNTED = ("completion_tokens", "total_tokens")  # variables that are only known after the answer
 
+_VARYING = ("call_id", "chat_id", "completion_id", "request_id", "timestamp", "uuid")  # from request to request
+
 Document = dict[str, Any]
 Chunks = list[tuple[int, list[bytes]]]
 """The stream of one choice: for each step its number of tokens and its ``"choices":[…]`` fragments, sent together. The
@@ -159,6 +161,7 @@ class ResponseTemplate:
         generated_only: whether the answer consists of generated text alone.
         dialect_templates: its forms in other dialects, by dialect.
         has_reasoning: whether it has reasoning.
+        varies: whether the text of the answers depends on the id or the time of the response.
         text_only: whether the answers are text alone; ``prose``: whether that is constant and not JSON.
     """
 
@@ -192,6 +195,7 @@ class ResponseTemplate:
         self._same_tokens = choices.names <= {"call_id"} and [_without_ids(one) for one in answers] == [
             _without_ids(one) for one in others
         ]
+        self.varies = not self._same_tokens and not choices.names.isdisjoint(_VARYING)
         self._ids = self._same_tokens and not choices.constant
         self.fixed = answers[0] if self._same_tokens and len(answers) == 1 else None
         self._generated_sequences: dict[tuple[str, str, Tokenizer], ChunkSequence] = {}

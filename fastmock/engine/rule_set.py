@@ -15,6 +15,7 @@ from fastmock.engine.template_compiler import TemplateCompiler
 from fastmock.rules.explain import Explainer, Verdict
 from fastmock.rules.index import Index, index_of
 from fastmock.rules.match import CONDITIONS, Match, iter_nested
+from fastmock.rules.regex import readable
 from fastmock.rules.settings import EndpointRules, Pattern, ReplySpec, TimedReplySpec
 from fastmock.rules.shadowed import hidden
 from fastmock.rules.validate import check_regexes
@@ -170,6 +171,17 @@ class RuleSet:
         return any(one.generates for one in self.templates) or any(
             one.generates for turns in self.turns.values() for one in turns
         )
+
+    @cached_property
+    def examines_more_than_bodies(self) -> bool:
+        """Whether a rule examines headers or the session, or has a regular expression with a time limit."""
+        nested = [match for rule in self.matches for match, _ in iter_nested(rule, ())]
+        return any(
+            getattr(match, name) is not None
+            for match in nested
+            for name, condition in CONDITIONS.items()
+            if not condition.in_body
+        ) or any(match.content_regex is not None and readable(match.content_regex)[1] for match in nested)
 
     @cached_property
     def _explainer(self) -> Explainer:

@@ -44,7 +44,12 @@ class Send(Protocol):
 
 
 class Sender:
-    """Renders responses, and applies the latency of their rules."""
+    """Renders responses, and applies the latency of their rules.
+
+    Attributes:
+        rules, heads, profiles: see below.
+        is_observed: whether responses are logged, counted or recorded.
+    """
 
     def __init__(
         self,
@@ -60,7 +65,7 @@ class Sender:
         self._buffers = buffers
         self._has_profiles = has_profiles
         self._streaming, self._padded = settings.streaming.enabled, settings.streaming.obfuscation
-        self._noted = settings.server.log_requests or settings.metrics.any or settings.journal.enabled
+        self.is_observed = settings.server.log_requests or settings.metrics.any or settings.journal.enabled
 
     def render(
         self,
@@ -77,12 +82,16 @@ class Sender:
         if chat.stream:
             return self._stream(chat, template, answers, heads, timing)
         reply = Reply(heads.whole, f"req_{chat.unique}", template.whole(chat, answers))
-        if self._noted:
+        if self.is_observed:
             reply.chat, reply.rule = chat, self.rules.names[chat.rule]
         if timing and not timing.instant_whole:
             fresh = chat.prompt_tokens - chat.cached_tokens
             self.profiles.delay(reply, timing, template.length(chat, answers), fresh, chat.request)
         return reply
+
+    def obfuscates(self, chat: ChatRequest) -> bool:
+        """Return whether the chunks of a stream are padded."""
+        return self._padded if chat.obfuscation is None else chat.obfuscation
 
     def _stream(
         self,
@@ -95,7 +104,7 @@ class Sender:
         """Render a stream; without delays it is a Reply with all its bytes."""
         if not self._streaming:
             raise errors.StreamingDisabled()
-        rendered = template.render_stream(chat, answers, self._padded if chat.obfuscation is None else chat.obfuscation)
+        rendered = template.render_stream(chat, answers, self.obfuscates(chat))
         is_large = len(rendered.steps) > _LARGE_STREAM
         if is_large and not self._buffers.take_for(rendered.source, rendered.size()):
             raise errors.BuffersFull()
@@ -106,13 +115,13 @@ class Sender:
             due_times = self.profiles.schedule(rendered.steps, timing, fresh, chat.request)
             failed = partial(heads.error, _BROKEN, request_id)
             answer = Stream(heads.events, request_id, due_times, rendered.cut, len(rendered.steps), failed)
-            if self._noted:
+            if self.is_observed:
                 answer.tokens = rendered.steps
         elif is_large:
             answer = LargeReply(heads.events, request_id, rendered.length(), 0, partial(parts_of, rendered))
         else:
             answer = Reply(heads.events, request_id, rendered.all())
-        if self._noted:
+        if self.is_observed:
             answer.chat, answer.rule = chat, self.rules.names[chat.rule]
         return answer
 

@@ -16,6 +16,7 @@ from fastmock.core.routing import Endpoint, Route
 from fastmock.engine.buffers import Buffers
 from fastmock.engine.manager import Dialect, ManagedCompletions
 from fastmock.engine.middleware import Policies
+from fastmock.engine.plans import PlanCache
 from fastmock.engine.profiles import LatencyProfiles
 from fastmock.engine.responder import Responder
 from fastmock.engine.response_template import ChoiceFormat
@@ -90,6 +91,7 @@ class Services:
         profiles: latency and output by model and rule.
         policies: limits, faults and the queue.
         buffers: the memory budget of large responses.
+        plans: the plans for bodies seen before.
         store, response_log: store responses for all workers.
         manager: the response manager; None without one. ``progress`` counts its calls.
         previous: the responders of an earlier version of the configuration, by section.
@@ -103,6 +105,7 @@ class Services:
     profiles: LatencyProfiles
     policies: Policies
     buffers: Buffers
+    plans: PlanCache
     store: Store
     response_log: ResponseLog
     manager: ResponseManager | None
@@ -125,11 +128,10 @@ class Services:
         return responder
 
     def managed(self, responder: Responder, endpoint: Any, generate: str) -> Endpoint:
-        """Return an endpoint that calls the response manager's method ``generate``; the endpoint itself without a
-        manager.
+        """Return an endpoint that calls the response manager's method ``generate``; without a manager, one that answers
+        bodies seen before by their plans.
         """
         if self.manager is None:
-            answer: Endpoint = endpoint
-            return answer
+            return self.plans.planned(endpoint, responder)
         dialect: Dialect = endpoint
         return ManagedCompletions(responder, dialect, getattr(self.manager, generate), self.progress)

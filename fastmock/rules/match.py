@@ -94,9 +94,11 @@ class Match(SettingsModel):
         None, description="Value of the request's `user`, or a glob."
     )
     headers: Annotated[
-        dict[str, Glob] | None, Condition(matchers.Entries, attrgetter("header_value"), needs_body=False)
+        dict[str, Glob] | None, Condition(matchers.Entries, attrgetter("header_value"), needs_body=False, in_body=False)
     ] = Field(None, description="Request headers, with a glob for each value.")
-    session: Annotated[str | None, Condition(matchers.Exact, attrgetter("session"), needs_body=False)] = Field(
+    session: Annotated[
+        str | None, Condition(matchers.Exact, attrgetter("session"), needs_body=False, in_body=False)
+    ] = Field(
         None,
         description="Session of the request: its `x-fastmock-session` header, or the part of its API key before a "
         "colon.",

@@ -194,7 +194,8 @@ class Condition:
         value: reads the value to match from a request.
         verb: the verb of the sentence about a text that does not match, such as ``contain``.
         on_conversation: whether it depends on earlier messages.
-        needs_body: whether the value is in the request body.
+        needs_body: whether the value must be read from the request body.
+        in_body: whether the body determines it.
     """
 
     matcher: MatcherType
@@ -202,6 +203,7 @@ class Condition:
     verb: str = ""
     on_conversation: bool = False
     needs_body: bool = True
+    in_body: bool = True
 
 
 MODEL, SYSTEM_PROMPT, USER_MESSAGE = map(attrgetter, ("model", "system_prompt", "user_message"))

@@ -2,6 +2,7 @@
 
 from fastmock.shared import (  # noqa: F401
     block,
+    cache_counts,
     connection_counts,
     counters,
     in_flight,

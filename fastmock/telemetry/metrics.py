@@ -17,6 +17,7 @@ from fastmock.app import Answer, App
 from fastmock.core.http import Reply, Request, ResponseHead, Stream
 from fastmock.core.routing import OTHER
 from fastmock.shared.block import GENERATION, RESTARTS
+from fastmock.shared.cache_counts import cache_counts
 from fastmock.shared.connection_counts import CLOSED_IDLE, OPENED, REUSED
 from fastmock.shared.metric_series import BOUNDS, STREAMS, TIMES_WIDTH, Labels, Meters
 from fastmock.telemetry.observer import Follower, Observer
@@ -170,6 +171,10 @@ class Metrics(Collector, Observer):
         for name, place, meaning in _CONNECTIONS:
             total = sum(numbers[row + place] for row in share.rows())
             yield _counter(f"fastmock_connections_{name}", meaning, [], [((), total)])
+        for name, total in cache_counts(share).items():
+            yield _counter(
+                f"fastmock_cache_{name}", f"{name.capitalize()} of the cache of responses.", [], [((), total)]
+            )
         yield _counter("fastmock_worker_restarts", "Restarted workers.", [], [((), numbers[RESTARTS])])
         yield _gauge("fastmock_workers", "Running workers.", len(share.rows()))
         text = "Number of the active configuration; every change increases it."

@@ -1,6 +1,6 @@
 """``POST /v1/completions``, the legacy endpoint."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastmock.content.tokenizers import TokenizerOf
@@ -17,6 +17,7 @@ from fastmock.engine.response_template import (
     ChoiceFormatError,
     Chunks,
     Document,
+    Rendering,
     ResponseTemplate,
     envelope,
     fragment,
@@ -219,7 +220,23 @@ class Completions:
         self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
     ) -> Reply | Stream:
         """Render the answers of a template."""
-        return self._responder.send(chat, template, answers)
+        return self.deliver(chat, template, answers)
+
+    def depends_on_body_alone(self, chat: ChatRequest) -> bool:
+        """Return whether the response depends on the request body alone; several prompts are not planned."""
+        prompt = chat.body.get("prompt")
+        single = type(prompt) is not list or len(prompt) == 1 or type(prompt[0]) is int
+        return single and not chat.body.get("echo")
+
+    def rendering(self, template: ResponseTemplate) -> Rendering:
+        """Return a template in the dialect."""
+        return template
+
+    def deliver(
+        self, chat: ChatRequest, rendering: Rendering, answers: Sequence[Answer] | None = None
+    ) -> Reply | Stream:
+        """Send a completion."""
+        return self._responder.send(chat, rendering, answers)
 
     def answer(
         self, body: Document, unique: str, file: str | None = None, request: Request | None = None

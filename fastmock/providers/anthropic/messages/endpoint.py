@@ -1,6 +1,6 @@
 """Anthropic's ``POST /v1/messages`` and ``/v1/messages/count_tokens``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -15,7 +15,7 @@ from fastmock.core.http import Reply, Request, Stream
 from fastmock.core.json import parse
 from fastmock.engine.event_template import DialectTemplates
 from fastmock.engine.responder import Responder
-from fastmock.engine.response_template import ResponseTemplate
+from fastmock.engine.response_template import Rendering, ResponseTemplate
 from fastmock.providers.anthropic.headers import HEADS, PING, error_event
 from fastmock.providers.anthropic.messages import request as messages_request
 from fastmock.providers.anthropic.messages.render import MessagesRenderer
@@ -60,7 +60,21 @@ class Messages:
         self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
     ) -> Reply | Stream:
         """Render the answers of a template as a message."""
-        return self._responder.send(chat, self._templates.of(template), answers, self._heads)
+        return self.deliver(chat, self.rendering(template), answers)
+
+    def depends_on_body_alone(self, chat: ChatRequest) -> bool:
+        """Return whether the response depends on the request body alone."""
+        return True
+
+    def rendering(self, template: ResponseTemplate) -> Rendering:
+        """Return a template in the dialect."""
+        return self._templates.of(template)
+
+    def deliver(
+        self, chat: ChatRequest, rendering: Rendering, answers: Sequence[Answer] | None = None
+    ) -> Reply | Stream:
+        """Send a message."""
+        return self._responder.send(chat, rendering, answers, self._heads)
 
     def reparse(self, chat: ChatRequest, body: dict[str, Any], unique: str) -> MessagesRequest:
         """Parse a chat completion from a response manager, made while it answers ``chat``."""

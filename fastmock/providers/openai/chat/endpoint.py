@@ -1,6 +1,6 @@
 """The endpoint ``POST /v1/chat/completions``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core.completion import Answer, ChatRequest
@@ -9,6 +9,7 @@ from fastmock.core.json import parse
 from fastmock.engine.responder import Responder
 from fastmock.engine.response_template import (
     Document,
+    Rendering,
     ResponseTemplate,
 )
 from fastmock.providers.openai.chat import request as chat_request
@@ -56,9 +57,23 @@ class Chat:
         self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
     ) -> Reply | Stream:
         """Render the answers of a template, and store the completion if requested."""
-        reply = self._responder.send(chat, template, answers)
+        return self.deliver(chat, template, answers)
+
+    def depends_on_body_alone(self, chat: ChatRequest) -> bool:
+        """Return whether the response depends on the request body alone."""
+        return not chat.store
+
+    def rendering(self, template: ResponseTemplate) -> Rendering:
+        """Return a template in the dialect."""
+        return template
+
+    def deliver(
+        self, chat: ChatRequest, rendering: Rendering, answers: Sequence[Answer] | None = None
+    ) -> Reply | Stream:
+        """Send a completion, and store it if requested."""
+        reply = self._responder.send(chat, rendering, answers)
         if chat.store:
-            self._stored.keep(chat, template.whole(chat, answers))
+            self._stored.keep(chat, rendering.whole(chat, answers))
         return reply
 
     def answer(self, body: Document, unique: str, file: str | None = None) -> Reply | Stream:

@@ -1,7 +1,7 @@
 """``POST /v1/responses``, ``…/input_tokens`` and ``…/compact``."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -15,7 +15,7 @@ from fastmock.core.http import Reply, Request, Stream
 from fastmock.core.json import parse
 from fastmock.engine.event_template import DialectTemplates
 from fastmock.engine.responder import Responder
-from fastmock.engine.response_template import ResponseTemplate
+from fastmock.engine.response_template import Rendering, ResponseTemplate
 from fastmock.providers.openai.chat import request as chat_request
 from fastmock.providers.openai.responses import request as responses_request
 from fastmock.providers.openai.responses.render import ResponsesRenderer, empty_response, error_event, numbered
@@ -70,8 +70,24 @@ class Responses:
         self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
     ) -> Reply | Stream:
         """Render the answers of a template as a response, and store it unless the request disables that."""
+        return self.deliver(chat, self.rendering(template), answers)
+
+    def depends_on_body_alone(self, chat: ChatRequest) -> bool:
+        """Return whether the response depends on the request body alone, not on earlier responses."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101 - created by ``parse``
-        reply = numbered(self._responder.send(chat, self._templates.of(template), answers, self._heads))
+        earlier = chat.sent.get("previous_response_id") or chat.sent.get("conversation")
+        return not (earlier or chat.background)
+
+    def rendering(self, template: ResponseTemplate) -> Rendering:
+        """Return a template in the dialect."""
+        return self._templates.of(template)
+
+    def deliver(
+        self, chat: ChatRequest, rendering: Rendering, answers: Sequence[Answer] | None = None
+    ) -> Reply | Stream:
+        """Send a response, and store it unless the request disables that."""
+        assert isinstance(chat, ResponsesRequest)  # noqa: S101 - created by ``parse``
+        reply = numbered(self._responder.send(chat, rendering, answers, self._heads))
         if chat.store:
             self._stored.keep(chat)
         if chat.background and isinstance(reply, Reply) and not chat.stream:

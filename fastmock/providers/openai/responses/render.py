@@ -1,6 +1,5 @@
 """Render answers as responses, streaming and non-streaming."""
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -68,7 +67,7 @@ class ResponsesRenderer:
     def whole(self, chat: ChatRequest, rendered: RenderedAnswer, content: bytes, meta: MetaSource) -> bytes:
         """Return the response with its rendered output."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101
-        chat.whole = _response(chat, int(time.time()), chat.echo, rendered, content, meta)
+        chat.whole = _response(chat, chat.created(), chat.echo, rendered, content, meta)
         return chat.whole
 
     def envelope(
@@ -76,7 +75,7 @@ class ResponsesRenderer:
     ) -> tuple[bytes, bytes]:
         """Return the events before and after the output."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101
-        now, echo = int(time.time()), chat.echo
+        now, echo = chat.created(), chat.echo
         initial = empty_response(chat, b"in_progress", now, echo, meta.model)
         chat.whole = _response(chat, now, echo, rendered, content, meta)
         end = b"incomplete" if rendered.answer.finish_reason in _REASONS else b"completed"

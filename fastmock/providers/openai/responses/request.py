@@ -130,7 +130,6 @@ class ResponsesRequest(ConversationRequest):
         shows: how the reasoning is shown: empty for not at all, ``item``, or ``summary`` for an item with a summary.
         encrypted: whether that item has encrypted content.
         background: whether the client does not wait for the answer.
-        whole: the non-streaming response, once it is rendered.
         before: number of messages in ``body`` from the history.
         complete: whether the whole history is known.
     """
@@ -141,7 +140,6 @@ class ResponsesRequest(ConversationRequest):
     shows = ""
     encrypted = False
     background = False
-    whole = b""
     before = 0
     complete = True
 

@@ -1,0 +1,365 @@
+"""Plans: what is known of the response to a body that was seen before, kept in a bounded cache.
+
+A body is only counted the first time. The second time it is parsed and rendered with other ids, to find the places that
+vary from request to request. From then on its plan answers it: with ready bytes if nothing else decides about the
+response, else by the steps that are left. See ``_Planner._build``.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import accumulate
+from threading import Lock
+from time import time
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from fastmock.core import errors
+from fastmock.core.byte_cache import parsed_size
+from fastmock.core.completion import Answer, ChatRequest
+from fastmock.core.http import MoveApart, Reply, Request, Stream
+from fastmock.core.routing import Endpoint
+from fastmock.engine.profiles import CONTROL_HEADERS
+from fastmock.engine.responder import Responder
+from fastmock.engine.response_template import RenderedStream, Rendering, ResponseTemplate
+from fastmock.engine.splicing import MARKS, Fill, Mark, Splice, splice
+from fastmock.shared.block import Share
+from fastmock.shared.cache_counts import HITS, MISSES
+from fastmock.validation.validator import HEADER
+
+_LONGEST_BODY = 65_536  # bytes of a body that may have a plan
+_LARGEST = 1 << 20  # bytes of a response that may have one
+_PATIENCE, _GLANCE = 1000, 5  # after so many new bodies in a row, only one in so many is looked up
+_TABLE = 1 << 15  # bodies that are remembered to have been seen once
+_OVERHEAD = 1200  # bytes of a plan besides its texts
+_STEP_OVERHEAD = 500  # bytes of a part of it, likewise
+_MOST_STEPS = 2000
+
+_BYPASSES = (*CONTROL_HEADERS, HEADER)
+_OF_ONE_REQUEST = frozenset(("unique", "request", "created", "whole", "known_answers", "answered_by"))
+"""Attributes that are not copied from a parsed request to another."""
+
+
+@runtime_checkable
+class Plannable(Protocol):
+    """An endpoint whose responses may have plans; see ``manager.Dialect``."""
+
+    def __call__(self, request: Request, unique: str) -> Reply | Stream:
+        """Answer a request."""
+
+    def read(self, request: Request, unique: str) -> ChatRequest:
+        """Parse and validate a request."""
+
+    def depends_on_body_alone(self, chat: ChatRequest) -> bool:
+        """Return whether what ``read`` returned and its response depend on the body alone."""
+
+    def rendering(self, template: ResponseTemplate) -> Rendering:
+        """Return a template in the endpoint's dialect."""
+
+    def deliver(
+        self, chat: ChatRequest, rendering: Rendering, answers: Sequence[Answer] | None = None
+    ) -> Reply | Stream:
+        """Send a response, and store it if necessary."""
+
+
+class _Plan:
+    """A plan.
+
+    Attributes:
+        answer: answers a request.
+        size: its size, in bytes.
+        counts: the cell that counts its use: a miss if the response depends on more than the body from the start.
+        used: whether it was used since the cache last looked.
+    """
+
+    __slots__ = ("answer", "counts", "size", "used")
+
+    def __init__(self, answer: Endpoint, size: int, counts: int = HITS) -> None:
+        self.answer = answer
+        self.size = size
+        self.counts = counts
+        self.used = False
+
+
+_Plans = dict[str | bytes, _Plan]
+
+
+class PlanCache:
+    """The plans of all endpoints of a worker.
+
+    The plan that was not used for the longest time gives way, roughly: one that was used since it was last considered
+    gets another turn. Bodies that never come again get no plan, so they push none out.
+
+    Attributes:
+        plans: the plans of each endpoint.
+    """
+
+    def __init__(self, max_bytes: int, share: Share) -> None:
+        """``max_bytes``: maximum size of all plans; 0 for none."""
+        self.max_bytes = max_bytes
+        self._share = share
+        self.plans: list[_Plans] = []
+        self._bytes = 0
+        self._lock = Lock()
+        # The hashes of bodies seen once, each at the place that its last bits name; a new one displaces the old one.
+        self._seen = [0] * (_TABLE if max_bytes else 0)
+
+    def planned(self, endpoint: Endpoint, responder: Responder) -> Endpoint:
+        """Return an endpoint that answers by plans where it can; the endpoint itself if there can be none."""
+        if not self.max_bytes or not isinstance(endpoint, Plannable):
+            return endpoint
+        plans: _Plans = {}
+        self.plans.append(plans)
+        find, share, seen = plans.get, self._share, self._seen
+        build = _Planner(endpoint, responder).build
+        bypassed = _BYPASSES if responder.takes_control_headers else ()
+        fresh = 0  # requests since a body was found
+
+        def answer(request: Request, unique: str) -> Reply | Stream:
+            nonlocal fresh
+            fresh += 1
+            # While all bodies are new, most are not looked up: 0.3 µs each instead of 1.2.
+            if fresh > _PATIENCE and fresh % _GLANCE:
+                return endpoint(request, unique)
+            body = request.body
+            if len(body) > _LONGEST_BODY or (bypassed and any(map(request.headers.get, bypassed))):
+                return endpoint(request, unique)
+            if (plan := find(body)) is not None:
+                plan.used = True
+                fresh = 0
+                share.numbers[share.row + plan.counts] += 1
+                return plan.answer(request, unique)
+            share.numbers[share.row + MISSES] += 1 if fresh <= _PATIENCE else _GLANCE
+            known = hash(body)
+            place = known & _TABLE - 1
+            if seen[place] != known:
+                seen[place] = known
+                return endpoint(request, unique)
+            fresh = 0
+            plan = build(request)
+            self._add(plans, body, plan)
+            return plan.answer(request, unique)
+
+        return answer
+
+    def _add(self, plans: _Plans, body: str | bytes, plan: _Plan) -> None:
+        """Add a plan, and drop others until there is room."""
+        with self._lock:
+            if body in plans or plan.size > self.max_bytes:
+                return
+            plans[body] = plan
+            self._bytes += plan.size
+            while self._bytes > self.max_bytes:
+                fullest = max(self.plans, key=len)
+                oldest = next(iter(fullest))
+                dropped = fullest.pop(oldest)
+                if dropped.used:
+                    dropped.used = False
+                    fullest[oldest] = dropped
+                else:
+                    self._bytes -= dropped.size
+
+
+class PlannedStream:
+    """A stream for one request; see ``response_template.RenderedStream``."""
+
+    __slots__ = ("_now", "_plan", "_unique", "source", "steps")
+
+    def __init__(self, plan: "PlannedResponse", unique: str, now: float) -> None:
+        self.source: object = plan
+        self.steps = plan.steps
+        self._plan, self._unique, self._now = plan, unique, now
+
+    def cut(self, begin: int, end: int) -> bytes:
+        """Return the steps from ``begin`` up to ``end``."""
+        if (ends := self._plan.ends) is not None:
+            return self.all()[ends[begin] : ends[end]]
+        return b"".join([fill(self._unique, self._now) for fill in self._plan.fills[begin:end]])
+
+    def all(self) -> bytes:
+        """Return the whole stream."""
+        return b"".join([fill(self._unique, self._now) for fill in self._plan.fills])
+
+    def length(self) -> int:
+        """Return the length of the stream, in bytes."""
+        return self._plan.size
+
+    def size(self) -> int:
+        """Return the memory that the stream takes, in bytes."""
+        return self._plan.size
+
+
+class PlannedResponse:
+    """A response with slots for ids and times; see ``response_template.Rendering``.
+
+    Attributes:
+        fills: fill the slots of its parts: one for the whole, or one for each step of a paced stream.
+        steps: the tokens of each step of a stream.
+        ends: the end of each step in the whole, after a 0; None if each step is a part.
+        size: its length, in bytes.
+    """
+
+    def __init__(
+        self, parts: Sequence[Splice], kept: Splice | None, stream: RenderedStream | None, tokens: int
+    ) -> None:
+        """Take the parts.
+
+        Args:
+            parts: the response; the steps of a stream, or a single part.
+            kept: the response that is stored; None if it is not stored.
+            stream: one that was rendered, with the steps; None for a non-streaming response.
+            tokens: the tokens of the answer.
+        """
+        self.fills: Sequence[Fill] = [part.fill for part in parts]
+        self.size = sum(part.size for part in parts)
+        self.steps = [] if stream is None else stream.steps
+        self.ends: list[int] | None = None
+        if stream is not None and len(parts) == 1:
+            lengths = (len(stream.cut(step, step + 1)) for step in range(len(self.steps)))
+            self.ends = [0, *accumulate(lengths)]
+        self._kept = None if kept is None else kept.fill
+        self._tokens = tokens
+
+    def whole(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> bytes:
+        """Return the non-streaming response."""
+        whole = self.fills[0](chat.unique, time())
+        if self._kept is not None:
+            chat.whole = whole
+        return whole
+
+    def render_stream(
+        self, chat: ChatRequest, answers: Sequence[Answer] | None = None, obfuscated: bool = False
+    ) -> PlannedStream:
+        """Return the stream."""
+        now = time()
+        if self._kept is not None:
+            chat.whole = self._kept(chat.unique, now)
+        return PlannedStream(self, chat.unique, now)
+
+    def length(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> int:
+        """Return the number of tokens of the answer."""
+        return self._tokens
+
+
+class _Rendered(NamedTuple):
+    """A response rendered with one of ``MARKS``: in parts, and as a stream if it is one."""
+
+    chat: ChatRequest
+    parts: list[bytes]
+    stream: RenderedStream | None
+    tokens: int
+
+
+class _Planner:
+    """Builds the plans of one endpoint."""
+
+    def __init__(self, endpoint: Plannable, responder: Responder) -> None:
+        self._endpoint = endpoint
+        self._responder = responder
+        # Errors about a request in another dialect name its own parameters.
+        self._translate: Callable[[errors.ApiError, ChatRequest], errors.ApiError] | None = getattr(
+            endpoint, "translate_error", None
+        )
+
+    def build(self, request: Request) -> _Plan:
+        """Return the plan for a body.
+
+        It goes as far as the response depends on the body alone: to the response, to its rendering, to the parsed
+        request, or nowhere.
+        """
+        size = _OVERHEAD + len(request.body)
+        with suppress(errors.ApiError, MoveApart):
+            chat = self._endpoint.read(request, MARKS[0].unique)
+            if self._endpoint.depends_on_body_alone(chat):
+                if not self._responder.decides_by_body:
+                    return _Plan(self._from_parsed(chat), size + parsed_size(_encoded(request), None))
+                first = self._render(chat, MARKS[0])
+                second = self._render(self._endpoint.read(request, MARKS[1].unique), MARKS[1])
+                if first and second and (response := _spliced(first, second)) is not None:
+                    size += response.size + _STEP_OVERHEAD * len(response.fills)
+                    return self._from_rendered(request, chat, response, size)
+        return _Plan(self._endpoint, size, MISSES)
+
+    def _render(self, chat: ChatRequest, mark: Mark) -> _Rendered | None:
+        """Render the response to a request; None if it is too large, or text in it depends on the id or time."""
+        chat.__dict__["created"] = lambda: mark.created  # in place of the method
+        template, answers = self._responder.select(chat)
+        if template.varies:
+            return None
+        rendering = self._endpoint.rendering(template)
+        if not chat.stream:
+            whole = rendering.whole(chat, answers)
+            paced = self._responder.timing(chat) is not None
+            return _Rendered(chat, [whole], None, rendering.length(chat, answers) if paced else 0)
+        stream = rendering.render_stream(chat, answers, self._responder.obfuscates(chat))
+        if len(stream.steps) > _MOST_STEPS or stream.length() > _LARGEST:
+            return None
+        if self._responder.timing(chat) is None:
+            return _Rendered(chat, [stream.all()], stream, 0)
+        return _Rendered(chat, [stream.cut(step, step + 1) for step in range(len(stream.steps))], stream, 0)
+
+    def _from_rendered(self, request: Request, chat: ChatRequest, response: PlannedResponse, size: int) -> _Plan:
+        """Return the plan with a rendered response."""
+        if self._responder.sends_bytes_alone and self._responder.timing(chat) is None and not chat.store:
+            head, [fill] = self._endpoint.deliver(chat, response).head, response.fills
+            return _Plan(lambda request, unique: Reply(head, f"req_{unique}", fill(unique, time())), size)
+        copied, deliver, translate = _copier(chat), self._endpoint.deliver, self._translate
+
+        def answer(request: Request, unique: str) -> Reply | Stream:
+            chat = copied(request, unique)
+            try:
+                return deliver(chat, response)
+            except errors.ApiError as error:
+                if translate is None:
+                    raise
+                raise translate(error, chat) from None
+
+        return _Plan(answer, size + parsed_size(_encoded(request), None))
+
+    def _from_parsed(self, chat: ChatRequest) -> Endpoint:
+        """Return the answers of a plan with the parsed request."""
+        copied, select, translate = _copier(chat), self._responder.select, self._translate
+        rendering, deliver = self._endpoint.rendering, self._endpoint.deliver
+
+        def answer(request: Request, unique: str) -> Reply | Stream:
+            chat = copied(request, unique)
+            if chat.details is not None:
+                chat.details = replace(chat.details)
+            try:
+                template, answers = select(chat)
+                return deliver(chat, rendering(template), answers)
+            except errors.ApiError as error:
+                if translate is None:
+                    raise
+                raise translate(error, chat) from None
+
+        return answer
+
+
+def _spliced(first: _Rendered, second: _Rendered) -> PlannedResponse | None:
+    """Return the response with its slots; None if two renderings differ in more than ids and times."""
+    if len(first.parts) != len(second.parts):
+        return None
+    kept = splice(first.chat.whole, second.chat.whole) if first.chat.store else None
+    parts = [splice(*pair) for pair in zip(first.parts, second.parts, strict=True)]
+    found = [part for part in parts if part is not None]
+    if len(found) < len(parts) or (kept is None and first.chat.store):
+        return None
+    return PlannedResponse(found, kept, first.stream, first.tokens)
+
+
+def _copier(chat: ChatRequest) -> Callable[[Request, str], ChatRequest]:
+    """Return a function that copies a parsed request for another one with the same body."""
+    kind = type(chat)
+    attributes: dict[str, Any] = {name: value for name, value in chat.__dict__.items() if name not in _OF_ONE_REQUEST}
+
+    def copied(request: Request, unique: str) -> ChatRequest:
+        chat = kind.__new__(kind)
+        chat.__dict__.update(attributes)
+        chat.unique, chat.request = unique, request
+        return chat
+
+    return copied
+
+
+def _encoded(request: Request) -> bytes:
+    return request.body.encode() if isinstance(request.body, str) else request.body
