@@ -1,9 +1,10 @@
 -- Every body is different. The first argument after "--" says what is asked for: a "stream", a "tool" that has to be
 -- called, JSON by a "schema", or a "long" prompt of 200 characters; a plain reply without one. The second is the dialect
--- it is asked for in: "responses" or "messages", chat completions without one.
+-- it is asked for in: "responses" or "messages", chat completions without one. The third is a number of bodies that are
+-- repeated.
 -- The request is put together once and only a number of fixed length is filled in, so that the load stays light.
 local count = os.time() % 1000 * 100000
-local before, after
+local before, after, repeated
 
 local schema = '{"type":"object","properties":{"city":{"type":"string","description":"The city and state."},' ..
   '"unit":{"type":"string","enum":["celsius","fahrenheit"]},"days":{"type":"integer","minimum":1,"maximum":14}},' ..
@@ -18,7 +19,7 @@ local extras = {
 
 local instructions = "You are a helpful assistant"
 local dialects = {
-  chat = { "/v1/chat/completions", '"messages":[{"role":"system","content":"' .. instructions ..
+  [""] = { "/v1/chat/completions", '"messages":[{"role":"system","content":"' .. instructions ..
     '"},{"role":"user","content":"PROMPT"}]' },
   responses = { "/v1/responses", '"instructions":"' .. instructions .. '","input":"PROMPT"' },
   messages = { "/v1/messages", '"max_tokens":500,"system":"' .. instructions ..
@@ -26,9 +27,10 @@ local dialects = {
 }
 
 function init(args)
+  repeated = tonumber(args[3])
   local extra = extras[args[1]] or ""
   local more = args[1] == "long" and string.rep(" with some more words", 8) or ""
-  local path, asked = unpack(dialects[args[2] or "chat"])
+  local path, asked = unpack(dialects[args[2] or ""])
   asked = asked:gsub("PROMPT", "please test this with number NNNNNNNN" .. more)
   local headers = {["content-type"] = "application/json", ["authorization"] = "Bearer sk-benchmark"}
   local whole = wrk.format("POST", path, headers, '{"model":"gpt-4",' .. asked .. ',"temperature":0.7' .. extra .. '}')
@@ -37,5 +39,5 @@ end
 
 function request()
   count = count + 1
-  return before .. string.format("%08d", count) .. after
+  return before .. string.format("%08d", repeated and count % repeated or count) .. after
 end

@@ -1,8 +1,10 @@
--- Texts of 20 words, no word of which was sent before; the argument after "--" is how many texts a request has.
+-- Texts of 20 words, no word of which was sent before. The first argument after "--" is how many texts a request has, the
+-- second a number of bodies that are repeated.
 local count = os.time() % 1000 * 100000
-local pieces
+local pieces, repeated
 
 function init(args)
+  repeated = tonumber(args[2])
   local texts = {}
   for text = 1, tonumber(args[1]) do
     local words = {}
@@ -18,5 +20,5 @@ end
 
 function request()
   count = count + 1
-  return table.concat(pieces, string.format("%08d", count))
+  return table.concat(pieces, string.format("%08d", repeated and count % repeated or count))
 end

@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.ratios import HERE, free_port, running
+from benchmarks.contenders import HERE
+from benchmarks.ratios import free_port, running
 
 REPORT = HERE / "locust.html"
 

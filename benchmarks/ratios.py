@@ -1,7 +1,8 @@
 """Measure CPU time per request and throughput, as ratios against baselines measured in the same run.
 
 Each server in turn is pinned to one core and ``wrk`` to another; rounds are interleaved, medians are taken. CPU time is
-the time that the operating system charged to the server's processes. Run it with ``make bench``.
+the time that the operating system charged to the server's processes. With ``--busy`` everything is measured a second
+time beside a process that sweeps the last-level cache, see ``benchmarks.busy``. Run it with ``make bench``.
 """
 
 import argparse
@@ -13,44 +14,24 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-HERE = Path(__file__).parent
+from benchmarks.busy import sweeping
+from benchmarks.contenders import BARE, CHAT, CONST, FASTAPI, HERE, REQUEST, Contender, Measured, contenders
+
 TICK = 1 / os.sysconf("SC_CLK_TCK")
-WORDS = "This is a test response of the mock server and it has some twenty words so that a stream has twenty events too"
-
-
-@dataclass
-class Contender:
-    """A server and the load on it; ``micros`` and ``rates`` get a value per round."""
-
-    name: str
-    command: list[str]
-    load: tuple[str, ...] = ("chat.lua",)  # wrk's script and its arguments
-    environment: dict[str, str] = field(default_factory=dict)
-    micros: list[float] = field(default_factory=list)
-    rates: list[float] = field(default_factory=list)
-
-
-def patterns(count: int) -> dict[str, object]:
-    """Return a configuration with ``count`` rules, of which the last matches, by regex, model and system prompt."""
-    rules: list[dict[str, object]] = [
-        {"match": {"model": "gpt-4", "content_regex": f"topic{i} .*word{i}"}, "content": f"answer {i}"}
-        for i in range(count - 1)
-    ]
-    match = {"model": "gpt-4", "content_regex": ".*test.*", "system_prompt": "You are a helpful assistant"}
-    rules.append({"match": match, "content": WORDS})
-    rest = {"streaming": {"tokens_per_chunk": 1}, "usage": {"tokenizer": "estimate"}}
-    return {**rest, "responses": {"chat_completions": {"patterns": rules}}}
+BUSY = 1.7, 2.5
+"""The bounds of the bare handler's CPU time in the busy regime, as a multiple of the quiet one."""
+DUTIES = 1.0, 0.6, 0.35, 0.2, 0.1
 
 
 def processes(parent: int) -> list[int]:
@@ -114,13 +95,29 @@ def wrk(port: int, cores: str, seconds: float, load: tuple[str, ...] = ("chat.lu
     return float(found[1]) if found else 0.0
 
 
-def measure(contender: Contender, server_core: str, load_core: str, seconds: int) -> None:
+def measure(contender: Contender, server_core: str, load_core: str, seconds: float) -> tuple[float, float]:
+    """Return the CPU time of a request in µs, and the requests per second."""
     with running(contender.command, server_core, contender.environment) as (pid, port, _):
         wrk(port, load_core, 1, contender.load)
         cpu, clock = cpu_seconds(pid), time.perf_counter()
         requests = wrk(port, load_core, seconds, contender.load)
-        contender.micros.append((cpu_seconds(pid) - cpu) / requests * 1e6)
-        contender.rates.append(requests / (time.perf_counter() - clock))
+        return (cpu_seconds(pid) - cpu) / requests * 1e6, requests / (time.perf_counter() - clock)
+
+
+def calibrated(bare: Contender, server_core: str, load_core: str) -> float:
+    """Return the duty of the sweep at which the bare handler costs most within ``BUSY``; the nearest, if there is none."""
+    found = []
+    for duty in DUTIES:
+        quiet, _ = measure(bare, server_core, load_core, 2)
+        with sweeping(load_core, duty):
+            busy, _ = measure(bare, server_core, load_core, 2)
+        found.append((busy / quiet, duty))
+        print(
+            f"sweeping {duty:.0%} of the time: the bare handler costs {busy / quiet:.2f} of its quiet CPU", flush=True
+        )
+        if BUSY[0] <= busy / quiet <= BUSY[1]:
+            return duty
+    return min(found, key=lambda one: abs(one[0] - sum(BUSY) / 2))[1]
 
 
 def start_and_memory(config: Path, core: str) -> tuple[float, float, float]:
@@ -138,47 +135,63 @@ def start_and_memory(config: Path, core: str) -> tuple[float, float, float]:
     return median(starts), sizes[1], (sizes[3] - sizes[1]) / 2
 
 
-def report(contenders: list[Contender], rounds: int, seconds: int, extra: tuple[float, float, float]) -> str:
-    const, fastapi = contenders[0], next(c for c in contenders if c.name.startswith("FastAPI"))
-    chat = next(c for c in contenders if c.name == "fastmock, 10 patterns")
+def micros(measured: Measured) -> float:
+    return median(cpu for cpu, _ in measured)
+
+
+def row(contender: Contender, base: dict[str, Contender]) -> str:
+    """Return the line of a contender in the table."""
+    cells = [contender.name]
+    cpu = [cpu for cpu, _ in contender.quiet]
+    quiet, rate = median(cpu), median(rate for _, rate in contender.quiet)
+    cells.append(f"{quiet:.1f} ({min(cpu):.1f}–{max(cpu):.1f})")
+    cells += [f"{quiet / micros(base[name].quiet):.2f}" for name in (CONST, BARE)]
+    if contender.busy:
+        busy = micros(contender.busy)
+        cells += [f"{busy:.1f}", f"{busy / micros(base[BARE].busy):.2f}"]
+    cells += [f"{rate:,.0f}", f"{rate / median(rate for _, rate in base[FASTAPI].quiet):.1f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def report(found: list[Contender], rounds: int, seconds: int, extra: tuple[float, float, float]) -> str:
+    base = {contender.name: contender for contender in found}
+    titles = ["server", "CPU µs/request", "× const route", "× bare handler"]
+    is_busy = bool(found[0].busy)
+    titles += ["busy: CPU µs/request", "busy: × bare handler"] if is_busy else []
+    titles += ["requests/s", "× FastAPI"]
+    libraries = ("robyn", "granian", "orjson", "google-re2", "fastapi")
+    optimized = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
     lines = [
         "# Benchmark report",
         "",
         f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {rounds} interleaved rounds of {seconds} s, "
-        "medians. One worker pinned to one core, wrk with 64 keep-alive connections on another, every body different.",
+        "medians. One worker pinned to one core, wrk with 64 keep-alive connections on another; every body different, "
+        "unless it says repeated.",
         "",
-        f"{cpu_name()}, {os.cpu_count()} cores visible, Linux {platform.release()}, Python {platform.python_version()}, "
-        + ", ".join(f"{name} {version(name)}" for name in ("robyn", "granian", "orjson", "google-re2", "fastapi")),
+        f"{cpu_name()}, {os.cpu_count()} cores visible, Linux {platform.release()}, Python {platform.python_version()} "
+        f"(built {'with' if optimized else 'without'} profile-guided optimization), "
+        + ", ".join(f"{name} {version(name)}" for name in libraries),
         "",
-        "| server | CPU µs/request | × const route | × fastmock | requests/s | × const route | × FastAPI |",
-        "|---|---|---|---|---|---|---|",
+        f"| {' | '.join(titles)} |",
+        "|---" * len(titles) + "|",
+        *(row(contender, base) for contender in found),
+        "",
     ]
-    for c in contenders:
-        micros, rate = median(c.micros), median(c.rates)
-        lines.append(
-            f"| {c.name} | {micros:.1f} ({min(c.micros):.1f}–{max(c.micros):.1f}) | {micros / median(const.micros):.2f} "
-            f"| {micros / median(chat.micros):.2f} | {rate:,.0f} | {rate / median(const.rates):.2f} "
-            f"| {rate / median(fastapi.rates):.1f} |"
-        )
-    rates = {c.name: median(c.rates) for c in contenders}
-    streams = [
-        f"{rates[ours] / rates[theirs]:.0f} times as many streams of {count} events a second as FastAPI"
-        for count in (20, 40)
-        if (ours := f"fastmock, stream of {count} events without delay") in rates
-        and (theirs := f"FastAPI, stream of {count} events") in rates
-    ]
-    first, one, more = extra
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"Without delay: {', '.join(streams)}." if streams else "",
-            "",
-            f"First answer {first:.2f} s after the start. Proportional set size: parent and one worker {one:.0f} MiB, "
-            f"each further worker {more:.1f} MiB.",
+    if is_busy:
+        ratio = micros(base[BARE].busy) / micros(base[BARE].quiet)
+        verdict = "as intended" if BUSY[0] <= ratio <= BUSY[1] else f"**outside of {BUSY[0]}–{BUSY[1]}: void**"
+        lines += [
+            f"Busy: a process on the load's core sweeps memory of four times the last-level cache. The bare handler "
+            f"costs {ratio:.2f} × its quiet CPU ({verdict}).",
             "",
         ]
-    )
+    first, one, more = extra
+    lines += [
+        f"First answer {first:.2f} s after the start. Proportional set size: parent and one worker {one:.0f} MiB, "
+        f"each further worker {more:.1f} MiB.",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def cpu_name() -> str:
@@ -205,19 +218,20 @@ def awake() -> Iterator[bool]:
         os.close(request)
 
 
-def fake_cpus(directory: Path) -> Path | None:
-    """Compile the library that simulates 64 CPUs; None without a compiler."""
-    if shutil.which("cc") is None:
-        return None
-    library = directory / "fake_cpus.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, HERE / "fake_cpus.c"], check=True)
-    return library
+def answer_of(command: list[str], core: str) -> bytes:
+    """Return a server's response to ``REQUEST``."""
+    with running(command, core, {}) as (_, port, _):
+        url = f"http://127.0.0.1:{port}/v1/chat/completions"
+        request = urllib.request.Request(url, REQUEST, {"authorization": "Bearer x"})
+        body: bytes = urllib.request.urlopen(request).read()
+        return body
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="seconds of each measurement")
+    parser.add_argument("--busy", action="store_true", help="measure on a busy machine too, which takes twice as long")
     parser.add_argument(
         "--only", default="", help="measure only contenders whose name matches this pattern, and the baselines"
     )
@@ -226,75 +240,29 @@ def main() -> None:
         raise SystemExit("wrk is required: install Debian's package 'wrk' (apt-get install wrk)")
     cores = sorted(os.sched_getaffinity(0))
     server_core, load_core = str(cores[0]), str(cores[-1])
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, awake() as polling:
         directory = Path(name)
-        configs = {}
-        for count in (10, 1000):
-            configs[count] = directory / f"{count}.json"
-            configs[count].write_text(json.dumps(patterns(count)))
-        forty = directory / "forty.json"
-        forty.write_text(json.dumps(patterns(10)).replace(WORDS, " ".join(f"w{number}" for number in range(40))))
-        mock = [sys.executable, "-m", "fastmock", "--port", "PORT", "--config"]
-        ten = [*mock, str(configs[10])]
-        body = directory / "body.json"
-        with running(ten, server_core, {}) as (_, port, _):
-            request = urllib.request.Request(
-                f"http://127.0.0.1:{port}/v1/chat/completions",
-                b'{"model":"gpt-4","messages":[{"role":"system","content":"You are a helpful assistant"},'
-                b'{"role":"user","content":"test"}]}',
-                {"authorization": "Bearer x"},
-            )
-            body.write_bytes(urllib.request.urlopen(request).read())
-        baseline = [sys.executable, "-m", "benchmarks.baselines.robyn_const", "PORT", str(body)]
-        exactly = {"FASTMOCK_USAGE_TOKENIZER": "exact"}
-        units = "REQUESTS", "TOKENS"
-        limits = {f"FASTMOCK_LIMITS_{unit}_PER_MINUTE": "1000000000" for unit in units}  # counted, and never reached
-        contenders = [
-            Contender("Robyn const route, same bytes", baseline),
-            Contender("fastmock, 10 patterns", ten),
-            Contender("fastmock, 1,000 patterns", [*mock, str(configs[1000])]),
-            Contender("fastmock, stream of 20 events without delay", ten, ("chat.lua", "stream")),
-            Contender("fastmock, stream of 40 events without delay", [*mock, str(forty)], ("chat.lua", "stream")),
-            Contender("fastmock, a tool call with generated arguments", ten, ("chat.lua", "tool")),
-            Contender("fastmock, JSON generated from a schema", ten, ("chat.lua", "schema")),
-            Contender("fastmock, prompt of 200 characters, tokens estimated", ten, ("chat.lua", "long")),
-            Contender("fastmock, the same prompt, tokens counted exactly", ten, ("chat.lua", "long"), exactly),
-            Contender("fastmock, a response, stored", ten, ("chat.lua", "", "responses")),
-            Contender("fastmock, stream of a response, stored", ten, ("chat.lua", "stream", "responses")),
-            Contender("fastmock, an Anthropic message", ten, ("chat.lua", "", "messages")),
-            Contender("fastmock, stream of an Anthropic message", ten, ("chat.lua", "stream", "messages")),
-            Contender("fastmock, 10 patterns, requests and tokens limited", ten, environment=limits),
-            Contender("fastmock, 10 patterns, with metrics", ten, environment={"FASTMOCK_METRICS_ENABLED": "true"}),
-            Contender("fastmock, 10 patterns, with the journal", ten, environment={"FASTMOCK_JOURNAL_ENABLED": "true"}),
-            Contender("fastmock, embedding of 20 unseen words", ten, ("embeddings.lua", "1")),
-            Contender("fastmock, 100 such texts in a request", ten, ("embeddings.lua", "100")),
-            Contender("fastmock on Granian, 10 patterns", [*ten, "--runtime", "granian"]),
-            Contender(
-                "FastAPI, pydantic, `re` loop, 10 patterns",
-                [sys.executable, "-m", "benchmarks.baselines.fastapi_app", "PORT", str(configs[10])],
-            ),
-        ]
-        base = contenders[-1].command
-        contenders.append(Contender("FastAPI, stream of 20 events", base, ("chat.lua", "stream")))
-        contenders.append(Contender("FastAPI, stream of 40 events", [*base[:-1], str(forty)], ("chat.lua", "stream")))
-        if library := fake_cpus(directory):
-            fake = {"LD_PRELOAD": str(library)}
-            contenders.insert(4, Contender("fastmock, 10 patterns, 64 CPUs shown", ten, environment=fake))
-        keep = re.compile("const|FastAPI, pydantic|^fastmock, 10 patterns$")
-        contenders = [c for c in contenders if re.search(arguments.only, c.name) or keep.search(c.name)]
-        with awake() as polling:
-            for round_ in range(arguments.rounds):
-                for contender in contenders:
-                    measure(contender, server_core, load_core, arguments.seconds)
-                    done = f"{round_ + 1}/{arguments.rounds} {contender.name}"
-                    print(f"{done}: {contender.micros[-1]:.1f} µs", flush=True)
-        print(
-            "idle cores were", "kept awake" if polling else "left to halt: no permission to write /dev/cpu_dma_latency"
-        )
-        text = report(contenders, arguments.rounds, arguments.seconds, start_and_memory(configs[10], server_core))
+        found = contenders(directory, lambda command: answer_of(command, server_core))
+        config = Path(next(one for one in found if one.name == CHAT).command[-1])
+        baselines = (CONST, BARE, CHAT, FASTAPI)
+        found = [one for one in found if one.name in baselines or re.search(arguments.only, one.name)]
+        bare = next(one for one in found if one.name == BARE)
+        duty = calibrated(bare, server_core, load_core) if arguments.busy else 0.0
+        for round_ in range(arguments.rounds):
+            for contender in found:
+                contender.quiet.append(measure(contender, server_core, load_core, arguments.seconds))
+                if duty:
+                    with sweeping(load_core, duty):
+                        contender.busy.append(measure(contender, server_core, load_core, arguments.seconds))
+                done = f"{round_ + 1}/{arguments.rounds} {contender.name}: {contender.quiet[-1][0]:.1f} µs"
+                print(f"{done}, busy {contender.busy[-1][0]:.1f} µs" if duty else done, flush=True)
+        print("idle cores were", "kept awake" if polling else "left to halt: /dev/cpu_dma_latency cannot be written")
+        text = report(found, arguments.rounds, arguments.seconds, start_and_memory(config, server_core))
     print(text)
     if not arguments.only:
         (HERE / "report.md").write_text(text)
+        rounds = {one.name: {"quiet": one.quiet, "busy": one.busy} for one in found}
+        (HERE / "report.json").write_text(json.dumps({"columns": ["micros", "per_second"], "rounds": rounds}, indent=1))
 
 
 if __name__ == "__main__":

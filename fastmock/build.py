@@ -22,8 +22,8 @@ from fastmock.core.http import Progress
 from fastmock.core.problems import ConfigError, SettingPath, did_you_mean
 from fastmock.core.provider import Provider, Providers
 from fastmock.engine.buffers import Buffers
+from fastmock.engine.cache import Cache
 from fastmock.engine.middleware import Policies
-from fastmock.engine.plans import PlanCache
 from fastmock.engine.profiles import LatencyProfiles
 from fastmock.engine.services import Api, Services, endpoint_kinds
 from fastmock.faults.injector import FaultInjector
@@ -97,7 +97,7 @@ def _services(
         profiles=profiles,
         policies=policies,
         buffers=Buffers(config.settings.server.max_buffered_bytes) if previous is None else previous.buffers,
-        plans=PlanCache(config.settings.cache.max_bytes, share),
+        cache=Cache(config.settings.cache.max_bytes, share),
         store=store,
         response_log=ResponseLog(store),
         manager=manager or _manager(config, previous, diagnostics),

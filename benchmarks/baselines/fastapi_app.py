@@ -38,7 +38,7 @@ class ChatRequest(BaseModel):
 
 
 def make(config: dict[str, Any]) -> FastAPI:
-    found = config["responses"]["chat_completions"]["patterns"]
+    found = config["responses"]["chat_completions"]["rules"]
     patterns = sorted(found, key=lambda pattern: -int(pattern.get("priority", 0)))
     app = FastAPI()
 

@@ -2,14 +2,13 @@
 
 A body is only counted the first time. The second time it is parsed and rendered with other ids, to find the places that
 vary from request to request. From then on its plan answers it: with ready bytes if nothing else decides about the
-response, else by the steps that are left. See ``_Planner._build``.
+response, else by the steps that are left. See ``_Planner.build``.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import accumulate
-from threading import Lock
 from time import time
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -18,18 +17,17 @@ from fastmock.core.byte_cache import parsed_size
 from fastmock.core.completion import Answer, ChatRequest
 from fastmock.core.http import MoveApart, Reply, Request, Stream
 from fastmock.core.routing import Endpoint
+from fastmock.engine.cache import Cache, Entry
 from fastmock.engine.profiles import CONTROL_HEADERS
 from fastmock.engine.responder import Responder
 from fastmock.engine.response_template import RenderedStream, Rendering, ResponseTemplate
 from fastmock.engine.splicing import MARKS, Fill, Mark, Splice, splice
-from fastmock.shared.block import Share
-from fastmock.shared.cache_counts import HITS, MISSES
+from fastmock.shared.cache_counts import MISSES
 from fastmock.validation.validator import HEADER
 
 _LONGEST_BODY = 65_536  # bytes of a body that may have a plan
 _LARGEST = 1 << 20  # bytes of a response that may have one
 _PATIENCE, _GLANCE = 1000, 5  # after so many new bodies in a row, only one in so many is looked up
-_TABLE = 1 << 15  # bodies that are remembered to have been seen once
 _OVERHEAD = 1200  # bytes of a plan besides its texts
 _STEP_OVERHEAD = 500  # bytes of a part of it, likewise
 _MOST_STEPS = 2000
@@ -41,7 +39,10 @@ _OF_ONE_REQUEST = frozenset(("unique", "request", "created", "whole", "known_ans
 
 @runtime_checkable
 class Plannable(Protocol):
-    """An endpoint whose responses may have plans; see ``manager.Dialect``."""
+    """An endpoint whose responses may have plans; see ``manager.Dialect``.
+
+    They must not depend on the query.
+    """
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
@@ -50,7 +51,7 @@ class Plannable(Protocol):
         """Parse and validate a request."""
 
     def depends_on_body_alone(self, chat: ChatRequest) -> bool:
-        """Return whether what ``read`` returned and its response depend on the body alone."""
+        """Return whether a request and its response depend on the body and the path alone."""
 
     def rendering(self, template: ResponseTemplate) -> Rendering:
         """Return a template in the endpoint's dialect."""
@@ -61,102 +62,44 @@ class Plannable(Protocol):
         """Send a response, and store it if necessary."""
 
 
-class _Plan:
-    """A plan.
-
-    Attributes:
-        answer: answers a request.
-        size: its size, in bytes.
-        counts: the cell that counts its use: a miss if the response depends on more than the body from the start.
-        used: whether it was used since the cache last looked.
-    """
-
-    __slots__ = ("answer", "counts", "size", "used")
-
-    def __init__(self, answer: Endpoint, size: int, counts: int = HITS) -> None:
-        self.answer = answer
-        self.size = size
-        self.counts = counts
-        self.used = False
+_Plan = Entry[Endpoint]
+"""A plan: answers requests, and has a size in bytes."""
 
 
-_Plans = dict[str | bytes, _Plan]
+def planned(endpoint: Endpoint, responder: Responder, cache: Cache) -> Endpoint:
+    """Return an endpoint that answers by plans where it can; the endpoint itself if there can be none."""
+    if not cache.max_bytes or not isinstance(endpoint, Plannable):
+        return endpoint
+    plans: dict[object, _Plan] = cache.table()
+    find, share, seen_before = plans.get, cache.share, cache.seen_before
+    build = _Planner(endpoint, responder).build
+    bypassed = _BYPASSES if responder.takes_control_headers else ()
+    fresh = 0  # requests since a body was found
 
-
-class PlanCache:
-    """The plans of all endpoints of a worker.
-
-    The plan that was not used for the longest time gives way, roughly: one that was used since it was last considered
-    gets another turn. Bodies that never come again get no plan, so they push none out.
-
-    Attributes:
-        plans: the plans of each endpoint.
-    """
-
-    def __init__(self, max_bytes: int, share: Share) -> None:
-        """``max_bytes``: maximum size of all plans; 0 for none."""
-        self.max_bytes = max_bytes
-        self._share = share
-        self.plans: list[_Plans] = []
-        self._bytes = 0
-        self._lock = Lock()
-        # The hashes of bodies seen once, each at the place that its last bits name; a new one displaces the old one.
-        self._seen = [0] * (_TABLE if max_bytes else 0)
-
-    def planned(self, endpoint: Endpoint, responder: Responder) -> Endpoint:
-        """Return an endpoint that answers by plans where it can; the endpoint itself if there can be none."""
-        if not self.max_bytes or not isinstance(endpoint, Plannable):
-            return endpoint
-        plans: _Plans = {}
-        self.plans.append(plans)
-        find, share, seen = plans.get, self._share, self._seen
-        build = _Planner(endpoint, responder).build
-        bypassed = _BYPASSES if responder.takes_control_headers else ()
-        fresh = 0  # requests since a body was found
-
-        def answer(request: Request, unique: str) -> Reply | Stream:
-            nonlocal fresh
-            fresh += 1
-            # While all bodies are new, most are not looked up: 0.3 µs each instead of 1.2.
-            if fresh > _PATIENCE and fresh % _GLANCE:
-                return endpoint(request, unique)
-            body = request.body
-            if len(body) > _LONGEST_BODY or (bypassed and any(map(request.headers.get, bypassed))):
-                return endpoint(request, unique)
-            if (plan := find(body)) is not None:
-                plan.used = True
-                fresh = 0
-                share.numbers[share.row + plan.counts] += 1
-                return plan.answer(request, unique)
-            share.numbers[share.row + MISSES] += 1 if fresh <= _PATIENCE else _GLANCE
-            known = hash(body)
-            place = known & _TABLE - 1
-            if seen[place] != known:
-                seen[place] = known
-                return endpoint(request, unique)
+    def answer(request: Request, unique: str) -> Reply | Stream:
+        nonlocal fresh
+        fresh += 1
+        # While all bodies are new, most are not looked up: 0.3 µs each instead of 1.2.
+        if fresh > _PATIENCE and fresh % _GLANCE:
+            return endpoint(request, unique)
+        body = request.body
+        if len(body) > _LONGEST_BODY or (bypassed and any(map(request.headers.get, bypassed))):
+            return endpoint(request, unique)
+        key = (request.path, body) if request.params else body
+        if (plan := find(key)) is not None:
+            plan.used = True
             fresh = 0
-            plan = build(request)
-            self._add(plans, body, plan)
-            return plan.answer(request, unique)
+            share.numbers[share.row + plan.counts] += 1
+            return plan.value(request, unique)
+        share.numbers[share.row + MISSES] += 1 if fresh <= _PATIENCE else _GLANCE
+        if not seen_before(key):
+            return endpoint(request, unique)
+        fresh = 0
+        plan = build(request)
+        cache.add(plans, key, plan)
+        return plan.value(request, unique)
 
-        return answer
-
-    def _add(self, plans: _Plans, body: str | bytes, plan: _Plan) -> None:
-        """Add a plan, and drop others until there is room."""
-        with self._lock:
-            if body in plans or plan.size > self.max_bytes:
-                return
-            plans[body] = plan
-            self._bytes += plan.size
-            while self._bytes > self.max_bytes:
-                fullest = max(self.plans, key=len)
-                oldest = next(iter(fullest))
-                dropped = fullest.pop(oldest)
-                if dropped.used:
-                    dropped.used = False
-                    fullest[oldest] = dropped
-                else:
-                    self._bytes -= dropped.size
+    return answer
 
 
 class PlannedStream:

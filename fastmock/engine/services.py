@@ -14,9 +14,10 @@ from fastmock.core.headers import AnswerHeads
 from fastmock.core.http import Progress
 from fastmock.core.routing import Endpoint, Route
 from fastmock.engine.buffers import Buffers
+from fastmock.engine.cache import Cache
 from fastmock.engine.manager import Dialect, ManagedCompletions
 from fastmock.engine.middleware import Policies
-from fastmock.engine.plans import PlanCache
+from fastmock.engine.plans import planned
 from fastmock.engine.profiles import LatencyProfiles
 from fastmock.engine.responder import Responder
 from fastmock.engine.response_template import ChoiceFormat
@@ -91,7 +92,7 @@ class Services:
         profiles: latency and output by model and rule.
         policies: limits, faults and the queue.
         buffers: the memory budget of large responses.
-        plans: the plans for bodies seen before.
+        cache: the cache for what was seen before.
         store, response_log: store responses for all workers.
         manager: the response manager; None without one. ``progress`` counts its calls.
         previous: the responders of an earlier version of the configuration, by section.
@@ -105,7 +106,7 @@ class Services:
     profiles: LatencyProfiles
     policies: Policies
     buffers: Buffers
-    plans: PlanCache
+    cache: Cache
     store: Store
     response_log: ResponseLog
     manager: ResponseManager | None
@@ -132,6 +133,6 @@ class Services:
         bodies seen before by their plans.
         """
         if self.manager is None:
-            return self.plans.planned(endpoint, responder)
+            return planned(endpoint, responder, self.cache)
         dialect: Dialect = endpoint
         return ManagedCompletions(responder, dialect, getattr(self.manager, generate), self.progress)

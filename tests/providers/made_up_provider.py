@@ -3,7 +3,7 @@
 Its requests are ``POST /v9/models/{model}:talk?key=…``, its streams JSON arrays, and its errors ``{"trouble": …}``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from fastmock.core.json import parse
 from fastmock.core.provider import Keys, LimitHeaders, Provider, in_words
 from fastmock.core.routing import Route
 from fastmock.engine.event_template import DialectTemplates, Events, MetaSource, RenderedAnswer, call_id
-from fastmock.engine.response_template import ResponseTemplate
+from fastmock.engine.response_template import Rendering, ResponseTemplate
 from fastmock.engine.services import Api, Reading, Services
 from fastmock.providers.openai.chat import request as chat_request
 from fastmock.providers.openai.chat.request import ConversationRequest
@@ -163,7 +163,18 @@ class Talk:
     def render(
         self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
     ) -> Reply | Stream:
-        return self._responder.send(chat, self._templates.of(template), answers, self._heads)
+        return self.deliver(chat, self.rendering(template), answers)
+
+    def depends_on_body_alone(self, chat: ChatRequest) -> bool:
+        return True
+
+    def rendering(self, template: ResponseTemplate) -> Rendering:
+        return self._templates.of(template)
+
+    def deliver(
+        self, chat: ChatRequest, rendering: Rendering, answers: Sequence[Answer] | None = None
+    ) -> Reply | Stream:
+        return self._responder.send(chat, rendering, answers, self._heads)
 
     def reparse(self, chat: ChatRequest, body: Document, unique: str) -> TalkRequest:
         return chat_request.parse(body, unique, self._tokenizers, TalkRequest)

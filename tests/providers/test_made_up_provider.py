@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from fastmock.core.errors import ApiError
-from fastmock.core.http import Reply
+from fastmock.core.http import Reply, Request
+from fastmock.shared.cache_counts import cache_counts
 from tests.support import command, make_app
 
 unit, integration = pytest.mark.unit, pytest.mark.integration
@@ -68,6 +69,16 @@ def test_provider_added_by_name_answers_by_rules_in_its_own_form(server):
     assert body["ended"] == "stop"
     assert body["count"]["spoken"] == 5
     assert talk(server, {"most": 2}).json()["ended"] == "length"
+
+
+@unit
+def test_provider_requests_seen_before_are_answered_by_path_and_body():
+    app = make_app({"server": PROVIDER, "auth": {"mode": "off"}})
+    body = orjson.dumps(TALK)
+    for model in ("robin", "wren") * 4:
+        answer = app.handle(Request("POST", f"/v9/models/{model}:talk", {}, body))
+        assert orjson.loads(answer.body)["model"] == model
+    assert cache_counts(app.share) == {"hits": 4, "misses": 4}
 
 
 @integration

@@ -2,7 +2,7 @@
 
 import sys
 from binascii import b2a_base64
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from itertools import cycle, islice
 from typing import Any, NamedTuple
 
@@ -20,11 +20,13 @@ from fastmock.core.http import LargeReply, Reply, Request
 from fastmock.core.json import parse
 from fastmock.core.problems import SettingPath
 from fastmock.engine.answer_size import MAX_EMBEDDING_TOKENS, check_inputs
+from fastmock.engine.cache import Cache, Entry
 from fastmock.engine.profiles import LatencyProfiles
 from fastmock.engine.template_compiler import read_source
 from fastmock.providers.openai import params
 from fastmock.providers.openai.errors import bad_embeddings_input, fixed_dimensions, too_many_embedding_tokens
 from fastmock.rules.settings import TimedReplySpec
+from fastmock.shared.cache_counts import HITS, MISSES
 
 _SIZES = {"text-embedding-3-large": 3072}
 _SIZE = 1536  # of text-embedding-3-small, text-embedding-ada-002 and unknown models
@@ -32,6 +34,7 @@ _MOST_INPUTS = 2048
 _TOGETHER = 8
 _WINDOW = 8192  # maximum tokens of one input
 _LAST_TOKEN = 100_276  # of cl100k_base
+_OVERHEAD = 500  # bytes of a cached input besides its vector
 _LARGE = 500_000  # numbers in a response that is joined while it is sent
 
 _LITTLE = sys.byteorder == "little"
@@ -49,8 +52,11 @@ class Embeddings:
         profiles: LatencyProfiles,
         tokenizers: TokenizerOf,
         diagnostics: Diagnostics,
+        cache: Cache,
     ) -> None:
         """Read the default file, which may contain a fixed vector; errors go to ``diagnostics``."""
+        self._cache = cache
+        self._known: dict[Hashable, Entry[_Known]] = cache.table()
         self._listed = config.settings.models.served()
         self._seed = config.settings.seed
         self._json = factory.get(200)
@@ -83,11 +89,15 @@ class Embeddings:
         if form not in (None, "float", "base64"):
             raise errors.UnsupportedValue("encoding_format", form, "'float' and 'base64'")
         check_inputs(request, 0, len(inputs) * keep)
-        tokens = self._count(inputs, model)
         fixed = self._fixed if file is None else self._from_file(file)
         if fixed is not None and body.get("dimensions") not in (None, fixed.dimensions):
             raise fixed_dimensions(fixed.dimensions, keep)
-        written = self._written(inputs, size, keep, form, fixed)
+        written: Iterable[bytes]
+        if fixed is not None:
+            tokens = self._count(inputs, inputs, 0, model)
+            written = islice(cycle(fixed.base64 if form == "base64" else fixed.floats), len(inputs))
+        else:
+            tokens, written = self._embedded(inputs, model, size, keep, form)
         quote = b'"' if form == "base64" else b""
         # Joined at most once, at the end: a hundred vectors are 800 kB, and each further step would copy them.
         pieces = []
@@ -109,10 +119,46 @@ class Embeddings:
         reply.model, reply.prompt_tokens = model, tokens
         return reply
 
-    def _count(self, inputs: list[Input], model: str) -> int:
-        """Count the tokens of all inputs; raise the API's error if there are too many."""
+    def _embedded(
+        self, inputs: list[Input], model: str, size: int, keep: int, form: str | None
+    ) -> tuple[int, Iterable[bytes]]:
+        """Return the tokens of all inputs, and the serialized vector of each; those of known inputs from the cache."""
+        write = _base64 if form == "base64" else _floats
+        if not self._cache.max_bytes:
+            tokens = self._count(inputs, inputs, 0, model)
+            return tokens, map(write, embed(inputs, size, keep, self._seed))
+        keys = [(one if type(one) is str else tuple(one), model, keep, form) for one in inputs]
+        found = list(map(self._known.get, keys))
+        new = [place for place, entry in enumerate(found) if entry is None]
+        counted = sum([entry.value.tokens for entry in found if entry is not None])
+        tokens = self._count(inputs, [inputs[place] for place in new], counted, model)
+        numbers, row = self._cache.share.numbers, self._cache.share.row
+        numbers[row + HITS] += len(inputs) - len(new)
+        numbers[row + MISSES] += len(new)
+        for entry in found:
+            if entry is not None:
+                entry.used = True
+        fresh = embed([inputs[place] for place in new], size, keep, self._seed)
+
+        def vectors() -> Iterator[bytes]:
+            for one, key, entry in zip(inputs, keys, found, strict=True):
+                if entry is not None:
+                    yield entry.value.vector
+                    continue
+                vector = write(next(fresh))
+                if self._cache.seen_before(key):
+                    known = _Known(_tokens([one], self._tokenizers(model)), vector)
+                    self._cache.add(self._known, key, Entry(known, len(vector) + 4 * len(one) + _OVERHEAD))
+                yield vector
+
+        return tokens, vectors()
+
+    def _count(self, inputs: list[Input], new: list[Input], counted: int, model: str) -> int:
+        """Return the tokens of all inputs: of the new ones, and those already counted; raise the API's error if there
+        are too many.
+        """
         tokenizer = self._tokenizers(model)
-        tokens = _tokens(inputs, tokenizer)
+        tokens = counted + _tokens(new, tokenizer)
         if tokens > MAX_EMBEDDING_TOKENS:
             raise too_many_embedding_tokens(tokens, MAX_EMBEDDING_TOKENS)
         window = self._profiles.window(model) or _WINDOW
@@ -122,16 +168,6 @@ class Embeddings:
                 raise errors.ContextExceeded(window, longest, 0, "prompt")
         return tokens
 
-    def _written(
-        self, inputs: list[Input], size: int, keep: int, form: str | None, fixed: "_Fixed | None"
-    ) -> Iterator[bytes]:
-        """Yield the serialized vector of each input."""
-        if fixed is not None:
-            ready = fixed.base64 if form == "base64" else fixed.floats
-            yield from islice(cycle(ready), len(inputs))
-        else:
-            yield from map(_base64 if form == "base64" else _floats, embed(inputs, size, keep, self._seed))
-
     def _from_file(self, file: str) -> "_Fixed | None":
         diagnostics = Diagnostics(self._config)
         source = TimedReplySpec(response_file=file)
@@ -139,6 +175,13 @@ class Embeddings:
         if diagnostics.problems:
             raise errors.ManagerFailed("; ".join(map(str, diagnostics.problems)))
         return fixed
+
+
+class _Known(NamedTuple):
+    """A cached input: its tokens, and its serialized vector."""
+
+    tokens: int
+    vector: bytes
 
 
 class _Fixed(NamedTuple):

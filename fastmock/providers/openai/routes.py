@@ -133,7 +133,7 @@ def _responses(services: Services, chats: Responder, default_model: str) -> Api:
 
 def _embeddings(services: Services) -> Api:
     """Compile embeddings."""
-    embeddings = Embeddings(*_compiling(services))
+    embeddings = Embeddings(*_compiling(services), services.cache)
     answer: Endpoint = embeddings
     if services.manager is not None:
         answer = ManagedEmbeddings(embeddings, services.manager.generate_embedding_response, services.progress)
