@@ -7,7 +7,6 @@ any machine.
 """
 
 import hashlib
-import math
 import re
 from collections.abc import Iterator, Sequence
 from zlib import crc32
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 Vector = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
 
 # Scripts without spaces between words: each character is a word, and pairs make up for the lost word boundaries.
 _SIGNS = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
@@ -57,12 +57,13 @@ def embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: i
         yield from _embed(contents[start : start + _BATCH], size, keep, seed)
 
 
-def _embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: int) -> Iterator[Vector]:
+def _embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: int) -> Vectors:
+    """Return the vectors of some texts or token arrays, a row for each."""
     hashes: list[int] = []
     lengths: list[int] = []
     counts = []
-    parts = []
-    for content in contents:
+    parts = np.empty((len(contents), size), np.int8)
+    for place, content in enumerate(contents):
         if isinstance(content, str):
             whole = content.encode()
             words = whole.translate(_FOLD).split() if content.isascii() else _words(content)
@@ -76,13 +77,15 @@ def _embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: 
             counts.append(len(content))
         digest = int.from_bytes(hashlib.blake2b(b"%d:%b" % (seed, whole), digest_size=8).digest(), "big")
         first, second = digest >> (64 - _ROW_BITS), digest & ((1 << _ROW_BITS) - 1)
-        parts.append(_ROW[first : first + size] + _ROW[second : second + size])
-    for said, part in zip(_words_and_pairs(hashes, lengths, counts, size, seed), parts, strict=True):
-        kept = (said + part)[:keep]
-        squares = float(kept @ kept)  # integers below 2**53: exact in any order
-        if squares == 0:  # every kept value happened to be 0
-            kept[0] = squares = 1
-        yield (kept * (1 / math.sqrt(squares))).astype(np.float32)
+        np.add(_ROW[first : first + size], _ROW[second : second + size], out=parts[place])
+    sums = _words_and_pairs(hashes, lengths, counts, size, seed)
+    sums += parts
+    kept = sums[:, :keep]
+    squares = np.array([values @ values for values in kept])  # integers below 2**53: exact in any order
+    for row in np.flatnonzero(squares == 0):  # every kept value happened to be 0
+        kept[row, 0] = squares[row] = 1
+    kept *= (1 / np.sqrt(squares))[:, None]
+    return kept.astype(np.float32)
 
 
 def _words(text: str) -> list[bytes]:

@@ -1,13 +1,13 @@
 """``POST /v1/embeddings``."""
 
 import sys
-from binascii import b2a_base64
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import cycle, islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
+from pybase64 import b64encode
 
 from fastmock.config.config import Config
 from fastmock.content.embedding_vectors import Vector, embed
@@ -40,6 +40,8 @@ _LARGE = 500_000  # numbers in a response that is joined while it is sent
 _LITTLE = sys.byteorder == "little"
 
 Input = str | list[int]
+_Key = tuple[Sequence[object], str, int, str | None]
+"""The key of a cached input: itself, the model, the dimensions and the encoding."""
 
 
 class Embeddings:
@@ -71,8 +73,7 @@ class Embeddings:
         body = parse(request.body)
         reply = self.answer(body, unique, request=request)
         if self._profiles.delays_whole:  # an embedding is only prefill: it takes the time to first token
-            tokens = _tokens(body["input"], self._tokenizers(body["model"]))
-            self._profiles.delay_of_prefill(reply, body["model"], tokens, request)
+            self._profiles.delay_of_prefill(reply, body["model"], reply.prompt_tokens, request)
         return reply
 
     def answer(
@@ -94,7 +95,9 @@ class Embeddings:
             raise fixed_dimensions(fixed.dimensions, keep)
         written: Iterable[bytes]
         if fixed is not None:
-            tokens = self._count(inputs, inputs, 0, model)
+            counts = [_tokens_of(one, self._tokenizers(model)) for one in inputs]
+            self._check_tokens(counts, model)
+            tokens = sum(counts)
             written = islice(cycle(fixed.base64 if form == "base64" else fixed.floats), len(inputs))
         else:
             tokens, written = self._embedded(inputs, model, size, keep, form)
@@ -123,50 +126,43 @@ class Embeddings:
         self, inputs: list[Input], model: str, size: int, keep: int, form: str | None
     ) -> tuple[int, Iterable[bytes]]:
         """Return the tokens of all inputs, and the serialized vector of each; those of known inputs from the cache."""
-        write = _base64 if form == "base64" else _floats
-        if not self._cache.max_bytes:
-            tokens = self._count(inputs, inputs, 0, model)
-            return tokens, map(write, embed(inputs, size, keep, self._seed))
-        keys = [(one if type(one) is str else tuple(one), model, keep, form) for one in inputs]
-        found = list(map(self._known.get, keys))
-        new = [place for place, entry in enumerate(found) if entry is None]
-        counted = sum([entry.value.tokens for entry in found if entry is not None])
-        tokens = self._count(inputs, [inputs[place] for place in new], counted, model)
+        keys: list[_Key] = [(one if type(one) is str else tuple(one), model, keep, form) for one in inputs]
+        found: list[Entry[_Known] | None] = list(map(self._known.get, keys))
+        tokenizer = self._tokenizers(model)
+        counts = [
+            _tokens_of(one, tokenizer) if entry is None else entry.value.tokens
+            for one, entry in zip(inputs, found, strict=True)
+        ]
+        self._check_tokens(counts, model)
+        new = [one for one, entry in zip(inputs, found, strict=True) if entry is None]
         numbers, row = self._cache.share.numbers, self._cache.share.row
         numbers[row + HITS] += len(inputs) - len(new)
         numbers[row + MISSES] += len(new)
-        for entry in found:
+        fresh = map(_base64 if form == "base64" else _floats, embed(new, size, keep, self._seed))
+        return sum(counts), self._vectors(keys, found, counts, fresh)
+
+    def _vectors(
+        self, keys: list[_Key], found: list["Entry[_Known] | None"], counts: list[int], fresh: Iterator[bytes]
+    ) -> Iterator[bytes]:
+        """Yield the vectors of inputs, known and fresh ones; those seen for the second time are cached."""
+        for key, entry, tokens in zip(keys, found, counts, strict=True):
             if entry is not None:
                 entry.used = True
-        fresh = embed([inputs[place] for place in new], size, keep, self._seed)
+                yield entry.value.vector
+                continue
+            vector = next(fresh)
+            if self._cache.max_bytes and self._cache.seen_before(key):
+                size = len(vector) + 4 * len(key[0]) + _OVERHEAD
+                self._cache.add(self._known, key, Entry(_Known(tokens, vector), size))
+            yield vector
 
-        def vectors() -> Iterator[bytes]:
-            for one, key, entry in zip(inputs, keys, found, strict=True):
-                if entry is not None:
-                    yield entry.value.vector
-                    continue
-                vector = write(next(fresh))
-                if self._cache.seen_before(key):
-                    known = _Known(_tokens([one], self._tokenizers(model)), vector)
-                    self._cache.add(self._known, key, Entry(known, len(vector) + 4 * len(one) + _OVERHEAD))
-                yield vector
-
-        return tokens, vectors()
-
-    def _count(self, inputs: list[Input], new: list[Input], counted: int, model: str) -> int:
-        """Return the tokens of all inputs: of the new ones, and those already counted; raise the API's error if there
-        are too many.
-        """
-        tokenizer = self._tokenizers(model)
-        tokens = counted + _tokens(new, tokenizer)
-        if tokens > MAX_EMBEDDING_TOKENS:
-            raise too_many_embedding_tokens(tokens, MAX_EMBEDDING_TOKENS)
+    def _check_tokens(self, counts: list[int], model: str) -> None:
+        """Raise the API's error if the inputs together, or one of them, have too many tokens."""
+        if sum(counts) > MAX_EMBEDDING_TOKENS:
+            raise too_many_embedding_tokens(sum(counts), MAX_EMBEDDING_TOKENS)
         window = self._profiles.window(model) or _WINDOW
-        if tokens > window:  # otherwise no single input is longer
-            longest = max(_tokens([one], tokenizer) for one in inputs)
-            if longest > window:
-                raise errors.ContextExceeded(window, longest, 0, "prompt")
-        return tokens
+        if (longest := max(counts)) > window:
+            raise errors.ContextExceeded(window, longest, 0, "prompt")
 
     def _from_file(self, file: str) -> "_Fixed | None":
         diagnostics = Diagnostics(self._config)
@@ -205,17 +201,13 @@ def _release_parts(pieces: list[bytes]) -> Iterator[bytes]:
         yield part
 
 
-def _tokens(inputs: Any, tokenizer: Tokenizer) -> int:
-    """Count the tokens of a valid input."""
-    if isinstance(inputs, str):
-        return tokenizer.count(inputs)
-    texts = [item for item in inputs if isinstance(item, str)]
-    others = (len(item) if isinstance(item, list) else 1 for item in inputs if not isinstance(item, str))
-    return tokenizer.count_all(texts) + sum(others)
+def _tokens_of(one: Input, tokenizer: Tokenizer) -> int:
+    """Count the tokens of an input."""
+    return tokenizer.count(one) if isinstance(one, str) else len(one)
 
 
 def _base64(vector: Vector) -> bytes:
-    return b2a_base64(vector.data if _LITTLE else vector.astype("<f4").data, newline=False)
+    return b64encode(vector.data if _LITTLE else vector.astype("<f4").data)
 
 
 def _floats(vector: Vector) -> bytes:

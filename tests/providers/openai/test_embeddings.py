@@ -3,6 +3,7 @@
 import struct
 from base64 import b64decode
 
+import orjson
 import pytest
 
 from fastmock.core.problems import ConfigError
@@ -57,3 +58,33 @@ def test_embedding_inputs_have_the_limits_of_the_api(call):
     for wrong in ([-1], [100300], [[1, 2], [3, 100277]]):
         assert refused(post(EMBEDDINGS, body | {"input": wrong}))["message"].startswith("'$.input' is invalid")
     assert data(post(EMBEDDINGS, body | {"input": [0, 100276]}))["usage"]["prompt_tokens"] == 2
+
+
+def test_embeddings_of_texts_seen_before_come_from_the_cache(call):
+    cached, plain = call({}), call({"cache": {"max_bytes": 0}})
+    texts = ["one", "two words", "three words here", "ünïcode 日本", "one"]
+    for form in ("float", "base64"):
+        for number in range(8):
+            chosen = [*texts[: 1 + number % len(texts)], f"new {form} {number}"]
+            for given in (chosen, [[1, 2, 3], [4]], texts[0]):
+                body = {"model": "text-embedding-3-small", "input": given, "encoding_format": form, "dimensions": 64}
+                one, other = cached("/v1/embeddings", body), plain("/v1/embeddings", body)
+                assert one.body == other.body
+                assert one.prompt_tokens == other.prompt_tokens
+    found = orjson.loads(cached("/health", method="GET").body)["cache"]
+    assert found == {"hits": 66, "misses": 40}
+
+
+def test_embeddings_within_the_bytes_of_the_cache_keep_what_is_used(call):
+    post = call({"cache": {"max_bytes": 50_000}})
+
+    def hits(text):
+        before = orjson.loads(post("/health", method="GET").body)["cache"]["hits"]
+        post("/v1/embeddings", {"model": "text-embedding-3-small", "input": text, "encoding_format": "base64"})
+        return orjson.loads(post("/health", method="GET").body)["cache"]["hits"] - before
+
+    assert [hits("often") for _ in range(3)] == [0, 0, 1]
+    for number in range(60):
+        for _ in range(2):
+            hits(f"text {number}")
+        assert hits("often") == 1
