@@ -13,7 +13,6 @@ from time import time
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from fastmock.core import errors
-from fastmock.core.byte_cache import parsed_size
 from fastmock.core.completion import Answer, ChatRequest
 from fastmock.core.http import MoveApart, Reply, Request, Stream
 from fastmock.core.routing import Endpoint
@@ -30,6 +29,7 @@ _LARGEST = 1 << 20  # bytes of a response that may have one
 _PATIENCE, _GLANCE = 1000, 5  # after so many new bodies in a row, only one in so many is looked up
 _OVERHEAD = 1200  # bytes of a plan besides its texts
 _STEP_OVERHEAD = 500  # bytes of a part of it, likewise
+_KEPT_OVERHEAD = 1500  # bytes of a response that is stored, likewise
 _MOST_STEPS = 2000
 
 _BYPASSES = (*CONTROL_HEADERS, HEADER)
@@ -138,7 +138,7 @@ class PlannedResponse:
         fills: fill the slots of its parts: one for the whole, or one for each step of a paced stream.
         steps: the tokens of each step of a stream.
         ends: the end of each step in the whole, after a 0; None if each step is a part.
-        size: its length, in bytes.
+        size: its length, in bytes; ``held`` includes the response that is stored.
     """
 
     def __init__(
@@ -154,6 +154,7 @@ class PlannedResponse:
         """
         self.fills: Sequence[Fill] = [part.fill for part in parts]
         self.size = sum(part.size for part in parts)
+        self.held = self.size + (0 if kept is None else kept.size + _KEPT_OVERHEAD)
         self.steps = [] if stream is None else stream.steps
         self.ends: list[int] | None = None
         if stream is not None and len(parts) == 1:
@@ -214,11 +215,11 @@ class _Planner:
             chat = self._endpoint.read(request, MARKS[0].unique)
             if self._endpoint.depends_on_body_alone(chat):
                 if not self._responder.decides_by_body:
-                    return _Plan(self._from_parsed(chat), size + parsed_size(_encoded(request), None))
+                    return _Plan(self._from_parsed(chat), size + _parsed_size(request.body))
                 first = self._render(chat, MARKS[0])
                 second = self._render(self._endpoint.read(request, MARKS[1].unique), MARKS[1])
                 if first and second and (response := _spliced(first, second)) is not None:
-                    size += response.size + _STEP_OVERHEAD * len(response.fills)
+                    size += response.held + _STEP_OVERHEAD * len(response.fills)
                     return self._from_rendered(request, chat, response, size)
         return _Plan(self._endpoint, size, MISSES)
 
@@ -256,7 +257,7 @@ class _Planner:
                     raise
                 raise translate(error, chat) from None
 
-        return _Plan(answer, size + parsed_size(_encoded(request), None))
+        return _Plan(answer, size + _parsed_size(request.body))
 
     def _from_parsed(self, chat: ChatRequest) -> Endpoint:
         """Return the answers of a plan with the parsed request."""
@@ -304,5 +305,7 @@ def _copier(chat: ChatRequest) -> Callable[[Request, str], ChatRequest]:
     return copied
 
 
-def _encoded(request: Request) -> bytes:
-    return request.body.encode() if isinstance(request.body, str) else request.body
+def _parsed_size(body: str | bytes) -> int:
+    """Estimate the size of a parsed request from its body: what costs is the number of its strings."""
+    quotes = body.count('"') if isinstance(body, str) else body.count(b'"')
+    return 1500 + len(body) + 50 * quotes

@@ -1,6 +1,8 @@
 """Plans for bodies seen before: every answer is the one that would be given without them."""
 
+import gc
 import re
+import tracemalloc
 from datetime import datetime
 from hashlib import blake2b
 from itertools import count
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from fastmock.core.http import Reply, Request, Stream
 from fastmock.engine import plans
+from fastmock.engine.cache import Cache
 from fastmock.engine.splicing import MARKS, splice
 from fastmock.shared.cache_counts import cache_counts
 from tests.support import KEY, examples, make_app
@@ -355,3 +358,48 @@ def test_marks_differ_everywhere_and_tell_every_place():
     assert all(one != other for one, other in zip(UNIQUE, OTHER, strict=True))
     assert len({UNIQUE[place : place + 3] for place in range(30)}) == 30
     assert re.fullmatch("[0-9a-f]{32}", UNIQUE)
+
+
+@pytest.mark.parametrize("config", [{}, {"journal": {"enabled": True}}, {"latency": {"ttft": 5, "itl": 1}}])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        chat(),
+        chat(**STREAM),
+        chat(messages=[{"role": "user", "content": "word " * 1000}]),
+        chat(messages=[{"role": ("user", "assistant")[number % 2], "content": f"{number}"} for number in range(61)]),
+        chat(tools=TOOLS, tool_choice="required"),
+        response(),
+        response(**STREAM),
+        message(),
+        ("/v1/embeddings", {"model": "text-embedding-3-small", "input": "some text"}),
+        ("/v1/embeddings", {"model": "text-embedding-3-small", "input": [*range(60)], "dimensions": 2}),
+    ],
+)
+def test_entries_of_the_cache_take_no_more_memory_than_they_count(config, path, body, monkeypatch):
+    caches = []
+    begin = Cache.__init__
+    monkeypatch.setattr(Cache, "__init__", lambda self, *given: caches.append(self) or begin(self, *given))
+    app = make_app(config)
+
+    def fill(numbers):
+        for number in numbers:
+            whole = orjson.dumps(
+                {**body, "user": f"user {number}"} if path != MESSAGES else body | {"top_k": number + 1}
+            )
+            if path == "/v1/embeddings":
+                given = body["input"]
+                whole = orjson.dumps(body | {"input": f"{given} {number}" if type(given) is str else [number, *given]})
+            for _ in range(2):
+                assert app.handle(Request("POST", path, KEY | {"x-api-key": "k"}, whole.decode())).head.status == 200
+
+    fill(range(20))  # what is only done once
+    gc.collect()
+    tracemalloc.start()
+    before, counted = tracemalloc.get_traced_memory()[0], caches[0]._bytes
+    fill(range(20, 80))
+    gc.collect()
+    taken = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert caches[0]._bytes > counted
+    assert taken < 1.1 * (caches[0]._bytes - counted)

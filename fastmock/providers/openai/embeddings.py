@@ -152,8 +152,9 @@ class Embeddings:
                 continue
             vector = next(fresh)
             if self._cache.max_bytes and self._cache.seen_before(key):
-                size = len(vector) + 4 * len(key[0]) + _OVERHEAD
-                self._cache.add(self._known, key, Entry(_Known(tokens, vector), size))
+                exact = bytes(memoryview(vector))  # orjson's may be a part of a larger block
+                size = len(exact) + (4 if isinstance(key[0], str) else 40) * len(key[0]) + _OVERHEAD
+                self._cache.add(self._known, key, Entry(_Known(tokens, exact), size))
             yield vector
 
     def _check_tokens(self, counts: list[int], model: str) -> None:
