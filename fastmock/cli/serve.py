@@ -74,20 +74,12 @@ class _Compiler:
         return refused_changes(new, old, lambda: self._layers.relaid(Overlay(), old), self._files)
 
     def compile(self, config: Config, previous: App | None, warns: bool) -> App:
-        """Compile a configuration; under Robyn, add warnings about the runtime."""
-        app = self._layers.compile(config, previous, warns)
-        if self._runtime == "robyn":
-            self._warned(app)
-        return app
+        """Compile a configuration."""
+        return self._warned(self._layers.compile(config, previous, warns))
 
     def _warned(self, app: App) -> App:
-        """Add warnings about settings that need another runtime."""
-        from fastmock.server.runtimes.select import choose
-
-        _, better, why = choose(app)
-        if better != self._runtime:
-            app.warnings.append(f"the runtime stays {self._runtime} until a restart, which would take {better} ({why})")
-        elif self._runtime == "robyn" and app.delays_whole and not self._delays_whole:
+        """Warn of responses that Robyn sends in another form until a restart."""
+        if self._runtime == "robyn" and app.delays_whole and not self._delays_whole:
             app.warnings.append("delayed non-streaming responses are sent in chunks until a restart")
         return app
 

@@ -58,7 +58,7 @@ class Server(SettingsModel):
     )
     runtime: Literal["auto", "robyn", "granian"] = Field(
         "auto",
-        description="`robyn` has the highest throughput, `granian` exact timing; `auto` chooses as needed.",
+        description="Rust runtime that serves HTTP: `granian` or `robyn`; `auto` is `granian`.",
         json_schema_extra={"flag": "--runtime", "restart": True},
     )
     providers: list[str] = Field(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 from pydantic import TypeAdapter, ValidationError
 
 from fastmock.core import errors
-from fastmock.core.capabilities import Capability, Runtime
+from fastmock.core.capabilities import Runtime
 from fastmock.core.completion import ChatRequest
 from fastmock.core.credentials import without_session
 from fastmock.core.diagnostics import Diagnostics
@@ -86,7 +86,6 @@ class FaultInjector:
     Attributes:
         any: whether any fault can occur.
         takes_time: whether a fault delays responses.
-        needs: the capabilities that the faults need, each with the name of the first fault that needs it.
     """
 
     def __init__(
@@ -99,7 +98,6 @@ class FaultInjector:
         self._read: dict[tuple[str | None, str | None], _Compiled] = {}
         placed: list[tuple[FaultSettings, SettingPath]] = [(one, ("faults", at)) for at, one in enumerate(settings)]
         self._faults = []
-        self.needs: dict[Capability, str] = {}
         for one, path in placed:
             if one.match is not None:
                 check_regexes(one.match, (*path, "match"), diagnostics)
@@ -107,8 +105,6 @@ class FaultInjector:
                 continue
             compiled = _compile(one)
             self._faults.append(compiled)
-            if compiled.action.needs is not None:
-                self.needs.setdefault(compiled.action.needs, compiled.name)
             if (why := self._refusal(compiled)) is not None:
                 diagnostics.error(path, why)
         self._warn(placed, options.rule_names, diagnostics)

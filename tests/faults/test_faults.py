@@ -216,16 +216,13 @@ def test_fault_unsupported_by_robyn_is_a_config_error(kind):
         ({"for": "1s"}, False) if kind == "stall" else (least, only_granian),
     ):
         config = {"faults": [{"kind": kind} | settings]}
-        assert choose(make_app(config))[1] == ("granian" if beyond or kind in TAKE_TIME else "robyn")
+        assert choose(make_app(config))[1] == "granian"
         config["server"] = {"runtime": "robyn"}
         if beyond:
             with pytest.raises(ConfigError, match=r"faults\[0\]: Robyn does not support .* take granian"):
                 make_app(config)
         else:
             make_app(config)
-
-
-TAKE_TIME = ("slow_first_token", "stall", "hang")
 
 
 def test_fault_docs_list_every_fault_and_its_runtimes():
