@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := $(VENV)/clients
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 ARGS ?=
 # Compiled modules are kept, whatever the environment says: every process of the tests would compile them again.
@@ -12,7 +13,7 @@ PYTEST = pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 # Tests that judge times run by themselves afterwards; ARGS may choose no test of a part, which is exit code 5.
 ALONE = pytest -m alone
 
-.PHONY: run test unit coverage hooks lint docs bench streams locust fuzz soak changes connections agents-cli image-test clean
+.PHONY: run test unit coverage hooks lint docs bench peers streams locust fuzz soak changes connections agents-cli image-test clean
 
 run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
@@ -46,6 +47,16 @@ docs: $(VENV)/.docs $(VENV)/.test  ## Build the documentation into site/; a brok
 bench: $(VENV)/.bench  ## Measure against the baselines and write benchmarks/report.md
 	$(BIN)/python -m benchmarks.ratios $(ARGS)
 
+peers: $(VENV)/.bench $(CLIENTS)/peers/.installed  ## Compare with other mock servers and write benchmarks/peers.md
+	$(BIN)/python -m benchmarks.peers $(ARGS)
+
+$(CLIENTS)/peers/.installed: | $(VENV)/bin/python
+	$(PYTHON) -m venv $(CLIENTS)/peers
+	$(CLIENTS)/peers/bin/pip install --quiet --disable-pip-version-check mockllm llmock fakellm
+	npm install --prefix $(CLIENTS)/peers --silent --no-audit --no-fund --no-package-lock \
+	  @copilotkit/aimock llmock @dwmkerr/mock-llm mock-openai-api
+	touch $@
+
 image-test: | $(VENV)/bin/python  ## Build the container's image and run it; needs root, buildah and debootstrap
 	$(BIN)/python tests/image.py
 
@@ -59,7 +70,6 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(PIP) -e '.[test]' && touch $@
 
 # Clients that do not go with each other, each in an environment of its own; the Node one where npm is.
-CLIENTS := $(VENV)/clients
 $(VENV)/.clients: Makefile | $(VENV)/bin/python
 	$(PYTHON) -m venv $(CLIENTS)/openai-0.28
 	$(CLIENTS)/openai-0.28/bin/pip install --quiet --disable-pip-version-check 'openai==0.28.1' numpy

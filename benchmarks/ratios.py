@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -64,7 +65,7 @@ def running(command: list[str], cores: str, environment: dict[str, str]) -> Iter
     port = free_port()
     words = ["taskset", "-c", cores, *(str(port) if word == "PORT" else word for word in command)]
     start = time.perf_counter()
-    process = subprocess.Popen(words, env=os.environ | environment, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(words, env=os.environ | environment, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         while True:
             try:
@@ -79,7 +80,8 @@ def running(command: list[str], cores: str, environment: dict[str, str]) -> Iter
                 break
         yield process.pid, port, time.perf_counter() - start
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # and whatever it started
         process.wait()
 
 
@@ -101,7 +103,7 @@ def measure(contender: Contender, server_core: str, load_core: str, seconds: flo
         wrk(port, load_core, 1, contender.load)
         cpu, clock = cpu_seconds(pid), time.perf_counter()
         requests = wrk(port, load_core, seconds, contender.load)
-        return (cpu_seconds(pid) - cpu) / requests * 1e6, requests / (time.perf_counter() - clock)
+        return (cpu_seconds(pid) - cpu) / max(requests, 1) * 1e6, requests / (time.perf_counter() - clock)
 
 
 def calibrated(bare: Contender, server_core: str, load_core: str) -> float:

@@ -14,6 +14,7 @@ OUTSIDE = {
     "CHANGELOG.md": "changelog.md",
     "benchmarks/README.md": "benchmarks/index.md",
     "benchmarks/report.md": "benchmarks/report.md",
+    "benchmarks/peers.md": "benchmarks/peers.md",
     "benchmarks/streams.md": "benchmarks/streams.md",
     "benchmarks/streams.svg": "benchmarks/streams.svg",
     "config.json": "config.json",
