@@ -15,6 +15,7 @@ OUTSIDE = {
     "benchmarks/README.md": "benchmarks/index.md",
     "benchmarks/report.md": "benchmarks/report.md",
     "benchmarks/peers.md": "benchmarks/peers.md",
+    "benchmarks/rates.md": "benchmarks/rates.md",
     "benchmarks/streams.md": "benchmarks/streams.md",
     "benchmarks/streams.svg": "benchmarks/streams.svg",
     "config.json": "config.json",

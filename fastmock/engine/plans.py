@@ -232,6 +232,8 @@ class _Planner:
         rendering = self._endpoint.rendering(template)
         if not chat.stream:
             whole = rendering.whole(chat, answers)
+            if len(whole) > _LARGEST:
+                return None
             paced = self._responder.timing(chat) is not None
             return _Rendered(chat, [whole], None, rendering.length(chat, answers) if paced else 0)
         stream = rendering.render_stream(chat, answers, self._responder.obfuscates(chat))
