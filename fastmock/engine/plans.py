@@ -79,7 +79,7 @@ def planned(endpoint: Endpoint, responder: Responder, cache: Cache) -> Endpoint:
     def answer(request: Request, unique: str) -> Reply | Stream:
         nonlocal fresh
         fresh += 1
-        # While all bodies are new, most are not looked up: 0.3 µs each instead of 1.2.
+        # While all bodies are new, most are not looked up: that takes 0.5 µs of a request instead of 1.3.
         if fresh > _PATIENCE and fresh % _GLANCE:
             return endpoint(request, unique)
         body = request.body
