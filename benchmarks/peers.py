@@ -172,9 +172,11 @@ def problem(peer: Peer, core: str) -> str:
             headers = {"authorization": "Bearer sk-benchmark", "content-type": "application/json"}
             with urllib.request.urlopen(urllib.request.Request(url, REQUEST, headers), timeout=20) as response:
                 said = json.loads(response.read())["choices"][0]["message"]["content"]
-            if wrk(port, core, 2) < 2:
+            if wrk(port, core, 2) < 20:
                 return "it hangs under 64 connections"
-    except (OSError, ValueError, LookupError, SystemExit) as error:
+    except SystemExit:
+        return "it does not start with these settings"
+    except (OSError, ValueError, LookupError) as error:
         return f"{type(error).__name__}: {error}"
     return "" if said == WORDS or (peer.work == OWN and said) else f"it says {said!r}"
 
