@@ -384,3 +384,20 @@ def test_64_open_files_are_enough_to_start_and_serve(serve, runtime, tmp_path):
     server = serve({}, "--runtime", runtime, started=limit)
     for _ in range(5):
         assert new_client_is_served(server, 5)
+
+
+@integration
+def test_large_answer_of_a_disconnected_client_releases_its_memory(serve):
+    server = serve({"server": {"max_buffered_bytes": 3 << 20}}, "--runtime", "granian")
+    texts = [f"text {number}" for number in range(100)]
+    body = orjson.dumps({"model": "text-embedding-3-small", "input": texts, "encoding_format": "base64"})
+    head = f"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\nauthorization: Bearer x\r\ncontent-length: {len(body)}\r\n\r\n"
+    for _ in range(3):
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+                client.sendall(head.encode() + body)
+                assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        answered = wait_until(
+            lambda: httpx.post(f"{server.url}/v1/embeddings", content=body, headers=KEY).status_code == 200, 1
+        )
+        assert answered

@@ -618,7 +618,7 @@ class _Download:
             flow = self._connections.flow(self._client)
             if flow is None:
                 self._lost = self._lost or now
-                if now < self._lost + _LOST_PATIENCE:
+                if now < self._lost + _LOST_PATIENCE and self._is_connected():
                     return now + _SHORTEST_PAUSE
                 self._end()
                 return None
@@ -646,6 +646,15 @@ class _Download:
                 return now
         self._end()
         return None
+
+    def _is_connected(self) -> bool:
+        """Return whether Granian would still send to the client."""
+        try:
+            for _ in self._transport.send_bytes(b""):
+                pass
+        except RuntimeError:
+            return False
+        return True
 
     def _end(self) -> None:
         self._connections.let_go(self._client)
