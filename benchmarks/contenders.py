@@ -88,7 +88,7 @@ def contenders(directory: Path, answer: Callable[[list[str]], bytes]) -> list[Co
         Contender(CHAT, ten),
         Contender("fastmock, 10 rules, without the cache", ten, environment={"FASTMOCK_CACHE_MAX_BYTES": "0"}),
         Contender("fastmock, 1,000 rules", [*mock, str(configs[1000])]),
-        Contender("fastmock on Granian, 10 rules", [*ten, "--runtime", "granian"]),
+        Contender("fastmock on Robyn, 10 rules", [*ten, "--runtime", "robyn"]),
         *_of_bodies(ten, forty, mock),
         *_of_features(ten),
         Contender(FASTAPI, [*fastapi, str(configs[10])]),
@@ -115,7 +115,7 @@ def _of_bodies(ten: list[str], forty: Path, mock: list[str]) -> Iterable[Contend
         yield Contender(f"fastmock, {name}", ten, ("chat.lua", *load))
     yield Contender("fastmock, stream of 40 events without delay", [*mock, str(forty)], ("chat.lua", "stream"))
     yield Contender(REPEATED, ten, ("chat.lua", "", "", "500"))
-    yield Contender(f"{REPEATED}, on Granian", [*ten, "--runtime", "granian"], ("chat.lua", "", "", "500"))
+    yield Contender(f"{REPEATED}, on Robyn", [*ten, "--runtime", "robyn"], ("chat.lua", "", "", "500"))
     for name, load in kinds.items():
         yield Contender(f"{REPEATED}: {name}", ten, ("chat.lua", *load, "500"))
     exactly = {"FASTMOCK_USAGE_TOKENIZER": "exact"}
