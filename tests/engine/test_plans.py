@@ -251,14 +251,14 @@ def test_answers_with_plans_equal_those_without(config, asked, order):
         assert one == other, REQUESTS[sequence[place][0]]
 
 
-@pytest.mark.parametrize("place", range(len(REQUESTS)))
 @pytest.mark.parametrize("config", [{}, {"latency": {"ttft": 20, "itl": 3}, "journal": {"enabled": True}}])
-def test_every_request_repeated_is_answered_as_without_plans(place, config, monkeypatch):
-    sequence = [(place, {})] * 6
+def test_every_request_repeated_is_answered_as_without_plans(config, monkeypatch):
+    sequence = [(place, {}) for place in range(len(REQUESTS))] * 4
     with_plans, hits = answers(config, sequence, monkeypatch)
     without, _ = answers(config | {"cache": {"max_bytes": 0}}, sequence, monkeypatch)
-    assert with_plans == without
-    assert hits == (0 if REQUESTS[place] in UNPLANNED else 4)
+    for place, (one, other) in enumerate(zip(with_plans, without, strict=True)):
+        assert one == other, REQUESTS[place % len(REQUESTS)]
+    assert hits == 2 * (len(REQUESTS) - len(UNPLANNED))
 
 
 def test_plans_are_spliced_into_every_plain_answer(call, monkeypatch):
@@ -360,7 +360,7 @@ def test_marks_differ_everywhere_and_tell_every_place():
     assert re.fullmatch("[0-9a-f]{32}", UNIQUE)
 
 
-@pytest.mark.parametrize("config", [{}, {"latency": {"ttft": 5, "itl": 1}}])
+@pytest.mark.parametrize("config", [{"journal": {"enabled": True}}])
 @pytest.mark.parametrize(
     ("path", "body"),
     [
