@@ -6,15 +6,12 @@ timed, a server's answer is checked. Run it with ``make peers``, which installs 
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,7 +19,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.contenders import HERE, REQUEST, WORDS, Contender, rules
-from benchmarks.ratios import awake, cpu_name, measure, running, wrk
+from benchmarks.ratios import awake, machine, measure, running, server_and_load_core, wrk
 
 INSTALLED = Path(sys.prefix) / "clients" / "peers"
 MODULES, PYTHON = INSTALLED / "node_modules", INSTALLED / "bin"
@@ -41,7 +38,6 @@ class Peer:
         work: see above.
         setting: its settings, for the report.
         environment: environment variables.
-        measured: CPU time and rate of each round, by load.
     """
 
     name: str
@@ -49,7 +45,11 @@ class Peer:
     work: str
     setting: str
     environment: dict[str, str] = field(default_factory=dict)
-    measured: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: {load: [] for load in LOADS})
+
+    def __post_init__(self) -> None:
+        self.contenders = {
+            name: Contender(self.name, self.command, load, self.environment) for name, load in LOADS.items()
+        }
 
 
 def npm(package: str) -> str:
@@ -189,16 +189,16 @@ def report(found: list[Peer], excluded: dict[str, str], rounds: int, seconds: in
         "medians. One worker pinned to one core, wrk with 64 keep-alive connections on another; 500 bodies repeated, and "
         "every body different. Each answer was checked before it was timed.",
         "",
-        f"{cpu_name()}, {os.cpu_count()} cores visible, Linux {platform.release()}, Python {platform.python_version()}.",
+        f"{machine()}.",
         "",
         "| server | settings | work | repeated: CPU µs/request | requests/s | different: CPU µs/request | requests/s |",
         "|---|---|---|---|---|---|---|",
     ]
     for peer in found:
         cells = [peer.name, peer.setting, peer.work]
-        for load in LOADS:
-            cells += [f"{median(cpu for cpu, _ in peer.measured[load]):.1f}"]
-            cells += [f"{median(rate for _, rate in peer.measured[load]):,.0f}"]
+        for contender in peer.contenders.values():
+            cells += [f"{median(cpu for cpu, _ in contender.quiet):.1f}"]
+            cells += [f"{median(rate for _, rate in contender.quiet):,.0f}"]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "Not comparable in all: servers without rules do less work for a reply.", ""]
     if excluded:
@@ -211,30 +211,15 @@ def report(found: list[Peer], excluded: dict[str, str], rounds: int, seconds: in
     return "\n".join(lines)
 
 
-@contextmanager
-def directory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
-
-
-def timed(peer: Peer, cores: tuple[str, str], seconds: int, tell: Callable[[str], None]) -> None:
-    """Measure a server once with each load."""
-    for name, load in LOADS.items():
-        contender = Contender(peer.name, peer.command, load, peer.environment)
-        peer.measured[name].append(measure(contender, *cores, seconds))
-        tell(f"{peer.name}, {name}: {peer.measured[name][-1][1]:,.0f} requests/s")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="seconds of each measurement")
     arguments = parser.parse_args()
-    cores = sorted(os.sched_getaffinity(0))
-    server_core, load_core = str(cores[0]), str(cores[-1])
-    with directory() as place, awake():
+    server_core, load_core = server_and_load_core()
+    with tempfile.TemporaryDirectory() as directory, awake():
         found, excluded = [], {}
-        for peer in peers(place):
+        for peer in peers(Path(directory)):
             if why := problem(peer, server_core):
                 excluded[peer.name] = why
                 print(f"left out: {peer.name}: {why}", flush=True)
@@ -242,12 +227,10 @@ def main() -> None:
                 found.append(peer)
         for round_ in range(arguments.rounds):
             for peer in found:
-                timed(
-                    peer,
-                    (server_core, load_core),
-                    arguments.seconds,
-                    lambda text, number=round_ + 1: print(f"{number}/{arguments.rounds} {text}", flush=True),  # type: ignore[misc]
-                )
+                for load, contender in peer.contenders.items():
+                    contender.quiet.append(measure(contender, server_core, load_core, arguments.seconds))
+                    rate = contender.quiet[-1][1]
+                    print(f"{round_ + 1}/{arguments.rounds} {peer.name}, {load}: {rate:,.0f} requests/s", flush=True)
         text = report(found, excluded, arguments.rounds, arguments.seconds)
     print(text)
     (HERE / "peers.md").write_text(text)

@@ -7,7 +7,6 @@ the request was due. The rate grows step by step until the widest bound is excee
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.contenders import HERE, rules
-from benchmarks.ratios import awake, cpu_name, running
+from benchmarks.ratios import awake, machine, running
 
 BOUNDS = 1, 5, 10, 50
 """Bounds of the p99, in milliseconds."""
@@ -96,7 +95,7 @@ def main() -> None:
         f"{STEP - 1:.0%} at a time. Every body different, unless it says repeated. The load has a core of its own; two "
         "workers share the other with nobody if there are three cores, else with each other.",
         "",
-        f"{cpu_name()}, {os.cpu_count()} cores visible, Linux {platform.release()}, Python {platform.python_version()}.",
+        f"{machine()}.",
         "",
         "| requests | workers | " + " | ".join(f"p99 ≤ {bound} ms" for bound in BOUNDS) + " |",
         "|---" * (2 + len(BOUNDS)) + "|",

@@ -170,8 +170,7 @@ def report(found: list[Contender], rounds: int, seconds: int, extra: tuple[float
         "medians. One worker pinned to one core, wrk with 64 keep-alive connections on another; every body different, "
         "unless it says repeated.",
         "",
-        f"{cpu_name()}, {os.cpu_count()} cores visible, Linux {platform.release()}, Python {platform.python_version()} "
-        f"(built {'with' if optimized else 'without'} profile-guided optimization), "
+        f"{machine()} (built {'with' if optimized else 'without'} profile-guided optimization), "
         + ", ".join(f"{name} {version(name)}" for name in libraries),
         "",
         f"| {' | '.join(titles)} |",
@@ -196,9 +195,17 @@ def report(found: list[Contender], rounds: int, seconds: int, extra: tuple[float
     return "\n".join(lines)
 
 
-def cpu_name() -> str:
+def machine() -> str:
+    """Return the machine and the Python of a report."""
     found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-    return found[1] if found else platform.machine()
+    cpu = found[1] if found else platform.machine()
+    return f"{cpu}, {os.cpu_count()} cores visible, Linux {platform.release()}, Python {platform.python_version()}"
+
+
+def server_and_load_core() -> tuple[str, str]:
+    """Return the cores of the server and of the load."""
+    cores = sorted(os.sched_getaffinity(0))
+    return str(cores[0]), str(cores[-1])
 
 
 @contextmanager
@@ -240,8 +247,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is required: install Debian's package 'wrk' (apt-get install wrk)")
-    cores = sorted(os.sched_getaffinity(0))
-    server_core, load_core = str(cores[0]), str(cores[-1])
+    server_core, load_core = server_and_load_core()
     with tempfile.TemporaryDirectory() as name, awake() as polling:
         directory = Path(name)
         found = contenders(directory, lambda command: answer_of(command, server_core))

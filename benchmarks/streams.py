@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, cast
 
-from benchmarks.ratios import awake, cpu_name, processes, running
+from benchmarks.ratios import awake, machine, processes, running
 from fastmock.server.supervisor import raise_open_files
 
 HERE = Path(__file__).parent
@@ -308,8 +308,7 @@ def main() -> None:
         "streams are opened over 1 s. 40 content chunks, 39 gaps of 50 ms = 1.95 s; with two workers, pinned to "
         "nothing, 8 chunks 500 ms apart.",
         "",
-        f"{cpu_name()}, {os.cpu_count()} cores visible, Python {sys.version.split()[0]}, "
-        + ", ".join(f"{name} {version(name)}" for name in ("robyn", "granian", "uvloop")),
+        f"{machine()}, " + ", ".join(f"{name} {version(name)}" for name in ("robyn", "granian", "uvloop")),
         "",
         "| runtime | streams | lost | median TTFT, ms | gap p99, ms | p99 of the total over the ideal | at most |",
         "|---|---|---|---|---|---|---|",

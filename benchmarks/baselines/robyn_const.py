@@ -3,29 +3,17 @@
 Usage: ``python -m benchmarks.baselines.robyn_const PORT FILE``, where FILE contains the body.
 """
 
-import asyncio
-import os
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
+from benchmarks.baselines.robyn_server import serve
 
-def main() -> None:
-    port, body = int(sys.argv[1]), Path(sys.argv[2]).read_bytes()
-    sys.argv = sys.argv[:1]
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    from robyn.robyn import FunctionInfo, Headers, HttpMethod, Response, Server, SocketHeld
 
-    from fastmock.providers.openai.provider import OPENAI
+def handler(headers: dict[str, str], body: bytes) -> Callable[..., Any]:
+    from robyn.robyn import Response
 
-    headers = dict(OPENAI.heads.get(200).headers) | {"x-request-id": "req_" + "0" * 32}
-    asyncio.set_event_loop(asyncio.new_event_loop())
-    server: Any = Server()
-    server.apply_response_headers(Headers({}))
-    info = FunctionInfo(lambda: Response(200, headers, body), False, 0, {}, {})
-    server.add_route(HttpMethod.POST, "/v1/chat/completions", info, True)
-    server.start(SocketHeld("127.0.0.1", port), 1)
+    return lambda: Response(200, headers, body)
 
 
 if __name__ == "__main__":
-    main()
+    serve(handler, const=True)

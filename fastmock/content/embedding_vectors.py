@@ -8,14 +8,13 @@ any machine.
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
 Vector = npt.NDArray[np.float32]
-Vectors = npt.NDArray[np.float32]
 
 # Scripts without spaces between words: each character is a word, and pairs make up for the lost word boundaries.
 _SIGNS = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
@@ -57,7 +56,7 @@ def embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: i
         yield from _embed(contents[start : start + _BATCH], size, keep, seed)
 
 
-def _embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: int) -> Vectors:
+def _embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: int) -> Iterable[Vector]:
     """Return the vectors of some texts or token arrays, a row for each."""
     hashes: list[int] = []
     lengths: list[int] = []

@@ -37,6 +37,11 @@ class Variable(NamedTuple):
     raw: bool = False
     usual: bytes | None = None
 
+    @property
+    def of_response(self) -> bool:
+        """Whether it differs between two responses to equal requests: an id or the time."""
+        return "chat.unique" in self.expression or "chat.created" in self.expression
+
 
 _NOBODY = ChatRequest("0" * 32, {}, "")
 

@@ -40,13 +40,13 @@ class Cache:
     Attributes:
         max_bytes: maximum size of all entries; 0 for none.
         share: the worker's part of the shared memory block, for counts of hits and misses.
-        seen: the hashes of keys seen once, each at the index that its last bits name; a new one displaces the old one.
     """
 
     def __init__(self, max_bytes: int, share: Share) -> None:
         self.max_bytes = max_bytes
         self.share = share
-        self.seen = [0] * (_MOST_SEEN if max_bytes else 0)
+        # The hashes of keys seen once, each at the index that its last bits name; a new one displaces the old one.
+        self._seen = [0] * (_MOST_SEEN if max_bytes else 0)
         self._tables: list[dict[Any, Entry[Any]]] = []
         self._bytes = 0
         self._lock = Lock()
@@ -60,9 +60,9 @@ class Cache:
         """Return whether a key was seen before, and remember it."""
         known = hash(key)
         place = known & _MOST_SEEN - 1
-        if self.seen[place] == known:
+        if self._seen[place] == known:
             return True
-        self.seen[place] = known
+        self._seen[place] = known
         return False
 
     def add(self, table: dict[Any, Entry[Any]], key: Hashable, entry: Entry[Any]) -> None:

@@ -1,7 +1,7 @@
 """Endpoints whose responses come from a response manager instead of the compiled rules alone."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
@@ -17,7 +17,7 @@ from fastmock.core.ids import unique as new_unique
 from fastmock.core.json import parse
 from fastmock.core.problems import dotted
 from fastmock.engine.responder import Responder
-from fastmock.engine.response_template import ChoiceFormatError, Document, ResponseTemplate
+from fastmock.engine.response_template import ChoiceFormatError, Document, Rendering, ResponseTemplate
 from fastmock.responses import Generate
 
 _LOG = logging.getLogger("fastmock")
@@ -138,10 +138,13 @@ class Dialect(Protocol):
     def parse(self, body: Document, unique: str) -> ChatRequest:
         """Parse a request body."""
 
-    def render(
-        self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
+    def rendering(self, template: ResponseTemplate) -> Rendering:
+        """Return a template in the dialect."""
+
+    def deliver(
+        self, chat: ChatRequest, rendering: Rendering, answers: Sequence[Answer] | None = None
     ) -> Reply | Stream:
-        """Render the answers of a template, or ``answers`` instead, and store the response if requested."""
+        """Send a response with the answers of a template, or ``answers`` instead, and store it if requested."""
 
 
 @runtime_checkable
@@ -169,13 +172,13 @@ class ManagedCompletions:
         dialect = self._dialect
         chat = dialect.read(request, unique)
         if not isinstance(dialect, OtherDialect):
-            return dialect.render(chat, self._template(chat))
+            return dialect.deliver(chat, dialect.rendering(self._template(chat)))
         original = _OriginalRequest(self._responder, dialect, chat)
         before = _original.set(original)
         try:
             template = self._template(chat)
             answers = None if original.stop is None else _with_stop(template.answers(chat), original.stop)
-            return dialect.render(chat, template, answers)
+            return dialect.deliver(chat, dialect.rendering(template), answers)
         except errors.ApiError as error:
             raise dialect.translate_error(error, chat) from None
         finally:

@@ -8,18 +8,19 @@ response, else by the steps that are left. See ``_Planner.build``.
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import accumulate
+from functools import partial
 from time import time
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from fastmock.core import errors
 from fastmock.core.completion import Answer, ChatRequest
 from fastmock.core.http import MoveApart, Reply, Request, Stream
 from fastmock.core.routing import Endpoint
 from fastmock.engine.cache import Cache, Entry
+from fastmock.engine.manager import Dialect, OtherDialect
 from fastmock.engine.profiles import CONTROL_HEADERS
 from fastmock.engine.responder import Responder
-from fastmock.engine.response_template import RenderedStream, Rendering, ResponseTemplate
+from fastmock.engine.sender import LARGE_STREAM
 from fastmock.engine.splicing import MARKS, Fill, Mark, Splice, splice
 from fastmock.shared.cache_counts import MISSES
 from fastmock.validation.validator import HEADER
@@ -30,7 +31,6 @@ _PATIENCE, _GLANCE = 1000, 5  # after so many new bodies in a row, only one in s
 _OVERHEAD = 1200  # bytes of a plan besides its texts
 _STEP_OVERHEAD = 500  # bytes of a part of it, likewise
 _KEPT_OVERHEAD = 1500  # bytes of a response that is stored, likewise
-_MOST_STEPS = 2000
 
 _BYPASSES = (*CONTROL_HEADERS, HEADER)
 _OF_ONE_REQUEST = frozenset(("unique", "request", "created", "whole", "known_answers", "answered_by"))
@@ -38,28 +38,14 @@ _OF_ONE_REQUEST = frozenset(("unique", "request", "created", "whole", "known_ans
 
 
 @runtime_checkable
-class Plannable(Protocol):
-    """An endpoint whose responses may have plans; see ``manager.Dialect``.
-
-    They must not depend on the query.
-    """
+class Plannable(Dialect, Protocol):
+    """An endpoint whose responses may have plans. They must not depend on the query."""
 
     def __call__(self, request: Request, unique: str) -> Reply | Stream:
         """Answer a request."""
 
-    def read(self, request: Request, unique: str) -> ChatRequest:
-        """Parse and validate a request."""
-
     def depends_on_body_alone(self, chat: ChatRequest) -> bool:
         """Return whether a request and its response depend on the body and the path alone."""
-
-    def rendering(self, template: ResponseTemplate) -> Rendering:
-        """Return a template in the endpoint's dialect."""
-
-    def deliver(
-        self, chat: ChatRequest, rendering: Rendering, answers: Sequence[Answer] | None = None
-    ) -> Reply | Stream:
-        """Send a response, and store it if necessary."""
 
 
 _Plan = Entry[Endpoint]
@@ -113,9 +99,7 @@ class PlannedStream:
         self._plan, self._unique, self._now = plan, unique, now
 
     def cut(self, begin: int, end: int) -> bytes:
-        """Return the steps from ``begin`` up to ``end``."""
-        if (ends := self._plan.ends) is not None:
-            return self.all()[ends[begin] : ends[end]]
+        """Return the steps from ``begin`` up to ``end``; only of a paced stream, whose steps are its parts."""
         return b"".join([fill(self._unique, self._now) for fill in self._plan.fills[begin:end]])
 
     def all(self) -> bytes:
@@ -137,29 +121,22 @@ class PlannedResponse:
     Attributes:
         fills: fill the slots of its parts: one for the whole, or one for each step of a paced stream.
         steps: the tokens of each step of a stream.
-        ends: the end of each step in the whole, after a 0; None if each step is a part.
         size: its length, in bytes; ``held`` includes the response that is stored.
     """
 
-    def __init__(
-        self, parts: Sequence[Splice], kept: Splice | None, stream: RenderedStream | None, tokens: int
-    ) -> None:
+    def __init__(self, parts: Sequence[Splice], kept: Splice | None, steps: list[int], tokens: int) -> None:
         """Take the parts.
 
         Args:
-            parts: the response; the steps of a stream, or a single part.
+            parts: the response; the steps of a paced stream, else a single part.
             kept: the response that is stored; None if it is not stored.
-            stream: one that was rendered, with the steps; None for a non-streaming response.
-            tokens: the tokens of the answer.
+            steps: the tokens of each step of a stream.
+            tokens: the tokens of a non-streaming answer.
         """
         self.fills: Sequence[Fill] = [part.fill for part in parts]
         self.size = sum(part.size for part in parts)
         self.held = self.size + (0 if kept is None else kept.size + _KEPT_OVERHEAD)
-        self.steps = [] if stream is None else stream.steps
-        self.ends: list[int] | None = None
-        if stream is not None and len(parts) == 1:
-            lengths = (len(stream.cut(step, step + 1)) for step in range(len(self.steps)))
-            self.ends = [0, *accumulate(lengths)]
+        self.steps = steps
         self._kept = None if kept is None else kept.fill
         self._tokens = tokens
 
@@ -185,11 +162,11 @@ class PlannedResponse:
 
 
 class _Rendered(NamedTuple):
-    """A response rendered with one of ``MARKS``: in parts, and as a stream if it is one."""
+    """A response rendered with one of ``MARKS``; see ``PlannedResponse`` for the attributes."""
 
     chat: ChatRequest
     parts: list[bytes]
-    stream: RenderedStream | None
+    steps: list[int]
     tokens: int
 
 
@@ -200,9 +177,7 @@ class _Planner:
         self._endpoint = endpoint
         self._responder = responder
         # Errors about a request in another dialect name its own parameters.
-        self._translate: Callable[[errors.ApiError, ChatRequest], errors.ApiError] | None = getattr(
-            endpoint, "translate_error", None
-        )
+        self._translate = endpoint.translate_error if isinstance(endpoint, OtherDialect) else None
 
     def build(self, request: Request) -> _Plan:
         """Return the plan for a body.
@@ -211,16 +186,20 @@ class _Planner:
         request, or nowhere.
         """
         size = _OVERHEAD + len(request.body)
+        parsed = _parsed_size(request.body)
         with suppress(errors.ApiError, MoveApart):
             chat = self._endpoint.read(request, MARKS[0].unique)
             if self._endpoint.depends_on_body_alone(chat):
                 if not self._responder.decides_by_body:
-                    return _Plan(self._from_parsed(chat), size + _parsed_size(request.body))
+                    return _Plan(self._for_copies(chat, self._select), size + parsed)
                 first = self._render(chat, MARKS[0])
                 second = self._render(self._endpoint.read(request, MARKS[1].unique), MARKS[1])
                 if first and second and (response := _spliced(first, second)) is not None:
                     size += response.held + _STEP_OVERHEAD * len(response.fills)
-                    return self._from_rendered(request, chat, response, size)
+                    if self._sends_bytes_alone(chat):
+                        return _Plan(self._ready(chat, response), size)
+                    send = partial(self._endpoint.deliver, rendering=response)
+                    return _Plan(self._for_copies(chat, send), size + parsed)
         return _Plan(self._endpoint, size, MISSES)
 
     def _render(self, chat: ChatRequest, mark: Mark) -> _Rendered | None:
@@ -230,53 +209,50 @@ class _Planner:
         if template.varies:
             return None
         rendering = self._endpoint.rendering(template)
+        sender = self._responder.sender
+        paced = sender.timing(chat) is not None
         if not chat.stream:
             whole = rendering.whole(chat, answers)
             if len(whole) > _LARGEST:
                 return None
-            paced = self._responder.timing(chat) is not None
-            return _Rendered(chat, [whole], None, rendering.length(chat, answers) if paced else 0)
-        stream = rendering.render_stream(chat, answers, self._responder.obfuscates(chat))
-        if len(stream.steps) > _MOST_STEPS or stream.length() > _LARGEST:
+            return _Rendered(chat, [whole], [], rendering.length(chat, answers) if paced else 0)
+        stream = rendering.render_stream(chat, answers, sender.obfuscates(chat))
+        if len(stream.steps) > LARGE_STREAM or stream.length() > _LARGEST:
             return None
-        if self._responder.timing(chat) is None:
-            return _Rendered(chat, [stream.all()], stream, 0)
-        return _Rendered(chat, [stream.cut(step, step + 1) for step in range(len(stream.steps))], stream, 0)
+        parts = [stream.cut(step, step + 1) for step in range(len(stream.steps))] if paced else [stream.all()]
+        return _Rendered(chat, parts, stream.steps, 0)
 
-    def _from_rendered(self, request: Request, chat: ChatRequest, response: PlannedResponse, size: int) -> _Plan:
-        """Return the plan with a rendered response."""
-        if self._responder.sends_bytes_alone and self._responder.timing(chat) is None and not chat.store:
-            head, [fill] = self._endpoint.deliver(chat, response).head, response.fills
-            return _Plan(lambda request, unique: Reply(head, f"req_{unique}", fill(unique, time())), size)
-        copied, deliver, translate = _copier(chat), self._endpoint.deliver, self._translate
+    def _sends_bytes_alone(self, chat: ChatRequest) -> bool:
+        """Return whether the response to a request is sent at once, as its bytes and nothing else."""
+        return self._responder.sends_bytes_alone and self._responder.sender.timing(chat) is None and not chat.store
+
+    def _ready(self, chat: ChatRequest, response: PlannedResponse) -> Endpoint:
+        """Return an endpoint that sends nothing but a response."""
+        head, [fill] = self._endpoint.deliver(chat, response).head, response.fills
+        return lambda request, unique: Reply(head, f"req_{unique}", fill(unique, time()))
+
+    def _select(self, chat: ChatRequest) -> Reply | Stream:
+        """Send the response to a request that was parsed before."""
+        if chat.details is not None:
+            chat.details = replace(chat.details)
+        template, answers = self._responder.select(chat)
+        return self._endpoint.deliver(chat, self._endpoint.rendering(template), answers)
+
+    def _for_copies(self, chat: ChatRequest, send: Callable[[ChatRequest], Reply | Stream]) -> Endpoint:
+        """Return an endpoint that sends the response to copies of a parsed request."""
+        kind, translate = type(chat), self._translate
+        attributes = {name: value for name, value in chat.__dict__.items() if name not in _OF_ONE_REQUEST}
 
         def answer(request: Request, unique: str) -> Reply | Stream:
-            chat = copied(request, unique)
+            copied = kind.__new__(kind)
+            copied.__dict__.update(attributes)
+            copied.unique, copied.request = unique, request
             try:
-                return deliver(chat, response)
+                return send(copied)
             except errors.ApiError as error:
                 if translate is None:
                     raise
-                raise translate(error, chat) from None
-
-        return _Plan(answer, size + _parsed_size(request.body))
-
-    def _from_parsed(self, chat: ChatRequest) -> Endpoint:
-        """Return the answers of a plan with the parsed request."""
-        copied, select, translate = _copier(chat), self._responder.select, self._translate
-        rendering, deliver = self._endpoint.rendering, self._endpoint.deliver
-
-        def answer(request: Request, unique: str) -> Reply | Stream:
-            chat = copied(request, unique)
-            if chat.details is not None:
-                chat.details = replace(chat.details)
-            try:
-                template, answers = select(chat)
-                return deliver(chat, rendering(template), answers)
-            except errors.ApiError as error:
-                if translate is None:
-                    raise
-                raise translate(error, chat) from None
+                raise translate(error, copied) from None
 
         return answer
 
@@ -290,21 +266,7 @@ def _spliced(first: _Rendered, second: _Rendered) -> PlannedResponse | None:
     found = [part for part in parts if part is not None]
     if len(found) < len(parts) or (kept is None and first.chat.store):
         return None
-    return PlannedResponse(found, kept, first.stream, first.tokens)
-
-
-def _copier(chat: ChatRequest) -> Callable[[Request, str], ChatRequest]:
-    """Return a function that copies a parsed request for another one with the same body."""
-    kind = type(chat)
-    attributes: dict[str, Any] = {name: value for name, value in chat.__dict__.items() if name not in _OF_ONE_REQUEST}
-
-    def copied(request: Request, unique: str) -> ChatRequest:
-        chat = kind.__new__(kind)
-        chat.__dict__.update(attributes)
-        chat.unique, chat.request = unique, request
-        return chat
-
-    return copied
+    return PlannedResponse(found, kept, first.steps, first.tokens)
 
 
 def _parsed_size(body: str | bytes) -> int:

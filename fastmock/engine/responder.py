@@ -16,7 +16,6 @@ from fastmock.engine.profiles import LatencyProfiles
 from fastmock.engine.response_template import ResponseTemplate
 from fastmock.engine.rule_set import RuleSet
 from fastmock.engine.sender import Sender, compose
-from fastmock.latency.model import Timing
 from fastmock.rules.index import DEFAULT
 from fastmock.rules.settings import TimedReplySpec
 
@@ -27,7 +26,7 @@ class Responder:
     Attributes:
         rules: the rules.
         per_chunk: tokens of a chunk of a stream.
-        send: sends the response that a template renders; see ``sender.Send``.
+        send: sends the response that a template renders; see ``sender.Send``. ``sender`` is its innermost part.
         takes_control_headers: whether headers of a request may change its response.
         sends_bytes_alone: whether a response without latency is its bytes and nothing else.
     """
@@ -53,7 +52,7 @@ class Responder:
         self._has_profiles = profiles.is_configured or rules.generates
         self._listed = settings.models.served()
         self._hooks = profiles.pre_match_hooks()
-        self._sender = sender = Sender(settings, rules, heads, profiles, buffers, self._has_profiles)
+        self.sender = sender = Sender(settings, rules, heads, profiles, buffers, self._has_profiles)
         self.send = compose(sender, policies, settings.server.control_headers)
         self.takes_control_headers = settings.server.control_headers
         self.sends_bytes_alone = self.send == sender.render and not sender.is_observed
@@ -110,16 +109,6 @@ class Responder:
         """Whether the answer to a request depends on its body alone, unless it has control headers."""
         remembers = self._config.settings.usage.simulate_prompt_cache
         return not (remembers or self._profiles.draws_lengths or self.rules.examines_more_than_bodies)
-
-    def timing(self, chat: ChatRequest) -> Timing | None:
-        """Return the latency of the response to a request whose rule is selected; None without any."""
-        if not self._has_profiles:
-            return None
-        return self._profiles.profile(chat.model, self.rules.sources[chat.rule], None).timing
-
-    def obfuscates(self, chat: ChatRequest) -> bool:
-        """Return whether the chunks of a stream are padded."""
-        return self._sender.obfuscates(chat)
 
     def probabilities(self, chat: ChatRequest, text: str) -> tuple[TokenProb, ...]:
         """Return the tokens of a text with the number of logprobs that the request asks for."""

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 import orjson
 
-from fastmock.content.template import Render, Template, literal
+from fastmock.content.template import VARIABLES, Render, Template, literal
 from fastmock.content.words import Chunker
 from fastmock.core.completion import Answer, ChatRequest, Tokenizer
 from fastmock.core.documents import MARK
@@ -33,7 +33,7 @@ _OVERHEAD = 80  # bytes of overhead for two objects
 
 _COUNTED = ("completion_tokens", "total_tokens")  # variables that are only known after the answer
 
-_VARYING = ("call_id", "chat_id", "completion_id", "request_id", "timestamp", "uuid")  # from request to request
+_VARYING = [name for name, variable in VARIABLES.items() if variable.of_response]
 
 Document = dict[str, Any]
 Chunks = list[tuple[int, list[bytes]]]

@@ -20,6 +20,7 @@ from fastmock.rules.settings import EndpointRules, Pattern, ReplySpec, TimedRepl
 from fastmock.rules.shadowed import hidden
 from fastmock.rules.validate import check_regexes
 
+_BEYOND_BODY = [name for name, condition in CONDITIONS.items() if not condition.in_body]
 _CONVERSATION = [name for name, condition in CONDITIONS.items() if condition.on_conversation]
 
 
@@ -175,13 +176,12 @@ class RuleSet:
     @cached_property
     def examines_more_than_bodies(self) -> bool:
         """Whether a rule examines headers or the session, or has a regular expression with a time limit."""
-        nested = [match for rule in self.matches for match, _ in iter_nested(rule, ())]
         return any(
-            getattr(match, name) is not None
-            for match in nested
-            for name, condition in CONDITIONS.items()
-            if not condition.in_body
-        ) or any(match.content_regex is not None and readable(match.content_regex)[1] for match in nested)
+            any(getattr(match, name) is not None for name in _BEYOND_BODY)
+            or (match.content_regex is not None and readable(match.content_regex)[1])
+            for rule in self.matches
+            for match, _ in iter_nested(rule, ())
+        )
 
     @cached_property
     def _explainer(self) -> Explainer:

@@ -11,13 +11,15 @@ from fastmock.core.headers import AnswerHeads
 from fastmock.core.http import LargeReply, Reply, Stream
 from fastmock.engine.buffers import Buffers
 from fastmock.engine.middleware import Policies
-from fastmock.engine.profiles import LatencyProfiles
+from fastmock.engine.profiles import LatencyProfiles, Profile
 from fastmock.engine.response_template import Rendering, parts_of
 from fastmock.engine.rule_set import RuleSet
 from fastmock.latency.heartbeat import beat
 from fastmock.latency.model import Timing
 
-_LARGE_STREAM = 2000  # steps of a stream, some 500 kB together
+LARGE_STREAM = 2000
+"""Steps of a stream, some 500 kB together, above which it is joined as it is sent."""
+
 _LONGEST_HEADER = 500  # characters of the header that explains the rule
 _BROKEN = errors.InternalError()
 _Layer = Callable[[ChatRequest, Reply | Stream, AnswerHeads], Reply | Stream]
@@ -47,7 +49,7 @@ class Sender:
     """Renders responses, and applies the latency of their rules.
 
     Attributes:
-        rules, heads, profiles: see below.
+        rules: the rules; ``heads`` are the heads of their responses, and ``profiles`` their latency.
         is_observed: whether responses are logged, counted or recorded.
     """
 
@@ -76,9 +78,7 @@ class Sender:
     ) -> Reply | Stream:
         """Render a response; the default implementation of ``Send``."""
         heads = heads or self.heads
-        timing = None
-        if self._has_profiles:
-            timing = self.profiles.profile(chat.model, self.rules.sources[chat.rule], chat.request).timing
+        timing = self.timing(chat) if self._has_profiles else None
         if chat.stream:
             return self._stream(chat, template, answers, heads, timing)
         reply = Reply(heads.whole, f"req_{chat.unique}", template.whole(chat, answers))
@@ -88,6 +88,14 @@ class Sender:
             fresh = chat.prompt_tokens - chat.cached_tokens
             self.profiles.delay(reply, timing, template.length(chat, answers), fresh, chat.request)
         return reply
+
+    def profile(self, chat: ChatRequest) -> Profile:
+        """Return the profile of the response to a request whose rule is selected."""
+        return self.profiles.profile(chat.model, self.rules.sources[chat.rule], chat.request)
+
+    def timing(self, chat: ChatRequest) -> Timing | None:
+        """Return the latency of that response; None without any."""
+        return self.profile(chat).timing if self._has_profiles else None
 
     def obfuscates(self, chat: ChatRequest) -> bool:
         """Return whether the chunks of a stream are padded."""
@@ -105,7 +113,7 @@ class Sender:
         if not self._streaming:
             raise errors.StreamingDisabled()
         rendered = template.render_stream(chat, answers, self.obfuscates(chat))
-        is_large = len(rendered.steps) > _LARGE_STREAM
+        is_large = len(rendered.steps) > LARGE_STREAM
         if is_large and not self._buffers.take_for(rendered.source, rendered.size()):
             raise errors.BuffersFull()
         request_id = f"req_{chat.unique}"
@@ -177,7 +185,7 @@ def _apply_policies(
 def _send_heartbeats(sender: Sender, chat: ChatRequest, answer: Reply | Stream, heads: AnswerHeads) -> Reply | Stream:
     """Send heartbeats while a stream is waiting."""
     if isinstance(answer, Stream):
-        profile = sender.profiles.profile(chat.model, sender.rules.sources[chat.rule], chat.request)
+        profile = sender.profile(chat)
         if profile.heartbeat is not None:
             framing = answer.head.framing
             assert framing is not None  # noqa: S101 - it is a stream

@@ -3,7 +3,7 @@
 Its requests are ``POST /v9/models/{model}:talk?key=…``, its streams JSON arrays, and its errors ``{"trouble": …}``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,12 +15,12 @@ from fastmock.core.completion import Answer, ChatRequest
 from fastmock.core.errors import ApiError, Failure
 from fastmock.core.framing import Framing
 from fastmock.core.headers import HeaderFactory, make_answer_heads
-from fastmock.core.http import Reply, Request, Stream
+from fastmock.core.http import Reply, Request
 from fastmock.core.json import parse
 from fastmock.core.provider import Keys, LimitHeaders, Provider, in_words
 from fastmock.core.routing import Route
+from fastmock.engine.dialect import DialectEndpoint
 from fastmock.engine.event_template import DialectTemplates, Events, MetaSource, RenderedAnswer, call_id
-from fastmock.engine.response_template import Rendering, ResponseTemplate
 from fastmock.engine.services import Api, Reading, Services
 from fastmock.providers.openai.chat import request as chat_request
 from fastmock.providers.openai.chat.request import ConversationRequest
@@ -124,18 +124,14 @@ class TalkRenderer:
         return b'"ended":"%b","count":%b' % (rendered.answer.finish_reason.encode(), orjson.dumps(count))
 
 
-class Talk:
-    """The endpoint; see ``manager.OtherDialect``."""
+class Talk(DialectEndpoint):
+    """The endpoint."""
 
     def __init__(self, services: Services) -> None:
-        self._responder = services.responders["chat_completions"]
+        responder = services.responders["chat_completions"]
         self._tokenizers = services.tokenizers
-        self._heads = make_answer_heads(HEADS, error_event, JsonArray())
-        self._templates = DialectTemplates("talk", TalkRenderer(), self._responder.per_chunk)
-
-    def __call__(self, request: Request, unique: str) -> Reply | Stream:
-        chat = self.read(request, unique)
-        return self.render(chat, *self._responder.select(chat))
+        templates = DialectTemplates("talk", TalkRenderer(), responder.per_chunk)
+        super().__init__(responder, templates, make_answer_heads(HEADS, error_event, JsonArray()))
 
     def read(self, request: Request, unique: str) -> TalkRequest:
         chat = self.parse(parse(request.body), unique, **request.params)
@@ -160,27 +156,8 @@ class Talk:
             chat["tool_choice"] = "required"
         return chat_request.parse(chat, unique, self._tokenizers, TalkRequest)
 
-    def render(
-        self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
-    ) -> Reply | Stream:
-        return self.deliver(chat, self.rendering(template), answers)
-
-    def depends_on_body_alone(self, chat: ChatRequest) -> bool:
-        return True
-
-    def rendering(self, template: ResponseTemplate) -> Rendering:
-        return self._templates.of(template)
-
-    def deliver(
-        self, chat: ChatRequest, rendering: Rendering, answers: Sequence[Answer] | None = None
-    ) -> Reply | Stream:
-        return self._responder.send(chat, rendering, answers, self._heads)
-
     def reparse(self, chat: ChatRequest, body: Document, unique: str) -> TalkRequest:
         return chat_request.parse(body, unique, self._tokenizers, TalkRequest)
-
-    def translate_error(self, error: ApiError, chat: ChatRequest) -> ApiError:
-        return error
 
 
 def api(services: Services) -> Api:

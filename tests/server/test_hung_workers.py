@@ -114,7 +114,7 @@ def test_change_does_not_wait_for_a_hung_worker(trapped, runtime):
     while status != 200 and time.monotonic() < deadline:  # a request of ours may fall to the worker that hangs
         try:
             rule = {"id": "mine", "match": {"content": "x"}, "content": "new"}
-            status = httpx.put(f"{server.url}/fastmock/rules/mine", json=rule, timeout=10).status_code
+            status = httpx.put(f"{server.url}/fastmock/rules/mine", json=rule, timeout=4).status_code
         except httpx.TimeoutException:
             continue
     assert status == 200

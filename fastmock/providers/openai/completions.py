@@ -216,12 +216,6 @@ class Completions:
         first.prompt_tokens += sum(chat.prompt_tokens for chat in others)
         return first
 
-    def render(
-        self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
-    ) -> Reply | Stream:
-        """Render the answers of a template."""
-        return self.deliver(chat, template, answers)
-
     def depends_on_body_alone(self, chat: ChatRequest) -> bool:
         """Return whether the response depends on the request body alone; several prompts are not planned."""
         prompt = chat.body.get("prompt")

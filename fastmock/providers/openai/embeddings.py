@@ -95,9 +95,8 @@ class Embeddings:
             raise fixed_dimensions(fixed.dimensions, keep)
         written: Iterable[bytes]
         if fixed is not None:
-            counts = [_tokens_of(one, self._tokenizers(model)) for one in inputs]
-            self._check_tokens(counts, model)
-            tokens = sum(counts)
+            tokenizer = self._tokenizers(model)
+            tokens = self._total([_tokens_of(one, tokenizer) for one in inputs], model)
             written = islice(cycle(fixed.base64 if form == "base64" else fixed.floats), len(inputs))
         else:
             tokens, written = self._embedded(inputs, model, size, keep, form)
@@ -133,13 +132,13 @@ class Embeddings:
             _tokens_of(one, tokenizer) if entry is None else entry.value.tokens
             for one, entry in zip(inputs, found, strict=True)
         ]
-        self._check_tokens(counts, model)
+        tokens = self._total(counts, model)
         new = [one for one, entry in zip(inputs, found, strict=True) if entry is None]
         numbers, row = self._cache.share.numbers, self._cache.share.row
         numbers[row + HITS] += len(inputs) - len(new)
         numbers[row + MISSES] += len(new)
         fresh = map(_base64 if form == "base64" else _floats, embed(new, size, keep, self._seed))
-        return sum(counts), self._vectors(keys, found, counts, fresh)
+        return tokens, self._vectors(keys, found, counts, fresh)
 
     def _vectors(
         self, keys: list[_Key], found: list["Entry[_Known] | None"], counts: list[int], fresh: Iterator[bytes]
@@ -157,13 +156,15 @@ class Embeddings:
                 self._cache.add(self._known, key, Entry(_Known(tokens, exact), size))
             yield vector
 
-    def _check_tokens(self, counts: list[int], model: str) -> None:
-        """Raise the API's error if the inputs together, or one of them, have too many tokens."""
-        if sum(counts) > MAX_EMBEDDING_TOKENS:
-            raise too_many_embedding_tokens(sum(counts), MAX_EMBEDDING_TOKENS)
+    def _total(self, counts: list[int], model: str) -> int:
+        """Return the tokens of all inputs; raise the API's error if they, or one of them, have too many."""
+        tokens = sum(counts)
+        if tokens > MAX_EMBEDDING_TOKENS:
+            raise too_many_embedding_tokens(tokens, MAX_EMBEDDING_TOKENS)
         window = self._profiles.window(model) or _WINDOW
         if (longest := max(counts)) > window:
             raise errors.ContextExceeded(window, longest, 0, "prompt")
+        return tokens
 
     def _from_file(self, file: str) -> "_Fixed | None":
         diagnostics = Diagnostics(self._config)

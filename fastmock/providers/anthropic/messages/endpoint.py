@@ -1,21 +1,22 @@
 """Anthropic's ``POST /v1/messages`` and ``/v1/messages/count_tokens``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import orjson
+from typing_extensions import override
 
 from fastmock.config.settings import Settings
 from fastmock.content.filler import lorem
 from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core import errors
-from fastmock.core.completion import Answer, ChatRequest
+from fastmock.core.completion import ChatRequest
 from fastmock.core.headers import make_answer_heads
-from fastmock.core.http import Reply, Request, Stream
+from fastmock.core.http import Reply, Request
 from fastmock.core.json import parse
+from fastmock.engine.dialect import DialectEndpoint
 from fastmock.engine.event_template import DialectTemplates
 from fastmock.engine.responder import Responder
-from fastmock.engine.response_template import Rendering, ResponseTemplate
 from fastmock.providers.anthropic.headers import HEADS, PING, error_event
 from fastmock.providers.anthropic.messages import request as messages_request
 from fastmock.providers.anthropic.messages.render import MessagesRenderer
@@ -24,29 +25,20 @@ from fastmock.providers.anthropic.messages.request import MessagesRequest
 _THINKING = 24  # words of the default thinking
 
 
-class Messages:
-    """The endpoints; see ``manager.Dialect``."""
+class Messages(DialectEndpoint):
+    """The endpoints."""
 
     def __init__(
         self, responder: Responder, tokenizers: TokenizerOf, settings: Settings, validate: Callable[[ChatRequest], None]
     ) -> None:
-        self._responder = responder
         self._tokenizers = tokenizers
         self._validate = validate
-        self._heads = make_answer_heads(HEADS, error_event, ping=PING)
         self._thinking = lorem(_THINKING, settings.seed, "thinking")
-        self._templates = DialectTemplates("messages", MessagesRenderer(self._thinking), responder.per_chunk)
+        templates = DialectTemplates("messages", MessagesRenderer(self._thinking), responder.per_chunk)
+        super().__init__(responder, templates, make_answer_heads(HEADS, error_event, ping=PING))
 
-    def __call__(self, request: Request, unique: str) -> Reply | Stream:
-        """Answer a request."""
-        chat = self.read(request, unique)
-        try:
-            return self.render(chat, *self._responder.select(chat))
-        except errors.ApiError as error:
-            raise messages_request.translate_error(error, chat.sent) from None
-
+    @override
     def read(self, request: Request, unique: str) -> MessagesRequest:
-        """Parse and validate a request."""
         chat = self.parse(parse(request.body), unique)
         chat.request = request
         self._validate(chat)
@@ -56,33 +48,13 @@ class Messages:
         """Parse a request body."""
         return messages_request.parse(body, unique, self._tokenizers, self._thinking)
 
-    def render(
-        self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
-    ) -> Reply | Stream:
-        """Render the answers of a template as a message."""
-        return self.deliver(chat, self.rendering(template), answers)
-
-    def depends_on_body_alone(self, chat: ChatRequest) -> bool:
-        """Return whether the response depends on the request body alone."""
-        return True
-
-    def rendering(self, template: ResponseTemplate) -> Rendering:
-        """Return a template in the dialect."""
-        return self._templates.of(template)
-
-    def deliver(
-        self, chat: ChatRequest, rendering: Rendering, answers: Sequence[Answer] | None = None
-    ) -> Reply | Stream:
-        """Send a message."""
-        return self._responder.send(chat, rendering, answers, self._heads)
-
     def reparse(self, chat: ChatRequest, body: dict[str, Any], unique: str) -> MessagesRequest:
         """Parse a chat completion from a response manager, made while it answers ``chat``."""
         assert isinstance(chat, MessagesRequest)  # noqa: S101 - created by ``parse``
         return messages_request.reparse(chat, body, unique, self._tokenizers)
 
+    @override
     def translate_error(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
-        """Return an error about the chat completion with the parameter names of the message."""
         assert isinstance(chat, MessagesRequest)  # noqa: S101
         return messages_request.translate_error(error, chat.sent)
 

@@ -39,7 +39,7 @@ class Chat:
         chat.request = request
         self._validate(chat)
         if chat.store:
-            return self.render(chat, *self._responder.select(chat))
+            return self.deliver(chat, *self._responder.select(chat))
         return self._responder.respond(chat)
 
     def read(self, request: Request, unique: str) -> ChatRequest:
@@ -52,12 +52,6 @@ class Chat:
     def parse(self, body: Document, unique: str) -> ChatRequest:
         """Parse a request body."""
         return chat_request.parse(body, unique, self._tokenizers, ConversationRequest)
-
-    def render(
-        self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
-    ) -> Reply | Stream:
-        """Render the answers of a template, and store the completion if requested."""
-        return self.deliver(chat, template, answers)
 
     def depends_on_body_alone(self, chat: ChatRequest) -> bool:
         """Return whether the response depends on the request body alone."""

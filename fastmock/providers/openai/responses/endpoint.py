@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
+from typing_extensions import override
 
 from fastmock.config.settings import Settings
 from fastmock.content.tokenizers import TokenizerOf
@@ -13,9 +14,10 @@ from fastmock.core.completion import Answer, ChatRequest
 from fastmock.core.headers import HeaderFactory, make_answer_heads
 from fastmock.core.http import Reply, Request, Stream
 from fastmock.core.json import parse
+from fastmock.engine.dialect import DialectEndpoint
 from fastmock.engine.event_template import DialectTemplates
 from fastmock.engine.responder import Responder
-from fastmock.engine.response_template import Rendering, ResponseTemplate
+from fastmock.engine.response_template import Rendering
 from fastmock.providers.openai.chat import request as chat_request
 from fastmock.providers.openai.responses import request as responses_request
 from fastmock.providers.openai.responses.render import ResponsesRenderer, empty_response, error_event, numbered
@@ -25,8 +27,8 @@ from fastmock.providers.openai.responses.stored import StoredResponses
 Document = dict[str, Any]
 
 
-class Responses:
-    """The endpoints; see ``manager.Dialect``."""
+class Responses(DialectEndpoint):
+    """The endpoints."""
 
     def __init__(
         self,
@@ -39,24 +41,15 @@ class Responses:
         validate: Callable[[ChatRequest], None],
     ) -> None:
         """``model``: the default model."""
-        self._responder = responder
         self._tokenizers = tokenizers
         self._stored = stored
-        self._heads = make_answer_heads(factory, error_event)
         self._model = model
         self._validate = validate
-        self._templates = DialectTemplates("responses", ResponsesRenderer(settings.seed), responder.per_chunk)
+        templates = DialectTemplates("responses", ResponsesRenderer(settings.seed), responder.per_chunk)
+        super().__init__(responder, templates, make_answer_heads(factory, error_event))
 
-    def __call__(self, request: Request, unique: str) -> Reply | Stream:
-        """Answer a request."""
-        chat = self.read(request, unique)
-        try:
-            return self.render(chat, *self._responder.select(chat))
-        except errors.ApiError as error:
-            raise responses_request.translate_error(error, chat.sent) from None
-
+    @override
     def read(self, request: Request, unique: str) -> ResponsesRequest:
-        """Parse and validate a request."""
         chat = self.parse(parse(request.body), unique)
         chat.request = request
         self._validate(chat)
@@ -66,28 +59,18 @@ class Responses:
         """Parse a request body."""
         return responses_request.parse(body, unique, self._tokenizers, self._model, self._stored.history)
 
-    def render(
-        self, chat: ChatRequest, template: ResponseTemplate, answers: list[Answer] | None = None
-    ) -> Reply | Stream:
-        """Render the answers of a template as a response, and store it unless the request disables that."""
-        return self.deliver(chat, self.rendering(template), answers)
-
+    @override
     def depends_on_body_alone(self, chat: ChatRequest) -> bool:
-        """Return whether the response depends on the request body alone, not on earlier responses."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101 - created by ``parse``
         earlier = chat.sent.get("previous_response_id") or chat.sent.get("conversation")
         return not (earlier or chat.background)
 
-    def rendering(self, template: ResponseTemplate) -> Rendering:
-        """Return a template in the dialect."""
-        return self._templates.of(template)
-
+    @override
     def deliver(
         self, chat: ChatRequest, rendering: Rendering, answers: Sequence[Answer] | None = None
     ) -> Reply | Stream:
-        """Send a response, and store it unless the request disables that."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101 - created by ``parse``
-        reply = numbered(self._responder.send(chat, rendering, answers, self._heads))
+        reply = numbered(super().deliver(chat, rendering, answers))
         if chat.store:
             self._stored.keep(chat)
         if chat.background and isinstance(reply, Reply) and not chat.stream:
@@ -100,8 +83,8 @@ class Responses:
         """Parse a chat completion from a response manager."""
         return chat_request.parse(body, unique, self._tokenizers, ResponsesRequest)
 
+    @override
     def translate_error(self, error: errors.ApiError, chat: ChatRequest) -> errors.ApiError:
-        """Return an error about the chat completion with the parameter names of the response."""
         assert isinstance(chat, ResponsesRequest)  # noqa: S101
         return responses_request.translate_error(error, chat.sent)
 
