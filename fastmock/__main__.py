@@ -1,10 +1,16 @@
 """``python -m fastmock`` is the ``fastmock`` command."""
 
-from fastmock.server import signals
+import sys
 
 
 def run() -> None:
     """Run the ``fastmock`` command."""
+    if sys.argv[1:2] == ["health"]:  # without the imports of a server: it takes 0.05 s instead of 0.6
+        from fastmock.cli import health
+
+        sys.exit(health.main(sys.argv[2:]))
+    from fastmock.server import signals
+
     signals.defer()  # before the imports, which take half a second
     from fastmock.cli import main
 

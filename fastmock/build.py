@@ -36,6 +36,7 @@ from fastmock.shared.block import Share
 from fastmock.shared.counters import Counters
 from fastmock.shared.queue import AdmissionQueue
 from fastmock.shared.rate_buckets import Buckets
+from fastmock.shared.rule_hits import RuleHits
 from fastmock.storage.response_log import ResponseLog
 from fastmock.storage.sqlite import Store
 
@@ -98,6 +99,7 @@ def _services(
         policies=policies,
         buffers=Buffers(config.settings.server.max_buffered_bytes) if previous is None else previous.buffers,
         cache=Cache(config.settings.cache.max_bytes, share),
+        hits=RuleHits(share),
         store=store,
         response_log=ResponseLog(store),
         manager=manager or _manager(config, previous, diagnostics),

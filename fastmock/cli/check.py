@@ -6,6 +6,7 @@ from typing import TextIO
 
 from fastmock.app import App
 from fastmock.config.config import Config
+from fastmock.config.environment import CONTENTS_VARIABLE
 from fastmock.control.redact import without_secrets
 from fastmock.core.errors import ApiError
 from fastmock.rules.settings import ModerationPattern, Pattern, ReplySpec
@@ -86,5 +87,7 @@ def tokens_line(app: App) -> str:
 def origin(config: Config) -> str:
     """Describe where a configuration comes from."""
     if config.file is None:
+        if (variable := f"environment variable {CONTENTS_VARIABLE}") in config.base_origins.values():
+            return variable
         return "built in (no ./config.json or ./config.yaml here)"
     return f"{config.file}, {config.form}" if config.form else str(config.file)

@@ -10,10 +10,11 @@ from typing import Any, TextIO
 from fastmock._version import __version__
 from fastmock.build import Layers
 from fastmock.cli.check import explain, listing
+from fastmock.cli.run import FAILURES, check_reports, run_command
 from fastmock.cli.serve import serve, setting
 from fastmock.config.flags import flags
 from fastmock.config.json_schema import json_schema
-from fastmock.core.problems import ConfigError, SettingPath
+from fastmock.core.problems import ConfigError, SettingPath, did_you_mean
 from fastmock.server import signals
 
 _DESCRIPTION = "A mock OpenAI API server: point an OpenAI or Anthropic client at it."
@@ -44,16 +45,49 @@ def parser() -> argparse.ArgumentParser:
     explain_ = command(
         "explain [OPTIONS] FILE", "Show which rule answers a request, which came nearest, and why.", _OF_SERVE
     )
+    run_ = command(
+        "run [OPTIONS] -- COMMAND...",
+        "Start a server, run a command whose SDK clients call it, and report.",
+        "The server listens on a free port of 127.0.0.1. The command finds its URL and API keys in the environment "
+        "variables of the official SDKs, and its URL in FASTMOCK_URL. The exit code is that of the command; 128 + n if "
+        "signal n ended it, 3 if --fail-on applies, 125 if fastmock failed, 126 or 127 if the command cannot be run.",
+    )
+    command("health [URL]", "Tell by the exit code whether a server responds.")
     command("schema", "Print the JSON Schema of a configuration.")
     check.add_argument("file", nargs="?", metavar="FILE", help="configuration, as --config")
     explain_.add_argument("file", metavar="FILE", help="body of the request, JSON")
     explain_.add_argument("--path", metavar="PATH", help="path of the request (told by its body and headers)")
     explain_.add_argument("--header", metavar="HEADER", action="append", help="header of the request ('name: value')")
-    for each in (serve_, check, explain_):
+    run_.add_argument(
+        "--fail-on",
+        metavar="WHAT",
+        type=_failures,
+        default=(),
+        help=f"fail if the command passes but there are: {', '.join(FAILURES)} (several separated by commas)",
+    )
+    run_.add_argument(
+        "--report",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="write a report to a file: .json, .md, .txt, or .xml for JUnit; may be repeated",
+    )
+    for each in (serve_, run_, check, explain_):
         each.add_argument("--config", metavar="FILE", help="configuration, JSON or YAML")
         _add_flags(each, _OF_ALL.__contains__)
     _add_flags(serve_, lambda name: name not in _OF_ALL)
+    _add_flags(run_, lambda name: name not in (*_OF_ALL, "--report"))
     return made
+
+
+def _failures(text: str) -> list[str]:
+    """Parse the value of ``--fail-on``."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in FAILURES:
+            near = did_you_mean(name, FAILURES) or f"; known are {', '.join(FAILURES)}"
+            raise argparse.ArgumentTypeError(f"unknown: {name!r}{near}")
+    return names
 
 
 def _add_flags(made: argparse.ArgumentParser, wanted: Callable[[str], bool]) -> None:
@@ -69,6 +103,8 @@ def _add_flags(made: argparse.ArgumentParser, wanted: Callable[[str], bool]) -> 
 def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO) -> int:
     """Run the command and return its exit code: 0 done, 1 could not listen or serve, 2 wrong usage or configuration."""
     parsing = parser()
+    if argv[:1] == ["run"]:
+        return _run(parsing, argv, environ, stderr)
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
         argv = ["serve", *argv]
     arguments = vars(parsing.parse_args(argv))
@@ -104,6 +140,25 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
     for warning in app.warnings:
         print(f"fastmock: warning: {warning}", file=stderr)
     return serve(app, layers, stdout, stderr)
+
+
+def _run(parsing: argparse.ArgumentParser, argv: Sequence[str], environ: Mapping[str, str], stderr: TextIO) -> int:
+    """Run the command of ``fastmock run`` and return its exit code."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    command = list(argv[end + 1 :])
+    if not command and not {"-h", "--help"} & set(argv):
+        parsing.error("run: a command is required after --, as in: fastmock run -- pytest")
+    arguments = vars(parsing.parse_args(argv[:end]))
+    fail_on, reports, config = (arguments.pop(name) for name in ("fail_on", "report", "config"))
+    if (fault := check_reports(reports, environ)) is not None:
+        parsing.error(f"argument --report: {fault}")
+    options = [] if config is None else ["--config", config]
+    for name, value in arguments.items():
+        if name != "command" and value is not None:
+            flag = flags()[name]
+            options += [flag.name] if flag.is_switch else [flag.name, value]
+    signals.deliver()
+    return run_command(command, options, fail_on, reports, environ, stderr)
 
 
 def run() -> None:

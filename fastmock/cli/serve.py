@@ -21,6 +21,8 @@ from fastmock.config.permitted import refused_changes
 from fastmock.control.access import is_loopback
 from fastmock.core.problems import Problem, SettingPath
 from fastmock.responses import ResponseManager
+from fastmock.telemetry.report import Report
+from fastmock.telemetry.report_formats import as_text, format_of
 
 
 def serve_from_python(
@@ -105,7 +107,6 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
     runtime.preload()
     if control:
         granian.preload()
-
     workers = settings.workers or len(os.sched_getaffinity(0))
     scheme = "https" if settings.tls_cert else "http"
     where = url(listener, settings.host, scheme)
@@ -134,16 +135,36 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
     )
 
     def announce() -> None:
-        with suppress(OSError, ValueError):  # an unread standard output does not prevent serving
-            seen = page if admin.enabled else None
-            print(_greeting(app, where, seen, f"{name} ({reason})", workers), file=greet, flush=True)
+        seen = page if admin.enabled else None
+        _print(_greeting(app, where, seen, f"{name} ({reason})", workers), greet)
         changed(app.config)
 
     def changed(config: Config) -> None:
         if token:
             token.announce(config)
 
-    return supervisor.run(announce, changed)
+    code = supervisor.run(announce, changed)
+    _report(supervisor.report(), settings.report, greet, stderr)
+    return code
+
+
+def _print(text: str, file: TextIO) -> None:
+    """Print a text; an unread output does not prevent serving."""
+    with suppress(OSError, ValueError):
+        print(text, file=file, flush=True)
+
+
+def _report(report: Report | None, file: str | None, stdout: TextIO, stderr: TextIO) -> None:
+    """Print the report, if there is something to report, and write it to a file."""
+    if report is None:
+        return
+    if report.matched + report.unmatched:
+        _print(as_text(report).rstrip(), stdout)
+    if file is not None:
+        try:
+            Path(file).write_text(format_of(file).write(report))
+        except OSError as error:
+            _print(f"fastmock: cannot write the report to {file}: {error.strerror}", stderr)
 
 
 class GeneratedToken:
@@ -171,8 +192,7 @@ class GeneratedToken:
             f"  token          {self.value}",
             f"  dashboard      {self._page}/#token={self.value}",
         )
-        with suppress(OSError, ValueError):
-            print("\n".join(lines), file=self._stderr, flush=True)
+        _print("\n".join(lines), self._stderr)
 
 
 def _greeting(app: App, where: str, page: str | None, runtime: str, workers: int) -> str:

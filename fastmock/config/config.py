@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from fastmock.config.overlay import LocatedRule, RuleSection, RuntimeRule
+from fastmock.config.sessions import SessionSettings
 from fastmock.config.settings import Settings
 from fastmock.core.capabilities import Runtime
 from fastmock.core.documents import read_document, read_samples
@@ -19,7 +20,7 @@ CHANGED = "PUT /fastmock/config"
 
 @dataclass(frozen=True)
 class Config:
-    """Settings with their origins, and the rules added while the server runs.
+    """Settings with their origins, and the rules and the settings of sessions added while the server runs.
 
     ``runtimes`` are the runtimes that serve or are to serve, as far as they are chosen.
 
@@ -35,6 +36,7 @@ class Config:
     warnings: tuple[str, ...] = ()
     form: str = ""
     added: tuple[RuntimeRule, ...] = ()
+    sessions: Mapping[str, SessionSettings] = field(default_factory=dict)
     runtimes: tuple[Runtime, ...] = ()
     base: Mapping[str, Any] = field(default_factory=dict)
     merged: Mapping[str, Any] = field(default_factory=dict)

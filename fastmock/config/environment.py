@@ -16,6 +16,8 @@ from fastmock.rules.settings import TimedReplySpec
 
 FILE_VARIABLES = ("FASTMOCK_CONFIG", "MOCK_OPENAI_CONFIG")
 """The variables that name the configuration file."""
+CONTENTS_VARIABLE = "FASTMOCK_CONFIG_JSON"
+"""The variable that holds the configuration itself, as JSON or YAML: for CI services, which start without files."""
 
 
 @cache
@@ -58,7 +60,7 @@ _FORMER: dict[SettingPath, str] = {
 def lay_environment(data: dict[str, Any], origins: dict[SettingPath, str], environ: Mapping[str, str]) -> list[str]:
     """Apply the variables to ``data``; return warnings about those without effect."""
     warnings = []
-    known = set(FILE_VARIABLES)
+    known = {*FILE_VARIABLES, CONTENTS_VARIABLE}
     for path, info in scalars():
         names = variables(path, info)
         if (former := _FORMER.get(path)) is not None:

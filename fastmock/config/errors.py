@@ -31,10 +31,10 @@ def written_path(error: Mapping[str, Any]) -> SettingPath:
     return (*loc[:2], *loc[3:]) if loc[0] == "faults" else loc
 
 
-def describe(error: Mapping[str, Any], above: SettingPath = ()) -> str:
+def describe(error: Mapping[str, Any], above: SettingPath = (), model: type[SettingsModel] = Settings) -> str:
     """Return the message for a pydantic error, with the nearest valid name.
 
-    ``above`` is the path of the validated value within the settings.
+    ``above`` is the path of the validated value within ``model``.
     """
     kind, loc, value = error["type"], (*above, *error["loc"]), error.get("input")
     if kind == "union_tag_not_found":
@@ -44,7 +44,7 @@ def describe(error: Mapping[str, Any], above: SettingPath = ()) -> str:
         tag = error["ctx"]["tag"]
         return f"is not a fault: {tag!r}{did_you_mean(tag, known) or '; known are ' + ', '.join(known)}"
     if kind == "extra_forbidden":
-        section: type[SettingsModel] | None = Settings
+        section: type[SettingsModel] | None = model
         for part in loc[:-1]:
             if part in FAULTS:
                 section = FAULTS[str(part)].settings_type

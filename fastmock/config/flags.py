@@ -1,7 +1,7 @@
 """The settings that have a flag on the command line, and those that need a restart: both as their fields say."""
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from fastmock.config.environment import note, scalars
 from fastmock.config.settings import Settings
@@ -33,7 +33,8 @@ def flags() -> dict[str, Flag]:
     for path, info in scalars():
         if (flag := note(info, "flag")) is None:
             continue
-        default, is_switch = info.get_default(), info.annotation is bool
+        default, values = info.get_default(), get_args(info.annotation)
+        is_switch = info.annotation is bool or any(value is True for value in values)
         shown = "" if default is None or is_switch else f" ({default:g})" if type(default) is float else f" ({default})"
         help_ = str(info.description).replace("`", "").replace("%", "%%").removesuffix(".") + shown
         *_, metavar = flag.upper().split("-")

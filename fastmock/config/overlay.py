@@ -1,4 +1,4 @@
-"""Changes made while the server runs: rules and settings on top of the loaded configuration.
+"""Changes made while the server runs: rules, and settings of the server and of sessions, on top of the configuration.
 
 An overlay is immutable: each change returns a new one, which becomes active or is discarded.
 """
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from fastmock.config.errors import describe
 from fastmock.config.renamed import with_new_names
+from fastmock.config.sessions import SessionSettings, session_settings
 from fastmock.core.credentials import LONGEST_SESSION, REDACTED
 from fastmock.core.problems import ConfigError, Problem, SettingPath, did_you_mean, dotted
 from fastmock.rules.settings import ModerationPattern, Pattern
@@ -20,8 +21,8 @@ from fastmock.rules.settings import ModerationPattern, Pattern
 RuleSection = Literal["chat_completions", "completions", "moderations"]
 _SECTIONS: tuple[RuleSection, ...] = get_args(RuleSection)
 _MOST_RULES = 10_000
-_LONGEST = LONGEST_SESSION
-_id = re.compile(rf"(?!\.+$)[\w:.-]{{1,{_LONGEST}}}").fullmatch  # characters allowed in a URL path
+_is_id = re.compile(rf"(?!\.+$)[\w:.-]{{1,{LONGEST_SESSION}}}").fullmatch  # characters allowed in a URL path
+_IDS = f"up to {LONGEST_SESSION} letters, digits, '-', '_', ':' or '.'"
 
 
 class NotThereError(Exception):
@@ -100,11 +101,13 @@ class Overlay:
         patch: settings on top of all others; lists replace lists.
         rules: the added rules, oldest first.
         named: the number of generated ids.
+        sessions: the settings of sessions, by name.
     """
 
     patch: dict[str, Any] = field(default_factory=dict)
     rules: tuple[RuntimeRule, ...] = ()
     named: int = 0
+    sessions: Mapping[str, SessionSettings] = field(default_factory=dict)
 
     def adding(self, given: Sequence[Any], session: str) -> "Overlay":
         """Return a copy with more rules; raise ConfigError if one is invalid or its id is taken."""
@@ -151,10 +154,21 @@ class Overlay:
 
     def resetting(self, layers: Sequence[str], session: str) -> "Overlay":
         """Return a copy without the ``rules`` of a session, or of all, and without the changed settings
-        (``config``).
+        (``config``) of a session, or of all and of the server.
         """
         rules = self.removing(None, session).rules if "rules" in layers else self.rules
-        return replace(self, rules=rules, patch={} if "config" in layers else self.patch)
+        if "config" not in layers:
+            return replace(self, rules=rules)
+        sessions = {name: one for name, one in self.sessions.items() if session and name != session}
+        return replace(self, rules=rules, sessions=sessions, patch=self.patch if session else {})
+
+    def configuring_session(self, name: str, given: Any) -> "Overlay":
+        """Return a copy with other settings of a session; raise ConfigError if they are invalid."""
+        if not _is_id(name):
+            raise ConfigError([Problem("", "session", f"must be {_IDS}")])
+        if name not in self.sessions and len(self.sessions) >= _MOST_RULES:
+            raise ConfigError([Problem("", "sessions", f"are more than {_MOST_RULES}")])
+        return replace(self, sessions={**self.sessions, name: session_settings(given)})
 
     def patching(self, patch: Mapping[str, Any]) -> "Overlay":
         """Return a copy with more settings changed; raise ConfigError if one is a redaction mark instead of a
@@ -195,10 +209,10 @@ def _read(given: Sequence[Any], session: str, before: Overlay) -> Overlay:
             named += 1
             while (id_ := f"rule-{named}") in taken:  # the client has used it
                 named += 1
-        if not isinstance(id_, str) or not _id(id_):
-            problems.append(Problem("", f"{at}.id", f"must be up to {_LONGEST} letters, digits, '-', '_', ':' or '.'"))
-        if not isinstance(of, str) or len(of) > _LONGEST:
-            problems.append(Problem("", f"{at}.session", f"must be a text of up to {_LONGEST} characters"))
+        if not isinstance(id_, str) or not _is_id(id_):
+            problems.append(Problem("", f"{at}.id", f"must be {_IDS}"))
+        if not isinstance(of, str) or len(of) > LONGEST_SESSION:
+            problems.append(Problem("", f"{at}.session", f"must be a text of up to {LONGEST_SESSION} characters"))
         if section not in _SECTIONS:
             near = did_you_mean(str(section), _SECTIONS) or f"; known are {', '.join(_SECTIONS)}"
             problems.append(Problem("", f"{at}.endpoint", f"has no rules: {section!r}{near}"))

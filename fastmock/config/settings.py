@@ -147,6 +147,18 @@ class Server(SettingsModel):
         description="Private key of the certificate, a PEM file.",
         json_schema_extra={"flag": "--tls-key", "restart": True},
     )
+    stop_with: int | None = Field(
+        None,
+        ge=1,
+        description="Process id of an owner: the server stops when that process ends.",
+        json_schema_extra={"restart": True},
+    )
+    report: str | None = Field(
+        None,
+        pattern=r"\.(?:json|md|txt|xml)$",
+        description="File for a report at the end: `.json`, `.md`, `.txt`, or `.xml` for JUnit.",
+        json_schema_extra={"flag": "--report", "restart": True},
+    )
     http2: bool = Field(
         False,
         description="Serve HTTP/2 beside HTTP/1.1: by ALPN over TLS, by prior knowledge without (Granian only).",

@@ -5,29 +5,26 @@ response waits for that without blocking others.
 """
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
-
-import orjson
 
 from fastmock.app import Answer, App, Handler
 from fastmock.config.overlay import RuntimeRule, found_in
+from fastmock.config.sessions import SessionSettings
 from fastmock.control.access import Access
 from fastmock.control.dashboard import page
 from fastmock.control.dashboard_events import Events
+from fastmock.control.recorded import Recorded, json_of
 from fastmock.control.redact import settings_shown, without_secrets
-from fastmock.control.verify import Verification, expectation
-from fastmock.core import errors, headers
+from fastmock.control.replies import HEADS, later, reply
+from fastmock.core import errors
 from fastmock.core.errors import ApiError
 from fastmock.core.http import Reply, Request
-from fastmock.core.ids import unique
 from fastmock.core.json import parse
-from fastmock.telemetry.journal import Filter, Journal
+from fastmock.telemetry.journal import Journal
 
 PREFIX = "/fastmock/"
 
-_LOOK = 0.002  # seconds between polls of a pending result
 _RESETS = ("rules", "config", "journal", "counters")
 
 _STOPPING = ApiError(503, "The server is stopping; the change may or may not have been applied.", None, "not_changed")
@@ -72,10 +69,11 @@ class Control:
         self._app = app
         self._access = Access(lambda: app.config.settings.admin.token or server.generated_token)
         self._journal = journal
-        self._heads = headers.HeaderFactory((), "x-request-id")
+        recorded = Recorded(server, app, journal, self._access.session)
         self._routes: dict[str, dict[str, Handler]] = {
-            "requests": {"GET": self._requests, "DELETE": self._clear},
-            "verify": {"POST": self._verify},
+            "requests": {"GET": recorded.requests, "DELETE": recorded.clear},
+            "verify": {"POST": recorded.verify},
+            "report": {"GET": recorded.report},
             "rules": {
                 "GET": self._rules,
                 "POST": self._add_rules,
@@ -83,6 +81,8 @@ class Control:
                 "DELETE": self._remove_rules,
             },
             "rules/": {"GET": self._rule, "PUT": self._put_rule, "DELETE": self._remove_rule},
+            "sessions": {"GET": self._sessions},
+            "sessions/": {"GET": self._session, "PUT": self._configure_session, "DELETE": self._reset_session},
             "config": {"GET": self._config, "PUT": self._change_config},
             "reset": {"POST": self._reset},
             "events": {"GET": self._events},
@@ -90,7 +90,7 @@ class Control:
 
     def served(self, app: App) -> App:
         """Return an App that routes requests for the control API and for the dashboard to this object."""
-        fallback, root = app.fallback, page(self._heads)
+        fallback, root = app.fallback, page(HEADS)
 
         def routed(request: Request) -> Answer:
             path = request.path
@@ -126,34 +126,9 @@ class Control:
             return self._refuse(errors.InternalError(), request)
 
     def _refuse(self, error: ApiError, request: Request) -> Reply:
-        reply = self._app.error_reply(error, request)
-        reply.control = True
-        return reply
-
-    def _reply(self, body: Any, status: int = 200) -> Reply:
-        reply = Reply(self._heads.get(status), f"req_{unique()}", orjson.dumps(body))
-        reply.control = True
-        return reply
-
-    def _later(self, look: Callable[[], tuple[int, Any] | None]) -> Reply:
-        """Return a reply that is sent as soon as ``look`` returns its status and its body."""
-        reply = self._reply(None)
-
-        def due_times() -> Iterator[float]:
-            begin, due = time.monotonic(), 0.0
-            try:
-                while (found := look()) is None:
-                    due = max(due, time.monotonic() - begin) + _LOOK
-                    yield due
-            except Exception:
-                _LOG.exception("a call of the control API failed; this is a defect of fastmock")
-                reply.head = self._heads.get(500)
-                reply.body = ApiError(500, "The call failed.", kind="server_error").body()
-                return
-            reply.head, reply.body = self._heads.get(found[0]), orjson.dumps(found[1])
-
-        reply.due_times = due_times()
-        return reply
+        refused = self._app.error_reply(error, request)
+        refused.control = True
+        return refused
 
     def _changed(self, how: str, *arguments: Any, then: Callable[[dict[str, Any]], None] = lambda _: None) -> Reply:
         """Request a change; ``then`` is called with the body of the response once it is applied."""
@@ -170,69 +145,29 @@ class Control:
                 then(body)
             return status, body
 
-        return self._later(look)
-
-    # Requests.
-
-    def _requests(self, request: Request) -> Reply:
-        """List recorded requests, newest first."""
-        session = self._access.session(request)
-        wanted = Filter(request.query, session)
-        numbers = [number for number in self._journal.ring_buffer.numbers() if number >= wanted.since]
-        found: list[dict[str, Any]] = []
-        for record in self._journal.records(numbers[::-1]):
-            if len(found) >= wanted.limit:
-                break
-            if wanted.takes(record.head):
-                shown = record.shown()
-                if wanted.explain and record.missed:
-                    shown |= record.nearest(self._app)
-                found.append(shown)
-        enabled = self._app.config.settings.journal.enabled
-        return self._reply({"requests": found, "journal": {"enabled": enabled, **self._journal.state(session)}})
-
-    def _clear(self, request: Request) -> Reply:
-        session = self._access.session(request)
-        self._journal.clear(session)
-        return self._reply({"journal": self._journal.state(session)})
-
-    def _verify(self, request: Request) -> Reply:
-        """Respond with 200 if enough recorded requests match; otherwise with 406 and the nearest one."""
-        wanted = expectation(_json(request), self._app.kinds)
-        if not self._app.config.settings.journal.enabled:
-            raise ApiError(409, "The journal is off: set 'journal.enabled', or PUT it to /fastmock/config.")
-        verification = Verification(self._journal, wanted, self._access.session(request))
-        until = time.monotonic() + wanted.wait_ms / 1000
-
-        def look() -> tuple[int, Any] | None:
-            verified = verification.look(self._app)
-            if verified is None or (not verified and time.monotonic() < until and not self._server.stopping):
-                return None
-            return 200 if verified else 406, verification.report(self._app, verified)
-
-        return self._later(look)
+        return later(look)
 
     # Rules.
 
     def _rules(self, request: Request) -> Reply:
         session = self._access.session(request)
         rules = [rule for rule in self._app.config.added if not session or rule.session in ("", session)]
-        return self._reply({"rules": [_shown(rule) for rule in rules]})
+        return reply({"rules": [_shown(rule) for rule in rules]})
 
     def _rule(self, request: Request) -> Reply:
         found = found_in(self._app.config.added, _id(request), self._access.session(request))
         if found is None:
             raise ApiError(404, f"No rule has the id {_id(request)!r}.", "id", "not_found")
-        return self._reply(_shown(found))
+        return reply(_shown(found))
 
     def _add_rules(self, request: Request) -> Reply:
-        return self._changed("adding", _several(_json(request)), self._access.session(request))
+        return self._changed("adding", _several(json_of(request)), self._access.session(request))
 
     def _replace_rules(self, request: Request) -> Reply:
-        return self._changed("replacing", _several(_json(request)), self._access.session(request))
+        return self._changed("replacing", _several(json_of(request)), self._access.session(request))
 
     def _put_rule(self, request: Request) -> Reply:
-        return self._changed("putting", _id(request), _json(request), self._access.session(request))
+        return self._changed("putting", _id(request), json_of(request), self._access.session(request))
 
     def _remove_rules(self, request: Request) -> Reply:
         return self._changed("removing", None, self._access.session(request))
@@ -240,10 +175,29 @@ class Control:
     def _remove_rule(self, request: Request) -> Reply:
         return self._changed("removing", _id(request), self._access.session(request))
 
+    # Sessions.
+
+    def _sessions(self, request: Request) -> Reply:
+        """List the sessions that have settings."""
+        return reply({"sessions": {name: _settings_shown(one) for name, one in self._app.config.sessions.items()}})
+
+    def _session(self, request: Request) -> Reply:
+        found = self._app.config.sessions.get(_id(request))
+        if found is None:
+            raise ApiError(404, f"No session {_id(request)!r} has settings.", "session", "not_found")
+        return reply(_settings_shown(found))
+
+    def _configure_session(self, request: Request) -> Reply:
+        return self._changed("configuring_session", _id(request), json_of(request))
+
+    def _reset_session(self, request: Request) -> Reply:
+        """Delete everything of a session: rules, settings, recorded requests, counts."""
+        return self._reset_all(_id(request), _RESETS)
+
     # Everything else.
 
     def _config(self, request: Request) -> Reply:
-        return self._reply(settings_shown(self._app.config.settings))
+        return reply(settings_shown(self._app.config.settings))
 
     def _change_config(self, request: Request) -> Reply:
         return self._changed("patching", parse(request.body))
@@ -255,16 +209,19 @@ class Control:
         if wrong:
             known = ", ".join(_RESETS)
             raise ApiError(400, f"Invalid '{wrong[0]}': allowed are {known}, each true or false.", wrong[0])
-        session = self._access.session(request)
-        resets = [name for name in _RESETS if not (session and name == "config")]
-        wanted = [name for name in resets if given.get(name, not given)]
+        return self._reset_all(self._access.session(request), [name for name in _RESETS if given.get(name, not given)])
+
+    def _reset_all(self, session: str, wanted: Sequence[str]) -> Reply:
+        """Reset what is wanted of a session, or of the server."""
 
         def rest(body: dict[str, Any]) -> None:
-            body["reset"] = wanted
+            body["reset"] = list(wanted)
             if "journal" in wanted:
                 self._journal.clear(session)
             if "counters" in wanted and session:
                 self._app.faults.forget(session)
+                for responder in self._app.responders:
+                    responder.forget(session)
             elif "counters" in wanted:
                 self._app.share.reset()
 
@@ -273,23 +230,16 @@ class Control:
             return self._changed("resetting", layers, session, then=rest)
         body: dict[str, Any] = {}
         rest(body)
-        return self._reply(body)
+        return reply(body)
 
     def _events(self, request: Request) -> Answer:
         if request.method == "HEAD":
-            return self._reply({})
+            return reply({})
         return Events(self._server, self._journal).stream(self._access.session(request))
 
 
 def _shown(rule: RuntimeRule) -> Any:
     return without_secrets(rule.shown())
-
-
-def _json(request: Request) -> Any:
-    try:
-        return orjson.loads(request.body)
-    except orjson.JSONDecodeError:
-        raise errors.InvalidJson() from None
 
 
 def _several(given: Any) -> list[Any]:
@@ -300,4 +250,9 @@ def _several(given: Any) -> list[Any]:
 
 
 def _id(request: Request) -> str:
-    return request.path[len(PREFIX) + len("rules/") :].rstrip("/")
+    """Return the last part of a path such as ``/fastmock/rules/{id}``."""
+    return request.path[len(PREFIX) :].partition("/")[2].rstrip("/")
+
+
+def _settings_shown(settings: SessionSettings) -> Any:
+    return settings.model_dump(mode="json", exclude_none=True, by_alias=True)

@@ -117,12 +117,17 @@ def read_document(path: Path, pipes: bool = False) -> Any:
     Raises:
         DocumentError: the file cannot be read, is not UTF-8, does not parse, or is too deep or too large.
     """
-    text = read_file(path, pipes)
+    return parse_document(read_file(path, pipes), path.suffix in (".yaml", ".yml"))
+
+
+def parse_document(text: str, is_yaml: bool) -> Any:
+    """Parse a text as YAML or JSON.
+
+    Raises:
+        DocumentError: it does not parse, or is too deep or too large.
+    """
     try:
-        if path.suffix in (".yaml", ".yml"):
-            document = yaml.load(text, _YamlLoader)  # noqa: S506 - derived from SafeLoader
-        else:
-            document = orjson.loads(_JSON_TOKEN.sub(_marked, text))
+        document = yaml.load(text, _YamlLoader) if is_yaml else orjson.loads(_JSON_TOKEN.sub(_marked, text))  # noqa: S506 - derived from SafeLoader
         check_bounds(document)
     except orjson.JSONDecodeError as error:
         raise DocumentError(f"is not valid JSON: {error}") from None

@@ -352,6 +352,17 @@ class AnswerTooLarge(Failure):
 
 
 @dataclass(eq=False)
+class NoRuleMatched(Failure):
+    """No rule matches the request, which strict mode demands.
+
+    ``nearest`` is the name of the nearest rule, None without rules; ``differences`` are the conditions that it fails.
+    """
+
+    nearest: str | None
+    differences: tuple[str, ...]
+
+
+@dataclass(eq=False)
 class StreamingDisabled(Failure):
     """The request asks for a stream, but ``streaming.enabled`` is off."""
 

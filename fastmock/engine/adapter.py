@@ -39,6 +39,11 @@ class AnswerAdapter:
             return template, answers
         return self._limit(chat, template, answers)
 
+    def generates_for(self, chat: ChatRequest) -> bool:
+        """Return whether a request that no rule matches demands a tool call or JSON, which is generated."""
+        constraints = chat.constraints
+        return constraints is not None and self._constraints.generates(chat, constraints)
+
     def probabilities(self, chat: ChatRequest, text: str) -> tuple[TokenProb, ...]:
         """Return the tokens of a text with the number of logprobs that the request asks for."""
         constraints = chat.constraints

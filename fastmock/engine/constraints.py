@@ -169,6 +169,10 @@ class ConstraintApplier:
             return (constraints.json_key, _variant(chat)) if prose and constraints.json_key else None
         return ()
 
+    def generates(self, chat: ChatRequest, constraints: OutputConstraints) -> bool:
+        """Return whether an answer of mere text is replaced by a tool call or by JSON."""
+        return constraints.json or self._tool_to_call(chat, constraints) is not None
+
     def apply(
         self, chat: ChatRequest, answers: Sequence[Answer], repeats: bool, fallback_text: Callable[[], str]
     ) -> list[Answer] | None:

@@ -22,17 +22,18 @@ from fastmock.engine.profiles import CONTROL_HEADERS
 from fastmock.engine.responder import Responder
 from fastmock.engine.sender import LARGE_STREAM
 from fastmock.engine.splicing import MARKS, Fill, Mark, Splice, splice
+from fastmock.rules.strict import STRICT_HEADER
 from fastmock.shared.cache_counts import MISSES
 from fastmock.validation.validator import HEADER
 
 _LONGEST_BODY = 65_536  # bytes of a body that may have a plan
 _LARGEST = 1 << 20  # bytes of a response that may have one
-_PATIENCE, _GLANCE = 1000, 5  # after so many new bodies in a row, only one in so many is looked up
+_PATIENCE, _GLANCE = 1000, 16  # after so many new bodies in a row, only one in so many is looked up
 _OVERHEAD = 1200  # bytes of a plan besides its texts
 _STEP_OVERHEAD = 500  # bytes of a part of it, likewise
 _KEPT_OVERHEAD = 1500  # bytes of a response that is stored, likewise
 
-_BYPASSES = (*CONTROL_HEADERS, HEADER)
+_BYPASSES = (*CONTROL_HEADERS, HEADER, STRICT_HEADER)
 _OF_ONE_REQUEST = frozenset(("unique", "request", "created", "whole", "known_answers", "answered_by"))
 """Attributes that are not copied from a parsed request to another."""
 
@@ -198,14 +199,14 @@ class _Planner:
                     size += response.held + _STEP_OVERHEAD * len(response.fills)
                     if self._sends_bytes_alone(chat):
                         return _Plan(self._ready(chat, response), size)
-                    send = partial(self._endpoint.deliver, rendering=response)
+                    send = partial(self._deliver, response)
                     return _Plan(self._for_copies(chat, send), size + parsed)
         return _Plan(self._endpoint, size, MISSES)
 
     def _render(self, chat: ChatRequest, mark: Mark) -> _Rendered | None:
         """Render the response to a request; None if it is too large, or text in it depends on the id or time."""
         chat.__dict__["created"] = lambda: mark.created  # in place of the method
-        template, answers = self._responder.select(chat)
+        template, answers = self._responder.adapted(chat)
         if template.varies:
             return None
         rendering = self._endpoint.rendering(template)
@@ -229,7 +230,18 @@ class _Planner:
     def _ready(self, chat: ChatRequest, response: PlannedResponse) -> Endpoint:
         """Return an endpoint that sends nothing but a response."""
         head, [fill] = self._endpoint.deliver(chat, response).head, response.fills
-        return lambda request, unique: Reply(head, f"req_{unique}", fill(unique, time()))
+        count = partial(self._responder.count, chat)
+
+        def answer(request: Request, unique: str) -> Reply:
+            count()
+            return Reply(head, f"req_{unique}", fill(unique, time()))
+
+        return answer
+
+    def _deliver(self, response: PlannedResponse, chat: ChatRequest) -> Reply | Stream:
+        """Send a response whose rule was selected before."""
+        self._responder.count(chat)
+        return self._endpoint.deliver(chat, response)
 
     def _select(self, chat: ChatRequest) -> Reply | Stream:
         """Send the response to a request that was parsed before."""

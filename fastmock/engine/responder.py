@@ -18,6 +18,8 @@ from fastmock.engine.rule_set import RuleSet
 from fastmock.engine.sender import Sender, compose
 from fastmock.rules.index import DEFAULT
 from fastmock.rules.settings import TimedReplySpec
+from fastmock.rules.strict import StrictMode
+from fastmock.shared.rule_hits import RuleHits
 
 
 class Responder:
@@ -28,6 +30,7 @@ class Responder:
         per_chunk: tokens of a chunk of a stream.
         send: sends the response that a template renders; see ``sender.Send``. ``sender`` is its innermost part.
         takes_control_headers: whether headers of a request may change its response.
+        hits: counts the uses of rules.
         sends_bytes_alone: whether a response without latency is its bytes and nothing else.
     """
 
@@ -39,8 +42,9 @@ class Responder:
         profiles: LatencyProfiles,
         policies: Policies,
         buffers: Buffers,
+        hits: RuleHits,
     ) -> None:
-        """Respond by the rules of a configuration, with heads, latency and policies."""
+        """Respond by the rules of a configuration, with heads, latency and policies; count ``hits`` of the rules."""
         settings = config.settings
         self.rules = rules
         self.per_chunk = profiles.per_chunk
@@ -51,6 +55,9 @@ class Responder:
         self._profiles = profiles
         self._has_profiles = profiles.is_configured or rules.generates
         self._listed = settings.models.served()
+        self._strict = _strict_mode(config)
+        self.hits = hits
+        self._count = rules.counter(hits)
         self._hooks = profiles.pre_match_hooks()
         self.sender = sender = Sender(settings, rules, heads, profiles, buffers, self._has_profiles)
         self.send = compose(sender, policies, settings.server.control_headers)
@@ -59,14 +66,35 @@ class Responder:
 
     def respond(self, chat: ChatRequest, file: str | None = None) -> Reply | Stream:
         """Respond to a request, by the rules or by a response file."""
-        template = self._template_for(chat, file)
+        try:
+            template = self._template_for(chat, file)
+        except errors.NoRuleMatched:
+            self.count(chat)
+            raise
+        if chat.request is not None:  # as in count(); the call takes 0.1 µs
+            self._count(chat.rule)
         if (chat.details is not None and chat.details.constraints is not None) or chat.sets_length:
             return self.send(chat, *self._adapter.adapt(chat, template))
         return self.send(chat, template)
 
     def select(self, chat: ChatRequest, file: str | None = None) -> Adapted:
+        """Return the template for ``chat``, and the answers to render instead of its own; count the use of the rule."""
+        try:
+            found = self.adapted(chat, file)
+        except errors.NoRuleMatched:
+            self.count(chat)
+            raise
+        self.count(chat)
+        return found
+
+    def adapted(self, chat: ChatRequest, file: str | None = None) -> Adapted:
         """Return the template for ``chat``, and the answers to render instead of its own."""
         return self._adapter.adapt(chat, self._template_for(chat, file))
+
+    def count(self, chat: ChatRequest) -> None:
+        """Count the use of the selected rule; requests that a response manager makes are not counted."""
+        if chat.request is not None:
+            self._count(chat.rule)
 
     def answers(self, chat: ChatRequest, file: str | None = None) -> tuple[ResponseTemplate, list[Answer]]:
         """Return the template for ``chat``, and its answers."""
@@ -80,6 +108,8 @@ class Responder:
         for hook in self._hooks:
             hook(chat)
         chat.rule = self._pick(chat)
+        if chat.rule == DEFAULT and self._strict.any and file is None:
+            self._check_matched(chat)
         template = self._templates[chat.rule] if file is None else self._from_file(file)
         if self._turns and file is None and (turns := self._turns.get(chat.rule)):
             template = turns[min(chat.turn, len(turns)) - 1]
@@ -92,6 +122,15 @@ class Responder:
             details.hidden_tokens -= details.reasoning_tokens
             count_reasoning(chat, template.answers(chat))
         return template
+
+    def _check_matched(self, chat: ChatRequest) -> None:
+        """Raise NoRuleMatched if strict mode refuses a request that no rule matches."""
+        strictness = self._strict.of(chat)
+        if not strictness or (strictness == "allow_generated" and self._adapter.generates_for(chat)):
+            return
+        verdict = self.rules.explain(chat)
+        refused = errors.NoRuleMatched(verdict.nearest, verdict.differences)
+        raise refused.replace(model=chat.model, rule=verdict.winner)
 
     def _with_generated_text(self, chat: ChatRequest, template: ResponseTemplate) -> ResponseTemplate:
         """Return the template for a request that may need generated text, and generate the text."""
@@ -108,7 +147,14 @@ class Responder:
     def decides_by_body(self) -> bool:
         """Whether the answer to a request depends on its body alone, unless it has control headers."""
         remembers = self._config.settings.usage.simulate_prompt_cache
-        return not (remembers or self._profiles.draws_lengths or self.rules.examines_more_than_bodies)
+        examines_requests = self.rules.examines_more_than_bodies or self._strict.examines_requests
+        return not (remembers or self._profiles.draws_lengths or examines_requests)
+
+    def forget(self, session: str) -> None:
+        """Reset the counts of the rules of a session."""
+        for number, rule in enumerate(self.rules.rules):
+            if rule.match.session == session:
+                self.hits.forget(self.rules.key(number))
 
     def probabilities(self, chat: ChatRequest, text: str) -> tuple[TokenProb, ...]:
         """Return the tokens of a text with the number of logprobs that the request asks for."""
@@ -125,6 +171,7 @@ class Responder:
         for hook in self._hooks:
             hook(chat)
         chat.rule = self._pick(chat)
+        self.count(chat)
         return self.rules.response_file(chat)
 
     def template(self, document: Any) -> ResponseTemplate:
@@ -138,3 +185,15 @@ class Responder:
         if template is None:
             raise errors.ManagerFailed("; ".join(map(str, diagnostics.problems)) or f"{file} is invalid")
         return template
+
+
+def _strict_mode(config: Config) -> StrictMode:
+    """Return the strict mode of all endpoints."""
+    settings = config.settings.responses
+    by_endpoint = {
+        name: found
+        for name in ("chat_completions", "completions", "responses", "messages")
+        if (found := getattr(settings, name).strict) is not None
+    }
+    by_session = {name: one.strict for name, one in config.sessions.items() if one.strict is not None}
+    return StrictMode(settings.strict, by_endpoint, by_session, config.settings.server.control_headers)

@@ -1,7 +1,8 @@
 """The compiled rules of one section of the configuration, and the templates of their replies."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from hashlib import blake2b
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -13,13 +14,15 @@ from fastmock.core.problems import SettingPath
 from fastmock.engine.response_template import ChoiceFormat, ResponseTemplate
 from fastmock.engine.template_compiler import TemplateCompiler
 from fastmock.rules.explain import Explainer, Verdict
-from fastmock.rules.index import Index, index_of
+from fastmock.rules.index import DEFAULT, Index, index_of
 from fastmock.rules.match import CONDITIONS, Match, iter_nested
 from fastmock.rules.regex import readable
 from fastmock.rules.settings import EndpointRules, Pattern, ReplySpec, TimedReplySpec
 from fastmock.rules.shadowed import hidden
 from fastmock.rules.validate import check_regexes
+from fastmock.shared.rule_hits import TO_HITS, RuleHits
 
+_NO_KEY = 1 << 64
 _BEYOND_BODY = [name for name, condition in CONDITIONS.items() if not condition.in_body]
 _CONVERSATION = [name for name, condition in CONDITIONS.items() if condition.on_conversation]
 
@@ -165,6 +168,27 @@ class RuleSet:
         if isinstance(source, Pattern) and source.responses is not None:
             source = source.responses[min(chat.turn, len(source.responses)) - 1]
         return source.response_file
+
+    def counter(self, hits: RuleHits) -> Callable[[int], None]:
+        """Return a function that counts a use of the rule with a number."""
+        share, key_of, place_of = hits.share, self.key, hits.place
+        keys, places = [_NO_KEY] * len(self.names), [0] * len(self.names)
+
+        def count(rule: int) -> None:
+            numbers = share.numbers
+            place = places[rule]
+            if numbers[place] != keys[rule]:  # it is new here, or another rule has taken its place
+                keys[rule] = key_of(rule)
+                place = places[rule] = place_of(keys[rule])
+            numbers[share.row + place + TO_HITS] += 1
+
+        return count
+
+    def key(self, rule: int) -> int:
+        """Return the key of a rule in ``shared.rule_hits``; it stays the same as long as the rule and its name do."""
+        source = self.sources[rule] if rule != DEFAULT else None
+        text = f"{self.section} {self.names[rule]} {'' if source is None else source.model_dump_json()}"
+        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") or 1
 
     @property
     def generates(self) -> bool:

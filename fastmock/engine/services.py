@@ -24,6 +24,7 @@ from fastmock.engine.response_template import ChoiceFormat
 from fastmock.engine.rule_set import Format, RuleSet
 from fastmock.responses import Generate, ResponseManager
 from fastmock.rules.settings import ModerationPattern
+from fastmock.shared.rule_hits import RuleHits
 from fastmock.storage.response_log import ResponseLog
 from fastmock.storage.sqlite import Store
 
@@ -93,6 +94,7 @@ class Services:
         policies: limits, faults and the queue.
         buffers: the memory budget of large responses.
         cache: the cache for what was seen before.
+        hits: counts the uses of rules.
         store, response_log: store responses for all workers.
         manager: the response manager; None without one. ``progress`` counts its calls.
         previous: the responders of an earlier version of the configuration, by section.
@@ -107,6 +109,7 @@ class Services:
     policies: Policies
     buffers: Buffers
     cache: Cache
+    hits: RuleHits
     store: Store
     response_log: ResponseLog
     manager: ResponseManager | None
@@ -124,7 +127,7 @@ class Services:
         before = self.previous.get(section)
         form = Format(choice_format, self.fingerprint, self.profiles.per_chunk)
         rules = RuleSet(self.config, section, form, self.diagnostics, None if before is None else before.rules)
-        responder = Responder(self.config, rules, heads, self.profiles, self.policies, self.buffers)
+        responder = Responder(self.config, rules, heads, self.profiles, self.policies, self.buffers, self.hits)
         self.responders[section] = responder
         return responder
 

@@ -8,6 +8,7 @@ from fastmock.content.settings import Output
 from fastmock.core.section import SettingsModel
 from fastmock.latency.settings import Latency, NumberOrHeartbeat
 from fastmock.rules.match import Match
+from fastmock.rules.strict import STRICT, Strictness
 
 DEFAULT_TEXT = (
     "Hello from fastmock! This is a canned answer: nobody has written a rule for this request yet. "
@@ -143,12 +144,14 @@ class EndpointRules(RuleList):
         ),
     )
     validation: Validation | None = Field(None, description="Validation for this endpoint, as `validation`.")
+    strict: Strictness | None = Field(None, description="Strict mode for this endpoint, as `responses.strict`.")
 
 
-class Validated(SettingsModel):
+class SharedRules(SettingsModel):
     """Settings of an endpoint that shares the rules of chat completions."""
 
     validation: Validation | None = Field(None, description="Validation for this endpoint, as `validation`.")
+    strict: Strictness | None = Field(None, description="Strict mode for this endpoint, as `responses.strict`.")
 
 
 class EmbeddingAnswers(SettingsModel):
@@ -211,14 +214,15 @@ class Responses(SettingsModel):
         EndpointRules(), description="Rules for `POST /v1/chat/completions`, `/v1/responses` and `/v1/messages`."
     )
     completions: EndpointRules = Field(EndpointRules(), description="Rules for `POST /v1/completions`.")
-    responses: Validated = Field(
-        Validated(), description="Settings for `POST /v1/responses`, which shares the rules of chat completions."
+    responses: SharedRules = Field(
+        SharedRules(), description="Settings for `POST /v1/responses`, which shares the rules of chat completions."
     )
-    messages: Validated = Field(
-        Validated(), description="Settings for `POST /v1/messages`, which shares the rules of chat completions."
+    messages: SharedRules = Field(
+        SharedRules(), description="Settings for `POST /v1/messages`, which shares the rules of chat completions."
     )
     embeddings: EmbeddingAnswers = Field(EmbeddingAnswers(), description="Settings for `POST /v1/embeddings`.")
     moderations: ModerationAnswers = Field(ModerationAnswers(), description="Rules for `POST /v1/moderations`.")
+    strict: Strictness = Field(False, description=STRICT, json_schema_extra={"flag": "--strict"})
     manager: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
         None,
         description="Response manager, your own class, as `package.module:Class`.",

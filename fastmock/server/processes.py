@@ -1,7 +1,8 @@
-"""Forked processes: end them with their parent, and name them."""
+"""Processes: end forked ones with their parent, name them, and await the end of others."""
 
 import ctypes
 import os
+import select
 import signal
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
@@ -20,3 +21,37 @@ def die_with_parent(parent: int) -> None:
 def name_process(name: str) -> None:
     """Name this process, for ``ps`` and ``top``, in up to 15 characters."""
     ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())
+
+
+class Owner:
+    """Another process, whose end is awaited."""
+
+    def __init__(self, pid: int | None) -> None:
+        """Watch the process ``pid``; None watches none."""
+        self._descriptor: int | None = None
+        self._has_ended = False
+        if pid is not None:
+            try:
+                self._descriptor = os.pidfd_open(pid)
+            except ProcessLookupError:
+                self._has_ended = True
+
+    def register(self, poll: select.poll) -> None:
+        """Have ``poll`` return when the process ends."""
+        if self._descriptor is not None:
+            poll.register(self._descriptor, select.POLLIN)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended."""
+        if self._descriptor is not None and not self._has_ended:
+            poll = select.poll()
+            self.register(poll)
+            self._has_ended = bool(poll.poll(0))
+        return self._has_ended
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

@@ -24,14 +24,15 @@ from fastmock.server import signals
 from fastmock.server.channel import Channel
 from fastmock.server.file_watcher import Watcher
 from fastmock.server.heartbeat import Heartbeat, Heartbeats, Watch
-from fastmock.server.processes import die_with_parent
+from fastmock.server.processes import Owner, die_with_parent
 from fastmock.server.reload import RELOAD, Change, Changes, Compiler, State
 from fastmock.server.run_directory import RunDirectory
 from fastmock.server.worker import Answered, ChangeRequest, Place, Prepared, Shared, WorkerContext
 from fastmock.server.workers import Worker, Workers, send_signal
 from fastmock.shared.block import GENERATION, SINCE, shared_numbers
 from fastmock.shared.ring_buffer import RingBuffer
-from fastmock.telemetry.journal import HEAD_SIZE
+from fastmock.telemetry.journal import HEAD_SIZE, Journal
+from fastmock.telemetry.report import Report, report_on
 
 _LOG = logging.getLogger("fastmock")
 
@@ -92,6 +93,7 @@ class Supervisor:
             State(app.config, Overlay(), app), compiler, workers, self._put_in_force, self._begin_trial
         )
         self._signals = signals.Signals()
+        self._owner = Owner(settings.server.stop_with)
         self._announce: Callable[[], None] | None = None
 
     def run(self, announce: Callable[[], None], changed: Callable[[Config], None]) -> int:
@@ -125,6 +127,14 @@ class Supervisor:
                     self._watcher.stop()
                 self._directory.remove()
 
+    def report(self) -> Report | None:
+        """Return the report on all requests; None if the parent has left compiling the rules to the workers."""
+        app = self._changes.state.app
+        if app is None:
+            return None
+        app.share.join(self._numbers, 0)
+        return report_on(app, Journal(self._shared.ring_buffer, app.kind_of))
+
     def _supervise(self) -> int:
         started = time.monotonic()
         while True:
@@ -134,6 +144,8 @@ class Supervisor:
                     return self._stop()
                 if number == signal.SIGHUP:
                     self._changes.submit(Change(RELOAD, (), self._tell_of_reload))
+            if self._owner.has_ended:
+                return self._stop()
             if self._announce and (self._workers.note_ready() or time.monotonic() > started + _READY_PATIENCE):
                 self._announce()
                 self._announce = None
@@ -162,6 +174,7 @@ class Supervisor:
             times.append(_READY_PATIENCE)
         poll = select.poll()  # supports descriptors of any number
         poll.register(self._signals.fileno(), select.POLLIN)
+        self._owner.register(poll)
         for descriptor in self._changes.waits_for:
             poll.register(descriptor, select.POLLIN)
         for worker in self._workers.all:
@@ -177,6 +190,7 @@ class Supervisor:
     def _forget_in_child(self) -> None:
         """Release the parent's own resources, in a newly forked process."""
         self._signals.forget_in_child()
+        self._owner.close()
         self._directory.forget_in_child()
         self._changes.forget_in_child()
         for worker in self._workers.all:

@@ -11,4 +11,5 @@ from fastmock.shared import (  # noqa: F401
     prompt_prefixes,
     queue,
     rate_buckets,
+    rule_hits,
 )

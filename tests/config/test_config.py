@@ -107,6 +107,34 @@ def test_environment_variables_unknown_or_of_kubernetes_are_warned_about():
     assert "Kubernetes" in " ".join(config.warnings)
 
 
+@pytest.mark.parametrize("text", ['{"seed": 7, "server": {"port": 1}}', "seed: 7\nserver: {port: 1}"])
+def test_one_variable_holds_the_whole_configuration(text, tmp_path):
+    variable = {"FASTMOCK_CONFIG_JSON": text, "FASTMOCK_PORT": "2"}
+    config, problems = load(None, variable, {}, tmp_path)
+    assert problems == []
+    assert (config.settings.seed, config.settings.server.port) == (7, 2)
+    assert config.warnings == ()
+    file = tmp_path / "other.json"
+    file.write_text('{"seed": 8}')
+    assert load(str(file), variable, {}, tmp_path)[0].settings.seed == 8  # --config has precedence
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"seed": ', "FASTMOCK_CONFIG_JSON: is not valid JSON"),
+        ("seed: [", "FASTMOCK_CONFIG_JSON: is not valid YAML"),
+        ("just words", "FASTMOCK_CONFIG_JSON: must hold an object of settings"),
+        ('{"sed": 7}', "environment variable FASTMOCK_CONFIG_JSON: sed: unknown name; did you mean 'seed'?"),
+    ],
+)
+def test_errors_in_the_variable_name_it(text, message, tmp_path):
+    _, problems = load(None, {"FASTMOCK_CONFIG_JSON": text}, {}, tmp_path)
+    assert [str(problem).startswith(message) for problem in problems] == [True]
+    _, problems = load(None, {"FASTMOCK_CONFIG_JSON": "{}", "FASTMOCK_CONFIG": "x.json"}, {}, tmp_path)
+    assert [str(one) for one in problems] == ["FASTMOCK_CONFIG_JSON: cannot be used together with FASTMOCK_CONFIG"]
+
+
 def test_rules_are_tried_by_priority_then_order(call):
     patterns = [
         {"match": {}, "content": "low"},

@@ -202,11 +202,13 @@ class Changed:
 
     def __init__(self, app):
         self.app = app
+        self.asked = []
 
     def current(self):
         return self.app
 
     def change(self, how, *arguments):
+        self.asked.append((how, *arguments))
         try:
             overlay = getattr(Overlay(), how)(*arguments)
             _, problems = load({}, {}, {}, overlay=overlay)
@@ -282,18 +284,12 @@ def test_control_api_with_a_token_requires_it_from_any_client():
 
 @unit
 def test_control_api_token_with_a_colon_does_not_select_a_session():
-    app = controlled({"admin": {"token": "a:b"}})
-    headers = {"authorization": "Bearer a:b"}
-    request = Request("POST", "/fastmock/reset", headers, b"")
-    reply = app.handle(request)
-    for _ in reply.due_times or ():
-        pass
-    assert "config" in orjson.loads(reply.body)["reset"]  # which a session could not
-    request = Request("POST", "/fastmock/reset", headers | {"x-fastmock-session": "s"}, b"")
-    reply = app.handle(request)
-    for _ in reply.due_times or ():
-        pass
-    assert "config" not in orjson.loads(reply.body)["reset"]
+    app = build(load({"admin": {"token": "a:b"}}, {}, {})[0])
+    server = Changed(app)
+    served = Control(server, app, Journal(RingBuffer(10, HEAD_SIZE))).served(app)
+    for headers in ({}, {"x-fastmock-session": "s"}):
+        served.handle(Request("DELETE", "/fastmock/rules", {"authorization": "Bearer a:b"} | headers, b""))
+    assert [arguments[-1] for _, *arguments in server.asked] == ["", "s"]
 
 
 @unit
@@ -438,7 +434,7 @@ def test_reset_resets_counters_of_one_session_or_of_all():
     # Each session is counted by itself.
     assert [ask(), ask(), ask("one"), ask("one")] == [503, 200, 503, 200]
     assert reset("one", counters=True) == {"reset": ["counters"]}
-    assert reset("one")["reset"] == ["rules", "journal", "counters"]
+    assert reset("one")["reset"] == ["rules", "config", "journal", "counters"]
     assert ask("one") == 503
     assert reset("one", counters=True) == {"reset": ["counters"]}
     assert [ask("one"), ask()] == [503, 200]

@@ -313,11 +313,11 @@ def test_bodies_seen_once_push_no_plan_out(call):
         post(*chat())
     for number in range(2000):
         post(*chat(messages=[{"role": "user", "content": f"never again {number}"}]))
-    for _ in range(10):  # while all bodies are new, not every request is looked up
+    for _ in range(25):  # while all bodies are new, not every request is looked up
         post(*chat())
     found = orjson.loads(post("/health", method="GET").body)["cache"]
     assert found["hits"] >= 6
-    assert 2000 <= sum(found.values()) <= 2012
+    assert 2000 <= sum(found.values()) <= 2027
 
 
 UNIQUE, OTHER = MARKS[0].unique, MARKS[1].unique

@@ -268,6 +268,14 @@ def _(error: errors.AnswerTooLarge) -> ApiError:
 
 
 @words.register
+def _(error: errors.NoRuleMatched) -> ApiError:
+    message = "No rule matches this request, as strict mode demands ('responses.strict')."
+    if error.nearest is not None:
+        message += f" The nearest rule is '{error.nearest}': {'; '.join(error.differences)}."
+    return ApiError(404, message, None, "no_rule_matched")
+
+
+@words.register
 def _(error: errors.StreamingDisabled) -> ApiError:
     message = "Streaming is turned off on this server ('streaming.enabled' is false); send 'stream': false."
     return ApiError(400, message, "stream", "unsupported_value")

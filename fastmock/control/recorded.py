@@ -1,0 +1,95 @@
+"""The part of the control API that shows and verifies recorded requests."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import orjson
+
+from fastmock.app import App
+from fastmock.control.replies import later, reply, text_reply
+from fastmock.control.verify import Verification, expectation
+from fastmock.core import errors
+from fastmock.core.errors import ApiError
+from fastmock.core.http import Reply, Request, query_value
+from fastmock.telemetry.journal import Filter, Journal
+from fastmock.telemetry.report import report_on
+from fastmock.telemetry.report_formats import FORMATS
+
+
+class Stoppable(Protocol):
+    """The server.
+
+    Attributes:
+        stopping: whether it is stopping.
+    """
+
+    stopping: bool
+
+
+class Recorded:
+    """Handlers for recorded requests, verification and the report."""
+
+    def __init__(self, server: Stoppable, app: App, journal: Journal, session_of: Callable[[Request], str]) -> None:
+        """Serve the journal of ``app``; ``session_of`` returns the session of a client."""
+        self._server = server
+        self._app = app
+        self._journal = journal
+        self._session_of = session_of
+
+    def requests(self, request: Request) -> Reply:
+        """List recorded requests, newest first."""
+        session = self._session_of(request)
+        wanted = Filter(request.query, session)
+        numbers = [number for number in self._journal.ring_buffer.numbers() if number >= wanted.since]
+        found: list[dict[str, Any]] = []
+        for record in self._journal.records(numbers[::-1]):
+            if len(found) >= wanted.limit:
+                break
+            if wanted.takes(record.head):
+                shown = record.shown()
+                if wanted.explain and record.missed:
+                    shown |= record.nearest(self._app)
+                found.append(shown)
+        enabled = self._app.config.settings.journal.enabled
+        return reply({"requests": found, "journal": {"enabled": enabled, **self._journal.state(session)}})
+
+    def clear(self, request: Request) -> Reply:
+        """Delete recorded requests."""
+        session = self._session_of(request)
+        self._journal.clear(session)
+        return reply({"journal": self._journal.state(session)})
+
+    def verify(self, request: Request) -> Reply:
+        """Respond with 200 if enough recorded requests match; otherwise with 406 and the nearest one."""
+        wanted = expectation(json_of(request), self._app.kinds)
+        if not self._app.config.settings.journal.enabled:
+            raise ApiError(409, "The journal is off: set 'journal.enabled', or PUT it to /fastmock/config.")
+        verification = Verification(self._journal, wanted, self._session_of(request))
+        until = time.monotonic() + wanted.wait_ms / 1000
+
+        def look() -> tuple[int, Any] | None:
+            verified = verification.look(self._app)
+            if verified is None or (not verified and time.monotonic() < until and not self._server.stopping):
+                return None
+            return 200 if verified else 406, verification.report(self._app, verified)
+
+        return later(look)
+
+    def report(self, request: Request) -> Reply:
+        """Report the uses of rules and the requests that no rule matched, in the format that the query names."""
+        name = query_value(request.query, "format") or "json"
+        form = FORMATS.get(name)
+        if form is None:
+            known = ", ".join(FORMATS)
+            raise ApiError(400, f"Invalid 'format': expected one of {known}, but got '{name}'.", "format")
+        report = report_on(self._app, self._journal, self._session_of(request))
+        return text_reply(form.write(report), form.content_type)
+
+
+def json_of(request: Request) -> Any:
+    """Return the parsed body of a request; raise InvalidJson."""
+    try:
+        return orjson.loads(request.body)
+    except orjson.JSONDecodeError:
+        raise errors.InvalidJson() from None

@@ -1,0 +1,71 @@
+"""How often each rule was used, over all workers. Each worker adds to its own row, without a lock."""
+
+from fastmock.shared.block import Share
+from fastmock.shared.layout import ROW, SERVER
+
+_MOST = 1 << 14  # rules
+_TRIES = 16  # places at which the count of a key may be
+_KEYS = SERVER.reserve(_MOST)
+_HITS = ROW.reserve(_MOST)
+TO_HITS = _HITS - _KEYS
+"""The distance from the place of a key, with the index of a worker's row added, to that worker's count of it."""
+
+
+class RuleHits:
+    """The counts of all rules. A rule is identified by a key: a number above 0 and below 2**64.
+
+    Attributes:
+        share: the worker's part of the shared block.
+    """
+
+    def __init__(self, share: Share) -> None:
+        self.share = share
+        share.on_reset(self._forget_all)
+
+    def place(self, key: int) -> int:
+        """Return the index of a key, which gets a place if it has none. If all are taken, another key loses its own."""
+        with self.share.lock:
+            place = self._find(key)
+            if place is None:
+                numbers, places = self.share.numbers, _places(key)
+                place = next((one for one in places if not numbers[one]), places[0])
+                self._clear(place, key)
+            return place
+
+    def counted(self, key: int) -> int:
+        """Return how often a rule was used."""
+        place = self._find(key)
+        return 0 if place is None else sum(self.share.numbers[cell] for cell in self._cells(place))
+
+    def forget(self, key: int) -> None:
+        """Reset the count of a rule, and give its place up."""
+        with self.share.lock:
+            if (place := self._find(key)) is not None:
+                self._clear(place, 0)
+
+    def _find(self, key: int) -> int | None:
+        """Return the index of a key; None if it has no place."""
+        numbers = self.share.numbers
+        return next((place for place in _places(key) if numbers[place] == key), None)
+
+    def _clear(self, place: int, key: int) -> None:
+        """Give a place to a key, with its count at 0; with the lock held."""
+        for cell in self._cells(place):
+            self.share.numbers[cell] = 0
+        self.share.numbers[place] = key
+
+    def _cells(self, place: int) -> list[int]:
+        """Return the indexes of the counts at a place, one for each worker."""
+        return [row + place + TO_HITS for row in self.share.rows()]
+
+    def _forget_all(self) -> None:
+        """Reset all counts; with the lock held."""
+        numbers = self.share.numbers
+        for place in range(_KEYS, _KEYS + _MOST):
+            if numbers[place]:
+                self._clear(place, 0)
+
+
+def _places(key: int) -> list[int]:
+    """Return the indexes at which a key may be."""
+    return [_KEYS + (key + step) % _MOST for step in range(_TRIES)]

@@ -1,0 +1,149 @@
+"""The report: how often each rule was used, and the requests that no rule matched."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fastmock.app import App
+from fastmock.engine.responder import Responder
+from fastmock.rules.index import DEFAULT
+from fastmock.telemetry.journal import Journal, Record
+
+_MOST_MISSES = 100  # different requests without a rule that are shown
+_LONGEST_MESSAGE = 200  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class RuleUse:
+    """How often a rule was used.
+
+    Attributes:
+        name: the name of the rule.
+        endpoint: the section of its settings.
+        session: its session; empty for all.
+        hits: the number of requests that it answered.
+    """
+
+    name: str
+    endpoint: str
+    session: str
+    hits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """Equal requests that no rule matched.
+
+    Attributes:
+        count: their number.
+        number: the number of the last one in the journal.
+        endpoint, model, message: the kind of endpoint, the model, and the last message of the user.
+        status: the status of the response.
+        nearest: the name of the nearest rule; None without rules.
+        differences: the conditions that it fails, as sentences.
+    """
+
+    count: int
+    number: int
+    endpoint: str
+    model: str
+    message: str
+    status: int
+    nearest: str | None
+    differences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The report on all requests, or on those of a session.
+
+    Attributes:
+        session: the session; empty for all.
+        matched: the number of requests that rules answered, of those that are active now.
+        unmatched: the number of requests that no rule matched.
+        misses: those of them that are in the journal, equal ones together, the latest first.
+        rules: the use of each rule; for a session, of its own.
+        journal: whether the journal is on; without it, ``misses`` is empty, and a session's requests are not known.
+        lost: the number of requests that the journal had no room for.
+    """
+
+    session: str
+    matched: int
+    unmatched: int
+    misses: Sequence[Miss]
+    rules: Sequence[RuleUse]
+    journal: bool
+    lost: int
+
+    @property
+    def unused(self) -> list[RuleUse]:
+        """The rules that were never used."""
+        return [rule for rule in self.rules if not rule.hits]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as JSON."""
+        return {**asdict(self), "unused": [rule.name for rule in self.unused]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Report":
+        """Return the report that was written as JSON."""
+        values = {name: data[name] for name in cls.__dataclass_fields__}
+        values["misses"] = [Miss(**{**miss, "differences": tuple(miss["differences"])}) for miss in data["misses"]]
+        values["rules"] = [RuleUse(**rule) for rule in data["rules"]]
+        return cls(**values)
+
+
+def report_on(app: App, journal: Journal, session: str = "") -> Report:
+    """Return the report on a server that serves ``app``; its counts are those of all workers."""
+    rules = [use for one in app.responders for use in _uses(one, session)]
+    enabled = app.config.settings.journal.enabled
+    names = {one.rules.names[DEFAULT] for one in app.responders}
+    records = list(_records(journal, session)) if enabled else []
+    missed = [record for record in records if record.head["rule"] in names]
+    if session:
+        unmatched, matched = len(missed), sum(bool(one.head["rule"]) for one in records) - len(missed)
+    else:
+        unmatched, matched = sum(_hits(one, DEFAULT) for one in app.responders), sum(rule.hits for rule in rules)
+    misses = list(_misses(app, missed))
+    return Report(session, matched, unmatched, misses, rules, enabled, journal.state()["lost"] if enabled else 0)
+
+
+def _uses(responder: Responder, session: str) -> Iterator[RuleUse]:
+    """Yield the use of the rules of a session, or of all."""
+    rules = responder.rules
+    for number, rule in enumerate(rules.rules):
+        of = rule.match.session or ""
+        if not session or of == session:
+            yield RuleUse(rules.names[number], rules.section, of, _hits(responder, number))
+
+
+def _hits(responder: Responder, rule: int) -> int:
+    return responder.hits.counted(responder.rules.key(rule))
+
+
+def _records(journal: Journal, session: str) -> Iterator[Record]:
+    """Yield the recorded requests of a session, or all, newest first."""
+    for record in journal.records(journal.ring_buffer.numbers()[::-1]):
+        if not session or record.head["session"] == session:
+            yield record
+
+
+def _misses(app: App, missed: Sequence[Record]) -> Iterator[Miss]:
+    """Yield the requests that no rule matched, equal ones together."""
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    for record in missed:
+        chat = record.chat(app)
+        groups.setdefault((chat.endpoint, chat.model, chat.user_message[:_LONGEST_MESSAGE]), []).append(record)
+    for (endpoint, model, message), records in list(groups.items())[:_MOST_MISSES]:
+        last = records[0]
+        nearest = last.nearest(app)
+        yield Miss(
+            len(records),
+            last.entry.number,
+            endpoint,
+            model,
+            message,
+            last.head["status"],
+            nearest.get("nearest"),
+            tuple(nearest.get("differences", ())),
+        )

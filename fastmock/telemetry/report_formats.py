@@ -1,0 +1,137 @@
+"""The report as JSON, text, Markdown and JUnit XML."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+import orjson
+
+from fastmock.telemetry.report import Miss, Report
+
+_MOST_NAMED = 20  # unused rules that are named in text
+
+_not_in_xml = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
+
+
+def as_text(report: Report) -> str:
+    """Return the report as lines of text."""
+    return "\n".join((f"fastmock: {_counts(report)}", *(f"  {line}" for line in _lines(report)))) + "\n"
+
+
+def _counts(report: Report) -> str:
+    total = report.matched + report.unmatched
+    requests = "1 request" if total == 1 else f"{total} requests"
+    return f"{requests}: rules answered {report.matched}, no rule matched {report.unmatched}"
+
+
+def _lines(report: Report) -> Iterator[str]:
+    for miss in report.misses:
+        yield f"no rule matched{_times(miss)}: {_request(miss)}"
+        if miss.nearest is not None:
+            yield f"  nearest rule {miss.nearest!r}: {'; '.join(miss.differences)}"
+    if report.unmatched and not report.journal:
+        yield "turn the journal on ('journal.enabled') to see the requests that no rule matched"
+    if report.unused and report.matched + report.unmatched:
+        names = [repr(rule.name) for rule in report.unused]
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        yield f"rules never used: {', '.join(names[:_MOST_NAMED])}{more}"
+
+
+def _times(miss: Miss) -> str:
+    return f" ({miss.count} times)" if miss.count > 1 else ""
+
+
+def _request(miss: Miss) -> str:
+    return f"{miss.endpoint}, model {miss.model!r}, message {miss.message!r}"
+
+
+def as_markdown(report: Report) -> str:
+    """Return the report as Markdown, for the summary of a CI job."""
+    lines = ["### fastmock", "", f"{_counts(report)}.", ""]
+    if report.misses:
+        lines += ["| no rule matched | model | message | nearest rule |", "|---|---|---|---|"]
+        for miss in report.misses:
+            nearest = "" if miss.nearest is None else f"`{miss.nearest}`: {'; '.join(miss.differences)}"
+            cells = (f"{miss.endpoint}{_times(miss)}", miss.model, miss.message, nearest)
+            lines.append(f"| {' | '.join(map(_cell, cells))} |")
+        lines.append("")
+    if report.rules:
+        lines += ["| rule | endpoint | requests |", "|---|---|---|"]
+        lines += [
+            f"| {_cell(rule.name)} | {rule.endpoint} | {rule.hits or '**never used**'} |" for rule in report.rules
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def as_junit(report: Report) -> str:
+    """Return the report as JUnit XML: a rule is a test case, skipped if it was never used; a request that no rule
+    matched is a failed one.
+    """
+    failures, skipped = len(report.misses), len(report.unused)
+    counts = {"tests": str(len(report.rules) + failures), "failures": str(failures), "skipped": str(skipped)}
+    root = Element("testsuites", {"name": "fastmock", **counts, "errors": "0"})
+    suite = SubElement(root, "testsuite", {"name": "fastmock", **counts, "errors": "0"})
+    for rule in report.rules:
+        case = SubElement(suite, "testcase", {"classname": f"fastmock.{rule.endpoint}", "name": _clean(rule.name)})
+        if not rule.hits:
+            SubElement(case, "skipped", {"message": "the rule was never used"})
+    for miss in report.misses:
+        name = _clean(f"model {miss.model!r}, message {miss.message!r}")
+        case = SubElement(suite, "testcase", {"classname": f"fastmock.{miss.endpoint}", "name": name})
+        failure = SubElement(case, "failure", {"message": f"no rule matched{_times(miss)}", "type": "no_rule_matched"})
+        if miss.nearest is not None:
+            failure.text = _clean(f"nearest rule {miss.nearest!r}: {'; '.join(miss.differences)}")
+    indent(root)
+    return tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _clean(text: str) -> str:
+    """Return a text without the characters that XML cannot contain."""
+    return _not_in_xml.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def as_json(report: Report) -> str:
+    """Return the report as JSON."""
+    return orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2).decode() + "\n"
+
+
+class Format(NamedTuple):
+    """A format of the report.
+
+    Attributes:
+        write: writes a report in it.
+        content_type: its content type.
+        suffix: the suffix of file names.
+    """
+
+    write: Callable[[Report], str]
+    content_type: str
+    suffix: str
+
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        "json": Format(as_json, "application/json", ".json"),
+        "text": Format(as_text, "text/plain; charset=utf-8", ".txt"),
+        "markdown": Format(as_markdown, "text/markdown; charset=utf-8", ".md"),
+        "junit": Format(as_junit, "application/xml", ".xml"),
+    }
+)
+"""The formats by name."""
+
+
+def format_of(file: str) -> Format:
+    """Return the format for a file; raise ValueError if its suffix is unknown."""
+    suffix = Path(file).suffix.lower()
+    for form in FORMATS.values():
+        if form.suffix == suffix:
+            return form
+    raise ValueError(f"must end with one of {', '.join(form.suffix for form in FORMATS.values())}")
