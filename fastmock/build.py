@@ -62,9 +62,10 @@ def build(
     diagnostics = Diagnostics(config)
     share = Share()
     gate = AdmissionQueue(share)
-    faults = _faults(config, share, diagnostics)
+    faults = _faults(config, share, diagnostics, previous)
     profiles = LatencyProfiles(config, share, diagnostics.error, diagnostics.warn)
-    limits = RateLimits(config.settings.limits, Buckets(share), diagnostics)
+    of_sessions = {name: one.limits for name, one in config.sessions.items() if one.limits is not None}
+    limits = RateLimits(config.settings.limits, of_sessions, Buckets(share), diagnostics)
     policies = Policies(limits, faults, config.settings.overload, gate)
     services = _services(config, diagnostics, profiles, policies, manager, previous, share)
     apis = {provider: provider.api(services) for provider in _providers(config, previous, diagnostics)}
@@ -108,7 +109,7 @@ def _services(
     )
 
 
-def _faults(config: Config, share: Share, diagnostics: Diagnostics) -> FaultInjector:
+def _faults(config: Config, share: Share, diagnostics: Diagnostics, previous: App | None) -> FaultInjector:
     """Compile the faults."""
     settings = config.settings
     options = FaultOptions(
@@ -121,7 +122,9 @@ def _faults(config: Config, share: Share, diagnostics: Diagnostics) -> FaultInje
         ],
         describe=describe,
     )
-    return FaultInjector(settings.faults, options, Counters(share), diagnostics)
+    sessions = {name: one.faults for name, one in config.sessions.items() if one.faults}
+    before = None if previous is None else previous.faults
+    return FaultInjector(settings.faults, sessions, options, Counters(share), diagnostics, before)
 
 
 def _providers(config: Config, previous: App | None, diagnostics: Diagnostics) -> Providers:

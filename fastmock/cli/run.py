@@ -12,7 +12,7 @@ import orjson
 from fastmock.telemetry.report import Report
 from fastmock.telemetry.report_formats import as_markdown, as_text, format_of
 from fastmock.testing.environment import REMOVED, client_environment
-from fastmock.testing.server import ServerProcess, StartError
+from fastmock.testing.server import Server, StartError
 
 FAILURES = ("misses", "unused")
 """What ``--fail-on`` knows: requests that no rule matched, and rules that were never used."""
@@ -53,7 +53,7 @@ def run_command(
     with tempfile.TemporaryDirectory(prefix="fastmock-") as directory:
         file = Path(directory) / "report.json"
         try:
-            server = ServerProcess([*options, "--report", str(file)], environ)
+            server = Server(*options, "--report", str(file), environ=environ, log=Path(directory) / "log")
         except StartError as error:
             print(error, file=stderr)
             return _OWN_FAILURE
@@ -70,7 +70,7 @@ def run_command(
         finally:
             server.stop()
         if lost or not file.exists():
-            print(f"fastmock: the server has ended; its output:\n{server.output()}", file=stderr)
+            print(f"fastmock: the server was lost; its output:\n{server.output()}", file=stderr)
             return code or _OWN_FAILURE
         report = Report.from_json(orjson.loads(file.read_bytes()))
     print(as_text(report), end="", file=stderr)

@@ -21,6 +21,7 @@ from fastmock.rules.settings import ModerationPattern, Pattern
 RuleSection = Literal["chat_completions", "completions", "moderations"]
 _SECTIONS: tuple[RuleSection, ...] = get_args(RuleSection)
 _MOST_RULES = 10_000
+_MOST_FAULTS = 1000  # of a session
 _is_id = re.compile(rf"(?!\.+$)[\w:.-]{{1,{LONGEST_SESSION}}}").fullmatch  # characters allowed in a URL path
 _IDS = f"up to {LONGEST_SESSION} letters, digits, '-', '_', ':' or '.'"
 
@@ -179,6 +180,23 @@ class Overlay:
             raise ConfigError([Problem("", at, f"{REDACTED} {said}") for at in hidden])
         renamed, _ = with_new_names(patch)
         return replace(self, patch=merged(self.patch, renamed, keep_null=True))
+
+    def adding_faults(self, given: Sequence[Any], session: str) -> "Overlay":
+        """Return a copy with more faults for a session, or for all; raise ConfigError if one is invalid."""
+        known = self.sessions.get(session, SessionSettings())
+        added = session_settings({"faults": list(given)}).faults
+        if len(known.faults) + len(added) > _MOST_FAULTS:
+            raise ConfigError([Problem("", "faults", f"are more than {_MOST_FAULTS}")])
+        changed = known.model_copy(update={"faults": [*known.faults, *added]})
+        return replace(self, sessions={**self.sessions, session: changed})
+
+    def removing_faults(self, session: str) -> "Overlay":
+        """Return a copy without the added faults of a session, or without all."""
+        sessions = {
+            name: one.model_copy(update={"faults": []}) if session in ("", name) else one
+            for name, one in self.sessions.items()
+        }
+        return replace(self, sessions=sessions)
 
     def _with(self, rules: tuple[RuntimeRule, ...], named: int, twice: Iterable[str] = ()) -> "Overlay":
         problems = [Problem("", f"{at}.id", "is taken by another rule") for at in twice]

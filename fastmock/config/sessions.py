@@ -1,12 +1,15 @@
-"""Settings of a session, set while the server runs."""
+"""Settings of sessions, set while the server runs."""
 
 from typing import Any
 
 from pydantic import Field, ValidationError
 
-from fastmock.config.errors import describe
+from fastmock.config.errors import describe, written_path
 from fastmock.core.problems import ConfigError, Problem, dotted
 from fastmock.core.section import SettingsModel
+from fastmock.faults.registry import AnyFaultSettings
+from fastmock.latency.settings import Latency
+from fastmock.limits.settings import Rates
 from fastmock.rules.strict import Strictness
 
 
@@ -14,6 +17,9 @@ class SessionSettings(SettingsModel):
     """Settings that apply to the requests of one session."""
 
     strict: Strictness | None = Field(None, description="Strict mode for this session, as `responses.strict`.")
+    faults: list[AnyFaultSettings] = Field([], description="Faults for this session, tried before all others.")
+    latency: Latency | None = Field(None, description="Latency for this session; that of a rule has precedence.")
+    limits: Rates | None = Field(None, description="Limits for this session instead of others, for each API key.")
 
 
 def session_settings(given: Any) -> SessionSettings:
@@ -23,7 +29,5 @@ def session_settings(given: Any) -> SessionSettings:
     try:
         return SessionSettings.model_validate(given)
     except ValidationError as error:
-        problems = [
-            Problem("", dotted(detail["loc"]), describe(detail, model=SessionSettings)) for detail in error.errors()
-        ]
-        raise ConfigError(problems) from None
+        found = [(dotted(written_path(one)), describe(one, model=SessionSettings)) for one in error.errors()]
+        raise ConfigError([Problem("", path, message) for path, message in found]) from None

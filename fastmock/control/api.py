@@ -81,6 +81,7 @@ class Control:
                 "DELETE": self._remove_rules,
             },
             "rules/": {"GET": self._rule, "PUT": self._put_rule, "DELETE": self._remove_rule},
+            "faults": {"GET": self._faults, "POST": self._add_faults, "DELETE": self._remove_faults},
             "sessions": {"GET": self._sessions},
             "sessions/": {"GET": self._session, "PUT": self._configure_session, "DELETE": self._reset_session},
             "config": {"GET": self._config, "PUT": self._change_config},
@@ -177,9 +178,26 @@ class Control:
 
     # Sessions.
 
+    def _faults(self, request: Request) -> Reply:
+        """List the added faults, by session; that of all is the empty one."""
+        session = self._access.session(request)
+        shown = {
+            name: _settings_shown(one).get("faults", [])
+            for name, one in self._app.config.sessions.items()
+            if session in ("", name)
+        }
+        return reply({"faults": shown})
+
+    def _add_faults(self, request: Request) -> Reply:
+        return self._changed("adding_faults", _several(json_of(request), "faults"), self._access.session(request))
+
+    def _remove_faults(self, request: Request) -> Reply:
+        return self._changed("removing_faults", self._access.session(request))
+
     def _sessions(self, request: Request) -> Reply:
         """List the sessions that have settings."""
-        return reply({"sessions": {name: _settings_shown(one) for name, one in self._app.config.sessions.items()}})
+        shown = {name: _settings_shown(one) for name, one in self._app.config.sessions.items() if name}
+        return reply({"sessions": shown})
 
     def _session(self, request: Request) -> Reply:
         found = self._app.config.sessions.get(_id(request))
@@ -242,10 +260,10 @@ def _shown(rule: RuntimeRule) -> Any:
     return without_secrets(rule.shown())
 
 
-def _several(given: Any) -> list[Any]:
-    """Return rules given as an object, as a list, or as ``{"rules": […]}``."""
-    if isinstance(given, Mapping) and isinstance(given.get("rules"), list):
-        given = given["rules"]
+def _several(given: Any, name: str = "rules") -> list[Any]:
+    """Return rules given as an object, as a list, or as ``{"rules": […]}``; faults likewise."""
+    if isinstance(given, Mapping) and isinstance(given.get(name), list):
+        given = given[name]
     return given if isinstance(given, list) else [given]
 
 
@@ -255,4 +273,4 @@ def _id(request: Request) -> str:
 
 
 def _settings_shown(settings: SessionSettings) -> Any:
-    return settings.model_dump(mode="json", exclude_none=True, by_alias=True)
+    return without_secrets(settings.model_dump(mode="json", exclude_defaults=True, by_alias=True))

@@ -20,6 +20,7 @@ from fastmock.core.completion import ChatRequest
 from fastmock.core.documents import DocumentError
 from fastmock.core.http import Reply, Request
 from fastmock.core.problems import SettingPath
+from fastmock.core.provider import provider_of
 from fastmock.core.section import SettingsModel
 from fastmock.core.seeded import seeded_hash
 from fastmock.engine.answer_size import MAX_TOKENS, check_tokens
@@ -81,6 +82,7 @@ class LatencyProfiles:
         in_flight: the number of delayed responses that are being sent.
         has_heartbeats: whether any stream may have heartbeats.
         draws_lengths: whether any generated text has a random length.
+        examines_requests: whether the latency of a response depends on the session of its request.
     """
 
     def __init__(self, config: Config, share: Share, error: _Report, warn: _Report) -> None:
@@ -100,6 +102,8 @@ class LatencyProfiles:
         for place, entry in enumerate(settings.per_model):
             latencies.append((("per_model", place, "latency"), entry.latency))
             outputs.append((("per_model", place, "output"), entry.output))
+        self._sessions = {name: one.latency for name, one in config.sessions.items() if one.latency is not None}
+        latencies += [(("sessions", name, "latency"), latency) for name, latency in self._sessions.items()]
         self._sources = list(_sources(config))
         for at, source in self._sources:
             latencies.append(((*at, "latency"), source.latency))
@@ -123,7 +127,14 @@ class LatencyProfiles:
         beats = [settings.streaming.heartbeat, *(entry.heartbeat for entry in settings.per_model)]
         beats += [source.heartbeat for _, source in self._sources]
         self.has_heartbeats = self._headers or any(level is not None and level.interval for level in beats)
-        self.per_chunk = settings.streaming.tokens_per_chunk or (1 if self._headers or given else 5)
+        # A session's latency must not change the chunks of others.
+        of_sessions = {
+            *map(id, self._sessions.values()),
+            *(id(one.latency) for _, one in self._sources if _session(one)),
+        }
+        is_timed = self._headers or any(id(latency) not in of_sessions for latency in given)
+        self.per_chunk = settings.streaming.tokens_per_chunk or (1 if is_timed else 5)
+        self.examines_requests = bool(self._sessions)
 
     def pre_match_hooks(self) -> list[Callable[[ChatRequest], None]]:
         """Return the functions to call with every completions request before a rule is selected."""
@@ -152,7 +163,9 @@ class LatencyProfiles:
         """Return whether any response takes time; call only for a valid configuration."""
         entries = (None, *self._settings.per_model)
         sources = (None, *(source for _, source in self._sources if source.latency))
-        return self._headers or any(self._merge_levels(source, entry).timing for entry in entries for source in sources)
+        sessions = (None, *self._sessions.values())
+        levels = ((source, entry, session) for entry in entries for source in sources for session in sessions)
+        return self._headers or any(self._merge_levels(*found).timing for found in levels)
 
     def _check(self, path: SettingPath, section: Latency | Output | None, error: _Report) -> None:
         """Read the sample files that a section names."""
@@ -173,11 +186,14 @@ class LatencyProfiles:
         headers: tuple[str | None, ...] = ()
         if self._headers and request is not None:
             headers = tuple(request.headers.get(name) for name in CONTROL_HEADERS)
-        key = (model, id(source), headers)
+        session = None
+        if self._sessions and request is not None:
+            session = self._sessions.get(provider_of(request).session_of(request))
+        key = (model, id(source), headers, id(session))
         profile = self._known.get(key)
         if profile is None:
             entry = next((entry for match, entry in self._globs if match(model)), None)
-            profile = self._merge_levels(source, entry, *_read(headers))
+            profile = self._merge_levels(source, entry, session, *_read(headers))
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[key] = profile
@@ -187,13 +203,14 @@ class LatencyProfiles:
         self,
         source: TimedReplySpec | None,
         entry: Any,
+        session: Latency | None = None,
         header: Latency | None = None,
         tokens: int | None = None,
         interval: float | None = None,
     ) -> Profile:
         """Merge the levels."""
         settings = self._settings
-        levels = [settings.latency, entry and entry.latency, source and source.latency, header]
+        levels = [settings.latency, entry and entry.latency, session, source and source.latency, header]
         latency: dict[str, Any] = {}
         for level in filter(None, levels):
             given = _set_values(level)
@@ -287,6 +304,11 @@ def _sources(config: Config) -> Iterator[tuple[SettingPath, TimedReplySpec]]:
             if isinstance(pattern, Pattern) and not _TIMES.isdisjoint(pattern.model_fields_set):
                 yield path, pattern
         yield ("responses", name, "default"), answers.default
+
+
+def _session(source: TimedReplySpec) -> str | None:
+    """Return the session that a rule applies to; None for all."""
+    return source.match.session if isinstance(source, Pattern) else None
 
 
 def _set_values(level: SettingsModel) -> dict[str, Any]:

@@ -147,8 +147,10 @@ class Responder:
     def decides_by_body(self) -> bool:
         """Whether the answer to a request depends on its body alone, unless it has control headers."""
         remembers = self._config.settings.usage.simulate_prompt_cache
-        examines_requests = self.rules.examines_more_than_bodies or self._strict.examines_requests
-        return not (remembers or self._profiles.draws_lengths or examines_requests)
+        profiles = self._profiles
+        examines_requests = self._strict.examines_requests or profiles.examines_requests
+        examines_requests = examines_requests or self.rules.examines_more_than_bodies
+        return not (remembers or profiles.draws_lengths or examines_requests)
 
     def forget(self, session: str) -> None:
         """Reset the counts of the rules of a session."""

@@ -60,6 +60,20 @@ class _Compiled(NamedTuple):
     api_key: Callable[[str], object] | None
 
 
+class _Group(NamedTuple):
+    """Faults that are tried together.
+
+    Attributes:
+        settings: their settings.
+        faults: the faults.
+        keys: the keys of their counters.
+    """
+
+    settings: Sequence[FaultSettings]
+    faults: Sequence[_Compiled]
+    keys: Sequence[int]
+
+
 class Options(NamedTuple):
     """How to apply the faults of a configuration.
 
@@ -89,31 +103,56 @@ class FaultInjector:
     """
 
     def __init__(
-        self, settings: Sequence[FaultSettings], options: Options, counters: SharedCounters, diagnostics: Diagnostics
+        self,
+        settings: Sequence[FaultSettings],
+        sessions: Mapping[str, Sequence[FaultSettings]],
+        options: Options,
+        counters: SharedCounters,
+        diagnostics: Diagnostics,
+        previous: "FaultInjector | None" = None,
     ) -> None:
-        """Compile the faults; errors go to ``diagnostics``."""
+        """Compile the faults of all requests, and those of sessions; errors go to ``diagnostics``.
+
+        ``previous``: the faults of an earlier version of the configuration, of which those of sessions are reused.
+        """
         self._counters = counters
         self._options = options
         self._headers = options.control_headers
         self._read: dict[tuple[str | None, str | None], _Compiled] = {}
-        placed: list[tuple[FaultSettings, SettingPath]] = [(one, ("faults", at)) for at, one in enumerate(settings)]
-        self._faults = []
-        for one, path in placed:
+        self._warn([(one, ("faults", at)) for at, one in enumerate(settings)], options.rule_names, diagnostics)
+        known = {} if previous is None else previous._groups
+        self._groups: dict[str | None, _Group] = {}
+        of_all: tuple[str | None, Sequence[FaultSettings]] = None, (*settings, *options.simulated)
+        for session, of in (of_all, *sessions.items()):
+            reused = known.get(session)
+            if reused is None or reused.settings is not of:
+                reused = self._compile_group(session, of, diagnostics)
+            self._groups[session] = reused
+        draw = seeded_draw(options.seed, "faults")
+        self._selectors = {
+            session: FaultSelector(list(map(Known, group.keys, group.settings)), draw, counters)
+            for session, group in self._groups.items()
+            if group.faults
+        }
+        self._has_sessions = not self._selectors.keys() <= {None}
+        self.any = bool(self._selectors) or self._headers
+        self.takes_time = any(one.action.takes_time for group in self._groups.values() for one in group.faults)
+
+    def _compile_group(
+        self, session: str | None, settings: Sequence[FaultSettings], diagnostics: Diagnostics
+    ) -> _Group:
+        """Compile the faults of a session, or of all requests."""
+        above: SettingPath = ("faults",) if session is None else ("sessions", session, "faults")
+        faults = []
+        for place, one in enumerate(settings):
             if one.match is not None:
-                check_regexes(one.match, (*path, "match"), diagnostics)
+                check_regexes(one.match, (*above, place, "match"), diagnostics)
             if diagnostics.problems:
                 continue
-            compiled = _compile(one)
-            self._faults.append(compiled)
+            faults.append(compiled := _compile(one))
             if (why := self._refusal(compiled)) is not None:
-                diagnostics.error(path, why)
-        self._warn(placed, options.rule_names, diagnostics)
-        self._faults += map(_compile, options.simulated)
-        known = [Known(_key(place, one), one) for place, one in enumerate((*settings, *options.simulated))]
-        self._keys = [one.key for one in known]
-        self._selector = FaultSelector(known, seeded_draw(options.seed, "faults"), counters)
-        self.any = bool(known) or self._headers
-        self.takes_time = any(one.action.takes_time for one in self._faults)
+                diagnostics.error((*above, place), why)
+        return _Group(settings, faults, [_key(session, place, one) for place, one in enumerate(settings)])
 
     @staticmethod
     def _warn(
@@ -154,15 +193,10 @@ class FaultInjector:
         if fault is not None:
             self._counters.count(key, Count.CHOSEN)
         if fault is None:
-            number = self._selector.select(
-                request,
-                lambda number: self._fits(number, chat, request, rule),
-                lambda number: self._faults[number].action.applies(answer, provider),
-                _session,
-            )
-            if number is None:
+            found = self._select(chat, answer, request, rule)
+            if found is None:
                 return answer
-            fault, key = self._faults[number], self._keys[number]
+            fault, key = found
         name = fault.name
 
         def not_reached() -> None:
@@ -180,36 +214,51 @@ class FaultInjector:
         changed.more += self._fault_headers(name)
         return changed
 
+    def _select(self, chat: ChatRequest, answer: Answer, request: Request, rule: str) -> tuple[_Compiled, int] | None:
+        """Return the fault for a request and the key of its counters: of its session, of those added, or of all."""
+        provider = provider_of(request)
+        groups: tuple[str | None, ...] = (provider.session_of(request), "", None) if self._has_sessions else (None,)
+        for session in dict.fromkeys(groups):
+            if (selector := self._selectors.get(session)) is None:
+                continue
+            group = self._groups[session]
+            number = selector.select(
+                request,
+                lambda number, group=group: _fits(group.faults[number], chat, request, rule),  # type: ignore[misc]
+                lambda number, group=group: group.faults[number].action.applies(answer, provider),  # type: ignore[misc]
+                _session,
+            )
+            if number is not None:
+                return group.faults[number], group.keys[number]
+        return None
+
     def forget(self, session: str) -> None:
         """Reset the counters of a session."""
-        for key in self._keys:
-            self._counters.forget(session_key(key, _number(session)))
+        for group in self._groups.values():
+            for key in group.keys:
+                self._counters.forget(session_key(key, _number(session)))
 
     def counted(self) -> list[dict[str, object]]:
         """Return for each fault how often it was selected by all workers, and how often it was then not applicable."""
-        named = [(fault.name, key) for fault, key in zip(self._faults, self._keys, strict=True)]
+        named = [
+            (fault.name, session, key)
+            for session, group in self._groups.items()
+            for fault, key in zip(group.faults, group.keys, strict=True)
+        ]
         if self._headers:
-            named.append(("asked for by a header", _REQUESTED))
+            named.append(("asked for by a header", None, _REQUESTED))
         return [
             {
                 "kind": name,
+                **({"session": session} if session else {}),
                 "chosen": self._counters.counted(key, Count.CHOSEN),
                 "not_applicable": self._counters.counted(key, Count.MISSED),
             }
-            for name, key in named
+            for name, session, key in named
         ]
 
     def _fault_headers(self, name: str) -> tuple[tuple[str, str], ...]:
         return ((FAULT_HEADER, name),) if self._headers else ()
-
-    def _fits(self, number: int, chat: ChatRequest, request: Request, rule: str) -> bool:
-        """Return whether the conditions of a fault match a request."""
-        fault = self._faults[number]
-        return (
-            (fault.rule is None or fault.rule(rule) is not None)
-            and (fault.match is None or fault.match.pick(chat) == 0)
-            and (fault.api_key is None or _has_key(request, fault.api_key))
-        )
 
     def _requested(self, request: Request) -> _Compiled | None:
         """Return the fault that the request's headers ask for."""
@@ -295,9 +344,18 @@ def _compile(settings: FaultSettings) -> _Compiled:
     )
 
 
-def _key(place: int, settings: FaultSettings) -> int:
+def _fits(fault: _Compiled, chat: ChatRequest, request: Request, rule: str) -> bool:
+    """Return whether the conditions of a fault match a request."""
+    return (
+        (fault.rule is None or fault.rule(rule) is not None)
+        and (fault.match is None or fault.match.pick(chat) == 0)
+        and (fault.api_key is None or _has_key(request, fault.api_key))
+    )
+
+
+def _key(session: str | None, place: int, settings: FaultSettings) -> int:
     """Return the key of a fault's counters; it stays the same as long as the fault keeps its settings and position."""
-    text = f"{place} {settings.model_dump_json()}"
+    text = f"{'' if session is None else session + ' '}{place} {settings.model_dump_json()}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") or 1
 
 

@@ -1,7 +1,7 @@
 """Rate limits: refuse requests above the limits, with the headers and errors of the APIs."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import translate
 from hashlib import blake2b
 from math import ceil
@@ -114,18 +114,19 @@ _Prepared = tuple[Callable[[tuple[int, ...]], Sequence[int]], Shown]
 class RateLimits:
     """The limits of a configuration."""
 
-    def __init__(self, limits: Limits, table: Table, diagnostics: Diagnostics) -> None:
-        """Compile the limits; report errors to ``diagnostics``."""
+    def __init__(self, limits: Limits, sessions: Mapping[str, Rates], table: Table, diagnostics: Diagnostics) -> None:
+        """Compile the limits, and those of sessions; report errors to ``diagnostics``."""
         fixed = limits.algorithm == "fixed_window"
         self._limits = limits
         self._globs = [
             (re.compile(translate(entry.api_key or "*")).match, re.compile(translate(entry.model or "*")).match, entry)
             for entry in limits.per
         ]
-        self._known: dict[tuple[str | None, str, Provider], _Known] = {}
+        self._sessions = sessions
+        self._known: dict[tuple[str | None, str, Provider, str], _Known] = {}
         self._prepared: dict[tuple[tuple[Rate, ...], Provider], _Prepared] = {}
         self._sum = limits.estimate == "sum"
-        self.any = any(next(_rates(entry, False), None) for entry in (limits, *limits.per))
+        self.any = any(next(_rates(entry, False), None) for entry in (limits, *limits.per, *sessions.values()))
         self._store: Store = Here(table, fixed, limits.count_refused)
         if limits.store is not None and not self.any:
             diagnostics.warn(("limits", "store"), "has no effect: no limits are set")
@@ -151,7 +152,9 @@ class RateLimits:
         assert request is not None  # noqa: S101 - set while a request is answered
         sent = request.authorization or request.headers.get("authorization")
         provider = provider_of(request)
-        known = self._known.get((sent, chat.model, provider)) or self._of(request, sent, chat.model, provider)
+        session = provider.session_of(request) if self._sessions else ""
+        known = self._known.get((sent, chat.model, provider, session))
+        known = known or self._of(request, sent, chat.model, provider, session)
         if known is None:
             return None
         prompt, said = chat.prompt_tokens, chat.completion_tokens
@@ -169,15 +172,19 @@ class RateLimits:
             return shown
         raise _refusal(chat.model, known.rates, refused, estimates, left, wait, shown.of(shown.values(left)))
 
-    def _of(self, request: Request, sent: str | None, model: str, provider: Provider) -> _Known | None:
-        """Return the limits of the request's API key and a model; None without any."""
+    def _of(self, request: Request, sent: str | None, model: str, provider: Provider, session: str) -> _Known | None:
+        """Return the limits of the request's API key, a model and a session; None without any."""
         api_key = provider.key_of(request) or ""  # a request may have no key
         fits = (
             (place, entry)
             for place, (key, of, entry) in enumerate(self._globs)
             if (key(api_key) or key(without_session(api_key))) and of(model)
         )
+        place: int | str
+        entry: Rates
         place, entry = next(fits, (-1, self._limits))
+        if (own := self._sessions.get(session)) is not None:
+            place, entry = f"session {session}", own
         rates = tuple(_rates(entry, self._limits.quantize))
         hashed = blake2b(
             f"{place}:{self._limits.algorithm}:{rates}:{api_key}".encode(errors="replace"), digest_size=8
@@ -191,7 +198,7 @@ class RateLimits:
         if sent and key_in(request.headers, "authorization"):  # otherwise another header identifies the client
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known[sent, model, provider] = known
+            self._known[sent, model, provider, session] = known
         return known
 
 

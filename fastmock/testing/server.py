@@ -5,53 +5,53 @@ import re
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import IO
+from pathlib import Path
+from types import TracebackType
 
 START_TIMEOUT = 10.0
 """Seconds after which a server that does not listen has failed to start."""
 
 _STOP_TIMEOUT = 10.0  # seconds
-_listening = re.compile(r" +listening on +(\S+)/v1").match
+_LOOK = 0.01  # seconds between looks at the output
+_listening = re.compile(r"^ +listening on +(\S+)/v1", re.MULTILINE).search
 
 
 class StartError(Exception):
-    """The server did not start; the message contains its output.
-
-    Attributes:
-        code: its exit code; None if it did not end by itself.
-    """
-
-    def __init__(self, message: str, code: int | None) -> None:
-        super().__init__(message)
-        self.code = code
+    """The server did not start; the message contains its output."""
 
 
-class ServerProcess:
+class Server:
     """A server that listens on a free port of 127.0.0.1, on Granian, which can simulate every fault.
 
-    It ends with the process that ``owner`` names, even if that is killed.
+    It ends with the process that ``owner`` names, even if that is killed. As a context manager it is stopped at the end.
 
     Attributes:
         url: the URL of the server, without a path.
         process: its process.
+        log: the file with its output.
     """
 
     def __init__(
         self,
-        options: Sequence[str] = (),
+        *options: str,
+        config: str | Path | None = None,
         environ: Mapping[str, str] | None = None,
         owner: int | None = None,
+        log: Path | None = None,
         timeout: float = START_TIMEOUT,
     ) -> None:
         """Start the server, and wait until it listens.
 
         Args:
             options: options of ``fastmock serve``.
+            config: its configuration file.
             environ: its environment, by default that of this process.
             owner: the process id of the owner, by default this process.
+            log: the file for its output, by default a temporary one.
             timeout: seconds to wait.
 
         Raises:
@@ -65,30 +65,36 @@ class ServerProcess:
             "FASTMOCK_JOURNAL_ENABLED": "true",
             "FASTMOCK_STOP_WITH": str(os.getpid() if owner is None else owner),
         }
-        self._lines: list[str] = []
-        self._ready = threading.Event()
-        self.url = ""
-        self.process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "fastmock", "serve", *options],
-            env={**environ, **defaults},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # signals of the terminal are for the command alone
-        )
-        assert self.process.stdout is not None  # noqa: S101 - it is a pipe
-        threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True).start()
-        if not self._ready.wait(timeout) or not self.url:
+        named = () if config is None else ("--config", str(config))
+        self._directory = tempfile.TemporaryDirectory(prefix="fastmock-") if log is None else None
+        self.log = Path(self._directory.name) / "log" if self._directory else log or Path()
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, "-m", "fastmock", "serve", *named, *options],
+                env={**environ, **defaults},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # signals of the terminal are not for it
+            )
+        self.url = self._wait(timeout)
+
+    def _wait(self, timeout: float) -> str:
+        """Return the URL as soon as the server listens."""
+        until = time.monotonic() + timeout
+        while (found := _listening(self.output())) is None:
             code = self.process.poll()
-            self.kill()
-            why = f"did not listen within {timeout:g} s" if code is None else f"ended with exit code {code}"
-            raise StartError(f"fastmock {why}; its output:\n{self.output()}", code)
+            if code is not None or time.monotonic() > until:
+                why = f"did not listen within {timeout:g} s" if code is None else f"ended with exit code {code}"
+                output = self.output()
+                self.kill()
+                raise StartError(f"fastmock {why}; its output:\n{output}")
+            time.sleep(_LOOK)
+        return found[1]
 
     def output(self) -> str:
         """Return what the server has printed so far."""
-        return "".join(self._lines)
+        return self.log.read_text(errors="replace")
 
     @property
     def is_running(self) -> bool:
@@ -110,11 +116,13 @@ class ServerProcess:
             self.process.kill()  # and the kernel kills its workers
         return self.process.wait()
 
-    def _read(self, output: IO[str]) -> None:
-        """Collect the output, and find the URL in it."""
-        for line in output:
-            self._lines.append(line)
-            if not self.url and (found := _listening(line)):
-                self.url = found[1]
-                self._ready.set()
-        self._ready.set()  # it has ended
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop the server, and remove its log."""
+        self.stop()
+        if self._directory is not None:
+            self._directory.cleanup()

@@ -496,7 +496,7 @@ def test_limit_algorithm_change_starts_with_a_full_bucket():
     buckets = Buckets(Share())
     for algorithm in ("token_bucket", "fixed_window", "token_bucket"):
         limits = RateLimits(
-            Limits(requests_per_minute=5, algorithm=algorithm), buckets, Diagnostics(Config(Settings()))
+            Limits(requests_per_minute=5, algorithm=algorithm), {}, buckets, Diagnostics(Config(Settings()))
         )
         ask = ChatRequest("u", {}, "m")
         ask.request = Request("POST", PATH, KEY, b"")
