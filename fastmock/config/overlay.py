@@ -4,7 +4,7 @@ An overlay is immutable: each change returns a new one, which becomes active or 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, get_args
@@ -153,15 +153,21 @@ class Overlay:
             return replace(self, rules=tuple(rule for rule in self.rules if rule is not found))
         return replace(self, rules=tuple(rule for rule in self.rules if session and rule.session != session))
 
-    def resetting(self, layers: Sequence[str], session: str) -> "Overlay":
-        """Return a copy without the ``rules`` of a session, or of all, and without the changed settings
-        (``config``) of a session, or of all and of the server.
+    def resetting(self, layers: Collection[str], sessions: Collection[str]) -> "Overlay":
+        """Return a copy without the ``rules`` of some sessions, or of all if none is named, and without their changed
+        settings (``config``), or those of all and of the server.
         """
-        rules = self.removing(None, session).rules if "rules" in layers else self.rules
-        if "config" not in layers:
-            return replace(self, rules=rules)
-        sessions = {name: one for name, one in self.sessions.items() if session and name != session}
-        return replace(self, rules=rules, sessions=sessions, patch=self.patch if session else {})
+
+        def goes(session: str) -> bool:
+            return not sessions or session in sessions
+
+        changed = self
+        if "rules" in layers:
+            changed = replace(changed, rules=tuple(rule for rule in self.rules if not goes(rule.session)))
+        if "config" in layers:
+            kept = {name: one for name, one in self.sessions.items() if not goes(name)}
+            changed = replace(changed, sessions=kept, patch=self.patch if sessions else {})
+        return changed
 
     def configuring_session(self, name: str, given: Any) -> "Overlay":
         """Return a copy with other settings of a session; raise ConfigError if they are invalid."""

@@ -210,7 +210,7 @@ class Control:
 
     def _reset_session(self, request: Request) -> Reply:
         """Delete everything of a session: rules, settings, recorded requests, counts."""
-        return self._reset_all(_id(request), _RESETS)
+        return self._reset_all([_id(request)], _RESETS)
 
     # Everything else.
 
@@ -221,31 +221,36 @@ class Control:
         return self._changed("patching", parse(request.body))
 
     def _reset(self, request: Request) -> Reply:
-        """Reset rules, settings, journal and counters, or only those named in the body."""
-        given = parse(request.body) if request.body else {}
+        """Reset rules, settings, journal and counters, or only those named in the body; of all, or of some sessions."""
+        given = dict(parse(request.body)) if request.body else {}
+        own = self._access.session(request)
+        sessions = given.pop("sessions", [own] if own else [])
+        if not isinstance(sessions, list) or not all(isinstance(one, str) and one for one in sessions):
+            raise ApiError(400, "Invalid 'sessions': must be a list of names.", "sessions")
         wrong = [name for name, value in given.items() if name not in _RESETS or not isinstance(value, bool)]
         if wrong:
             known = ", ".join(_RESETS)
             raise ApiError(400, f"Invalid '{wrong[0]}': allowed are {known}, each true or false.", wrong[0])
-        return self._reset_all(self._access.session(request), [name for name in _RESETS if given.get(name, not given)])
+        return self._reset_all(sessions, [name for name in _RESETS if given.get(name, not given)])
 
-    def _reset_all(self, session: str, wanted: Sequence[str]) -> Reply:
-        """Reset what is wanted of a session, or of the server."""
+    def _reset_all(self, sessions: list[str], wanted: Sequence[str]) -> Reply:
+        """Reset what is wanted of some sessions; if none is named, of the server."""
 
         def rest(body: dict[str, Any]) -> None:
             body["reset"] = list(wanted)
             if "journal" in wanted:
-                self._journal.clear(session)
-            if "counters" in wanted and session:
-                self._app.faults.forget(session)
-                for responder in self._app.responders:
-                    responder.forget(session)
-            elif "counters" in wanted:
+                self._journal.clear(*sessions)
+            if "counters" in wanted and not sessions:
                 self._app.share.reset()
+            elif "counters" in wanted:
+                for session in sessions:
+                    self._app.faults.forget(session)
+                for responder in self._app.responders:
+                    responder.forget(sessions)
 
         layers = [name for name in wanted if name in ("rules", "config")]
         if layers:
-            return self._changed("resetting", layers, session, then=rest)
+            return self._changed("resetting", layers, sessions, then=rest)
         body: dict[str, Any] = {}
         rest(body)
         return reply(body)

@@ -57,7 +57,7 @@ class Recorded:
     def clear(self, request: Request) -> Reply:
         """Delete recorded requests."""
         session = self._session_of(request)
-        self._journal.clear(session)
+        self._journal.clear(*([session] if session else []))
         return reply({"journal": self._journal.state(session)})
 
     def verify(self, request: Request) -> Reply:

@@ -14,7 +14,7 @@ from fastmock.core.ids import unique
 
 HEADS = HeaderFactory((), "x-request-id")
 
-_LOOK = 0.002  # seconds between polls of a pending result
+_LOOK = 0.0005  # seconds between polls of a pending result
 
 _LOG = logging.getLogger("fastmock")
 

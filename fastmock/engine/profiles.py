@@ -292,16 +292,13 @@ class LatencyProfiles:
         return Random(self._number(request)) if timing.draws else None
 
 
-_TIMES = frozenset(("latency", "output", "heartbeat"))
-
-
 def _sources(config: Config) -> Iterator[tuple[SettingPath, TimedReplySpec]]:
     """Yield the replies with their own latency, output or heartbeat, and their paths."""
     sections: tuple[RuleSection, ...] = ("chat_completions", "completions")
     for name in sections:
         answers: EndpointRules = getattr(config.settings.responses, name)
         for _, path, pattern in config.rules(name):
-            if isinstance(pattern, Pattern) and not _TIMES.isdisjoint(pattern.model_fields_set):
+            if isinstance(pattern, Pattern) and pattern.is_timed:
                 yield path, pattern
         yield ("responses", name, "default"), answers.default
 

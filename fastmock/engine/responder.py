@@ -1,5 +1,6 @@
 """The responder of a completions endpoint: select a rule's template, adapt it to the request, send the response."""
 
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
@@ -152,10 +153,10 @@ class Responder:
         examines_requests = examines_requests or self.rules.examines_more_than_bodies
         return not (remembers or profiles.draws_lengths or examines_requests)
 
-    def forget(self, session: str) -> None:
-        """Reset the counts of the rules of a session."""
+    def forget(self, sessions: Collection[str]) -> None:
+        """Reset the counts of the rules of some sessions."""
         for number, rule in enumerate(self.rules.rules):
-            if rule.match.session == session:
+            if rule.match.session in sessions:
                 self.hits.forget(self.rules.key(number))
 
     def probabilities(self, chat: ChatRequest, text: str) -> tuple[TokenProb, ...]:

@@ -234,8 +234,8 @@ class FaultInjector:
 
     def forget(self, session: str) -> None:
         """Reset the counters of a session."""
-        for group in self._groups.values():
-            for key in group.keys:
+        for name in (None, "", session):
+            for key in self._groups[name].keys if name in self._groups else ():
                 self._counters.forget(session_key(key, _number(session)))
 
     def counted(self) -> list[dict[str, object]]:

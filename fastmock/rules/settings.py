@@ -1,5 +1,6 @@
 """Settings of rules and their replies, by endpoint."""
 
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -100,6 +101,11 @@ class Pattern(TimedReplySpec):
             "Texts, or objects as in a rule."
         ),
     )
+
+    @cached_property
+    def is_timed(self) -> bool:
+        """Whether these replies have a latency, an output or heartbeats of their own."""
+        return not self.model_fields_set.isdisjoint(("latency", "output", "heartbeat"))
 
     @model_validator(mode="after")
     def _one_or_several(self) -> "Pattern":

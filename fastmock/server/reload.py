@@ -1,15 +1,16 @@
 """Activate a new configuration on all workers at once, or on none.
 
-A change is tried in another process first. Then every worker prepares an App from it, and once all have, the generation
-number in the shared block changes, which every request compares. Workers repeat the change themselves: at 1,000 rules
-that takes 10 ms, compared with 80 ms for transferring the whole configuration.
+A change is tried in another process first, unless it is certain to be compiled quickly, which saves half of the time.
+Then every worker prepares an App from it, and once all have, the generation number in the shared block changes, which
+every request compares. Workers repeat the change themselves: at 1,000 rules that takes 10 ms, compared with 80 ms for
+transferring the whole configuration.
 """
 
 import logging
 import pickle
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Protocol, get_args
 
@@ -33,6 +34,11 @@ RELOAD = "reload"
 
 _LONG_TRIAL = 1.0  # seconds; a slower change is not repeated by the parent, which supervises nothing meanwhile
 _MOST_COMPARED = 250_000  # pairs of rules that are compared to find unreachable ones, which takes 0.3 s
+_QUICK = frozenset(
+    ("adding", "replacing", "putting", "removing", "adding_faults", "removing_faults", "configuring_session")
+)
+_SLOW_KEYS = frozenset(("content_regex", "response_file", "file"))  # of rules and settings that a trial must compile
+_MOST_RULES, _LARGEST = 5000, 65_536  # rules, and bytes of a change, up to which it needs no trial
 _LOOK = 0.1  # seconds between checks whether the workers still respond
 
 _LOG = logging.getLogger("fastmock")
@@ -136,6 +142,26 @@ class Change:
     answer: Callable[[int, dict[str, Any]], None]
 
 
+def _is_quick(change: Change) -> bool:
+    """Return whether compiling a change is certain to take a short time and little memory."""
+    if change.how not in _QUICK and not (change.how == "resetting" and change.arguments[1]):
+        return False
+    left, todo = _LARGEST, list(change.arguments)
+    while todo:
+        value = todo.pop()
+        if isinstance(value, Mapping):
+            if not _SLOW_KEYS.isdisjoint(value):
+                return False
+            todo += value
+            todo += value.values()
+        elif isinstance(value, list | tuple):
+            todo += value
+        left -= len(value) if isinstance(value, str) else 8
+        if left < 0:
+            return False
+    return True
+
+
 class Worker(Protocol):
     """The part of a worker that changes need."""
 
@@ -206,6 +232,7 @@ class Changes:
         self._is_tried = False
         self._began = self._took = self._deadline = 0.0
         self._step: Step | None = None
+        self._next: State | None = None
         self._message = b""
         self._outcome = Outcome()
         self._waiting: list[Channel] = []
@@ -270,6 +297,9 @@ class Changes:
         self._began = time.monotonic()
         self._deadline = self._began + self._timeout
         attempt = Step(self._attempt + 1, self.generation, change.how, change.arguments)
+        if self.state.app is not None and self.rules <= _MOST_RULES and _is_quick(change):
+            self._begin_without_trial(attempt)
+            return True
         if change.how == RELOAD:  # may run user code, and must import it anew
             self._end_trials()
         if self._trials is None or not self._trials.begin(attempt):
@@ -286,6 +316,23 @@ class Changes:
                 return True
         self._is_tried = True
         return True
+
+    def _begin_without_trial(self, step: Step) -> None:
+        """Have the workers prepare a change while this process tries it itself."""
+        self._end_trials()  # their process would not know the state that this leads to
+        self._prepare(step)
+        rehearsal = Rehearsal(self.state, self.generation, self._compiler, self._started)
+        self._outcome, _ = rehearsal(step)
+        if self._outcome.refusal:
+            self._answer(*self._outcome.refusal)
+        else:
+            self._next = rehearsal.state_after(step)
+
+    def _prepare(self, step: Step) -> None:
+        """Have the workers prepare a step."""
+        self._attempt, self._step = step.number, step
+        self._message = pickle.dumps(Prepare(step))
+        self._waiting = [one.channel for one in self._workers if one.channel and one.channel.send(self._message)]
 
     def _advance_trial(self) -> bool:
         assert self._trials is not None  # noqa: S101 - see _begin
@@ -311,11 +358,8 @@ class Changes:
             self._answer(*outcome.refusal)
             return
         change = self._queue[0]
-        self._attempt += 1
         arguments = (outcome.config,) if change.how == RELOAD else change.arguments
-        self._step = Step(self._attempt, self.generation, change.how, arguments)
-        self._message = pickle.dumps(Prepare(self._step))
-        self._waiting = [one.channel for one in self._workers if one.channel and one.channel.send(self._message)]
+        self._prepare(Step(self._attempt + 1, self.generation, change.how, arguments))
 
     def _end_trials(self) -> None:
         if self._trials is not None:
@@ -336,13 +380,13 @@ class Changes:
 
     def _finish(self) -> None:
         """Activate the change; then apply it here too, so that workers can be forked from it at once."""
-        step, outcome, before = self._step, self._outcome, self.state
+        step, outcome, before, after = self._step, self._outcome, self.state, self._next
         assert step is not None  # noqa: S101 - see advance
         self.generation, self.rules = step.number, outcome.rules
         self._put_in_force(step.number, outcome.faults_anew)
         body = {"generation": step.number, "rules": list(outcome.brought), "warnings": list(outcome.warnings)}
         self._answer(200, body)
-        self.state = step.lead_parent_from(before, self._compiler, self._took < _LONG_TRIAL)
+        self.state = after or step.lead_parent_from(before, self._compiler, self._took < _LONG_TRIAL)
 
     @property
     def _timeout(self) -> float:
@@ -354,7 +398,7 @@ class Changes:
         self._answer(*refusal(status, f"Nothing was changed: {why}.", "not_changed"))
 
     def _answer(self, status: int, body: dict[str, Any]) -> None:
-        self._step, self._is_tried = None, False
+        self._step, self._next, self._is_tried = None, None, False
         self._waiting = []
         self._queue.popleft().answer(status, body)
 
@@ -397,6 +441,10 @@ class Rehearsal:
             return Outcome(refusal(400, "Compiling it takes too much memory.", "invalid_configuration")), False
         self._states = {attempt.base: before, attempt.number: after}
         return self._told(before, after), True
+
+    def state_after(self, attempt: Step) -> State:
+        """Return the state after a successful attempt."""
+        return self._states[attempt.number]
 
     def _changed(self, attempt: Step, before: State) -> State:
         """Apply a change of the control API, which has fewer rights than a configuration."""

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastmock.app import App
+from fastmock.config.overlay import NotThereError
 from fastmock.control.api import Control
 from fastmock.core.bounds import BoundsError, check_bounds
+from fastmock.core.problems import ConfigError
 from fastmock.server import signals
 from fastmock.server.channel import Channel, ChannelClosedError
 from fastmock.server.heartbeat import Heartbeat
@@ -245,6 +247,8 @@ class WorkerContext:
             state = step.lead_from(self._states[step.base], self._shared.compiler)
             assert state.app is not None  # noqa: S101 - workers have one
             state = state._replace(app=self._join(state.app))
+        except (ConfigError, NotThereError) as error:  # the parent finds the same, and refuses the change
+            return Prepared(step.number, str(error))
         except Exception as error:
             _LOG.exception("a worker cannot prepare the new configuration")
             if self.numbers[GENERATION] >= step.number:  # already active: this worker cannot continue

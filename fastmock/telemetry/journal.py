@@ -169,13 +169,13 @@ class Journal(Observer):
             if (entry := self.ring_buffer.read(number)) is not None:
                 yield Record(entry, orjson.loads(entry.head))
 
-    def clear(self, session: str) -> None:
-        """Delete the requests of a session; without one, all."""
-        if not session:
+    def clear(self, *sessions: str) -> None:
+        """Delete the requests of some sessions; without one, all."""
+        if not sessions:
             self.ring_buffer.clear()
             return
         for record in self.records(self.ring_buffer.numbers()):
-            if record.head["session"] == session:
+            if record.head["session"] in sessions:
                 self.ring_buffer.forget(record.entry.number)
 
     def state(self, session: str = "") -> dict[str, int]:

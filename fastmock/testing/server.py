@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +27,7 @@ class StartError(Exception):
 class Server:
     """A server that listens on a free port of 127.0.0.1, on Granian, which can simulate every fault.
 
-    It ends with the process that ``owner`` names, even if that is killed. As a context manager it is stopped at the end.
+    It ends with the process that ``owner`` names, even if that is killed; as a context manager, when its block ends.
 
     Attributes:
         url: the URL of the server, without a path.
