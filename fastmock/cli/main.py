@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from fastmock._version import __version__
@@ -12,8 +13,10 @@ from fastmock.build import Layers
 from fastmock.cli.check import explain, listing
 from fastmock.cli.run import FAILURES, check_reports, run_command
 from fastmock.cli.serve import serve, setting
+from fastmock.config.environment import CONTENTS_VARIABLE, FILE_VARIABLES
 from fastmock.config.flags import flags
 from fastmock.config.json_schema import json_schema
+from fastmock.config.load import default_file
 from fastmock.core.problems import ConfigError, SettingPath, did_you_mean
 from fastmock.server import signals
 
@@ -152,13 +155,15 @@ def _run(parsing: argparse.ArgumentParser, argv: Sequence[str], environ: Mapping
     fail_on, reports, config = (arguments.pop(name) for name in ("fail_on", "report", "config"))
     if (fault := check_reports(reports, environ)) is not None:
         parsing.error(f"argument --report: {fault}")
-    options = [] if config is None else ["--config", config]
+    if config is None and not any(environ.get(name) for name in (*FILE_VARIABLES, CONTENTS_VARIABLE)):
+        config = default_file(Path())
+    options: list[str] = []
     for name, value in arguments.items():
         if name != "command" and value is not None:
             flag = flags()[name]
             options += [flag.name] if flag.is_switch else [flag.name, value]
     signals.deliver()
-    return run_command(command, options, fail_on, reports, environ, stderr)
+    return run_command(command, config, options, fail_on, reports, environ, stderr)
 
 
 def run() -> None:

@@ -28,6 +28,7 @@ _SI_KERNEL = 0x80  # si_code of signals that the terminal sends to all of its pr
 
 def run_command(
     command: list[str],
+    config: str | Path | None,
     options: Sequence[str],
     fail_on: Sequence[str],
     reports: Sequence[str],
@@ -38,6 +39,7 @@ def run_command(
 
     Args:
         command: the command and its arguments.
+        config: the configuration file; None for that of the environment, if any.
         options: options of ``fastmock serve``.
         fail_on: which of ``FAILURES`` make a command fail that has passed.
         reports: the files to write the report to, in the formats of their suffixes.
@@ -53,7 +55,9 @@ def run_command(
     with tempfile.TemporaryDirectory(prefix="fastmock-") as directory:
         file = Path(directory) / "report.json"
         try:
-            server = Server(*options, "--report", str(file), environ=environ, log=Path(directory) / "log")
+            server = Server(
+                *options, "--report", str(file), config=config, environ=environ, log=Path(directory) / "log"
+            )
         except StartError as error:
             print(error, file=stderr)
             return _OWN_FAILURE

@@ -142,7 +142,7 @@ def _read(
     if not file and environ.get(CONTENTS_VARIABLE):
         return None, *_contents(environ[CONTENTS_VARIABLE], named)
     file = file or (environ[named] if named else None)
-    path = Path(file) if file else _default_file(directory)
+    path = Path(file) if file else default_file(directory)
     if path is None:
         return None, {}, []
     if path in pipes:
@@ -173,7 +173,8 @@ def _contents(text: str, named: str | None) -> tuple[dict[str, Any], list[Proble
     return data, []
 
 
-def _default_file(directory: Path) -> Path | None:
+def default_file(directory: Path) -> Path | None:
+    """Return the first of ``DEFAULT_FILES`` in a directory; None without one."""
     paths = (directory / name for name in DEFAULT_FILES)
     return next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113 - see Config.find
 

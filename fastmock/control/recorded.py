@@ -12,7 +12,7 @@ from fastmock.control.verify import Verification, expectation
 from fastmock.core import errors
 from fastmock.core.errors import ApiError
 from fastmock.core.http import Reply, Request, query_value
-from fastmock.telemetry.journal import Filter, Journal
+from fastmock.telemetry.journal import Filter, Journal, whole_number
 from fastmock.telemetry.report import report_on
 from fastmock.telemetry.report_formats import FORMATS
 
@@ -77,13 +77,17 @@ class Recorded:
         return later(look)
 
     def report(self, request: Request) -> Reply:
-        """Report the uses of rules and the requests that no rule matched, in the format that the query names."""
+        """Report the uses of rules and the requests that no rule matched, in the format that the query names.
+
+        ``since`` is the number of the first request in the journal to report on.
+        """
         name = query_value(request.query, "format") or "json"
         form = FORMATS.get(name)
         if form is None:
             known = ", ".join(FORMATS)
             raise ApiError(400, f"Invalid 'format': expected one of {known}, but got '{name}'.", "format")
-        report = report_on(self._app, self._journal, self._session_of(request))
+        since = whole_number("since", query_value(request.query, "since") or "0")
+        report = report_on(self._app, self._journal, self._session_of(request), since)
         return text_reply(form.write(report), form.content_type)
 
 

@@ -256,8 +256,8 @@ class Filter:
         if not re.fullmatch(r"(?:\d\d\d|[1-5]xx)?", self._status):
             raise ApiError(400, f"Invalid 'status': expected a number or such as 5xx, not '{self._status}'.", "status")
         self._session = given.get("session", session)
-        self.since = _number("since", given.get("since", "0"))
-        self.limit = _number("limit", given.get("limit", str(_MOST_SHOWN)))
+        self.since = whole_number("since", given.get("since", "0"))
+        self.limit = whole_number("limit", given.get("limit", str(_MOST_SHOWN)))
         explain = given.get("explain", "false")
         if explain not in ("true", "false", "1", "0"):
             raise ApiError(400, f"Invalid 'explain': expected true or false, but got '{explain}'.", "explain")
@@ -273,7 +273,8 @@ class Filter:
         )
 
 
-def _number(name: str, text: str) -> int:
+def whole_number(name: str, text: str) -> int:
+    """Parse the parameter of a URL; raise ApiError if it is not a whole number."""
     if not text.isdecimal() or len(text) > 18:
         raise ApiError(400, f"Invalid '{name}': expected a whole number from 0, but got '{text}'.", name)
     return int(text)

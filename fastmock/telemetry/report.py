@@ -65,6 +65,7 @@ class Report:
         rules: the use of each rule; for a session, of its own.
         journal: whether the journal is on; without it, ``misses`` is empty, and a session's requests are not known.
         lost: the number of requests that the journal had no room for.
+        next: the number that the next request in the journal will get.
     """
 
     session: str
@@ -74,6 +75,7 @@ class Report:
     rules: Sequence[RuleUse]
     journal: bool
     lost: int
+    next: int
 
     @property
     def unused(self) -> list[RuleUse]:
@@ -93,19 +95,29 @@ class Report:
         return cls(**values)
 
 
-def report_on(app: App, journal: Journal, session: str = "") -> Report:
-    """Return the report on a server that serves ``app``; its counts are those of all workers."""
+def report_on(app: App, journal: Journal, session: str = "", since: int = 0) -> Report:
+    """Return the report on a server that serves ``app``; its counts are those of all workers.
+
+    Args:
+        app: the active App.
+        journal: its journal.
+        session: the session to report on; empty for all.
+        since: the number of the first request in the journal to report on.
+    """
     rules = [use for one in app.responders for use in _uses(one, session)]
     enabled = app.config.settings.journal.enabled
     names = {one.rules.names[DEFAULT] for one in app.responders}
-    records = list(_records(journal, session)) if enabled else []
+    numbers = journal.ring_buffer.numbers() if enabled else range(0)
+    numbers = range(max(numbers.start, since), max(numbers.stop, since))
+    records = [one for one in journal.records(numbers[::-1]) if session in ("", one.head["session"])]
     missed = [record for record in records if record.head["rule"] in names]
     if session:
         unmatched, matched = len(missed), sum(bool(one.head["rule"]) for one in records) - len(missed)
     else:
         unmatched, matched = sum(_hits(one, DEFAULT) for one in app.responders), sum(rule.hits for rule in rules)
     misses = list(_misses(app, missed))
-    return Report(session, matched, unmatched, misses, rules, enabled, journal.state()["lost"] if enabled else 0)
+    lost = journal.state()["lost"] if enabled else 0
+    return Report(session, matched, unmatched, misses, rules, enabled, lost, numbers.stop)
 
 
 def _uses(responder: Responder, session: str) -> Iterator[RuleUse]:
@@ -119,13 +131,6 @@ def _uses(responder: Responder, session: str) -> Iterator[RuleUse]:
 
 def _hits(responder: Responder, rule: int) -> int:
     return responder.hits.counted(responder.rules.key(rule))
-
-
-def _records(journal: Journal, session: str) -> Iterator[Record]:
-    """Yield the recorded requests of a session, or all, newest first."""
-    for record in journal.records(journal.ring_buffer.numbers()[::-1]):
-        if not session or record.head["session"] == session:
-            yield record
 
 
 def _misses(app: App, missed: Sequence[Record]) -> Iterator[Miss]:

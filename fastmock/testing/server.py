@@ -1,5 +1,6 @@
 """A fastmock server in a process of its own, for tests and for commands."""
 
+import json
 import os
 import re
 import signal
@@ -11,12 +12,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 START_TIMEOUT = 10.0
 """Seconds after which a server that does not listen has failed to start."""
 
 _STOP_TIMEOUT = 10.0  # seconds
 _LOOK = 0.01  # seconds between looks at the output
+_FILE_VARIABLES = "FASTMOCK_CONFIG", "MOCK_OPENAI_CONFIG"
 _listening = re.compile(r"^ +listening on +(\S+)/v1", re.MULTILINE).search
 
 
@@ -38,7 +41,7 @@ class Server:
     def __init__(
         self,
         *options: str,
-        config: str | Path | None = None,
+        config: str | Path | Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
         owner: int | None = None,
         log: Path | None = None,
@@ -48,7 +51,8 @@ class Server:
 
         Args:
             options: options of ``fastmock serve``.
-            config: its configuration file.
+            config: its configuration, or the file with it; by default that of the environment, else none, since a
+                ``config.json`` in the working directory may be of another program.
             environ: its environment, by default that of this process.
             owner: the process id of the owner, by default this process.
             log: the file for its output, by default a temporary one.
@@ -65,7 +69,12 @@ class Server:
             "FASTMOCK_JOURNAL_ENABLED": "true",
             "FASTMOCK_STOP_WITH": str(os.getpid() if owner is None else owner),
         }
-        named = () if config is None else ("--config", str(config))
+        named = () if config is None or isinstance(config, Mapping) else ("--config", str(config))
+        if isinstance(config, Mapping):
+            defaults["FASTMOCK_CONFIG_JSON"] = json.dumps(config)
+            environ = {name: value for name, value in environ.items() if name not in _FILE_VARIABLES}
+        elif config is None and not any(environ.get(name) for name in _FILE_VARIABLES):
+            environ = {"FASTMOCK_CONFIG_JSON": "{}", **environ}
         self._directory = tempfile.TemporaryDirectory(prefix="fastmock-") if log is None else None
         self.log = Path(self._directory.name) / "log" if self._directory else log or Path()
         with self.log.open("wb") as output:
@@ -88,6 +97,7 @@ class Server:
                 why = f"did not listen within {timeout:g} s" if code is None else f"ended with exit code {code}"
                 output = self.output()
                 self.kill()
+                self._remove_log()
                 raise StartError(f"fastmock {why}; its output:\n{output}")
             time.sleep(_LOOK)
         return found[1]
@@ -124,5 +134,8 @@ class Server:
     ) -> None:
         """Stop the server, and remove its log."""
         self.stop()
+        self._remove_log()
+
+    def _remove_log(self) -> None:
         if self._directory is not None:
             self._directory.cleanup()

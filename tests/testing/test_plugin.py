@@ -1,0 +1,334 @@
+"""The pytest plugin, in runs of pytest of its own."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import time
+
+import psutil
+import pytest
+
+from fastmock.testing import Server
+
+pytestmark = pytest.mark.integration
+ASK = """
+import openai, pytest
+
+def ask(text="hello", **options):
+    messages = [{"role": "user", "content": text}]
+    completion = openai.OpenAI(**options).chat.completions.create(model="gpt-4o", messages=messages)
+    return completion.choices[0].message.content
+"""
+
+
+class Runner:
+    """Runs pytest in a directory of its own."""
+
+    def __init__(self, directory):
+        self.directory = directory
+
+    def write(self, test, **files):
+        (self.directory / "test_it.py").write_text(ASK + textwrap.dedent(test))
+        for name, text in files.items():
+            (self.directory / name.replace("_", ".", 1)).write_text(text)
+
+    def start(self, *options, **env):
+        names = ("FASTMOCK_", "OPENAI_", "ANTHROPIC_", "PYTEST_", "COV_")
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(names)} | env
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, cwd=self.directory, env=environ, **pipes)
+
+    def run(self, *options, **env):
+        """Return the exit code, the output, and the numbers of outcomes."""
+        process = self.start(*options, **env)
+        out, _ = process.communicate(timeout=100)
+        last = out.strip().splitlines()[-1]
+        return process.returncode, out, {kind: int(number) for number, kind in re.findall(r"(\d+) (\w+)", last)}
+
+
+@pytest.fixture
+def runner(tmp_path):
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    return Runner(tmp_path)
+
+
+def servers():
+    return {
+        one.pid for one in psutil.process_iter(["cmdline"]) if {"fastmock", "serve"} <= set(one.info["cmdline"] or ())
+    }
+
+
+def test_fixture_scripts_the_clients_of_a_test(runner):
+    runner.write("""
+        def test_one(fastmock):
+            fastmock.on("hello").reply("Hi")
+            assert ask() == "Hi"
+            fastmock.verify("hello", count=1)
+
+        def test_other(fastmock):
+            assert ask() != "Hi"
+            assert len(fastmock.requests) == 1
+            assert [rule["name"] for rule in fastmock.report()["rules"]] == []
+
+        def test_without():
+            import os
+            assert "FASTMOCK_URL" not in os.environ
+    """)
+    code, out, counts = runner.run()
+    assert (code, counts["passed"]) == (0, 3), out
+
+
+def test_failed_test_shows_its_requests_and_the_nearest_rule(runner):
+    runner.write("""
+        def test_one(fastmock):
+            fastmock.on("hello").reply("Hi")
+            assert ask("hallo") == "Hi"
+    """)
+    code, out, _ = runner.run()
+    assert code == 1
+    section = out[out.index("- fastmock -") :]
+    assert "1 request in session test_one-" in section
+    assert "POST /v1/chat/completions gpt-4o 'hallo' -> 200, rule chat_completions.default" in section
+    assert "nearest rule on('hello'): content 'hallo' does not contain 'hello'" in section
+
+
+STRICT = """
+    def test_swallowed(fastmock):
+        fastmock.on("hello").reply("Hi")
+        with pytest.raises(openai.NotFoundError):
+            ask("hallo")
+
+    def test_matched(fastmock):
+        fastmock.on("hello").reply("Hi")
+        assert ask() == "Hi"
+
+    @pytest.mark.fastmock(strict=False)
+    def test_lenient(fastmock):
+        assert ask()
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_strict_run_fails_a_test_that_swallows_the_error(runner, workers):
+    runner.write(STRICT)
+    (runner.directory / "pytest.ini").write_text("[pytest]\nfastmock_strict = true\n")
+    code, out, counts = runner.run(*workers)
+    assert (code, counts["failed"], counts["passed"]) == (1, 1, 2), out
+    assert "no rule matched, in strict mode:" in out
+    assert "nearest rule on('hello')" in out
+
+
+def test_marker_configures_the_session_from_a_mapping_or_a_file(runner):
+    runner.write(
+        """
+        RULES = {"rules": [{"match": {"content": "a"}, "content": "A"}, {"match": {"content": "a"}, "content": "late"}]}
+
+        @pytest.mark.fastmock(config={"responses": {"chat_completions": RULES}, "faults": [
+            {"kind": "status", "status": 503, "times": 1}]})
+        def test_mapping(fastmock):
+            assert ask("a") == "A"
+            assert [request.status for request in fastmock.requests] == [503, 200]
+
+        @pytest.mark.fastmock(config="rules.yaml", strict=True)
+        def test_file(fastmock):
+            assert (ask("b"), ask("c")) == ("B", "default")
+        """,
+        rules_yaml="""
+responses:
+  chat_completions:
+    rules: [{match: {content: b}, content: B}]
+    default: {content: default}
+""",
+    )
+    code, out, counts = runner.run()
+    assert (code, counts["passed"]) == (0, 2), out
+
+
+@pytest.mark.parametrize(
+    ("marker", "message"),
+    [
+        ('config={"server": {"workers": 2}}', "'server' cannot be set for a session"),
+        ('config={"responses": {"embeddings": {}}}', "'responses.embeddings' cannot be set for a session"),
+        ('config={"latency": {"tftt": 1}}', "did you mean 'ttft'?"),
+        ('config="missing.json"', "cannot be read"),
+        ("stict=True", "unexpected keyword argument 'stict'"),
+    ],
+)
+def test_invalid_marker_names_the_test_and_the_error(runner, marker, message):
+    runner.write(f"""
+        @pytest.mark.fastmock({marker})
+        def test_it(fastmock):
+            pass
+    """)
+    code, out, _ = runner.run()
+    assert code == 1
+    assert "the marker 'fastmock' of test_it.py::test_it is invalid" in out
+    assert message in out
+
+
+def test_wrong_expression_is_reported_at_the_line_of_the_test(runner):
+    runner.write("""
+        def test_it(fastmock):
+            fastmock.on("x", modle="y").reply("z")
+    """)
+    _, out, _ = runner.run()
+    assert '>       fastmock.on("x", modle="y").reply("z")' in out
+    assert "did you mean 'model'?" in out
+    assert "control.py" not in out
+
+
+def test_autouse_serves_every_test(runner):
+    runner.write("""
+        import os
+
+        def test_it():
+            assert os.environ["OPENAI_API_KEY"].startswith("test_it-")
+            assert ask()
+
+        class TestCase:
+            def test_in_class(self):
+                assert ask()
+    """)
+    (runner.directory / "pytest.ini").write_text("[pytest]\nfastmock_autouse = true\n")
+    code, out, counts = runner.run()
+    assert (code, counts["passed"]) == (0, 2), out
+
+
+def test_running_server_is_used(runner):
+    runner.write("""
+        def test_it(fastmock, fastmock_server):
+            fastmock.on("hello").reply("Hi")
+            assert ask() == "Hi"
+            assert fastmock_server.url == "URL"
+    """)
+    test = runner.directory / "test_it.py"
+    with Server(environ=os.environ | {"FASTMOCK_ADMIN_TOKEN": "secret"}) as server:
+        test.write_text(test.read_text().replace("URL", server.url))
+        code, out, _ = runner.run("--fastmock-url", server.url, "--fastmock-token", "secret")
+        assert code == 0, out
+        code, out, _ = runner.run(FASTMOCK_URL=server.url, FASTMOCK_ADMIN_TOKEN="secret")
+        assert code == 0, out
+        code, out, _ = runner.run("--fastmock-url", server.url)
+        assert (code, "token" in out) == (3, True), out
+        assert server.is_running
+    begin = time.monotonic()
+    code, out, _ = runner.run("--fastmock-url", server.url)
+    assert (code, "does not respond" in out) == (3, True), out
+    assert time.monotonic() - begin < 10
+
+
+def test_config_of_the_server_and_its_errors(runner):
+    runner.write("""
+        def test_it(fastmock):
+            assert ask() == "from the file"
+    """)
+    file = runner.directory / "server.json"
+    file.write_text(json.dumps({"responses": {"chat_completions": {"default": {"content": "from the file"}}}}))
+    (runner.directory / "config.json").write_text('{"of": "another program"}')
+    code, out, _ = runner.run("--fastmock-config", "server.json")
+    assert code == 0, out
+    file.write_text('{"sed": 1}')
+    code, out, _ = runner.run("--fastmock-config", "server.json")
+    assert (code, "did you mean 'seed'?" in out) == (3, True), out
+
+
+SHARED = """
+    import os
+    from pathlib import Path
+
+    @pytest.mark.parametrize("number", range(16))
+    def test_it(fastmock, fastmock_server, number):
+        fastmock.on("hello").reply(f"{number}")
+        assert ask() == f"{number}"
+        Path(f"url-{os.getpid()}").write_text(fastmock_server.url)
+"""
+
+
+def test_workers_of_xdist_share_one_server_that_ends_with_the_run(runner):
+    before = servers()
+    runner.write(SHARED)
+    code, out, counts = runner.run("-n", "4")
+    assert (code, counts["passed"]) == (0, 16), out
+    urls = [file.read_text() for file in runner.directory.glob("url-*")]
+    assert len(urls) > 1
+    assert len(set(urls)) == 1
+    assert servers() <= before
+
+
+def test_server_ends_with_a_run_that_is_killed(runner):
+    runner.write("""
+        import time
+
+        def test_it(fastmock, fastmock_server):
+            print(fastmock_server.url, flush=True)
+            time.sleep(60)
+    """)
+    before = servers()
+    process = runner.start("-s")
+    for line in process.stdout:
+        if "http://" in line:
+            break
+    mine = servers() - before
+    assert mine
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    deadline = time.monotonic() + 10
+    while servers() & mine and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not servers() & mine
+
+
+def test_lost_server_fails_the_test_with_its_log(runner):
+    runner.write("""
+        import os, signal, psutil
+
+        @pytest.mark.fastmock(strict=True)
+        def test_it(fastmock):
+            for one in psutil.Process().children():
+                one.send_signal(signal.SIGTERM)
+                one.wait()
+    """)
+    begin = time.monotonic()
+    code, out, _ = runner.run()
+    assert code == 1
+    assert "does not respond" in out
+    assert "listening on" in out  # the log
+    assert time.monotonic() - begin < 30
+
+
+def test_plugin_imports_little():
+    program = "import sys, pytest; before = set(sys.modules); import fastmock.testing.plugin\n"
+    program += "print(*sorted(set(sys.modules) - before))"
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert out.split() == ["fastmock", "fastmock._version", "fastmock.testing", "fastmock.testing.plugin"]
+
+
+def test_unittest_uses_the_client_and_the_server(tmp_path):
+    (tmp_path / "test_case.py").write_text(
+        textwrap.dedent("""
+        import unittest
+        from fastmock.testing import Client, Server
+
+        class TestReply(unittest.TestCase):
+            @classmethod
+            def setUpClass(cls):
+                cls.server = cls.enterClassContext(Server())
+
+            def setUp(self):
+                self.mock = self.enterContext(Client(self.server.url))
+
+            def test_reply(self):
+                self.mock.on("hello").reply("Hi")
+                messages = [{"role": "user", "content": "hello"}]
+                completion = self.mock.openai().chat.completions.create(model="gpt-4o", messages=messages)
+                self.assertEqual(completion.choices[0].message.content, "Hi")
+    """)
+    )
+    command = [sys.executable, "-W", "ignore", "-m", "unittest", "-q", "test_case"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
