@@ -42,9 +42,12 @@ class Explainer:
         """Explain ``index``, compiled from ``rules``; ``names`` are theirs, with the default's last."""
         self._index, self._rules, self._names = index, rules, names
         self._by_conditions: dict[int, int] = {}  # sets of rules by their number of conditions
+        self._by_session: dict[str, int] = {}  # sets of rules by their session
         for number, rule in enumerate(rules):
             conditions = len(rule.model_fields_set)
             self._by_conditions[conditions] = self._by_conditions.get(conditions, 0) | 1 << number
+            if rule.session is not None:
+                self._by_session[rule.session] = self._by_session.get(rule.session, 0) | 1 << number
 
     def explain(self, chat: ChatRequest) -> Verdict:
         """Return the outcome of matching ``chat``."""
@@ -58,7 +61,7 @@ class Explainer:
     def _nearest(self, chat: ChatRequest) -> int | None:
         """Return the rule with the fewest failing conditions; None if all rules match.
 
-        Of several, the one with the most passing conditions, then the one with the most similar text, then the first.
+        Rules of other sessions do not count. Of several, the one with the most passing conditions, then the one with the most similar text, then the first.
         """
         levels = [0]  # the rules that fail by at least 1, 2, … kinds of condition
         for failing in self._index.failures(chat):
@@ -67,6 +70,9 @@ class Explainer:
                 levels[number], carried = level | carried, level & carried
             if carried:
                 levels.append(carried)
+        session = CONDITIONS["session"].value(chat) if self._by_session else ""
+        others = sum(rules for name, rules in self._by_session.items() if name != session)
+        levels = [level & ~others for level in levels]
         exactly = [level & ~more for level, more in zip(levels, [*levels[1:], 0], strict=True)]
         candidates = next((level for level in exactly if level), 0)
         holding = (candidates & self._by_conditions[many] for many in sorted(self._by_conditions, reverse=True))
