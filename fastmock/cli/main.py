@@ -11,7 +11,8 @@ from typing import Any, TextIO
 from fastmock._version import __version__
 from fastmock.build import Layers
 from fastmock.cli.check import explain, listing
-from fastmock.cli.run import FAILURES, check_reports, run_command
+from fastmock.cli.report import FAILURES, show_report
+from fastmock.cli.run import check_reports, run_command
 from fastmock.cli.serve import serve, setting
 from fastmock.config.environment import CONTENTS_VARIABLE, FILE_VARIABLES
 from fastmock.config.flags import flags
@@ -19,6 +20,7 @@ from fastmock.config.json_schema import json_schema
 from fastmock.config.load import default_file
 from fastmock.core.problems import ConfigError, SettingPath, did_you_mean
 from fastmock.server import signals
+from fastmock.telemetry.report_formats import FORMATS
 
 _DESCRIPTION = "A mock OpenAI API server: point an OpenAI or Anthropic client at it."
 _EPILOG = (
@@ -55,19 +57,23 @@ def parser() -> argparse.ArgumentParser:
         "variables of the official SDKs, and its URL in FASTMOCK_URL. The exit code is that of the command; 128 + n if "
         "signal n ended it, 3 if --fail-on applies, 125 if fastmock failed, 126 or 127 if the command cannot be run.",
     )
+    report = command("report [OPTIONS] SOURCE", "Show the report of a running server, or of a JSON file.")
     command("health [URL]", "Tell by the exit code whether a server responds.")
     command("schema", "Print the JSON Schema of a configuration.")
     check.add_argument("file", nargs="?", metavar="FILE", help="configuration, as --config")
     explain_.add_argument("file", metavar="FILE", help="body of the request, JSON")
     explain_.add_argument("--path", metavar="PATH", help="path of the request (told by its body and headers)")
     explain_.add_argument("--header", metavar="HEADER", action="append", help="header of the request ('name: value')")
-    run_.add_argument(
-        "--fail-on",
-        metavar="WHAT",
-        type=_failures,
-        default=(),
-        help=f"fail if the command passes but there are: {', '.join(FAILURES)} (several separated by commas)",
-    )
+    report.add_argument("source", metavar="SOURCE", help="URL of the server, or file that --report has written")
+    report.add_argument("--format", choices=list(FORMATS), default="text", help="format of the report (text)")
+    for each in (run_, report):
+        each.add_argument(
+            "--fail-on",
+            metavar="WHAT",
+            type=_failures,
+            default=(),
+            help=f"exit with 3 if there are: {', '.join(FAILURES)} (several separated by commas)",
+        )
     run_.add_argument(
         "--report",
         metavar="FILE",
@@ -111,15 +117,26 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
         argv = ["serve", *argv]
     arguments = vars(parsing.parse_args(argv))
-    command, file = arguments.pop("command"), arguments.pop("config", None)
-    positional, headers, path = (arguments.pop(name, None) for name in ("file", "header", "path"))
-    if command == "check" and positional and file:
-        parsing.error(f"argument FILE: not allowed with argument --config: {positional}")
+    command = arguments.pop("command")
     if command != "serve":
         signals.deliver()
     if command == "schema":
         print(json_schema(), end="", file=stdout)
         return 0
+    if command == "report":
+        form, fail_on = arguments.pop("format"), arguments.pop("fail_on")
+        return show_report(arguments.pop("source"), form, fail_on, environ, stdout, stderr)
+    if command == "check" and arguments["file"] and arguments["config"]:
+        parsing.error(f"argument FILE: not allowed with argument --config: {arguments['file']}")
+    return _with_config(command, arguments, environ, stdout, stderr)
+
+
+def _with_config(
+    command: str, arguments: dict[str, Any], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO
+) -> int:
+    """Load the configuration, and run a command with it."""
+    file = arguments.pop("config", None)
+    positional, headers, path = (arguments.pop(name, None) for name in ("file", "header", "path"))
     given: dict[SettingPath, str] = {setting(name): value for name, value in arguments.items() if value is not None}
     from fastmock.server.runtimes.select import RUNTIMES
 

@@ -9,15 +9,13 @@ from typing import TextIO
 
 import orjson
 
+from fastmock.cli.report import FAILED, fails
 from fastmock.telemetry.report import Report
 from fastmock.telemetry.report_formats import as_markdown, as_text, format_of
 from fastmock.testing.environment import REMOVED, client_environment
 from fastmock.testing.server import Server, StartError
 
-FAILURES = ("misses", "unused")
-"""What ``--fail-on`` knows: requests that no rule matched, and rules that were never used."""
-
-_FAILED, _OWN_FAILURE, _NOT_EXECUTABLE, _NOT_FOUND = 3, 125, 126, 127  # exit codes
+_OWN_FAILURE, _NOT_EXECUTABLE, _NOT_FOUND = 125, 126, 127  # exit codes
 _SUMMARY = "GITHUB_STEP_SUMMARY"  # the variable that names the file of a job's summary, in Markdown
 _FORWARDED = (
     *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT),
@@ -41,7 +39,7 @@ def run_command(
         command: the command and its arguments.
         config: the configuration file; None for that of the environment, if any.
         options: options of ``fastmock serve``.
-        fail_on: which of ``FAILURES`` make a command fail that has passed.
+        fail_on: which of ``report.FAILURES`` make a command fail that has passed.
         reports: the files to write the report to, in the formats of their suffixes.
         environ: the environment variables.
         stderr: the standard error.
@@ -80,8 +78,7 @@ def run_command(
     print(as_text(report), end="", file=stderr)
     if not _write(report, reports, environ, stderr):
         return code or _OWN_FAILURE
-    failed = {"misses": report.unmatched > 0, "unused": bool(report.unused)}
-    return code or (_FAILED if any(failed[name] for name in fail_on) else 0)
+    return code or (FAILED if fails(report, fail_on) else 0)
 
 
 def _wait(process: int, signals: set[signal.Signals]) -> int:

@@ -61,7 +61,8 @@ class Explainer:
     def _nearest(self, chat: ChatRequest) -> int | None:
         """Return the rule with the fewest failing conditions; None if all rules match.
 
-        Rules of other sessions do not count. Of several, the one with the most passing conditions, then the one with the most similar text, then the first.
+        Rules of other sessions do not count. Of several, the one with the most passing conditions, then the one with
+        the most similar text, then the first.
         """
         levels = [0]  # the rules that fail by at least 1, 2, … kinds of condition
         for failing in self._index.failures(chat):

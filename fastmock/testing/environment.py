@@ -33,3 +33,10 @@ def client_environment(url: str, environ: Mapping[str, str], api_key: str = API_
         hosts = [host.strip() for host in environ.get(name, "").split(",") if host.strip()]
         found[name] = ",".join(hosts if _LOCAL in hosts else (*hosts, _LOCAL))
     return found
+
+
+if __name__ == "__main__":  # for scripts: print them for the server at the URL that is given
+    import sys
+
+    for variable, value in client_environment(sys.argv[1], {}).items():
+        sys.stdout.write(f"{variable}={value}\n")
