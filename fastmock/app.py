@@ -19,10 +19,11 @@ from fastmock.core.http import MoveApart, Reply, Request, ResponseHead, Stream
 from fastmock.core.ids import unique
 from fastmock.core.provider import Provider, Providers, provider_of
 from fastmock.core.routing import Bound, Endpoint, Route, Router
+from fastmock.engine.plain_rules import PlainRules
 from fastmock.engine.readings import Readings
 from fastmock.engine.responder import Responder
 from fastmock.engine.rule_set import RuleSet
-from fastmock.engine.services import Api, ModerationRules, Services, endpoint_kinds
+from fastmock.engine.services import Api, Services, endpoint_kinds
 from fastmock.faults.injector import FaultInjector
 from fastmock.shared.block import Share
 from fastmock.shared.cache_counts import cache_counts
@@ -83,7 +84,7 @@ class App:
     Attributes:
         config: the compiled configuration.
         warnings: warnings about the configuration.
-        responders: one for each kind of completions; ``moderations`` are the rules that flag.
+        responders: one for each kind of completions; ``plain_rules`` are the rules of other endpoints.
         manager: the response manager, which may block; None without one.
         handlers: handlers by method and path, for runtimes with their own routing; ``fallback`` handles all other
             requests, ``reject`` answers requests that the runtime found invalid.
@@ -111,7 +112,7 @@ class App:
         self.config = config
         self.warnings = services.diagnostics.warnings
         self.responders: list[Responder] = list(services.responders.values())
-        self.moderations = next(api.moderation for api in apis.values() if api.moderation is not None)
+        self.plain_rules = [rules for api in apis.values() for rules in api.plain_rules]
         self.manager = services.manager
         has_latency, faults_take_time = profiles.takes_time(), parts.faults.takes_time
         self.takes_time = has_latency or faults_take_time
@@ -160,9 +161,9 @@ class App:
         return self._wrap(shared, guards, number)
 
     @property
-    def rule_sets(self) -> Sequence[RuleSet | ModerationRules]:
-        """All rule sets, the moderation rules last."""
-        return [*(one.rules for one in self.responders), self.moderations]
+    def rule_sets(self) -> Sequence[RuleSet | PlainRules[Any]]:
+        """All rule sets, those of completions first."""
+        return [*(one.rules for one in self.responders), *self.plain_rules]
 
     def kind_of(self, path: str) -> str:
         """Return the kind of endpoint of a path, as in the condition ``endpoint``."""

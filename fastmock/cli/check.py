@@ -9,7 +9,7 @@ from fastmock.config.config import Config
 from fastmock.config.environment import CONTENTS_VARIABLE
 from fastmock.control.redact import without_secrets
 from fastmock.core.errors import ApiError
-from fastmock.rules.settings import ModerationPattern, Pattern, ReplySpec
+from fastmock.rules.settings import EmbeddingPattern, MatchingRule, ModerationPattern, Pattern, ReplySpec
 
 
 def explain(app: App, file: str, headers: Sequence[str], path: str, stdout: TextIO, stderr: TextIO) -> int:
@@ -46,15 +46,23 @@ def listing(app: App) -> Iterator[str]:
         yield f"{rules.section}"
         for rule, name in zip([*rules.rules, rules.default], rules.names, strict=True):
             yield _line(rule if isinstance(rule, Pattern) else None, name, _said(rule))
-    if app.moderations.rules:
-        yield "moderations"
-        for moderated, name in zip(app.moderations.rules, app.moderations.names, strict=True):
-            yield _line(moderated, name, ", ".join(moderated.flag) or "nothing")
+    for plain in app.plain_rules:
+        if plain.rules:
+            yield plain.section
+        for one, name in zip(plain.rules, plain.names, strict=True):
+            yield _line(one, name, _effect(one))
     for warning in dict.fromkeys((*app.warnings, *app.unreachable_rules())):
         yield f"warning: {warning}"
 
 
-def _line(rule: Pattern | ModerationPattern | None, name: str, said: str) -> str:
+def _effect(rule: MatchingRule) -> str:
+    """Describe the effect of a rule without a reply."""
+    if isinstance(rule, ModerationPattern):
+        return ", ".join(rule.flag) or "nothing"
+    return f"a vector of {len(rule.vector)} numbers" if isinstance(rule, EmbeddingPattern) else ""
+
+
+def _line(rule: MatchingRule | None, name: str, said: str) -> str:
     """Describe a rule in a line; None stands for the default."""
     match = {} if rule is None else without_secrets(rule.match.model_dump(exclude_none=True, by_alias=True))
     priority = " " * 6 if rule is None else f"{rule.priority:>6}"

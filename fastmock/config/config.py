@@ -12,7 +12,7 @@ from fastmock.config.settings import Settings
 from fastmock.core.capabilities import Runtime
 from fastmock.core.documents import read_document, read_samples
 from fastmock.core.problems import SettingPath
-from fastmock.rules.settings import ModerationPattern, Pattern, RuleList
+from fastmock.rules.settings import MatchingRule, RuleList
 
 CHANGED = "PUT /fastmock/config"
 """The origin of a setting that was changed while the server runs."""
@@ -74,7 +74,7 @@ class Config:
         """Return the rules of the configuration; cached as long as a change leaves them alone."""
         answers: RuleList = getattr(self.settings.responses, section)
         key = answers.rule_key
-        rules: list[Pattern | ModerationPattern] = getattr(answers, key)
+        rules: list[MatchingRule] = getattr(answers, key)
         known = self._written.get(section)
         if known is None or known[0] is not rules:
             placed = [

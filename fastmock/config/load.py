@@ -23,8 +23,11 @@ from fastmock.rules.settings import RULE_KEYS
 
 DEFAULT_FILES = ("config.json", "config.yaml", "config.yml", "mock_config.json", "mock_config.yaml")
 
-_STUB_PATTERN = {"match": {}, "content": ""}
-_STUB_MODERATION: dict[str, Any] = {"match": {}, "flag": []}
+_STUB_PATTERN: dict[str, Any] = {"match": {}, "content": ""}
+_STUBS: dict[str | int, dict[str, Any]] = {
+    "moderations": {"match": {}, "flag": []},
+    "embeddings": {"match": {}, "vector": [0]},
+}
 
 
 def load(
@@ -195,10 +198,10 @@ def _prune(data: Any, loc: tuple[str | int, ...]) -> Any:
         return {}
     rules = next((place for place, part in enumerate(loc) if part in RULE_KEYS), len(loc))
     if rules + 2 >= len(loc) > rules and isinstance(holder, list):
-        stub = _STUB_MODERATION if "moderations" in loc else _STUB_PATTERN
+        stub = next((_STUBS[part] for part in loc if part in _STUBS), _STUB_PATTERN)
         holder[key] = dict(stub)  # type: ignore[index]
-    elif key == "flag":  # required: removing it would add an error
-        holder[key] = []
+    elif key in ("flag", "vector"):  # required: removing it would add an error
+        holder[key] = [0] if key == "vector" else []
     else:
         del holder[key]
     return data

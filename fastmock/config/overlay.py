@@ -16,10 +16,11 @@ from fastmock.config.renamed import with_new_names
 from fastmock.config.sessions import SessionSettings, session_settings
 from fastmock.core.credentials import LONGEST_SESSION, REDACTED
 from fastmock.core.problems import ConfigError, Problem, SettingPath, did_you_mean, dotted
-from fastmock.rules.settings import ModerationPattern, Pattern
+from fastmock.rules.settings import EmbeddingPattern, MatchingRule, ModerationPattern, Pattern
 
-RuleSection = Literal["chat_completions", "completions", "moderations"]
+RuleSection = Literal["chat_completions", "completions", "embeddings", "moderations"]
 _SECTIONS: tuple[RuleSection, ...] = get_args(RuleSection)
+_KINDS: Mapping[str, type[MatchingRule]] = {"embeddings": EmbeddingPattern, "moderations": ModerationPattern}
 _MOST_RULES = 10_000
 _MOST_FAULTS = 1000  # of a session
 _is_id = re.compile(rf"(?!\.+$)[\w:.-]{{1,{LONGEST_SESSION}}}").fullmatch  # characters allowed in a URL path
@@ -35,7 +36,7 @@ class LocatedRule(NamedTuple):
 
     name: str
     path: SettingPath
-    pattern: Pattern | ModerationPattern
+    pattern: MatchingRule
 
 
 class RuntimeRule(NamedTuple):
@@ -56,7 +57,7 @@ class RuntimeRule(NamedTuple):
     given: dict[str, Any]
 
     @property
-    def pattern(self) -> Pattern | ModerationPattern:
+    def pattern(self) -> MatchingRule:
         """The rule."""
         return self.placed.pattern
 
@@ -252,10 +253,8 @@ def _read(given: Sequence[Any], session: str, before: Overlay) -> Overlay:
     return Overlay({}, tuple(rules), named)
 
 
-def _pattern(
-    given: dict[str, Any], section: RuleSection, at: str, problems: list[Problem]
-) -> Pattern | ModerationPattern | None:
-    kind: type[Pattern | ModerationPattern] = ModerationPattern if section == "moderations" else Pattern
+def _pattern(given: dict[str, Any], section: RuleSection, at: str, problems: list[Problem]) -> MatchingRule | None:
+    kind = _KINDS.get(section, Pattern)
     try:
         return kind.model_validate(given)
     except ValidationError as error:

@@ -247,6 +247,8 @@ class Control:
                     self._app.faults.forget(session)
                 for responder in self._app.responders:
                     responder.forget(sessions)
+                for rules in self._app.plain_rules:
+                    rules.forget(sessions)
 
         layers = [name for name in wanted if name in ("rules", "config")]
         if layers:

@@ -11,6 +11,7 @@ from fastmock.config.overlay import LocatedRule, RuleSection
 from fastmock.core.completion import ChatRequest
 from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.problems import SettingPath
+from fastmock.core.section import SettingsModel
 from fastmock.engine.response_template import ChoiceFormat, ResponseTemplate
 from fastmock.engine.template_compiler import TemplateCompiler
 from fastmock.rules.explain import Explainer, Verdict
@@ -37,6 +38,37 @@ def unreachable_rules(
     for number, earlier in hidden(matches, only):
         why = "its conditions exclude each other" if earlier == number else f"{names[earlier]} comes before it"
         yield f"{names[number]} can never win: {why}"
+
+
+def rule_key(section: str, name: str, rule: SettingsModel | None) -> int:
+    """Return the key of a rule in ``shared.rule_hits``; it stays the same as long as the rule and its name do.
+
+    ``rule``: the rule; None for the default.
+    """
+    text = f"{section} {name} {'' if rule is None else rule.model_dump_json()}"
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") or 1
+
+
+def counter(rules: int, hits: RuleHits, key_of: Callable[[int], int]) -> Callable[[int], None]:
+    """Return a function that counts a use of the rule with a number; takes 0.2 µs.
+
+    Args:
+        rules: the number of rules; the last one has the number -1 too.
+        hits: counts the uses.
+        key_of: returns the key of a rule.
+    """
+    share, place_of = hits.share, hits.place
+    keys, places = [_NO_KEY] * rules, [0] * rules
+
+    def count(rule: int) -> None:
+        numbers = share.numbers
+        place = places[rule]
+        if numbers[place] != keys[rule]:  # it is new here, or another rule has taken its place
+            keys[rule] = key_of(rule)
+            place = places[rule] = place_of(keys[rule])
+        numbers[share.row + place + TO_HITS] += 1
+
+    return count
 
 
 class Format(NamedTuple):
@@ -171,24 +203,11 @@ class RuleSet:
 
     def counter(self, hits: RuleHits) -> Callable[[int], None]:
         """Return a function that counts a use of the rule with a number."""
-        share, key_of, place_of = hits.share, self.key, hits.place
-        keys, places = [_NO_KEY] * len(self.names), [0] * len(self.names)
-
-        def count(rule: int) -> None:
-            numbers = share.numbers
-            place = places[rule]
-            if numbers[place] != keys[rule]:  # it is new here, or another rule has taken its place
-                keys[rule] = key_of(rule)
-                place = places[rule] = place_of(keys[rule])
-            numbers[share.row + place + TO_HITS] += 1
-
-        return count
+        return counter(len(self.names), hits, self.key)
 
     def key(self, rule: int) -> int:
-        """Return the key of a rule in ``shared.rule_hits``; it stays the same as long as the rule and its name do."""
-        source = self.sources[rule] if rule != DEFAULT else None
-        text = f"{self.section} {self.names[rule]} {'' if source is None else source.model_dump_json()}"
-        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") or 1
+        """Return the key of a rule in ``shared.rule_hits``."""
+        return rule_key(self.section, self.names[rule], self.sources[rule] if rule != DEFAULT else None)
 
     @property
     def generates(self) -> bool:

@@ -1,8 +1,8 @@
 """The services that the endpoints of all providers are built from."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from fastmock.config.config import Config
 from fastmock.config.overlay import RuleSection
@@ -17,13 +17,13 @@ from fastmock.engine.buffers import Buffers
 from fastmock.engine.cache import Cache
 from fastmock.engine.manager import Dialect, ManagedCompletions
 from fastmock.engine.middleware import Policies
+from fastmock.engine.plain_rules import PlainRules
 from fastmock.engine.plans import planned
 from fastmock.engine.profiles import LatencyProfiles
 from fastmock.engine.responder import Responder
 from fastmock.engine.response_template import ChoiceFormat
 from fastmock.engine.rule_set import Format, RuleSet
 from fastmock.responses import Generate, ResponseManager
-from fastmock.rules.settings import ModerationPattern
 from fastmock.shared.rule_hits import RuleHits
 from fastmock.storage.response_log import ResponseLog
 from fastmock.storage.sqlite import Store
@@ -45,21 +45,6 @@ class Reading(NamedTuple):
     fits: Callable[[Mapping[str, Any]], bool]
 
 
-class ModerationRules(Protocol):
-    """Rules that flag inputs instead of answering them."""
-
-    @property
-    def rules(self) -> Sequence[ModerationPattern]:
-        """The rules, in the order in which they are tried."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """The names of the rules."""
-
-    def unreachable_rules(self) -> Iterator[str]:
-        """Yield the rules that can never win, and why."""
-
-
 class Api(NamedTuple):
     """The compiled API of a provider.
 
@@ -68,13 +53,13 @@ class Api(NamedTuple):
         readings: parsers of the requests that rules answer.
         generate: default implementations of a response manager's methods, by name without ``generate_`` and
             ``_response``.
-        moderation: its moderation rules; None without any.
+        plain_rules: its rules without templates.
     """
 
     routes: Sequence[Route]
     readings: Sequence[Reading]
     generate: Mapping[str, Generate] = {}
-    moderation: ModerationRules | None = None
+    plain_rules: Sequence[PlainRules[Any]] = ()
 
 
 def endpoint_kinds(apis: Iterable[Api]) -> Sequence[str]:

@@ -88,12 +88,17 @@ FileOrSource = Annotated[TimedReplySpec, BeforeValidator(_file_is_source, json_s
 TextOrSaying = Annotated[ReplySpec, BeforeValidator(_text_is_saying, json_schema_input_type=str | ReplySpec)]
 
 
-class Pattern(TimedReplySpec):
-    """A rule: reply with this if `match` holds and no rule of higher priority or earlier position matches."""
+class MatchingRule(SettingsModel):
+    """The settings that all rules have."""
 
     name: str | None = Field(None, description="Name of the rule in messages, headers and metrics.")
     match: Match = Field(description="Conditions on the request.")
     priority: int = Field(0, description="Priority of the rule; the highest wins, equal ones are tried in file order.")
+
+
+class Pattern(TimedReplySpec, MatchingRule):
+    """A rule: reply with this if `match` holds and no rule of higher priority or earlier position matches."""
+
     responses: Annotated[list[TextOrSaying], Field(min_length=1)] | None = Field(
         None,
         description=(
@@ -160,9 +165,22 @@ class SharedRules(SettingsModel):
     strict: Strictness | None = Field(None, description="Strict mode for this endpoint, as `responses.strict`.")
 
 
-class EmbeddingAnswers(SettingsModel):
-    """Default reply of the embeddings endpoint."""
+class EmbeddingPattern(MatchingRule):
+    """A rule: a vector for each input text for which `match` holds."""
 
+    match: Match = Field(description="Conditions on the request; `content` is the input text.")
+    vector: Annotated[list[float], Field(min_length=1, max_length=4096)] = Field(
+        description="Numbers of the vector; missing ones are 0, those beyond its dimensions are left out."
+    )
+
+
+class EmbeddingAnswers(RuleList):
+    """Rules and default reply of the embeddings endpoint."""
+
+    rules: list[EmbeddingPattern] = Field(
+        [], description="List of rules, tried for each input text by priority, then in order."
+    )
+    patterns: list[EmbeddingPattern] = Field([], description="Another name of `rules`; only one of both may be used.")
     default: FileOrSource | None = Field(
         None,
         description="File whose `data[0].embedding` is the vector of every reply; by default vectors are hashed from "
@@ -190,12 +208,10 @@ Category = Literal[
 Score = Annotated[float, Field(ge=0, le=1)]
 
 
-class ModerationPattern(SettingsModel):
+class ModerationPattern(MatchingRule):
     """A rule: flag this if `match` holds and no rule of higher priority or earlier position matches."""
 
-    name: str | None = Field(None, description="Name of the rule in messages, headers and metrics.")
     match: Match = Field(description="Conditions on the request; `content` is the moderated text.")
-    priority: int = Field(0, description="Priority of the rule; the highest wins, equal ones are tried in file order.")
     flag: Annotated[
         dict[Category, Score | None],
         BeforeValidator(_names_are_keys, json_schema_input_type=list[Category] | dict[Category, Score | None]),
@@ -226,7 +242,7 @@ class Responses(SettingsModel):
     messages: SharedRules = Field(
         SharedRules(), description="Settings for `POST /v1/messages`, which shares the rules of chat completions."
     )
-    embeddings: EmbeddingAnswers = Field(EmbeddingAnswers(), description="Settings for `POST /v1/embeddings`.")
+    embeddings: EmbeddingAnswers = Field(EmbeddingAnswers(), description="Rules for `POST /v1/embeddings`.")
     moderations: ModerationAnswers = Field(ModerationAnswers(), description="Rules for `POST /v1/moderations`.")
     strict: Strictness = Field(False, description=STRICT, json_schema_extra={"flag": "--strict"})
     manager: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(

@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastmock.app import App
-from fastmock.engine.responder import Responder
+from fastmock.engine.plain_rules import PlainRules
+from fastmock.engine.rule_set import RuleSet
 from fastmock.rules.index import DEFAULT
+from fastmock.shared.rule_hits import RuleHits
 from fastmock.telemetry.journal import Journal, Record
 
 _MOST_MISSES = 100  # different requests without a rule that are shown
@@ -104,7 +106,8 @@ def report_on(app: App, journal: Journal, session: str = "", since: int = 0) -> 
         session: the session to report on; empty for all.
         since: the number of the first request in the journal to report on.
     """
-    rules = [use for one in app.responders for use in _uses(one, session)]
+    rules = [use for one in app.responders for use in _uses(one.rules, one.hits, session)]
+    rules += [use for one in app.plain_rules for use in _uses(one, one.hits, session)]
     enabled = app.config.settings.journal.enabled
     names = {one.rules.names[DEFAULT] for one in app.responders}
     numbers = journal.ring_buffer.numbers() if enabled else range(0)
@@ -114,23 +117,21 @@ def report_on(app: App, journal: Journal, session: str = "", since: int = 0) -> 
     if session:
         unmatched, matched = len(missed), sum(bool(one.head["rule"]) for one in records) - len(missed)
     else:
-        unmatched, matched = sum(_hits(one, DEFAULT) for one in app.responders), sum(rule.hits for rule in rules)
+        unmatched, matched = (
+            sum(one.hits.counted(one.rules.key(DEFAULT)) for one in app.responders),
+            sum(rule.hits for rule in rules),
+        )
     misses = list(_misses(app, missed))
     lost = journal.state()["lost"] if enabled else 0
     return Report(session, matched, unmatched, misses, rules, enabled, lost, numbers.stop)
 
 
-def _uses(responder: Responder, session: str) -> Iterator[RuleUse]:
+def _uses(rules: RuleSet | PlainRules[Any], hits: RuleHits, session: str) -> Iterator[RuleUse]:
     """Yield the use of the rules of a session, or of all."""
-    rules = responder.rules
     for number, rule in enumerate(rules.rules):
         of = rule.match.session or ""
         if not session or of == session:
-            yield RuleUse(rules.names[number], rules.section, of, _hits(responder, number))
-
-
-def _hits(responder: Responder, rule: int) -> int:
-    return responder.hits.counted(responder.rules.key(rule))
+            yield RuleUse(rules.names[number], rules.section, of, hits.counted(rules.key(number)))
 
 
 def _misses(app: App, missed: Sequence[Record]) -> Iterator[Miss]:

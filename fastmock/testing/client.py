@@ -285,6 +285,14 @@ class On:
         __tracebackhide__ = True
         return self._put({"response": dict(response)})
 
+    def embeds(self, *vector: float) -> Self:
+        """Embed the matching input texts of embeddings as a vector, padded with zeros."""
+        __tracebackhide__ = True
+        rule_id = self._client.next_rule()
+        rule = {"name": str(self), "match": self.match, "vector": list(vector), "endpoint": "embeddings"}
+        self._client.control.call("PUT", f"rules/{rule_id}", rule)
+        return self
+
     def fails(self, status: int = 500, *, times: int | None = None, **settings: Any) -> Self:
         """Fail with a status, ``times`` or always; ``settings`` are those of the fault, as ``retry_after=1``."""
         __tracebackhide__ = True

@@ -12,7 +12,7 @@ from fastmock.testing.control import ControlError
 from fastmock.testing.session_server import SessionServer
 
 _MOST_ENDED = 50  # sessions that are removed together: removing one takes 5 to 10 ms
-_SECTIONS = ("chat_completions", "completions", "moderations")
+_SECTIONS = ("chat_completions", "completions", "embeddings", "moderations")
 _RULES = ("rules", "patterns")
 _SETTINGS = ("latency", "limits", "faults")
 _LAST = -1_000_000  # priority of a rule that stands for a default

@@ -66,12 +66,14 @@ def fastmock(
     fastmock_server: "SessionServer", request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator["Client"]:
     """A client with a session of its own, which the environment variables of the SDKs select."""
+    from fastmock.testing.environment import REMOVED
     from fastmock.testing.item_session import ItemSession
 
     session = ItemSession(fastmock_server, request.node)
     for name, value in session.client.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv("ANTHROPIC_AUTH_TOKEN", raising=False)
+    for name in REMOVED:
+        monkeypatch.delenv(name, raising=False)
     yield session.client
     session.end()
 

@@ -240,3 +240,11 @@ def test_new_session_is_a_valid_part_of_an_api_key(name):
     session = new_session(name)
     assert split_key(f"{session}:sk-test") == (session, "sk-test")
     assert new_session(name) != session
+
+
+def test_embeddings_of_matching_texts(mock):
+    mock.on("cat").embeds(1, 0)
+    mock.on("kitten").embeds(0.9, 0.1)
+    data = mock.openai().embeddings.create(model="text-embedding-3-small", input=["a cat", "a kitten"]).data
+    assert [list(entry.embedding[:2]) for entry in data] == [[1, 0], pytest.approx([0.9, 0.1])]
+    assert [rule["hits"] for rule in mock.report()["rules"]] == [1, 1]

@@ -1,7 +1,7 @@
 """``POST /v1/embeddings``."""
 
 import sys
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from typing import Any, NamedTuple
 
@@ -11,21 +11,21 @@ from pybase64 import b64encode
 
 from fastmock.config.config import Config
 from fastmock.content.embedding_vectors import Vector, embed
-from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core import errors
-from fastmock.core.completion import Tokenizer
+from fastmock.core.completion import ChatRequest, Tokenizer
 from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.headers import HeaderFactory
 from fastmock.core.http import LargeReply, Reply, Request
 from fastmock.core.json import parse
 from fastmock.core.problems import SettingPath
 from fastmock.engine.answer_size import MAX_EMBEDDING_TOKENS, check_inputs
-from fastmock.engine.cache import Cache, Entry
-from fastmock.engine.profiles import LatencyProfiles
+from fastmock.engine.cache import Entry
+from fastmock.engine.plain_rules import PlainRules
+from fastmock.engine.services import Services
 from fastmock.engine.template_compiler import read_source
 from fastmock.providers.openai import params
 from fastmock.providers.openai.errors import bad_embeddings_input, fixed_dimensions, too_many_embedding_tokens
-from fastmock.rules.settings import TimedReplySpec
+from fastmock.rules.settings import EmbeddingPattern, TimedReplySpec
 from fastmock.shared.cache_counts import HITS, MISSES
 
 _SIZES = {"text-embedding-3-large": 3072}
@@ -45,26 +45,23 @@ _Key = tuple[Sequence[object], str, int, str | None]
 
 
 class Embeddings:
-    """The endpoint."""
+    """The endpoint.
 
-    def __init__(
-        self,
-        config: Config,
-        factory: HeaderFactory,
-        profiles: LatencyProfiles,
-        tokenizers: TokenizerOf,
-        diagnostics: Diagnostics,
-        cache: Cache,
-    ) -> None:
-        """Read the default file, which may contain a fixed vector; errors go to ``diagnostics``."""
-        self._cache = cache
-        self._known: dict[Hashable, Entry[_Known]] = cache.table()
+    Attributes:
+        rules: the rules.
+    """
+
+    def __init__(self, services: Services, factory: HeaderFactory) -> None:
+        """Compile the rules, and read the default file, which may contain a fixed vector."""
+        config, diagnostics = services.config, services.diagnostics
+        self.rules = PlainRules(EmbeddingPattern, config, "embeddings", services.hits, diagnostics)
+        self._cache = services.cache
+        self._known: dict[Hashable, Entry[_Known]] = services.cache.table()
         self._listed = config.settings.models.served()
         self._seed = config.settings.seed
         self._json = factory.get(200)
         self._config = config
-        self._profiles = profiles
-        self._tokenizers = tokenizers
+        self._profiles, self._tokenizers = services.profiles, services.tokenizers
         source = config.settings.responses.embeddings.default
         self._fixed = _fixed(config, source, ("responses", "embeddings", "default"), diagnostics) if source else None
 
@@ -99,7 +96,10 @@ class Embeddings:
             tokens = self._total([_tokens_of(one, tokenizer) for one in inputs], model)
             written = islice(cycle(fixed.base64 if form == "base64" else fixed.floats), len(inputs))
         else:
+            given = self._by_rules(inputs, model, unique, body, request) if self.rules.rules else {}
             tokens, written = self._embedded(inputs, model, size, keep, form)
+            if given:
+                written = _replaced(written, given, keep, _base64 if form == "base64" else _floats)
         quote = b'"' if form == "base64" else b""
         # Joined at most once, at the end: a hundred vectors are 800 kB, and each further step would copy them.
         pieces = []
@@ -120,6 +120,19 @@ class Embeddings:
             reply = LargeReply(self._json, f"req_{unique}", size, size, lambda: _release_parts(pieces))
         reply.model, reply.prompt_tokens = model, tokens
         return reply
+
+    def _by_rules(
+        self, inputs: list[Input], model: str, unique: str, body: dict[str, Any], request: Request | None
+    ) -> dict[int, list[float]]:
+        """Return the vectors of the texts that rules match, by their indexes."""
+        found = {}
+        for index, text in enumerate(inputs):
+            chat = ChatRequest(unique, body, model)
+            chat.endpoint, chat.request = "embeddings", request
+            chat.user_message = text if isinstance(text, str) else ""
+            if (rule := self.rules.pick(chat)) is not None:
+                found[index] = self.rules.rules[rule].vector
+        return found
 
     def _embedded(
         self, inputs: list[Input], model: str, size: int, keep: int, form: str | None
@@ -193,6 +206,19 @@ class _Fixed(NamedTuple):
     dimensions: int
     usage: bytes | None
     model: bytes | None
+
+
+def _replaced(
+    written: Iterable[bytes], given: Mapping[int, list[float]], size: int, write: Callable[[Vector], bytes]
+) -> Iterator[bytes]:
+    """Yield serialized vectors of a size, with those that are given instead of others, by their indexes."""
+    for index, vector in enumerate(written):
+        if (numbers := given.get(index)) is None:
+            yield vector
+        else:
+            padded = np.zeros(size, np.float32)
+            padded[: len(numbers)] = numbers[:size]
+            yield write(padded)
 
 
 def _release_parts(pieces: list[bytes]) -> Iterator[bytes]:

@@ -1,26 +1,21 @@
 """``POST /v1/moderations``: categories flagged by rules, and scores hashed from the input."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, get_args
 
 import orjson
 
-from fastmock.config.config import Config
-from fastmock.content.tokenizers import TokenizerOf
 from fastmock.core import errors
 from fastmock.core.completion import ChatRequest
-from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.headers import HeaderFactory
 from fastmock.core.http import Reply, Request
 from fastmock.core.json import parse
 from fastmock.engine.answer_size import check_inputs
-from fastmock.engine.profiles import LatencyProfiles
-from fastmock.engine.rule_set import unreachable_rules
+from fastmock.engine.plain_rules import PlainRules
+from fastmock.engine.services import Services
 from fastmock.providers.openai import params
-from fastmock.rules.index import DEFAULT, Index
 from fastmock.rules.settings import Category, ModerationPattern
-from fastmock.rules.validate import check_regexes
 
 _MODEL = "omni-moderation-latest"  # default model
 _MOST_INPUTS = 2048  # as for embeddings
@@ -32,36 +27,17 @@ class Moderations:
     """The endpoint.
 
     Attributes:
-        rules: the rules, in the order in which they are tried.
-        names: the names of the rules.
+        rules: the rules.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        factory: HeaderFactory,
-        profiles: LatencyProfiles,
-        tokenizers: TokenizerOf,
-        diagnostics: Diagnostics,
-    ) -> None:
-        """Compile the rules; errors go to ``diagnostics``."""
-        settings = config.settings
-        placed = config.rules("moderations")
-        self.rules = [one.pattern for one in placed if isinstance(one.pattern, ModerationPattern)]
-        self.names = [one.name for one in placed]
-        for _, path, pattern in placed:
-            check_regexes(pattern.match, (*path, "match"), diagnostics)
-        if not diagnostics.problems:
-            self._index = Index([rule.match for rule in self.rules], self.names)
+    def __init__(self, services: Services, factory: HeaderFactory) -> None:
+        """Compile the rules."""
+        config, settings = services.config, services.settings
+        self.rules = PlainRules(ModerationPattern, config, "moderations", services.hits, services.diagnostics)
         self._listed = settings.models.served()
         self._seed = settings.seed
         self._json = factory.get(200)
-        self._profiles = profiles
-        self._tokenizers = tokenizers
-
-    def unreachable_rules(self) -> Iterator[str]:
-        """Yield the rules that can never win, and why."""
-        return unreachable_rules([rule.match for rule in self.rules], self.names)
+        self._profiles, self._tokenizers = services.profiles, services.tokenizers
 
     def __call__(self, request: Request, unique: str) -> Reply:
         """Answer a request."""
@@ -90,8 +66,8 @@ class Moderations:
         return reply
 
     def _result(self, chat: ChatRequest, kinds: frozenset[str]) -> dict[str, Any]:
-        rule = self._index.pick(chat)
-        flagged: Mapping[Any, float | None] = {} if rule == DEFAULT else self.rules[rule].flag
+        rule = self.rules.pick(chat)
+        flagged: Mapping[Any, float | None] = {} if rule is None else self.rules.rules[rule].flag
         scores = {}
         for name in _CATEGORIES:
             hashed = blake2b(b"%d:%b:%b" % (self._seed, name.encode(), chat.user_message.encode()), digest_size=4)

@@ -3,13 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fastmock.config.config import Config
-from fastmock.content.tokenizers import TokenizerOf
-from fastmock.core.diagnostics import Diagnostics
-from fastmock.core.headers import HeaderFactory, make_answer_heads
+from fastmock.core.headers import make_answer_heads
 from fastmock.core.routing import OTHER, Endpoint, Route
 from fastmock.engine.manager import ManagedEmbeddings, compiled
-from fastmock.engine.profiles import LatencyProfiles
 from fastmock.engine.responder import Responder
 from fastmock.engine.services import Api, Reading, Services
 from fastmock.providers.checked import checked
@@ -43,7 +39,7 @@ def api(services: Services) -> Api:
     chats = services.compile_rules("chat_completions", ChatChoiceFormat(), heads)
     texts = services.compile_rules("completions", CompletionChoiceFormat(), heads)
     models = Models(services.settings.models, HEADS)
-    moderations = Moderations(*_compiling(services))
+    moderations = Moderations(services, HEADS)
     parts = (
         _chat(services, chats),
         _responses(services, chats, models.first),
@@ -60,12 +56,8 @@ def api(services: Services) -> Api:
         (*(route for part in parts for route in part.routes), *others),
         [reading for part in parts for reading in part.readings],
         {name: generate for part in parts for name, generate in part.generate.items()},
-        moderations,
+        (*(rules for part in parts for rules in part.plain_rules), moderations.rules),
     )
-
-
-def _compiling(services: Services) -> tuple[Config, HeaderFactory, LatencyProfiles, TokenizerOf, Diagnostics]:
-    return services.config, HEADS, services.profiles, services.tokenizers, services.diagnostics
 
 
 def _chat(services: Services, chats: Responder) -> Api:
@@ -133,8 +125,9 @@ def _responses(services: Services, chats: Responder, default_model: str) -> Api:
 
 def _embeddings(services: Services) -> Api:
     """Compile embeddings."""
-    embeddings = Embeddings(*_compiling(services), services.cache)
+    embeddings = Embeddings(services, HEADS)
     answer: Endpoint = embeddings
     if services.manager is not None:
         answer = ManagedEmbeddings(embeddings, services.manager.generate_embedding_response, services.progress)
-    return Api([Route("POST", "/embeddings", answer, "embeddings")], (), {"embedding": compiled(embeddings, words)})
+    routes = [Route("POST", "/embeddings", answer, "embeddings")]
+    return Api(routes, (), {"embedding": compiled(embeddings, words)}, [embeddings.rules])
