@@ -25,6 +25,7 @@ MAY_NAME = {
     "config/settings.py": r"MOCK_OPENAI_\w+",
     "config/environment.py": r"MOCK_OPENAI_\w*",
     "testing/client.py": r"(?i)\w*(openai|anthropic)\w*",  # clients of the official SDKs
+    "testing/server.py": r"MOCK_OPENAI_\w+",
     "testing/environment.py": r"(?i)\w*(openai|anthropic)[\w']*|Claude Code",  # what the SDKs read
     "cli/main.py": r"A mock OpenAI API server: point an OpenAI or Anthropic client at it\.",  # the product
 }

@@ -5,7 +5,7 @@ This module depends on no server, dialect or rule.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from typing_extensions import override
 
@@ -170,6 +170,7 @@ class Reply:
         ending: how the response ends; one that is reset is not sent at all.
         unsent: number of bytes by which ``content-length`` exceeds the body.
         close_idle: seconds after which the idle connection is closed; None to keep it open.
+        redo: renders it with other answers, see ``faults.answers.Redo``; None if no fault may change them.
         control: whether this is not an API response, so it is not counted; its head and body may change until it is
             due.
     """
@@ -187,6 +188,7 @@ class Reply:
     ending: Ending = "whole"
     unsent = 0
     close_idle: float | None = None
+    redo: Any = None
     control = False
 
     def __init__(self, head: ResponseHead, request_id: str, body: bytes) -> None:
@@ -272,7 +274,7 @@ class Stream:
         steps: the number of steps.
         tokens: the tokens of each step; None if unknown.
         ending: how the stream ends; final when it has ended.
-        model, rule, fault, limit, check, chat, prompt_tokens, values, more, control: see Reply.
+        model, rule, fault, limit, check, chat, prompt_tokens, values, more, redo, control: see Reply.
     """
 
     model = ""
@@ -286,6 +288,7 @@ class Stream:
     more: Headers = ()
     ending: Ending = "whole"
     close_idle: float | None = None
+    redo: Any = None
     control = False
     tokens: Sequence[int] | None = None
 

@@ -145,6 +145,10 @@ class DialectTemplate:
             WeakValueDictionary()
         )  # those of streams that are still being sent
 
+    def answers(self, chat: ChatRequest) -> Sequence[Answer]:
+        """Return its own answers to ``chat``."""
+        return self._template.answers(chat)
+
     def whole(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> bytes:
         """Return the non-streaming response."""
         rendered = self._render(chat, answers)

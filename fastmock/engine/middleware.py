@@ -27,6 +27,7 @@ class Policies:
     Attributes:
         limits: the rate limits.
         any: whether any policy is configured; ``more_than_limits``: whether any besides limits.
+        changes_answers: whether a configured fault changes answers; ``may_redo``: or one that a request asks for.
     """
 
     def __init__(self, limits: RateLimits, faults: FaultInjector, overload: Overload, gate: AdmissionQueue) -> None:
@@ -37,6 +38,8 @@ class Policies:
         self._counts, self._breaks, self._most = limits.any, faults.any, overload.max_concurrent
         self.more_than_limits = self._breaks or self._most is not None
         self.any = self._counts or self.more_than_limits
+        self.changes_answers = faults.changes_answers
+        self.may_redo = faults.changes_answers or faults.takes_headers
 
     def apply(self, chat: ChatRequest, answer: Answer, rule: str = "", write_error: WriteError | None = None) -> Answer:
         """Return the response to send, mostly ``answer`` itself; see ``FaultInjector.apply``."""

@@ -22,6 +22,7 @@ from fastmock.engine.profiles import CONTROL_HEADERS
 from fastmock.engine.responder import Responder
 from fastmock.engine.sender import LARGE_STREAM
 from fastmock.engine.splicing import MARKS, Fill, Mark, Splice, splice
+from fastmock.faults.injector import FAULT_HEADER
 from fastmock.rules.strict import STRICT_HEADER
 from fastmock.shared.cache_counts import MISSES
 from fastmock.validation.validator import HEADER
@@ -33,7 +34,7 @@ _OVERHEAD = 1200  # bytes of a plan besides its texts
 _STEP_OVERHEAD = 500  # bytes of a part of it, likewise
 _KEPT_OVERHEAD = 1500  # bytes of a response that is stored, likewise
 
-_BYPASSES = (*CONTROL_HEADERS, HEADER, STRICT_HEADER)
+_BYPASSES = (*CONTROL_HEADERS, HEADER, STRICT_HEADER, FAULT_HEADER)
 _OF_ONE_REQUEST = frozenset(("unique", "request", "created", "whole", "known_answers", "answered_by"))
 """Attributes that are not copied from a parsed request to another."""
 
@@ -141,6 +142,10 @@ class PlannedResponse:
         self._kept = None if kept is None else kept.fill
         self._tokens = tokens
 
+    def answers(self, chat: ChatRequest) -> Sequence[Answer]:
+        """Return no answers: where a fault may change them, plans render none."""
+        return ()
+
     def whole(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> bytes:
         """Return the non-streaming response."""
         whole = self.fills[0](chat.unique, time())
@@ -230,10 +235,10 @@ class _Planner:
     def _ready(self, chat: ChatRequest, response: PlannedResponse) -> Endpoint:
         """Return an endpoint that sends nothing but a response."""
         head, [fill] = self._endpoint.deliver(chat, response).head, response.fills
-        count = partial(self._responder.count, chat)
+        count, rule = self._responder.count_rule, chat.rule
 
         def answer(request: Request, unique: str) -> Reply:
-            count()
+            count(rule)
             return Reply(head, f"req_{unique}", fill(unique, time()))
 
         return answer

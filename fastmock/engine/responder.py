@@ -31,7 +31,7 @@ class Responder:
         per_chunk: tokens of a chunk of a stream.
         send: sends the response that a template renders; see ``sender.Send``. ``sender`` is its innermost part.
         takes_control_headers: whether headers of a request may change its response.
-        hits: counts the uses of rules.
+        hits: counts the uses of rules; ``count_rule`` counts one of the rule with a number.
         sends_bytes_alone: whether a response without latency is its bytes and nothing else.
     """
 
@@ -57,8 +57,9 @@ class Responder:
         self._has_profiles = profiles.is_configured or rules.generates
         self._listed = settings.models.served()
         self._strict = _strict_mode(config)
+        self._changes_answers = policies.changes_answers
         self.hits = hits
-        self._count = rules.counter(hits)
+        self.count_rule = rules.counter(hits)
         self._hooks = profiles.pre_match_hooks()
         self.sender = sender = Sender(settings, rules, heads, profiles, buffers, self._has_profiles)
         self.send = compose(sender, policies, settings.server.control_headers)
@@ -73,7 +74,7 @@ class Responder:
             self.count(chat)
             raise
         if chat.request is not None:  # as in count(); the call takes 0.1 µs
-            self._count(chat.rule)
+            self.count_rule(chat.rule)
         if (chat.details is not None and chat.details.constraints is not None) or chat.sets_length:
             return self.send(chat, *self._adapter.adapt(chat, template))
         return self.send(chat, template)
@@ -95,7 +96,7 @@ class Responder:
     def count(self, chat: ChatRequest) -> None:
         """Count the use of the selected rule; requests that a response manager makes are not counted."""
         if chat.request is not None:
-            self._count(chat.rule)
+            self.count_rule(chat.rule)
 
     def answers(self, chat: ChatRequest, file: str | None = None) -> tuple[ResponseTemplate, list[Answer]]:
         """Return the template for ``chat``, and its answers."""
@@ -151,7 +152,7 @@ class Responder:
         profiles = self._profiles
         examines_requests = self._strict.examines_requests or profiles.examines_requests
         examines_requests = examines_requests or self.rules.examines_more_than_bodies
-        return not (remembers or profiles.draws_lengths or examines_requests)
+        return not (remembers or profiles.draws_lengths or examines_requests or self._changes_answers)
 
     def forget(self, sessions: Collection[str]) -> None:
         """Reset the counts of the rules of some sessions."""

@@ -74,6 +74,9 @@ class ChoiceFormat(Protocol):
 class Rendering(Protocol):
     """A template in a dialect. ``answers``, if given, are rendered instead of its own."""
 
+    def answers(self, chat: ChatRequest) -> Sequence[Answer]:
+        """Return its own answers to ``chat``."""
+
     def whole(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> bytes:
         """Return the non-streaming response, and set the token count of ``chat``."""
 

@@ -10,6 +10,7 @@ from fastmock.core.completion import Answer, ChatRequest
 from fastmock.core.headers import AnswerHeads
 from fastmock.core.http import LargeReply, Reply, Stream
 from fastmock.engine.buffers import Buffers
+from fastmock.engine.constraints import count
 from fastmock.engine.middleware import Policies
 from fastmock.engine.profiles import LatencyProfiles, Profile
 from fastmock.engine.response_template import Rendering, parts_of
@@ -134,6 +135,30 @@ class Sender:
         return answer
 
 
+class _Redo:
+    """Renders a response again; see ``faults.answers.Redo``."""
+
+    def __init__(
+        self,
+        sender: Sender,
+        chat: ChatRequest,
+        template: Rendering,
+        answers: Sequence[Answer] | None,
+        heads: AnswerHeads | None,
+    ) -> None:
+        self.chat = chat
+        self._sender, self._template, self._answers, self._heads = sender, template, answers, heads
+
+    def answers(self) -> Sequence[Answer]:
+        """Return the answers that were rendered."""
+        return self._template.answers(self.chat) if self._answers is None else self._answers
+
+    def render(self, answers: Sequence[Answer]) -> Reply | Stream:
+        """Return the response with other answers."""
+        counted = [answer._replace(tokens=count(answer, self.chat.tokenizer)) for answer in answers]
+        return self._sender.render(self.chat, self._template, counted, self._heads)
+
+
 def compose(sender: Sender, policies: Policies, explains: bool) -> Send:
     """Return a function to send responses, with only the layers that the configuration needs.
 
@@ -147,6 +172,7 @@ def compose(sender: Sender, policies: Policies, explains: bool) -> Send:
         layers.append(partial(_apply_policies, sender, policies))
     if sender.profiles.has_heartbeats:
         layers.append(partial(_send_heartbeats, sender))
+    may_redo = policies.may_redo
     take = policies.limits.take if policies.any and not policies.more_than_limits else None
     if not layers and take is None:
         return render
@@ -158,6 +184,8 @@ def compose(sender: Sender, policies: Policies, explains: bool) -> Send:
         heads: AnswerHeads | None = None,
     ) -> Reply | Stream:
         answer = render(chat, template, answers, heads)
+        if may_redo:
+            answer.redo = _Redo(sender, chat, template, answers, heads)
         if take is not None and chat.request is not None:  # no layer: saves 0.1 µs
             take(chat, answer)
         for layer in layers:

@@ -19,6 +19,7 @@ from fastmock.core.http import Headers, Reply, Request, Stream
 from fastmock.core.problems import SettingPath, did_you_mean
 from fastmock.core.provider import Provider, provider_of
 from fastmock.core.seeded import seeded_draw
+from fastmock.faults.answers import AnswerFault
 from fastmock.faults.base import Error, Fault
 from fastmock.faults.registry import FAULTS, AnyFaultSettings
 from fastmock.faults.settings import ErrorType, FaultSettings
@@ -100,6 +101,8 @@ class FaultInjector:
     Attributes:
         any: whether any fault can occur.
         takes_time: whether a fault delays responses.
+        takes_headers: whether requests may ask for faults.
+        changes_answers: whether a fault changes answers, which are then rendered again.
     """
 
     def __init__(
@@ -117,7 +120,7 @@ class FaultInjector:
         """
         self._counters = counters
         self._options = options
-        self._headers = options.control_headers
+        self._headers = self.takes_headers = options.control_headers
         self._read: dict[tuple[str | None, str | None], _Compiled] = {}
         self._warn([(one, ("faults", at)) for at, one in enumerate(settings)], options.rule_names, diagnostics)
         known = {} if previous is None else previous._groups
@@ -136,7 +139,9 @@ class FaultInjector:
         }
         self._has_sessions = not self._selectors.keys() <= {None}
         self.any = bool(self._selectors) or self._headers
-        self.takes_time = any(one.action.takes_time for group in self._groups.values() for one in group.faults)
+        actions = [one.action for group in self._groups.values() for one in group.faults]
+        self.takes_time = any(action.takes_time for action in actions)
+        self.changes_answers = any(isinstance(action, AnswerFault) for action in actions)
 
     def _compile_group(
         self, session: str | None, settings: Sequence[FaultSettings], diagnostics: Diagnostics
