@@ -11,7 +11,7 @@ from fastmock.faults.settings import FaultSettings
 
 
 class RefusalSettings(FaultSettings):
-    """Refuse to answer."""
+    """Answer with a refusal instead of the text."""
 
     kind: Literal["refusal"]
     message: str = Field("I'm sorry, but I can't help with that.", min_length=1, description="Text of the refusal.")

@@ -14,7 +14,7 @@ class RepetitionLoopSettings(FaultSettings):
     """Repeat the answer until it ends by its length."""
 
     kind: Literal["repetition_loop"]
-    repetitions: int = Field(20, ge=2, le=1000, description="How often the text is sent.")
+    repetitions: int = Field(20, ge=2, le=1000, description="Number of times that the text is sent.")
 
 
 class RepetitionLoopFault(AnswerFault[RepetitionLoopSettings]):
