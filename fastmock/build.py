@@ -26,7 +26,7 @@ from fastmock.engine.cache import Cache
 from fastmock.engine.middleware import Policies
 from fastmock.engine.profiles import LatencyProfiles
 from fastmock.engine.services import Api, Services, endpoint_kinds
-from fastmock.faults.injector import FaultInjector
+from fastmock.faults.injector import FaultInjector, SessionFaults
 from fastmock.faults.injector import Options as FaultOptions
 from fastmock.limits.limiter import RateLimits
 from fastmock.providers import PROVIDERS
@@ -122,7 +122,7 @@ def _faults(config: Config, share: Share, diagnostics: Diagnostics, previous: Ap
         ],
         describe=describe,
     )
-    sessions = {name: one.faults for name, one in config.sessions.items() if one.faults}
+    sessions = {name: SessionFaults(one.faults, one.since) for name, one in config.sessions.items() if one.faults}
     before = None if previous is None else previous.faults
     return FaultInjector(settings.faults, sessions, options, Counters(share), diagnostics, before)
 

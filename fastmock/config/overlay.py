@@ -194,15 +194,12 @@ class Overlay:
         added = session_settings({"faults": list(given)}).faults
         if len(known.faults) + len(added) > _MOST_FAULTS:
             raise ConfigError([Problem("", "faults", f"are more than {_MOST_FAULTS}")])
-        changed = known.model_copy(update={"faults": [*known.faults, *added]})
+        changed = known.with_faults([*known.faults, *added])
         return replace(self, sessions={**self.sessions, session: changed})
 
     def removing_faults(self, session: str) -> "Overlay":
         """Return a copy without the added faults of a session, or without all."""
-        sessions = {
-            name: one.model_copy(update={"faults": []}) if session in ("", name) else one
-            for name, one in self.sessions.items()
-        }
+        sessions = {name: one.with_faults([]) if session in ("", name) else one for name, one in self.sessions.items()}
         return replace(self, sessions=sessions)
 
     def _with(self, rules: tuple[RuntimeRule, ...], named: int, twice: Iterable[str] = ()) -> "Overlay":

@@ -1,8 +1,9 @@
 """Settings of sessions, set while the server runs."""
 
-from typing import Any
+import time
+from typing import Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
 from fastmock.config.errors import describe, written_path
 from fastmock.core.problems import ConfigError, Problem, dotted
@@ -20,6 +21,18 @@ class SessionSettings(SettingsModel):
     faults: list[AnyFaultSettings] = Field([], description="Faults for this session, tried before all others.")
     latency: Latency | None = Field(None, description="Latency for this session; that of a rule has precedence.")
     limits: Rates | None = Field(None, description="Limits for this session instead of others, for each API key.")
+    _since: float = PrivateAttr(default_factory=time.monotonic)
+
+    @property
+    def since(self) -> float:
+        """The time at which the settings were made, a reading of ``time.monotonic``: windows of faults begin then."""
+        return self._since
+
+    def with_faults(self, faults: list[AnyFaultSettings]) -> Self:
+        """Return a copy with other faults, whose windows begin now."""
+        changed = self.model_copy(update={"faults": faults})
+        changed._since = time.monotonic()
+        return changed
 
 
 def session_settings(given: Any) -> SessionSettings:

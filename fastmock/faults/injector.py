@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
+from functools import partial
 from hashlib import blake2b
 from math import ceil
 from types import MappingProxyType
@@ -75,6 +76,13 @@ class _Group(NamedTuple):
     keys: Sequence[int]
 
 
+class SessionFaults(NamedTuple):
+    """The faults of a session, and the time since which their windows count, a reading of ``time.monotonic``."""
+
+    faults: Sequence[FaultSettings]
+    since: float
+
+
 class Options(NamedTuple):
     """How to apply the faults of a configuration.
 
@@ -108,7 +116,7 @@ class FaultInjector:
     def __init__(
         self,
         settings: Sequence[FaultSettings],
-        sessions: Mapping[str, Sequence[FaultSettings]],
+        sessions: Mapping[str, "SessionFaults"],
         options: Options,
         counters: SharedCounters,
         diagnostics: Diagnostics,
@@ -126,14 +134,19 @@ class FaultInjector:
         known = {} if previous is None else previous._groups
         self._groups: dict[str | None, _Group] = {}
         of_all: tuple[str | None, Sequence[FaultSettings]] = None, (*settings, *options.simulated)
-        for session, of in (of_all, *sessions.items()):
+        for session, of in (of_all, *((name, one.faults) for name, one in sessions.items())):
             reused = known.get(session)
             if reused is None or reused.settings is not of:
                 reused = self._compile_group(session, of, diagnostics)
             self._groups[session] = reused
         draw = seeded_draw(options.seed, "faults")
         self._selectors = {
-            session: FaultSelector(list(map(Known, group.keys, group.settings)), draw, counters)
+            session: FaultSelector(
+                list(map(Known, group.keys, group.settings)),
+                draw,
+                counters,
+                since=None if session is None else partial(float, sessions[session].since),
+            )
             for session, group in self._groups.items()
             if group.faults
         }

@@ -52,12 +52,27 @@ class FaultSelector:
     """Selects the fault for a request."""
 
     def __init__(
-        self, faults: Sequence[Known], draw: Draw, counters: SharedCounters, clock: Callable[[], float] = time.monotonic
+        self,
+        faults: Sequence[Known],
+        draw: Draw,
+        counters: SharedCounters,
+        clock: Callable[[], float] = time.monotonic,
+        since: Callable[[], float] | None = None,
     ) -> None:
+        """Select by shared counters.
+
+        Args:
+            faults: the faults.
+            draw: draws a number for a request.
+            counters: the counters.
+            clock: returns the time.
+            since: returns when windows began, by default when the configuration was activated.
+        """
         self._faults = faults
         self._draw = draw
         self._counters = counters
         self._clock = clock
+        self._since = since or counters.since
 
     def select(
         self,
@@ -106,7 +121,7 @@ class FaultSelector:
 
     def _open(self, window: Window) -> bool:
         """Return whether a window is open now."""
-        passed = self._clock() - self._counters.since() - window.after
+        passed = self._clock() - self._since() - window.after
         if passed < 0 or window.duration is None:
             return passed >= 0
         return (passed if window.period is None else passed % window.period) < window.duration

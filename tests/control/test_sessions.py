@@ -11,6 +11,7 @@ from fastmock.config.load import load
 from fastmock.config.overlay import Overlay
 from fastmock.core.http import Request, Stream
 from fastmock.core.problems import ConfigError
+from fastmock.shared.block import SINCE
 
 unit, integration = pytest.mark.unit, pytest.mark.integration
 on_both = pytest.mark.parametrize("runtime", ["robyn", "granian"])
@@ -72,6 +73,16 @@ def test_counters_of_faults_of_a_session_survive_changes_of_others():
     assert statuses(after, "one", "one", "two", "two") == [503, 200, 503, 200]
     after.faults.forget("one")
     assert statuses(after, "one", "two") == [503, 200]
+
+
+@unit
+def test_window_of_a_fault_opens_when_it_is_added():
+    window = {"kind": "status", "status": 503, "window": {"duration": 0.3}}
+    app = app_of({"faults": []}, one={"faults": [window]})
+    app.share.numbers[SINCE] = 0  # the configuration is older
+    assert statuses(app, "one") == [503]
+    time.sleep(0.35)
+    assert statuses(app, "one") == [200]
 
 
 @unit

@@ -148,6 +148,7 @@ FEATURES = {
                 st.sampled_from([{}, {"default": {"content": "Default $uuid"}}]),
             ),
             "completions": st.just({"rules": LEGACY_RULES}),
+            "strict": st.sampled_from([True, "allow_generated"]),
         },
     ),
     "output": st.sampled_from(
@@ -168,6 +169,8 @@ FEATURES = {
                 {"kind": "cut", "after": 2, "every_nth": 2},
                 {"kind": "wrong_usage", "probability": 0.5},
                 {"kind": "broken_tool_arguments"},
+                {"kind": "refusal", "every_nth": 2},
+                {"kind": "unknown_tool"},
             ]
         ),
         min_size=1,
@@ -258,7 +261,9 @@ def test_every_request_repeated_is_answered_as_without_plans(config, monkeypatch
     without, _ = answers(config | {"cache": {"max_bytes": 0}}, sequence, monkeypatch)
     for place, (one, other) in enumerate(zip(with_plans, without, strict=True)):
         assert one == other, REQUESTS[place % len(REQUESTS)]
-    assert hits == 2 * (len(REQUESTS) - len(UNPLANNED))
+    # Two bodies may share a place among those seen once, by their random hashes: then one is seen anew.
+    most = 2 * (len(REQUESTS) - len(UNPLANNED))
+    assert most - 4 <= hits <= most
 
 
 def test_plans_are_spliced_into_every_plain_answer(call, monkeypatch):

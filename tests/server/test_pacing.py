@@ -53,6 +53,7 @@ def read(connection):
     return data
 
 
+@undisturbed
 def test_whole_and_streamed_answers_take_the_same_time(serve, runtime):
     server = serve({"latency": {"ttft": 300, "itl": 40}} | COUNTER, "--runtime", runtime)
     with OpenAI(base_url=server.url, api_key="x", max_retries=0, _strict_response_validation=True) as client:

@@ -11,7 +11,7 @@ import pytest
 pytestmark = pytest.mark.integration
 TESTS, PROCESSES, RUNS = (
     int(os.environ.get(f"ISOLATION_{name}", default))
-    for name, default in (("TESTS", 48), ("PROCESSES", 4), ("RUNS", 1))
+    for name, default in (("TESTS", 24), ("PROCESSES", 4), ("RUNS", 1))
 )
 MODULE = """
 import asyncio, os, re, signal, subprocess, sys, threading

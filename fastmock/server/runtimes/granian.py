@@ -47,9 +47,11 @@ _LOST_PATIENCE = 2.0  # seconds for which a connection may be missing
 _UNREAD = errors.RequestTimeout, errors.BuffersFull  # are sent although a body was not read to its end
 _FLUSHED = 0.02  # seconds after which an answer has left the process
 _MMAP_THRESHOLD, _LARGE_BLOCK = -3, 1 << 20  # of mallopt, and bytes
+_TRIM_THRESHOLD, _KEPT = -1, 16 << 20  # likewise
 _MOST_QUEUED = 256  # requests that wait for a separate thread: hundreds of clients may embed many texts at once
 _MOST_IN_GRANIAN = 131_072  # bytes of a large answer that Granian has not handed to the kernel
 _LARGE_ANSWER = 262_144  # bytes
+_AT_ONCE = 1 << 20  # bytes of a large answer that is handed to Granian in one piece
 _SMALL_DIGITS = 5  # of the length of a body; shorter ones, up to 9,999 bytes, are received in one piece
 _LARGE = 65_536  # bytes of a body, large enough to answer it in a separate thread
 _BOUNDS_PAUSE = 0.25  # seconds between checks of the bounds
@@ -72,6 +74,8 @@ def _return_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of GNU's C library
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK)
+        # Else each response of some 100 kB returns its memory, and the next one has it cleared page by page again.
+        mallopt(_TRIM_THRESHOLD, _KEPT)
 
 
 def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None], timeout: float) -> None:
@@ -603,7 +607,8 @@ class _Download:
         self._client = client
         self._connections = connections
         self._answer: Reply | None = answer  # its memory is released when it is dropped
-        self._parts = answer.parts()
+        # In pieces, an embedding of 100 texts would take three times the CPU time.
+        self._parts = iter((answer.body,)) if answer.size <= _AT_ONCE else answer.parts()
         self._at = 0
         self._pause = _SHORTEST_PAUSE
         self._progress = _Progress(patience)
@@ -640,6 +645,8 @@ class _Download:
             try:
                 for _ in self._transport.send_bytes(part):
                     pass
+                if self._at == len(part) and self._answer is not None and self._answer.size == len(part):
+                    self._answer.body = part = b""  # Granian has a copy
             except RuntimeError:  # the client disconnected
                 pass
             else:
