@@ -40,11 +40,14 @@ def main() -> None:
         ]
         everything.call("POST", "rules", rules)
         mock = Client(server.url, session=new_session("measured"))
+        fresh = [Client(server.url, session=new_session("fault")) for _ in range(count)]
+        for one in fresh:
+            one.control.call("GET", "sessions")  # opens its connection
         found = {
             "GET /fastmock/sessions, the baseline": milliseconds(lambda _: mock.control.call("GET", "sessions"), count),
             "report on a test, in strict mode": milliseconds(lambda _: mock.report(), count),
             "a rule": milliseconds(lambda number: mock.on(f"hello {number}").reply("Hi"), count),
-            "a fault": milliseconds(lambda number: mock.on(f"hello {number}").fails(503, times=1), count),
+            "a fault": milliseconds(lambda number: fresh[number].on("hello").fails(503, times=1), count),
             "settings": milliseconds(lambda _: mock.configure(strict=True), count),
         }
         sessions = [f"gone-{number}" for number in range(BATCH)]

@@ -10,7 +10,7 @@ import logging
 import pickle
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Protocol, get_args
 
@@ -196,8 +196,7 @@ class Changes:
     """Applies changes one after another, without blocking: call ``advance`` whenever something may have happened.
 
     Attributes:
-        state: the active state.
-        generation: its number.
+        generation: the number of the active state.
         rules: its number of rules.
     """
 
@@ -218,7 +217,8 @@ class Changes:
             put_in_force: called with the number of the new generation, and whether its faults are reset.
             in_child: called first in the process of a trial.
         """
-        self.state = state
+        self._state = state
+        self._behind = False  # whether the App of the state is an older one
         self._started = state.config.settings
         self.generation = 0
         self.rules = state.app.rules if state.app else 0
@@ -236,6 +236,20 @@ class Changes:
         self._message = b""
         self._outcome = Outcome()
         self._waiting: list[Channel] = []
+
+    @property
+    def config(self) -> Config:
+        """The active configuration."""
+        return self._state.config
+
+    @property
+    def state(self) -> State:
+        """The active state. It is compiled only when it is needed, which most changes do not wait for."""
+        if self._behind:
+            with collection_paused():
+                app = self._compiler.compile(self._state.config, self._state.app, warns=False)
+            self._state, self._behind = self._state._replace(app=app), False
+        return self._state
 
     def submit(self, change: Change) -> None:
         """Queue a change after those requested before."""
@@ -258,11 +272,16 @@ class Changes:
         if self._trials is not None and self._trials.pid == pid:
             self._trials.status = status
 
-    def prepared(self, channel: Channel, number: int, fault: str) -> None:
-        """Record that a worker has prepared a change, or the reason for its failure."""
+    def prepared(self, channel: Channel, number: int, fault: str, warnings: Sequence[str]) -> None:
+        """Record that a worker has prepared a change, with its warnings, or the reason for its failure."""
         if self._step is not None and number == self._step.number and channel in self._waiting:
             self._waiting.remove(channel)
-            if fault:
+            if self._next is not None:
+                all_warnings = dict.fromkeys((*warnings, *self._outcome.warnings))
+                self._outcome = self._outcome._replace(warnings=tuple(all_warnings))
+            if fault and self._next is not None:
+                self._refuse_without_trial(self._step)
+            elif fault:
                 self._give_up(503, f"a worker cannot prepare it ({fault})")
 
     def join(self, channel: Channel) -> None:
@@ -297,7 +316,7 @@ class Changes:
         self._began = time.monotonic()
         self._deadline = self._began + self._timeout
         attempt = Step(self._attempt + 1, self.generation, change.how, change.arguments)
-        if self.state.app is not None and self.rules <= _MOST_RULES and _is_quick(change):
+        if self._state.app is not None and self.rules <= _MOST_RULES and _is_quick(change):
             self._begin_without_trial(attempt)
             return True
         if change.how == RELOAD:  # may run user code, and must import it anew
@@ -318,15 +337,23 @@ class Changes:
         return True
 
     def _begin_without_trial(self, step: Step) -> None:
-        """Have the workers prepare a change while this process tries it itself."""
+        """Have the workers prepare a change that they compile quickly, and this process only when it needs to."""
         self._end_trials()  # their process would not know the state that this leads to
+        before = self._state
+        try:
+            config, overlay = step.configured_from(before, self._compiler)
+        except (ConfigError, NotThereError):
+            self._refuse_without_trial(step)
+            return
         self._prepare(step)
-        rehearsal = Rehearsal(self.state, self.generation, self._compiler, self._started)
-        self._outcome, _ = rehearsal(step)
-        if self._outcome.refusal:
-            self._answer(*self._outcome.refusal)
-        else:
-            self._next = rehearsal.state_after(step)
+        self._next = State(config, overlay, before.app)
+        self._outcome = _outcome(before, self._next, self._started, ())  # workers add the warnings of the App
+
+    def _refuse_without_trial(self, step: Step) -> None:
+        """Refuse a change with all errors in it, as a trial does."""
+        outcome, _ = Rehearsal(self.state, self.generation, self._compiler, self._started)(step)
+        failed = refusal(503, "Nothing was changed: a worker cannot prepare it.", "not_changed")
+        self._answer(*(outcome.refusal or failed))
 
     def _prepare(self, step: Step) -> None:
         """Have the workers prepare a step."""
@@ -380,17 +407,20 @@ class Changes:
 
     def _finish(self) -> None:
         """Activate the change; then apply it here too, so that workers can be forked from it at once."""
-        step, outcome, before, after = self._step, self._outcome, self.state, self._next
+        step, outcome, after = self._step, self._outcome, self._next
         assert step is not None  # noqa: S101 - see advance
         self.generation, self.rules = step.number, outcome.rules
         self._put_in_force(step.number, outcome.faults_anew)
         body = {"generation": step.number, "rules": list(outcome.brought), "warnings": list(outcome.warnings)}
         self._answer(200, body)
-        self.state = after or step.lead_parent_from(before, self._compiler, self._took < _LONG_TRIAL)
+        if after is not None:
+            self._state, self._behind = after, True
+        else:
+            self._state = step.lead_parent_from(self.state, self._compiler, self._took < _LONG_TRIAL)
 
     @property
     def _timeout(self) -> float:
-        return self.state.config.settings.server.change_timeout
+        return self.config.settings.server.change_timeout
 
     def _give_up(self, status: int, why: str) -> None:
         if self._is_tried:
@@ -427,7 +457,8 @@ class Rehearsal:
             if attempt.how == RELOAD:
                 app = self._compiler.load(before.overlay)
                 data = pickle.dumps(replace(app.config))  # without its caches
-                return self._told(before, State(app.config, before.overlay, app), data), False  # it has run user code
+                after = State(app.config, before.overlay, app)
+                return _outcome(before, after, self._started, app.warnings, data), False  # it has run user code
             with collection_paused():
                 after = self._changed(attempt, before)
         except NotThereError:
@@ -440,11 +471,7 @@ class Rehearsal:
         except MemoryError:
             return Outcome(refusal(400, "Compiling it takes too much memory.", "invalid_configuration")), False
         self._states = {attempt.base: before, attempt.number: after}
-        return self._told(before, after), True
-
-    def state_after(self, attempt: Step) -> State:
-        """Return the state after a successful attempt."""
-        return self._states[attempt.number]
+        return _outcome(before, after, self._started, after.app.warnings if after.app else ()), True
 
     def _changed(self, attempt: Step, before: State) -> State:
         """Apply a change of the control API, which has fewer rights than a configuration."""
@@ -456,21 +483,30 @@ class Rehearsal:
         except ConfigError as error:
             raise ConfigError(without_contents(error.problems, config)) from None
 
-    def _told(self, before: State, after: State, data: bytes = b"") -> Outcome:
-        """Return the outcome of a successful trial; ``data`` is the configuration of a reload."""
-        config, warnings = after.config, after.app.warnings if after.app else []
-        old = {id(rule) for rule in before.overlay.rules}
-        brought = [rule for rule in after.overlay.rules if id(rule) not in old]
-        changed = changed_until_restart(self._started, config.settings)
-        fixed = (f"{name} has changed; restart the server to apply it" for name in changed)
-        all_warnings = (*fixed, *warnings, *_unreachable(config, {id(rule.pattern) for rule in brought}))
-        return Outcome(
-            config=data,
-            brought=tuple(rule.named for rule in brought),
-            rules=sum(len(config.rules(section)) for section in get_args(RuleSection)),
-            warnings=all_warnings,
-            faults_anew=bool(data) or before.config.settings.faults != config.settings.faults,
-        )
+
+def _outcome(before: State, after: State, started: Settings, warnings: Iterable[str], data: bytes = b"") -> Outcome:
+    """Return the outcome of a successful change.
+
+    Args:
+        before: the state before.
+        after: the state after it.
+        started: the settings with which the server started.
+        warnings: the warnings of the new App.
+        data: the configuration of a reload, pickled.
+    """
+    config = after.config
+    old = {id(rule) for rule in before.overlay.rules}
+    brought = [rule for rule in after.overlay.rules if id(rule) not in old]
+    changed = changed_until_restart(started, config.settings)
+    fixed = (f"{name} has changed; restart the server to apply it" for name in changed)
+    all_warnings = (*fixed, *warnings, *_unreachable(config, {id(rule.pattern) for rule in brought}))
+    return Outcome(
+        config=data,
+        brought=tuple(rule.named for rule in brought),
+        rules=sum(len(config.rules(section)) for section in get_args(RuleSection)),
+        warnings=all_warnings,
+        faults_anew=bool(data) or before.config.settings.faults != config.settings.faults,
+    )
 
 
 def _unreachable(config: Config, brought: set[int]) -> Iterator[str]:

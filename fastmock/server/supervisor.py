@@ -157,9 +157,9 @@ class Supervisor:
             before = self._changes.generation
             self._changes.advance()
             if self._changes.generation != before:
-                self._changed(self._changes.state.config)
+                self._changed(self._changes.config)
                 if self._watcher:
-                    self._watcher.follow(self._changes.state.config)
+                    self._watcher.follow(self._changes.config)
             self._workers.kill_hung(self._route_names)
             for channel in self._workers.spawn_due():
                 self._changes.join(channel)
@@ -215,7 +215,7 @@ class Supervisor:
                 os.write(send, b"1")
                 os.close(send)
 
-            answers, enabled = not worker.only_controls, self._changes.state.config.settings.admin.enabled
+            answers, enabled = not worker.only_controls, self._changes.config.settings.admin.enabled
             controls = worker.only_controls or (self._control is None and enabled)
             number = 0 if worker.only_controls else worker.number  # it has no row of its own to write
             heartbeat = Heartbeat(self._heartbeats.of(worker.number), self._worker_timeout)
@@ -234,7 +234,7 @@ class Supervisor:
 
     def _hear(self, channel: Channel, message: Prepared | ChangeRequest) -> None:
         if isinstance(message, Prepared):
-            self._changes.prepared(channel, message.number, message.fault)
+            self._changes.prepared(channel, message.number, message.fault, message.warnings)
             return
 
         def answer(status: int, body: dict[str, Any]) -> None:

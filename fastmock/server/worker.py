@@ -70,10 +70,11 @@ class Place(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """To the parent: a generation is prepared, or the reason for the failure."""
+    """To the parent: a generation is prepared, with the warnings of its App, or the reason for the failure."""
 
     number: int
     fault: str
+    warnings: tuple[str, ...] = ()
 
 
 class ChangeRequest(NamedTuple):
@@ -246,6 +247,7 @@ class WorkerContext:
         try:
             state = step.lead_from(self._states[step.base], self._shared.compiler)
             assert state.app is not None  # noqa: S101 - workers have one
+            warnings = tuple(state.app.warnings)
             state = state._replace(app=self._join(state.app))
         except (ConfigError, NotThereError) as error:  # the parent finds the same, and refuses the change
             return Prepared(step.number, str(error))
@@ -260,4 +262,4 @@ class WorkerContext:
             self._states = {number: self._states[number] for number in kept if number in self._states}
             self._states[step.number] = state
             self._prepared.notify_all()
-        return Prepared(step.number, "")
+        return Prepared(step.number, "", warnings)
