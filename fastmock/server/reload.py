@@ -342,7 +342,7 @@ class Changes:
         before = self._state
         try:
             config, overlay = step.configured_from(before, self._compiler)
-        except (ConfigError, NotThereError):
+        except Exception:  # nothing that a change does may end the parent
             self._refuse_without_trial(step)
             return
         self._prepare(step)
@@ -351,7 +351,11 @@ class Changes:
 
     def _refuse_without_trial(self, step: Step) -> None:
         """Refuse a change with all errors in it, as a trial does."""
-        outcome, _ = Rehearsal(self.state, self.generation, self._compiler, self._started)(step)
+        outcome = Outcome()
+        try:
+            outcome, _ = Rehearsal(self.state, self.generation, self._compiler, self._started)(step)
+        except Exception:
+            _LOG.exception("a change cannot be compiled; this is a defect of fastmock")
         failed = refusal(503, "Nothing was changed: a worker cannot prepare it.", "not_changed")
         self._answer(*(outcome.refusal or failed))
 
