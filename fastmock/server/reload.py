@@ -233,6 +233,7 @@ class Changes:
         self._began = self._took = self._deadline = 0.0
         self._step: Step | None = None
         self._next: State | None = None
+        self._is_confirmed = False  # whether a worker has compiled the change
         self._message = b""
         self._outcome = Outcome()
         self._waiting: list[Channel] = []
@@ -279,8 +280,10 @@ class Changes:
             if self._next is not None:
                 all_warnings = dict.fromkeys((*warnings, *self._outcome.warnings))
                 self._outcome = self._outcome._replace(warnings=tuple(all_warnings))
+            self._is_confirmed = self._is_confirmed or not fault
             if fault and self._next is not None:
-                self._refuse_without_trial(self._step)
+                if self._compiles(self._step):
+                    self._give_up(503, f"a worker cannot prepare it ({fault})")
             elif fault:
                 self._give_up(503, f"a worker cannot prepare it ({fault})")
 
@@ -342,26 +345,28 @@ class Changes:
         before = self._state
         try:
             config, overlay = step.configured_from(before, self._compiler)
-        except Exception:  # nothing that a change does may end the parent
-            self._refuse_without_trial(step)
+        except Exception as error:  # nothing that a change does may end the parent
+            if self._compiles(step):
+                self._give_up(503, f"it cannot be compiled ({error})")
             return
         self._prepare(step)
         self._next = State(config, overlay, before.app)
         self._outcome = _outcome(before, self._next, self._started, ())  # workers add the warnings of the App
 
-    def _refuse_without_trial(self, step: Step) -> None:
-        """Refuse a change with all errors in it, as a trial does."""
-        outcome = Outcome()
+    def _compiles(self, step: Step) -> bool:
+        """Compile a change that was not tried; if that fails, refuse it with all errors in it, as a trial does."""
+        outcome = Outcome(refusal(503, "Nothing was changed: a worker cannot prepare it.", "not_changed"))
         try:
             outcome, _ = Rehearsal(self.state, self.generation, self._compiler, self._started)(step)
         except Exception:
             _LOG.exception("a change cannot be compiled; this is a defect of fastmock")
-        failed = refusal(503, "Nothing was changed: a worker cannot prepare it.", "not_changed")
-        self._answer(*(outcome.refusal or failed))
+        if outcome.refusal:
+            self._answer(*outcome.refusal)
+        return outcome.refusal is None
 
     def _prepare(self, step: Step) -> None:
         """Have the workers prepare a step."""
-        self._attempt, self._step = step.number, step
+        self._attempt, self._step, self._is_confirmed = step.number, step, False
         self._message = pickle.dumps(Prepare(step))
         self._waiting = [one.channel for one in self._workers if one.channel and one.channel.send(self._message)]
 
@@ -413,6 +418,8 @@ class Changes:
         """Activate the change; then apply it here too, so that workers can be forked from it at once."""
         step, outcome, after = self._step, self._outcome, self._next
         assert step is not None  # noqa: S101 - see advance
+        if after is not None and not self._is_confirmed and not self._compiles(step):  # no worker responds
+            return
         self.generation, self.rules = step.number, outcome.rules
         self._put_in_force(step.number, outcome.faults_anew)
         body = {"generation": step.number, "rules": list(outcome.brought), "warnings": list(outcome.warnings)}

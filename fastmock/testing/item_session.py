@@ -39,9 +39,12 @@ class ItemSession:
         self._is_strict = server.strict
         item._fastmock = self  # type: ignore[attr-defined]
         marker = item.get_closest_marker("fastmock")
-        if marker is not None:
+        given = {} if marker is None else dict(marker.kwargs)
+        if item.config.getini("fastmock_strict") and not server.strict:  # a server that was running before
+            given.setdefault("strict", True)
+        if given:
             try:
-                self._configure(item, **marker.kwargs)
+                self._configure(item, **given)
             except (ControlError, DocumentError, TypeError, ValueError) as error:
                 pytest.fail(f"the marker 'fastmock' of {item.nodeid} is invalid: {error}", pytrace=False)
 

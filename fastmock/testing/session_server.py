@@ -53,11 +53,16 @@ def session_server(config: pytest.Config) -> Iterator[SessionServer]:
     token = config.getoption("--fastmock-token") or os.environ.get("FASTMOCK_ADMIN_TOKEN")
     if url:
         server = SessionServer(url.rstrip("/").removesuffix("/v1"), token)
+        control = Control(server.url, token)
         try:
-            Control(server.url, token).call("PUT", "config", {"journal": {"enabled": True}})
+            control.call("PUT", "config", {"journal": {"enabled": True}})
         except ControlError as error:
             pytest.exit(f"fastmock: {error}", 3)
         yield server
+        if server.ended:
+            with suppress(ControlError):  # it may be gone before
+                control.call("POST", "reset", {"sessions": server.ended})
+        control.close()
         return
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:

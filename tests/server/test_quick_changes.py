@@ -61,3 +61,58 @@ def test_quick_and_tried_changes_follow_each_other(serve, runtime):
     names = [rule["id"] for rule in server.control("GET", "rules")[1]["rules"]]
     assert sorted(names) == sorted(f"{kind}-{number}" for kind in ("literal", "pattern") for number in range(3))
     assert not any("defect" in line or "Traceback" in line for line in server.errors)
+
+
+@integration
+@pytest.mark.parametrize("runtime", ["robyn", "granian"])
+def test_change_that_only_compiling_refuses_is_refused_by_workers_and_without_them(serve, runtime):
+    server = serve({}, "--runtime", runtime, "--workers", "1")
+    wrong = {"match": {"endpoint": "chat_completion"}, "content": "y"}  # is checked when the rules are compiled
+    status, body = server.control("PUT", "rules/wrong", wrong)
+    assert (status, body["error"]["code"]) == (400, "invalid_configuration")
+    assert "did you mean 'chat_completions'" in body["error"]["message"]
+    assert server.control("PUT", "rules/right", RULE)[0] == 200
+    assert not any("defect" in line or "Traceback" in line for line in server.errors)
+
+
+class Fake:
+    """A worker that never responds."""
+
+    channel = None
+    responds = False
+
+
+@unit
+def test_change_without_any_worker_that_responds_is_compiled_by_the_parent():
+    from fastmock.build import Layers
+    from fastmock.config.overlay import Overlay
+    from fastmock.server.reload import Changes, State
+
+    class Compiler:
+        manager = None
+
+        def __init__(self):
+            self.layers = Layers({}, {}, {})
+
+        def relaid(self, overlay, config):
+            return self.layers.relaid(overlay, config)
+
+        def refused(self, new, old):
+            return []
+
+        def compile(self, config, previous, warns):
+            return self.layers.compile(config, previous, warns)
+
+    compiler = Compiler()
+    app = compiler.layers.load()
+    in_force, answers = [], []
+    changes = Changes(
+        State(app.config, Overlay(), app), compiler, [Fake()], lambda *given: in_force.append(given), lambda: None
+    )
+    wrong = {"match": {"endpoint": "chat_completion"}, "content": "y"}
+    for rule in (wrong, RULE):
+        changes.submit(Change("adding", ([rule], ""), lambda status, body: answers.append(status)))
+        changes.advance()
+    assert answers == [400, 200]
+    assert len(in_force) == 1
+    assert changes.state.app.rules == 1

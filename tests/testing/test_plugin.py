@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from fastmock.testing import Server
+from fastmock.testing.control import Control
 from tests.support import wait_until
 
 pytestmark = pytest.mark.integration
@@ -135,6 +136,14 @@ def test_strict_run_fails_a_test_that_swallows_the_error(runner, workers):
     assert "nearest rule on('hello')" in out
 
 
+def test_strict_run_is_strict_on_a_running_server_too(runner):
+    runner.write(STRICT)
+    (runner.directory / "pytest.ini").write_text("[pytest]\nfastmock_strict = true\n")
+    with Server() as server:
+        code, out, counts = runner.run("--fastmock-url", server.url)
+    assert (code, counts["failed"], counts["passed"]) == (1, 1, 2), out
+
+
 def test_marker_configures_the_session_from_a_mapping_or_a_file(runner):
     runner.write(
         """
@@ -225,6 +234,7 @@ def test_running_server_is_used(runner):
         assert code == 0, out
         code, out, _ = runner.run(FASTMOCK_URL=server.url, FASTMOCK_ADMIN_TOKEN="secret")
         assert code == 0, out
+        assert Control(server.url, "secret").call("GET", "rules") == {"rules": []}  # nothing is left behind
         code, out, _ = runner.run("--fastmock-url", server.url)
         assert (code, "token" in out) == (3, True), out
         assert server.is_running
