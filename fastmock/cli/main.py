@@ -12,7 +12,6 @@ from fastmock._version import __version__
 from fastmock.build import Layers
 from fastmock.cli.check import explain, listing
 from fastmock.cli.report import FAILURES, show_report
-from fastmock.cli.run import check_reports, run_command
 from fastmock.cli.serve import serve, setting
 from fastmock.config.environment import CONTENTS_VARIABLE, FILE_VARIABLES
 from fastmock.config.flags import flags
@@ -164,6 +163,8 @@ def _with_config(
 
 def _run(parsing: argparse.ArgumentParser, argv: Sequence[str], environ: Mapping[str, str], stderr: TextIO) -> int:
     """Run the command of ``fastmock run`` and return its exit code."""
+    from fastmock.cli.run import check_reports, run_command  # a server needs no part of it
+
     end = argv.index("--") if "--" in argv else len(argv)
     command = list(argv[end + 1 :])
     if not command and not {"-h", "--help"} & set(argv):

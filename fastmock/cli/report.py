@@ -9,7 +9,6 @@ import orjson
 
 from fastmock.telemetry.report import Report
 from fastmock.telemetry.report_formats import FORMATS
-from fastmock.testing.control import Control, ControlError
 
 FAILURES: Mapping[str, Callable[[Report], object]] = {
     "misses": lambda report: report.unmatched,
@@ -41,6 +40,8 @@ def show_report(
     Returns:
         The exit code: 0, 3 if ``fail_on`` applies, 1 if there is no report.
     """
+    from fastmock.testing.control import ControlError
+
     try:
         report = Report.from_json(_read(source, environ.get("FASTMOCK_ADMIN_TOKEN")))
     except (ControlError, OSError, ValueError, KeyError, TypeError) as error:
@@ -53,5 +54,7 @@ def show_report(
 
 def _read(source: str, token: str | None) -> Any:
     if "://" in source:
+        from fastmock.testing.control import Control  # a server needs no HTTP client
+
         return Control(source.rstrip("/").removesuffix("/v1"), token).call("GET", "report")
     return orjson.loads(Path(source).read_bytes())

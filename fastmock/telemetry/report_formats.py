@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
-from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import orjson
 
@@ -13,7 +12,7 @@ from fastmock.telemetry.report import Miss, Report
 
 _MOST_NAMED = 20  # unused rules that are named in text
 
-_not_in_xml = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
+_NOT_IN_XML = r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]"
 
 
 def as_text(report: Report) -> str:
@@ -75,6 +74,8 @@ def as_junit(report: Report) -> str:
     """Return the report as JUnit XML: a rule is a test case, skipped if it was never used; a request that no rule
     matched is a failed one.
     """
+    from xml.etree.ElementTree import Element, SubElement, indent, tostring  # few servers are asked for it
+
     failures, skipped = len(report.misses), len(report.unused)
     counts = {"tests": str(len(report.rules) + failures), "failures": str(failures), "skipped": str(skipped)}
     root = Element("testsuites", {"name": "fastmock", **counts, "errors": "0"})
@@ -95,7 +96,7 @@ def as_junit(report: Report) -> str:
 
 def _clean(text: str) -> str:
     """Return a text without the characters that XML cannot contain."""
-    return _not_in_xml.sub("\N{REPLACEMENT CHARACTER}", text)
+    return re.sub(_NOT_IN_XML, "\N{REPLACEMENT CHARACTER}", text)
 
 
 def as_json(report: Report) -> str:
