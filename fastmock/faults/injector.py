@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
-from functools import partial
+from functools import cache, partial
 from hashlib import blake2b
 from math import ceil
 from types import MappingProxyType
@@ -49,7 +49,12 @@ _API_ERRORS: Mapping[ErrorType, Callable[[str], errors.Failure]] = MappingProxyT
         "timeout": lambda _: errors.RequestTimeout(),
     }
 )
-_fault: TypeAdapter[FaultSettings] = TypeAdapter(AnyFaultSettings)
+
+
+@cache
+def _adapter() -> TypeAdapter[FaultSettings]:
+    """Return the parser of any fault; only servers with control headers have one."""
+    return TypeAdapter(AnyFaultSettings)
 
 
 class _Compiled(NamedTuple):
@@ -129,6 +134,8 @@ class FaultInjector:
         self._counters = counters
         self._options = options
         self._headers = self.takes_headers = options.control_headers
+        if self._headers:
+            _adapter()
         self._read: dict[tuple[str | None, str | None], _Compiled] = {}
         self._warn([(one, ("faults", at)) for at, one in enumerate(settings)], options.rule_names, diagnostics)
         known = {} if previous is None else previous._groups
@@ -410,7 +417,7 @@ def _parse_headers(
         if kind == "status" and status is not None:
             settings["status"] = status
     try:
-        return _fault.validate_python(settings)
+        return _adapter().validate_python(settings)
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"][1:])

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from fastmock.core.section import SettingsModel
 from fastmock.rules.match import Match
@@ -80,6 +80,9 @@ class Window(SettingsModel):
 
 class FaultSettings(SettingsModel):
     """Settings of any fault: matching requests and how often. A missing condition matches all requests."""
+
+    # Nearly all are parsed as a part of the whole settings, so that validators of their own would only take memory.
+    model_config = ConfigDict(defer_build=True)
 
     match: Match | None = Field(None, description="Apply only to requests that match these conditions, as in a rule.")
     rule: str | None = Field(None, description="Apply only to answers of the rule with this name or glob.")
