@@ -11,7 +11,7 @@ def run() -> None:
         sys.exit(health.main(sys.argv[2:]))
     from fastmock.server import signals
 
-    signals.defer()  # before the imports, which take half a second
+    signals.defer(forwards=sys.argv[1:2] == ["run"])  # before the imports, which take half a second
     from fastmock.cli import main
 
     main.run()

@@ -180,7 +180,6 @@ def _run(parsing: argparse.ArgumentParser, argv: Sequence[str], environ: Mapping
         if name != "command" and value is not None:
             flag = flags()[name]
             options += [flag.name] if flag.is_switch else [flag.name, value]
-    signals.deliver()
     return run_command(command, config, options, fail_on, reports, environ, stderr)
 
 

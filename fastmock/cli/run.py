@@ -10,6 +10,7 @@ from typing import TextIO
 import orjson
 
 from fastmock.cli.report import FAILED, fails
+from fastmock.server import signals
 from fastmock.telemetry.report import Report
 from fastmock.telemetry.report_formats import as_markdown, as_text, format_of
 from fastmock.testing.environment import REMOVED, client_environment
@@ -17,10 +18,7 @@ from fastmock.testing.server import Server, StartError
 
 _OWN_FAILURE, _NOT_EXECUTABLE, _NOT_FOUND = 125, 126, 127  # exit codes
 _SUMMARY = "GITHUB_STEP_SUMMARY"  # the variable that names the file of a job's summary, in Markdown
-_FORWARDED = (
-    *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT),
-    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT, signal.SIGWINCH),
-)
+_WAITED_FOR = {signal.SIGCHLD, *signals.FORWARDED}
 _SI_KERNEL = 0x80  # si_code of signals that the terminal sends to all of its processes
 
 
@@ -48,8 +46,7 @@ def run_command(
         The exit code of the command; 128 + n if signal n ended it; 3 if it passed but ``fail_on`` did not, 125 if the
         server failed, 126 if the command cannot be executed, 127 if it was not found.
     """
-    signals = {signal.SIGCHLD, *_FORWARDED}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR) - _WAITED_FOR
     with tempfile.TemporaryDirectory(prefix="fastmock-") as directory:
         file = Path(directory) / "report.json"
         try:
@@ -60,6 +57,8 @@ def run_command(
             print(error, file=stderr)
             return _OWN_FAILURE
         try:
+            if early := signal.sigpending() & signals.STOP:  # before there is a command to forward them to
+                return 128 + int(min(early))
             given = {name: value for name, value in environ.items() if name not in REMOVED}
             variables = {**given, **client_environment(server.url, environ)}
             process = os.posix_spawnp(command[0], command, variables, setsigmask=before)
@@ -67,7 +66,7 @@ def run_command(
             print(f"fastmock: cannot run {command[0]}: {error.strerror}", file=stderr)
             return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
         else:
-            code = _wait(process, signals)
+            code = _wait(process)
             lost = not server.is_running
         finally:
             server.stop()
@@ -81,14 +80,14 @@ def run_command(
     return code or (FAILED if fails(report, fail_on) else 0)
 
 
-def _wait(process: int, signals: set[signal.Signals]) -> int:
+def _wait(process: int) -> int:
     """Forward signals until the command has ended; return its exit code, 128 + n after signal n."""
     while True:
         ended, status = os.waitpid(process, os.WNOHANG)
         if ended:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
-        received = signal.sigwaitinfo(signals)
+        received = signal.sigwaitinfo(_WAITED_FOR)
         if received.si_signo != signal.SIGCHLD and received.si_code != _SI_KERNEL:
             os.kill(process, received.si_signo)
 

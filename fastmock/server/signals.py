@@ -16,12 +16,23 @@ WATCHED = STOP | {signal.SIGCHLD, signal.SIGHUP}
 DEFERRED = frozenset((signal.SIGHUP,))
 """Blocked from the very start, so that an early reload request is handled as soon as the server listens."""
 
+FORWARDED = frozenset(
+    (
+        *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT),
+        *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT, signal.SIGWINCH),
+    )
+)
+"""Signals that ``fastmock run`` forwards to its command."""
+
 _AT_ONCE = 4096  # bytes read at a time, each a signal
 
 
-def defer() -> None:
-    """Hold signals back until the parent can handle them; call it before any heavy import."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, DEFERRED)
+def defer(forwards: bool = False) -> None:
+    """Hold signals back until the parent can handle them; call it before any heavy import.
+
+    ``forwards``: hold back all that are forwarded: a library's thread, started by an import, would take one otherwise.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD} if forwards else DEFERRED)
 
 
 def deliver() -> None:

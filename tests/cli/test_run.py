@@ -148,6 +148,15 @@ def test_signal_that_ends_the_command_is_in_the_exit_code():
     process.communicate()
 
 
+def test_signal_before_the_command_has_started_ends_the_run():
+    process = start("run", "--", "sh", "-c", "echo on; exec sleep 60")
+    time.sleep(0.3)  # it imports
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 128 + signal.SIGINT
+    out, _ = process.communicate()
+    assert out in ("", "on\n")
+
+
 def servers_of(process):
     return [one for one in psutil.Process(process.pid).children(recursive=True) if "serve" in one.cmdline()]
 

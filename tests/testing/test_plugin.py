@@ -170,26 +170,23 @@ responses:
     assert (code, counts["passed"]) == (0, 2), out
 
 
-@pytest.mark.parametrize(
-    ("marker", "message"),
-    [
-        ('config={"server": {"workers": 2}}', "'server' cannot be set for a session"),
-        ('config={"responses": {"manager": "x:Y"}}', "'responses.manager' cannot be set for a session"),
-        ('config={"latency": {"tftt": 1}}', "did you mean 'ttft'?"),
-        ('config="missing.json"', "cannot be read"),
-        ("stict=True", "unexpected keyword argument 'stict'"),
-    ],
-)
-def test_invalid_marker_names_the_test_and_the_error(runner, marker, message):
-    runner.write(f"""
-        @pytest.mark.fastmock({marker})
-        def test_it(fastmock):
-            pass
-    """)
-    code, out, _ = runner.run()
-    assert code == 1
-    assert "the marker 'fastmock' of test_it.py::test_it is invalid" in out
-    assert message in out
+MARKERS = {
+    'config={"server": {"workers": 2}}': "'server' cannot be set for a session",
+    'config={"responses": {"manager": "x:Y"}}': "'responses.manager' cannot be set for a session",
+    'config={"latency": {"tftt": 1}}': "did you mean 'ttft'?",
+    'config="missing.json"': "cannot be read",
+    "stict=True": "unexpected keyword argument 'stict'",
+}
+
+
+def test_invalid_marker_names_the_test_and_the_error(runner):
+    tests = (f"@pytest.mark.fastmock({marker})\ndef test_{n}(fastmock): pass\n" for n, marker in enumerate(MARKERS))
+    runner.write("\n".join(tests))
+    code, out, counts = runner.run()
+    assert (code, counts["errors"]) == (1, len(MARKERS))
+    for number, message in enumerate(MARKERS.values()):
+        assert f"the marker 'fastmock' of test_it.py::test_{number} is invalid" in out
+        assert message in out
 
 
 def test_wrong_expression_is_reported_at_the_line_of_the_test(runner):
@@ -234,7 +231,9 @@ def test_running_server_is_used(runner):
         assert code == 0, out
         code, out, _ = runner.run(FASTMOCK_URL=server.url, FASTMOCK_ADMIN_TOKEN="secret")
         assert code == 0, out
-        assert Control(server.url, "secret").call("GET", "rules") == {"rules": []}  # nothing is left behind
+        control = Control(server.url, "secret")
+        assert control.call("GET", "rules") == {"rules": []}  # nothing is left behind
+        control.close()
         code, out, _ = runner.run("--fastmock-url", server.url)
         assert (code, "token" in out) == (3, True), out
         assert server.is_running
