@@ -17,6 +17,7 @@ from fastmock.testing.environment import REMOVED, client_environment
 from fastmock.testing.server import Server, StartError
 
 _OWN_FAILURE, _NOT_EXECUTABLE, _NOT_FOUND = 125, 126, 127  # exit codes
+_START_TIMEOUT = 60.0  # seconds; a CI machine may be slow
 _SUMMARY = "GITHUB_STEP_SUMMARY"  # the variable that names the file of a job's summary, in Markdown
 _WAITED_FOR = {signal.SIGCHLD, *signals.FORWARDED}
 _SI_KERNEL = 0x80  # si_code of signals that the terminal sends to all of its processes
@@ -50,9 +51,9 @@ def run_command(
     with tempfile.TemporaryDirectory(prefix="fastmock-") as directory:
         file = Path(directory) / "report.json"
         try:
-            server = Server(
-                *options, "--report", str(file), config=config, environ=environ, log=Path(directory) / "log"
-            )
+            log = Path(directory) / "log"
+            all_options = (*options, "--report", str(file))
+            server = Server(*all_options, config=config, environ=environ, log=log, timeout=_START_TIMEOUT)
         except StartError as error:
             print(error, file=stderr)
             return _OWN_FAILURE

@@ -22,6 +22,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fastmock-url", metavar="URL", help="use the server at this URL, by default that of FASTMOCK_URL")
     group.addoption("--fastmock-token", metavar="TOKEN", help="token of its control API")
     group.addoption("--fastmock-config", metavar="FILE", help="configuration of the server that is started")
+    group.addoption(
+        "--fastmock-timeout", metavar="S", type=float, default=10, help="seconds for the server to start (10)"
+    )
     parser.addini("fastmock_autouse", "use the fixture 'fastmock' in every test", type="bool", default=False)
     parser.addini("fastmock_strict", "fail tests in which no rule matches a request", type="bool", default=False)
 

@@ -82,7 +82,8 @@ def _start(directory: Path, config: pytest.Config, owner: int) -> Server:
     file = config.getoption("--fastmock-config")
     options = ("--strict",) if config.getini("fastmock_strict") else ()
     try:
-        return Server(*options, config=file, owner=owner, log=directory / "log")
+        timeout = config.getoption("--fastmock-timeout")
+        return Server(*options, config=file, owner=owner, log=directory / "log", timeout=timeout)
     except StartError as error:
         pytest.exit(str(error), 3)
 

@@ -136,7 +136,7 @@ def test_signals_are_forwarded_to_the_command(number):
     process = start("run", "--", sys.executable, "-c", program)
     assert process.stdout.readline() == "on\n"
     process.send_signal(number)
-    assert process.wait(20) == 7
+    assert process.wait(60) == 7
     process.communicate()
 
 
@@ -144,7 +144,7 @@ def test_signal_that_ends_the_command_is_in_the_exit_code():
     process = start("run", "--", "sh", "-c", "echo on; exec sleep 60")
     assert process.stdout.readline() == "on\n"
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 128 + signal.SIGTERM
+    assert process.wait(60) == 128 + signal.SIGTERM
     process.communicate()
 
 
@@ -152,7 +152,7 @@ def test_signal_before_the_command_has_started_ends_the_run():
     process = start("run", "--", "sh", "-c", "echo on; exec sleep 60")
     time.sleep(0.3)  # it imports
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 128 + signal.SIGINT
+    assert process.wait(60) == 128 + signal.SIGINT
     out, _ = process.communicate()
     assert out in ("", "on\n")
 
@@ -168,7 +168,7 @@ def test_server_ends_with_a_runner_that_is_killed():
     assert servers
     process.kill()
     process.wait()
-    assert wait_until(lambda: not any(one.is_running() and one.status() != "zombie" for one in servers), 10)
+    assert wait_until(lambda: not any(one.is_running() and one.status() != "zombie" for one in servers), 30)
     process.communicate()
 
 
@@ -178,10 +178,10 @@ def test_lost_server_is_reported_and_never_hangs():
     for one in servers_of(process):
         one.kill()
     begin = time.monotonic()
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 125
     assert "the server was lost" in err
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - begin < 60
 
 
 def test_health_command_tells_whether_a_server_responds(serve):

@@ -158,7 +158,7 @@ def test_docs_program_prints_the_documented_output(serve, runtime, program, envi
 def test_pytest_example_of_the_docs(tmp_path):
     """Run the example as a user would: with the command on the path, in another directory."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    environ = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+    environ = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "--fastmock-timeout=60"}
     program = shutil.copy(PROGRAMS / "test_refund.py", tmp_path)
     command = (sys.executable, "-m", "pytest", "-q", "--rootdir", str(tmp_path), program)
     done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=100)

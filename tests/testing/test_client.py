@@ -21,7 +21,7 @@ CLAUDE = "claude-sonnet"
 
 @pytest.fixture(scope="module")
 def server():
-    with Server("--workers", "2") as server:
+    with Server("--workers", "2", timeout=60) as server:
         yield server
 
 
@@ -218,7 +218,7 @@ def test_client_survives_a_closed_connection_and_a_fork(mock):
 
 
 def test_lost_server_is_an_error_at_once(tmp_path):
-    server = Server(log=tmp_path / "log")
+    server = Server(log=tmp_path / "log", timeout=60)
     client = Client(server.url)
     client.report()
     server.kill()
@@ -230,7 +230,7 @@ def test_server_that_does_not_start_shows_its_output(tmp_path):
     config = tmp_path / "wrong.json"
     config.write_text('{"sed": 1}')
     with pytest.raises(StartError, match="did you mean 'seed'"):
-        Server(config=config)
+        Server(config=config, timeout=60)
 
 
 @pytest.mark.parametrize("name", ["test_a[x/y ü]", "sk-test", "", "x" * 200, "..."])

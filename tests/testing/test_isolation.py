@@ -85,7 +85,18 @@ def test_tests_side_by_side_never_leak(tmp_path, run):
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     names = ("FASTMOCK_", "OPENAI_", "ANTHROPIC_", "PYTEST_", "COV_")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(names)}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(PROCESSES)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        str(PROCESSES),
+        "--fastmock-timeout",
+        "60",
+    ]
     done = subprocess.run(
         command, cwd=tmp_path, env=environ | {"FASTMOCK_WORKERS": "2"}, capture_output=True, text=True, check=False
     )
