@@ -16,7 +16,8 @@ _FIXED: tuple[SettingPath, ...] = (
     ("limits", "store"),  # connects to any host
     ("admin", "files"),
 )
-_FILES = frozenset(("response_file", "file", "tls_cert", "tls_key"))
+FILES = frozenset(("response_file", "file", "tls_cert", "tls_key"))
+"""The settings that name a file."""
 
 _LOG = logging.getLogger("fastmock")
 
@@ -57,9 +58,9 @@ def without_contents(problems: Sequence[Problem], config: Config) -> list[Proble
     shown = []
     for problem in problems:
         part = problem.path.rpartition(".")[2]
-        if part in _FILES or problem.where not in settings:
+        if part in FILES or problem.where not in settings:
             _LOG.warning("%s", problem)
-            path = problem.path if part in _FILES else ""
+            path = problem.path if part in FILES else ""
             shown.append(Problem("", path, "a file cannot be used; see the log"))
         else:
             shown.append(problem)
@@ -74,11 +75,13 @@ def _value(config: Config, path: SettingPath) -> Any:
 
 
 def _parts(config: Config) -> Iterator[tuple[SettingPath, object]]:
-    """Yield the sections of a configuration and the rules added at runtime, each with its path."""
+    """Yield the sections of a configuration, and the rules and sessions set at runtime, each with its path."""
     for name in config.settings.model_fields_set:
         yield (name,), getattr(config.settings, name)
     for rule in config.added:
         yield (rule.at,), rule.pattern
+    for name, session in config.sessions.items():
+        yield ("sessions", name), session
 
 
 def _files(config: Config, but: Container[int] = ()) -> Iterator[tuple[SettingPath, str]]:
@@ -93,7 +96,7 @@ def _files_in(value: Any, at: SettingPath) -> Iterator[tuple[SettingPath, str]]:
         for name in value.model_fields_set:
             inner = getattr(value, name)
             if isinstance(inner, str):
-                if name in _FILES:
+                if name in FILES:
                     yield (*at, name), inner
             else:
                 yield from _files_in(inner, (*at, name))

@@ -19,7 +19,7 @@ from fastmock.build import build
 from fastmock.config.config import Config
 from fastmock.config.flags import changed_until_restart
 from fastmock.config.overlay import NotThereError, Overlay, RuleSection
-from fastmock.config.permitted import without_contents
+from fastmock.config.permitted import FILES, without_contents
 from fastmock.config.settings import Settings
 from fastmock.core.errors import ApiError
 from fastmock.core.garbage import collection_paused
@@ -37,7 +37,7 @@ _MOST_COMPARED = 250_000  # pairs of rules that are compared to find unreachable
 _QUICK = frozenset(
     ("adding", "replacing", "putting", "removing", "adding_faults", "removing_faults", "configuring_session")
 )
-_SLOW_KEYS = frozenset(("content_regex", "response_file", "file"))  # of rules and settings that a trial must compile
+_SLOW_KEYS = FILES | {"content_regex"}  # of rules and settings that a trial must compile
 _MOST_RULES, _LARGEST = 5000, 65_536  # rules, and bytes of a change, up to which it needs no trial
 _LOOK = 0.1  # seconds between checks whether the workers still respond
 
@@ -234,6 +234,7 @@ class Changes:
         self._step: Step | None = None
         self._next: State | None = None
         self._is_confirmed = False  # whether a worker has compiled the change
+        self._must_try = False  # whether the change needs a trial although it is quick
         self._message = b""
         self._outcome = Outcome()
         self._waiting: list[Channel] = []
@@ -282,8 +283,7 @@ class Changes:
                 self._outcome = self._outcome._replace(warnings=tuple(all_warnings))
             self._is_confirmed = self._is_confirmed or not fault
             if fault and self._next is not None:
-                if self._compiles(self._step):
-                    self._give_up(503, f"a worker cannot prepare it ({fault})")
+                self._try_after_all()
             elif fault:
                 self._give_up(503, f"a worker cannot prepare it ({fault})")
 
@@ -319,7 +319,8 @@ class Changes:
         self._began = time.monotonic()
         self._deadline = self._began + self._timeout
         attempt = Step(self._attempt + 1, self.generation, change.how, change.arguments)
-        if self._state.app is not None and self.rules <= _MOST_RULES and _is_quick(change):
+        can_be_quick = not self._must_try and self._state.app is not None and self.rules <= _MOST_RULES
+        if can_be_quick and _is_quick(change):
             self._begin_without_trial(attempt)
             return True
         if change.how == RELOAD:  # may run user code, and must import it anew
@@ -345,24 +346,16 @@ class Changes:
         before = self._state
         try:
             config, overlay = step.configured_from(before, self._compiler)
-        except Exception as error:  # nothing that a change does may end the parent
-            if self._compiles(step):
-                self._give_up(503, f"it cannot be compiled ({error})")
+        except Exception:  # whatever it is, a trial reports it, and nothing that a change does ends this process
+            self._try_after_all()
             return
         self._prepare(step)
         self._next = State(config, overlay, before.app)
         self._outcome = _outcome(before, self._next, self._started, ())  # workers add the warnings of the App
 
-    def _compiles(self, step: Step) -> bool:
-        """Compile a change that was not tried; if that fails, refuse it with all errors in it, as a trial does."""
-        outcome = Outcome(refusal(503, "Nothing was changed: a worker cannot prepare it.", "not_changed"))
-        try:
-            outcome, _ = Rehearsal(self.state, self.generation, self._compiler, self._started)(step)
-        except Exception:
-            _LOG.exception("a change cannot be compiled; this is a defect of fastmock")
-        if outcome.refusal:
-            self._answer(*outcome.refusal)
-        return outcome.refusal is None
+    def _try_after_all(self) -> None:
+        """Begin the change anew with a trial, which refuses it with all errors in it."""
+        self._step, self._next, self._waiting, self._must_try = None, None, [], True
 
     def _prepare(self, step: Step) -> None:
         """Have the workers prepare a step."""
@@ -418,7 +411,8 @@ class Changes:
         """Activate the change; then apply it here too, so that workers can be forked from it at once."""
         step, outcome, after = self._step, self._outcome, self._next
         assert step is not None  # noqa: S101 - see advance
-        if after is not None and not self._is_confirmed and not self._compiles(step):  # no worker responds
+        if after is not None and not self._is_confirmed:  # no worker responds
+            self._try_after_all()
             return
         self.generation, self.rules = step.number, outcome.rules
         self._put_in_force(step.number, outcome.faults_anew)
@@ -439,7 +433,7 @@ class Changes:
         self._answer(*refusal(status, f"Nothing was changed: {why}.", "not_changed"))
 
     def _answer(self, status: int, body: dict[str, Any]) -> None:
-        self._step, self._next, self._is_tried = None, None, False
+        self._step, self._next, self._is_tried, self._must_try = None, None, False, False
         self._waiting = []
         self._queue.popleft().answer(status, body)
 

@@ -297,6 +297,9 @@ def test_control_api_rejects_files_the_config_does_not_name(serve, files, runtim
         {"admin": {"files": True}},
     ):
         assert server.control("PUT", "config", change)[0] == 400
+    of_session = {"latency": {"ttft": {"file": str(files / "samples.txt")}}}
+    status, body = server.control("PUT", "sessions/one", of_session)
+    assert (status, "admin.files" in body["error"]["message"]) == (400, True)
     rule = {"match": {}, "responses": [{"content": "x"}, {"response_file": "answer.json"}]}
     assert server.control("POST", "rules", rule)[0] == 400
     # A word of the same name in the arguments of a call is no file.
