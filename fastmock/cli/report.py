@@ -9,6 +9,7 @@ import orjson
 
 from fastmock.telemetry.report import Report
 from fastmock.telemetry.report_formats import FORMATS
+from fastmock.testing.environment import base_url
 
 FAILURES: Mapping[str, Callable[[Report], object]] = {
     "misses": lambda report: report.unmatched,
@@ -56,5 +57,5 @@ def _read(source: str, token: str | None) -> Any:
     if "://" in source:
         from fastmock.testing.control import Control  # a server needs no HTTP client
 
-        return Control(source.rstrip("/").removesuffix("/v1"), token).call("GET", "report")
+        return Control(base_url(source), token).call("GET", "report")
     return orjson.loads(Path(source).read_bytes())

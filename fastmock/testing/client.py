@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 from fastmock.testing.control import Control, ControlError
-from fastmock.testing.environment import API_KEY, client_environment
+from fastmock.testing.environment import API_KEY, base_url, client_environment
 
 if TYPE_CHECKING:
     from anthropic import Anthropic, AsyncAnthropic
@@ -89,7 +89,7 @@ class Client:
         url = url or os.environ.get("FASTMOCK_URL")
         if not url:
             raise ValueError("the server's URL is not known: pass it, or set FASTMOCK_URL")
-        self.url = url.rstrip("/").removesuffix("/v1")
+        self.url = base_url(url)
         self.session = session or new_session("client")
         self.api_key = f"{self.session}:{API_KEY}"
         self.control = Control(self.url, token or os.environ.get("FASTMOCK_ADMIN_TOKEN"), self.session)

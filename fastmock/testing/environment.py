@@ -18,6 +18,11 @@ REMOVED = ("ANTHROPIC_AUTH_TOKEN",)
 """Variables that would make a client send another key."""
 
 
+def base_url(url: str) -> str:
+    """Return the URL of a server without a path, given with or without ``/v1``."""
+    return url.rstrip("/").removesuffix("/v1")
+
+
 def client_environment(url: str, environ: Mapping[str, str], api_key: str = API_KEY) -> dict[str, str]:
     """Return the variables to set for the clients of a server.
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from fastmock.testing.control import Control, ControlError
+from fastmock.testing.environment import base_url
 from fastmock.testing.server import Server, StartError
 
 _SHARED = "fastmock_shared"
@@ -52,7 +53,7 @@ def session_server(config: pytest.Config) -> Iterator[SessionServer]:
     url = config.getoption("--fastmock-url") or os.environ.get("FASTMOCK_URL")
     token = config.getoption("--fastmock-token") or os.environ.get("FASTMOCK_ADMIN_TOKEN")
     if url:
-        server = SessionServer(url.rstrip("/").removesuffix("/v1"), token)
+        server = SessionServer(base_url(url), token)
         control = Control(server.url, token)
         try:
             control.call("PUT", "config", {"journal": {"enabled": True}})

@@ -139,6 +139,23 @@ def test_arguments_are_left_alone_where_the_schema_leaves_no_such_way(violation)
 
     for schema in ({}, {"type": "object"}, {"properties": {"a": {}}}, {"properties": {"a": True}, "required": ["b"]}):
         assert _BREAKS[violation]({"a": 1}, schema) is None
+    for schema in ({"properties": ["a"], "required": 5}, {"properties": 5, "required": {"a": 1}}):
+        assert _BREAKS[violation]({"a": 1}, schema) is None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "minItems": 3},  # the argument is none
+        {"type": "string", "maxLength": 10**12},
+        {"type": "integer", "maximum": 2**64 - 1},
+        {"type": "integer", "maximum": 1.5},
+    ],
+)
+def test_bounds_that_no_sensible_value_exceeds_are_left_alone(schema):
+    from fastmock.faults.kinds.invalid_arguments import _BREAKS
+
+    assert _BREAKS["bounds"]({"a": 1}, {"properties": {"a": schema}}) is None
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -16,6 +16,8 @@ _Object = dict[str, Any]
 _Break = Callable[[_Object, _Object], _Object | None]
 """Returns broken arguments, given valid ones and their schema; None if the schema leaves no such way."""
 
+_MOST_NUMBER, _LONGEST = 2**53, 10_000  # bounds of a schema up to which a value beyond them is made
+
 _OTHER_TYPES: Mapping[str, Any] = MappingProxyType(
     {"string": 12345, "integer": "twelve", "number": "twelve", "boolean": "maybe", "array": "none", "object": "none"}
 )
@@ -24,13 +26,15 @@ _OTHER_TYPES: Mapping[str, Any] = MappingProxyType(
 
 def _properties(arguments: _Object, schema: _Object) -> Iterator[tuple[str, _Object]]:
     """Yield the names and schemas of the properties that the arguments have."""
-    for name, inner in (schema.get("properties") or {}).items():
+    properties = schema.get("properties")
+    for name, inner in properties.items() if isinstance(properties, dict) else ():
         if name in arguments and isinstance(inner, dict):
             yield name, inner
 
 
 def _missing(arguments: _Object, schema: _Object) -> _Object | None:
-    name = next((name for name in schema.get("required") or () if name in arguments), None)
+    required = schema.get("required")
+    name = next((name for name in required if name in arguments), None) if isinstance(required, list) else None
     return None if name is None else {key: value for key, value in arguments.items() if key != name}
 
 
@@ -61,19 +65,17 @@ def _enum(arguments: _Object, schema: _Object) -> _Object | None:
 
 def _bounds(arguments: _Object, schema: _Object) -> _Object | None:
     for name, inner in _properties(arguments, schema):
-        kind = inner.get("type")
+        kind, value = inner.get("type"), arguments[name]
         if kind in ("integer", "number") and not {"enum", "const", "multipleOf"} & inner.keys():
             for bound, step in (("maximum", 1), ("exclusiveMaximum", 0), ("minimum", -1), ("exclusiveMinimum", 0)):
-                if isinstance(inner.get(bound), int | float) and not isinstance(inner[bound], bool):
+                if type(inner.get(bound)) is int and abs(inner[bound]) < _MOST_NUMBER:
                     return arguments | {name: inner[bound] + step}
-        if (
-            kind == "string"
-            and isinstance(inner.get("maxLength"), int)
-            and not {"enum", "format", "pattern"} & inner.keys()
-        ):
+        is_free = not {"enum", "const", "format", "pattern"} & inner.keys()
+        if kind == "string" and is_free and type(inner.get("maxLength")) is int and inner["maxLength"] < _LONGEST:
             return arguments | {name: "x" * (inner["maxLength"] + 1)}
-        if kind == "array" and isinstance(inner.get("minItems"), int) and inner["minItems"] > 0:
-            return arguments | {name: arguments[name][: inner["minItems"] - 1]}
+        least = inner.get("minItems")
+        if kind == "array" and isinstance(value, list) and type(least) is int and 0 < least <= len(value):
+            return arguments | {name: value[: least - 1]}
     return None
 
 
