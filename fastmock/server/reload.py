@@ -218,7 +218,6 @@ class Changes:
             in_child: called first in the process of a trial.
         """
         self._state = state
-        self._behind = False  # whether the App of the state is an older one
         self._started = state.config.settings
         self.generation = 0
         self.rules = state.app.rules if state.app else 0
@@ -247,10 +246,10 @@ class Changes:
     @property
     def state(self) -> State:
         """The active state. It is compiled only when it is needed, which most changes do not wait for."""
-        if self._behind:
+        config, before = self._state.config, self._state.app
+        if before is not None and before.config is not config:  # it is an older one
             with collection_paused():
-                app = self._compiler.compile(self._state.config, self._state.app, warns=False)
-            self._state, self._behind = self._state._replace(app=app), False
+                self._state = self._state._replace(app=self._compiler.compile(config, before, warns=False))
         return self._state
 
     def submit(self, change: Change) -> None:
@@ -418,10 +417,7 @@ class Changes:
         self._put_in_force(step.number, outcome.faults_anew)
         body = {"generation": step.number, "rules": list(outcome.brought), "warnings": list(outcome.warnings)}
         self._answer(200, body)
-        if after is not None:
-            self._state, self._behind = after, True
-        else:
-            self._state = step.lead_parent_from(self.state, self._compiler, self._took < _LONG_TRIAL)
+        self._state = after or step.lead_parent_from(self.state, self._compiler, self._took < _LONG_TRIAL)
 
     @property
     def _timeout(self) -> float:
