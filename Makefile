@@ -83,7 +83,7 @@ $(VENV)/.clients: Makefile | $(VENV)/bin/python
 	mkdir -p $(CLIENTS)/node
 	if command -v npm >/dev/null; then \
 	  npm install --prefix $(CLIENTS)/node --silent --no-audit --no-fund --no-package-lock \
-	    'openai@^6' 'ai@^6' '@ai-sdk/openai@^3' '@ai-sdk/anthropic@^3' 'zod@^4'; fi
+	    'openai@^6' '@anthropic-ai/sdk@<1' 'ai@^6' '@ai-sdk/openai@^3' '@ai-sdk/anthropic@^3' 'zod@^4'; fi
 	touch $@
 
 agents-cli: $(CLIENTS)/agents-cli/.installed  ## Install Codex CLI and Claude Code (650 MB) for their tests

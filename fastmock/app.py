@@ -95,7 +95,7 @@ class App:
         exact: whether tokens are counted exactly.
         progress: see ``http.Progress``; ``route_names`` are the names of its routes, from number 1.
         faults: the fault injector.
-        counts_connections: whether connections are counted, for metrics.
+        counts_connections: whether connections are counted; ``names_connections``: whether findings look at them.
         buffers: the memory budget of bodies and large responses.
         by_rules: generates responses by the rules alone, for the response manager.
         providers: the providers.
@@ -123,7 +123,7 @@ class App:
         self.progress = services.progress
         self.faults = parts.faults
         self.waiting = None if settings.overload.max_concurrent is None else parts.gate.waiting
-        self.counts_connections = settings.metrics.any
+        self.counts_connections, self.names_connections = settings.metrics.any, config.watch.any
         self.by_rules = {name: generate for api in apis.values() for name, generate in api.generate.items()}
         self.providers = Providers(apis)
         self._heads = self.providers[0].heads

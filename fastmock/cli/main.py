@@ -180,6 +180,8 @@ def _run(parsing: argparse.ArgumentParser, argv: Sequence[str], environ: Mapping
         if name != "command" and value is not None:
             flag = flags()[name]
             options += [flag.name] if flag.is_switch else [flag.name, value]
+    if "findings" in fail_on:
+        options.append("--findings")
     return run_command(command, config, options, fail_on, reports, environ, stderr)
 
 

@@ -14,8 +14,9 @@ from fastmock.testing.environment import base_url
 FAILURES: Mapping[str, Callable[[Report], object]] = {
     "misses": lambda report: report.unmatched,
     "unused": lambda report: report.unused,
+    "findings": lambda report: report.failures,
 }
-"""What ``--fail-on`` knows: requests that no rule matched, and rules that were never used."""
+"""What ``--fail-on`` knows: requests that no rule matched, rules that were never used, and findings about clients."""
 FAILED = 3
 """The exit code if ``--fail-on`` applies."""
 
@@ -50,6 +51,9 @@ def show_report(
         print(f"fastmock: there is no report at {source}: {reason}", file=stderr)
         return 1
     print(FORMATS[form].write(report), end="", file=stdout)
+    if "findings" in fail_on and report.findings is None:
+        print("fastmock: the server does not watch for findings: start it with --findings", file=stderr)
+        return 1
     return FAILED if fails(report, fail_on) else 0
 
 
@@ -57,5 +61,5 @@ def _read(source: str, token: str | None) -> Any:
     if "://" in source:
         from fastmock.testing.control import Control  # a server needs no HTTP client
 
-        return Control(base_url(source), token).call("GET", "report")
+        return Control(base_url(source), token).call("GET", "report", query={"final": "true"})
     return orjson.loads(Path(source).read_bytes())

@@ -12,6 +12,7 @@ from fastmock.config.settings import Settings
 from fastmock.core.capabilities import Runtime
 from fastmock.core.documents import read_document, read_samples
 from fastmock.core.problems import SettingPath
+from fastmock.findings.settings import Watch
 from fastmock.rules.settings import MatchingRule, RuleList
 
 CHANGED = "PUT /fastmock/config"
@@ -46,6 +47,13 @@ class Config:
     _written: "dict[RuleSection, tuple[object, list[LocatedRule]]]" = field(
         default_factory=dict, init=False, compare=False
     )
+
+    @property
+    def watch(self) -> Watch:
+        """The requests that are watched for findings."""
+        return Watch(
+            self.settings.findings.enabled, frozenset(name for name, one in self.sessions.items() if one.findings)
+        )
 
     def where(self, path: SettingPath) -> str:
         """Name the flag, variable, call or file that set the value at ``path``."""

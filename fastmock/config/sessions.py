@@ -21,6 +21,7 @@ class SessionSettings(SettingsModel):
     faults: list[AnyFaultSettings] = Field([], description="Faults for this session, tried before all others.")
     latency: Latency | None = Field(None, description="Latency for this session; that of a rule has precedence.")
     limits: Rates | None = Field(None, description="Limits for this session instead of others, for each API key.")
+    findings: bool = Field(False, description="Watch the requests of this session for findings.")
     _since: float = PrivateAttr(default_factory=time.monotonic)
 
     @property

@@ -5,7 +5,7 @@ The loader, the error messages, the environment variables and the reference are 
 names given as ``env`` in its ``json_schema_extra``.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -17,6 +17,7 @@ from fastmock.core.section import SettingsModel
 from fastmock.faults.kinds.status import StatusSettings
 from fastmock.faults.registry import AnyFaultSettings
 from fastmock.faults.settings import ErrorType
+from fastmock.findings.settings import Findings
 from fastmock.latency.settings import Heartbeat, Latency, NumberOrHeartbeat
 from fastmock.limits.settings import Limits, Overload
 from fastmock.rules.settings import Responses, Validation
@@ -406,6 +407,7 @@ class Settings(SettingsModel):
     overload: Overload = Field(Overload(), description=Overload.__doc__)
     metrics: MetricsSettings = Field(MetricsSettings(), description=MetricsSettings.__doc__)
     journal: Journal = Field(Journal(), description=Journal.__doc__)
+    findings: Findings = Field(Findings(), description=Findings.__doc__)
     admin: Admin = Field(Admin(), description=Admin.__doc__)
     streaming: Streaming = Field(Streaming(), description=Streaming.__doc__)
     latency: Latency = Field(Latency(), description=Latency.__doc__)
@@ -422,3 +424,11 @@ class Settings(SettingsModel):
     auth: Auth = Field(Auth(), description=Auth.__doc__)
     models: Annotated[Models, BeforeValidator(_list_is_available)] = Field(Models(), description=Models.__doc__)
     responses: Responses = Field(Responses(), description=Responses.__doc__)
+
+    @model_validator(mode="after")
+    def _findings_need_the_journal(self) -> Self:
+        if self.findings.enabled and not self.journal.enabled:
+            if "enabled" in self.journal.model_fields_set:
+                raise ValueError("'findings.enabled' needs the journal: remove 'journal.enabled: false'")
+            object.__setattr__(self, "journal", self.journal.model_copy(update={"enabled": True}))
+        return self

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 import orjson
 
 from fastmock.app import App
-from fastmock.control.replies import later, reply, text_reply
+from fastmock.control.replies import apart, later, reply
 from fastmock.control.verify import Verification, expectation
 from fastmock.core import errors
 from fastmock.core.errors import ApiError
 from fastmock.core.http import Reply, Request, query_value
-from fastmock.telemetry.journal import Filter, Journal, whole_number
+from fastmock.telemetry.journal import Filter, Journal, truth, whole_number
 from fastmock.telemetry.report import report_on
 from fastmock.telemetry.report_formats import FORMATS
 
@@ -79,7 +79,8 @@ class Recorded:
     def report(self, request: Request) -> Reply:
         """Report the uses of rules and the requests that no rule matched, in the format that the query names.
 
-        ``since`` is the number of the first request in the journal to report on.
+        ``since`` is the number of the first request in the journal to report on; ``final`` says that the clients are
+        done, so that a retry that is missing will not come.
         """
         name = query_value(request.query, "format") or "json"
         form = FORMATS.get(name)
@@ -87,8 +88,13 @@ class Recorded:
             known = ", ".join(FORMATS)
             raise ApiError(400, f"Invalid 'format': expected one of {known}, but got '{name}'.", "format")
         since = whole_number("since", query_value(request.query, "since") or "0")
-        report = report_on(self._app, self._journal, self._session_of(request), since)
-        return text_reply(form.write(report), form.content_type)
+        is_final = truth("final", query_value(request.query, "final") or "false")
+        session = self._session_of(request)
+
+        def write() -> str:
+            return form.write(report_on(self._app, self._journal, session, since, is_final))
+
+        return apart(write, form.content_type)
 
 
 def json_of(request: Request) -> Any:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -18,6 +19,8 @@ _LOOK = 0.0005  # seconds between polls of a pending result
 
 _LOG = logging.getLogger("fastmock")
 
+_threads = ThreadPoolExecutor(1, "report")  # started on demand
+
 
 def reply(body: Any, status: int = 200) -> Reply:
     """Return a response with a JSON body."""
@@ -26,15 +29,8 @@ def reply(body: Any, status: int = 200) -> Reply:
     return made
 
 
-def text_reply(text: str, content_type: str) -> Reply:
-    """Return a response with a text."""
-    made = Reply(HEADS.get(200, content_type), f"req_{unique()}", text.encode())
-    made.control = True
-    return made
-
-
-def later(look: Callable[[], tuple[int, Any] | None]) -> Reply:
-    """Return a response that is sent as soon as ``look`` returns its status and its body."""
+def later(look: Callable[[], tuple[int, Any] | None], content_type: str | None = None) -> Reply:
+    """Return a response that is sent as soon as ``look`` returns its status and its body, as JSON or in bytes."""
     made = reply(None)
 
     def due_times() -> Iterator[float]:
@@ -48,7 +44,15 @@ def later(look: Callable[[], tuple[int, Any] | None]) -> Reply:
             made.head = HEADS.get(500)
             made.body = ApiError(500, "The call failed.", kind="server_error").body()
             return
-        made.head, made.body = HEADS.get(found[0]), orjson.dumps(found[1])
+        status, body = found
+        made.head = HEADS.get(status) if content_type is None else HEADS.get(status, content_type)
+        made.body = body if isinstance(body, bytes) else orjson.dumps(body)
 
     made.due_times = due_times()
     return made
+
+
+def apart(compute: Callable[[], str], content_type: str) -> Reply:
+    """Return a response whose text is computed in a thread of its own, so that other requests do not wait for it."""
+    computed = _threads.submit(compute)
+    return later(lambda: (200, computed.result().encode()) if computed.done() else None, content_type)

@@ -66,7 +66,7 @@ class Request:
         query: see Query. On Robyn, only set for a POST to a path without parameters if its provider has the API key in
             the query (``Provider.key_parameter``): reading it costs 1 µs.
         authorization: the header ``authorization`` once it has been read, which costs 1 µs.
-        client: address of the client; only set for the control API.
+        client: address of the client; only set for the control API, and on Granian for findings, then with its port.
         host: requested host, if no header contains it; only set for the control API.
         params: path parameters by the names in the route.
         provider: the provider of the requested API, a ``core.provider.Provider``; None until it is known.

@@ -126,7 +126,14 @@ class PlannedResponse:
         size: its length, in bytes; ``held`` includes the response that is stored.
     """
 
-    def __init__(self, parts: Sequence[Splice], kept: Splice | None, steps: list[int], tokens: int) -> None:
+    def __init__(
+        self,
+        parts: Sequence[Splice],
+        kept: Splice | None,
+        steps: list[int],
+        tokens: int,
+        answers: Sequence[Answer] = (),
+    ) -> None:
         """Take the parts.
 
         Args:
@@ -134,6 +141,7 @@ class PlannedResponse:
             kept: the response that is stored; None if it is not stored.
             steps: the tokens of each step of a stream.
             tokens: the tokens of a non-streaming answer.
+            answers: the answers, if the journal looks at them.
         """
         self.fills: Sequence[Fill] = [part.fill for part in parts]
         self.size = sum(part.size for part in parts)
@@ -141,10 +149,14 @@ class PlannedResponse:
         self.steps = steps
         self._kept = None if kept is None else kept.fill
         self._tokens = tokens
+        self._answers = answers
 
     def answers(self, chat: ChatRequest) -> Sequence[Answer]:
-        """Return no answers: where a fault may change them, plans render none."""
-        return ()
+        """Return the answers, with the ids of an earlier request; none if nothing looks at them.
+
+        Faults do not: where they may change answers, plans render none.
+        """
+        return self._answers
 
     def whole(self, chat: ChatRequest, answers: Sequence[Answer] | None = None) -> bytes:
         """Return the non-streaming response."""
@@ -174,6 +186,7 @@ class _Rendered(NamedTuple):
     parts: list[bytes]
     steps: list[int]
     tokens: int
+    answers: Sequence[Answer]
 
 
 class _Planner:
@@ -217,16 +230,19 @@ class _Planner:
         rendering = self._endpoint.rendering(template)
         sender = self._responder.sender
         paced = sender.timing(chat) is not None
+        shown: Sequence[Answer] = ()
+        if self._responder.shows_answers:
+            shown = rendering.answers(chat) if answers is None else answers
         if not chat.stream:
             whole = rendering.whole(chat, answers)
             if len(whole) > _LARGEST:
                 return None
-            return _Rendered(chat, [whole], [], rendering.length(chat, answers) if paced else 0)
+            return _Rendered(chat, [whole], [], rendering.length(chat, answers) if paced else 0, shown)
         stream = rendering.render_stream(chat, answers, sender.obfuscates(chat))
         if len(stream.steps) > LARGE_STREAM or stream.length() > _LARGEST:
             return None
         parts = [stream.cut(step, step + 1) for step in range(len(stream.steps))] if paced else [stream.all()]
-        return _Rendered(chat, parts, stream.steps, 0)
+        return _Rendered(chat, parts, stream.steps, 0, shown)
 
     def _sends_bytes_alone(self, chat: ChatRequest) -> bool:
         """Return whether the response to a request is sent at once, as its bytes and nothing else."""
@@ -283,7 +299,7 @@ def _spliced(first: _Rendered, second: _Rendered) -> PlannedResponse | None:
     found = [part for part in parts if part is not None]
     if len(found) < len(parts) or (kept is None and first.chat.store):
         return None
-    return PlannedResponse(found, kept, first.steps, first.tokens)
+    return PlannedResponse(found, kept, first.steps, first.tokens, first.answers)
 
 
 def _parsed_size(body: str | bytes) -> int:

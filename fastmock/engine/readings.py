@@ -61,6 +61,18 @@ class Readings:
         chat.request = request
         return reading.responder.rules.explain(chat)
 
+    def messages(self, request: Request) -> list[dict[str, Any]]:
+        """Return the conversation of a recorded request as messages of a chat completion, also of an invalid request;
+        empty if it has none.
+        """
+        found = self._router.find(request.path.rstrip("/"))
+        reading = None if found is None else self._by_kind.get(found[0].kind)
+        messages: Any = ()
+        if reading is not None and request.method == "POST":
+            with suppress(errors.ApiError, LookupError):
+                messages = reading.messages(parse(request.body))
+        return [one for one in messages if isinstance(one, dict)] if isinstance(messages, list) else []
+
     def parse_recorded(self, request: Request) -> tuple[ChatRequest, RuleSet | None]:
         """Return a recorded request in parsed form, and the rules for its endpoint, if there are any.
 

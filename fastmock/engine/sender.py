@@ -156,13 +156,19 @@ class _Redo:
     def render(self, answers: Sequence[Answer]) -> Reply | Stream:
         """Return the response with other answers."""
         counted = [answer._replace(tokens=count(answer, self.chat.tokenizer)) for answer in answers]
-        return self._sender.render(self.chat, self._template, counted, self._heads)
+        rendered = self._sender.render(self.chat, self._template, counted, self._heads)
+        rendered.redo = _Redo(self._sender, self.chat, self._template, counted, self._heads)
+        return rendered
 
 
-def compose(sender: Sender, policies: Policies, explains: bool) -> Send:
+def compose(sender: Sender, policies: Policies, explains: bool, shows_answers: bool) -> Send:
     """Return a function to send responses, with only the layers that the configuration needs.
 
-    ``explains``: whether a header names the winning and the closest rule.
+    Args:
+        sender: renders the responses.
+        policies: the policies to apply.
+        explains: whether a header names the winning and the closest rule.
+        shows_answers: whether the journal looks at the answers that were rendered.
     """
     render, own_heads = sender.render, sender.heads
     layers: list[_Layer] = []
@@ -172,9 +178,9 @@ def compose(sender: Sender, policies: Policies, explains: bool) -> Send:
         layers.append(partial(_apply_policies, sender, policies))
     if sender.profiles.has_heartbeats:
         layers.append(partial(_send_heartbeats, sender))
-    may_redo = policies.may_redo
+    may_redo = policies.may_redo or shows_answers
     take = policies.limits.take if policies.any and not policies.more_than_limits else None
-    if not layers and take is None:
+    if not layers and take is None and not shows_answers:
         return render
 
     def sent(

@@ -37,12 +37,15 @@ class Reading(NamedTuple):
         parse: parses a body; the other arguments are a request id, and path parameters by name.
         responder: the responder of the endpoint.
         fits: whether a body is of this kind, for a request with an unknown path.
+        messages: returns the conversation of a body as messages of a chat completion, also if the body is invalid
+            otherwise; raises ApiError if they cannot be read.
     """
 
     kind: str
     parse: Callable[..., ChatRequest]
     responder: Responder
     fits: Callable[[Mapping[str, Any]], bool]
+    messages: Callable[[dict[str, Any]], Any] = lambda body: ()
 
 
 class Api(NamedTuple):

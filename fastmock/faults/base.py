@@ -212,5 +212,5 @@ A = TypeVar("A", Reply, Stream)
 def _copy_attributes(answer: Answer, target: A) -> A:
     """Copy the observed attributes of a response to another."""
     target.model, target.rule, target.chat = answer.model, answer.rule, answer.chat
-    target.values, target.more = answer.values, answer.more
+    target.values, target.more, target.redo = answer.values, answer.more, answer.redo
     return target

@@ -133,7 +133,7 @@ class Supervisor:
         if app is None:
             return None
         app.share.join(self._numbers, 0)
-        return report_on(app, Journal(self._shared.ring_buffer, app.kind_of))
+        return report_on(app, Journal(self._shared.ring_buffer, app.kind_of), is_final=True)
 
     def _supervise(self) -> int:
         started = time.monotonic()

@@ -198,7 +198,7 @@ class WorkerContext:
         app.store.join(self._shared.directory)
         app.progress.cells = self.heartbeat.cells
         settings, answers = app.config.settings, self._place.answers
-        journal = Journal(self._shared.ring_buffer, app.kind_of)
+        journal = Journal(self._shared.ring_buffer, app.kind_of, app.config.watch)
         metrics = None
         if settings.metrics.any:
             from fastmock.telemetry.metrics import Metrics

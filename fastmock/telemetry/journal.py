@@ -22,6 +22,9 @@ from fastmock.core.http import Request, Stream, model_of
 from fastmock.core.problems import did_you_mean
 from fastmock.core.provider import provider_of
 from fastmock.core.routing import OTHER
+from fastmock.findings.attempts import RETRY_COUNT, Attempt
+from fastmock.findings.facts import facts_of
+from fastmock.findings.settings import NOTHING_WATCHED, Watch
 from fastmock.shared.ring_buffer import ENDED, LEFT, OPEN, Entry, Outcome, RingBuffer
 from fastmock.telemetry.observer import Follower, Observer
 
@@ -29,6 +32,7 @@ HEAD_SIZE = 8192
 """Bytes reserved for a request besides its body."""
 
 _LONGEST = 256  # characters of a path, model name or header value in an entry that is too large
+_LONGEST_COUNT = 6  # digits of the number of a retry
 _MOST_SHOWN = 100  # default number of returned requests
 _STATES = {OPEN: "open", ENDED: "ended", LEFT: "left"}
 _GLOBS = ("method", "path", "endpoint", "model", "rule", "fault", "check")
@@ -62,6 +66,37 @@ class Record:
         """Whether no rule matched, so that the default reply was used."""
         rule: str = self.head["rule"]
         return rule.endswith(".default")
+
+    @property
+    def facts(self) -> dict[str, Any] | None:
+        """See ``findings.facts``; None if the request was not watched."""
+        found: dict[str, Any] | None = self.head.get("facts")
+        return found
+
+    def attempt(self, app: App) -> Attempt:
+        """Return the request as findings see it; it must have been watched."""
+        head, facts, outcome = self.head, self.facts or {}, self.entry.outcome
+        # An instant response was noted when it was sent, any other one before.
+        spent = facts.get("spent_ns")
+        arrived = head["time"] - (outcome.seconds if spent is None else spent / 1e9)
+        count = head["headers"].get(RETRY_COUNT, "")
+        return Attempt(
+            number=self.entry.number,
+            client=head["session"] or facts["client"],
+            body=(head["path"], head["size"], self.entry.body),
+            model=head["model"],
+            arrived=arrived,
+            ended=None if outcome.state == OPEN else arrived + outcome.seconds,
+            status=head["status"],
+            is_left=outcome.state == LEFT,
+            sent=outcome.size,
+            stream=head["stream"],
+            fault=head["fault"],
+            limit=head["limit"],
+            retry=int(count) if count.isdecimal() and len(count) < _LONGEST_COUNT else None,
+            facts=facts,
+            read=lambda: [] if self.cut else app.readings.messages(self.request()),
+        )
 
     def nearest(self, app: App) -> dict[str, Any]:
         """Return the closest rule of ``app``, and how it differs."""
@@ -118,22 +153,35 @@ def timing(outcome: Outcome) -> dict[str, Any]:
 class Journal(Observer):
     """One worker's view of the journal."""
 
-    def __init__(self, ring_buffer: RingBuffer, kind_of: Callable[[str], str] = lambda path: OTHER) -> None:
-        """``kind_of`` returns the kind of endpoint of a path."""
+    def __init__(
+        self,
+        ring_buffer: RingBuffer,
+        kind_of: Callable[[str], str] = lambda path: OTHER,
+        watch: Watch = NOTHING_WATCHED,
+    ) -> None:
+        """``kind_of`` returns the kind of endpoint of a path; ``watch`` tells which requests are watched for
+        findings.
+        """
         self.ring_buffer = ring_buffer
         self._most_body = ring_buffer.most - HEAD_SIZE
         self._kind_of = kind_of
+        self._watch = watch if watch.any else None
 
     @override
     def answered(self, request: Request, answer: Answer, spent: int, is_instant: bool) -> Follower | None:
         if not is_instant or isinstance(answer, Stream):
-            return _Follower(self.ring_buffer, self.record(request, answer, Outcome()), isinstance(answer, Stream))
+            return _Follower(
+                self.ring_buffer, self.record(request, answer, Outcome(), spent), isinstance(answer, Stream)
+            )
         streamed = spent / 1e9 if answer.chat is not None and answer.chat.stream else 0.0
         self.record(request, answer, Outcome(spent / 1e9, streamed, answer.size, ENDED))
         return None
 
-    def record(self, request: Request, answer: Answer, outcome: Outcome) -> int:
-        """Write a request and its response; return its number."""
+    def record(self, request: Request, answer: Answer, outcome: Outcome, spent: int | None = None) -> int:
+        """Write a request and its response; return its number.
+
+        ``spent``: for a response that takes time the nanoseconds since the request came in.
+        """
         headers = dict(request.headers.items())
         session = provider_of(request).session_of(request, headers)
         for name in headers:
@@ -158,6 +206,8 @@ class Journal(Observer):
             "headers": headers,
             "size": len(body),
         }
+        if self._watch is not None and self._watch.includes(session):
+            head["facts"] = facts_of(request, answer, spent)
         data = orjson.dumps(head)
         if len(data) > HEAD_SIZE:
             data = _shortened(head)
@@ -258,10 +308,7 @@ class Filter:
         self._session = given.get("session", session)
         self.since = whole_number("since", given.get("since", "0"))
         self.limit = whole_number("limit", given.get("limit", str(_MOST_SHOWN)))
-        explain = given.get("explain", "false")
-        if explain not in ("true", "false", "1", "0"):
-            raise ApiError(400, f"Invalid 'explain': expected true or false, but got '{explain}'.", "explain")
-        self.explain = explain in ("true", "1")
+        self.explain = truth("explain", given.get("explain", "false"))
 
     def takes(self, head: Mapping[str, Any]) -> bool:
         """Return whether a request passes the filter."""
@@ -278,3 +325,10 @@ def whole_number(name: str, text: str) -> int:
     if not text.isdecimal() or len(text) > 18:
         raise ApiError(400, f"Invalid '{name}': expected a whole number from 0, but got '{text}'.", name)
     return int(text)
+
+
+def truth(name: str, text: str) -> bool:
+    """Parse the parameter of a URL; raise ApiError if it is neither true nor false."""
+    if text not in ("true", "false", "1", "0"):
+        raise ApiError(400, f"Invalid '{name}': expected true or false, but got '{text}'.", name)
+    return text in ("true", "1")

@@ -1,5 +1,6 @@
 """The report: how often each rule was used, and the requests that no rule matched."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,12 +8,16 @@ from typing import Any
 from fastmock.app import App
 from fastmock.engine.plain_rules import PlainRules
 from fastmock.engine.rule_set import RuleSet
+from fastmock.findings.attempts import clients_of
+from fastmock.findings.finding import Context, Finding, findings_of
+from fastmock.findings.registry import KINDS
 from fastmock.rules.index import DEFAULT
 from fastmock.shared.rule_hits import RuleHits
 from fastmock.telemetry.journal import Journal, Record
 
 _MOST_MISSES = 100  # different requests without a rule that are shown
 _LONGEST_MESSAGE = 200  # characters
+_MOST_WATCHED = 20_000  # requests, the latest, in which findings are searched for
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class Report:
         misses: those of them that are in the journal, equal ones together, the latest first.
         rules: the use of each rule; for a session, of its own.
         journal: whether the journal is on; without it, ``misses`` is empty, and a session's requests are not known.
+        findings: the findings about clients; None if no request is watched for them.
         lost: the number of requests that the journal had no room for.
         next: the number that the next request in the journal will get.
     """
@@ -76,8 +82,14 @@ class Report:
     misses: Sequence[Miss]
     rules: Sequence[RuleUse]
     journal: bool
+    findings: Sequence[Finding] | None
     lost: int
     next: int
+
+    @property
+    def failures(self) -> list[Finding]:
+        """The findings that count as failures."""
+        return [one for one in self.findings or () if one.fails]
 
     @property
     def unused(self) -> list[RuleUse]:
@@ -94,10 +106,12 @@ class Report:
         values = {name: data[name] for name in cls.__dataclass_fields__}
         values["misses"] = [Miss(**{**miss, "differences": tuple(miss["differences"])}) for miss in data["misses"]]
         values["rules"] = [RuleUse(**rule) for rule in data["rules"]]
+        if data["findings"] is not None:
+            values["findings"] = [Finding(**{**one, "requests": tuple(one["requests"])}) for one in data["findings"]]
         return cls(**values)
 
 
-def report_on(app: App, journal: Journal, session: str = "", since: int = 0) -> Report:
+def report_on(app: App, journal: Journal, session: str = "", since: int = 0, is_final: bool = False) -> Report:
     """Return the report on a server that serves ``app``; its counts are those of all workers.
 
     Args:
@@ -105,6 +119,7 @@ def report_on(app: App, journal: Journal, session: str = "", since: int = 0) -> 
         journal: its journal.
         session: the session to report on; empty for all.
         since: the number of the first request in the journal to report on.
+        is_final: whether the clients are done, so that a retry that is missing will not come.
     """
     rules = [use for one in app.responders for use in _uses(one.rules, one.hits, session)]
     rules += [use for one in app.plain_rules for use in _uses(one, one.hits, session)]
@@ -123,7 +138,15 @@ def report_on(app: App, journal: Journal, session: str = "", since: int = 0) -> 
         )
     misses = list(_misses(app, missed))
     lost = journal.state()["lost"] if enabled else 0
-    return Report(session, matched, unmatched, misses, rules, enabled, lost, numbers.stop)
+    findings = _findings(app, records, is_final) if app.config.watch.any and enabled else None
+    return Report(session, matched, unmatched, misses, rules, enabled, findings, lost, numbers.stop)
+
+
+def _findings(app: App, records: Sequence[Record], is_final: bool) -> list[Finding]:
+    """Return the findings in requests of the journal, the latest first."""
+    attempts = [record.attempt(app) for record in records[:_MOST_WATCHED] if record.facts is not None]
+    context = Context(app.config.settings.findings, time.time(), is_final)
+    return findings_of(clients_of(attempts), context, KINDS)
 
 
 def _uses(rules: RuleSet | PlainRules[Any], hits: RuleHits, session: str) -> Iterator[RuleUse]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import orjson
 
+from fastmock.findings.finding import Finding
 from fastmock.telemetry.report import Miss, Report
 
 _MOST_NAMED = 20  # unused rules that are named in text
@@ -31,6 +32,9 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"no rule matched{_times(miss)}: {_request(miss)}"
         if miss.nearest is not None:
             yield f"  nearest rule {miss.nearest!r}: {'; '.join(miss.differences)}"
+    for one in report.findings or ():
+        yield f"{one.severity}: {one.kind}{_times(one)}, client {one.client}: {one.message}"
+        yield f"  {one.advice} ({_numbers(one)})"
     if report.unmatched and not report.journal:
         yield "turn the journal on ('journal.enabled') to see the requests that no rule matched"
     if report.unused and report.matched + report.unmatched:
@@ -39,8 +43,14 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"rules never used: {', '.join(names[:_MOST_NAMED])}{more}"
 
 
-def _times(miss: Miss) -> str:
-    return f" ({miss.count} times)" if miss.count > 1 else ""
+def _times(one: Miss | Finding) -> str:
+    return f" ({one.count} times)" if one.count > 1 else ""
+
+
+def _numbers(finding: Finding) -> str:
+    """Name the requests of a finding."""
+    noun = "request" if len(finding.requests) == 1 else "requests"
+    return f"{noun} {', '.join(map(str, finding.requests))}"
 
 
 def _request(miss: Miss) -> str:
@@ -55,6 +65,12 @@ def as_markdown(report: Report) -> str:
         for miss in report.misses:
             nearest = "" if miss.nearest is None else f"`{miss.nearest}`: {'; '.join(miss.differences)}"
             cells = (f"{miss.endpoint}{_times(miss)}", miss.model, miss.message, nearest)
+            lines.append(f"| {' | '.join(map(_cell, cells))} |")
+        lines.append("")
+    if report.findings:
+        lines += ["| finding | client | seen | what to do |", "|---|---|---|---|"]
+        for one in report.findings:
+            cells = (f"{one.severity}: {one.kind}{_times(one)}", one.client, one.message, one.advice)
             lines.append(f"| {' | '.join(map(_cell, cells))} |")
         lines.append("")
     if report.rules:
@@ -72,11 +88,11 @@ def _cell(text: str) -> str:
 
 def as_junit(report: Report) -> str:
     """Return the report as JUnit XML: a rule is a test case, skipped if it was never used; a request that no rule
-    matched is a failed one.
+    matched and a finding are failed ones.
     """
     from xml.etree.ElementTree import Element, SubElement, indent, tostring  # few servers are asked for it
 
-    failures, skipped = len(report.misses), len(report.unused)
+    failures, skipped = len(report.misses) + len(report.failures), len(report.unused)
     counts = {"tests": str(len(report.rules) + failures), "failures": str(failures), "skipped": str(skipped)}
     root = Element("testsuites", {"name": "fastmock", **counts, "errors": "0"})
     suite = SubElement(root, "testsuite", {"name": "fastmock", **counts, "errors": "0"})
@@ -90,6 +106,10 @@ def as_junit(report: Report) -> str:
         failure = SubElement(case, "failure", {"message": f"no rule matched{_times(miss)}", "type": "no_rule_matched"})
         if miss.nearest is not None:
             failure.text = _clean(f"nearest rule {miss.nearest!r}: {'; '.join(miss.differences)}")
+    for one in report.failures:
+        case = SubElement(suite, "testcase", {"classname": "fastmock.findings", "name": f"{one.kind}, {one.client}"})
+        failure = SubElement(case, "failure", {"message": _clean(f"{one.message}{_times(one)}"), "type": one.kind})
+        failure.text = f"{one.advice} ({_numbers(one)})"
     indent(root)
     return tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 

@@ -123,6 +123,7 @@ class Client:
         latency: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
         faults: list[Mapping[str, Any]] | None = None,
+        findings: bool | None = None,
     ) -> None:
         """Replace the settings of the session, as ``PUT /fastmock/sessions/{id}``.
 
@@ -131,12 +132,13 @@ class Client:
             latency: the latency, as in the configuration.
             limits: the rate limits.
             faults: the faults.
+            findings: whether its requests are watched for findings.
 
         Raises:
             ControlError: a setting is invalid.
         """
         __tracebackhide__ = True
-        given = {"strict": strict, "latency": latency, "limits": limits, "faults": faults}
+        given = {"strict": strict, "latency": latency, "limits": limits, "faults": faults, "findings": findings}
         settings = {name: value for name, value in given.items() if value is not None}
         self.control.call("PUT", f"sessions/{self.session}", settings)
 
@@ -184,9 +186,15 @@ class Client:
                 raise
             raise AssertionError(str(error)) from None
 
-    def report(self, since: int = 0) -> dict[str, Any]:
-        """Return the report on the session; ``since`` is the number of the first request to report on."""
-        found: dict[str, Any] = self.control.call("GET", "report", query={"since": since})
+    def report(self, since: int = 0, *, final: bool = False) -> dict[str, Any]:
+        """Return the report on the session.
+
+        Args:
+            since: the number of the first request to report on.
+            final: whether the client under test is done, so that a retry that is missing will not come.
+        """
+        query = {"since": since, "final": "true" if final else "false"}
+        found: dict[str, Any] = self.control.call("GET", "report", query=query)
         return found
 
     def reset(self) -> None:

@@ -37,6 +37,7 @@ class ItemSession:
         self._server = server
         self.client = Client(server.url, session=new_session(item.name), token=server.token)
         self._is_strict = server.strict
+        self._is_watched = False
         item._fastmock = self  # type: ignore[attr-defined]
         marker = item.get_closest_marker("fastmock")
         given = {} if marker is None else dict(marker.kwargs)
@@ -49,7 +50,11 @@ class ItemSession:
                 pytest.fail(f"the marker 'fastmock' of {item.nodeid} is invalid: {error}", pytrace=False)
 
     def _configure(
-        self, item: pytest.Item, config: Mapping[str, Any] | str | None = None, strict: bool | None = None
+        self,
+        item: pytest.Item,
+        config: Mapping[str, Any] | str | None = None,
+        strict: bool | None = None,
+        findings: bool | None = None,
     ) -> None:
         """Apply the settings of a marker; a file is relative to the test's directory, or to the root of the run."""
         given: Any = config or {}
@@ -59,25 +64,33 @@ class ItemSession:
         rules, settings = _of_session(given)
         if strict is not None:
             settings["strict"] = strict
+        if findings is not None:
+            settings["findings"] = findings
         self._is_strict = bool(settings.get("strict", self._is_strict))
+        self._is_watched = bool(settings.get("findings", False))
         if rules:
             self.client.control.call("POST", "rules", rules)
         if settings:
             self.client.configure(**settings)
 
     def complete(self, report: pytest.TestReport) -> None:
-        """Add the requests to the report of a failed test; let a strict one fail if no rule matched a request."""
-        if not report.failed and not (self._is_strict and report.passed):
+        """Add the requests to the report of a failed test; let a strict one fail if no rule matched a request, and a
+        watched one if there are findings.
+        """
+        if not report.failed and not ((self._is_strict or self._is_watched) and report.passed):
             return
         try:
-            found = self.client.report(self._server.next)
-            misses = found["misses"]
+            found = self.client.report(self._server.next, final=True)
+            misses, findings = found["misses"], found["findings"] if self._is_watched else []
             self._server.next = found["next"]
-            if report.passed and misses:
-                report.outcome = "failed"
-                report.longrepr = "\n".join(("no rule matched, in strict mode:", *_lines_of_misses(misses)))
+            wrong = list(_lines_of_findings(findings, failing=True))
+            if self._is_strict and misses:
+                wrong = ["no rule matched, in strict mode:", *_lines_of_misses(misses), *wrong]
+            if report.passed and wrong:
+                report.outcome, report.longrepr = "failed", "\n".join(wrong)
             if report.failed:
-                report.sections.append(("fastmock", "\n".join(self._lines(misses))))
+                lines = (*self._lines(misses), *_lines_of_findings(findings))
+                report.sections.append(("fastmock", "\n".join(lines)))
         except ControlError as error:
             log = "\n".join(self._server.output().splitlines()[-_LOG_LINES:])
             report.sections.append(("fastmock", f"{error}\n{log}"))
@@ -118,6 +131,15 @@ def _lines_of_misses(misses: list[Any]) -> Iterator[str]:
             yield f"  nearest rule {miss['nearest']}: {'; '.join(miss['differences'])}"
 
 
+def _lines_of_findings(findings: list[Any], failing: bool = False) -> Iterator[str]:
+    """Yield the lines about findings, with ``failing`` about those that make a test fail."""
+    for one in findings:
+        if not failing or one["severity"] != "info":
+            times = f" ({one['count']} times)" if one["count"] > 1 else ""
+            yield f"{one['severity']}: {one['kind']}{times}: {one['message']}"
+            yield f"  {one['advice']}"
+
+
 def _of_session(config: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return the rules and the settings of a session that stand for a configuration; raise ValueError if others are
     needed.
@@ -127,6 +149,8 @@ def _of_session(config: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[s
     for name, value in config.items():
         if name in _SETTINGS:
             settings[name] = value
+        elif name == "findings":
+            settings[name] = bool(value.get("enabled"))
         elif name != "responses":
             raise ValueError(f"{name!r} cannot be set for a session: start the server with it, by --fastmock-config")
     for section, answers in (config.get("responses") or {}).items():

@@ -33,8 +33,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
     config.addinivalue_line(
         "markers",
-        "fastmock(config=None, strict=None): configure the session of the test, from a mapping or a file; in strict "
-        "mode the test fails if no rule matches a request",
+        "fastmock(config=None, strict=None, findings=None): configure the session of the test, from a mapping or a "
+        "file; in strict mode the test fails if no rule matches a request, with findings if its client misbehaves",
     )
 
 

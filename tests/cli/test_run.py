@@ -111,6 +111,38 @@ def test_command_that_passes_fails_where_the_report_says_so(config, fail_on, ask
     assert run("run", "--config", config, "--fail-on", fail_on, "--", *command)[0] == expected
 
 
+IMPATIENT = """
+import os, httpx
+for _ in range(2):
+    headers = {"authorization": "Bearer sk-impatient"}
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
+    httpx.post(os.environ["OPENAI_BASE_URL"] + "/chat/completions", json=body, headers=headers)
+"""
+
+
+def test_findings_are_shown_and_make_the_command_fail(tmp_path):
+    fault = {"kind": "status", "status": 429, "times": 1, "retry_after": 5}
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"faults": [fault]}))
+    reports = [str(tmp_path / f"report.{suffix}") for suffix in ("xml", "md", "json")]
+    options = [option for file in reports for option in ("--report", file)]
+    command = ("--", sys.executable, "-c", IMPATIENT)
+    code, _, err = run("run", "--config", str(config), "--fail-on", "findings", *options, *command)
+    assert code == 3
+    assert "error: retried_too_early, client" in err
+    assert "(requests 0, 1)" in err
+    failure = ElementTree.parse(reports[0]).find(".//testcase[@classname='fastmock.findings']/failure")
+    assert failure.attrib["type"] == "retried_too_early"
+    assert "| error: retried_too_early |" in (tmp_path / "report.md").read_text()
+    assert json.loads((tmp_path / "report.json").read_text())["findings"][0]["severity"] == "error"
+    assert run("report", reports[2], "--fail-on", "findings")[0] == 3
+    # Without the option nothing is watched, which another one must not take for no findings.
+    code, _, err = run("run", "--config", str(config), "--report", reports[2], *command)
+    assert (code, "retried_too_early" in err) == (0, False)
+    code, _, err = run("report", reports[2], "--fail-on", "findings")
+    assert (code, "start it with --findings" in err) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -106,6 +106,16 @@ def test_dashboard_shows_requests_and_sends_them(serve, tmp_path):
         driver.find_element("css selector", "#try button").click()
         assert wait_until(lambda: text(driver, "#measured").startswith("status 200"), 10)
         assert wait_until(lambda: text(driver, "#requests").count("…") == 0, 10)
+        # Findings are off at first, too.
+        driver.find_element("id", "check").click()
+        assert wait_until(lambda: "not watched" in text(driver, "#findings"), 10)
+        driver.find_element("css selector", "#findings button").click()
+        assert wait_until(lambda: text(driver, "#findings") == "No findings.", 10)
+        for _ in range(2):
+            chat(server, "I want a refund", False, x_fastmock_session="twice")
+        driver.find_element("id", "check").click()
+        assert wait_until(lambda: "repeated_success" in text(driver, "#findings"), 10)
+        assert "client twice" in text(driver, "#findings")
         light = background(driver)
         if path := os.environ.get("SCREENSHOT"):  # how the picture in the docs is made
             driver.save_screenshot(str(ROOT / path))

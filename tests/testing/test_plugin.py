@@ -170,6 +170,37 @@ responses:
     assert (code, counts["passed"]) == (0, 2), out
 
 
+def test_marker_fails_a_test_whose_client_misbehaves(runner):
+    runner.write(
+        """
+        import httpx
+
+        def ask_impatiently(fastmock):
+            for _ in range(2):
+                httpx.post(
+                    fastmock.url + "/v1/chat/completions", headers={"authorization": f"Bearer {fastmock.api_key}"},
+                    json={"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]})
+
+        @pytest.mark.fastmock(findings=True)
+        def test_impatient(fastmock):
+            fastmock.on().fails(429, times=1, retry_after=5)
+            ask_impatiently(fastmock)
+
+        def test_not_watched(fastmock):
+            fastmock.on().fails(429, times=1, retry_after=5)
+            ask_impatiently(fastmock)
+
+        @pytest.mark.fastmock(config={"findings": {"enabled": True}})
+        def test_patient(fastmock):
+            ask("hello")
+        """
+    )
+    code, out, counts = runner.run("-n", "2")
+    assert (code, counts["failed"], counts["passed"]) == (1, 1, 2), out
+    assert "error: retried_too_early: retried 0.0" in out
+    assert "Wait for as long as" in out
+
+
 MARKERS = {
     'config={"server": {"workers": 2}}': "'server' cannot be set for a session",
     'config={"responses": {"manager": "x:Y"}}': "'responses.manager' cannot be set for a session",

@@ -5,6 +5,7 @@ from fastmock.engine.services import Api, Reading, Services
 from fastmock.providers.anthropic.checks_table import CHECKS
 from fastmock.providers.anthropic.messages.checks import contents
 from fastmock.providers.anthropic.messages.endpoint import Messages
+from fastmock.providers.anthropic.messages.request import as_messages
 from fastmock.providers.anthropic.models import Models
 from fastmock.providers.checked import checked
 from fastmock.validation.check import MESSAGES
@@ -29,4 +30,5 @@ def api(services: Services) -> Api:
         Route("GET", "/models", models.all, "models"),
         Route("GET", "/models/{id*}", models.one, "models"),
     )
-    return Api(routes, (Reading("messages", messages.parse, chats, lambda body: "system" in body),))
+    reading = Reading("messages", messages.parse, chats, lambda body: "system" in body, as_messages)
+    return Api(routes, [reading])

@@ -1,6 +1,7 @@
 """The routes of OpenAI's API."""
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 from fastmock.core.headers import make_answer_heads
@@ -74,7 +75,7 @@ def _chat(services: Services, chats: Responder) -> Api:
         Route("DELETE", "/chat/completions/{id}", stored.delete),
         Route("GET", "/chat/completions/{id}/messages", stored.messages),
     )
-    reading = Reading("chat_completions", chat.parse, chats, lambda body: "messages" in body)
+    reading = Reading("chat_completions", chat.parse, chats, lambda body: "messages" in body, itemgetter("messages"))
     return Api(routes, [reading], {"chat": compiled(chat, words, serves_others=True)})
 
 
@@ -120,7 +121,7 @@ def _responses(services: Services, chats: Responder, default_model: str) -> Api:
         # A prompt given as an object refers to one stored at OpenAI.
         return any(name in body for name in _OF_RESPONSES) or isinstance(body.get("prompt"), dict)
 
-    return Api(routes, [Reading("responses", responses.parse, chats, fits)])
+    return Api(routes, [Reading("responses", responses.parse, chats, fits, responses.messages)])
 
 
 def _embeddings(services: Services) -> Api:

@@ -238,6 +238,8 @@ class _Adapter:
             return
         if query := scope.query_string:
             request.query = parse_qs(query, keep_blank_values=True)
+        if app.names_connections:
+            request.client = scope.client
         request.can_move = True
         try:
             self._send(app, scope, watcher.proto, start, app.handle(request))
@@ -269,6 +271,8 @@ class _Adapter:
         request = Request(scope.method, scope.path, scope.headers, body)
         if query := scope.query_string:
             request.query = parse_qs(query, keep_blank_values=True)
+        if app.names_connections:
+            request.client = scope.client
         if request.path.startswith(PREFIX):
             request.client, request.host = scope.client, scope.authority or ""
         if app.manager is not None:  # it may block, without delaying other requests

@@ -55,14 +55,27 @@ def parse(
         thinking: the default thinking text.
         counted_only: whether the tokens are only counted, without an answer.
     """
-    chat_body: Document = {"model": _text(body, "model"), "messages": []}
+    chat_body: Document = {"model": _text(body, "model")}
     if not counted_only:
         most = chat_body["max_completion_tokens"] = _integer(body, "max_tokens", 1)
         if most > _MOST_TOKENS:
             reason = f"{most} > {_MOST_TOKENS}, which is the maximum allowed number of output tokens for "
             reason += chat_body["model"]
             raise invalid("max_tokens", reason)
-    messages = chat_body["messages"]
+    chat_body["messages"] = as_messages(body)
+    _put_options(chat_body, body)
+    try:
+        chat = request.parse(chat_body, unique, tokenizers, MessagesRequest)
+    except errors.ApiError as error:
+        raise translate_error(error, body) from None
+    chat.sent = body
+    _read_others(chat, body, thinking)
+    return chat
+
+
+def as_messages(body: Document) -> list[Document]:
+    """Return the system prompt and the messages of a request as messages of a chat completion."""
+    messages: list[Document] = []
     if (system := body.get("system")) is not None:
         messages.append({"role": "system", "content": _system(system)})
     given = body.get("messages")
@@ -74,16 +87,7 @@ def parse(
         raise invalid("messages", "at least one message is required")
     for index, message in enumerate(given):
         _add(messages, message, index)
-    if not messages:  # all content is empty
-        messages.append({"role": "user", "content": ""})
-    _put_options(chat_body, body)
-    try:
-        chat = request.parse(chat_body, unique, tokenizers, MessagesRequest)
-    except errors.ApiError as error:
-        raise translate_error(error, body) from None
-    chat.sent = body
-    _read_others(chat, body, thinking)
-    return chat
+    return messages or [{"role": "user", "content": ""}]  # all content may be empty
 
 
 def translate_error(error: errors.ApiError, body: Document) -> errors.ApiError:

@@ -59,6 +59,11 @@ class Responses(DialectEndpoint):
         """Parse a request body."""
         return responses_request.parse(body, unique, self._tokenizers, self._model, self._stored.history)
 
+    def messages(self, body: Document) -> list[Document]:
+        """Return the conversation of a request body as messages of a chat completion; empty if not all is known."""
+        earlier, is_complete = self._stored.history(body)
+        return [*earlier, *responses_request.as_messages(body.get("input"))] if is_complete else []
+
     @override
     def depends_on_body_alone(self, chat: ChatRequest) -> bool:
         assert isinstance(chat, ResponsesRequest)  # noqa: S101 - created by ``parse``

@@ -1,0 +1,1 @@
+"""Findings: mistakes of clients, found in the requests that the journal has recorded."""
