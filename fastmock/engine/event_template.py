@@ -145,6 +145,11 @@ class DialectTemplate:
             WeakValueDictionary()
         )  # those of streams that are still being sent
 
+    @property
+    def stops(self) -> bool:
+        """See ``response_template.Rendering``."""
+        return self._template.stops
+
     def answers(self, chat: ChatRequest) -> Sequence[Answer]:
         """Return its own answers to ``chat``."""
         return self._template.answers(chat)

@@ -123,6 +123,7 @@ class PlannedResponse:
     Attributes:
         fills: fill the slots of its parts: one for the whole, or one for each step of a paced stream.
         steps: the tokens of each step of a stream.
+        stops: whether its answers end by themselves.
         size: its length, in bytes; ``held`` includes the response that is stored.
     """
 
@@ -150,6 +151,7 @@ class PlannedResponse:
         self._kept = None if kept is None else kept.fill
         self._tokens = tokens
         self._answers = answers
+        self.stops = all(answer.finish_reason == "stop" for answer in answers)
 
     def answers(self, chat: ChatRequest) -> Sequence[Answer]:
         """Return the answers, with the ids of an earlier request; none if nothing looks at them.

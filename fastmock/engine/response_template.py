@@ -74,6 +74,10 @@ class ChoiceFormat(Protocol):
 class Rendering(Protocol):
     """A template in a dialect. ``answers``, if given, are rendered instead of its own."""
 
+    @property
+    def stops(self) -> bool:
+        """Whether its own answers end by themselves, but for generated ones, whose end is that of the request."""
+
     def answers(self, chat: ChatRequest) -> Sequence[Answer]:
         """Return its own answers to ``chat``."""
 
@@ -191,6 +195,7 @@ class ResponseTemplate:
         self._fixed_tokens: dict[Tokenizer, int] = {}
         answers = [choice_format.answer(choice) for choice in orjson.loads(choices.render(_PLACEHOLDER_CHAT))]
         self.text_only = not any(answer.calls or answer.refusal is not None for answer in answers)
+        self.stops = all(answer.finish_reason == "stop" for answer in answers)
         self.has_reasoning = any(answer.reasoning is not None for answer in answers)
         self.prose = self.text_only and choices.constant and not any(is_json(answer.text) for answer in answers)
         # Ids do not affect the count, and are replaced in the chunks that contain them.

@@ -149,6 +149,12 @@ class _Redo:
         self.chat = chat
         self._sender, self._template, self._answers, self._heads = sender, template, answers, heads
 
+    def finish_reason(self) -> str:
+        """Return the finish reason of the first answer."""
+        if self._answers is None and self._template.stops and self.chat.finish_reason == "stop":
+            return "stop"  # as most answers; looking at them takes 5 µs
+        return next((answer.finish_reason for answer in self.answers()), "stop")
+
     def answers(self) -> Sequence[Answer]:
         """Return the answers that were rendered."""
         return self._template.answers(self.chat) if self._answers is None else self._answers
@@ -178,7 +184,7 @@ def compose(sender: Sender, policies: Policies, explains: bool, shows_answers: b
         layers.append(partial(_apply_policies, sender, policies))
     if sender.profiles.has_heartbeats:
         layers.append(partial(_send_heartbeats, sender))
-    may_redo = policies.may_redo or shows_answers
+    may_redo = policies.may_redo or (shows_answers and policies.more_than_limits)
     take = policies.limits.take if policies.any and not policies.more_than_limits else None
     if not layers and take is None and not shows_answers:
         return render
@@ -190,7 +196,8 @@ def compose(sender: Sender, policies: Policies, explains: bool, shows_answers: b
         heads: AnswerHeads | None = None,
     ) -> Reply | Stream:
         answer = render(chat, template, answers, heads)
-        if may_redo:
+        # The journal needs no look at most answers: saves 3 µs.
+        if may_redo or (shows_answers and (answers is not None or not template.stops or chat.finish_reason != "stop")):
             answer.redo = _Redo(sender, chat, template, answers, heads)
         if take is not None and chat.request is not None:  # no layer: saves 0.1 µs
             take(chat, answer)

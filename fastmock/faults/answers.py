@@ -26,6 +26,9 @@ class Redo(Protocol):
 
     chat: ChatRequest
 
+    def finish_reason(self) -> str:
+        """Return the finish reason of the first answer."""
+
     def answers(self) -> Sequence[Output]:
         """Return the answers that were rendered."""
 

@@ -16,10 +16,11 @@ _WAITS = {"retry-after-ms": 0.001, "retry-after": 1.0}  # seconds for each unit;
 _SHOULD_RETRY = "x-should-retry"  # overrides the status in the official SDKs
 
 
-def facts_of(request: Request, answer: Reply | Stream, spent: int | None) -> dict[str, Any]:
+def facts_of(request: Request, headers: Mapping[str, str], answer: Reply | Stream, spent: int | None) -> dict[str, Any]:
     """Return the facts; those with their usual value are left out.
 
-    ``spent``: for a response that takes time the nanoseconds since the request came in; else None.
+    ``headers``: all headers of the request; ``spent``: for a response that takes time the nanoseconds since the request
+    came in, else None.
 
     ``client`` is a hash of the API key, the same on all workers of a server; ``connection`` the address and port of the
     client; ``wait`` the seconds to wait before a retry; ``retry`` whether the response asks for one; ``exhausted``
@@ -27,8 +28,15 @@ def facts_of(request: Request, answer: Reply | Stream, spent: int | None) -> dic
     whose stream has a fault, and ``length`` its length; ``spent_ns`` see above.
     """
     provider = provider_of(request)
+    key: str | None = None
+    for name in provider.key_headers:
+        if (key := headers.get(name)) is not None:
+            break
+    else:
+        if provider.key_parameter:
+            key = provider.key_of(request)
     # The hash is salted by the interpreter; forked workers share the salt. It takes 0.1 µs.
-    facts: dict[str, Any] = {"client": f"{hash(provider.key_of(request)) & 0xFFFF_FFFF:08x}"}
+    facts: dict[str, Any] = {"client": f"{hash(key) & 0xFFFF_FFFF:08x}"}
     if spent is not None:
         facts["spent_ns"] = spent
     if request.client:
@@ -78,12 +86,10 @@ def _is_exhausted(answer: Reply | Stream, provider: Provider) -> bool:
 
 def _add_answer(facts: dict[str, Any], answer: Reply | Stream, redo: Redo) -> None:
     """Add how the first answer ended; its text only where the client may have received a part of it."""
-    answers = redo.answers()
-    if not answers:
-        return
-    first = answers[0]
-    if first.finish_reason != "stop":
-        facts["finish"] = first.finish_reason
-    is_cut = first.finish_reason == "length" or (answer.fault and redo.chat.stream)
-    if is_cut and first.text:
-        facts["text"], facts["length"] = first.text[:_LONGEST_TEXT], len(first.text)
+    finish = redo.finish_reason()
+    if finish != "stop":
+        facts["finish"] = finish
+    if finish == "length" or (answer.fault and redo.chat.stream):
+        text = next((one.text for one in redo.answers()), None)
+        if text:
+            facts["text"], facts["length"] = text[:_LONGEST_TEXT], len(text)

@@ -184,6 +184,9 @@ class Journal(Observer):
         """
         headers = dict(request.headers.items())
         session = provider_of(request).session_of(request, headers)
+        facts = None
+        if self._watch is not None and self._watch.includes(session):
+            facts = facts_of(request, headers, answer, spent)
         for name in headers:
             if is_credential(name):
                 headers[name] = REDACTED
@@ -206,8 +209,8 @@ class Journal(Observer):
             "headers": headers,
             "size": len(body),
         }
-        if self._watch is not None and self._watch.includes(session):
-            head["facts"] = facts_of(request, answer, spent)
+        if facts is not None:
+            head["facts"] = facts
         data = orjson.dumps(head)
         if len(data) > HEAD_SIZE:
             data = _shortened(head)
