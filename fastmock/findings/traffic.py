@@ -1,12 +1,14 @@
 """Findings about traffic: disconnects, connections, equal requests."""
 
+from collections import deque
 from collections.abc import Iterator
 
 from fastmock.findings.attempts import Attempt, Client
 from fastmock.findings.finding import Context, Seen
 
-_FEWEST_PAIRS = 10  # of subsequent requests, to judge connections by
+_FEWEST_JUDGED = 10  # requests, to judge connections by
 _NEW = 0.9  # share of requests on a new connection
+_RETURNED = 0.5  # seconds after a response in which its connection is back in the client's pool
 _KEPT_ALIVE = 5.0  # seconds for which a connection should be kept
 
 
@@ -19,28 +21,30 @@ def hung_up(client: Client, context: Context) -> Iterator[Seen]:
 
 
 def no_connection_reuse(client: Client, context: Context) -> Iterator[Seen]:
-    """Find clients that open a new connection for each request; those with requests one after the other are judged."""
+    """Find clients that open a new connection for each request, although one of them is idle.
+
+    A connection counts as idle half a second after its response: clients that send many requests at once need many, and
+    the responses are on their way.
+    """
     seen: set[str] = set()
     new: list[Attempt] = []
-    pairs, latest = 0, 0.0
-    before: Attempt | None = None
+    judged = 0
+    idle: deque[Attempt] = deque()
     for attempt in client.attempts:
         connection = attempt.facts.get("connection")
         if connection is None:
             continue
-        if (
-            before is not None
-            and before.ended is not None
-            and before.is_success
-            and latest <= attempt.arrived < before.ended + _KEPT_ALIVE
-        ):
-            pairs += 1
+        while idle and (idle[0].ended or 0.0) < attempt.arrived - _KEPT_ALIVE:
+            idle.popleft()
+        if idle and (idle[0].ended or 0.0) <= attempt.arrived - _RETURNED:
+            judged += 1
             if connection not in seen:
                 new.append(attempt)
         seen.add(connection)
-        before, latest = attempt, max(latest, attempt.ended or float("inf"))
-    if pairs >= _FEWEST_PAIRS and len(new) >= pairs * _NEW:
-        yield Seen("warning", f"{len(new)} of {pairs} subsequent requests opened a new connection", new)
+        if attempt.is_success:
+            idle.append(attempt)
+    if judged >= _FEWEST_JUDGED and len(new) >= judged * _NEW:
+        yield Seen("warning", f"{len(new)} of {judged} requests opened a new connection while another was idle", new)
 
 
 def concurrent_duplicates(client: Client, context: Context) -> Iterator[Seen]:

@@ -287,10 +287,21 @@ def test_client_that_hangs_up(mock, http):
 
 def test_new_connection_for_each_request(mock):
     headers = {"authorization": f"Bearer {mock.api_key}"}
-    for number in range(12):
+    for number in range(20):
         with httpx.Client(base_url=mock.url, headers=headers) as http:
             post(http, user(f"question {number}"))
+        time.sleep(0.1)
     assert found(mock) == {"no_connection_reuse": "warning"}
+
+
+def test_many_requests_at_once_need_many_connections(mock):
+    headers = {"authorization": f"Bearer {mock.api_key}"}
+    with httpx.Client(base_url=mock.url, headers=headers) as http, ThreadPoolExecutor(30) as pool:
+        for round_ in range(2):
+            asked = pool.map(lambda number, round_=round_: post(http, user(f"question {round_} {number}")), range(30))
+            assert {response.status_code for response in asked} == {200}
+            time.sleep(0.6)
+    assert found(mock) == {}
 
 
 def test_equal_requests_at_once(mock):

@@ -19,22 +19,25 @@ async function attempt(call) {
 // The SDKs bound the time until the headers alone, and a stalled stream has none.
 const limited = () => ({ signal: AbortSignal.timeout(8_000) });
 
-async function use(key, number) {
+async function use(key) {
   const openai = new OpenAI({ apiKey: key, baseURL: `${url}/v1`, timeout: 2000 });
   const anthropic = new Anthropic({ apiKey: key, baseURL: url, timeout: 2000 });
-  const ask = (stream, name) => ({
-    model: "gpt-4o", stream, messages: [{ role: "user", content: `question ${number} ${stream} ${name}` }],
-  });
-  await Promise.all([false, true].flatMap((stream) => [
-    attempt(async () => {
-      const answer = await openai.chat.completions.create(ask(stream, "openai"), limited());
-      if (stream) await read(answer);
-    }),
-    attempt(async () => {
-      const answer = await anthropic.messages.create({ ...ask(stream, "anthropic"), max_tokens: 90 }, limited());
-      if (stream) await read(answer);
-    }),
-  ]));
+  await Promise.all(Array.from({ length: 2 * runs }, (_, number) => {
+    const stream = number % 2 === 0;
+    const ask = (name) => ({
+      model: "gpt-4o", stream, messages: [{ role: "user", content: `question ${number} ${name}` }],
+    });
+    return Promise.all([
+      attempt(async () => {
+        const answer = await openai.chat.completions.create(ask("openai"), limited());
+        if (stream) await read(answer);
+      }),
+      attempt(async () => {
+        const answer = await anthropic.messages.create({ ...ask("anthropic"), max_tokens: 90 }, limited());
+        if (stream) await read(answer);
+      }),
+    ]);
+  }));
 }
 
-await Promise.all(keys.flatMap((key) => Array.from({ length: runs }, (_, number) => use(key, number))));
+await Promise.all(keys.map(use));
