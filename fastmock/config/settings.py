@@ -7,7 +7,7 @@ names given as ``env`` in its ``json_schema_extra``.
 
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from fastmock.config.control import Admin, Journal
 from fastmock.config.metrics import MetricsSettings
@@ -425,10 +425,16 @@ class Settings(SettingsModel):
     models: Annotated[Models, BeforeValidator(_list_is_available)] = Field(Models(), description=Models.__doc__)
     responses: Responses = Field(Responses(), description=Responses.__doc__)
 
+    @field_validator("findings")
+    @classmethod
+    def _findings_need_the_journal(cls, findings: Findings, info: ValidationInfo) -> Findings:
+        journal: Journal | None = info.data.get("journal")
+        if findings.enabled and journal and not journal.enabled and "enabled" in journal.model_fields_set:
+            raise ValueError("'enabled' needs the journal: remove 'journal.enabled: false'")
+        return findings
+
     @model_validator(mode="after")
-    def _findings_need_the_journal(self) -> Self:
+    def _findings_turn_the_journal_on(self) -> Self:
         if self.findings.enabled and not self.journal.enabled:
-            if "enabled" in self.journal.model_fields_set:
-                raise ValueError("'findings.enabled' needs the journal: remove 'journal.enabled: false'")
             object.__setattr__(self, "journal", self.journal.model_copy(update={"enabled": True}))
         return self

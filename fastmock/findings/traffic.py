@@ -24,7 +24,8 @@ def no_connection_reuse(client: Client, context: Context) -> Iterator[Seen]:
     """Find clients that open a new connection for each request, although one of them is idle.
 
     A connection counts as idle half a second after its response: clients that send many requests at once need many, and
-    the responses are on their way.
+    the responses are on their way. Streams and errors are left out, as are retries: official SDKs close the
+    connections of some of them.
     """
     seen: set[str] = set()
     new: list[Attempt] = []
@@ -36,12 +37,12 @@ def no_connection_reuse(client: Client, context: Context) -> Iterator[Seen]:
             continue
         while idle and (idle[0].ended or 0.0) < attempt.arrived - _KEPT_ALIVE:
             idle.popleft()
-        if idle and (idle[0].ended or 0.0) <= attempt.arrived - _RETURNED:
+        if idle and (idle[0].ended or 0.0) <= attempt.arrived - _RETURNED and not attempt.retry:
             judged += 1
             if connection not in seen:
                 new.append(attempt)
         seen.add(connection)
-        if attempt.is_success:
+        if attempt.is_success and not attempt.stream:
             idle.append(attempt)
     if judged >= _FEWEST_JUDGED and len(new) >= judged * _NEW:
         yield Seen("warning", f"{len(new)} of {judged} requests opened a new connection while another was idle", new)

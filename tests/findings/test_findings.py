@@ -354,3 +354,21 @@ def test_sessions_that_are_not_watched_have_no_findings(server):
 def test_wrong_settings(mock):
     with pytest.raises(ControlError, match="findings"):
         mock.configure(findings="sometimes")
+
+
+def test_findings_on_robyn(serve):
+    fault = {"kind": "status", "status": 429, "times": 1, "retry_after": 5}
+    server = serve({"faults": [fault]}, "--runtime", "robyn", "--workers", "2", "--findings")
+    with httpx.Client(base_url=server.url, headers={"authorization": "Bearer sk-one"}) as http:
+        post(http)
+        post(http)
+        found = http.get("/fastmock/report").json()["findings"]
+    assert [(one["kind"], one["severity"]) for one in found] == [("retried_too_early", "error")]
+
+
+def test_findings_need_the_journal(serve):
+    server = serve({"findings": {"enabled": True}, "journal": {"size": 10}})
+    assert httpx.get(f"{server.url}/fastmock/requests").json()["journal"]["enabled"] is True
+    refused = httpx.put(f"{server.url}/fastmock/config", json={"journal": {"enabled": False}})
+    assert refused.status_code == 400
+    assert "findings: 'enabled' needs the journal" in refused.text
