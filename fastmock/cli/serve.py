@@ -144,7 +144,7 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
             token.announce(config)
 
     code = supervisor.run(announce, changed)
-    _report(supervisor.report(), settings.report, greet, stderr)
+    _report(supervisor.report, settings.report, greet, stderr)
     return code
 
 

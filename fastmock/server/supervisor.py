@@ -46,7 +46,11 @@ stopped.
 
 
 class Supervisor:
-    """Keeps ``count`` workers alive until it is stopped."""
+    """Keeps ``count`` workers alive until it is stopped.
+
+    Attributes:
+        report: the report on all requests, once it has stopped; see ``_final_report``.
+    """
 
     def __init__(
         self,
@@ -95,6 +99,7 @@ class Supervisor:
         self._signals = signals.Signals()
         self._owner = Owner(settings.server.stop_with)
         self._announce: Callable[[], None] | None = None
+        self.report: Report | None = None
 
     def run(self, announce: Callable[[], None], changed: Callable[[Config], None]) -> int:
         """Serve until stopped.
@@ -125,15 +130,10 @@ class Supervisor:
                 self._changes.refuse_all("the server has ended")
                 if self._watcher:
                     self._watcher.stop()
-                self._directory.remove()
-
-    def report(self) -> Report | None:
-        """Return the report on all requests; None if the parent has left compiling the rules to the workers."""
-        app = self._changes.state.app
-        if app is None:
-            return None
-        app.share.join(self._numbers, 0)
-        return report_on(app, Journal(self._shared.ring_buffer, app.kind_of), is_final=True)
+                try:
+                    self.report = _final_report(self._changes.state.app, self._shared)
+                finally:
+                    self._directory.remove()
 
     def _supervise(self) -> int:
         started = time.monotonic()
@@ -303,3 +303,12 @@ def raise_open_files() -> None:
     if soft != hard:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _final_report(app: App | None, shared: Shared) -> Report | None:
+    """Return the report on all requests; None if the parent has left compiling the rules to the workers."""
+    if app is None:
+        return None
+    app.share.join(shared.numbers, 0)
+    app.store.join(shared.directory)  # findings look at the responses that a conversation goes on from
+    return report_on(app, Journal(shared.ring_buffer, app.kind_of), is_final=True)

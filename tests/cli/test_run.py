@@ -143,6 +143,26 @@ def test_findings_are_shown_and_make_the_command_fail(tmp_path):
     assert (code, "start it with --findings" in err) == (1, True)
 
 
+CONTINUES = """
+import os, httpx
+def ask(**more):
+    headers = {"authorization": "Bearer sk-test"}
+    return httpx.post(os.environ["OPENAI_BASE_URL"] + "/responses", json={"model": "gpt-4o", **more}, headers=headers)
+tools = [{"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}]
+first = ask(input="look", tools=tools, tool_choice="required").json()
+result = {"type": "function_call_output", "call_id": "CALL_ID" or first["output"][0]["call_id"], "output": "x"}
+print(ask(input=[result], previous_response_id=first["id"]).status_code)
+"""
+
+
+@pytest.mark.parametrize(("call_id", "status", "expected"), [("", "200", 0), ("call_other", "400", 3)])
+def test_final_findings_know_the_responses_that_were_stored(call_id, status, expected):
+    program = CONTINUES.replace("CALL_ID", call_id)
+    code, out, err = run("run", "--workers", "2", "--fail-on", "findings", "--", sys.executable, "-c", program)
+    assert (out.strip(), code) == (status, expected), err
+    assert ("unknown_tool_call" in err) == bool(expected)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
