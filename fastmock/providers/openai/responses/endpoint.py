@@ -61,8 +61,7 @@ class Responses(DialectEndpoint):
 
     def messages(self, body: Document) -> list[Document]:
         """Return the conversation of a request body as messages of a chat completion; empty if not all is known."""
-        earlier, is_complete = self._stored.history(body)
-        return [*earlier, *responses_request.as_messages(body.get("input"))] if is_complete else []
+        return responses_request.conversation(body, self._stored.history)
 
     @override
     def depends_on_body_alone(self, chat: ChatRequest) -> bool:

@@ -221,6 +221,16 @@ def parse(
     return chat
 
 
+def conversation(body: Document, history: Callable[[Document], tuple[list[Document], bool]]) -> list[Document]:
+    """Return the conversation of a request as chat messages; empty if not all is known.
+
+    ``history``: see ``parse``.
+    """
+    _PARAMETERS.of(body)
+    earlier, is_complete = history(body)
+    return [*earlier, *as_messages(body.get("input"))] if is_complete else []
+
+
 def _put_options(chat_body: Document, body: Document) -> None:
     """Convert the options to those of chat completions."""
     if (tier := body.get("service_tier")) is not None:
