@@ -35,6 +35,15 @@ def pytest_sessionfinish() -> None:
             launcher().close()
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Any]:
+    """A server with two workers for the tests of a module, as test suites start it."""
+    from fastmock.testing import Server
+
+    with Server("--workers", "2", timeout=60) as server:
+        yield server
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Start servers; they are stopped when the test ends."""

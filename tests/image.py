@@ -56,11 +56,16 @@ def mirror() -> list[str]:
     return [found[1]] if found else []
 
 
-def make_base(buildah: Buildah) -> None:
-    """Make an image of the name that the Dockerfile builds on, with Debian's own Python."""
+def base_image() -> str:
+    """Return the name of the image that the Dockerfile builds on."""
     found = re.search(r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.M)
     assert found
-    name = found[1]
+    return found[1]
+
+
+def make_base(buildah: Buildah) -> None:
+    """Make an image of the name that the Dockerfile builds on, with Debian's own Python."""
+    name = base_image()
     say(f"making {name} of Debian's packages")
     container = buildah("from", "scratch")
     root = Path(buildah("mount", container))
@@ -218,9 +223,7 @@ def main() -> int:
         buildah = Buildah(directory)
         make_base(buildah)
         image = build(buildah, directory)
-        base = re.search(r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.M)
-        assert base
-        whole, below = compressed(buildah, "fastmock", directory), compressed(buildah, base[1], directory)
+        whole, below = (compressed(buildah, name, directory) for name in ("fastmock", base_image()))
         say(f"{whole:.0f} MB compressed, {below:.0f} of them the base")
         assert whole - below < _MOST_ADDED
         check(buildah, image)

@@ -12,7 +12,7 @@ from fastmock.config.settings import Settings
 from fastmock.core.capabilities import Runtime
 from fastmock.core.documents import read_document, read_samples
 from fastmock.core.problems import SettingPath
-from fastmock.findings.settings import Watch
+from fastmock.findings.settings import WatchedSessions
 from fastmock.rules.settings import MatchingRule, RuleList
 
 CHANGED = "PUT /fastmock/config"
@@ -49,9 +49,9 @@ class Config:
     )
 
     @property
-    def watch(self) -> Watch:
+    def watch(self) -> WatchedSessions:
         """The requests that are watched for findings."""
-        return Watch(
+        return WatchedSessions(
             self.settings.findings.enabled, frozenset(name for name, one in self.sessions.items() if one.findings)
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from fastmock.core.errors import ApiError
-from fastmock.core.headers import HeaderFactory
+from fastmock.core.headers import JSON, HeaderFactory
 from fastmock.core.http import Reply
 from fastmock.core.ids import unique
 
@@ -29,7 +29,7 @@ def reply(body: Any, status: int = 200) -> Reply:
     return made
 
 
-def later(look: Callable[[], tuple[int, Any] | None], content_type: str | None = None) -> Reply:
+def later(look: Callable[[], tuple[int, Any] | None], content_type: str = JSON) -> Reply:
     """Return a response that is sent as soon as ``look`` returns its status and its body, as JSON or in bytes."""
     made = reply(None)
 
@@ -45,7 +45,7 @@ def later(look: Callable[[], tuple[int, Any] | None], content_type: str | None =
             made.body = ApiError(500, "The call failed.", kind="server_error").body()
             return
         status, body = found
-        made.head = HEADS.get(status) if content_type is None else HEADS.get(status, content_type)
+        made.head = HEADS.get(status, content_type)
         made.body = body if isinstance(body, bytes) else orjson.dumps(body)
 
     made.due_times = due_times()

@@ -151,8 +151,8 @@ class _Redo:
 
     def finish_reason(self) -> str:
         """Return the finish reason of the first answer."""
-        if self._answers is None and self._template.stops and self.chat.finish_reason == "stop":
-            return "stop"  # as most answers; looking at them takes 5 µs
+        if _surely_stops(self.chat, self._template, self._answers):
+            return "stop"
         return next((answer.finish_reason for answer in self.answers()), "stop")
 
     def answers(self) -> Sequence[Answer]:
@@ -165,6 +165,14 @@ class _Redo:
         rendered = self._sender.render(self.chat, self._template, counted, self._heads)
         rendered.redo = _Redo(self._sender, self.chat, self._template, counted, self._heads)
         return rendered
+
+
+def _surely_stops(chat: ChatRequest, template: Rendering, answers: Sequence[Answer] | None) -> bool:
+    """Return whether the answers end by themselves, as far as that is known without a look at them.
+
+    It is known of most: the look takes 5 µs, and to prepare it 3.
+    """
+    return answers is None and template.stops and chat.finish_reason == "stop"
 
 
 def compose(sender: Sender, policies: Policies, explains: bool, shows_answers: bool) -> Send:
@@ -196,8 +204,7 @@ def compose(sender: Sender, policies: Policies, explains: bool, shows_answers: b
         heads: AnswerHeads | None = None,
     ) -> Reply | Stream:
         answer = render(chat, template, answers, heads)
-        # The journal needs no look at most answers: saves 3 µs.
-        if may_redo or (shows_answers and (answers is not None or not template.stops or chat.finish_reason != "stop")):
+        if may_redo or (shows_answers and not _surely_stops(chat, template, answers)):
             answer.redo = _Redo(sender, chat, template, answers, heads)
         if take is not None and chat.request is not None:  # no layer: saves 0.1 µs
             take(chat, answer)

@@ -9,12 +9,17 @@ _MOST_LATER = 200  # requests after a truncated answer in which it is searched f
 _CONTINUES = "continue"  # in the user's message after an answer that the client knows to be incomplete
 
 
+def _after(client: Client, place: int) -> Sequence[Attempt]:
+    """Return the attempts after the one at a place that are searched for the rest of its conversation."""
+    return client.attempts[place + 1 : place + 1 + _MOST_LATER]
+
+
 def used_truncated_stream(client: Client, context: Context) -> Iterator[Seen]:
     """Find conversations that go on with a part of a text whose stream broke off."""
     for place, attempt in enumerate(client.attempts):
         if not attempt.fault or not attempt.stream or not attempt.facts.get("text"):
             continue
-        for later, index in _answers_to(attempt, client.attempts[place + 1 :]):
+        for later, index in _answers_to(attempt, _after(client, place)):
             text = later.messages[index].text
             if text and len(text) < attempt.facts["length"] and _is_prefix(text, attempt.facts["text"]):
                 share = f"{len(text)} of {attempt.facts['length']} characters"
@@ -28,7 +33,7 @@ def ignored_length(client: Client, context: Context) -> Iterator[Seen]:
     for place, attempt in enumerate(client.attempts):
         if attempt.facts.get("finish") != "length" or (attempt.fault and "text" not in attempt.facts):
             continue
-        for later, index in _answers_to(attempt, client.attempts[place + 1 :]):
+        for later, index in _answers_to(attempt, _after(client, place)):
             answer, following = later.messages[index], later.messages[index + 1 : index + 2]
             text = attempt.facts.get("text", "")
             is_used = _is_prefix(answer.text, text) if text else bool(answer.calls)
@@ -49,7 +54,7 @@ def _answers_to(attempt: Attempt, later: Sequence[Attempt]) -> Iterator[tuple[At
     asked = len(attempt.messages)
     if not asked or attempt.ended is None:
         return
-    for one in later[:_MOST_LATER]:
+    for one in later:
         messages = one.messages
         if (
             len(messages) > asked
@@ -77,7 +82,7 @@ def unanswered_tool_call(client: Client, context: Context) -> Iterator[Seen]:
         if (missing := _without_result(attempt.messages)) is not None:
             yield Seen("error", f"went on without a result for the tool call {missing!r}", (attempt,))
         if attempt.facts.get("finish") == "tool_calls" and attempt.is_success:
-            found = next(_dropped(attempt, client.attempts[place + 1 :]), None)
+            found = next(_dropped(attempt, _after(client, place)), None)
             if found is not None:
                 yield Seen(
                     "warning", "went on in the conversation without the tool call of the answer", (attempt, found)
@@ -100,7 +105,7 @@ def _without_result(messages: Sequence[Message]) -> str | None:
 def _dropped(attempt: Attempt, later: Sequence[Attempt]) -> Iterator[Attempt]:
     """Yield the later requests that go on in the conversation of a request without the tool calls of its answer."""
     asked = list(attempt.messages)
-    for one in later[:_MOST_LATER]:
+    for one in later:
         messages = one.messages
         if len(messages) > len(asked) > 0 and list(messages[: len(asked)]) == asked:
             following = messages[len(asked)]

@@ -29,7 +29,7 @@ def facts_of(request: Request, headers: Mapping[str, str], answer: Reply | Strea
     """
     provider = provider_of(request)
     key: str | None = None
-    for name in provider.key_headers:
+    for name in provider.key_headers:  # the whole header: provider.key_of() takes 1 µs more
         if (key := headers.get(name)) is not None:
             break
     else:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fastmock.findings.attempts import Attempt, Client
 from fastmock.findings.finding import Context, Seen, Severity
 
-_LONGEST_HONOURED = 60.0  # seconds; the official SDKs ignore a longer retry-after
+_LONGEST_HONOURED = 60.0  # seconds; some versions of the official SDKs ignore a longer retry-after
 _JITTER = 0.75  # the smallest share of a wait that the official SDKs may choose
 _TOLERANCE = 0.05  # seconds, for clocks
 _GROWTH = 1.2  # by which the last of several pauses must exceed the first
@@ -52,9 +52,9 @@ def gave_up(client: Client, context: Context) -> Iterator[Seen]:
     for call in client.calls:
         first = call.first
         is_quota = first.status == 429 and not first.wait  # waiting does not help
-        if len(call.attempts) > 1 or first.ended is None or first.status < 400 or is_quota or not first.is_retryable:
+        if len(call.attempts) > 1 or first.ended is None or is_quota or not first.is_retryable:
             continue
-        if first.retry is not None and first.retry > 0:  # the attempts before it are lost
+        if first.retry:  # the attempts before it are lost
             continue
         if context.is_final or context.now > first.ended + first.wait + _PATIENCE:
             # An official SDK does this with ``max_retries=0`` alone.

@@ -26,7 +26,7 @@ class Findings(SettingsModel):
     )
 
 
-class Watch(NamedTuple):
+class WatchedSessions(NamedTuple):
     """The requests that are watched for findings.
 
     Attributes:
@@ -47,5 +47,5 @@ class Watch(NamedTuple):
         return self.everything or session in self.sessions
 
 
-NOTHING_WATCHED = Watch(False, frozenset())
+NOTHING_WATCHED = WatchedSessions(False, frozenset())
 """No request is watched."""

@@ -61,7 +61,7 @@ def concurrent_duplicates(client: Client, context: Context) -> Iterator[Seen]:
             in_flight.append(attempt)
             most = max(most, in_flight, key=len)
         if len(most) >= context.settings.max_concurrent:
-            yield Seen("warning", f"{len(most)} equal requests were in flight at once", list(most))
+            yield Seen("warning", f"{len(most)} equal requests were in flight at once", most)
 
 
 def repeated_success(client: Client, context: Context) -> Iterator[Seen]:

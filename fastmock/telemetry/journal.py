@@ -24,7 +24,7 @@ from fastmock.core.provider import provider_of
 from fastmock.core.routing import OTHER
 from fastmock.findings.attempts import RETRY_COUNT, Attempt
 from fastmock.findings.facts import facts_of
-from fastmock.findings.settings import NOTHING_WATCHED, Watch
+from fastmock.findings.settings import NOTHING_WATCHED, WatchedSessions
 from fastmock.shared.ring_buffer import ENDED, LEFT, OPEN, Entry, Outcome, RingBuffer
 from fastmock.telemetry.observer import Follower, Observer
 
@@ -157,7 +157,7 @@ class Journal(Observer):
         self,
         ring_buffer: RingBuffer,
         kind_of: Callable[[str], str] = lambda path: OTHER,
-        watch: Watch = NOTHING_WATCHED,
+        watch: WatchedSessions = NOTHING_WATCHED,
     ) -> None:
         """``kind_of`` returns the kind of endpoint of a path; ``watch`` tells which requests are watched for
         findings.

@@ -17,12 +17,6 @@ TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type"
 ANTHROPIC_TOOLS = [{"name": "look", "input_schema": {"type": "object", "properties": {}}}]
 
 
-@pytest.fixture(scope="module")
-def server():
-    with Server("--workers", "2", timeout=60) as server:
-        yield server
-
-
 @pytest.fixture
 def mock(server):
     with Client(server.url) as client:

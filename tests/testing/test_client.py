@@ -19,12 +19,6 @@ pytestmark = pytest.mark.integration
 CLAUDE = "claude-sonnet"
 
 
-@pytest.fixture(scope="module")
-def server():
-    with Server("--workers", "2", timeout=60) as server:
-        yield server
-
-
 @pytest.fixture
 def mock(server):
     with Client(server.url) as client:
