@@ -4,23 +4,24 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
 
 from fastmock._version import __version__
 from fastmock.auth import Guard, authorizer
+from fastmock.cassettes.replay import Replayer
 from fastmock.content.tokenizers import estimated
 from fastmock.core import errors
 from fastmock.core import headers as heads
 from fastmock.core.content_encoding import PLAIN, decompress
-from fastmock.core.http import MoveApart, Reply, Request, ResponseHead, Stream
+from fastmock.core.http import Deferred, Reply, Request, ResponseHead, Stream
 from fastmock.core.ids import unique
 from fastmock.core.provider import Provider, Providers, provider_of
-from fastmock.core.routing import Bound, Endpoint, Route, Router
+from fastmock.core.routing import Bound, Endpoint, Router
 from fastmock.engine.plain_rules import PlainRules
 from fastmock.engine.readings import Readings
+from fastmock.engine.recorded_routes import RecordedRoutes
 from fastmock.engine.responder import Responder
 from fastmock.engine.rule_set import RuleSet
 from fastmock.engine.services import Api, Services, endpoint_kinds
@@ -49,6 +50,7 @@ class Parts(NamedTuple):
         faults: the faults.
         gate: the queue.
         share: the worker's part of the shared memory block.
+        replayers: see ``RecordedRoutes``.
     """
 
     services: Services
@@ -56,6 +58,7 @@ class Parts(NamedTuple):
     faults: FaultInjector
     gate: AdmissionQueue
     share: Share
+    replayers: Mapping[str, Replayer]
 
 
 def _with_exact_number(error: errors.ApiError, request: Request) -> errors.ApiError:
@@ -65,15 +68,6 @@ def _with_exact_number(error: errors.ApiError, request: Request) -> errors.ApiEr
     written = request.body if isinstance(request.body, str) else request.body.decode(errors="replace")
     exact = next((one[0] for one in _LONG_INTEGER.finditer(written) if int(float(one[0])) == error.value), None)
     return error if exact is None else error.replace(value=int(exact))
-
-
-def _with_policies(services: Services, routes: Sequence[Route]) -> list[Route]:
-    """Return routes with the policies applied, but to endpoints that apply them themselves."""
-    policies = services.policies
-    return [
-        replace(route, endpoint=policies.wrap(route.endpoint, route.kind)) if route.policed else route
-        for route in routes
-    ]
 
 
 class App:
@@ -98,6 +92,7 @@ class App:
         counts_connections: whether connections are counted; ``names_connections``: whether findings look at them.
         buffers: the memory budget of bodies and large responses.
         by_rules: generates responses by the rules alone, for the response manager.
+        replayers: replay recordings, by session; that of all others is the empty one.
         providers: the providers.
         kinds: the kinds of endpoints.
         readings: parses requests without answering them.
@@ -114,9 +109,10 @@ class App:
         self.responders: list[Responder] = list(services.responders.values())
         self.plain_rules = [rules for api in apis.values() for rules in api.plain_rules]
         self.manager = services.manager
-        has_latency, faults_take_time = profiles.takes_time(), parts.faults.takes_time
-        self.takes_time = has_latency or faults_take_time
-        self.delays_whole = (has_latency and profiles.delays_whole) or faults_take_time
+        has_latency = profiles.takes_time()
+        others_take_time = parts.faults.takes_time or (any(one.takes_time for one in parts.replayers.values()))
+        self.takes_time = has_latency or others_take_time
+        self.delays_whole = (has_latency and profiles.delays_whole) or others_take_time
         self.share, self.store, self.buffers = parts.share, services.store, services.buffers
         self.lateness, self.in_flight = LatenessMeter(parts.share), services.profiles.in_flight
         self.exact = services.tokenizers is not estimated
@@ -132,7 +128,10 @@ class App:
         self._guards = [guard] if guard else []
         self._open_models = settings.auth.open_models
         self.kinds = endpoint_kinds(apis.values())
-        self._router = Router({provider: _with_policies(services, api.routes) for provider, api in apis.items()})
+        self.replayers = parts.replayers
+        forwards, policies, hits = settings.record.forwards, services.policies, services.hits
+        self._recorded = RecordedRoutes(parts.replayers, forwards, policies, hits, self._rule_priority, self._refuse)
+        self._router = Router({one: [*map(self._recorded.wrap, api.routes)] for one, api in apis.items()})
         self.readings = Readings(apis, self._router)
         handlers: dict[tuple[str, str], Handler] = {}
         self.route_names: list[str] = []
@@ -164,6 +163,10 @@ class App:
     def rule_sets(self) -> Sequence[RuleSet | PlainRules[Any]]:
         """All rule sets, those of completions first."""
         return [*(one.rules for one in self.responders), *self.plain_rules]
+
+    def replayer_of(self, session: str) -> Replayer | None:
+        """Return what replays recordings for a session; None if nothing does."""
+        return self.replayers.get(session, self.replayers.get(""))
 
     def kind_of(self, path: str) -> str:
         """Return the kind of endpoint of a path, as in the condition ``endpoint``."""
@@ -262,7 +265,7 @@ class App:
                 answer = endpoint(request, name)
             except errors.ApiError as error:
                 answer = error_reply(_with_exact_number(error, request), request, name)
-            except MoveApart:
+            except Deferred:
                 raise
             except Exception:
                 _LOG.exception("%s %s failed; this is a defect of fastmock", request.method, request.path)
@@ -287,42 +290,60 @@ class App:
         if path == "/health":
             return self._on_health(request, name)
         found = self._router.find(path)
-        if found is None:
-            raise errors.RouteNotFound(request.method, path)
+        if found is None or request.method not in found[0].methods:
+            if self._recorded.any and request.method != "OPTIONS":
+                for guard in self._guards:
+                    guard(request)
+            return self._recorded.unknown(request, name)
         bound, request.params = found
-        if request.method in bound.methods:
-            for guard in self._guards_of(request.method, path):
-                guard(request)
-            return bound.endpoint(request.method, provider_of(request))(request, name)
-        return self._without_endpoint(request, bound.methods, name)
+        for guard in self._guards_of(request.method, path):
+            guard(request)
+        return bound.endpoint(request.method, provider_of(request))(request, name)
+
+    def _refuse(self, request: Request, name: str) -> Reply:
+        """Answer a request for an unknown path, or with a method that its path does not have."""
+        found = self._router.find(request.path.rstrip("/"))
+        if found is None:
+            raise errors.RouteNotFound(request.method, request.path.rstrip("/") or "/")
+        return _without_endpoint(request, found[0].methods, name, self._heads)
+
+    def _rule_priority(self, request: Request) -> int | None:
+        """Return the priority of the rule that matches a request; None if none does."""
+        return self.readings.rule_priority(request) if self.rules else None
 
     def _on_health(self, request: Request, name: str) -> Answer:
         """Answer ``/health/``, or ``/health`` with a method other than GET."""
         if request.method in ("GET", "HEAD"):
             return self._health(request, name)
-        return self._without_endpoint(request, ("GET", "HEAD"), name)
-
-    def _without_endpoint(self, request: Request, methods: Iterable[str], name: str) -> Reply:
-        """Answer a preflight; reject any other unsupported method."""
-        allowed = ", ".join(sorted((*methods, "OPTIONS")))
-        if (request.headers.get("upgrade") or "").lower() == "websocket":
-            raise errors.UpgradeRequired()
-        if request.method != "OPTIONS":
-            raise errors.MethodNotAllowed(request.method, request.path, allowed)
-        more = heads.preflight(request.headers.get("access-control-request-headers"))
-        head = self._heads.get(204, "", ())
-        return Reply(ResponseHead(204, (*head.headers, *more, ("allow", allowed))), f"req_{name}", b"")
+        return _without_endpoint(request, ("GET", "HEAD"), name, self._heads)
 
     def _health(self, request: Request, name: str) -> Reply:
-        """Report the status, and how late the frames of the last minute were."""
-        seen = self.lateness.last_minute()
-        streams = {"in_flight": self.in_flight.count(), "frames": seen.frames}
-        lateness = {"p50": seen.p50, "p99": seen.p99}
-        minute = {**streams, "lateness_ms": lateness}
-        body: dict[str, Any] = {"status": "ok", "version": __version__, "last_minute": minute}
-        body["cache"] = cache_counts(self.share)
-        if self.waiting is not None:
-            body["queued"] = self.waiting()
-        if faults := self.faults.counted():
-            body["faults"] = faults
-        return Reply(self._heads.get(200), f"req_{name}", orjson.dumps(body))
+        """Report the status."""
+        return Reply(self._heads.get(200), f"req_{name}", orjson.dumps(_health_of(self)))
+
+
+def _health_of(app: App) -> dict[str, Any]:
+    """Return the status, and how late the frames of the last minute were."""
+    seen = app.lateness.last_minute()
+    streams = {"in_flight": app.in_flight.count(), "frames": seen.frames}
+    lateness = {"p50": seen.p50, "p99": seen.p99}
+    minute = {**streams, "lateness_ms": lateness}
+    body: dict[str, Any] = {"status": "ok", "version": __version__, "last_minute": minute}
+    body["cache"] = cache_counts(app.share)
+    if app.waiting is not None:
+        body["queued"] = app.waiting()
+    if faults := app.faults.counted():
+        body["faults"] = faults
+    return body
+
+
+def _without_endpoint(request: Request, methods: Iterable[str], name: str, factory: heads.HeaderFactory) -> Reply:
+    """Answer a preflight; reject any other unsupported method."""
+    allowed = ", ".join(sorted((*methods, "OPTIONS")))
+    if (request.headers.get("upgrade") or "").lower() == "websocket":
+        raise errors.UpgradeRequired()
+    if request.method != "OPTIONS":
+        raise errors.MethodNotAllowed(request.method, request.path, allowed)
+    more = heads.preflight(request.headers.get("access-control-request-headers"))
+    head = factory.get(204, "", ())
+    return Reply(ResponseHead(204, (*head.headers, *more, ("allow", allowed))), f"req_{name}", b"")

@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from fastmock.app import App, Parts
+from fastmock.cassettes.check import check_environment, check_record
+from fastmock.cassettes.load import load_cassettes
+from fastmock.cassettes.replay import Replayer
+from fastmock.cassettes.settings import Cassettes
 from fastmock.config.config import Config
 from fastmock.config.errors import describe
 from fastmock.config.load import load, relaid
@@ -69,11 +73,15 @@ def build(
     policies = Policies(limits, faults, config.settings.overload, gate)
     services = _services(config, diagnostics, profiles, policies, manager, previous, share)
     apis = {provider: provider.api(services) for provider in _providers(config, previous, diagnostics)}
+    replayers = _replayers(config, share, diagnostics, {} if previous is None else previous.replayers)
     _check_endpoints(config, apis.values(), previous, diagnostics)
     _check_server(config, diagnostics)
+    has_keys = config.settings.auth.mode == "keys"
+    providers = [provider.name for provider in apis]
+    check_record(config.settings.record, config.settings.server.host, has_keys, providers, diagnostics)
     if diagnostics.problems:
         raise ConfigError(diagnostics.problems)
-    app = App(Parts(services, apis, faults, gate, share))
+    app = App(Parts(services, apis, faults, gate, share, replayers))
     _warn(app, diagnostics, warns)
     if previous is None:
         app.activate()
@@ -125,6 +133,24 @@ def _faults(config: Config, share: Share, diagnostics: Diagnostics, previous: Ap
     sessions = {name: SessionFaults(one.faults, one.since) for name, one in config.sessions.items() if one.faults}
     before = None if previous is None else previous.faults
     return FaultInjector(settings.faults, sessions, options, Counters(share), diagnostics, before)
+
+
+def _replayers(
+    config: Config, share: Share, diagnostics: Diagnostics, previous: Mapping[str, Replayer]
+) -> dict[str, Replayer]:
+    """Return what replays cassettes, by session; that of all others is the empty one."""
+    takes_header = config.settings.server.control_headers
+    sections: dict[str, tuple[Cassettes, SettingPath]] = {"": (config.settings.cassettes, ("cassettes",))}
+    for name, session in config.sessions.items():
+        if session.cassettes is not None:
+            sections[name] = session.cassettes, ("sessions", name, "cassettes")
+    found = {}
+    for name, (settings, path) in sections.items():
+        before = previous.get(name)
+        replayer = load_cassettes(settings, path, config.find, takes_header, share, diagnostics, before, bool(name))
+        if replayer is not None:
+            found[name] = replayer
+    return found
 
 
 def _providers(config: Config, previous: App | None, diagnostics: Diagnostics) -> Providers:
@@ -186,10 +212,12 @@ def _check_server(config: Config, diagnostics: Diagnostics) -> None:
         diagnostics.error(("metrics",), "needs the extra: pip install 'fastmock[metrics]'")
     if server.watch and find_spec("watchfiles") is None:
         diagnostics.error(("server", "watch"), "needs the extra: pip install 'fastmock[watch]'")
-    for name, capability in _NEEDS.items():
-        for runtime in config.runtimes:
+    for runtime in config.runtimes:
+        for name, capability in _NEEDS.items():
             if getattr(server, name) and runtime.lacks(capability):
                 diagnostics.error(("server", name), runtime.refusal("this"))
+        if config.settings.record.to is not None and runtime.lacks(Capability.FORWARD):
+            diagnostics.error(("record", "to"), runtime.refusal("recording"))
     if bool(server.tls_cert) != bool(server.tls_key):
         lacking = "tls_key" if server.tls_cert else "tls_cert"
         diagnostics.error(("server", lacking), "is required: 'tls_cert' and 'tls_key' must be set together")
@@ -280,6 +308,9 @@ class Layers:
             ConfigError: with all errors of both steps.
         """
         config, problems = load(self.file, self.environ, self.flags, overlay=overlay, pipes=self.pipes)
+        diagnostics = Diagnostics(config)
+        check_environment(config.settings.record, self.environ, diagnostics)
+        problems += diagnostics.problems
         names = dict.fromkeys((self.runtime, config.settings.server.runtime))
         runtimes = tuple(self.runtimes[name] for name in names if name in self.runtimes)
         try:

@@ -67,7 +67,9 @@ class Server:
         """
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("FASTMOCK_", "MOCK_OPENAI_"))}
         environ = clean | {"PYTHONPATH": str(ROOT)} | (env or {})
-        arguments = ("--port", "0", *arguments)
+        given = [*arguments]
+        command = [given.pop(0)] if given and not given[0].startswith("-") else []
+        arguments = (*command, "--port", "0", *given)
         self.process: ForkedServer | subprocess.Popen[str]
         if forked and started is None:
             self.process = launcher().start(arguments, cwd, environ, prelude)

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from fastmock._version import __version__
 from fastmock.build import Layers
+from fastmock.cli import cassettes
 from fastmock.cli.check import explain, listing
 from fastmock.cli.report import FAILURES, show_report
 from fastmock.cli.serve import serve, setting
@@ -18,8 +19,10 @@ from fastmock.config.flags import flags
 from fastmock.config.json_schema import json_schema
 from fastmock.config.load import default_file
 from fastmock.core.problems import ConfigError, SettingPath, did_you_mean
+from fastmock.providers import PROVIDERS
 from fastmock.server import signals
 from fastmock.telemetry.report_formats import FORMATS
+from fastmock.testing.environment import record_options
 
 _DESCRIPTION = "A mock OpenAI API server: point an OpenAI or Anthropic client at it."
 _EPILOG = (
@@ -29,6 +32,11 @@ _EPILOG = (
 _OF_SERVE = (
     "Without --config, ./config.json or ./config.yaml is loaded if it exists. "
     "Every setting has an environment variable, such as FASTMOCK_PORT; an option wins over it."
+)
+
+_OF_RECORD = (
+    "Requests are forwarded to the upstream, by default the public API of their provider, and each is written with its "
+    "answer to a cassette: 'fastmock --cassettes DIR' replays it. All options of 'fastmock serve' are accepted."
 )
 
 _OF_ALL = ("--runtime", "--seed", "--response-manager")  # the flags of every command that loads a configuration
@@ -45,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, usage=usage, help=help_, description=help_, epilog=epilog, allow_abbrev=False)
 
     serve_ = command("serve [OPTIONS]", "Start the server (the default).", _OF_SERVE)
+    record = command("record --to PLACE [OPTIONS]", "Record the answers of an upstream to cassettes.", _OF_RECORD)
     check = command("check [OPTIONS] [FILE]", "Check a configuration, and list its rules and warnings.", _OF_SERVE)
     explain_ = command(
         "explain [OPTIONS] FILE", "Show which rule answers a request, which came nearest, and why.", _OF_SERVE
@@ -57,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
         "signal n ended it, 3 if --fail-on applies, 125 if fastmock failed, 126 or 127 if the command cannot be run.",
     )
     report = command("report [OPTIONS] SOURCE", "Show the report of a running server, or of a JSON file.")
+    cassettes.add_parsers(command)
     command("health [URL]", "Tell by the exit code whether a server responds.")
     command("schema", "Print the JSON Schema of a configuration.")
     check.add_argument("file", nargs="?", metavar="FILE", help="configuration, as --config")
@@ -73,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
             default=(),
             help=f"exit with 3 if there are: {', '.join(FAILURES)} (several separated by commas)",
         )
+    _add_options_of_record(record)
     run_.add_argument(
         "--report",
         metavar="FILE",
@@ -80,12 +91,22 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help="write a report to a file: .json, .md, .txt, or .xml for JUnit; may be repeated",
     )
-    for each in (serve_, run_, check, explain_):
+    for each in (serve_, record, run_, check, explain_):
         each.add_argument("--config", metavar="FILE", help="configuration, JSON or YAML")
         _add_flags(each, _OF_ALL.__contains__)
     _add_flags(serve_, lambda name: name not in _OF_ALL)
+    _add_flags(record, lambda name: name not in (*_OF_ALL, "--record-to"))
     _add_flags(run_, lambda name: name not in (*_OF_ALL, "--report"))
     return made
+
+
+def _add_options_of_record(made: argparse.ArgumentParser) -> None:
+    """Add the options of ``record`` that are not flags of settings."""
+    made.add_argument("--to", dest="record_to", metavar="PLACE", required=True, help="directory, or .jsonl file")
+    for provider in PROVIDERS:
+        name = f"--upstream-{provider.name}"
+        made.add_argument(name, metavar="URL", help=f"upstream for this provider ({provider.public_url})")
+        made.add_argument(f"{name}-key-env", metavar="NAME", help="environment variable with its API key")
 
 
 def _failures(text: str) -> list[str]:
@@ -122,6 +143,10 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
     if command == "schema":
         print(json_schema(), end="", file=stdout)
         return 0
+    if command == "cassettes":
+        return cassettes.run_cassettes(arguments, stdout, stderr)
+    if command == "rules-from":
+        return cassettes.run_rules_from(arguments["place"], arguments["to"], stdout, stderr)
     if command == "report":
         form, fail_on = arguments.pop("format"), arguments.pop("fail_on")
         return show_report(arguments.pop("source"), form, fail_on, environ, stdout, stderr)
@@ -136,7 +161,10 @@ def _with_config(
     """Load the configuration, and run a command with it."""
     file = arguments.pop("config", None)
     positional, headers, path = (arguments.pop(name, None) for name in ("file", "header", "path"))
-    given: dict[SettingPath, str] = {setting(name): value for name, value in arguments.items() if value is not None}
+    given: dict[SettingPath, Any] = {}
+    if command == "record":
+        given |= _upstreams(arguments)
+    given |= {setting(name): value for name, value in arguments.items() if value is not None}
     from fastmock.server.runtimes.select import RUNTIMES
 
     layers = Layers(file or (positional if command == "check" else None), environ, given, runtimes=RUNTIMES)
@@ -161,6 +189,17 @@ def _with_config(
     return serve(app, layers, stdout, stderr)
 
 
+def _upstreams(arguments: dict[str, Any]) -> dict[SettingPath, Any]:
+    """Take the upstreams of providers out of the arguments of ``record``; return them as settings."""
+    found: dict[SettingPath, Any] = {}
+    for provider in PROVIDERS:
+        url, key = (arguments.pop(f"upstream_{provider.name}{suffix}", None) for suffix in ("", "_key_env"))
+        if url is not None or key is not None:
+            given = {"url": url or provider.public_url, "key_env": key}
+            found["record", "upstreams", provider.name] = {name: value for name, value in given.items() if value}
+    return found
+
+
 def _run(parsing: argparse.ArgumentParser, argv: Sequence[str], environ: Mapping[str, str], stderr: TextIO) -> int:
     """Run the command of ``fastmock run`` and return its exit code."""
     from fastmock.cli.run import check_reports, run_command  # a server needs no part of it
@@ -176,6 +215,8 @@ def _run(parsing: argparse.ArgumentParser, argv: Sequence[str], environ: Mapping
     if config is None and not any(environ.get(name) for name in (*FILE_VARIABLES, CONTENTS_VARIABLE)):
         config = default_file(Path())
     options: list[str] = []
+    if arguments["record_to"] is not None and arguments["upstream"] is None:
+        options += record_options(arguments.pop("record_to"), environ)
     for name, value in arguments.items():
         if name != "command" and value is not None:
             flag = flags()[name]

@@ -13,10 +13,12 @@ from fastmock.testing.environment import base_url
 
 FAILURES: Mapping[str, Callable[[Report], object]] = {
     "misses": lambda report: report.unmatched,
-    "unused": lambda report: report.unused,
+    "unused": lambda report: report.unused or report.unused_recordings,
+    "drift": lambda report: report.cassettes and report.cassettes.drift,
     "findings": lambda report: report.failures,
 }
-"""What ``--fail-on`` knows: requests that no rule matched, rules that were never used, and findings about clients."""
+"""Reasons of ``--fail-on``: requests that nothing matched, rules and recordings never used, recordings replayed
+for requests that differ, findings about clients."""
 FAILED = 3
 """The exit code if ``--fail-on`` applies."""
 

@@ -4,7 +4,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from fastmock.config.config import Config
 from fastmock.config.flags import flags
 from fastmock.config.overlay import Overlay
 from fastmock.config.permitted import refused_changes
-from fastmock.control.access import is_loopback
+from fastmock.core.network import is_loopback
 from fastmock.core.problems import Problem, SettingPath
 from fastmock.responses import ResponseManager
 from fastmock.telemetry.report import Report
@@ -104,9 +104,7 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
         print(f"fastmock: {error}", file=stderr)
         return 1
     runtime, name, reason = choose(app)
-    runtime.preload()
-    if control:
-        granian.preload()
+    _preload(app, runtime.preload, granian.preload if control else None)
     workers = settings.workers or len(os.sched_getaffinity(0))
     scheme = "https" if settings.tls_cert else "http"
     where = url(listener, settings.host, scheme)
@@ -146,6 +144,15 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
     code = supervisor.run(announce, changed)
     _report(supervisor.report, settings.report, greet, stderr)
     return code
+
+
+def _preload(app: App, *runtimes: Callable[[], None] | None) -> None:
+    """Import what the workers need before they are forked."""
+    for preload in runtimes:
+        if preload is not None:
+            preload()
+    if app.config.settings.record.to is not None:
+        from fastmock.cassettes import forward  # noqa: F401
 
 
 def _print(text: str, file: TextIO) -> None:
@@ -195,16 +202,28 @@ class GeneratedToken:
         _print("\n".join(lines), self._stderr)
 
 
+def _cassette_lines(app: App) -> Iterator[tuple[str, str]]:
+    """Yield the lines about what is replayed and recorded."""
+    if (replayer := app.replayer_of("")) is not None:
+        yield "cassettes", f"recordings {len(replayer.library)}, from {', '.join(replayer.settings.files)}"
+    record = app.config.settings.record
+    if record.to is not None:
+        found = {provider.name: record.upstream_of(provider.name, provider.public_url) for provider in app.providers}
+        upstreams = dict.fromkeys(upstream.url for upstream in found.values() if upstream is not None)
+        yield "recording", f"to {record.to}: {record.requests} requests, answered by {', '.join(upstreams)}"
+
+
 def _greeting(app: App, where: str, page: str | None, runtime: str, workers: int) -> str:
     models = len(app.config.settings.models.available)
     insecure = " --insecure" if app.config.settings.server.tls_cert else ""
     key = "" if app.config.settings.auth.mode == "off" else " -H 'Authorization: Bearer sk-test'"
+    lines = "".join(f"\n  {name:<13}  {text}" for name, text in _cassette_lines(app))
     seen = f"\n  in a browser   {page}/" if page else ""
     return f"""fastmock {__version__}
   configuration  {origin(app.config)}: rules {app.rules}, models {models}
   runtime        {runtime}
   workers        {workers}
-  tokens         {tokens_line(app)}
+  tokens         {tokens_line(app)}{lines}
   listening on   {where}/v1{seen}
 
 Try it:

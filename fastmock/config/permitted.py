@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from fastmock.cassettes.settings import Cassettes
 from fastmock.config.config import CHANGED, Config
 from fastmock.core.problems import Problem, SettingPath, dotted
 
@@ -15,6 +16,7 @@ _FIXED: tuple[SettingPath, ...] = (
     ("server", "providers"),  # so do these
     ("limits", "store"),  # connects to any host
     ("admin", "files"),
+    ("record",),  # forwards requests to any host, and writes files
 )
 FILES = frozenset(("response_file", "file", "tls_cert", "tls_key"))
 """The settings that name a file."""
@@ -98,6 +100,8 @@ def _files_in(value: Any, at: SettingPath) -> Iterator[tuple[SettingPath, str]]:
             if isinstance(inner, str):
                 if name in FILES:
                     yield (*at, name), inner
+            elif isinstance(value, Cassettes) and name == "files":
+                yield from (((*at, name, place), file) for place, file in enumerate(inner))
             else:
                 yield from _files_in(inner, (*at, name))
     elif isinstance(value, list | tuple):

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationError
 
+from fastmock.cassettes.settings import CassettesOrFiles
 from fastmock.config.errors import describe, written_path
 from fastmock.core.problems import ConfigError, Problem, dotted
 from fastmock.core.section import SettingsModel
@@ -22,6 +23,9 @@ class SessionSettings(SettingsModel):
     latency: Latency | None = Field(None, description="Latency for this session; that of a rule has precedence.")
     limits: Rates | None = Field(None, description="Limits for this session instead of others, for each API key.")
     findings: bool = Field(False, description="Watch the requests of this session for findings.")
+    cassettes: CassettesOrFiles | None = Field(
+        None, description="Cassettes for this session instead of those of all, as `cassettes`."
+    )
     _since: float = PrivateAttr(default_factory=time.monotonic)
 
     @property

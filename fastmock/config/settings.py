@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from fastmock.cassettes.settings import Cassettes, CassettesOrFiles, Record
 from fastmock.config.control import Admin, Journal
 from fastmock.config.metrics import MetricsSettings
 from fastmock.content.settings import Output
@@ -424,6 +425,8 @@ class Settings(SettingsModel):
     auth: Auth = Field(Auth(), description=Auth.__doc__)
     models: Annotated[Models, BeforeValidator(_list_is_available)] = Field(Models(), description=Models.__doc__)
     responses: Responses = Field(Responses(), description=Responses.__doc__)
+    cassettes: CassettesOrFiles = Field(Cassettes(), description=Cassettes.__doc__)
+    record: Record = Field(Record(), description=Record.__doc__)
 
     @field_validator("findings")
     @classmethod

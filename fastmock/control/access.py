@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from hmac import compare_digest
-from ipaddress import ip_address
 
 from fastmock.core.credentials import LONGEST_SESSION, SESSION_HEADER, key_in, session_of, split_key
 from fastmock.core.errors import ApiError
 from fastmock.core.http import Request
+from fastmock.core.network import is_loopback
 
 _PROXY_HEADERS = frozenset(("forwarded", "via", "x-real-ip"))
 _PROXY_PREFIX = "x-forwarded-"
@@ -89,18 +89,3 @@ def _check_local(request: Request, host: str) -> None:
 
 def _not_local(message: str) -> ApiError:
     return ApiError(403, message, None, "not_local")
-
-
-def is_loopback(address: str, names: bool = False) -> bool:
-    """Return whether an address, with or without a port, is a loopback address.
-
-    ``names``: accept ``localhost`` and names that end with ``.localhost`` too.
-    """
-    host = address.rpartition("]")[0].lstrip("[") or (address if address.count(":") > 1 else address.partition(":")[0])
-    if names and (host.lower() == "localhost" or host.lower().endswith(".localhost")):
-        return True
-    try:
-        parsed = ip_address(host)
-    except ValueError:
-        return False
-    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback

@@ -13,6 +13,8 @@ class Capability(Enum):
     """Close a connection some time after a response."""
     HANG = auto()
     """Hold any number of requests that are never answered, or of streams that never continue."""
+    FORWARD = auto()
+    """Forward requests to an upstream, and relay the answers as they arrive."""
     HTTP2 = auto()
     """Speak HTTP/2."""
     RESET = auto()

@@ -27,9 +27,9 @@ def decompress(request: Request, limit: int) -> None:
     coding = (request.headers.get("content-encoding") or "identity").strip().lower()
     if coding == "identity":
         return
-    decode = _CODINGS.get(coding)
+    decode = CODINGS.get(coding)
     if decode is None or isinstance(request.body, str):
-        raise errors.UnsupportedEncoding(coding, tuple(_CODINGS))
+        raise errors.UnsupportedEncoding(coding, tuple(CODINGS))
     try:
         body = decode(request.body, limit)
     except ValueError:
@@ -73,6 +73,7 @@ def _unzstd(data: bytes, limit: int) -> bytes:
 
 
 _LARGEST_WINDOW = 1 << 27  # bytes; the maximum of zstd itself without --long or --memory
-_CODINGS: dict[str, Decompress] = {"gzip": _gunzip, "x-gzip": _gunzip, "deflate": _deflate}
+CODINGS: dict[str, Decompress] = {"gzip": _gunzip, "x-gzip": _gunzip, "deflate": _deflate}
 if find_spec("zstandard"):
-    _CODINGS["zstd"] = _unzstd
+    CODINGS["zstd"] = _unzstd
+"""The decompressors by content coding."""

@@ -363,6 +363,25 @@ class NoRuleMatched(Failure):
 
 
 @dataclass(eq=False)
+class NoRecordingMatched(Failure):
+    """No recording in the cassettes matches the request.
+
+    ``nearest`` is the name of the nearest recording, None without one; ``differences`` are those that count.
+    """
+
+    nearest: str | None
+    differences: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class RecordingsUsedUp(Failure):
+    """The request was repeated more often than it was recorded; ``last`` is the name of its last recording."""
+
+    count: int
+    last: str
+
+
+@dataclass(eq=False)
 class StreamingDisabled(Failure):
     """The request asks for a stream, but ``streaming.enabled`` is off."""
 
@@ -440,6 +459,14 @@ class InternalError(Failure):
 @dataclass(eq=False)
 class BadGateway(Failure):
     """A gateway before the API failed."""
+
+
+@dataclass(eq=False)
+class UpstreamFailed(Failure):
+    """The upstream to which requests are forwarded cannot be reached, or its answer cannot be used."""
+
+    url: str
+    why: str
 
 
 @dataclass(eq=False)

@@ -25,6 +25,7 @@ def query_value(query: Query, name: str) -> str | None:
     return values[-1] if values else None
 
 
+_NOTHING: Any = None
 _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -70,12 +71,14 @@ class Request:
         host: requested host, if no header contains it; only set for the control API.
         params: path parameters by the names in the route.
         provider: the provider of the requested API, a ``core.provider.Provider``; None until it is known.
+        upstream: the answer of the upstream, a ``Relay`` or an ApiError, once there is one; see Forward.
+        recording: the recording that answers the request, and what replays it; see ``engine.recorded_routes``.
         can_move: whether the runtime can answer the request in a separate thread; see MoveApart.
     """
 
     __slots__ = (
-        *("authorization", "body", "can_move", "client", "headers"),
-        *("host", "method", "params", "path", "provider", "query"),
+        *("authorization", "body", "can_move", "client", "headers", "host"),
+        *("method", "params", "path", "provider", "query", "recording", "upstream"),
     )
 
     def __init__(
@@ -89,13 +92,26 @@ class Request:
         self.authorization: str | None = None
         self.client = self.host = ""
         self.can_move = False
+        self.recording = self.upstream = _NOTHING
         self.provider: Provider | None = None
         self.params: Mapping[str, str] = _NO_PARAMS
 
 
-class MoveApart(Exception):  # noqa: N818 - not an error
+class Deferred(Exception):  # noqa: N818 - not an error
+    """Raised while answering a request that the runtime is to hand to the App once more. Nothing has been counted or
+    stored for it yet.
+    """
+
+
+class MoveApart(Deferred):
     """Raised while answering a request that takes long: answer it again in a thread for such requests, so that others
-    do not wait. Nothing has been counted or stored for it yet.
+    do not wait.
+    """
+
+
+class Forward(Deferred):
+    """Raised if an upstream is to answer: handle the request again with the beginning of its answer, a ``Relay``, as
+    ``Request.upstream``.
     """
 
 
@@ -307,3 +323,29 @@ class Stream:
         self.cut = cut
         self.steps = steps
         self.failed = failed
+
+
+class Relay(Stream):
+    """A response whose steps arrive from an upstream while it is sent: each is sent as soon as it is added."""
+
+    def __init__(self, head: ResponseHead, request_id: str) -> None:
+        super().__init__(head, request_id, iter(()), self._join, 0)
+        self._parts: list[bytes] = []
+
+    def add(self, data: bytes) -> bytes:
+        """Add a step, and return its bytes as they are to be sent."""
+        self._parts.append(data)
+        self.steps += 1
+        return self.cut(self.steps - 1, self.steps)
+
+    def finish(self) -> None:
+        """Note that all steps were added."""
+        for _ in self.due_times:
+            pass
+        self.cut(self.steps, self.steps)
+
+    def _join(self, begin: int, end: int) -> bytes:
+        """Return a step, once."""
+        data = b"".join(self._parts[begin:end])
+        self._parts[begin:end] = [b""] * (end - begin)
+        return data

@@ -55,6 +55,7 @@ class Provider:
         api: compiles its API from ``engine.services.Services``; returns an ``Api``.
         sign: a header that identifies its requests on paths that several providers share; empty without one.
         key_headers: headers that may contain the API key; the first one present counts.
+        public_url: URL of its public API, without a path; empty without one.
         key_parameter: query parameter for the API key if no header contains it; empty without one.
         keys: see Keys.
         heads: creates response heads: constant headers, and the header of the request id.
@@ -76,6 +77,7 @@ class Provider:
     error_event: Callable[[ApiError, str], bytes] = field(repr=False)
     api: Callable[[Any], Any] = field(repr=False)
     keys: Keys = field(repr=False)
+    public_url: str = ""
     key_parameter: str = ""
 
     def words(self, error: ApiError) -> ApiError:

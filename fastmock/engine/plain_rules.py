@@ -49,6 +49,11 @@ class PlainRules(Generic[Rule]):
         self._count(rule)
         return rule
 
+    def priority_of(self, chat: ChatRequest) -> int | None:
+        """Return the priority of the rule that matches a request; None if none does."""
+        rule = self._index.pick(chat)
+        return None if rule == DEFAULT else self.rules[rule].priority
+
     def key(self, rule: int) -> int:
         """Return the key of a rule in ``shared.rule_hits``."""
         return rule_key(self.section, self.names[rule], self.rules[rule])

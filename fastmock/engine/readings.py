@@ -11,9 +11,11 @@ from fastmock.core.ids import unique
 from fastmock.core.json import parse
 from fastmock.core.provider import Provider, Providers
 from fastmock.core.routing import OTHER, Router
+from fastmock.engine.plain_rules import PlainRules
 from fastmock.engine.rule_set import RuleSet
 from fastmock.engine.services import Api
 from fastmock.rules.explain import Verdict
+from fastmock.rules.index import DEFAULT
 
 
 class Readings:
@@ -29,8 +31,19 @@ class Readings:
         self._by_kind = {reading.kind: reading for api in apis.values() for reading in api.readings}
         # Later providers come first: their bodies have more distinctive keys than ``messages``.
         self._by_content = [reading for api in reversed(list(apis.values())) for reading in api.readings]
+        plain = [rules for api in apis.values() for rules in api.plain_rules]
+        self._plain_rules: dict[str, PlainRules[Any]] = {rules.section: rules for rules in plain}
         self._of_provider = {provider: api.readings[0] for provider, api in apis.items() if api.readings}
         self.kinds = frozenset(self._by_kind)
+
+    def rule_priority(self, request: Request) -> int | None:
+        """Return the priority of the rule that matches a request; None if none does."""
+        chat, rules = self.parse_recorded(request)
+        if rules is not None:
+            number = rules.index.pick(chat)
+            return None if number == DEFAULT else rules.rules[number].priority
+        plain = self._plain_rules.get(chat.endpoint)
+        return None if plain is None else plain.priority_of(chat)
 
     def explain(self, body: str | bytes, headers: Mapping[str, str], path: str = "") -> Verdict:
         """Return the rule that answers a request for text, and the closest other rule.

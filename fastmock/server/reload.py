@@ -37,7 +37,7 @@ _MOST_COMPARED = 250_000  # pairs of rules that are compared to find unreachable
 _QUICK = frozenset(
     ("adding", "replacing", "putting", "removing", "adding_faults", "removing_faults", "configuring_session")
 )
-_SLOW_KEYS = FILES | {"content_regex"}  # of rules and settings that a trial must compile
+_SLOW_KEYS = FILES | {"content_regex", "cassettes"}  # of rules and settings that a trial must compile
 _MOST_RULES, _LARGEST = 5000, 65_536  # rules, and bytes of a change, up to which it needs no trial
 _LOOK = 0.1  # seconds between checks whether the workers still respond
 

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastmock.app import App
 from fastmock.config.overlay import NotThereError
@@ -30,6 +30,9 @@ from fastmock.shared.ring_buffer import RingBuffer
 from fastmock.telemetry.journal import Journal
 from fastmock.telemetry.observer import Observer, observe
 from fastmock.telemetry.request_log import RequestLog, as_json, as_text
+
+if TYPE_CHECKING:
+    from fastmock.cassettes.forward import Forwarder
 
 _LOG = logging.getLogger("fastmock")
 
@@ -143,6 +146,7 @@ class WorkerContext:
         self._shared = shared
         self._place = place
         self._ids = count()
+        self._forwarder: Forwarder | None = None
         self._responses: _Responses = {}
         self.generation = generation
         self._prepared = threading.Condition()
@@ -157,6 +161,20 @@ class WorkerContext:
             if self._log:
                 self._log.start()
         self.heartbeat.start()
+
+    @property
+    def forwarder(self) -> "Forwarder":
+        """The forwarder of requests to an upstream, started when it is first needed."""
+        with self._prepared:
+            if self._forwarder is None:
+                from fastmock.cassettes.forward import forwarder
+
+                config = self.app.config
+                settings = config.settings
+                self._forwarder = forwarder(settings.record, settings.cassettes, self._place.number)
+                with signals.blocked():
+                    self._forwarder.start()
+            return self._forwarder
 
     def obey(self) -> None:
         """Switch to the App that the parent has activated.
@@ -219,8 +237,10 @@ class WorkerContext:
         """Stop everything that would run indefinitely."""
         self.stopping = True
 
-    def close(self) -> None:
-        """Write the remaining request log; the worker ends."""
+    def close(self, deadline: float = 0.0) -> None:
+        """Finish the recordings, until a deadline, and write the remaining request log; the worker ends."""
+        if self._forwarder is not None:
+            self._forwarder.finish(deadline)
         if self._log:
             self._log.close()
 

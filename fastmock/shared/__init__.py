@@ -11,5 +11,6 @@ from fastmock.shared import (  # noqa: F401
     prompt_prefixes,
     queue,
     rate_buckets,
+    recording_uses,
     rule_hits,
 )

@@ -22,6 +22,7 @@ from fastmock.core.http import Request, Stream, model_of
 from fastmock.core.problems import did_you_mean
 from fastmock.core.provider import provider_of
 from fastmock.core.routing import OTHER
+from fastmock.engine.recorded_routes import MISS
 from fastmock.findings.attempts import RETRY_COUNT, Attempt
 from fastmock.findings.facts import facts_of
 from fastmock.findings.settings import NOTHING_WATCHED, WatchedSessions
@@ -99,7 +100,10 @@ class Record:
         )
 
     def nearest(self, app: App) -> dict[str, Any]:
-        """Return the closest rule of ``app``, and how it differs."""
+        """Return the closest rule of ``app``, or recording, and how it differs."""
+        if self.head["rule"] == MISS and (replayer := app.replayer_of(self.head["session"])) is not None:
+            name, differences = replayer.explain_miss(self.request())
+            return {} if name is None else {"nearest": name, "differences": list(differences)}
         chat, rules = app.readings.parse_recorded(self.request())
         verdict = rules.explain(chat) if rules is not None else None
         if verdict is None or verdict.nearest is None:

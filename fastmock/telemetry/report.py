@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastmock.app import App
+from fastmock.cassettes.replay import CassetteUse
 from fastmock.engine.plain_rules import PlainRules
+from fastmock.engine.recorded_routes import MISS, MISS_KEY, REPLAYED_KEY
 from fastmock.engine.rule_set import RuleSet
 from fastmock.findings.attempts import clients_of
 from fastmock.findings.finding import Context, Finding, findings_of
@@ -71,6 +73,7 @@ class Report:
         misses: those of them that are in the journal, equal ones together, the latest first.
         rules: the use of each rule; for a session, of its own.
         journal: whether the journal is on; without it, ``misses`` is empty, and a session's requests are not known.
+        cassettes: the use of the cassettes, over all sessions that share them; None without any.
         findings: the findings about clients; None if no request is watched for them.
         lost: the number of requests that the journal had no room for.
         next: the number that the next request in the journal will get.
@@ -85,11 +88,17 @@ class Report:
     findings: Sequence[Finding] | None
     lost: int
     next: int
+    cassettes: CassetteUse | None = None
 
     @property
     def failures(self) -> list[Finding]:
         """The findings that count as failures."""
         return [one for one in self.findings or () if one.fails]
+
+    @property
+    def unused_recordings(self) -> bool:
+        """Whether there are recordings that were never replayed."""
+        return self.cassettes is not None and self.cassettes.replayed < self.cassettes.recordings
 
     @property
     def unused(self) -> list[RuleUse]:
@@ -103,11 +112,13 @@ class Report:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Report":
         """Return the report that was written as JSON."""
-        values = {name: data[name] for name in cls.__dataclass_fields__}
+        values = {name: data[name] for name in cls.__dataclass_fields__ if name != "cassettes"}
         values["misses"] = [Miss(**{**miss, "differences": tuple(miss["differences"])}) for miss in data["misses"]]
         values["rules"] = [RuleUse(**rule) for rule in data["rules"]]
         if data["findings"] is not None:
             values["findings"] = [Finding(**{**one, "requests": tuple(one["requests"])}) for one in data["findings"]]
+        if data.get("cassettes") is not None:
+            values["cassettes"] = CassetteUse.from_json(data["cassettes"])
         return cls(**values)
 
 
@@ -124,7 +135,8 @@ def report_on(app: App, journal: Journal, session: str = "", since: int = 0, is_
     rules = [use for one in app.responders for use in _uses(one.rules, one.hits, session)]
     rules += [use for one in app.plain_rules for use in _uses(one, one.hits, session)]
     enabled = app.config.settings.journal.enabled
-    names = {one.rules.names[DEFAULT] for one in app.responders}
+    names = {MISS, *(one.rules.names[DEFAULT] for one in app.responders)}
+    hits = app.responders[0].hits
     numbers = journal.ring_buffer.numbers() if enabled else range(0)
     numbers = range(max(numbers.start, since), max(numbers.stop, since))
     records = [one for one in journal.records(numbers[::-1]) if session in ("", one.head["session"])]
@@ -133,13 +145,15 @@ def report_on(app: App, journal: Journal, session: str = "", since: int = 0, is_
         unmatched, matched = len(missed), sum(bool(one.head["rule"]) for one in records) - len(missed)
     else:
         unmatched, matched = (
-            sum(one.hits.counted(one.rules.key(DEFAULT)) for one in app.responders),
-            sum(rule.hits for rule in rules),
+            sum(one.hits.counted(one.rules.key(DEFAULT)) for one in app.responders) + hits.counted(MISS_KEY),
+            sum(rule.hits for rule in rules) + hits.counted(REPLAYED_KEY),
         )
     misses = list(_misses(app, missed))
     lost = journal.state()["lost"] if enabled else 0
     findings = _findings(app, records, is_final) if app.config.watch.any and enabled else None
-    return Report(session, matched, unmatched, misses, rules, enabled, findings, lost, numbers.stop)
+    replayer = app.replayer_of(session)
+    cassettes = None if replayer is None else replayer.use()
+    return Report(session, matched, unmatched, misses, rules, enabled, findings, lost, numbers.stop, cassettes)
 
 
 def _findings(app: App, records: Sequence[Record], is_final: bool) -> list[Finding]:

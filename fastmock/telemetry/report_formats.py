@@ -41,6 +41,20 @@ def _lines(report: Report) -> Iterator[str]:
         names = [repr(rule.name) for rule in report.unused]
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         yield f"rules never used: {', '.join(names[:_MOST_NAMED])}{more}"
+    yield from _lines_of_cassettes(report)
+
+
+def _lines_of_cassettes(report: Report) -> Iterator[str]:
+    """Yield the lines about cassettes."""
+    if (use := report.cassettes) is None:
+        return
+    yield f"recordings replayed: {use.replayed} of {use.recordings}"
+    for one in use.drift:
+        yield f"drift: {one.recording} was replayed to a request that differs in {', '.join(one.components)}"
+    if report.unused_recordings:
+        shown = use.unused[:_MOST_NAMED]
+        more = use.recordings - use.replayed - len(shown)
+        yield f"recordings never used: {', '.join(shown)}{f' and {more} more' if more > 0 else ''}"
 
 
 def _times(one: Miss | Finding) -> str:
@@ -79,6 +93,8 @@ def as_markdown(report: Report) -> str:
             f"| {_cell(rule.name)} | {rule.endpoint} | {rule.hits or '**never used**'} |" for rule in report.rules
         ]
         lines.append("")
+    if lines_of_cassettes := [f"- {_cell(line)}" for line in _lines_of_cassettes(report)]:
+        lines += [*lines_of_cassettes, ""]
     return "\n".join(lines)
 
 

@@ -124,6 +124,7 @@ class Client:
         limits: Mapping[str, Any] | None = None,
         faults: list[Mapping[str, Any]] | None = None,
         findings: bool | None = None,
+        cassettes: Mapping[str, Any] | list[str] | None = None,
     ) -> None:
         """Replace the settings of the session, as ``PUT /fastmock/sessions/{id}``.
 
@@ -133,12 +134,14 @@ class Client:
             limits: the rate limits.
             faults: the faults.
             findings: whether its requests are watched for findings.
+            cassettes: the cassettes, or their files; the server has to allow that by ``admin.files``.
 
         Raises:
             ControlError: a setting is invalid.
         """
         __tracebackhide__ = True
-        given = {"strict": strict, "latency": latency, "limits": limits, "faults": faults, "findings": findings}
+        given: dict[str, Any] = {"strict": strict, "latency": latency, "limits": limits, "faults": faults}
+        given |= {"findings": findings, "cassettes": cassettes}
         settings = {name: value for name, value in given.items() if value is not None}
         self.control.call("PUT", f"sessions/{self.session}", settings)
 

@@ -14,6 +14,11 @@ _OPENAI_KEYS = ("OPENAI_API_KEY",)
 _ANTHROPIC_URLS = ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_BASE")
 """Base URLs without ``/v1``: for Anthropic's SDKs and Claude Code; the second for LiteLLM."""
 _ANTHROPIC_KEYS = ("ANTHROPIC_API_KEY",)
+_UPSTREAMS = (
+    ("openai", _OPENAI_URLS[0], _OPENAI_KEYS[0]),
+    ("anthropic", _ANTHROPIC_URLS[0], _ANTHROPIC_KEYS[0]),
+)
+"""The variables of the URL and of the key of each provider."""
 REMOVED = ("ANTHROPIC_AUTH_TOKEN",)
 """Variables that would make a client send another key."""
 
@@ -38,6 +43,22 @@ def client_environment(url: str, environ: Mapping[str, str], api_key: str = API_
         hosts = [host.strip() for host in environ.get(name, "").split(",") if host.strip()]
         found[name] = ",".join(hosts if _LOCAL in hosts else (*hosts, _LOCAL))
     return found
+
+
+def record_options(to: str, environ: Mapping[str, str]) -> list[str]:
+    """Return the command ``record`` with options for the upstreams that an environment names, with the keys in it.
+
+    Args:
+        to: the cassette or the directory to write to.
+        environ: the environment in which the clients would call the upstreams themselves.
+    """
+    options = ["record", "--to", to]
+    for provider, url, key in _UPSTREAMS:
+        if environ.get(url):
+            options += [f"--upstream-{provider}", base_url(environ[url])]
+        if environ.get(key):
+            options += [f"--upstream-{provider}-key-env", key]
+    return options
 
 
 if __name__ == "__main__":  # for scripts: print them for the server at the URL that is given

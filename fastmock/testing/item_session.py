@@ -1,5 +1,6 @@
 """The session of one test of pytest: its settings, and the report on its requests."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,17 @@ import pytest
 from fastmock.core.documents import DocumentError, read_document
 from fastmock.testing.client import Client, RecordedRequest, new_session
 from fastmock.testing.control import ControlError
+from fastmock.testing.environment import record_options
+from fastmock.testing.server import Server, StartError
 from fastmock.testing.session_server import SessionServer
 
 _MOST_ENDED = 50  # sessions that are removed together: removing one takes 5 to 10 ms
 _SECTIONS = ("chat_completions", "completions", "embeddings", "moderations")
 _RULES = ("rules", "patterns")
-_SETTINGS = ("latency", "limits", "faults")
+_SETTINGS = ("latency", "limits", "faults", "cassettes")
+RECORD_MODES = ("none", "once", "new", "all")
+"""Modes of the marker: replay only, record if there is no cassette, record unmatched requests, record everything."""
+_CASSETTES = "cassettes"  # directory beside the test
 _LAST = -1_000_000  # priority of a rule that stands for a default
 _MOST_SHOWN = 20  # requests
 _LONGEST = 100  # characters of a message that are shown
@@ -34,13 +40,14 @@ class ItemSession:
         Raises:
             pytest.fail.Exception: the marker is invalid.
         """
-        self._server = server
+        self._own: Server | None = None
+        marker = item.get_closest_marker("fastmock")
+        given = {} if marker is None else dict(marker.kwargs)
+        self._server = server = self._recorder(item, given) or server
         self.client = Client(server.url, session=new_session(item.name), token=server.token)
         self._is_strict = server.strict
         self._is_watched = False
         item._fastmock = self  # type: ignore[attr-defined]
-        marker = item.get_closest_marker("fastmock")
-        given = {} if marker is None else dict(marker.kwargs)
         if item.config.getini("fastmock_strict") and not server.strict:  # a server that was running before
             given.setdefault("strict", True)
         if given:
@@ -55,6 +62,7 @@ class ItemSession:
         config: Mapping[str, Any] | str | None = None,
         strict: bool | None = None,
         findings: bool | None = None,
+        cassette: str | None = None,
     ) -> None:
         """Apply the settings of a marker; a file is relative to the test's directory, or to the root of the run."""
         given: Any = config or {}
@@ -66,12 +74,40 @@ class ItemSession:
             settings["strict"] = strict
         if findings is not None:
             settings["findings"] = findings
+        if cassette is not None:
+            settings["cassettes"] = {**settings.get("cassettes", {}), "files": [str(_cassette(item, cassette))]}
         self._is_strict = bool(settings.get("strict", self._is_strict))
         self._is_watched = bool(settings.get("findings", False))
         if rules:
             self.client.control.call("POST", "rules", rules)
         if settings:
             self.client.configure(**settings)
+
+    def _recorder(self, item: pytest.Item, given: dict[str, Any]) -> SessionServer | None:
+        """Return a server of the test's own if it records; then take the cassette out of the marker's arguments.
+
+        It has the environment of the test, with the URLs and the keys of the upstreams.
+        """
+        mode = item.config.getoption("--fastmock-record") or given.get("record") or "none"
+        given.pop("record", None)
+        if "cassette" not in given:
+            return None
+        if mode not in RECORD_MODES:
+            pytest.fail(f"record={mode!r} of {item.nodeid}: expected one of {', '.join(RECORD_MODES)}", pytrace=False)
+        place = _cassette(item, given["cassette"])
+        if mode == "none" or (mode == "once" and place.exists()):
+            return None
+        options = record_options(str(place), os.environ)
+        if mode == "new":
+            options += ["--record-requests", "unmatched", *(["--cassettes", str(place)] if place.exists() else [])]
+        del given["cassette"]
+        if mode == "all":
+            place.unlink(missing_ok=True)
+        try:
+            self._own = Server(*options, config={}, timeout=item.config.getoption("--fastmock-timeout"))
+        except StartError as error:
+            pytest.fail(str(error), pytrace=False)
+        return SessionServer(self._own.url, log=self._own.log)
 
     def complete(self, report: pytest.TestReport) -> None:
         """Add the requests to the report of a failed test; let a strict one fail if no rule matched a request, and a
@@ -107,11 +143,21 @@ class ItemSession:
 
     def end(self) -> None:
         """End the session; its rules and requests are removed together with those of others."""
+        if self._own is not None:
+            self.client.control.close()
+            self._own.stop()
+            return
         self._server.ended.append(self.client.session)
         if len(self._server.ended) >= _MOST_ENDED:
             ended, self._server.ended = self._server.ended, []
             self.client.control.call("POST", "reset", {"sessions": ended})
         self.client.control.close()
+
+
+def _cassette(item: pytest.Item, name: str) -> Path:
+    """Return the file of a cassette: in the directory ``cassettes`` beside the test, unless it is a path."""
+    path = Path(name if name.endswith(".jsonl") else f"{name}.jsonl")
+    return (item.path.parent / path) if len(path.parts) > 1 else item.path.parent / _CASSETTES / path
 
 
 def _line(request: RecordedRequest) -> str:

@@ -25,6 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--fastmock-timeout", metavar="S", type=float, default=10, help="seconds for the server to start (10)"
     )
+    group.addoption(
+        "--fastmock-record",
+        metavar="MODE",
+        choices=("none", "once", "new", "all"),
+        help="record the cassettes of markers: none, once, new or all; by default as each marker says",
+    )
     parser.addini("fastmock_autouse", "use the fixture 'fastmock' in every test", type="bool", default=False)
     parser.addini("fastmock_strict", "fail tests in which no rule matches a request", type="bool", default=False)
 
@@ -33,8 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
     config.addinivalue_line(
         "markers",
-        "fastmock(config=None, strict=None, findings=None): configure the session of the test, from a mapping or a "
-        "file; in strict mode the test fails if no rule matches a request, with findings if its client misbehaves",
+        "fastmock(config=None, strict=None, findings=None, cassette=None, record='none'): configure the session of the "
+        "test, from a mapping or a file; in strict mode the test fails if no rule matches a request, with findings if "
+        "its client misbehaves; a cassette answers its requests, and is recorded by record='once', 'new' or 'all'",
     )
 
 

@@ -50,7 +50,7 @@ class Server:
         """Start the server, and wait until it listens.
 
         Args:
-            options: options of ``fastmock serve``.
+            options: options of ``fastmock serve``, or of another command that serves, after its name.
             config: its configuration, or the file with it; by default that of the environment, else none, since a
                 ``config.json`` in the working directory may be of another program.
             environ: its environment, by default that of this process.
@@ -69,6 +69,7 @@ class Server:
             "FASTMOCK_JOURNAL_ENABLED": "true",
             "FASTMOCK_STOP_WITH": str(os.getpid() if owner is None else owner),
         }
+        command, options = (options[0], options[1:]) if options[:1] == ("record",) else ("serve", options)
         named = () if config is None or isinstance(config, Mapping) else ("--config", str(config))
         if isinstance(config, Mapping):
             defaults["FASTMOCK_CONFIG_JSON"] = json.dumps(config)
@@ -79,7 +80,7 @@ class Server:
         self.log = Path(self._directory.name) / "log" if self._directory else log or Path()
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-m", "fastmock", "serve", *named, *options],
+                [sys.executable, "-m", "fastmock", command, *named, *options],
                 env={**environ, **defaults},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

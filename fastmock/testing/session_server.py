@@ -84,7 +84,8 @@ def _start(directory: Path, config: pytest.Config, owner: int) -> Server:
     options = ("--strict",) if config.getini("fastmock_strict") else ()
     try:
         timeout = config.getoption("--fastmock-timeout")
-        return Server(*options, config=file, owner=owner, log=directory / "log", timeout=timeout)
+        environ = {**os.environ, "FASTMOCK_ADMIN_FILES": "true"}  # sessions may name the cassettes of their tests
+        return Server(*options, config=file, environ=environ, owner=owner, log=directory / "log", timeout=timeout)
     except StartError as error:
         pytest.exit(str(error), 3)
 

@@ -13,6 +13,7 @@ import pytest
 
 from fastmock.testing import Server
 from fastmock.testing.control import Control
+from tests.cassettes.support import chat, line, posted
 from tests.support import wait_until
 
 pytestmark = pytest.mark.integration
@@ -377,3 +378,69 @@ def test_unittest_uses_the_client_and_the_server(tmp_path):
     command = [sys.executable, "-W", "ignore", "-m", "unittest", "-q", "test_case"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_cassette_is_recorded_once_and_replayed_then(runner):
+    runner.write("""
+        @pytest.mark.fastmock(cassette="talk", record="once", strict=True)
+        def test_it(fastmock):
+            assert ask("from upstream") == "a real answer"
+
+        @pytest.mark.fastmock(cassette="talk")
+        def test_other(fastmock):
+            assert ask("from upstream") == "a real answer"
+            with pytest.raises(NotFound):
+                ask("never recorded")
+    """)
+    rule = {"match": {"content": "from upstream"}, "content": "a real answer"}
+    config = {"responses": {"chat_completions": {"rules": [rule], "strict": True}}, "auth": {"mode": "sk"}}
+    cassette = runner.directory / "cassettes" / "talk.jsonl"
+    with Server(config=config, timeout=60) as upstream:
+        variables = {"OPENAI_BASE_URL": f"{upstream.url}/v1", "OPENAI_API_KEY": "sk-upstream", "CI": ""}
+        code, out, counts = runner.run(**variables)
+        assert (code, counts) == (0, {"passed": 2}), out
+        assert cassette.read_text().count("\n") == 1
+        assert "sk-upstream" not in cassette.read_text()
+    code, out, counts = runner.run(OPENAI_API_KEY="sk-any", CI="true")  # the upstream is gone
+    assert (code, counts) == (0, {"passed": 2}), out
+    cassette.unlink()
+    code, out, counts = runner.run("-k", "test_it", CI="true")
+    assert code == 1
+    assert "recording is refused because CI is set" in out
+    code, out, _ = runner.run("-k", "test_other")
+    assert code == 1
+    assert "talk.jsonl does not exist" in out
+
+
+def test_failed_test_with_a_cassette_shows_the_nearest_recording(runner):
+    (runner.directory / "cassettes").mkdir()
+    (runner.directory / "cassettes" / "talk.jsonl").write_bytes(line(posted(chat("hello")), b"{}"))
+    runner.write("""
+        @pytest.mark.fastmock(cassette="talk", strict=True)
+        def test_it(fastmock):
+            with pytest.raises(NotFound):
+                ask("hello there")
+    """)
+    code, out, _ = runner.run("-n", "2")
+    assert code == 1
+    assert "messages[0].content is 'hello there', it was 'hello'" in out
+
+
+@pytest.mark.parametrize("mode", ["new", "all"])
+def test_cassette_is_recorded_by_option(runner, mode):
+    runner.write("""
+        @pytest.mark.fastmock(cassette="talk")
+        def test_it(fastmock):
+            assert (ask("one"), ask("two")) == ("upstream", "upstream")
+    """)
+    config = {"responses": {"chat_completions": {"default": {"content": "upstream"}}}}
+    cassette = runner.directory / "cassettes" / "talk.jsonl"
+    cassette.parent.mkdir()
+    reply = {"choices": [{"message": {"content": "upstream"}}]}
+    body = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "one"}]}).encode()
+    cassette.write_bytes(line(posted(body), json.dumps(reply).encode()))
+    with Server(config=config, timeout=60) as upstream:
+        code, out, _ = runner.run("--fastmock-record", mode, OPENAI_BASE_URL=f"{upstream.url}/v1", CI="")
+        assert code == 0, out
+    assert cassette.read_text().count("\n") == 2
+    assert runner.run(CI="true")[0] == 0

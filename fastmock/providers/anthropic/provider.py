@@ -19,6 +19,7 @@ ANTHROPIC = Provider(
     bases=("", "/v1"),
     paths=("/messages",),
     sign="anthropic-version",
+    public_url="https://api.anthropic.com",
     key_headers=("authorization", "x-api-key"),
     heads=HEADS,
     limit_headers=LimitHeaders(

@@ -276,6 +276,23 @@ def _(error: errors.NoRuleMatched) -> ApiError:
 
 
 @words.register
+def _(error: errors.NoRecordingMatched) -> ApiError:
+    message = "No recording matches this request ('cassettes.on_miss')."
+    if error.nearest is not None:
+        message += f" The nearest one is {error.nearest}."
+    if error.differences:
+        message += f" {'; '.join(error.differences)}."
+    return ApiError(404, message, None, "no_recording_matched")
+
+
+@words.register
+def _(error: errors.RecordingsUsedUp) -> ApiError:
+    times = "once" if error.count == 1 else f"{error.count} times"
+    message = f"This request was recorded {times} and is repeated more often; its last recording is {error.last}."
+    return ApiError(404, message, None, "recordings_used_up")
+
+
+@words.register
 def _(error: errors.StreamingDisabled) -> ApiError:
     message = "Streaming is turned off on this server ('streaming.enabled' is false); send 'stream': false."
     return ApiError(400, message, "stream", "unsupported_value")
@@ -349,6 +366,12 @@ def _(error: errors.InternalError) -> ApiError:
 @words.register
 def _(error: errors.BadGateway) -> ApiError:
     return ApiError(502, "Bad gateway.", kind="server_error")
+
+
+@words.register
+def _(error: errors.UpstreamFailed) -> ApiError:
+    message = f"The upstream {error.url} failed: {error.why}."
+    return ApiError(502, message, None, "upstream_failed", "server_error")
 
 
 @words.register

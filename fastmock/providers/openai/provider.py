@@ -11,6 +11,7 @@ OPENAI = Provider(
     bases=("", "/v1"),
     paths=("/chat/", "/completions", "/embeddings", "/moderations", "/responses", "/conversations"),
     sign="",
+    public_url="https://api.openai.com",
     key_headers=("authorization",),
     heads=HEADS,
     limit_headers=LimitHeaders(

@@ -10,13 +10,19 @@ import sys
 import termios
 import time
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastmock.core.http import Ending
 from fastmock.shared.block import Share
 from fastmock.shared.connection_counts import CLOSED_IDLE, OPENED, REUSED
 
 DEFAULT_MOST = 16_384  # connections
+FLUSHED = 0.02
+"""Seconds after which an answer has left the process."""
+TRUSTED = 65_536
+"""Bytes of a stream, after which its reader is monitored: Granian would buffer without limit."""
+MOST_UNREAD = 131_072
+"""Bytes in the kernel's buffer, above which sending pauses."""
 _OWN_FILES = 48  # needed by the process for other purposes
 _FEWEST = 8
 _SEARCH_PAUSE = 0.5  # seconds between searches for a connection, each of which scans all of them
@@ -176,6 +182,44 @@ class Connections:
     def _find(self, client: str) -> int | None:
         self._descriptors = {_peer(int(name)): int(name) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208
         return self._descriptors.get(client)
+
+
+class ClosingTask:
+    """The closing of an idle connection; see ``scheduler.ScheduledTask``."""
+
+    __slots__ = ("_client", "_connections", "_idle", "_transport")
+
+    def __init__(self, connections: Connections, client: str, idle: float | None, transport: Any = None) -> None:
+        """``idle``: seconds for which it must have been idle; None to close it in any case. ``transport`` is kept until
+        then, since its release would complete an answer.
+        """
+        self._connections, self._client, self._idle, self._transport = connections, client, idle, transport
+
+    def step(self, now: float) -> None:
+        """Close the connection, unless it was used since."""
+        if self._idle is None:
+            self._connections.end(self._client, "closed")
+        else:
+            self._connections.close_idle(self._client, self._idle)
+
+
+class ReadingProgress:
+    """Tracks whether a client reads at all."""
+
+    __slots__ = ("_mark", "_patience", "_since")
+
+    def __init__(self, patience: float) -> None:
+        """``patience``: seconds for which it may read nothing."""
+        self._patience = patience
+        self._since = time.monotonic()
+        self._mark = -1
+
+    def is_over(self, mark: int) -> bool:
+        """Return whether a client has read nothing for too long; ``mark`` changes when it reads."""
+        now = time.monotonic()
+        if mark != self._mark:
+            self._mark, self._since = mark, now
+        return now - self._since > self._patience
 
 
 def _seconds_idle(descriptor: int) -> float | None:

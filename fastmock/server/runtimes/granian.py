@@ -23,12 +23,21 @@ from fastmock.app import App
 from fastmock.control.api import PREFIX
 from fastmock.core import errors
 from fastmock.core.capabilities import Capability, Runtime
-from fastmock.core.http import MoveApart, Reply, Request, ResponseHead, Stream
+from fastmock.core.http import Forward, MoveApart, Relay, Reply, Request, ResponseHead, Stream
 from fastmock.latency.pacer import UNCOUNTED, Pacer, nothing
 from fastmock.latency.scheduler import Scheduler
 from fastmock.server import signals
 from fastmock.server.runtimes.bodies import Bodies
-from fastmock.server.runtimes.connections import Connections, most_connections
+from fastmock.server.runtimes.connections import (
+    FLUSHED,
+    MOST_UNREAD,
+    TRUSTED,
+    ClosingTask,
+    Connections,
+    ReadingProgress,
+    most_connections,
+)
+from fastmock.server.runtimes.relaying import Relaying
 from fastmock.server.sockets import BACKLOG
 from fastmock.server.worker import WorkerContext
 from fastmock.shared.block import GENERATION
@@ -39,13 +48,10 @@ _MANAGER_THREADS = 64  # concurrent calls of a response manager
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 # Seconds; a disconnect is noticed at the next frame, but at once during a wait longer than this or in the queue.
 _LONG_WAIT = 1.0
-_TRUSTED = 65_536  # bytes of a stream, after which its reader is monitored: Granian would buffer without limit
-_MOST_UNREAD = 131_072  # bytes in the kernel's buffer, above which sending pauses
 _READER_PAUSE = 0.05  # seconds between checks whether the client has read
 _SHORTEST_PAUSE = 0.001
 _LOST_PATIENCE = 2.0  # seconds for which a connection may be missing
 _UNREAD = errors.RequestTimeout, errors.BuffersFull  # are sent although a body was not read to its end
-_FLUSHED = 0.02  # seconds after which an answer has left the process
 _MMAP_THRESHOLD, _LARGE_BLOCK = -3, 1 << 20  # of mallopt, and bytes
 _TRIM_THRESHOLD, _KEPT = -1, 16 << 20  # likewise
 _MOST_QUEUED = 256  # requests that wait for a separate thread: hundreds of clients may embed many texts at once
@@ -137,7 +143,7 @@ def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None
     deadline = time.monotonic() + timeout
     while not ended.wait(min(_BOUNDS_PAUSE, max(0.0, deadline - time.monotonic()))) and time.monotonic() < deadline:
         adapter.close_unanswered()  # for which Granian would wait
-    live.close()
+    live.close(deadline)
 
 
 class _AtOnce:
@@ -246,6 +252,8 @@ class _Adapter:
         except MoveApart:
             request.can_move = False
             self._apart(self._moved, app, request, scope, watcher.proto, start, 0)
+        except Forward:
+            self._forward(app, request, scope, watcher.proto, start, 0)
         except Exception:
             _LOG.exception("an answer could not be sent; this is a defect of fastmock")
 
@@ -266,7 +274,7 @@ class _Adapter:
             request = Request(scope.method, scope.path, scope.headers, b"")
             self._respond_to(partial(app.reject, body), app, request, scope, proto, start, taken)
             if isinstance(body, _UNREAD):  # the rest of the body may never arrive, and Granian would wait for it
-                self._scheduler.add(time.monotonic() + _FLUSHED, _Close(self._connections, scope.client, None))
+                self._scheduler.add(time.monotonic() + FLUSHED, ClosingTask(self._connections, scope.client, None))
             return
         request = Request(scope.method, scope.path, scope.headers, body)
         if query := scope.query_string:
@@ -320,10 +328,26 @@ class _Adapter:
             request.can_move = False
             self._apart(self._moved, app, request, scope, proto, start, taken)
             return
+        except Forward:
+            self._forward(app, request, scope, proto, start, taken)
+            return
         except Exception:
             _LOG.exception("an answer could not be sent; this is a defect of fastmock")
         if taken:
             self._bodies.buffers.release(taken)
+
+    def _forward(self, app: App, request: Request, scope: Any, proto: Any, start: float, taken: int) -> None:
+        """Have an upstream answer."""
+
+        def answer() -> Relay | None:
+            if not isinstance(found := app.handle(request), Relay):
+                self._send(app, scope, proto, start, found)
+            return found if isinstance(found, Relay) else None
+
+        self._connections.hold(scope.client)
+        release = partial(self._bodies.buffers.release, taken)
+        relaying = Relaying(request, scope, proto, self._connections, self._scheduler, answer, release, self._patience)
+        self._live.forwarder.forward(request, relaying, start)
 
     def _send(self, app: App, scope: Any, proto: Any, start: float, answer: Reply | Stream) -> None:
         status, constant = answer.head.status, self._constant(answer.head)
@@ -333,7 +357,7 @@ class _Adapter:
         play: _Play
         if isinstance(answer, Reply):
             if answer.ending != "whole" or answer.unsent:
-                respond = partial(self._break_off, scope, proto, headers, answer)
+                respond = partial(_break_off, self._connections, scope.client, proto, headers, answer)
             elif answer.size <= _LARGE_ANSWER or scope.method == "HEAD":
                 respond = partial(proto.response_bytes, status, headers, answer.body)
             else:
@@ -341,7 +365,7 @@ class _Adapter:
                     request = Request(scope.method, scope.path, scope.headers, b"")
                     self._respond(proto, app.error_reply(errors.BuffersFull(), request))
                     return
-                respond = partial(self._send_large, scope, proto, headers, answer)
+                respond = partial(self._send_large, scope.client, proto, headers, answer)
             if answer.close_idle is not None:
                 respond = partial(self._respond_and_close, scope.client, answer.close_idle, respond)
             if answer.due_times is None:
@@ -362,37 +386,21 @@ class _Adapter:
         if due is not None:
             self._scheduler.add(due, play)
 
-    def _send_large(self, scope: Any, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
-        """Send an answer as fast as it is read: Granian would buffer all of it, even for a client that reads
-        nothing.
-        """
+    def _send_large(self, client: str, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
+        """Send an answer as fast as it is read: Granian would buffer all of it for a client that reads nothing."""
         length = ("content-length", str(answer.size))
         transport = proto.response_stream(answer.head.status, [*headers, length])
-        download = _Download(transport, scope.client, self._connections, answer, self._patience)
-        due = download.step(time.monotonic())
-        if due is not None:
-            self._scheduler.add(due, download)
+        download = _Download(transport, client, self._connections, answer, self._patience)
+        self._scheduler.add(time.monotonic(), download)
 
     def _respond_and_close(self, client: str, idle: float, respond: Callable[[], None]) -> None:
         respond()
-        self._scheduler.add(time.monotonic() + idle + _FLUSHED, _Close(self._connections, client, idle))
+        self._scheduler.add(time.monotonic() + idle + FLUSHED, ClosingTask(self._connections, client, idle))
 
     def _respond(self, proto: Any, answer: Reply) -> None:
         """Send a delayed reply in its final form."""
         headers = [*self._constant(answer.head), (answer.head.id_name, answer.request_id), *answer.more]
         proto.response_bytes(answer.head.status, headers, answer.body)
-
-    def _break_off(self, scope: Any, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
-        """Reset the connection instead of answering, or send less than ``content-length``, after which Granian closes
-        it.
-        """
-        if answer.ending != "whole":
-            self._connections.end(scope.client, answer.ending)
-            return
-        length = str(len(answer.body) + answer.unsent)
-        transport = proto.response_stream(answer.head.status, [*headers, ("content-length", length)])
-        for _ in transport.send_bytes(answer.body):
-            pass
 
     def _constant(self, head: ResponseHead) -> list[tuple[str, str]]:
         known = self._heads.get(head)
@@ -401,6 +409,19 @@ class _Adapter:
                 self._heads.clear()
             known = self._heads[head] = [*head.headers, *self._keep_alive]
         return known
+
+
+def _break_off(
+    connections: Connections, client: str, proto: Any, headers: list[tuple[str, str]], answer: Reply
+) -> None:
+    """Reset the connection instead of answering, or send less than ``content-length``: then Granian closes it."""
+    if answer.ending != "whole":
+        connections.end(client, answer.ending)
+        return
+    length = str(len(answer.body) + answer.unsent)
+    transport = proto.response_stream(answer.head.status, [*headers, ("content-length", length)])
+    for _ in transport.send_bytes(answer.body):
+        pass
 
 
 class _Play(ABC):
@@ -524,13 +545,13 @@ class _Streaming(_Play):
         self._transport = transport
         self._stream: Stream | None = stream
         self._sent = 0
-        self._progress = _Progress(patience)
+        self._progress = ReadingProgress(patience)
 
     def _reads_slowly(self) -> bool:
-        if self._sent <= _TRUSTED:
+        if self._sent <= TRUSTED:
             return False
         unread = self._connections.unread(self._client)
-        if unread is None or unread <= _MOST_UNREAD:
+        if unread is None or unread <= MOST_UNREAD:
             return False
         if self._progress.is_over(unread):
             self._connections.end(self._client, "closed")
@@ -555,47 +576,11 @@ class _Streaming(_Play):
             self._connections.end(self._client, self._stream.ending)
         elif self._stream is not None and self._stream.close_idle is not None:
             idle = self._stream.close_idle
-            self._scheduler.add(time.monotonic() + idle + _FLUSHED, _Close(self._connections, self._client, idle))
+            self._scheduler.add(time.monotonic() + idle + FLUSHED, ClosingTask(self._connections, self._client, idle))
 
     def _leave(self) -> None:
         self._transport = self._stream = None
         super()._leave()
-
-
-class _Close:
-    """The closing of an idle connection; see ``scheduler.ScheduledTask``."""
-
-    __slots__ = ("_client", "_connections", "_idle")
-
-    def __init__(self, connections: Connections, client: str, idle: float | None) -> None:
-        """``idle``: seconds for which it must have been idle; None to close it in any case."""
-        self._connections, self._client, self._idle = connections, client, idle
-
-    def step(self, now: float) -> None:
-        """Close the connection, unless it was used since."""
-        if self._idle is None:
-            self._connections.end(self._client, "closed")
-        else:
-            self._connections.close_idle(self._client, self._idle)
-
-
-class _Progress:
-    """Tracks whether a client reads at all."""
-
-    __slots__ = ("_mark", "_patience", "_since")
-
-    def __init__(self, patience: float) -> None:
-        """``patience``: seconds for which it may read nothing."""
-        self._patience = patience
-        self._since = time.monotonic()
-        self._mark = -1
-
-    def is_over(self, mark: int) -> bool:
-        """Return whether a client has read nothing for too long; ``mark`` changes when it reads."""
-        now = time.monotonic()
-        if mark != self._mark:
-            self._mark, self._since = mark, now
-        return now - self._since > self._patience
 
 
 class _Download:
@@ -615,7 +600,7 @@ class _Download:
         self._parts = iter((answer.body,)) if answer.size <= _AT_ONCE else answer.parts()
         self._at = 0
         self._pause = _SHORTEST_PAUSE
-        self._progress = _Progress(patience)
+        self._progress = ReadingProgress(patience)
         self._lost = 0.0
         flow = connections.flow(client)
         self._before = None if flow is None else flow.written
@@ -635,7 +620,7 @@ class _Download:
             if self._before is None:
                 self._before = flow.written - self._at
             queued = self._at - (flow.written - self._before)  # in Granian, not yet handed to the kernel
-            if flow.unread > _MOST_UNREAD or queued > _MOST_IN_GRANIAN:
+            if flow.unread > MOST_UNREAD or queued > _MOST_IN_GRANIAN:
                 if self._progress.is_over(flow.written - flow.unread):
                     self._connections.end(self._client, "closed")
                     self._end()

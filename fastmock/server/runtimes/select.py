@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 
 from fastmock.app import App
-from fastmock.control.access import is_loopback
 from fastmock.core.capabilities import Runtime
+from fastmock.core.network import is_loopback
 from fastmock.server.runtimes import granian, robyn
 
 RUNTIMES: Mapping[str, Runtime] = MappingProxyType({one.name: one for one in (robyn.RUNTIME, granian.RUNTIME)})

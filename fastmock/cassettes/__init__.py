@@ -1,0 +1,1 @@
+"""Cassettes: recorded requests and their answers, to record, match and replay."""

@@ -1,0 +1,271 @@
+"""A cassette: JSON lines, each with a request and its answer. See ``docs/cassette.schema.json``."""
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from fastmock.cassettes.canonical import NOTHING_HASHED, Body, Canonical, Hashes
+from fastmock.cassettes.settings import COMPONENTS
+from fastmock.core.content_encoding import CODINGS
+
+VERSION = 1
+"""The version of the format."""
+SUFFIX = ".jsonl"
+_LARGEST_VIEW = 1 << 20  # bytes
+
+
+class Frame(NamedTuple):
+    """A part of a body as it arrived; ``at`` is the time in milliseconds since the request came in."""
+
+    at: float
+    data: bytes
+
+
+class InvalidRecordingError(ValueError):
+    """A line of a cassette is damaged or of another version; the message says why."""
+
+
+class CassetteError(Exception):
+    """A cassette cannot be read or changed as wished."""
+
+
+@dataclass(frozen=True)
+class RecordedRequest:
+    """A recorded request, without secrets.
+
+    Attributes:
+        method, path: the method and the decoded path.
+        query: the query parameters.
+        headers: the headers that are worth recording.
+        body: see ``canonical.Body``.
+    """
+
+    method: str
+    path: str
+    query: dict[str, list[str]] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    body: Body = Body("", None)  # noqa: RUF009 - it never changes
+
+
+@dataclass(frozen=True)
+class RecordedAnswer:
+    """A recorded answer.
+
+    Attributes:
+        status: the HTTP status.
+        headers: the headers that are worth recording.
+        frames: the body, as it arrived.
+        end: milliseconds from the request to the end of the body.
+    """
+
+    status: int
+    headers: dict[str, str]
+    frames: Sequence[Frame]
+    end: float
+
+    @property
+    def content(self) -> bytes:
+        """The whole body."""
+        return b"".join(frame.data for frame in self.frames)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recorded request with its answer: a line of a cassette.
+
+    Attributes:
+        at: the time at which the request came in, UTC in ISO 8601.
+        request, answer: see there.
+        exact: the hash of the request as it was sent.
+        hashes: the hashes of its components.
+        canonical: names the canonical form that they are the hashes of.
+    """
+
+    at: str
+    request: RecordedRequest
+    answer: RecordedAnswer
+    exact: bytes
+    hashes: Hashes
+    canonical: str
+
+    def line(self) -> bytes:
+        """Return the line of a cassette, with its end."""
+        request, answer = self.request, self.answer
+        entry: dict[str, Any] = {
+            "version": VERSION,
+            "at": self.at,
+            "request": {
+                "method": request.method,
+                "path": request.path,
+                **({"query": request.query} if request.query else {}),
+                **({"headers": request.headers} if request.headers else {}),
+                **({"body": body} if (body := request.body.as_json()) else {}),
+            },
+            "exact": self.exact.hex(),
+            "canonical": self.canonical,
+            "route": self.hashes.route,
+            "hashes": {
+                name: one.hex()
+                for name, one in zip(COMPONENTS, self.hashes.components, strict=True)
+                if one != NOTHING_HASHED
+            },
+            "answer": {
+                "status": answer.status,
+                "headers": answer.headers,
+                "frames": [[frame.at, _written(frame.data)] for frame in answer.frames],
+                "end": answer.end,
+            },
+        }
+        if (view := view_of(answer)) is not None:
+            entry["answer"]["view"] = view
+        return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def recording_of(
+    request: RecordedRequest, answer: RecordedAnswer, at: str, exact: bytes, canonical: Canonical
+) -> Recording:
+    """Return a recording; ``exact`` is the hash of the request as it was sent."""
+    hashes = canonical.hashes(request.method, request.path, request.query, request.body)
+    return Recording(at, request, answer, exact, hashes, canonical.name)
+
+
+def parse_line(line: bytes) -> Recording:
+    """Parse a line of a cassette; raise InvalidRecordingError if it is damaged."""
+    try:
+        entry = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRecordingError(f"is not valid JSON: {error}") from None
+    try:
+        if entry["version"] != VERSION:
+            raise InvalidRecordingError(f"has version {entry['version']!r}, but this fastmock reads version {VERSION}")
+        request, answer, hashes = entry["request"], entry["answer"], entry["hashes"]
+        return Recording(
+            entry["at"],
+            RecordedRequest(
+                request["method"],
+                request["path"],
+                request.get("query", {}),
+                request.get("headers", {}),
+                Body.from_json(request.get("body")),
+            ),
+            RecordedAnswer(
+                _status(answer["status"]),
+                answer["headers"],
+                [Frame(_number(at), _read(data)) for at, data in answer["frames"]],
+                _number(answer["end"]),
+            ),
+            bytes.fromhex(entry["exact"]),
+            Hashes(entry["route"], hashes_from(hashes)),
+            entry["canonical"],
+        )
+    except KeyError as error:
+        raise InvalidRecordingError(f"lacks {error.args[0]!r}") from None
+    except (AttributeError, TypeError, ValueError) as error:
+        if isinstance(error, InvalidRecordingError):
+            raise
+        raise InvalidRecordingError(f"is not a recording: {error}") from None
+
+
+def hashes_from(written: dict[str, str]) -> tuple[bytes, ...]:
+    """Return the hashes of all components; a cassette leaves those of missing ones out."""
+    return tuple(bytes.fromhex(written[name]) if name in written else NOTHING_HASHED for name in COMPONENTS)
+
+
+def _status(status: Any) -> int:
+    if type(status) is not int or not 200 <= status <= 599:
+        raise InvalidRecordingError(f"has the status {status!r}")
+    return status
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise InvalidRecordingError(f"has the time {value!r}")
+    return float(value)
+
+
+def _written(data: bytes) -> str | dict[str, str]:
+    """Return the data of a frame as JSON: text, or base64 where it is not text."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+
+
+def _read(data: Any) -> bytes:
+    if isinstance(data, str):
+        return data.encode()
+    return base64.b64decode(data["base64"], validate=True)
+
+
+def view_of(answer: RecordedAnswer) -> Any:
+    """Return the body of an answer for people, if its frames hide it: they are compressed, or binary.
+
+    It serves no other purpose.
+    """
+    coding = answer.headers.get("content-encoding", "identity").lower()
+    if coding == "identity":
+        return None
+    content = decompressed(answer.content, coding)
+    if content is None:
+        return None
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            return None
+
+
+def decompressed(content: bytes, coding: str) -> bytes | None:
+    """Return a decompressed body; None if that is not possible."""
+    decode = CODINGS.get(coding)
+    try:
+        return None if decode is None else decode(content, _LARGEST_VIEW)
+    except ValueError:
+        return None
+
+
+def cassettes_in(place: Path) -> list[Path]:
+    """Return the cassettes at a place: the file itself, or all of a directory and those below it, in order.
+
+    Raises:
+        CassetteError: there is no such place.
+    """
+    if place.is_dir():
+        return sorted(path for path in place.rglob(f"*{SUFFIX}") if path.is_file())
+    if place.is_file():
+        return [place]
+    raise CassetteError(f"{place} does not exist")
+
+
+class Line(NamedTuple):
+    """A line of a cassette.
+
+    Attributes:
+        number: its number, from 1.
+        begin: the index of its first byte in the file.
+        text: its bytes, without the end.
+        ends: whether it has an end; the last line of a file may have none.
+    """
+
+    number: int
+    begin: int
+    text: bytes
+    ends: bool
+
+
+def lines_of(data: bytes) -> Iterator[Line]:
+    """Yield the lines of a cassette that are not empty."""
+    begin, number = 0, 1
+    while begin < len(data):
+        end = data.find(b"\n", begin)
+        ends, stop = end >= 0, end if end >= 0 else len(data)
+        text = data[begin:stop]
+        if text.strip():
+            yield Line(number, begin, text, ends)
+        begin, number = stop + 1, number + 1

@@ -1,0 +1,65 @@
+"""Import stored chat completions: objects of the API with their messages, or lines of a dataset."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from fastmock.cassettes.importers.written import Imported, line_of
+
+_PATH = "/v1/chat/completions"
+_ASKED = (
+    *("tools", "tool_choice", "response_format", "temperature", "top_p", "seed", "metadata", "service_tier"),
+    *("presence_penalty", "frequency_penalty", "max_tokens", "max_completion_tokens", "parallel_tool_calls"),
+)
+"""Fields of a stored completion that the request had."""
+_OF_ANSWER = ("id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier")
+_JSON = {"content-type": "application/json"}
+
+
+def recordings_of_completions(document: object) -> Iterator[Imported]:
+    """Yield the recordings of stored completions: a list page, a list, or one of them."""
+    if isinstance(document, Mapping) and document.get("object") == "list":
+        document = document.get("data")
+    for place, one in enumerate(document if isinstance(document, list) else [document]):
+        found = _recording(one)
+        yield f"[{place}]: {found}" if isinstance(found, str) and isinstance(document, list) else found
+
+
+def _recording(stored: Any) -> Imported:
+    """Return the recording of a completion; its messages are its own field ``messages`` or ``input``."""
+    if not isinstance(stored, Mapping):
+        return "is not an object"
+    item, sample = stored.get("item"), stored.get("sample")
+    if isinstance(item, Mapping):  # a row of a dataset of evaluations
+        stored = {**item, **(sample if isinstance(sample, Mapping) else {})}
+    messages = stored.get("messages", stored.get("input"))
+    if isinstance(messages, Mapping):  # the page of its messages
+        messages = messages.get("data")
+    if not isinstance(messages, list) or not messages:
+        return "has no messages: add those of GET /v1/chat/completions/{id}/messages as its field 'messages'"
+    messages = [_sent(one) for one in messages if isinstance(one, Mapping)]
+    choices = stored.get("choices")
+    if not isinstance(choices, list):
+        answer = stored.get("output_text") or (messages[-1] if messages[-1].get("role") == "assistant" else None)
+        if answer is None:
+            return "has no answer: neither choices nor a last message of the assistant"
+        if isinstance(answer, dict):
+            messages = messages[:-1]
+        message = answer if isinstance(answer, dict) else {"role": "assistant", "content": answer}
+        choices = [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}]
+    request = {"model": stored.get("model") or "gpt-4o", "messages": messages}
+    request |= {name: stored[name] for name in _ASKED if stored.get(name) not in (None, [], {})}
+    answer_body = {"id": "chatcmpl-imported", "object": "chat.completion", "created": 0, "model": request["model"]}
+    answer_body |= {name: stored[name] for name in _OF_ANSWER if stored.get(name) is not None}
+    answer_body["choices"] = choices
+    return line_of("POST", _PATH, _JSON, orjson.dumps(request), 200, _JSON, orjson.dumps(answer_body))
+
+
+def _sent(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored message as it was sent: without its id and fields that are empty."""
+    parts = message.get("content_parts")
+    found = {
+        name: value for name, value in message.items() if value is not None and name not in ("id", "content_parts")
+    }
+    return {**found, "content": parts} if parts else found

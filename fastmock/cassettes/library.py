@@ -1,0 +1,296 @@
+"""The recordings of all cassettes, in an index: their lines stay in the files until they are replayed."""
+
+import gc
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+
+from fastmock.cassettes.canonical import Body, Canonical, exact_hash, parse_body
+from fastmock.cassettes.cassette import (
+    VERSION,
+    InvalidRecordingError,
+    Line,
+    Recording,
+    cassettes_in,
+    hashes_from,
+    lines_of,
+    parse_line,
+)
+from fastmock.cassettes.secrets import secrets_of
+from fastmock.cassettes.settings import COMPONENTS, Component
+from fastmock.core.http import Request
+
+_MOST_FOUND = 4096  # requests whose recordings are remembered
+
+
+class Damage(NamedTuple):
+    """A line that cannot be used: its file, its number, and the reason."""
+
+    file: Path
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"line {self.line} {self.reason}"
+
+
+class Found(NamedTuple):
+    """The recordings of a request, in the order in which they were made.
+
+    Attributes:
+        numbers: their numbers.
+        drift: the components that differ from the recorded ones although the request matches: a bit for each.
+        key: identifies the recorded request, to count its repeats; below 2**64 and not 0.
+    """
+
+    numbers: tuple[int, ...]
+    drift: int
+    key: int
+
+
+class Nearest(NamedTuple):
+    """The nearest recording to a request that matches none: its name, and the components that must agree but differ."""
+
+    number: int
+    components: tuple[Component, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A cassette that is open.
+
+    Attributes:
+        path: the file.
+        descriptor: its descriptor, open as long as this process.
+        signature: changes with the file.
+    """
+
+    path: Path
+    descriptor: int
+    signature: tuple[str, int, int, int]
+
+    def __del__(self) -> None:
+        with suppress(OSError):
+            os.close(self.descriptor)
+
+
+class _Entry(NamedTuple):
+    """The part of a line that is indexed, in the order of recordings."""
+
+    at: str
+    source: int
+    line: int
+    begin: int
+    size: int
+    route: str
+    exact: bytes
+    hashes: tuple[bytes, ...]
+
+
+class Library:
+    """Finds recordings.
+
+    Attributes:
+        damages: the lines that were left out.
+        signature: identifies the recordings; below 2**64.
+    """
+
+    def __init__(self, places: Iterable[Path], canonical: Canonical, match: Sequence[Component]) -> None:
+        """Read the cassettes at some places.
+
+        Raises:
+            OSError: a file cannot be read.
+            CassetteError: a place does not exist.
+        """
+        self._canonical = canonical
+        self._required = [place for place, name in enumerate(COMPONENTS) if name in match]
+        self.damages: list[Damage] = []
+        self._sources: list[Source] = []
+        entries: list[_Entry] = []
+        with _without_collection():
+            for path in dict.fromkeys(path for place in places for path in cassettes_in(place)):
+                entries += self._read(path)
+            entries.sort(key=lambda entry: entry.at)  # stable: equal times keep the order of the files
+            self._index(entries)
+        names = [self.signature_of(places), canonical.name, self._required]
+        digest = blake2b(repr(names).encode(), digest_size=8).digest()
+        self.signature = int.from_bytes(digest, "big")
+        self._known: dict[bytes, Found | None] = {}
+
+    def __len__(self) -> int:
+        return len(self._begins)
+
+    @staticmethod
+    def signature_of(places: Iterable[Path]) -> list[tuple[str, int, int, int]]:
+        """Return the state of all files at some places: equal states mean equal recordings."""
+        return [_signature(path, path.stat()) for place in places for path in cassettes_in(place)]
+
+    def _read(self, path: Path) -> Iterator[_Entry]:
+        """Yield the entries of a cassette."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        number = len(self._sources)
+        self._sources.append(Source(path, descriptor, _signature(path, os.fstat(descriptor))))
+        with path.open("rb") as file:
+            data = file.read()
+        for line in lines_of(data):
+            try:
+                yield self._entry(number, line)
+            except InvalidRecordingError as error:
+                if line.ends:
+                    self.damages.append(Damage(path, line.number, str(error)))
+                # else it is torn: its writer was stopped while it wrote
+
+    def _entry(self, source: int, line: Line) -> _Entry:
+        """Return the entry of a line; raise InvalidRecordingError if it is damaged."""
+        try:
+            found = orjson.loads(line.text)
+            status = found["answer"]["status"]
+            if found["version"] != VERSION or type(status) is not int or not 200 <= status <= 599:
+                parse_line(line.text)
+            for at, data in found["answer"]["frames"]:
+                if type(data) is not str or type(at) not in (int, float):
+                    parse_line(line.text)
+                    break
+            if found["canonical"] == self._canonical.name:
+                route, parts = found["route"], hashes_from(found["hashes"])
+            else:
+                request = found["request"]
+                body = Body.from_json(request.get("body"))
+                route, parts = self._canonical.hashes(
+                    request["method"], request["path"], request.get("query", {}), body
+                )
+            at, exact = found["at"], bytes.fromhex(found["exact"])
+            if type(at) is not str or type(route) is not str:
+                raise InvalidRecordingError("is not a recording")
+            return _Entry(at, source, line.number, line.begin, len(line.text), route, exact, parts)
+        except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
+            parse_line(line.text)  # says more
+            raise InvalidRecordingError("is not a recording") from None
+
+    def _index(self, entries: Sequence[_Entry]) -> None:
+        """Index the entries."""
+        count = len(entries)
+        self._files = np.fromiter((entry.source for entry in entries), np.uint32, count)
+        self._lines = np.fromiter((entry.line for entry in entries), np.uint32, count)
+        self._begins = np.fromiter((entry.begin for entry in entries), np.uint64, count)
+        self._sizes = np.fromiter((entry.size for entry in entries), np.uint32, count)
+        self._routes: dict[str, int] = {}
+        routes = (self._routes.setdefault(entry.route, len(self._routes)) for entry in entries)
+        self._route_of = np.fromiter(routes, np.uint32, count)
+        joined = b"".join(part for entry in entries for part in entry.hashes)
+        self._hashes = np.frombuffer(joined, np.uint64).reshape(count, len(COMPONENTS))
+        exact: dict[bytes, list[int]] = {}
+        keys: dict[bytes, list[int]] = {}
+        for number, entry in enumerate(entries):
+            exact.setdefault(entry.exact, []).append(number)
+            keys.setdefault(self._key(entry.route, entry.hashes), []).append(number)
+        self._exacts = {key: tuple(numbers) for key, numbers in exact.items()}
+        self._by_key = {key: tuple(numbers) for key, numbers in keys.items()}
+        self._exact_of = [entry.exact for entry in entries]
+
+    def _key(self, route: str, hashes: Sequence[bytes]) -> bytes:
+        """Return the hash of all that must agree."""
+        parts = (route.encode(), *(hashes[place] for place in self._required))
+        return blake2b(b"\0".join(parts), digest_size=12).digest()
+
+    def find(self, request: Request) -> Found | None:
+        """Return the recordings of a request; None if there are none.
+
+        Equal requests are found by the hash of their bytes; others once by their components.
+        """
+        body = request.body
+        exact = exact_hash(request.method, request.path, request.query, body)
+        numbers = self._exacts.get(exact)
+        if numbers is not None:
+            return Found(numbers, 0, int.from_bytes(exact[:8], "big") or 1)
+        if (known := self._known.get(exact, self)) is not self:
+            return known  # type: ignore[return-value]
+        found = self._find_similar(request)
+        if len(self._known) >= _MOST_FOUND:
+            for key in list(self._known)[: _MOST_FOUND // 2]:
+                self._known.pop(key, None)
+        self._known[exact] = found
+        return found
+
+    def _find_similar(self, request: Request) -> Found | None:
+        """Return the recordings whose required components are those of a request, of the most similar request."""
+        route, hashes = self._hashes_of(request)
+        numbers = self._by_key.get(self._key(route, hashes))
+        if numbers is None:
+            return None
+        ours = np.frombuffer(b"".join(hashes), np.uint64)
+        differing = self._hashes[list(numbers)] != ours
+        best = numbers[int(differing.sum(axis=1).argmin())]
+        exact = self._exact_of[best]
+        drift = sum(1 << int(place) for place in np.flatnonzero(self._hashes[best] != ours))
+        return Found(self._exacts[exact], drift, int.from_bytes(exact[:8], "big") or 1)
+
+    def _hashes_of(self, request: Request) -> tuple[str, tuple[bytes, ...]]:
+        return self._canonical.hashes(request.method, request.path, request.query, body_of(request))
+
+    def nearest(self, request: Request) -> Nearest | None:
+        """Return the recording of the same route that differs in the fewest components; None without one."""
+        route, hashes = self._hashes_of(request)
+        number = self._routes.get(route)
+        if number is None:
+            return None
+        of_route = np.flatnonzero(self._route_of == number)
+        ours = np.frombuffer(b"".join(hashes), np.uint64)
+        differing = self._hashes[of_route] != ours
+        weights = np.ones(len(COMPONENTS))
+        weights[self._required] = len(COMPONENTS)
+        place = int((differing * weights).sum(axis=1).argmin())
+        names = tuple(COMPONENTS[one] for one in self._required if differing[place][one])
+        return Nearest(int(of_route[place]), names)
+
+    def name(self, number: int) -> str:
+        """Return the name of a recording: its file and line."""
+        return f"{self._sources[self._files[number]].path}:{self._lines[number]}"
+
+    def recording(self, number: int) -> Recording:
+        """Read a recording.
+
+        Raises:
+            InvalidRecordingError: the file was changed since it was indexed.
+        """
+        source = self._sources[self._files[number]]
+        size = int(self._sizes[number])
+        text = os.pread(source.descriptor, size, int(self._begins[number]))
+        found = parse_line(text) if len(text) == size else None
+        if found is None or found.exact != self._exact_of[number]:
+            raise InvalidRecordingError(f"{source.path} was changed; reload the configuration to use it")
+        return found
+
+    def recordings(self) -> Iterator[tuple[int, Recording]]:
+        """Yield all recordings with their numbers."""
+        for number in range(len(self)):
+            yield number, self.recording(number)
+
+
+def body_of(request: Request) -> Body:
+    """Return the body of a request in parsed form, without secrets."""
+    secrets = secrets_of(request.headers.items(), {name: [*values] for name, values in request.query.items()})
+    return parse_body(request.body, request.headers.get("content-type") or "", secrets)
+
+
+def _signature(path: Path, status: os.stat_result) -> tuple[str, int, int, int]:
+    return str(path), status.st_size, status.st_mtime_ns, status.st_ino
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Suspend the garbage collector: it would search the growing index again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

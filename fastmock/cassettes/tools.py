@@ -1,0 +1,222 @@
+"""Tools for cassettes: list, show, check, prune and compare them."""
+
+import os
+import tempfile
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from fastmock.cassettes.answers import last_user_text, plain_content
+from fastmock.cassettes.canonical import Canonical, Hashes, split
+from fastmock.cassettes.cassette import InvalidRecordingError, Line, Recording, cassettes_in, lines_of, parse_line
+from fastmock.cassettes.differences import differences
+from fastmock.cassettes.secrets import scrub
+from fastmock.cassettes.settings import COMPONENTS
+
+_LONGEST = 60  # characters of a message that are shown
+_MOST_CHANGES = 3  # differences between two answers that are shown
+
+
+class Entry(NamedTuple):
+    """A line of a cassette: the name of its recording, the line, and the recording or the reason why it is damaged."""
+
+    name: str
+    path: Path
+    line: Line
+    recording: Recording | None
+    reason: str = ""
+
+
+def entries_of(places: Iterable[Path]) -> Iterator[Entry]:
+    """Yield all lines of the cassettes at some places.
+
+    Raises:
+        CassetteError: a place does not exist.
+        OSError: a file cannot be read.
+    """
+    for path in dict.fromkeys(path for place in places for path in cassettes_in(place)):
+        for line in lines_of(path.read_bytes()):
+            name = f"{path}:{line.number}"
+            try:
+                yield Entry(name, path, line, parse_line(line.text))
+            except InvalidRecordingError as error:
+                reason = str(error) if line.ends else "is torn: its writer did not finish it"
+                yield Entry(name, path, line, None, reason)
+
+
+def listed(entries: Iterable[Entry]) -> Iterator[str]:
+    """Yield a line about each recording."""
+    for name, _, _, recording, reason in entries:
+        if recording is None:
+            yield f"{name}  {reason}"
+            continue
+        request, answer, body = recording.request, recording.answer, recording.request.body.value
+        model = f" {body['model']}" if isinstance(body, dict) and isinstance(body.get("model"), str) else ""
+        text = last_user_text(body)
+        shown = f"  {text[:_LONGEST]!r}" if text else ""
+        frames = f"{len(answer.frames)} frames, " if len(answer.frames) != 1 else ""
+        yield f"{name}  {request.method} {request.path}{model} -> {answer.status} ({frames}{answer.end:.0f} ms){shown}"
+
+
+def shown(entry: Entry) -> Iterator[str]:
+    """Yield the lines that show a recording."""
+    recording = entry.recording
+    if recording is None:
+        yield f"{entry.name} {entry.reason}"
+        return
+    request, answer = recording.request, recording.answer
+    query = "?" + "&".join(f"{k}={v}" for k, many in request.query.items() for v in many) if request.query else ""
+    yield f"{entry.name}, recorded at {recording.at}"
+    yield f"{request.method} {request.path}{query}"
+    yield from (f"{name}: {value}" for name, value in request.headers.items())
+    if request.body.form:
+        value = request.body.value
+        text = value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+        yield from ("", *text.splitlines())
+    yield from ("", f"{answer.status}, {answer.end:.0f} ms")
+    yield from (f"{name}: {value}" for name, value in answer.headers.items())
+    yield ""
+    content = plain_content(answer)
+    if len(answer.frames) > 1 and content == answer.content:
+        for frame in answer.frames:
+            yield from (f"{frame.at:>9.1f} ms  {text}" for text in _texts(frame.data))
+    elif content is not None:
+        try:
+            yield from orjson.dumps(orjson.loads(content), option=orjson.OPT_INDENT_2).decode().splitlines()
+        except orjson.JSONDecodeError:
+            yield from _texts(content)
+
+
+def _texts(data: bytes) -> list[str]:
+    try:
+        return [line for line in data.decode().splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        return [f"<{len(data)} bytes>"]
+
+
+def checked(entries: Iterable[Entry]) -> Iterator[str]:
+    """Yield a line about each recording that is damaged, holds a secret, or has wrong hashes."""
+    canonical = Canonical()
+    for name, _, line, recording, reason in entries:
+        if recording is None:
+            yield f"{name} {reason}"
+            continue
+        if scrub(line.text) != line.text:
+            yield f"{name} holds what looks like a secret"
+        if recording.canonical == canonical.name and hashes_of(recording, canonical) != recording.hashes:
+            yield f"{name} was edited: its hashes are not those of its request; 'check --rehash' mends it"
+
+
+def hashes_of(recording: Recording, canonical: Canonical) -> Hashes:
+    """Return the hashes of the request of a recording."""
+    request = recording.request
+    return canonical.hashes(request.method, request.path, request.query, request.body)
+
+
+class Pruning(NamedTuple):
+    """Changes to cassettes: remove recordings by name, damaged lines, and repetitions of equal answers; hash edited
+    requests again.
+    """
+
+    names: Collection[str]
+    damaged: bool
+    duplicates: bool
+    rehash: bool
+
+
+def pruned(places: Iterable[Path], pruning: Pruning) -> Iterator[str]:
+    """Remove recordings; yield a line about each that was removed or changed.
+
+    Each file is replaced as a whole, so that a running server keeps the one that it has opened.
+    """
+    seen: set[tuple[bytes, int, bytes]] = set()
+    canonical = Canonical()
+    for path in dict.fromkeys(path for place in places for path in cassettes_in(place)):
+        kept, changed = [], False
+        for entry in entries_of([path]):
+            recording, text = entry.recording, entry.line.text
+            if recording is None:
+                reason = "damaged" if pruning.damaged else ""
+            else:
+                key = (recording.exact, recording.answer.status, recording.answer.content)
+                reason = "unused" if entry.name in pruning.names else ""
+                if not reason and pruning.duplicates and key in seen:
+                    reason = "a duplicate"
+                seen.add(key)
+                if pruning.rehash and hashes_of(recording, canonical) != recording.hashes:
+                    text = _rehashed(recording, canonical)
+                    changed = True
+                    yield f"{entry.name} was hashed again"
+            if reason:
+                changed = True
+                yield f"{entry.name} was removed: {reason}"
+            else:
+                kept.append(text + b"\n")
+        if changed:
+            _replace(path, b"".join(kept))
+
+
+def _rehashed(recording: Recording, canonical: Canonical) -> bytes:
+    """Return the line of a recording whose request was edited; it no longer has the hash of what was sent."""
+    again = Recording(
+        recording.at,
+        recording.request,
+        recording.answer,
+        bytes(len(recording.exact)),
+        hashes_of(recording, canonical),
+        canonical.name,
+    )
+    return again.line().rstrip(b"\n")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Replace a file at once; remove it if nothing is left."""
+    if not content:
+        path.unlink()
+        return
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        os.fchmod(file.fileno(), path.stat().st_mode & 0o777)
+    Path(name).replace(path)
+
+
+def compared(before: Iterable[Entry], after: Iterable[Entry]) -> Iterator[str]:
+    """Yield the differences between two sets of cassettes: requests, and answers to the same request."""
+    olds, news = _by_request(before), _by_request(after)
+    for key in dict.fromkeys((*olds, *news)):
+        old, new = olds.get(key, []), news.get(key, [])
+        for one, other in zip(old, new, strict=False):
+            yield from _changes(*one, *other)
+        yield from (f"- {next(listed([entry]))}" for entry, _ in old[len(new) :])
+        yield from (f"+ {next(listed([entry]))}" for entry, _ in new[len(old) :])
+
+
+def _by_request(entries: Iterable[Entry]) -> dict[tuple[str, bytes], list[tuple[Entry, Recording]]]:
+    """Return the recordings by their request, without its sampling parameters."""
+    canonical = Canonical()
+    found: dict[tuple[str, bytes], list[tuple[Entry, Recording]]] = {}
+    for entry in entries:
+        if entry.recording is not None:
+            route, hashes = hashes_of(entry.recording, canonical)
+            key = route, b"".join(one for name, one in zip(COMPONENTS, hashes, strict=True) if name != "sampling")
+            found.setdefault(key, []).append((entry, entry.recording))
+    return found
+
+
+def _changes(entry: Entry, old: Recording, other: Entry, new: Recording) -> Iterator[str]:
+    """Yield the differences between two recordings of the same request."""
+    found = [f"status is {new.answer.status}, it was {old.answer.status}"] * (new.answer.status != old.answer.status)
+    before, after = split(old.request.body)["sampling"], split(new.request.body)["sampling"]
+    found += [f"sampling: {one}" for one in differences(before, after)]
+    if (one := plain_content(old.answer)) != (two := plain_content(new.answer)):
+        try:
+            body = differences(orjson.loads(one or b""), orjson.loads(two or b""))
+        except orjson.JSONDecodeError:
+            body = [f"has {len(two or b'')} bytes, it had {len(one or b'')}"]
+        found += [f"body: {one}" for one in body]
+    if found:
+        yield f"! {entry.name} and {other.name}: {'; '.join(islice(found, _MOST_CHANGES))}"

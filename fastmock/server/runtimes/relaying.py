@@ -1,0 +1,126 @@
+"""Relay the answer of an upstream to a client of Granian."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastmock.core import errors
+from fastmock.core.http import Headers, Relay, Request, ResponseHead
+from fastmock.core.ids import unique
+from fastmock.latency.scheduler import Scheduler
+from fastmock.server.runtimes.connections import (
+    FLUSHED,
+    MOST_UNREAD,
+    TRUSTED,
+    ClosingTask,
+    Connections,
+    ReadingProgress,
+)
+
+_EMPTY_STATUS = (204, 304)  # have no body
+_ID_NAMES = ("x-request-id", "request-id")  # headers that may hold a request id
+
+
+class Relaying:
+    """An answer on its way to the client; see ``cassettes.forward.Receiver``."""
+
+    __slots__ = (
+        *("_answer", "_client", "_connections", "_is_bodiless", "_patience", "_progress", "_proto", "_relay"),
+        *("_release", "_request", "_scheduler", "_sent", "_transport"),
+    )
+
+    def __init__(
+        self,
+        request: Request,
+        scope: Any,
+        proto: Any,
+        connections: Connections,
+        scheduler: Scheduler,
+        answer: Callable[[], Relay | None],
+        release: Callable[[], None],
+        patience: float,
+    ) -> None:
+        """Take the request.
+
+        Args:
+            request: the request.
+            scope, proto: Granian's objects for it.
+            connections, scheduler: those of the worker.
+            answer: has the App answer the request, and sends the answer unless it is the relayed one.
+            release: releases the memory of the request's body.
+            patience: seconds for which a client may read nothing.
+        """
+        self._request, self._client, self._proto = request, scope.client, proto
+        self._is_bodiless = scope.method == "HEAD"
+        self._connections, self._scheduler = connections, scheduler
+        self._answer, self._release, self._patience = answer, release, patience
+        self._relay: Relay | None = None
+        self._transport: Any = None
+        self._sent = 0
+        self._progress: ReadingProgress | None = None
+
+    def failed(self, error: errors.ApiError) -> None:
+        """Send an error instead of an answer."""
+        self._request.upstream = error
+        self._answer()
+        self._let_go()
+
+    def begin(self, status: int, headers: Headers) -> None:
+        """Begin the answer."""
+        id_ = next(((name, value) for name, value in headers if name in _ID_NAMES), (_ID_NAMES[0], f"req_{unique()}"))
+        constant = tuple(pair for pair in headers if pair[0] != id_[0])
+        self._request.upstream = Relay(ResponseHead(status, constant, id_[0]), id_[1])
+        self._relay = relay = self._answer()
+        if relay is None:
+            return
+        sent = [*relay.head.headers, (relay.head.id_name, relay.request_id), *relay.more]
+        if self._is_bodiless or status in _EMPTY_STATUS:
+            self._proto.response_empty(status, sent)
+        else:
+            self._transport = self._proto.response_stream(status, sent)
+
+    def send(self, data: bytes) -> bool:
+        """Send a part of the body; return whether the client is still there."""
+        if self._relay is None or self._transport is None:
+            return False
+        data = self._relay.add(data)
+        self._sent += len(data)
+        try:
+            for _ in self._transport.send_bytes(data):
+                pass
+        except RuntimeError:  # raised as RSGIProtocolClosed
+            self._relay = None  # it ends for observers too: the client has disconnected
+            return False
+        return True
+
+    def is_full(self) -> bool:
+        """Return whether the client has to read first; one that reads nothing for too long is disconnected."""
+        unread = self._connections.unread(self._client) if self._sent > TRUSTED else None
+        if unread is None or unread <= MOST_UNREAD:
+            self._progress = None
+            return False
+        self._progress = self._progress or ReadingProgress(self._patience)
+        if self._progress.is_over(unread):
+            self._break_off()
+            return False
+        return True
+
+    def end(self, is_whole: bool) -> None:
+        """End the answer, or break it off."""
+        if is_whole and self._relay is not None:
+            self._relay.finish()
+        elif not is_whole:
+            self._break_off()
+        self._relay = self._transport = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._connections.let_go(self._client)
+        self._release()
+
+    def _break_off(self) -> None:
+        """Close the connection once all that was sent has left the process."""
+        self._scheduler.add(
+            time.monotonic() + FLUSHED, ClosingTask(self._connections, self._client, None, self._transport)
+        )
+        self._relay = self._transport = None

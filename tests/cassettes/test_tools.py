@@ -1,0 +1,296 @@
+"""The commands for cassettes, rules from cassettes, and imports."""
+
+import io
+import json
+
+import orjson
+import pytest
+import yaml
+
+from fastmock.cassettes.cassette import parse_line
+from fastmock.cassettes.importers import ImportFailedError, import_files
+from fastmock.cli.main import main
+from tests.cassettes.support import EVENTS, JSON, PATH, chat, line, posted, write
+from tests.support import KEY, make_app
+
+pytestmark = pytest.mark.unit
+
+
+def run(*arguments):
+    out, err = io.StringIO(), io.StringIO()
+    code = main([*map(str, arguments)], {}, out, err)
+    return code, out.getvalue(), err.getvalue()
+
+
+def reply(text, **message):
+    choices = [{"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": "stop"}]
+    return orjson.dumps({"id": "chatcmpl-1", "object": "chat.completion", "choices": choices})
+
+
+def test_list_and_show(tmp_path):
+    frames = [(1.0, b"data: 1\n\n"), (20.5, b"data: 2\n\n")]
+    write(tmp_path, line(posted(chat("Hello")), reply("Hi")), line(posted(chat(stream=True)), *frames, headers=EVENTS))
+    code, out, _ = run("cassettes", "list", tmp_path)
+    assert code == 0
+    first, second = out.splitlines()
+    assert f"{tmp_path}/a.jsonl:1  POST {PATH} gpt-4o -> 200" in first
+    assert first.endswith("'Hello'")
+    assert "(2 frames, 20 ms)" in second or "(2 frames, 21 ms)" in second
+    code, out, _ = run("cassettes", "show", f"{tmp_path}/a.jsonl:2")
+    assert code == 0
+    assert "     20.5 ms  data: 2" in out
+    assert '"stream": true' in out
+    code, out, _ = run("cassettes", "show", tmp_path / "a.jsonl")
+    assert '"content": "Hi"' in out
+    assert run("cassettes", "show", f"{tmp_path}/a.jsonl:7")[0] == 2
+    assert run("cassettes", "list", tmp_path / "none") == (2, "", f"fastmock: {tmp_path}/none does not exist\n")
+
+
+def test_check_names_damaged_lines_secrets_and_edits_and_rehash_mends(tmp_path):
+    good = line(posted(chat("Hello")), b"1")
+    edited = good.replace(b"Hello", b"Howdy")
+    leaking = good.replace(b'"1"', b'"sk-abcdefghijklmnopqrst"')
+    write(tmp_path, good, b"{}\n", edited, leaking, good[:50])
+    code, out, _ = run("cassettes", "check", tmp_path)
+    assert code == 1
+    texts = {text.partition(" ")[0].rpartition(":")[2]: text for text in out.splitlines()}
+    assert sorted(texts) == ["2", "3", "4", "5"]
+    assert "lacks 'version'" in texts["2"]
+    assert "was edited" in texts["3"]
+    assert "looks like a secret" in texts["4"]
+    assert "torn" in texts["5"]
+    assert run("cassettes", "prune", tmp_path, "--damaged")[0] == 0
+    assert run("cassettes", "check", tmp_path, "--rehash")[0] == 0
+    assert "edited" not in run("cassettes", "check", tmp_path)[1]
+    app = make_app({"cassettes": str(tmp_path)})
+    assert app.handle(posted(chat("Howdy"))).body == b"1"
+    assert app.handle(posted(chat("Hello"))).body == b"1"
+
+
+def test_prune_removes_unused_recordings_and_duplicates(tmp_path):
+    write(tmp_path, *(line(posted(chat(text)), b"1") for text in ("one", "two", "one", "three")))
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"cassettes": {"unused": [f"{tmp_path}/a.jsonl:2"]}}))
+    assert run("cassettes", "prune", tmp_path)[0] == 2
+    code, out, _ = run("cassettes", "prune", tmp_path, "--unused", report, "--duplicates")
+    assert code == 0
+    assert out.splitlines() == [
+        f"{tmp_path}/a.jsonl:2 was removed: unused",
+        f"{tmp_path}/a.jsonl:3 was removed: a duplicate",
+    ]
+    texts = [
+        parse_line(one).request.body.value["messages"][0]["content"]
+        for one in (tmp_path / "a.jsonl").read_bytes().splitlines()
+    ]
+    assert texts == ["one", "three"]
+
+
+def test_diff_shows_added_removed_and_changed_recordings(tmp_path):
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    old = write(tmp_path / "old", line(posted(chat("same")), b"{}"), line(posted(chat("gone")), b"1"),
+                line(posted(chat("changed", temperature=1)), b'{"a":1}'))  # fmt: skip
+    new = write(tmp_path / "new", line(posted(chat("same")), b"{}"), line(posted(chat("added")), b"1"),
+                line(posted(chat("changed", temperature=0)), b'{"a":2}', status=201))  # fmt: skip
+    code, out, _ = run("cassettes", "diff", old, new)
+    assert code == 1
+    removed, changed, added = out.splitlines()
+    assert removed.startswith("- ")
+    assert "'gone'" in removed
+    assert added.startswith("+ ")
+    assert "status is 201, it was 200; sampling: temperature is 0, it was 1; body: a is 2, it was 1" in changed
+    assert run("cassettes", "diff", old, old) == (0, "", "")
+
+
+ANSWERS = {
+    "/v1/chat/completions": reply("Costs $5"),
+    "/v1/responses": orjson.dumps(
+        {"output": [{"type": "message", "content": [{"type": "output_text", "text": "Costs $5"}]}]}
+    ),
+    "/v1/messages": orjson.dumps({"content": [{"type": "text", "text": "Costs $5"}]}),
+    "/v1/completions": orjson.dumps({"choices": [{"text": "Costs $5"}]}),
+}
+
+
+@pytest.mark.parametrize("path", ANSWERS)
+def test_rules_from_recordings_answer_with_the_same_text(tmp_path, path):
+    body = {"model": "m", "messages": [{"role": "user", "content": "Price?"}], "max_tokens": 9}
+    if path.endswith("/responses"):
+        body = {"model": "m", "input": "Price?"}
+    elif path == "/v1/completions":
+        body = {"model": "m", "prompt": "Price?"}
+    write(tmp_path, line(posted(orjson.dumps(body), path), ANSWERS[path]))
+    code, out, _ = run("rules-from", tmp_path)
+    assert code == 0
+    config = yaml.safe_load(out)
+    [section] = config["responses"].values()
+    assert section["rules"] == [
+        {"name": "Price?", "match": {"model": "m", "content": "Price?"}, "content": "Costs $$5"}
+    ]
+    answer = make_app(config).handle(posted(orjson.dumps(body), path, {**KEY, "x-api-key": "k"}))
+    assert b"Costs $5" in answer.body
+
+
+def test_rules_from_streams_have_their_text_and_tool_calls(tmp_path):
+    chunks = [
+        {"choices": [{"index": 0, "delta": {"content": "Let me "}}]},
+        {"choices": [{"index": 0, "delta": {"content": "look."}}]},
+        {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"name": "get", "arguments": '{"a"'}}]}}]},
+        {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]}}]},
+    ]
+    frames = [b"data: %s\n\n" % orjson.dumps(one) for one in chunks]
+    messages = [
+        b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"tool_use",'
+        b'"name":"get"}}\n\n',
+        b'data: {"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{}"}}\n\n',
+        b'data: {"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":"Hi"}}\n\n',
+    ]
+    response = [
+        b'data: {"type":"response.output_item.added","output_index":0,'
+        b'"item":{"type":"function_call","name":"get"}}\n\n',
+        b'data: {"type":"response.function_call_arguments.delta","output_index":0,"delta":"{}"}\n\n',
+        b'data: {"type":"response.output_text.delta","delta":"Hi"}\n\n',
+    ]
+    write(
+        tmp_path,
+        line(posted(chat("one", stream=True)), *frames, headers=EVENTS),
+        line(posted(chat("two", stream=True), "/v1/messages"), *messages, headers=EVENTS),
+        line(posted(orjson.dumps({"model": "m", "input": "three"}), "/v1/responses"), *response, headers=EVENTS),
+    )
+    one, two, three = yaml.safe_load(run("rules-from", tmp_path)[1])["responses"]["chat_completions"]["rules"]
+    assert (one["content"], one["tool_calls"]) == ("Let me look.", [{"name": "get", "arguments": {"a": 1}}])
+    for other in (two, three):
+        assert (other["content"], other["tool_calls"]) == ("Hi", [{"name": "get", "arguments": {}}])
+
+
+def test_rules_from_errors_vectors_and_the_rest(tmp_path):
+    vector = orjson.dumps({"data": [{"embedding": [0.5, 0.25]}]})
+    embed = orjson.dumps({"model": "text-embedding-3-small", "input": "cat"})
+    write(
+        tmp_path,
+        line(posted(chat("busy")), b"{}", status=429, headers=[("retry-after", "3")]),
+        line(posted(embed, "/v1/embeddings"), vector),
+        line(posted(b"{}", "/v1/images/generations"), b"{}"),
+        line(posted(chat("busy")), b"{}", status=429, headers=[("retry-after", "3")]),
+        line(posted(chat("empty")), b"{}"),
+    )
+    target = tmp_path / "rules.yaml"
+    code, out, err = run("rules-from", tmp_path / "a.jsonl", "--to", target)
+    assert (code, out) == (0, "")
+    assert err.count("not carried over") == 3
+    assert "/v1/images/generations has no rules" in target.read_text()
+    config = yaml.safe_load(target.read_text())
+    assert config["faults"] == [
+        {"kind": "status", "status": 429, "match": {"model": "gpt-4o", "content": "busy"}, "retry_after": 3}
+    ]
+    app = make_app(config)
+    answer = app.handle(posted(chat("busy")))
+    assert (answer.head.status, dict(answer.more)["retry-after"]) == (429, "3")
+    assert b"0.25" in app.handle(posted(embed[:-1] + b',"encoding_format":"float"}', "/v1/embeddings")).body
+
+
+VCR = """
+interactions:
+- request:
+    body: '{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}'
+    headers:
+      authorization: [Bearer sk-CANARYCANARYCANARY]
+      content-type: [application/json]
+    method: POST
+    uri: https://api.openai.com/v1/chat/completions
+  response:
+    body:
+      string: !!binary |
+        H4sIAAAAAAACA6tWyk1VsqoFAAAA//8=
+    headers:
+      Content-Type: [application/json]
+      Content-Encoding: [gzip]
+      Set-Cookie: [CANARY]
+    status: {code: 200, message: OK}
+- request: {body: null, headers: {}, method: GET, uri: 'https://api.openai.com/v1/models?limit=2'}
+  response:
+    body: {string: '{"data": []}'}
+    headers: {content-encoding: [gzip]}
+    status: {code: 200, message: OK}
+- request: {method: GET}
+  response: {}
+version: 1
+"""
+
+
+def test_vcrpy_cassettes_are_imported_and_replay(tmp_path):
+    (tmp_path / "vcr.yaml").write_text(VCR)
+    code, out, _ = run("cassettes", "import", tmp_path / "vcr.yaml", "--to", tmp_path / "c" / "a.jsonl")
+    assert code == 0
+    assert "interactions[2] is incomplete" in out
+    assert "2 recordings written" in out
+    assert "CANARY" not in (tmp_path / "c" / "a.jsonl").read_text()
+    app = make_app({"cassettes": str(tmp_path / "c")})
+    answer = app.handle(posted(chat("Hello")))
+    assert answer.head.status == 200
+    listed = posted(b"", "/v1/models")
+    listed.method, listed.query = "GET", {"limit": ["2"]}
+    assert app.handle(listed).body == b'{"data": []}'
+    assert run("cassettes", "import", tmp_path / "vcr.yaml", "--to", tmp_path / "c" / "a.jsonl")[0] == 2
+
+
+def test_vcrpy_cassettes_in_json_are_imported(tmp_path):
+    request = {"method": "POST", "uri": f"https://x{PATH}", "headers": JSON, "body": chat("Hi").decode()}
+    response = {"status_code": 200, "headers": {}, "content": '{"ok": 1}', "http_version": "HTTP/1.1"}
+    (tmp_path / "vcr.json").write_text(json.dumps({"interactions": [{"request": request, "response": response}]}))
+    assert [*import_files([tmp_path / "vcr.json"], tmp_path / "c.jsonl")] == [
+        f"1 recordings written to {tmp_path / 'c.jsonl'}"
+    ]
+    app = make_app({"cassettes": str(tmp_path / "c.jsonl")})
+    assert app.handle(posted(chat("Hi"))).body == b'{"ok": 1}'
+
+
+def test_stored_completions_are_imported(tmp_path):
+    completion = orjson.loads(reply("Hi")) | {"model": "gpt-4o", "temperature": 1.0, "tools": None}
+    page = {"object": "list", "data": [{"id": "chatcmpl-1-0", "role": "user", "content": "Hello", "name": None}]}
+    rows = [
+        {**completion, "messages": page},
+        completion,
+        {
+            "messages": [{"role": "user", "content": "Bye"}, {"role": "assistant", "content": "Goodbye"}],
+            "model": "gpt-4o",
+        },
+    ]
+    (tmp_path / "stored.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    code, out, _ = run("cassettes", "import", tmp_path / "stored.jsonl", "--to", tmp_path / "c.jsonl")
+    assert code == 0
+    assert "stored.jsonl:2: has no messages" in out
+    app = make_app({"cassettes": str(tmp_path / "c.jsonl")})
+    assert orjson.loads(app.handle(posted(chat("Hello"))).body)["choices"][0]["message"]["content"] == "Hi"
+    assert orjson.loads(app.handle(posted(chat("Bye"))).body)["choices"][0]["message"]["content"] == "Goodbye"
+
+
+def test_fixtures_of_aimock_become_rules(tmp_path):
+    calls = [{"name": "get", "arguments": "{}"}]
+    tools = [{"type": "function", "function": {"name": "get"}}]
+    fixtures = [
+        {"match": {"userMessage": "hello"}, "response": {"content": "Hi for $1"}},
+        {"match": {"userMessage": "weather", "model": "gpt-4*"}, "response": {"toolCalls": calls}},
+        {"match": {"inputText": "cat"}, "response": {"embedding": [1, 0]}},
+        {"match": {"userMessage": "busy"}, "response": {"error": {"message": "x"}, "status": 429}},
+        {"match": {"predicate": "x"}, "response": {"content": "never"}},
+        {"match": {"userMessage": "draw"}, "response": {"image": {}}},
+    ]  # fmt: skip
+    (tmp_path / "fixtures.json").write_text(json.dumps({"fixtures": fixtures}))
+    code, out, _ = run("rules-from", tmp_path / "fixtures.json")
+    assert code == 0
+    assert out.count("# not carried over") == 2
+    app = make_app(yaml.safe_load(out))
+    assert b"Hi for $1" in app.handle(posted(chat("oh hello"))).body
+    assert b'"get"' in app.handle(posted(chat("weather", tools=tools))).body
+    assert app.handle(posted(chat("busy"))).head.status == 429
+
+
+def test_files_that_cannot_be_imported_are_named(tmp_path):
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(ImportFailedError, match=r"a\.json cannot be parsed"):
+        [*import_files([tmp_path / "a.json"], tmp_path / "c.jsonl")]
+    (tmp_path / "b.json").write_text("7")
+    with pytest.raises(ImportFailedError, match=r"b\.json is no cassette"):
+        [*import_files([tmp_path / "b.json"], tmp_path / "c.jsonl")]
+    assert run("cassettes", "import", tmp_path / "none.yaml", "--to", tmp_path / "c.jsonl")[0] == 2
