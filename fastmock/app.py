@@ -130,9 +130,11 @@ class App:
         self.kinds = endpoint_kinds(apis.values())
         self.replayers = parts.replayers
         forwards, policies, hits = settings.record.forwards, services.policies, services.hits
-        self._recorded = RecordedRoutes(parts.replayers, forwards, policies, hits, self._rule_priority, self._refuse)
-        self._router = Router({one: [*map(self._recorded.wrap, api.routes)] for one, api in apis.items()})
+        recorded = RecordedRoutes(parts.replayers, forwards, policies, hits, self._rule_priority, self._refuse)
+        self._unknown = recorded.unknown if recorded.any else None
+        self._router = Router({provider: [*map(recorded.wrap, api.routes)] for provider, api in apis.items()})
         self.readings = Readings(apis, self._router)
+        self._has_rules = self.rules > 0
         handlers: dict[tuple[str, str], Handler] = {}
         self.route_names: list[str] = []
         self.query_routes: set[tuple[str, str]] = set()
@@ -209,7 +211,7 @@ class App:
         """Return this App without the routes of the API, which another server answers: with ``/health`` alone."""
         other = copy(self)
         other.handlers = {key: handler for key, handler in self.handlers.items() if key[1] == "/health"}
-        other._router = Router({})
+        other._router, other._unknown = Router({}), None
         other.fallback = other._wrap(other._fallback, ())
         return other
 
@@ -288,13 +290,16 @@ class App:
         if path.endswith("/") and path != "/":
             path = path[:-1]
         if path == "/health":
-            return self._on_health(request, name)
+            if request.method in ("GET", "HEAD"):
+                return self._health(request, name)
+            return _without_endpoint(request, ("GET", "HEAD"), name, self._heads)
         found = self._router.find(path)
         if found is None or request.method not in found[0].methods:
-            if self._recorded.any and request.method != "OPTIONS":
-                for guard in self._guards:
-                    guard(request)
-            return self._recorded.unknown(request, name)
+            if self._unknown is None or request.method == "OPTIONS":
+                return self._refuse(request, name)
+            for guard in self._guards:
+                guard(request)
+            return self._unknown(request, name)
         bound, request.params = found
         for guard in self._guards_of(request.method, path):
             guard(request)
@@ -309,13 +314,7 @@ class App:
 
     def _rule_priority(self, request: Request) -> int | None:
         """Return the priority of the rule that matches a request; None if none does."""
-        return self.readings.rule_priority(request) if self.rules else None
-
-    def _on_health(self, request: Request, name: str) -> Answer:
-        """Answer ``/health/``, or ``/health`` with a method other than GET."""
-        if request.method in ("GET", "HEAD"):
-            return self._health(request, name)
-        return _without_endpoint(request, ("GET", "HEAD"), name, self._heads)
+        return self.readings.rule_priority(request) if self._has_rules else None
 
     def _health(self, request: Request, name: str) -> Reply:
         """Report the status."""

@@ -46,10 +46,12 @@ class Ready:
         ends: where each frame ends in it.
         times: when each frame is due, in seconds after the request.
         is_whole: whether it is sent in one piece.
+        name: the name of its recording.
     """
 
-    def __init__(self, answer: RecordedAnswer) -> None:
+    def __init__(self, answer: RecordedAnswer, name: str) -> None:
         """Take a recorded answer."""
+        self.name = name
         headers: Headers = tuple((name, value) for name, value in answer.headers.items() if name not in _NOT_REPLAYED)
         id_name = next((name for name in _ID_NAMES if name in answer.headers), _ID_NAMES[0])
         is_events = answer.headers.get("content-type", "").startswith("text/event-stream")
@@ -142,7 +144,7 @@ class Replayer:
         if self.settings.ids == "fresh":
             request_id, body = f"req_{unique}", ready.with_fresh_ids(unique)
         answer = ready.answer(request_id, body, speed)
-        answer.rule = self.library.name(number)
+        answer.rule = ready.name
         return answer
 
     def _choose(self, request: Request, found: Found) -> int:
@@ -164,7 +166,7 @@ class Replayer:
     def _load(self, number: int) -> Ready:
         """Read a recording, and keep it ready."""
         try:
-            ready = Ready(self.library.recording(number).answer)
+            ready = Ready(self.library.recording(number).answer, self.library.name(number))
         except InvalidRecordingError as error:
             raise errors.NoRecordingMatched(None, (str(error),)) from None
         self._ready[number] = ready
