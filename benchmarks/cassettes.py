@@ -30,6 +30,7 @@ from fastmock.cassettes.canonical import Canonical
 from fastmock.cassettes.library import Library
 from fastmock.cassettes.recorder import Exchange
 from fastmock.cassettes.settings import COMPONENTS
+from fastmock.content.filler import counter
 from fastmock.core.http import Request
 from fastmock.server.supervisor import raise_open_files
 
@@ -66,7 +67,7 @@ def write(directory: Path, count: int) -> Path:
 def fastmock(*arguments: str, config: Path | None = None) -> list[str]:
     """Return the command of a server."""
     command = [arguments[0]] if arguments[:1] == ("record",) else []
-    named = ["--config", str(config)] if config else ["--config", os.devnull]
+    named = ["--config", str(config)] if config else []
     rest = arguments[len(command) :]
     return [sys.executable, "-m", "fastmock", *command, "--port", "PORT", *named, "--log-level", "error", *rest]
 
@@ -193,6 +194,8 @@ def measure_replay(directory: Path) -> None:
 def lateness(streams: Sequence[Seen | None], gap: float, first: float) -> str:
     """Describe how late the chunks of streams came; ``gap`` and ``first`` in seconds."""
     seen = [one for one in streams if one is not None]
+    if not seen:
+        return f"all of {len(streams)} streams were lost"
     late = []
     for one in seen:
         at = accumulate([one.ttft, *one.gaps])
@@ -212,7 +215,7 @@ def measure_pace(directory: Path) -> None:
     from benchmarks.streams import BODY
 
     count = 40
-    chunks = [f'data: {{"choices":[{{"delta":{{"content":"w{number}"}}}}]}}\n\n' for number in range(1, count + 1)]
+    chunks = [f'data: {{"choices":[{{"delta":{{"content":"{word}"}}}}]}}\n\n' for word in counter(count).split()]
     frames = [(100.0 + 50 * place, chunk.encode()) for place, chunk in enumerate(chunks)]
     frames.append((frames[-1][0], b"data: [DONE]\n\n"))
     place = directory / "paced.jsonl"

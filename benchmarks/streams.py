@@ -26,6 +26,7 @@ from statistics import median
 from typing import Any, cast
 
 from benchmarks.ratios import awake, machine, processes, running
+from fastmock.content.filler import counter
 from fastmock.server.supervisor import raise_open_files
 
 HERE = Path(__file__).parent
@@ -85,7 +86,7 @@ def read(probe: Probe, chunks: int) -> Seen | None:
                 words.append(line.partition(b'"delta":{"content":"')[2].partition(b'"')[0].decode().strip())
                 times.append(at)
     whole = b"".join(probe.data[-2:])
-    if words != [f"w{number}" for number in range(1, chunks + 1)] or b"data: [DONE]" not in whole:
+    if words != counter(chunks).split() or b"data: [DONE]" not in whole:
         return None
     gaps = [later - earlier for earlier, later in pairwise(times)]
     return Seen(times[0] - probe.sent, times[-1] - probe.sent, gaps)

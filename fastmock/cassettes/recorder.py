@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import re
+from array import array
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +46,9 @@ class Exchange:
         self._at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         self._status = 0
         self._headers: Sequence[tuple[str, str]] = ()
-        self._frames: list[Frame] = []
+        # Not a list of frames: tens of thousands of them would keep the garbage collector busy.
+        self._times = array("d")
+        self._parts: list[bytes] = []
         self.size = 0
 
     def begin(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
@@ -54,12 +57,13 @@ class Exchange:
 
     def add(self, data: bytes, now: float) -> None:
         """Note a part of the body."""
-        self._frames.append(Frame(self._since(now), data))
+        self._times.append(self._since(now))
+        self._parts.append(data)
         self.size += len(data)
 
     def forget(self) -> None:
         """Drop the body, which is too large."""
-        self._frames.clear()
+        del self._times[:], self._parts[:]
 
     def _since(self, now: float) -> float:
         return round((now - self._start) * 1000, 3)
@@ -91,7 +95,7 @@ class Exchange:
         chosen_headers = chosen(sent, _OF_REQUESTS)
         recorded = RecordedRequest(request.method, path, redact_fields(query, secrets), chosen_headers, body)
         headers = chosen(self._headers, _OF_ANSWERS)
-        frames = _without_secrets(self._frames, headers, secrets)
+        frames = _without_secrets([*map(Frame, self._times, self._parts)], headers, secrets)
         answer = RecordedAnswer(self._status, headers, frames, self._since(end))
         exact = exact_hash(request.method, request.path, request.query, request.body)
         return recording_of(recorded, answer, self._at, exact, canonical).line()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastmock.app import App
 from fastmock.config.overlay import NotThereError
+from fastmock.config.settings import Settings
 from fastmock.control.api import Control
 from fastmock.core.bounds import BoundsError, check_bounds
 from fastmock.core.problems import ConfigError
@@ -128,6 +129,7 @@ class WorkerContext:
         heartbeat: the worker's heartbeat, which watches the threads that answer requests.
         stopping: whether the worker is stopping.
         api_port: see Shared.
+        forwarder: forwards requests to upstreams; None if none are recorded.
         generated_token: see ``api.Server``; set before the first request.
     """
 
@@ -146,7 +148,6 @@ class WorkerContext:
         self._shared = shared
         self._place = place
         self._ids = count()
-        self._forwarder: Forwarder | None = None
         self._responses: _Responses = {}
         self.generation = generation
         self._prepared = threading.Condition()
@@ -160,21 +161,18 @@ class WorkerContext:
             threading.Thread(target=self._listen, name="control", daemon=True).start()
             if self._log:
                 self._log.start()
+            self.forwarder = self._start_forwarder(app.config.settings)
         self.heartbeat.start()
 
-    @property
-    def forwarder(self) -> "Forwarder":
-        """The forwarder of requests to an upstream, started when it is first needed."""
-        with self._prepared:
-            if self._forwarder is None:
-                from fastmock.cassettes.forward import forwarder
+    def _start_forwarder(self, settings: Settings) -> "Forwarder | None":
+        """Start the forwarder of requests to upstreams, if they are to be recorded."""
+        if settings.record.to is None:
+            return None
+        from fastmock.cassettes.forward import forwarder
 
-                config = self.app.config
-                settings = config.settings
-                self._forwarder = forwarder(settings.record, settings.cassettes, self._place.number)
-                with signals.blocked():
-                    self._forwarder.start()
-            return self._forwarder
+        made = forwarder(settings.record, settings.cassettes, self._place.number)
+        made.start()
+        return made
 
     def obey(self) -> None:
         """Switch to the App that the parent has activated.
@@ -239,8 +237,8 @@ class WorkerContext:
 
     def close(self, deadline: float = 0.0) -> None:
         """Finish the recordings, until a deadline, and write the remaining request log; the worker ends."""
-        if self._forwarder is not None:
-            self._forwarder.finish(deadline)
+        if self.forwarder is not None:
+            self.forwarder.finish(deadline)
         if self._log:
             self._log.close()
 

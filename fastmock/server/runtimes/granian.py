@@ -347,6 +347,7 @@ class _Adapter:
         self._connections.hold(scope.client)
         release = partial(self._bodies.buffers.release, taken)
         relaying = Relaying(request, scope, proto, self._connections, self._scheduler, answer, release, self._patience)
+        assert self._live.forwarder is not None  # noqa: S101 - else nothing is forwarded
         self._live.forwarder.forward(request, relaying, start)
 
     def _send(self, app: App, scope: Any, proto: Any, start: float, answer: Reply | Stream) -> None:
