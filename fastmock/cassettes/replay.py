@@ -5,6 +5,7 @@ import string
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b, shake_128
 from itertools import accumulate
 from typing import Any
@@ -36,6 +37,12 @@ _ids = re.compile(
 _ALPHABET = bytes.maketrans(bytes(range(256)), ((string.ascii_letters + string.digits) * 5)[:256].encode())
 
 
+@lru_cache(maxsize=256)
+def _head(status: int, headers: Headers, id_name: str, is_events: bool) -> ResponseHead:
+    """Return the head of answers with equal headers, each once: a runtime keeps its own form of it."""
+    return ResponseHead(status, headers, id_name, framing=SSE if is_events else None)
+
+
 class Ready:
     """A recorded answer, ready to be sent.
 
@@ -55,7 +62,7 @@ class Ready:
         headers: Headers = tuple((name, value) for name, value in answer.headers.items() if name not in _NOT_REPLAYED)
         id_name = next((name for name in _ID_NAMES if name in answer.headers), _ID_NAMES[0])
         is_events = answer.headers.get("content-type", "").startswith("text/event-stream")
-        self.head = ResponseHead(answer.status, headers, id_name, framing=SSE if is_events else None)
+        self.head = _head(answer.status, headers, id_name, is_events)
         self.request_id = answer.headers.get(id_name, "")
         self.body = answer.content
         self.ends = [0, *accumulate(len(frame.data) for frame in answer.frames)]
@@ -166,7 +173,7 @@ class Replayer:
     def _load(self, number: int) -> Ready:
         """Read a recording, and keep it ready."""
         try:
-            ready = Ready(self.library.recording(number).answer, self.library.name(number))
+            ready = Ready(self.library.answer(number), self.library.name(number))
         except InvalidRecordingError as error:
             raise errors.NoRecordingMatched(None, (str(error),)) from None
         self._ready[number] = ready
