@@ -139,7 +139,7 @@ class Library:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         number = len(self._sources)
         self._sources.append(Source(path, descriptor, _signature(path, os.fstat(descriptor))))
-        with path.open("rb") as file:
+        with os.fdopen(os.dup(descriptor), "rb") as file:
             data = file.read()
         for line in lines_of(data):
             try:

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from fastmock.cassettes.cassette import CassetteError, cassettes_in
 from fastmock.config.overlay import LocatedRule, RuleSection, RuntimeRule
 from fastmock.config.sessions import SessionSettings
 from fastmock.config.settings import Settings
@@ -116,7 +118,12 @@ class Config:
 
     def files(self) -> list[Path]:
         """Return the files that were read because the configuration names them."""
-        return [file for _, file in self._documents.values()]
+        found = [file for _, file in self._documents.values()]
+        for name in self.settings.cassettes.files:
+            place = self.find(name)
+            with suppress(CassetteError):  # it does not exist any more
+                found += [place, *cassettes_in(place)]
+        return found
 
     def samples(self, name: str) -> list[float]:
         """Return the recorded samples in a file named in the configuration; it is also read once.

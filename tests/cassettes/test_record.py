@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from fastmock.cassettes.cassette import parse_line
 from fastmock.cassettes.recorder import CassetteWriter
 from fastmock.core.problems import ConfigError
 from fastmock.server.runtimes.select import RUNTIMES
-from tests.cassettes.support import JSON, PATH, RawUpstream, chat, chunk, head
+from tests.cassettes.support import JSON, PATH, RawUpstream, chat, chunk, head, line, posted, write
 from tests.support import ROOT, Server, wait_until
 
 SECRET = "CANARY-0123456789"
@@ -56,7 +57,7 @@ def record(serve, tmp_path):
 
 def recordings(place):
     files = sorted(place.glob("*.jsonl")) if place.is_dir() else [place]
-    return [parse_line(line) for file in files if file.exists() for line in file.read_bytes().splitlines()]
+    return [parse_line(text) for file in files if file.exists() for text in file.read_bytes().splitlines()]
 
 
 def wait_for(place, count=1):
@@ -426,6 +427,23 @@ def test_lines_fulfil_the_schema(upstream, record, tmp_path):
     httpx.get(f"{server.url}{PATH}?a=b", headers={"authorization": "Bearer x"})
     for one in wait_for(tmp_path / "cassettes", 5):
         jsonschema.validate(json.loads(one.line()), schema)
+
+
+@pytest.mark.parametrize("how", ["signal", "watch"])
+def test_reload_reads_the_cassettes_again(serve, tmp_path, how):
+    place = write(tmp_path, line(posted(chat("one")), b"1"))
+    server = serve({"cassettes": str(place)}, "--workers", "2", *(["--watch"] if how == "watch" else []))
+
+    def status(text):
+        return httpx.post(f"{server.url}{PATH}", content=chat(text), headers=JSON).status_code
+
+    assert (status("one"), status("two")) == (200, 404)
+    with (place / "a.jsonl").open("ab") as file:
+        file.write(line(posted(chat("two")), b"2"))
+    write(tmp_path, line(posted(chat("three")), b"3"), name="b.jsonl")
+    if how == "signal":
+        server.process.send_signal(signal.SIGHUP)
+    assert wait_until(lambda: {status(text) for text in ("one", "two", "three")} == {200}, 20)
 
 
 @pytest.mark.unit
