@@ -55,12 +55,12 @@ def test_strict_clients_return_the_same_objects(record_and_replay):
                 chat.create(model="gpt-4o", messages=[])
             found.append(error.value.response)
         with Anthropic(base_url=url, api_key="sk-ant-x", max_retries=0, _strict_response_validation=True) as client:
-            asked = {**ASK, "model": "claude-sonnet-4-5", "max_tokens": 500}
+            asked = {**ASK, "model": "claude-sonnet", "max_tokens": 500}
             found.append(client.messages.create(**asked))
             found.append(client.messages.create(**asked, tools=[ANTHROPIC_TOOL], tool_choice={"type": "any"}))
             with client.messages.stream(**asked) as events:
                 found += [*events]
-            found.append(client.messages.count_tokens(model="claude-sonnet-4-5", messages=ASK["messages"]))
+            found.append(client.messages.count_tokens(model="claude-sonnet", messages=ASK["messages"]))
         return [json.loads(one.model_dump_json()) if hasattr(one, "model_dump_json") else one.json() for one in found]
 
     record_and_replay(call)
