@@ -13,7 +13,7 @@ PYTEST = pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 # Tests that judge times run by themselves afterwards; ARGS may choose no test of a part, which is exit code 5.
 ALONE = pytest -m alone
 
-.PHONY: run test unit coverage hooks lint docs bench rates peers isolation streams locust fuzz soak changes connections agents-cli image-test clean
+.PHONY: run test unit coverage hooks lint docs bench rates peers isolation cassettes streams locust fuzz soak changes connections agents-cli image-test clean
 
 run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
@@ -105,6 +105,9 @@ $(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
 
 isolation: $(VENV)/.test  ## Measure what the isolation of tests costs
 	$(BIN)/python -m benchmarks.isolation $(ARGS)
+
+cassettes: $(VENV)/.bench  ## Measure recording and replaying; ARGS="replay pace" chooses
+	$(BIN)/python -m benchmarks.cassettes $(ARGS)
 
 streams: $(VENV)/.bench  ## Measure paced streams; ARGS="--only 'granian 1000'" chooses
 	$(BIN)/python -m benchmarks.streams $(ARGS)
