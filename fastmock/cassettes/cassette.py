@@ -83,6 +83,7 @@ class Recording:
         exact: the hash of the request as it was sent.
         hashes: the hashes of its components.
         canonical: names the canonical form that they are the hashes of.
+        joined: see ``multipart.joined_hash``; None for other bodies.
     """
 
     at: str
@@ -91,6 +92,7 @@ class Recording:
     exact: bytes
     hashes: Hashes
     canonical: str
+    joined: bytes | None = None
 
     def line(self) -> bytes:
         """Return the line of a cassette, with its end."""
@@ -106,6 +108,7 @@ class Recording:
                 **({"body": body} if (body := request.body.as_json()) else {}),
             },
             "exact": self.exact.hex(),
+            **({} if self.joined is None else {"joined": self.joined.hex()}),
             "canonical": self.canonical,
             "route": self.hashes.route,
             "hashes": {
@@ -126,11 +129,16 @@ class Recording:
 
 
 def recording_of(
-    request: RecordedRequest, answer: RecordedAnswer, at: str, exact: bytes, canonical: Canonical
+    request: RecordedRequest,
+    answer: RecordedAnswer,
+    at: str,
+    exact: bytes,
+    canonical: Canonical,
+    joined: bytes | None,
 ) -> Recording:
-    """Return a recording; ``exact`` is the hash of the request as it was sent."""
+    """Return a recording; ``exact`` is the hash of the request as it was sent, for ``joined`` see Recording."""
     hashes = canonical.hashes(request.method, request.path, request.query, request.body)
-    return Recording(at, request, answer, exact, hashes, canonical.name)
+    return Recording(at, request, answer, exact, hashes, canonical.name, joined)
 
 
 def parse_line(line: bytes) -> Recording:
@@ -156,6 +164,7 @@ def parse_line(line: bytes) -> Recording:
             bytes.fromhex(entry["exact"]),
             Hashes(entry["route"], hashes_from(hashes)),
             entry["canonical"],
+            bytes.fromhex(entry["joined"]) if "joined" in entry else None,
         )
     except KeyError as error:
         raise InvalidRecordingError(f"lacks {error.args[0]!r}") from None

@@ -25,6 +25,7 @@ from fastmock.cassettes.cassette import (
     parse_answer,
     parse_line,
 )
+from fastmock.cassettes.multipart import joined_hash
 from fastmock.cassettes.secrets import secrets_of
 from fastmock.cassettes.settings import COMPONENTS, Component
 from fastmock.core.http import Request
@@ -94,6 +95,7 @@ class _Entry(NamedTuple):
     route: str
     exact: bytes
     hashes: tuple[bytes, ...]
+    joined: str
 
 
 class Library:
@@ -171,7 +173,8 @@ class Library:
             at, exact = found["at"], bytes.fromhex(found["exact"])
             if type(at) is not str or type(route) is not str:
                 raise InvalidRecordingError("is not a recording")
-            return _Entry(at, source, line.number, line.begin, len(line.text), route, exact, parts)
+            joined = found.get("joined", "")
+            return _Entry(at, source, line.number, line.begin, len(line.text), route, exact, parts, joined)
         except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
             parse_line(line.text)  # says more
             raise InvalidRecordingError("is not a recording") from None
@@ -190,8 +193,11 @@ class Library:
         self._hashes = np.frombuffer(joined, np.uint64).reshape(count, len(COMPONENTS))
         exact: dict[bytes, list[int]] = {}
         keys: dict[bytes, list[int]] = {}
+        self._by_joined: dict[tuple[str, str], bytes] = {}
         for number, entry in enumerate(entries):
             exact.setdefault(entry.exact, []).append(number)
+            if entry.joined:
+                self._by_joined.setdefault((entry.route, entry.joined), entry.exact)
             keys.setdefault(self._key(entry.route, entry.hashes), []).append(number)
         self._exacts = {key: tuple(numbers) for key, numbers in exact.items()}
         self._by_key = {key: tuple(numbers) for key, numbers in keys.items()}
@@ -226,13 +232,21 @@ class Library:
         route, hashes = self._hashes_of(request)
         numbers = self._by_key.get(self._key(route, hashes))
         if numbers is None:
-            return None
+            return self._find_joined(route, request)
         ours = np.frombuffer(b"".join(hashes), np.uint64)
         differing = self._hashes[list(numbers)] != ours
         best = numbers[int(differing.sum(axis=1).argmin())]
         exact = self._exact_of[best]
         drift = sum(1 << int(place) for place in np.flatnonzero(self._hashes[best] != ours))
         return Found(self._exacts[exact], drift, int.from_bytes(exact[:8], "big") or 1)
+
+    def _find_joined(self, route: str, request: Request) -> Found | None:
+        """Return the recordings of a form, of which the runtime shows only the contents of its parts, joined."""
+        if not self._by_joined or not (request.headers.get("content-type") or "").startswith("multipart/"):
+            return None
+        sent = request.body.encode() if isinstance(request.body, str) else request.body
+        exact = self._by_joined.get((route, joined_hash(sent).hex()))
+        return None if exact is None else Found(self._exacts[exact], 0, int.from_bytes(exact[:8], "big") or 1)
 
     def _hashes_of(self, request: Request) -> tuple[str, tuple[bytes, ...]]:
         return self._canonical.hashes(request.method, request.path, request.query, body_of(request))

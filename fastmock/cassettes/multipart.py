@@ -37,6 +37,11 @@ class Part(NamedTuple):
         return {**found, "size": len(self.content), "blake2b": digest}
 
 
+def joined_hash(body: bytes) -> bytes:
+    """Return the hash of the contents of all parts, joined: all that Robyn shows of a multipart body."""
+    return blake2b(body, digest_size=16).digest()
+
+
 def boundary_of(content_type: str) -> str:
     """Return the boundary that a content type names; empty without one."""
     message = Message()

@@ -19,6 +19,7 @@ from fastmock.cassettes.cassette import (
     decompressed,
     recording_of,
 )
+from fastmock.cassettes.multipart import boundary_of, joined_hash, parts_of
 from fastmock.cassettes.secrets import is_secret, mask, redact_fields, scrub_text, secrets_of
 from fastmock.core.http import Request
 
@@ -98,7 +99,13 @@ class Exchange:
         frames = _without_secrets([*map(Frame, self._times, self._parts)], headers, secrets)
         answer = RecordedAnswer(self._status, headers, frames, self._since(end))
         exact = exact_hash(request.method, request.path, request.query, request.body)
-        return recording_of(recorded, answer, self._at, exact, canonical).line()
+        joined = _joined(request.body, content_type) if body.form == "multipart" else None
+        return recording_of(recorded, answer, self._at, exact, canonical, joined).line()
+
+
+def _joined(body: str | bytes, content_type: str) -> bytes:
+    parts = parts_of(body.encode() if isinstance(body, str) else body, boundary_of(content_type)) or ()
+    return joined_hash(b"".join(part.content for part in parts))
 
 
 def _without_secrets(frames: list[Frame], headers: dict[str, str], secrets: Sequence[bytes]) -> list[Frame]:

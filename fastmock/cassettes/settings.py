@@ -17,8 +17,8 @@ COMPONENTS: tuple[Component, ...] = get_args(Component)
 Speed = Annotated[float, Field(ge=0, le=1_000_000)]
 
 
-def _one_is_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+def _text_is_list(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def _is_regex(text: str) -> str:
@@ -52,9 +52,9 @@ class Cassettes(SettingsModel):
     Rules have precedence where one matches and its priority is not below `cassettes.priority`.
     """
 
-    files: Annotated[list[str], BeforeValidator(_one_is_list, json_schema_input_type=str | list[str])] = Field(
+    files: Annotated[list[str], BeforeValidator(_text_is_list, json_schema_input_type=str | list[str])] = Field(
         [],
-        description="Cassettes: files, or directories with `*.jsonl` files.",
+        description="Cassettes: files, or directories with `*.jsonl` files; a text has commas between them.",
         json_schema_extra={"flag": "--cassettes"},
     )
     match: list[Component] = Field(

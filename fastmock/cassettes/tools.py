@@ -168,6 +168,7 @@ def _rehashed(recording: Recording, canonical: Canonical) -> bytes:
         bytes(len(recording.exact)),
         hashes_of(recording, canonical),
         canonical.name,
+        recording.joined,
     )
     return again.line().rstrip(b"\n")
 
