@@ -41,6 +41,8 @@ def listing(app: App) -> Iterator[str]:
     yield f"configuration  {origin(app.config)}"
     yield f"runtime        {runtime} ({reason})"
     yield f"tokens         {tokens_line(app)}"
+    for name, text in cassette_lines(app):
+        yield f"{name:<13}  {text}"
     yield f"models         {', '.join(card.id for card in settings.models.available)}"
     for rules in (responder.rules for responder in app.responders):
         yield f"{rules.section}"
@@ -53,6 +55,17 @@ def listing(app: App) -> Iterator[str]:
             yield _line(one, name, _effect(one))
     for warning in dict.fromkeys((*app.warnings, *app.unreachable_rules())):
         yield f"warning: {warning}"
+
+
+def cassette_lines(app: App) -> Iterator[tuple[str, str]]:
+    """Yield the lines about what is replayed and recorded."""
+    if (replayer := app.replayer_of("")) is not None:
+        yield "cassettes", f"recordings {len(replayer.library)}, from {', '.join(replayer.settings.files)}"
+    record = app.config.settings.record
+    if record.to is not None:
+        found = {provider.name: record.upstream_of(provider.name, provider.public_url) for provider in app.providers}
+        upstreams = dict.fromkeys(upstream.url for upstream in found.values() if upstream is not None)
+        yield "recording", f"to {record.to}: {record.requests} requests, answered by {', '.join(upstreams)}"
 
 
 def _effect(rule: MatchingRule) -> str:

@@ -4,7 +4,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from fastmock._version import __version__
 from fastmock.app import App
 from fastmock.build import Layers
-from fastmock.cli.check import origin, tokens_line
+from fastmock.cli.check import cassette_lines, origin, tokens_line
 from fastmock.config.config import Config
 from fastmock.config.flags import flags
 from fastmock.config.overlay import Overlay
@@ -202,22 +202,11 @@ class GeneratedToken:
         _print("\n".join(lines), self._stderr)
 
 
-def _cassette_lines(app: App) -> Iterator[tuple[str, str]]:
-    """Yield the lines about what is replayed and recorded."""
-    if (replayer := app.replayer_of("")) is not None:
-        yield "cassettes", f"recordings {len(replayer.library)}, from {', '.join(replayer.settings.files)}"
-    record = app.config.settings.record
-    if record.to is not None:
-        found = {provider.name: record.upstream_of(provider.name, provider.public_url) for provider in app.providers}
-        upstreams = dict.fromkeys(upstream.url for upstream in found.values() if upstream is not None)
-        yield "recording", f"to {record.to}: {record.requests} requests, answered by {', '.join(upstreams)}"
-
-
 def _greeting(app: App, where: str, page: str | None, runtime: str, workers: int) -> str:
     models = len(app.config.settings.models.available)
     insecure = " --insecure" if app.config.settings.server.tls_cert else ""
     key = "" if app.config.settings.auth.mode == "off" else " -H 'Authorization: Bearer sk-test'"
-    lines = "".join(f"\n  {name:<13}  {text}" for name, text in _cassette_lines(app))
+    lines = "".join(f"\n  {name:<13}  {text}" for name, text in cassette_lines(app))
     seen = f"\n  in a browser   {page}/" if page else ""
     return f"""fastmock {__version__}
   configuration  {origin(app.config)}: rules {app.rules}, models {models}
