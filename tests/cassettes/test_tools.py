@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import orjson
 import pytest
@@ -265,25 +266,56 @@ def test_stored_completions_are_imported(tmp_path):
     assert orjson.loads(app.handle(posted(chat("Bye"))).body)["choices"][0]["message"]["content"] == "Goodbye"
 
 
+FIXTURES = [
+    {
+        "match": {"userMessage": "hello"},
+        "response": {"content": "Hi for $1"},
+        "streamingProfile": {"ttft": 5, "tps": 9},
+    },
+    {
+        "match": {"userMessage": "weather", "model": "gpt-4*"},
+        "response": {"toolCalls": [{"name": "get", "arguments": {}}]},
+    },
+    {"match": {"inputText": "cat", "endpoint": "embedding"}, "response": {"embedding": [1, 0]}},
+    {"match": {"userMessage": "busy"}, "response": {"error": {"message": "x"}, "status": 429, "retryAfter": 7}},
+    {"match": {"systemMessage": ["kind", "brief"]}, "response": {"content": {"json": True}}, "latency": 3, "chaos": {}},
+    {"match": {"userMessage": "sun"}, "response": {"blocks": [{"type": "text", "text": "It is sunny."}]}},
+    {"match": {"turnIndex": 1, "hasToolResult": False}, "response": {"content": "second"}},
+    {"match": {"toolCallId": "call_1"}, "response": {"content": "never"}},
+    {"match": {"userMessage": "draw"}, "response": {"image": {}}},
+    {"match": {"userMessage": "next", "sequenceIndex": 1}, "response": {"content": "later"}},
+    {"match": {}, "response": {"toolCalls": [{}]}},
+]
+
+
 def test_fixtures_of_aimock_become_rules(tmp_path):
-    calls = [{"name": "get", "arguments": "{}"}]
-    tools = [{"type": "function", "function": {"name": "get"}}]
-    fixtures = [
-        {"match": {"userMessage": "hello"}, "response": {"content": "Hi for $1"}},
-        {"match": {"userMessage": "weather", "model": "gpt-4*"}, "response": {"toolCalls": calls}},
-        {"match": {"inputText": "cat"}, "response": {"embedding": [1, 0]}},
-        {"match": {"userMessage": "busy"}, "response": {"error": {"message": "x"}, "status": 429}},
-        {"match": {"predicate": "x"}, "response": {"content": "never"}},
-        {"match": {"userMessage": "draw"}, "response": {"image": {}}},
-    ]  # fmt: skip
-    (tmp_path / "fixtures.json").write_text(json.dumps({"fixtures": fixtures}))
+    (tmp_path / "fixtures.json").write_text(json.dumps({"fixtures": FIXTURES}))
     code, out, _ = run("rules-from", tmp_path / "fixtures.json")
     assert code == 0
-    assert out.count("# not carried over") == 2
+    notes = [text for text in out.splitlines() if text.startswith("#")]
+    assert [re.search(r"fixtures\[(\d+)\]: (.*)", text).groups() for text in notes] == [
+        ("4", "without chaos"),
+        ("7", "its condition 'toolCallId' has no counterpart"),
+        ("8", "its response has only image"),
+        ("9", "its condition 'sequenceIndex' has no counterpart"),
+        ("10", "is malformed: KeyError('name')"),
+    ]
     app = make_app(yaml.safe_load(out))
-    assert b"Hi for $1" in app.handle(posted(chat("oh hello"))).body
-    assert b'"get"' in app.handle(posted(chat("weather", tools=tools))).body
-    assert app.handle(posted(chat("busy"))).head.status == 429
+    tools = [{"type": "function", "function": {"name": "get"}}]
+
+    def answer(*messages, **more):
+        given = [dict(zip(("role", "content"), one, strict=True)) for one in messages]
+        return app.handle(posted(orjson.dumps({"model": "gpt-4o", "messages": given, **more})))
+
+    def said(*messages, **more):
+        return orjson.loads(answer(*messages, **more).body)["choices"][0]["message"]
+
+    assert said(("user", "oh hello"))["content"] == "Hi for $1"
+    assert said(("user", "weather"), tools=tools)["tool_calls"][0]["function"]["name"] == "get"
+    assert said(("system", "be kind and brief"), ("user", "?"))["content"] == '{"json":true}'
+    assert said(("user", "?"), ("assistant", "!"), ("user", "and?"))["content"] == "second"
+    busy = answer(("user", "busy"))
+    assert (busy.head.status, dict(busy.more)["retry-after"]) == (429, "7")
 
 
 def test_files_that_cannot_be_imported_are_named(tmp_path):

@@ -9,8 +9,10 @@ import orjson
 from fastmock.cassettes.importers.written import ImportFailedError, documents_of
 from fastmock.cassettes.rules_from import Converted
 
-_MATCHES = {"userMessage": "content_contains", "inputText": "content_contains", "systemMessage": "system_prompt"}
-_OF_EMBEDDINGS = ("embedding", "embeddings")
+_OF_TEXT = {"userMessage": "content_contains", "inputText": "content_contains", "model": "model", "toolName": "tool"}
+_ENDPOINTS = ("chat", "embedding")
+_LOST = ("truncateAfterChunks", "disconnectAfterMs", "chaos", "recordedTimings")
+"""Fields of a fixture that have no counterpart in a rule."""
 
 
 def is_fixtures(path: Path) -> bool:
@@ -37,9 +39,11 @@ def rules_of_fixtures(places: Iterable[Path]) -> Converted:
                 raise ImportFailedError(f"{name} has no list 'fixtures'")
             for number, fixture in enumerate(fixtures):
                 try:
-                    _add(fixture, sections, faults)
-                except ValueError as error:
-                    left_out.append(f"{name}: fixtures[{number}]: {error}")
+                    lost = _add(fixture, sections, faults)
+                except (AttributeError, KeyError, TypeError, ValueError) as error:
+                    lost = str(error) if type(error) is ValueError else f"is malformed: {error!r}"
+                if lost:
+                    left_out.append(f"{name}: fixtures[{number}]: {lost}")
     config: dict[str, Any] = {}
     if sections:
         config["responses"] = {section: {"rules": rules} for section, rules in sections.items()}
@@ -48,32 +52,64 @@ def rules_of_fixtures(places: Iterable[Path]) -> Converted:
     return Converted(config, left_out)
 
 
-def _add(fixture: Any, sections: dict[str, list[dict[str, Any]]], faults: list[dict[str, Any]]) -> None:
-    """Add the rule or the fault of a fixture; raise ValueError if there is none."""
+def _add(fixture: Any, sections: dict[str, list[dict[str, Any]]], faults: list[dict[str, Any]]) -> str:
+    """Add the rule or the fault of a fixture; return what was lost, empty if nothing was.
+
+    Raises:
+        ValueError: there is no rule for it.
+    """
     if not isinstance(fixture, Mapping) or not isinstance(response := fixture.get("response"), Mapping):
         raise ValueError("has no object 'response'")
     match = _match_of(fixture.get("match") or {})
     if isinstance(error := response.get("error"), Mapping):
-        faults.append(
-            {"kind": "status", "status": int(response.get("status") or error.get("status") or 500), "match": match}
-        )
-        return
-    if isinstance(vector := response.get("embedding"), list):
+        fault = {"kind": "status", "status": int(response.get("status") or error.get("status") or 500), "match": match}
+        if isinstance(wait := response.get("retryAfter"), int | float):
+            fault["retry_after"] = wait
+        faults.append(fault)
+    elif isinstance(vector := response.get("embedding"), list):
         sections.setdefault("embeddings", []).append({"match": match, "vector": vector})
-        return
-    rule: dict[str, Any] = {"match": match}
-    for theirs, ours in (("reasoning", "reasoning"), ("content", "content")):
-        value = response.get(theirs)
+    else:
+        rule = {"match": match, **_reply_of(response), **_latency_of(fixture)}
+        sections.setdefault("chat_completions", []).append(rule)
+    lost = [name for name in _LOST if fixture.get(name) is not None]
+    return f"without {', '.join(lost)}" if lost else ""
+
+
+def _reply_of(response: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the reply of a rule; raise ValueError if there is none."""
+    text, calls = response.get("content"), list(response.get("toolCalls") or ())
+    if isinstance(blocks := response.get("blocks"), list):  # they have the same content, in its order
+        text = "".join(one.get("text", "") for one in blocks if one.get("type") == "text") or None
+        calls = [one for one in blocks if one.get("type") == "toolCall"]
+    reply: dict[str, Any] = {}
+    for name, value in (("reasoning", response.get("reasoning")), ("content", text)):
         if value is not None:
-            text = value if isinstance(value, str) else orjson.dumps(value).decode()
-            rule[ours] = text.replace("$", "$$")
-    if calls := response.get("toolCalls"):
-        rule["tool_calls"] = [{"name": one["name"], "arguments": one.get("arguments", {})} for one in calls]
-    if len(rule) == 1:
+            written = value if isinstance(value, str) else orjson.dumps(value).decode()
+            reply[name] = written.replace("$", "$$")  # which begins a variable in templates
+    if calls:
+        reply["tool_calls"] = [{"name": one["name"], "arguments": one.get("arguments", {})} for one in calls]
+    if not reply:
         raise ValueError(f"its response has only {', '.join(response) or 'nothing'}")
-    if isinstance(wait := fixture.get("latency"), int | float) and not isinstance(wait, bool):
-        rule["latency"] = {"itl": wait}
-    sections.setdefault("chat_completions", []).append(rule)
+    return reply
+
+
+def _latency_of(fixture: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the latency of a rule, if a fixture has one."""
+    latency: dict[str, Any] = {}
+    if _is_number(wait := fixture.get("latency")):
+        latency["itl"] = wait
+    profile = fixture.get("streamingProfile")
+    if isinstance(profile, Mapping):
+        for theirs, ours in (("ttft", "ttft"), ("tps", "tokens_per_second")):
+            if _is_number(value := profile.get(theirs)):
+                latency[ours] = value
+        if "tokens_per_second" in latency:
+            latency.pop("itl", None)
+    return {"latency": latency} if latency else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _match_of(given: Any) -> dict[str, Any]:
@@ -82,15 +118,23 @@ def _match_of(given: Any) -> dict[str, Any]:
         raise ValueError("its match is not an object")
     match: dict[str, Any] = {}
     for name, value in given.items():
-        if value is None or name in ("sequenceIndex", "endpoint"):
+        if value is None or (name == "sequenceIndex" and value == 0) or (name == "endpoint" and value in _ENDPOINTS):
             continue
-        if name in _MATCHES and isinstance(value, str):
-            match[_MATCHES[name]] = value
-        elif name == "model" and isinstance(value, str):
-            match["model"] = value
-        elif name == "toolName" and isinstance(value, str):
-            match["tool"] = value
-        elif name == "turnIndex" and isinstance(value, int):
+        if name in _OF_TEXT and isinstance(value, str):
+            match[_OF_TEXT[name]] = value
+        elif name == "systemMessage" and isinstance(value, str | list):
+            texts = [value] if isinstance(value, str) else value
+            match |= (
+                {"system_prompt": texts[0]} if len(texts) == 1 else {"all": [{"system_prompt": one} for one in texts]}
+            )
+        elif name == "toolResultContains" and isinstance(value, str):
+            match["tool_result"] = value
+            match["last_role"] = "tool"
+        elif name == "hasToolResult" and isinstance(value, bool):
+            match |= {"last_role": "tool"} if value else {"not": {"last_role": "tool"}}
+        elif name == "responseFormat" and isinstance(value, str):
+            match["response_format"] = value
+        elif name == "turnIndex" and _is_number(value):
             match["turn"] = value + 1
         else:
             raise ValueError(f"its condition {name!r} has no counterpart")
