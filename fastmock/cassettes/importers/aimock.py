@@ -123,15 +123,10 @@ def _match_of(given: Any) -> dict[str, Any]:
         if name in _OF_TEXT and isinstance(value, str):
             match[_OF_TEXT[name]] = value
         elif name == "systemMessage" and isinstance(value, str | list):
-            texts = [value] if isinstance(value, str) else value
-            match |= (
-                {"system_prompt": texts[0]} if len(texts) == 1 else {"all": [{"system_prompt": one} for one in texts]}
-            )
-        elif name == "toolResultContains" and isinstance(value, str):
-            match["tool_result"] = value
-            match["last_role"] = "tool"
+            texts = [{"system_prompt": one} for one in ([value] if isinstance(value, str) else value)]
+            match |= texts[0] if len(texts) == 1 else {"all": texts}
         elif name == "hasToolResult" and isinstance(value, bool):
-            match |= {"last_role": "tool"} if value else {"not": {"last_role": "tool"}}
+            match["tool_result"] = value
         elif name == "responseFormat" and isinstance(value, str):
             match["response_format"] = value
         elif name == "turnIndex" and _is_number(value):
