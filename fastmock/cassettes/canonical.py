@@ -45,6 +45,8 @@ _KEYS: Mapping[str, int] = {
 _INSTRUCTING = ("system", "developer")  # roles of messages
 _SORTED = orjson.OPT_SORT_KEYS
 _EMPTY = b""
+EXACT_SIZE = 16
+"""Bytes of the hash of a request as it was sent."""
 _DIGEST = 8  # bytes of the hash of a component
 NOTHING_HASHED = blake2b(_EMPTY, digest_size=_DIGEST).digest()
 """The hash of a component that a request does not have."""
@@ -106,7 +108,7 @@ def exact_hash(method: str, path: str, query: Query, body: str | bytes) -> bytes
     """Return the hash of a request as it was sent; takes 1.5 µs for 1 KB."""
     sent = body.encode() if isinstance(body, str) else body
     route = f"{method} {path}" if sent or not query else route_of(method, path, query, False)
-    return blake2b(route.encode(errors="replace") + b"\0" + sent, digest_size=16).digest()
+    return blake2b(route.encode(errors="replace") + b"\0" + sent, digest_size=EXACT_SIZE).digest()
 
 
 def route_of(method: str, path: str, query: Query, has_body: bool) -> str:

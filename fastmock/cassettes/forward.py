@@ -22,14 +22,16 @@ import aiohttp
 from yarl import URL
 
 from fastmock.cassettes.canonical import Canonical
-from fastmock.cassettes.recorder import CassetteWriter, Exchange
+from fastmock.cassettes.recorder import CassetteWriter, Exchange, NotRecordedError
 from fastmock.cassettes.settings import Cassettes, Record, Upstream
 from fastmock.core import errors
+from fastmock.core.content_encoding import CODINGS
 from fastmock.core.credentials import bearer_token, without_session
 from fastmock.core.http import Headers, Request
 from fastmock.core.provider import Provider, provider_of
 
 _CONNECT_TIMEOUT = 10.0  # seconds
+_LONGEST_HEADER = 65_536  # bytes of a header of an answer
 _KEEP_ALIVE = 30.0  # seconds for which an idle connection to an upstream is kept
 _FULL_PAUSE = 0.02  # seconds until a client that has not read enough is looked at again
 # New objects until each kind of garbage collection: a full one stops all threads. With Python's own values chunks of
@@ -140,8 +142,9 @@ class Forwarder:
         has_begun = False
         try:
             async with await self._answer_of(upstream, request) as response:
-                named = [(name.lower(), value) for name, value in response.headers.items()]
-                headers = tuple((name, value) for name, value in named if name not in _HOP_BY_HOP)
+                if not 200 <= response.status <= 599:
+                    raise ValueError(f"it answered with the status {response.status}")
+                headers = _relayed(response)
                 exchange.begin(response.status, headers)
                 receiver.begin(response.status, headers)
                 has_begun = True
@@ -197,6 +200,8 @@ class Forwarder:
             ),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
+            max_line_size=_LONGEST_HEADER,
+            max_field_size=_LONGEST_HEADER,
             trace_configs=[trace],
         )
 
@@ -221,6 +226,8 @@ class Forwarder:
     def _record(self, exchange: Exchange, end: float) -> None:
         try:
             self._writer.write(exchange.line(end, self._canonical, self._settings.headers))
+        except NotRecordedError as error:
+            _LOG.warning("an answer is relayed, but not recorded: %s", error)
         except Exception:
             _LOG.exception("an answer could not be recorded; this is a defect of fastmock")
 
@@ -272,11 +279,29 @@ def headers_of(request: Request, key: str | None) -> Sequence[tuple[str, str]]:
             found.append((name, f"Bearer {sent}" if token is not None else sent))
             has_key = True
         else:
-            found.append((name, value))
+            found.append((name, _known_codings(value) if name == "accept-encoding" else value))
     if key is not None and not has_key:
         name = provider.key_headers[-1]
         found.append((name, f"Bearer {key}" if name == "authorization" else key))
     return found
+
+
+def _relayed(response: aiohttp.ClientResponse) -> Headers:
+    """Return the headers to relay: those that can be sent, and are not about the connection."""
+    named = [(name.lower(), value) for name, value in response.headers.items()]
+    listed = {part.strip().lower() for name, value in named if name == "connection" for part in value.split(",")}
+    return tuple(
+        (name, value)
+        for name, value in named
+        if name not in _HOP_BY_HOP and name not in listed and value.isascii() and value.isprintable()
+    )
+
+
+def _known_codings(accepted: str) -> str:
+    """Return the content codings of ``accept-encoding`` in which secrets can be found."""
+    parts = [part.strip() for part in accepted.split(",")]
+    known = [part for part in parts if part.partition(";")[0].strip().lower() in (*CODINGS, "identity")]
+    return ", ".join(known) or "identity"
 
 
 def _reason(error: BaseException) -> str:

@@ -14,12 +14,12 @@ import orjson
 
 from fastmock.cassettes.canonical import Body, Canonical, exact_hash, parse_body
 from fastmock.cassettes.cassette import (
-    VERSION,
     InvalidRecordingError,
     Line,
     RecordedAnswer,
     Recording,
     cassettes_in,
+    check_entry,
     hashes_from,
     lines_of,
     parse_answer,
@@ -155,29 +155,17 @@ class Library:
         """Return the entry of a line; raise InvalidRecordingError if it is damaged."""
         try:
             found = orjson.loads(line.text)
-            status = found["answer"]["status"]
-            if found["version"] != VERSION or type(status) is not int or not 200 <= status <= 599:
-                parse_line(line.text)
-            for at, data in found["answer"]["frames"]:
-                if type(data) is not str or type(at) not in (int, float):
-                    parse_line(line.text)
-                    break
-            if found["canonical"] == self._canonical.name:
-                route, parts = found["route"], hashes_from(found["hashes"])
-            else:
-                request = found["request"]
-                body = Body.from_json(request.get("body"))
-                route, parts = self._canonical.hashes(
-                    request["method"], request["path"], request.get("query", {}), body
-                )
-            at, exact = found["at"], bytes.fromhex(found["exact"])
-            if type(at) is not str or type(route) is not str:
-                raise InvalidRecordingError("is not a recording")
-            joined = found.get("joined", "")
-            return _Entry(at, source, line.number, line.begin, len(line.text), route, exact, parts, joined)
-        except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
-            parse_line(line.text)  # says more
-            raise InvalidRecordingError("is not a recording") from None
+        except orjson.JSONDecodeError as error:
+            raise InvalidRecordingError(f"is not valid JSON: {error}") from None
+        check_entry(found)
+        if found["canonical"] == self._canonical.name:
+            route, parts = found["route"], hashes_from(found["hashes"])
+        else:
+            request = found["request"]
+            body = Body.from_json(request.get("body"))
+            route, parts = self._canonical.hashes(request["method"], request["path"], request.get("query", {}), body)
+        exact, joined = bytes.fromhex(found["exact"]), found.get("joined", "")
+        return _Entry(found["at"], source, line.number, line.begin, len(line.text), route, exact, parts, joined)
 
     def _index(self, entries: Sequence[_Entry]) -> None:
         """Index the entries."""

@@ -30,7 +30,12 @@ _OF_ANSWERS = re.compile(
     r"content-(?:type|encoding|language|disposition)|cache-control|vary|retry-after(?:-ms)?|x-should-retry"
     r"|(?:x-)?request-id|[a-z-]*ratelimit-[a-z-]+|[a-z-]+-(?:version|model|processing-ms)"
 )
+_LARGEST_PLAIN = 1 << 28  # bytes of a decompressed body
 _MOST_NAMES = 1000  # files of recorders that write to one directory at a time
+
+
+class NotRecordedError(Exception):
+    """An answer cannot be recorded; the message says why."""
 
 
 class Exchange:
@@ -76,6 +81,9 @@ class Exchange:
             end: the time at which the body ended.
             canonical: hashes the request.
             allowed: further headers to record.
+
+        Raises:
+            NotRecordedError: it cannot be recorded without secrets.
         """
         request, names = self._request, frozenset(name.lower() for name in allowed)
         sent = [*request.headers.items()]
@@ -85,7 +93,8 @@ class Exchange:
         def chosen(headers: Iterable[tuple[str, str]], is_known: re.Pattern[str]) -> dict[str, str]:
             found: dict[str, str] = {}
             for name, value in headers:
-                if (is_known.fullmatch(name) or name in names) and not is_secret(name):
+                is_chosen = is_known.fullmatch(name) or name in names
+                if is_chosen and not is_secret(name) and value.isascii() and value.isprintable():
                     text = scrub_text(value, secrets)
                     found[name] = f"{found[name]}, {text}" if name in found else text
             return found
@@ -112,9 +121,11 @@ def _without_secrets(frames: list[Frame], headers: dict[str, str], secrets: Sequ
     """Return the frames of a body without secrets; a compressed body with secrets is decompressed."""
     content = b"".join(frame.data for frame in frames)
     coding = headers.get("content-encoding", "identity").lower()
-    if coding != "identity":
-        plain = decompressed(content, coding)
-        if plain is None or mask(plain, secrets) == plain:
+    if coding != "identity" and content:
+        plain = decompressed(content, coding, _LARGEST_PLAIN)
+        if plain is None:
+            raise NotRecordedError(f"its content coding {coding} hides whether it has secrets")
+        if mask(plain, secrets) == plain:
             return frames
         del headers["content-encoding"]
         return [Frame(frames[-1].at, mask(plain, secrets))]

@@ -14,7 +14,7 @@ from fastmock.cassettes.canonical import Canonical, split
 from fastmock.cassettes.cassette import InvalidRecordingError, RecordedAnswer
 from fastmock.cassettes.differences import differences
 from fastmock.cassettes.library import Found, Library, body_of
-from fastmock.cassettes.settings import COMPONENTS, Cassettes
+from fastmock.cassettes.settings import COMPONENTS, FASTEST, SLOWEST, Cassettes, is_speed
 from fastmock.core import errors
 from fastmock.core.framing import SSE
 from fastmock.core.http import Headers, Reply, Request, ResponseHead, Stream
@@ -30,6 +30,7 @@ _OVERHEAD = 2000  # bytes of such an answer besides its body
 _REPEATS = 0  # the counter of requests with equal recordings
 _LATE_END = 2.0  # milliseconds from the last frame to the end of a body that are replayed
 _ID_NAMES = ("x-request-id", "request-id")
+_EMPTY_STATUS = (204, 304)  # have no body
 _NOT_REPLAYED = frozenset(("content-length", "transfer-encoding", "connection", "keep-alive", "date", *_ID_NAMES))
 _ids = re.compile(
     rb'"(?:id|response_id|item_id|call_id|tool_use_id|tool_call_id|completion_id)"\s*:\s*"([A-Za-z]+[-_])([A-Za-z0-9]{6,})"'
@@ -64,10 +65,10 @@ class Ready:
         is_events = answer.headers.get("content-type", "").startswith("text/event-stream")
         self.head = _head(answer.status, headers, id_name, is_events)
         self.request_id = answer.headers.get(id_name, "")
-        self.body = answer.content
+        self.body = b"" if answer.status in _EMPTY_STATUS else answer.content
         self.ends = [0, *accumulate(len(frame.data) for frame in answer.frames)]
         self.times = [frame.at / 1000 for frame in answer.frames]
-        self.is_whole = len(self.times) < 2 and not is_events
+        self.is_whole = (len(self.times) < 2 and not is_events) or not self.body
         if not self.is_whole and self.times and answer.end > answer.frames[-1].at + _LATE_END:
             self.ends.append(len(self.body))
             self.times.append(answer.end / 1000)
@@ -190,8 +191,8 @@ class Replayer:
             speed = float(given)
         except ValueError:
             speed = -1
-        if not 0 <= speed <= 1e6:
-            expected = "expected a number from 0 to 1000000"
+        if not is_speed(speed):
+            expected = f"expected 0, or a number from {SLOWEST:g} to {FASTEST:g}"
             raise errors.ApiError(400, f"Invalid '{SPEED_HEADER}': {expected}, but got '{given}'.", SPEED_HEADER)
         return speed
 

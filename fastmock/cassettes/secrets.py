@@ -24,8 +24,10 @@ _FORMS = (
 # A name and its value in JSON, and in JSON within a JSON string, where quotes are escaped.
 _JSON = rf'("(?i:{_NAMED})"\s*:\s*")((?:[^"\\]|\\.)*)'
 _NESTED = rf'(\\"(?i:{_NAMED})\\"\s*:\s*\\")((?:[^"\\]|\\\\(?:\\["\\]|[^"\\])|\\[^"\\])*)'
+# For Python a token must not begin within a word with hyphens: a text of many beginnings would take quadratic time.
+_PYTHON_FORMS = _FORMS.replace(r"\beyJ", r"(?<![A-Za-z0-9_-])eyJ")
 _FIELDS = [re.compile(form.encode(), re.DOTALL) for form in (_JSON, _NESTED)]
-_VALUES = re.compile(_FORMS.encode())
+_VALUES = re.compile(_PYTHON_FORMS.encode())
 _OPTIONS = re2.Options()
 _OPTIONS.encoding = re2.Options.Encoding.LATIN1
 _OPTIONS.log_errors = False

@@ -14,7 +14,22 @@ Component = Literal[
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 """The components of a request, in the order of their hashes."""
 
-Speed = Annotated[float, Field(ge=0, le=1_000_000)]
+SLOWEST, FASTEST = 0.001, 1_000_000.0
+"""Bounds of the speed of replaying, besides 0."""
+
+
+def is_speed(value: float) -> bool:
+    """Return whether answers can be replayed at a speed."""
+    return value == 0 or SLOWEST <= value <= FASTEST
+
+
+def _check_speed(value: float) -> float:
+    if not is_speed(value):
+        raise ValueError(f"must be 0, or from {SLOWEST:g} to {FASTEST:g}")
+    return value
+
+
+Speed = Annotated[float, AfterValidator(_check_speed)]
 
 
 def _text_is_list(value: Any) -> Any:
@@ -137,7 +152,7 @@ class Record(SettingsModel):
         json_schema_extra={"restart": True},
     )
     max_bytes: int = Field(
-        64 << 20,
+        32 << 20,
         ge=1,
         le=2**31 - 1,
         description="Largest answer to record, in bytes; a longer one is relayed alone.",

@@ -17,6 +17,7 @@ MISS = "cassettes.miss"
 _REPLAYED = "cassettes.replayed"
 MISS_KEY, REPLAYED_KEY = (rule_key("cassettes", name, None) for name in (MISS, _REPLAYED))
 """The keys in ``shared.rule_hits`` of such requests and of replayed ones."""
+_RECORDED = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"))  # methods
 RulePriority = Callable[[Request], int | None]
 """Returns the priority of the rule that matches a request; None if none does."""
 
@@ -82,7 +83,7 @@ class RecordedRoutes:
 
         def answer(request: Request, unique: str) -> Reply | Stream:
             replayer = replayer_of(request)
-            if replayer is None or request.method == "OPTIONS":
+            if replayer is None or request.method not in _RECORDED:
                 return endpoint(request, unique)
             found = replayer.library.find(request)
             rule = self._rule_priority(request)
@@ -110,7 +111,7 @@ class RecordedRoutes:
         """Return an endpoint that forwards the requests that no rule matches."""
 
         def answer(request: Request, unique: str) -> Reply | Stream:
-            if request.method != "OPTIONS" and self._rule_priority(request) is None:
+            if request.method in _RECORDED and self._rule_priority(request) is None:
                 raise Forward
             return endpoint(request, unique)
 
@@ -121,7 +122,7 @@ class RecordedRoutes:
         forwards_all = self._forwards
 
         def answer(request: Request, unique: str) -> Reply | Stream:
-            if request.method == "OPTIONS":
+            if request.method not in _RECORDED:
                 return endpoint(request, unique)
             relay: Reply | Stream | errors.ApiError | None = request.upstream
             if relay is None:
