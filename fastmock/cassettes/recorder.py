@@ -25,7 +25,7 @@ from fastmock.core.http import Request
 
 _LOG = logging.getLogger("fastmock")
 
-_OF_REQUESTS = re.compile(r"content-type|accept|[a-z-]+-(?:version|beta)")
+_OF_REQUESTS = re.compile(r"content-type|accept|(?!x-stainless-)[a-z-]+-(?:version|beta)")
 _OF_ANSWERS = re.compile(
     r"content-(?:type|encoding|language|disposition)|cache-control|vary|retry-after(?:-ms)?|x-should-retry"
     r"|(?:x-)?request-id|[a-z-]*ratelimit-[a-z-]+|[a-z-]+-(?:version|model|processing-ms)"

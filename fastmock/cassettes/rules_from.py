@@ -42,7 +42,13 @@ def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
+def _represent_list(dumper: yaml.SafeDumper, values: list[Any]) -> yaml.SequenceNode:
+    is_vector = bool(values) and all(isinstance(value, float) for value in values)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=is_vector)
+
+
 _Dumper.add_representer(str, _represent)
+_Dumper.add_representer(list, _represent_list)
 
 
 def rules_from(recordings: Iterable[tuple[str, Recording]]) -> Converted:

@@ -21,7 +21,7 @@ Command = Callable[..., argparse.ArgumentParser]
 def add_parsers(command: Command) -> None:
     """Add the parsers of the commands; ``command`` adds one."""
     cassettes = command("cassettes COMMAND ...", "List, show, check, prune, compare and import cassettes.")
-    commands = cassettes.add_subparsers(dest="action", metavar="COMMAND", required=True)
+    commands = cassettes.add_subparsers(dest="action", metavar="COMMAND", required=True, prog="fastmock cassettes")
 
     def action(name: str, help_: str, *places: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=help_, description=help_, allow_abbrev=False)
@@ -57,6 +57,8 @@ def run_cassettes(arguments: dict[str, Any], stdout: TextIO, stderr: TextIO) -> 
         for line in lines:
             count += 1
             print(line, file=stdout)
+    except BrokenPipeError:  # the reader of the output has closed it
+        raise
     except (CassetteError, ImportFailedError, OSError, ValueError) as error:
         print(f"fastmock: {_reason(error)}", file=stderr)
         return 2

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from fastmock.config.config import CHANGED, Config
 from fastmock.config.environment import CONTENTS_VARIABLE, FILE_VARIABLES, lay_environment, put
 from fastmock.config.errors import describe, written_path
+from fastmock.config.flags import flags as all_flags
 from fastmock.config.mockllm import Translation, is_mockllm
 from fastmock.config.overlay import Overlay, merged
 from fastmock.config.renamed import with_new_names
@@ -65,9 +66,10 @@ def load(
     else:
         data, warnings = with_new_names(data)
     warnings += lay_environment(data, origins, environ)
+    names = {flag.path: flag.name for flag in all_flags().values()}
     for at, value in flags.items():
         put(data, at, value)
-        origins[at] = f"flag --{str(at[-1]).replace('_', '-')}"
+        origins[at] = f"flag {names.get(at) or '--' + str(at[-1]).replace('_', '-')}"
     layers = Config(Settings(), path, origins, tuple(warnings), form, base=data, base_origins=origins)
     if overlay is not None and overlay.patch:  # which may hide errors, but only until it is reset
         config, problems = _validated(layers, Overlay(), problems)

@@ -24,14 +24,15 @@ def as_text(report: Report) -> str:
 def _counts(report: Report) -> str:
     total = report.matched + report.unmatched
     requests = "1 request" if total == 1 else f"{total} requests"
-    return f"{requests}: rules answered {report.matched}, no rule matched {report.unmatched}"
+    noun = "rules" if report.cassettes is None else "rules and recordings"
+    return f"{requests}: {noun} answered {report.matched}, no rule matched {report.unmatched}"
 
 
 def _lines(report: Report) -> Iterator[str]:
     for miss in report.misses:
         yield f"no rule matched{_times(miss)}: {_request(miss)}"
         if miss.nearest is not None:
-            yield f"  nearest rule {miss.nearest!r}: {'; '.join(miss.differences)}"
+            yield f"  nearest {_kind(miss)} {miss.nearest!r}: {'; '.join(miss.differences)}"
     for one in report.findings or ():
         yield f"{one.severity}: {one.kind}{_times(one)}, client {one.client}: {one.message}"
         yield f"  {one.advice} ({_numbers(one)})"
@@ -55,6 +56,11 @@ def _lines_of_cassettes(report: Report) -> Iterator[str]:
         shown = use.unused[:_MOST_NAMED]
         more = use.recordings - use.replayed - len(shown)
         yield f"recordings never used: {', '.join(shown)}{f' and {more} more' if more > 0 else ''}"
+
+
+def _kind(miss: Miss) -> str:
+    """Return whether the nearest match is a rule or a recording, which is named by its file and line."""
+    return "recording" if ".jsonl:" in (miss.nearest or "") else "rule"
 
 
 def _times(one: Miss | Finding) -> str:
@@ -121,7 +127,7 @@ def as_junit(report: Report) -> str:
         case = SubElement(suite, "testcase", {"classname": f"fastmock.{miss.endpoint}", "name": name})
         failure = SubElement(case, "failure", {"message": f"no rule matched{_times(miss)}", "type": "no_rule_matched"})
         if miss.nearest is not None:
-            failure.text = _clean(f"nearest rule {miss.nearest!r}: {'; '.join(miss.differences)}")
+            failure.text = _clean(f"nearest {_kind(miss)} {miss.nearest!r}: {'; '.join(miss.differences)}")
     for one in report.failures:
         case = SubElement(suite, "testcase", {"classname": "fastmock.findings", "name": f"{one.kind}, {one.client}"})
         failure = SubElement(case, "failure", {"message": _clean(f"{one.message}{_times(one)}"), "type": one.kind})
