@@ -71,13 +71,11 @@ class Source:
 
     Attributes:
         path: the file.
-        descriptor: its descriptor, open as long as this process.
-        signature: changes with the file.
+        descriptor: its descriptor, open as long as this object exists.
     """
 
     path: Path
     descriptor: int
-    signature: tuple[str, int, int, int]
 
     def __del__(self) -> None:
         with suppress(OSError):
@@ -134,13 +132,17 @@ class Library:
     @staticmethod
     def signature_of(places: Iterable[Path]) -> list[tuple[str, int, int, int]]:
         """Return the state of all files at some places: equal states mean equal recordings."""
-        return [_signature(path, path.stat()) for place in places for path in cassettes_in(place)]
+        found = []
+        for path in (path for place in places for path in cassettes_in(place)):
+            status = path.stat()
+            found.append((str(path), status.st_size, status.st_mtime_ns, status.st_ino))
+        return found
 
     def _read(self, path: Path) -> Iterator[_Entry]:
         """Yield the entries of a cassette."""
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         number = len(self._sources)
-        self._sources.append(Source(path, descriptor, _signature(path, os.fstat(descriptor))))
+        self._sources.append(Source(path, descriptor))
         with os.fdopen(os.dup(descriptor), "rb") as file:
             data = file.read()
         for line in lines_of(data):
@@ -286,20 +288,11 @@ class Library:
         path = self._sources[self._files[number]].path
         return InvalidRecordingError(f"{path} was changed; reload the configuration to use it")
 
-    def recordings(self) -> Iterator[tuple[int, Recording]]:
-        """Yield all recordings with their numbers."""
-        for number in range(len(self)):
-            yield number, self.recording(number)
-
 
 def body_of(request: Request) -> Body:
     """Return the body of a request in parsed form, without secrets."""
     secrets = secrets_of(request.headers.items(), {name: [*values] for name, values in request.query.items()})
     return parse_body(request.body, request.headers.get("content-type") or "", secrets)
-
-
-def _signature(path: Path, status: os.stat_result) -> tuple[str, int, int, int]:
-    return str(path), status.st_size, status.st_mtime_ns, status.st_ino
 
 
 @contextmanager

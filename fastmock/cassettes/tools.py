@@ -3,6 +3,8 @@
 import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +12,7 @@ from typing import NamedTuple
 import orjson
 
 from fastmock.cassettes.answers import last_user_text, plain_content
-from fastmock.cassettes.canonical import Canonical, Hashes, split
+from fastmock.cassettes.canonical import EXACT_SIZE, Canonical, Hashes, split
 from fastmock.cassettes.cassette import InvalidRecordingError, Line, Recording, cassettes_in, lines_of, parse_line
 from fastmock.cassettes.differences import differences
 from fastmock.cassettes.secrets import scrub
@@ -160,16 +162,10 @@ def pruned(places: Iterable[Path], pruning: Pruning) -> Iterator[str]:
 
 
 def _rehashed(recording: Recording, canonical: Canonical) -> bytes:
-    """Return the line of a recording whose request was edited; it no longer has the hash of what was sent."""
-    again = Recording(
-        recording.at,
-        recording.request,
-        recording.answer,
-        bytes(len(recording.exact)),
-        hashes_of(recording, canonical),
-        canonical.name,
-        recording.joined,
-    )
+    """Return the line of a recording whose request was edited, which was never sent like this."""
+    hashes = hashes_of(recording, canonical)
+    exact = blake2b(b"".join((hashes.route.encode(), *hashes.components)), digest_size=EXACT_SIZE).digest()
+    again = replace(recording, exact=exact, hashes=hashes, canonical=canonical.name, joined=None)
     return again.line().rstrip(b"\n")
 
 

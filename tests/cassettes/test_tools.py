@@ -68,6 +68,18 @@ def test_check_names_damaged_lines_secrets_and_edits_and_rehash_mends(tmp_path):
     assert app.handle(posted(chat("Hello"))).body == b"1"
 
 
+def test_edited_recordings_answer_their_own_requests(tmp_path):
+    lines = [line(posted(chat(text)), text.encode()) for text in ("one", "two")]
+    write(tmp_path, *(one.replace(b'"content":"', b'"content":"edited ') for one in lines))
+    assert run("cassettes", "check", tmp_path, "--rehash")[0] == 0
+    app = make_app({"cassettes": str(tmp_path)})
+    assert [app.handle(posted(chat(f"edited {text}"))).body for text in ("two", "one", "two")] == [
+        b"two",
+        b"one",
+        b"two",
+    ]
+
+
 def test_prune_removes_unused_recordings_and_duplicates(tmp_path):
     write(tmp_path, *(line(posted(chat(text)), b"1") for text in ("one", "two", "one", "three")))
     report = tmp_path / "report.json"
