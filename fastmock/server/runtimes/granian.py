@@ -23,7 +23,7 @@ from fastmock.app import App
 from fastmock.control.api import PREFIX
 from fastmock.core import errors
 from fastmock.core.capabilities import Capability, Runtime
-from fastmock.core.http import Forward, MoveApart, Relay, Reply, Request, ResponseHead, Stream
+from fastmock.core.http import Forward, MoveApart, Reply, Request, ResponseHead, Stream
 from fastmock.latency.pacer import UNCOUNTED, Pacer, nothing
 from fastmock.latency.scheduler import Scheduler
 from fastmock.server import signals
@@ -37,7 +37,7 @@ from fastmock.server.runtimes.connections import (
     ReadingProgress,
     most_connections,
 )
-from fastmock.server.runtimes.relaying import Relaying
+from fastmock.server.runtimes.relaying import Relaying, RelaySender
 from fastmock.server.sockets import BACKLOG
 from fastmock.server.worker import WorkerContext
 from fastmock.shared.block import GENERATION
@@ -338,17 +338,12 @@ class _Adapter:
 
     def _forward(self, app: App, request: Request, scope: Any, proto: Any, start: float, taken: int) -> None:
         """Have an upstream answer."""
-
-        def answer() -> Relay | None:
-            if not isinstance(found := app.handle(request), Relay):
-                self._send(app, scope, proto, start, found)
-            return found if isinstance(found, Relay) else None
-
-        self._connections.hold(scope.client)
-        release = partial(self._bodies.buffers.release, taken)
-        relaying = Relaying(request, scope, proto, self._connections, self._scheduler, answer, release, self._patience)
         assert self._live.forwarder is not None  # noqa: S101 - else nothing is forwarded
-        self._live.forwarder.forward(request, relaying, start)
+        self._connections.hold(scope.client)
+        handle, send = partial(app.handle, request), partial(self._send, app, scope, proto, start)
+        release = partial(self._bodies.buffers.release, taken)
+        sender = RelaySender(self._connections, self._scheduler, handle, send, release, self._patience)
+        self._live.forwarder.forward(request, Relaying(request, scope, proto, sender), start)
 
     def _send(self, app: App, scope: Any, proto: Any, start: float, answer: Reply | Stream) -> None:
         status, constant = answer.head.status, self._constant(answer.head)

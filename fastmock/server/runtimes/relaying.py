@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastmock.core import errors
-from fastmock.core.http import Headers, Relay, Request, ResponseHead
+from fastmock.core.http import Headers, Relay, Reply, Request, ResponseHead, Stream
 from fastmock.core.ids import unique
 from fastmock.latency.scheduler import Scheduler
 from fastmock.server.runtimes.connections import (
@@ -21,43 +21,50 @@ _EMPTY_STATUS = (204, 304)  # have no body
 _ID_NAMES = ("x-request-id", "request-id")  # headers that may hold a request id
 
 
+class RelaySender(NamedTuple):
+    """Access to the worker that relays an answer.
+
+    Attributes:
+        connections, scheduler: those of the worker.
+        handle: has the App answer the request.
+        send: sends an answer that is not relayed.
+        release: releases the memory of the request's body.
+        patience: seconds for which a client may read nothing.
+    """
+
+    connections: Connections
+    scheduler: Scheduler
+    handle: Callable[[], Reply | Stream]
+    send: Callable[[Reply | Stream], None]
+    release: Callable[[], None]
+    patience: float
+
+
 class Relaying:
     """An answer on its way to the client; see ``cassettes.forward.Receiver``."""
 
     __slots__ = (
-        *("_answer", "_client", "_connections", "_is_bodiless", "_patience", "_progress", "_proto", "_relay"),
-        *("_release", "_request", "_scheduler", "_sent", "_transport"),
+        *("_client", "_is_bodiless", "_progress", "_proto", "_relay"),
+        *("_request", "_sender", "_sent", "_transport"),
     )
 
-    def __init__(
-        self,
-        request: Request,
-        scope: Any,
-        proto: Any,
-        connections: Connections,
-        scheduler: Scheduler,
-        answer: Callable[[], Relay | None],
-        release: Callable[[], None],
-        patience: float,
-    ) -> None:
-        """Take the request.
-
-        Args:
-            request: the request.
-            scope, proto: Granian's objects for it.
-            connections, scheduler: those of the worker.
-            answer: has the App answer the request, and sends the answer unless it is the relayed one.
-            release: releases the memory of the request's body.
-            patience: seconds for which a client may read nothing.
-        """
+    def __init__(self, request: Request, scope: Any, proto: Any, sender: RelaySender) -> None:
+        """Take a request, with Granian's objects for it."""
         self._request, self._client, self._proto = request, scope.client, proto
         self._is_bodiless = scope.method == "HEAD"
-        self._connections, self._scheduler = connections, scheduler
-        self._answer, self._release, self._patience = answer, release, patience
+        self._sender = sender
         self._relay: Relay | None = None
         self._transport: Any = None
         self._sent = 0
         self._progress: ReadingProgress | None = None
+
+    def _answer(self) -> Relay | None:
+        """Answer the request; return the answer if it is to be relayed."""
+        answer = self._sender.handle()
+        if isinstance(answer, Relay):
+            return answer
+        self._sender.send(answer)
+        return None
 
     def failed(self, error: errors.ApiError) -> None:
         """Send an error instead of an answer."""
@@ -95,11 +102,11 @@ class Relaying:
 
     def is_full(self) -> bool:
         """Return whether the client has to read first; one that reads nothing for too long is disconnected."""
-        unread = self._connections.unread(self._client) if self._sent > TRUSTED else None
+        unread = self._sender.connections.unread(self._client) if self._sent > TRUSTED else None
         if unread is None or unread <= MOST_UNREAD:
             self._progress = None
             return False
-        self._progress = self._progress or ReadingProgress(self._patience)
+        self._progress = self._progress or ReadingProgress(self._sender.patience)
         if self._progress.is_over(unread):
             self._break_off()
             return False
@@ -115,12 +122,11 @@ class Relaying:
         self._let_go()
 
     def _let_go(self) -> None:
-        self._connections.let_go(self._client)
-        self._release()
+        self._sender.connections.let_go(self._client)
+        self._sender.release()
 
     def _break_off(self) -> None:
         """Close the connection once all that was sent has left the process."""
-        self._scheduler.add(
-            time.monotonic() + FLUSHED, ClosingTask(self._connections, self._client, None, self._transport)
-        )
+        task = ClosingTask(self._sender.connections, self._client, None, self._transport)
+        self._sender.scheduler.add(time.monotonic() + FLUSHED, task)
         self._relay = self._transport = None
