@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -11,6 +12,7 @@ import orjson
 from fastmock._version import __version__
 from fastmock.auth import Guard, authorizer
 from fastmock.cassettes.replay import Replayer
+from fastmock.config.settings import Settings
 from fastmock.content.tokenizers import estimated
 from fastmock.core import errors
 from fastmock.core import headers as heads
@@ -30,11 +32,15 @@ from fastmock.shared.block import Share
 from fastmock.shared.cache_counts import cache_counts
 from fastmock.shared.lateness import LatenessMeter
 from fastmock.shared.queue import AdmissionQueue
+from fastmock.shared.readiness import Readiness
 from fastmock.validation.validator import CHECK_HEADER
 
 Answer = Reply | Stream
 Handler = Callable[[Request], Answer]
 """A complete endpoint: it answers any request and never raises."""
+
+PROBES = ("/health", "/ready")
+"""Paths that report on the server, without a key."""
 
 _LONG_INTEGER = re.compile(r"-?\b[1-9]\d{18,308}\b")
 
@@ -144,8 +150,10 @@ class App:
                     self.query_routes.add((method, path))
                 self.route_names.append(f"{method} {path}")
                 handlers[method, path] = self._handler_of(bound, method)
-        for method in ("GET", "HEAD"):
-            handlers[method, "/health"] = self._wrap(self._health, ())
+        reports = {"/health": partial(_health_of, self), "/ready": partial(_readiness_of, settings, parts.share)}
+        self._probes = {path: _probe(self._heads, report) for path, report in reports.items()}
+        probing = [(method, path) for path in PROBES for method in ("GET", "HEAD")]
+        handlers |= {route: self._wrap(self._probes[route[1]], ()) for route in probing}
         self.handlers: Mapping[tuple[str, str], Handler] = handlers
         self.fallback = self._wrap(self._fallback, ())
         self.reject: Callable[[errors.ApiError, Request], Answer] = self.error_reply
@@ -196,11 +204,11 @@ class App:
     def wrapped(self, decorate: Callable[[Handler], Handler], health: Callable[[Handler], Handler]) -> "App":
         """Return this App with all handlers wrapped, including the one for requests that the runtime found invalid.
 
-        ``health`` wraps ``/health`` instead.
+        ``health`` wraps ``PROBES`` instead.
         """
         other, reject = copy(self), self.reject
         other.handlers = {
-            (method, path): (health if path == "/health" else decorate)(handler)
+            (method, path): (health if path in PROBES else decorate)(handler)
             for (method, path), handler in self.handlers.items()
         }
         other.fallback = decorate(self.fallback)
@@ -208,9 +216,9 @@ class App:
         return other
 
     def health_only(self) -> "App":
-        """Return this App without the routes of the API, which another server answers: with ``/health`` alone."""
+        """Return this App without the routes of the API, which another server answers: with ``PROBES`` alone."""
         other = copy(self)
-        other.handlers = {key: handler for key, handler in self.handlers.items() if key[1] == "/health"}
+        other.handlers = {key: handler for key, handler in self.handlers.items() if key[1] in PROBES}
         other._router, other._unknown = Router({}), None
         other.fallback = other._wrap(other._fallback, ())
         return other
@@ -281,7 +289,7 @@ class App:
 
     def _guards_of(self, method: str, path: str) -> Sequence[Guard]:
         """Return the guards of a path."""
-        is_open = path == "/health" or (self._open_models and self.kind_of(path) == "models")
+        is_open = path in PROBES or (self._open_models and self.kind_of(path) == "models")
         return () if is_open and method in ("GET", "HEAD") else self._guards
 
     def _fallback(self, request: Request, name: str) -> Answer:
@@ -289,9 +297,9 @@ class App:
         path = request.path
         if path.endswith("/") and path != "/":
             path = path[:-1]
-        if path == "/health":
+        if (probe := self._probes.get(path)) is not None:
             if request.method in ("GET", "HEAD"):
-                return self._health(request, name)
+                return probe(request, name)
             return _without_endpoint(request, ("GET", "HEAD"), name, self._heads)
         found = self._router.find(path)
         if found is None or request.method not in found[0].methods:
@@ -316,12 +324,25 @@ class App:
         """Return the priority of the rule that matches a request; None if none does."""
         return self.readings.rule_priority(request) if self._has_rules else None
 
-    def _health(self, request: Request, name: str) -> Reply:
-        """Report the status."""
-        return Reply(self._heads.get(200), f"req_{name}", orjson.dumps(_health_of(self)))
+
+def _probe(factory: heads.HeaderFactory, report: Callable[[], tuple[int, dict[str, Any]]]) -> Endpoint:
+    """Return an endpoint that responds with a status and a body."""
+
+    def answer(request: Request, name: str) -> Reply:
+        status, body = report()
+        return Reply(factory.get(status), f"req_{name}", orjson.dumps(body))
+
+    return answer
 
 
-def _health_of(app: App) -> dict[str, Any]:
+def _readiness_of(settings: Settings, share: Share) -> tuple[int, dict[str, Any]]:
+    """Return whether load balancers should send requests."""
+    steps = [(step.at, step.ready) for step in settings.readiness.script]
+    obstacle = Readiness(share, settings.startup.delay, settings.readiness.ready, steps).obstacle()
+    return (503, {"status": "not ready", "reason": obstacle}) if obstacle else (200, {"status": "ready"})
+
+
+def _health_of(app: App) -> tuple[int, dict[str, Any]]:
     """Return the status, and how late the frames of the last minute were."""
     seen = app.lateness.last_minute()
     streams = {"in_flight": app.in_flight.count(), "frames": seen.frames}
@@ -333,7 +354,7 @@ def _health_of(app: App) -> dict[str, Any]:
         body["queued"] = app.waiting()
     if faults := app.faults.counted():
         body["faults"] = faults
-    return body
+    return 200, body
 
 
 def _without_endpoint(request: Request, methods: Iterable[str], name: str, factory: heads.HeaderFactory) -> Reply:

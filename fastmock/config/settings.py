@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from fastmock.cassettes.settings import Cassettes, CassettesOrFiles, Record
 from fastmock.config.control import Admin, Journal
 from fastmock.config.metrics import MetricsSettings
+from fastmock.config.readiness import ReadinessSettings, Startup
 from fastmock.content.settings import Output
 from fastmock.core.errors import ModelNotFound
 from fastmock.core.section import SettingsModel
@@ -401,6 +402,8 @@ class Settings(SettingsModel):
         "`lenient` checks only types and required fields.",
     )
     server: Server = Field(Server(), description=Server.__doc__)
+    startup: Startup = Field(Startup(), description=Startup.__doc__)
+    readiness: ReadinessSettings = Field(ReadinessSettings(), description=ReadinessSettings.__doc__)
     faults: list[AnyFaultSettings] = Field(
         [], max_length=256, description="Faults to inject; the first that triggers is applied."
     )

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn
 
 from fastmock.app import App
@@ -30,6 +31,7 @@ from fastmock.server.run_directory import RunDirectory
 from fastmock.server.worker import Answered, ChangeRequest, Place, Prepared, Shared, WorkerContext
 from fastmock.server.workers import Worker, Workers, send_signal
 from fastmock.shared.block import GENERATION, SINCE, shared_numbers
+from fastmock.shared.readiness import STARTED, STOPPING
 from fastmock.shared.ring_buffer import RingBuffer
 from fastmock.telemetry.journal import HEAD_SIZE, Journal
 from fastmock.telemetry.report import Report, report_on
@@ -99,6 +101,8 @@ class Supervisor:
         self._signals = signals.Signals()
         self._owner = Owner(settings.server.stop_with)
         self._announce: Callable[[], None] | None = None
+        self._stop_at: float | None = None
+        self._numbers[STARTED] = time.monotonic_ns()
         self.report: Report | None = None
 
     def run(self, announce: Callable[[], None], changed: Callable[[Config], None]) -> int:
@@ -140,11 +144,11 @@ class Supervisor:
         while True:
             self._wait()
             for number in self._signals.received():
-                if number in signals.STOP:
+                if number in signals.STOP and self._is_drained():
                     return self._stop()
                 if number == signal.SIGHUP:
-                    self._changes.submit(Change(RELOAD, (), self._tell_of_reload))
-            if self._owner.has_ended:
+                    self._changes.submit(Change(RELOAD, (), partial(_tell_of_reload, self._changes)))
+            if self._owner.has_ended or (self._stop_at is not None and time.monotonic() >= self._stop_at):
                 return self._stop()
             if self._announce and (self._workers.note_ready() or time.monotonic() > started + _READY_PATIENCE):
                 self._announce()
@@ -172,6 +176,8 @@ class Supervisor:
             times.append(self._watch.interval)
         if self._announce:
             times.append(_READY_PATIENCE)
+        if self._stop_at is not None:
+            times.append(self._stop_at - now)
         poll = select.poll()  # supports descriptors of any number
         poll.register(self._signals.fileno(), select.POLLIN)
         self._owner.register(poll)
@@ -248,22 +254,17 @@ class Supervisor:
         self._numbers[GENERATION] = generation
         self._workers.settle()
 
-    def _tell_of_reload(self, status: int, body: dict[str, Any]) -> None:
-        if status == 200:
-            for warning in body["warnings"]:
-                _LOG.warning("%s", warning)
-            _LOG.info("reloaded: the new configuration is active on every worker (rules: %d)", self._changes.rules)
-            return
-        error = body["error"]
-        problems = error.get("problems", ())
-        for problem in problems:
-            _LOG.error(
-                "%s", ": ".join(part for part in (problem["where"], problem["path"], problem["message"]) if part)
-            )
-        why = "the configuration is invalid" if problems else error["message"].removeprefix("Nothing was changed: ")
-        _LOG.error("not reloaded: %s; the old configuration stays active", why.rstrip("."))
-
     # The end.
+
+    def _is_drained(self) -> bool:
+        """Say that the server is about to stop; return whether to stop now, as a second signal demands too."""
+        self._numbers[STOPPING] = 1
+        delay = self._changes.config.settings.readiness.drain_delay
+        if not delay or self._stop_at is not None:
+            return True
+        self._stop_at = time.monotonic() + delay
+        _LOG.info("stopping in %g s, and not ready from now on; signal again to stop now", delay)
+        return False
 
     def _stop(self) -> int:
         """Stop the workers: no new connections, requests in flight finish, then the workers end. A second signal kills
@@ -312,3 +313,18 @@ def _final_report(app: App | None, shared: Shared) -> Report | None:
     app.share.join(shared.numbers, 0)
     app.store.join(shared.directory)  # findings look at the responses that a conversation goes on from
     return report_on(app, Journal(shared.ring_buffer, app.kind_of), is_final=True)
+
+
+def _tell_of_reload(changes: Changes, status: int, body: dict[str, Any]) -> None:
+    """Log the outcome of a reload."""
+    if status == 200:
+        for warning in body["warnings"]:
+            _LOG.warning("%s", warning)
+        _LOG.info("reloaded: the new configuration is active on every worker (rules: %d)", changes.rules)
+        return
+    error = body["error"]
+    problems = error.get("problems", ())
+    for problem in problems:
+        _LOG.error("%s", ": ".join(part for part in (problem["where"], problem["path"], problem["message"]) if part))
+    why = "the configuration is invalid" if problems else error["message"].removeprefix("Nothing was changed: ")
+    _LOG.error("not reloaded: %s; the old configuration stays active", why.rstrip("."))

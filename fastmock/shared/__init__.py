@@ -11,6 +11,7 @@ from fastmock.shared import (  # noqa: F401
     prompt_prefixes,
     queue,
     rate_buckets,
+    readiness,
     recording_uses,
     rule_hits,
 )
