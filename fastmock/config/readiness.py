@@ -17,15 +17,13 @@ class ReadinessStep(SettingsModel):
     """A time at which the server becomes ready or not."""
 
     at: float = Field(ge=0, le=31_536_000, description="Seconds after the start.")
-    ready: bool = Field(description="Whether the server is ready from then on.")
+    ready: bool = Field(description="Readiness of the server from then on.")
 
 
 class ReadinessSettings(SettingsModel):
     """`GET /ready`, which tells load balancers whether to send requests: 200 if so, else 503."""
 
-    ready: bool | None = Field(
-        None, description="Whether the server is ready, in place of `startup.delay` and the script."
-    )
+    ready: bool | None = Field(None, description="Readiness of the server, in place of `startup.delay` and the script.")
     script: list[ReadinessStep] = Field(
         [], max_length=1000, description="Times at which the server becomes ready or not, ascending."
     )
