@@ -206,7 +206,7 @@ def test_client_disconnect_releases_its_queue_place(serve, runtime):
     for connection in connections:
         connection.close()
     assert wait_until(lambda: health(server)["last_minute"]["in_flight"] == 0, 20)
-    assert health(server)["queued"] == 0
+    assert wait_until(lambda: health(server)["queued"] == 0, 20)
 
 
 @integration
