@@ -14,4 +14,5 @@ from fastmock.shared import (  # noqa: F401
     readiness,
     recording_uses,
     rule_hits,
+    script_starts,
 )

@@ -3,8 +3,10 @@
 Counting a response takes five additions to the worker's own row and two readings of the clock.
 """
 
+import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
 from itertools import accumulate
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -14,12 +16,14 @@ from typing_extensions import override
 
 from fastmock._version import __version__
 from fastmock.app import Answer, App
+from fastmock.config.metrics import MetricScript
 from fastmock.core.http import Reply, Request, ResponseHead, Stream
 from fastmock.core.routing import OTHER
 from fastmock.shared.block import GENERATION, RESTARTS
 from fastmock.shared.cache_counts import cache_counts
 from fastmock.shared.connection_counts import CLOSED_IDLE, OPENED, REUSED
 from fastmock.shared.metric_series import BOUNDS, STREAMS, TIMES_WIDTH, Labels, Meters
+from fastmock.shared.script_starts import starts_of
 from fastmock.telemetry.observer import Follower, Observer
 
 PATH = "/metrics"
@@ -64,6 +68,7 @@ class Metrics(Collector, Observer):
         self._faulty = app.faults.any
         self._places: dict[_Key, _Places] = {}
         self._models: set[str] = set()
+        self._scripts = _Scripts(app)
         # Series beyond all limits are counted here.
         self._last = self._place((_REQUEST, *[OTHER] * 4)), self._time((OTHER, OTHER))
 
@@ -133,6 +138,10 @@ class Metrics(Collector, Observer):
 
     def collect(self) -> Iterator[Metric]:
         """Yield all current metrics; called by the client library."""
+        return self._scripts.in_place_of(self._collected())
+
+    def _collected(self) -> Iterator[Metric]:
+        """Yield the server's own metrics."""
         numbers, share = self._numbers, self._app.share
         requests: dict[Labels, int] = {}
         tokens: dict[Labels, tuple[int, int]] = {}
@@ -225,6 +234,36 @@ class Metrics(Collector, Observer):
         ):
             for histogram in names:
                 yield _histogram(f"vllm:{histogram}_seconds", text, name, part, generated)
+
+
+class _Scripts:
+    """The scripted metrics."""
+
+    def __init__(self, app: App) -> None:
+        self._scripts = app.config.settings.metrics.script
+        self._keys = {name: _key_of(f"{name} {script.model_dump_json()}") for name, script in self._scripts.items()}
+        self._starts = starts_of(app.share, [*self._keys.values()])
+
+    def in_place_of(self, families: Iterable[Metric]) -> Iterator[Metric]:
+        """Yield metrics with the scripted ones in place of those with the same names."""
+        now, left = time.monotonic_ns(), dict(self._scripts)
+        for family in families:
+            script = left.pop(family.name, None)
+            if script is None:
+                yield family
+            else:  # with the labels of the server's own, unless the script has some
+                labels = script.labels or (family.samples[0].labels if family.samples else {})
+                yield self._scripted(family.name, family.documentation, script, labels, now)
+        for name, script in left.items():
+            yield self._scripted(name, "A scripted metric.", script, script.labels, now)
+
+    def _scripted(self, name: str, text: str, script: MetricScript, labels: Mapping[str, str], now: int) -> Metric:
+        value = script.at((now - self._starts[self._keys[name]]) / 1e9)
+        return _gauge(name, text, value, labels, tuple(labels.values()))
+
+
+def _key_of(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") or 1
 
 
 def _plain(text: str) -> str:
