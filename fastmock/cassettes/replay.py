@@ -23,6 +23,8 @@ from fastmock.shared.counters import Counters
 from fastmock.shared.recording_uses import USED, Uses
 
 SPEED_HEADER = "x-fastmock-speed"
+RULE_HEADER = "x-fastmock-rule"
+"""Names the rule of a response, or the recording, where requests may have control headers."""
 MOST_NAMED = 10_000
 """Recordings that a report names."""
 _MOST_BYTES = 32 << 20  # of answers that are kept ready
@@ -153,6 +155,8 @@ class Replayer:
             request_id, body = f"req_{unique}", ready.with_fresh_ids(unique)
         answer = ready.answer(request_id, body, speed)
         answer.rule = ready.name
+        if self._takes_header:
+            answer.more = ((RULE_HEADER, ready.name.encode("ascii", "backslashreplace").decode()),)
         return answer
 
     def _choose(self, request: Request, found: Found) -> int:

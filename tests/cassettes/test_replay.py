@@ -155,6 +155,7 @@ def test_a_request_sets_its_speed_where_control_headers_are_on(tmp_path):
         app = replaying(tmp_path, server={"control_headers": takes})
         answer = app.handle(posted(chat(), headers={**JSON, "x-fastmock-speed": "2"}))
         assert (answer.due_times and [*answer.due_times]) == times
+        assert answer.more == ((("x-fastmock-rule", f"{tmp_path}/a.jsonl:1"),) if takes else ())
     app = replaying(tmp_path, server={"control_headers": True})
     assert app.handle(posted(chat(), headers={**JSON, "x-fastmock-speed": "fast"})).head.status == 400
 
