@@ -135,6 +135,12 @@ class Server(SettingsModel):
         False,
         description=("Let requests set their latency, output, fault and validation with `x-fastmock-…` headers."),
     )
+    replica: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,253}$")] | None = Field(
+        None,
+        description="Name of this server in the header `x-fastmock-replica`, where control headers are on; by default "
+        "the name of the host.",
+        json_schema_extra={"restart": True},
+    )
     watch: bool = Field(
         False,
         description=("Reload the configuration and its files when they change (needs the extra `watch`)."),

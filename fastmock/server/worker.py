@@ -26,6 +26,7 @@ from fastmock.server import signals
 from fastmock.server.channel import Channel, ChannelClosedError
 from fastmock.server.heartbeat import Heartbeat
 from fastmock.server.reload import Compiler, Prepare, State, Step, refusal
+from fastmock.server.replica import with_replica_name
 from fastmock.shared.block import GENERATION
 from fastmock.shared.ring_buffer import RingBuffer
 from fastmock.telemetry.journal import Journal
@@ -229,6 +230,7 @@ class WorkerContext:
         served = app if answers else app.health_only()
         served = observe(served, [observer for observer in observers if observer is not None])
         served = metrics.served(served) if metrics else served
+        served = with_replica_name(served, settings.server)
         return Control(self, app, journal).served(served) if self._place.controls else served
 
     def stop(self) -> None:

@@ -88,3 +88,17 @@ def test_second_signal_stops_at_once(serve):
     began = time.monotonic()
     assert server.stop() == 0
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("runtime", ["granian", "robyn"])
+def test_every_response_names_the_replica_where_control_headers_are_on(serve, runtime):
+    server = serve({"server": {"control_headers": True, "replica": "a-1"}}, "--runtime", runtime)
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
+    for stream in (False, True, False):
+        answered = httpx.post(f"{server.url}/v1/chat/completions", json={**body, "stream": stream}, headers=KEY)
+        assert (answered.status_code, answered.headers["x-fastmock-replica"]) == (200, "a-1")
+    for path in ("/health", "/ready", "/v1/unknown"):
+        assert httpx.get(f"{server.url}{path}", headers=KEY).headers["x-fastmock-replica"] == "a-1"
+    server = serve({}, "--runtime", runtime)
+    assert "x-fastmock-replica" not in httpx.get(f"{server.url}/health").headers
