@@ -326,10 +326,15 @@ class Stream:
 
 
 class Relay(Stream):
-    """A response whose steps arrive from an upstream while it is sent: each is sent as soon as it is added."""
+    """A response whose steps arrive from an upstream while it is sent: each is sent as soon as it is added.
 
-    def __init__(self, head: ResponseHead, request_id: str) -> None:
+    Attributes:
+        began: the time at which its request came in, a reading of ``time.monotonic_ns``.
+    """
+
+    def __init__(self, head: ResponseHead, request_id: str, began: int) -> None:
         super().__init__(head, request_id, iter(()), self._join, 0)
+        self.began = began
         self._parts: list[bytes] = []
 
     def add(self, data: bytes) -> bytes:
@@ -343,6 +348,11 @@ class Relay(Stream):
         for _ in self.due_times:
             pass
         self.cut(self.steps, self.steps)
+        self.release()
+
+    def release(self) -> None:
+        """Let go of whoever follows the response, which has ended; else they would hold each other."""
+        self.cut, self.due_times = self._join, iter(())
 
     def _join(self, begin: int, end: int) -> bytes:
         """Return a step, once."""

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 from fastmock.app import Answer, App, Handler
-from fastmock.core.http import Request, Stream
+from fastmock.core.http import Relay, Request, Stream
 
 
 class Follower:
@@ -64,6 +64,8 @@ def _observed(handler: Handler, observers: Sequence[Observer]) -> Handler:
         began = clock()
         answer = handler(request)
         is_instant = answer.due_times is None
+        if not is_instant and isinstance(answer, Relay):  # it was handled before, when its upstream was asked
+            began = answer.began
         spent = clock() - began
         if is_instant:
             for note in notes:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import jsonschema
@@ -363,16 +364,44 @@ def test_redirects_are_relayed_and_not_followed(upstream, record):
 
 
 def test_forwarded_requests_are_in_journal_and_metrics(upstream, record):
-    server = record(
-        upstream(streaming(*EVENTS)).url, config={"journal": {"enabled": True}, "metrics": {"enabled": True}}
-    )
+    config = {"journal": {"enabled": True}, "metrics": {"enabled": True}}
+
+    def answer(connection, request):
+        time.sleep(0.2)
+        streaming(*EVENTS, pause=0.05)(connection, request)
+
+    server = record(upstream(answer).url, config=config)
     httpx.post(f"{server.url}{PATH}", content=chat(stream=True), headers=JSON)
     status, found = server.control("GET", "requests")
     assert status == 200
     [request] = found["requests"]
     assert (request["status"], request["path"]) == (200, PATH)
-    text = httpx.get(f"{server.url}/metrics").text
-    assert re.search(r'fastmock_requests_total\{.*status="200".*\} 1', text)
+
+    def counted():
+        text = httpx.get(f"{server.url}/metrics").text
+        assert re.search(r'fastmock_requests_total\{.*status="200".*\} 1', text)
+        return re.findall(r"fastmock_request_duration_seconds_sum\{.*\} (\S+)", text)
+
+    assert wait_until(counted, 10)
+    assert float(counted()[0]) > 0.4  # the time until the upstream answered is part of it
+
+
+@pytest.mark.parametrize("how", ["whole", "broken", "hung up", "refused"])
+def test_forwarded_requests_end_for_metrics_however_they_end(upstream, record, how):
+    source = upstream(streaming(*EVENTS, pause=0.05, end=b"" if how == "broken" else b"0\r\n\r\n"))
+    if how == "refused":
+        source.close()
+    server = record(source.url, config={"metrics": {"enabled": True}})
+    with suppress(httpx.HTTPError):
+        timeout = 0.12 if how == "hung up" else 20
+        httpx.post(f"{server.url}{PATH}", content=chat(stream=True), headers=JSON, timeout=timeout)
+
+    def gauges():
+        text = httpx.get(f"{server.url}/metrics").text
+        counted = re.search(r"fastmock_request_duration_seconds_count\{.*\} 1", text)
+        return bool(counted) and "fastmock_open_streams 0" in text
+
+    assert wait_until(gauges, 10)
 
 
 def test_stop_waits_for_answers_whose_clients_are_gone(upstream, record, tmp_path):

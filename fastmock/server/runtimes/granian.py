@@ -342,7 +342,9 @@ class _Adapter:
         self._connections.hold(scope.client)
         handle, send = partial(app.handle, request), partial(self._send, app, scope, proto, start)
         release = partial(self._bodies.buffers.release, taken)
-        sender = RelaySender(self._connections, self._scheduler, handle, send, release, self._patience)
+        sender = RelaySender(
+            self._connections, self._scheduler, handle, send, release, self._patience, int(start * 1e9)
+        )
         self._live.forwarder.forward(request, Relaying(request, scope, proto, sender), start)
 
     def _send(self, app: App, scope: Any, proto: Any, start: float, answer: Reply | Stream) -> None:

@@ -30,6 +30,7 @@ class RelaySender(NamedTuple):
         send: sends an answer that is not relayed.
         release: releases the memory of the request's body.
         patience: seconds for which a client may read nothing.
+        began: the time at which the request came in, a reading of ``time.monotonic_ns``.
     """
 
     connections: Connections
@@ -38,6 +39,7 @@ class RelaySender(NamedTuple):
     send: Callable[[Reply | Stream], None]
     release: Callable[[], None]
     patience: float
+    began: int
 
 
 class Relaying:
@@ -76,7 +78,7 @@ class Relaying:
         """Begin the answer."""
         id_ = next(((name, value) for name, value in headers if name in _ID_NAMES), (_ID_NAMES[0], f"req_{unique()}"))
         constant = tuple(pair for pair in headers if pair[0] != id_[0])
-        self._request.upstream = Relay(ResponseHead(status, constant, id_[0]), id_[1])
+        self._request.upstream = Relay(ResponseHead(status, constant, id_[0]), id_[1], self._sender.began)
         self._relay = relay = self._answer()
         if relay is None:
             return
@@ -96,7 +98,7 @@ class Relaying:
             for _ in self._transport.send_bytes(data):
                 pass
         except RuntimeError:  # raised as RSGIProtocolClosed
-            self._relay = None  # it ends for observers too: the client has disconnected
+            self._forget()  # it ends for observers too: the client has disconnected
             return False
         return True
 
@@ -118,8 +120,14 @@ class Relaying:
             self._relay.finish()
         elif not is_whole:
             self._break_off()
-        self._relay = self._transport = None
+        self._forget()
         self._let_go()
+
+    def _forget(self) -> None:
+        """Release the answer."""
+        if self._relay is not None:
+            self._relay.release()
+        self._relay = self._transport = None
 
     def _let_go(self) -> None:
         self._sender.connections.let_go(self._client)
@@ -129,4 +137,4 @@ class Relaying:
         """Close the connection once all that was sent has left the process."""
         task = ClosingTask(self._sender.connections, self._client, None, self._transport)
         self._sender.scheduler.add(time.monotonic() + FLUSHED, task)
-        self._relay = self._transport = None
+        self._forget()
