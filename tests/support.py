@@ -1,6 +1,7 @@
 """Servers started as the README says, Apps without a server, and helpers that wait."""
 
 import functools
+import itertools
 import os
 import queue
 import re
@@ -41,6 +42,11 @@ KEY = {"authorization": "Bearer sk-test"}
 def launcher() -> Launcher:
     """Return the process that starts the servers of this session."""
     return Launcher(ROOT)
+
+
+RECORD = "RECORD_SDK_TESTS"
+"""The variable with a directory to record all requests in; set by tests/cassettes/test_sdk_traffic.py."""
+_recorders = itertools.count()
 
 
 class Server:
@@ -101,12 +107,19 @@ class Server:
                     continue
                 line = None
             if line is None:
+                self._recorder = None
                 self.stop()
                 raise RuntimeError(f"the server did not start: {self.greeting}{''.join(self.errors)}")
             self.greeting += line
         found = re.search(r"listening on +(http\S+)/v1", self.greeting)
         assert found
         self.url = found[1]
+        self._recorder: Server | None = None
+        if (place := os.environ.get(RECORD)) and command != ["record"]:
+            to = f"{place}/{next(_recorders)}-{os.getpid()}"
+            options = ("--upstream", self.url, "--to", to, "--allow-record", "--workers", "2")
+            self._recorder = Server("record", *options, cwd=cwd)
+            self.url = self._recorder.url
         self.port = int(self.url.rpartition(":")[2])
 
     def _read(self) -> None:
@@ -142,6 +155,8 @@ class Server:
         return answer.status_code, answer.json()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
+        if self._recorder is not None:
+            assert self._recorder.stop() == 0
         if self.process.poll() is None:
             self.process.send_signal(number)
         code = self.process.wait(40)

@@ -1,6 +1,7 @@
 """The requests of the tests of the official SDKs, recorded and replayed.
 
 ``SDK_TRAFFIC=all`` takes all of their modules on both runtimes, else one of them on one: the rest takes minutes.
+Modules about faults are left out: they control the server by headers, which a recorder does not forward.
 """
 
 import os
@@ -14,10 +15,10 @@ import pytest
 
 from fastmock.cassettes.canonical import exact_hash
 from fastmock.cassettes.cassette import parse_line
-from tests.support import ROOT, serving
+from tests.support import RECORD, ROOT, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
-MODULES = ("test_openai_chat", "test_openai_responses", "test_anthropic_messages")
+MODULES = ("test_openai_chat", "test_openai_responses", "test_anthropic_messages", "test_clients", "test_types")
 ALL = os.environ.get("SDK_TRAFFIC") == "all"
 
 
@@ -27,8 +28,9 @@ def recorded(tmp_path_factory):
     place = tmp_path_factory.mktemp("recorded")
     chosen = [f"tests/sdk/{name}.py" for name in (MODULES if ALL else MODULES[:1])]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen, "-m", "not alone"]
-    command += [] if ALL else ["-k", "granian"]
-    environ = {**os.environ, "RECORD_SDK_TESTS": str(place), "PYTEST_ADDOPTS": "", "CI": ""}
+    # The program "scripted" calls the control API of the server itself.
+    command += ["-k", "not scripted" if ALL else "granian"]
+    environ = {**os.environ, RECORD: str(place), "PYTEST_ADDOPTS": "", "CI": ""}
     environ.pop("PYTEST_XDIST_WORKER", None)
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stdout[-5000:]
@@ -56,7 +58,7 @@ def is_exact(recording):
 @pytest.mark.parametrize("runtime", ["granian", "robyn"])
 def test_every_request_of_the_sdks_replays_with_the_same_bytes(recorded, tmp_path, runtime, workers):
     places = [place for place in recorded.iterdir() if place.is_dir()]
-    count = 0
+    count = exact = 0
     for place in places:
         made = recordings(place)
         config = {"cassettes": {"files": [str(place)], "repeats": "error"}}
@@ -84,7 +86,7 @@ def test_every_request_of_the_sdks_replays_with_the_same_bytes(recorded, tmp_pat
             with ThreadPoolExecutor(4) as threads:
                 [*threads.map(in_order, equal.values())]
             count += len(made)
-            exact = sum(is_exact(one) for one in made)
-            assert exact > len(made) / 2
+            exact += sum(is_exact(one) for one in made)
             assert server.control("GET", "report")[1]["cassettes"]["replayed"] == len(made)
-    assert count > (200 if ALL else 30)
+    assert count > (500 if ALL else 30)
+    assert exact > count / 2
