@@ -247,6 +247,40 @@ def test_vcrpy_cassettes_are_imported_and_replay(tmp_path):
     assert run("cassettes", "import", tmp_path / "vcr.yaml", "--to", tmp_path / "c" / "a.jsonl")[0] == 2
 
 
+FILES = """
+interactions:
+- request:
+    body: !!python/object/new:_io.BytesIO
+      state: !!python/tuple
+      - !!binary |
+        UE9TVEVE
+      - 0
+      - null
+    headers: {}
+    method: POST
+    uri: https://x/v1/files
+  response: {body: {}, headers: {}, status: {code: 201, message: Created}}
+- request:
+    parsed_body: {model: gpt-4o, messages: [{role: user, content: Hi}]}
+    headers: {content-type: [application/json]}
+    method: POST
+    uri: https://x/v1/chat/completions
+  response: {parsed_body: {ok: 1}, headers: {}, status: {code: 200, message: OK}}
+"""
+
+
+def test_files_and_parsed_bodies_in_vcrpy_cassettes_are_imported(tmp_path):
+    (tmp_path / "vcr.yaml").write_text(FILES)
+    assert run("cassettes", "import", tmp_path / "vcr.yaml", "--to", tmp_path / "c.jsonl")[0] == 0
+    app = make_app({"cassettes": str(tmp_path / "c.jsonl")})
+    assert app.handle(posted(b"POSTED", "/v1/files")).head.status == 201
+    assert app.handle(posted(chat("Hi"))).body == b'{"ok":1}'
+    (tmp_path / "evil.yaml").write_text("interactions: !!python/object/apply:os.system ['false']")
+    code, _, err = run("cassettes", "import", tmp_path / "evil.yaml", "--to", tmp_path / "d.jsonl")
+    assert code == 2
+    assert "cannot be parsed" in err
+
+
 def test_vcrpy_cassettes_in_json_are_imported(tmp_path):
     request = {"method": "POST", "uri": f"https://x{PATH}", "headers": JSON, "body": chat("Hi").decode()}
     response = {"status_code": 200, "headers": {}, "content": '{"ok": 1}', "http_version": "HTTP/1.1"}
@@ -281,7 +315,7 @@ def test_stored_completions_are_imported(tmp_path):
 FIXTURES = [
     {
         "match": {"userMessage": "hello"},
-        "response": {"content": "Hi for $1"},
+        "response": {"content": "Hi for $1", "id": "x"},
         "streamingProfile": {"ttft": 5, "tps": 9},
     },
     {
@@ -306,6 +340,7 @@ def test_fixtures_of_aimock_become_rules(tmp_path):
     assert code == 0
     notes = [text for text in out.splitlines() if text.startswith("#")]
     assert [re.search(r"fixtures\[(\d+)\]: (.*)", text).groups() for text in notes] == [
+        ("0", "without id"),
         ("4", "without chaos"),
         ("7", "its condition 'toolCallId' has no counterpart"),
         ("8", "its response has only image"),

@@ -13,12 +13,14 @@ _OF_TEXT = {"userMessage": "content_contains", "inputText": "content_contains", 
 _ENDPOINTS = ("chat", "embedding")
 _LOST = ("truncateAfterChunks", "disconnectAfterMs", "chaos", "recordedTimings")
 """Fields of a fixture that have no counterpart in a rule."""
+_OVERRIDES = ("id", "created", "model", "usage", "systemFingerprint", "finishReason", "role", "webSearches")
+"""Fields of its response that have none."""
 
 
 def is_fixtures(path: Path) -> bool:
     """Return whether a file holds fixtures, or a directory has files with them and no cassettes."""
     if path.is_dir():
-        files = [*path.glob("*.json")]
+        files = [*path.rglob("*.json")]
         return bool(files) and not any(path.rglob("*.jsonl"))
     return path.suffix == ".json"
 
@@ -32,7 +34,7 @@ def rules_of_fixtures(places: Iterable[Path]) -> Converted:
     left_out: list[str] = []
     sections: dict[str, list[dict[str, Any]]] = {}
     faults: list[dict[str, Any]] = []
-    for path in (file for place in places for file in (sorted(place.glob("*.json")) if place.is_dir() else [place])):
+    for path in (file for place in places for file in (sorted(place.rglob("*.json")) if place.is_dir() else [place])):
         for name, document in documents_of(path):
             fixtures = document.get("fixtures") if isinstance(document, Mapping) else document
             if not isinstance(fixtures, list):
@@ -72,6 +74,7 @@ def _add(fixture: Any, sections: dict[str, list[dict[str, Any]]], faults: list[d
         rule = {"match": match, **_reply_of(response), **_latency_of(fixture)}
         sections.setdefault("chat_completions", []).append(rule)
     lost = [name for name in _LOST if fixture.get(name) is not None]
+    lost += [name for name in _OVERRIDES if response.get(name) is not None]
     return f"without {', '.join(lost)}" if lost else ""
 
 

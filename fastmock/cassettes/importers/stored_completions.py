@@ -40,6 +40,8 @@ def _recording(stored: Any) -> Imported:
         return "has no messages: add those of GET /v1/chat/completions/{id}/messages as its field 'messages'"
     messages = [_sent(one) for one in messages if isinstance(one, Mapping)]
     choices = stored.get("choices")
+    if isinstance(choices, list) and len(messages) > 1 and _answers(messages[-1], choices):
+        messages = messages[:-1]  # the list of messages ends with the answer
     if not isinstance(choices, list):
         answer = stored.get("output_text") or (messages[-1] if messages[-1].get("role") == "assistant" else None)
         if answer is None:
@@ -54,6 +56,13 @@ def _recording(stored: Any) -> Imported:
     answer_body |= {name: stored[name] for name in _OF_ANSWER if stored.get(name) is not None}
     answer_body["choices"] = choices
     return line_of("POST", _PATH, _JSON, orjson.dumps(request), 200, _JSON, orjson.dumps(answer_body))
+
+
+def _answers(message: Mapping[str, Any], choices: list[Any]) -> bool:
+    """Return whether a message is the first choice."""
+    first = choices[0].get("message") if choices and isinstance(choices[0], Mapping) else None
+    is_answer = isinstance(first, Mapping) and message.get("role") == "assistant"
+    return is_answer and message.get("content") == first.get("content")  # type: ignore[union-attr]
 
 
 def _sent(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,20 +24,18 @@ def _recording(interaction: Mapping[str, Any]) -> bytes:
     request, response = interaction["request"], interaction["response"]
     status = response["status"]["code"] if isinstance(response.get("status"), Mapping) else response["status_code"]
     headers = _headers(response.get("headers"))
-    content = _content(response["body"] if "body" in response else response.get("content"))
+    content = _body(response) or _content(response.get("content"))
     coding = headers.get("content-encoding", "").lower()
     if coding and not _is_coded(content, coding):  # with decode_compressed_response, or by the stub of httpx
         del headers["content-encoding"]
     sent = _headers(request.get("headers"))
-    return line_of(
-        request["method"], request["uri"], sent, _content(request.get("body")), int(status), headers, content
-    )
+    return line_of(request["method"], request["uri"], sent, _body(request), int(status), headers, content)
 
 
 def _headers(written: Any) -> dict[str, str]:
     """Return headers by name in lower case; each was written as a text or a list of texts."""
     found = {}
-    for name, value in (written or {}).items():
+    for name, value in dict(written or {}).items():
         values = value if isinstance(value, list | tuple) else [value]
         found[str(name).lower()] = ", ".join(map(_decoded, values))
     return found
@@ -47,6 +45,13 @@ def _decoded(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
+def _body(message: Mapping[str, Any]) -> bytes:
+    """Return the body of a request or a response; some suites write it in parsed form."""
+    if "parsed_body" in message:
+        return orjson.dumps(message["parsed_body"])
+    return _content(message.get("body"))
+
+
 def _content(body: Any) -> bytes:
     """Return a body: a text, bytes, an object with one of them or base64, or JSON that was written as such."""
     if isinstance(body, Mapping):
@@ -54,6 +59,8 @@ def _content(body: Any) -> bytes:
             return base64.b64decode(body["base64_string"])
         if "string" in body:
             return _content(body["string"])
+        if not body:
+            return b""
         return orjson.dumps(body)
     if isinstance(body, bytes):
         return body
