@@ -78,7 +78,8 @@ def build(
     _check_server(config, diagnostics)
     has_keys = config.settings.auth.mode == "keys"
     providers = [provider.name for provider in apis]
-    check_record(config.settings.record, config.settings.server.host, has_keys, providers, diagnostics)
+    server = config.settings.server
+    check_record(config.settings.record, server.host, server.port, has_keys, providers, diagnostics)
     if diagnostics.problems:
         raise ConfigError(diagnostics.problems)
     app = App(Parts(services, apis, faults, gate, share, replayers))

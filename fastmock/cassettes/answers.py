@@ -52,11 +52,16 @@ def plain_content(answer: RecordedAnswer) -> bytes | None:
     return answer.content if coding == "identity" else decompressed(answer.content, coding)
 
 
+def is_stream(answer: RecordedAnswer) -> bool:
+    """Return whether the body is a stream of server-sent events."""
+    return answer.headers.get("content-type", "").startswith("text/event-stream")
+
+
 def read_answer(answer: RecordedAnswer) -> ReadAnswer:
     """Read an answer; what is not understood is left out."""
     content = plain_content(answer) or b""
     found = ReadAnswer()
-    if answer.headers.get("content-type", "").startswith("text/event-stream"):
+    if is_stream(answer):
         calls: dict[object, ReadToolCall] = {}
         for event in events_of(content):
             _read_event(event, found, calls)

@@ -18,7 +18,7 @@ from fastmock.cassettes.secrets import is_secret, redact_fields, scrub
 from fastmock.cassettes.settings import COMPONENTS
 from fastmock.core.http import Query
 
-VERSION = 1
+VERSION = 2
 """The version of the canonical form; recordings of another version are hashed again when they are loaded."""
 
 _MODEL, _INSTRUCTIONS, _CONVERSATION, _TOOLS, _SAMPLING, _FORMAT, _OTHER = range(len(COMPONENTS))
@@ -99,6 +99,10 @@ class Body(NamedTuple):
             return NO_BODY
         [(form, value)] = found.items()
         return cls(form, value)
+
+    def scrubbed(self) -> "Body":
+        """Return it without the secrets that an earlier version did not know."""
+        return Body(self.form, orjson.loads(scrub(orjson.dumps(self.value)))) if self.form else self
 
 
 NO_BODY = Body("", None)

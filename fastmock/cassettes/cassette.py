@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -348,3 +349,8 @@ def lines_of(data: bytes) -> Iterator[Line]:
         if text.strip():
             yield Line(number, begin, text, ends)
         begin, number = stop + 1, number + 1
+
+
+def digest_of(line: bytes) -> str:
+    """Return a hash of a line, without its end: it identifies a recording wherever it is."""
+    return blake2b(line, digest_size=12).hexdigest()

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
+import orjson
+
 _MOST = 3  # differences of a component that are shown
 _LONGEST = 80  # characters of a value that are shown
 
@@ -30,7 +32,7 @@ def _differences(recorded: Any, sent: Any, path: str, normal: Callable[[str], st
         for place, (one, other) in enumerate(zip(recorded, sent, strict=False)):
             yield from _differences(one, other, f"{path}[{place}]", normal)
         if len(recorded) != len(sent):
-            yield f"{path} has {len(sent)} elements, it had {len(recorded)}"
+            yield f"{path or 'it'} has {len(sent)} elements, it had {len(recorded)}"
     elif recorded != sent:
         if isinstance(recorded, str) and isinstance(sent, str) and normal(recorded) == normal(sent):
             return
@@ -46,7 +48,5 @@ def _line(path: str, recorded: Any, sent: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    if value is None:
-        return "missing"
-    shown = repr(value)
+    shown = orjson.dumps(value).decode()
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,12 +86,20 @@ class Forwarder:
         active: the number of requests in progress, also of those whose clients hung up.
     """
 
-    def __init__(self, settings: Record, canonical: Canonical, writer: CassetteWriter, environ: Mapping[str, str]):
-        """``environ`` has the variables with the keys for the upstreams."""
+    def __init__(
+        self,
+        settings: Record,
+        canonical: Canonical,
+        writer: CassetteWriter,
+        environ: Mapping[str, str],
+        count: Callable[[], None],
+    ) -> None:
+        """``environ`` has the variables with the keys for the upstreams; ``count`` counts a recording."""
         self._settings = settings
         self._canonical = canonical
         self._writer = writer
         self._environ = environ
+        self._count = count
         self._loop = asyncio.new_event_loop()
         self._session: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -225,7 +233,8 @@ class Forwarder:
 
     def _record(self, exchange: Exchange, end: float) -> None:
         try:
-            self._writer.write(exchange.line(end, self._canonical, self._settings.headers))
+            if self._writer.write(exchange.line(end, self._canonical, self._settings.headers)):
+                self._count()
         except NotRecordedError as error:
             _LOG.warning("an answer is relayed, but not recorded: %s", error)
         except Exception:
@@ -240,10 +249,11 @@ class Forwarder:
         return None if proxy_bypass(parts.netloc) else self._proxies.get(parts.scheme)
 
 
-def forwarder(record: Record, cassettes: Cassettes, worker: int) -> Forwarder:
-    """Return the forwarder of a worker; ``record.to`` is set."""
+def forwarder(record: Record, cassettes: Cassettes, worker: int, count: Callable[[], None]) -> Forwarder:
+    """Return the forwarder of a worker; ``record.to`` is set, and ``count`` counts a recording."""
     assert record.to is not None  # noqa: S101 - else nothing is forwarded
-    return Forwarder(record, Canonical(cassettes.normalize), CassetteWriter(Path(record.to), worker), os.environ)
+    writer = CassetteWriter(Path(record.to), worker)
+    return Forwarder(record, Canonical(cassettes.normalize), writer, os.environ, count)
 
 
 def upstream_of(settings: Record, provider: Provider) -> Upstream | None:
@@ -308,5 +318,17 @@ def _reason(error: BaseException) -> str:
     """Return the reason of a failure, as part of a sentence."""
     if isinstance(error, TimeoutError):
         return "it did not answer in time"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name cannot be resolved"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not valid: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"it cannot be reached: {error.strerror or error.os_error}"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it closed the connection without an answer"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the answer is incomplete"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"its answer is not valid HTTP: {' '.join(error.message.split())}"
     text = str(error) or type(error).__name__
     return text.rstrip(".")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from fastmock.cassettes.canonical import Body, Canonical, exact_hash, parse_body
+from fastmock.cassettes.canonical import Body, Canonical, exact_hash, parse_body, route_of
 from fastmock.cassettes.cassette import (
     InvalidRecordingError,
     Line,
@@ -20,6 +20,7 @@ from fastmock.cassettes.cassette import (
     Recording,
     cassettes_in,
     check_entry,
+    digest_of,
     hashes_from,
     lines_of,
     parse_answer,
@@ -145,13 +146,19 @@ class Library:
         self._sources.append(Source(path, descriptor))
         with os.fdopen(os.dup(descriptor), "rb") as file:
             data = file.read()
+        damages, found = [], 0
         for line in lines_of(data):
             try:
                 yield self._entry(number, line)
+                found += 1
             except InvalidRecordingError as error:
                 if line.ends:
-                    self.damages.append(Damage(path, line.number, str(error)))
+                    damages.append(Damage(path, line.number, str(error)))
                 # else it is torn: its writer was stopped while it wrote
+        if len(damages) > 1 and not found:
+            first = damages[0]
+            damages = [Damage(path, first.line, f"{first.reason}; no line is a recording: this is not a cassette")]
+        self.damages += damages
 
     def _entry(self, source: int, line: Line) -> _Entry:
         """Return the entry of a line; raise InvalidRecordingError if it is damaged."""
@@ -164,7 +171,7 @@ class Library:
             route, parts = found["route"], hashes_from(found["hashes"])
         else:
             request = found["request"]
-            body = Body.from_json(request.get("body"))
+            body = Body.from_json(request.get("body")).scrubbed()
             route, parts = self._canonical.hashes(request["method"], request["path"], request.get("query", {}), body)
         exact, joined = bytes.fromhex(found["exact"]), found.get("joined", "")
         return _Entry(found["at"], source, line.number, line.begin, len(line.text), route, exact, parts, joined)
@@ -256,6 +263,16 @@ class Library:
         names = tuple(COMPONENTS[one] for one in self._required if differing[place][one])
         return Nearest(int(of_route[place]), names)
 
+    @property
+    def routes(self) -> list[str]:
+        """All recorded routes: method, path, and the query of requests without a body."""
+        return [*self._routes]
+
+    @staticmethod
+    def route_of(request: Request) -> str:
+        """Return the route of a request."""
+        return route_of(request.method, request.path, request.query, bool(request.body))
+
     def name(self, number: int) -> str:
         """Return the name of a recording: its file and line."""
         return f"{self._sources[self._files[number]].path}:{self._lines[number]}"
@@ -264,6 +281,10 @@ class Library:
         """Read the line of a recording."""
         descriptor = self._sources[self._files[number]].descriptor
         return os.pread(descriptor, int(self._sizes[number]), int(self._begins[number]))
+
+    def digest(self, number: int) -> str:
+        """Return the digest of a recording; see ``cassette.digest_of``."""
+        return digest_of(self._text(number))
 
     def recording(self, number: int) -> Recording:
         """Read a recording.
@@ -291,8 +312,9 @@ class Library:
 
 def body_of(request: Request) -> Body:
     """Return the body of a request in parsed form, without secrets."""
-    secrets = secrets_of(request.headers.items(), {name: [*values] for name, values in request.query.items()})
-    return parse_body(request.body, request.headers.get("content-type") or "", secrets)
+    body = request.body.encode(errors="replace") if isinstance(request.body, str) else request.body
+    secrets = secrets_of(request.headers.items(), request.query, body)
+    return parse_body(body, request.headers.get("content-type") or "", secrets)
 
 
 @contextmanager

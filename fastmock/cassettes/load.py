@@ -78,6 +78,8 @@ def _read(
     except (CassetteError, OSError) as error:
         diagnostics.error((*path, "files"), f"cannot be read: {error}")
         return None
+    if not len(library) and not library.damages:
+        diagnostics.warn(path, f"there are no recordings in {', '.join(settings.files)}")
     for damage in library.damages[:_MOST_DAMAGES]:
         if settings.lenient:
             diagnostics.warn(path, f"{damage.file}: {damage} and is left out")

@@ -27,7 +27,7 @@ _LOG = logging.getLogger("fastmock")
 
 _OF_REQUESTS = re.compile(r"content-type|accept|(?!x-stainless-)[a-z-]+-(?:version|beta)")
 _OF_ANSWERS = re.compile(
-    r"content-(?:type|encoding|language|disposition)|cache-control|vary|retry-after(?:-ms)?|x-should-retry"
+    r"content-(?:type|encoding|language|disposition|range)|location|accept-ranges|cache-control|vary|retry-after(?:-ms)?|x-should-retry"
     r"|(?:x-)?request-id|[a-z-]*ratelimit-[a-z-]+|[a-z-]+-(?:version|model|processing-ms)"
 )
 _LARGEST_PLAIN = 1 << 28  # bytes of a decompressed body
@@ -88,7 +88,8 @@ class Exchange:
         request, names = self._request, frozenset(name.lower() for name in allowed)
         sent = [*request.headers.items()]
         query = {name: [*values] for name, values in request.query.items()}
-        secrets = secrets_of((*sent, *self._headers), query)
+        sent_body = request.body.encode() if isinstance(request.body, str) else request.body
+        secrets = secrets_of((*sent, *self._headers), query, sent_body)
 
         def chosen(headers: Iterable[tuple[str, str]], is_known: re.Pattern[str]) -> dict[str, str]:
             found: dict[str, str] = {}
@@ -100,7 +101,7 @@ class Exchange:
             return found
 
         content_type = request.headers.get("content-type") or ""
-        body = parse_body(request.body, content_type, secrets)
+        body = parse_body(sent_body, content_type, secrets)
         path = scrub_text(request.path, secrets)
         chosen_headers = chosen(sent, _OF_REQUESTS)
         recorded = RecordedRequest(request.method, path, redact_fields(query, secrets), chosen_headers, body)
@@ -108,12 +109,12 @@ class Exchange:
         frames = _without_secrets([*map(Frame, self._times, self._parts)], headers, secrets)
         answer = RecordedAnswer(self._status, headers, frames, self._since(end))
         exact = exact_hash(request.method, request.path, request.query, request.body)
-        joined = _joined(request.body, content_type) if body.form == "multipart" else None
+        joined = _joined(sent_body, content_type) if body.form == "multipart" else None
         return recording_of(recorded, answer, self._at, exact, canonical, joined).line()
 
 
-def _joined(body: str | bytes, content_type: str) -> bytes:
-    parts = parts_of(body.encode() if isinstance(body, str) else body, boundary_of(content_type)) or ()
+def _joined(body: bytes, content_type: str) -> bytes:
+    parts = parts_of(body, boundary_of(content_type)) or ()
     return joined_hash(b"".join(part.content for part in parts))
 
 

@@ -3,8 +3,9 @@
 import re
 import string
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from hashlib import blake2b, shake_128
 from itertools import accumulate
@@ -27,6 +28,7 @@ RULE_HEADER = "x-fastmock-rule"
 """Names the rule of a response, or the recording, where requests may have control headers."""
 MOST_NAMED = 10_000
 """Recordings that a report names."""
+_MOST_ROUTES = 3  # routes that an error names
 _MOST_BYTES = 32 << 20  # of answers that are kept ready
 _OVERHEAD = 2000  # bytes of such an answer besides its body
 _REPEATS = 0  # the counter of requests with equal recordings
@@ -108,6 +110,11 @@ class Ready:
             return reply
         ends = self.ends
         return Stream(self.head, request_id, iter(times), lambda begin, end: body[ends[begin] : ends[end]], len(times))
+
+
+def _listed(routes: Sequence[str]) -> str:
+    more = f" and {len(routes) - _MOST_ROUTES} more" if len(routes) > _MOST_ROUTES else ""
+    return f"{'are' if len(routes) > 1 else 'is'} {', '.join(routes[:_MOST_ROUTES])}{more}"
 
 
 class Replayer:
@@ -208,7 +215,7 @@ class Replayer:
         """Return the name of the nearest recording, None without one, and the differences that count."""
         nearest = self.library.nearest(request)
         if nearest is None:
-            return None, ()
+            return None, (self._explain_route(request),)
         name = self.library.name(nearest.number)
         try:
             recorded = split(self.library.recording(nearest.number).request.body)
@@ -216,22 +223,31 @@ class Replayer:
             return name, (str(error),)
         ours = split(body_of(request))
         found = [
-            f"{component}: {text}"
+            f"{text} ({component})"
             for component in nearest.components
             for text in differences(recorded[component], ours[component], self._canonical.normal)
         ]
         return name, tuple(found)
 
+    def _explain_route(self, request: Request) -> str:
+        """Return why no recording has the route of a request."""
+        sent, routes = self.library.route_of(request), self.library.routes
+        if not routes:
+            return "there are no recordings"
+        of_path = [route for route in routes if route.partition("?")[0] == sent.partition("?")[0]]
+        known = of_path or get_close_matches(sent, routes, _MOST_ROUTES) or routes
+        return f"nothing is recorded for {sent}; recorded {_listed(known)}"
+
     def use(self) -> "CassetteUse":
         """Return which recordings were replayed, over all workers."""
         library, count = self.library, 0
-        unused: list[str] = []
+        unused: list[Unused] = []
         drift: list[Drift] = []
         for number in range(len(library)):
             bits = self.uses.of(number)
             count += bool(bits)
             if not bits and len(unused) < MOST_NAMED:
-                unused.append(library.name(number))
+                unused.append(Unused(library.name(number), library.digest(number)))
             if bits & (USED - 1) and len(drift) < MOST_NAMED:
                 names = tuple(name for place, name in enumerate(COMPONENTS) if bits >> place & 1)
                 drift.append(Drift(library.name(number), names))
@@ -247,23 +263,37 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
+class Unused:
+    """A recording that was not replayed.
+
+    Attributes:
+        recording: its name.
+        digest: identifies it although lines before it may be removed; see ``cassette.digest_of``.
+    """
+
+    recording: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class CassetteUse:
     """The use of the cassettes.
 
     Attributes:
         recordings: the number of recordings.
         replayed: how many of them were replayed.
-        unused: the names of others, up to ``MOST_NAMED``.
+        unused: the others, up to ``MOST_NAMED``.
         drift: recordings that were replayed with drift, likewise.
     """
 
     recordings: int
     replayed: int
-    unused: tuple[str, ...]
+    unused: tuple[Unused, ...]
     drift: tuple[Drift, ...]
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "CassetteUse":
         """Return the use that was written as JSON."""
         drift = tuple(Drift(one["recording"], tuple(one["components"])) for one in data["drift"])
-        return cls(data["recordings"], data["replayed"], tuple(data["unused"]), drift)
+        unused = tuple(Unused(**one) for one in data["unused"])
+        return cls(data["recordings"], data["replayed"], unused, drift)

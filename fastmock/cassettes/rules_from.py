@@ -1,6 +1,7 @@
 """Write rules from recordings: a configuration that people read and edit."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -18,7 +19,6 @@ _SECTIONS: Mapping[str, str] = {
     "/embeddings": "embeddings",
     "/moderations": "moderations",
 }
-_NO_REPLY = ("embeddings", "moderations")
 
 
 class Converted(NamedTuple):
@@ -55,37 +55,49 @@ def rules_from(recordings: Iterable[tuple[str, Recording]]) -> Converted:
     """Return rules that answer as recordings did.
 
     A rule matches the model, the last message of the user and the turn of the conversation. Of recordings with equal
-    conditions the first one counts.
+    conditions the first one counts; rules for a turn come before those for any, which would else always win. An error
+    before a success with the same conditions happens as often as it was recorded.
     """
     left_out: list[str] = []
-    rules: dict[str, list[dict[str, Any]]] = {}
-    seen: dict[bytes, str] = {}
-    faults: list[dict[str, Any]] = []
+    rules: dict[bytes, tuple[str, str, dict[str, Any]]] = {}
+    faults: dict[bytes, list[dict[str, Any]]] = {}
     for name, recording in recordings:
-        found = _rule_of(recording)
+        found = _rules_of(recording)
         if isinstance(found, str):
             left_out.append(f"{name}: {found}")
             continue
-        section, rule = found
-        key = orjson.dumps((section, rule["match"]))
-        if key in seen:
-            left_out.append(f"{name}: {seen[key]} has the same conditions")
-            continue
-        seen[key] = name
-        if section == "faults":
-            faults.append(rule)
-        else:
-            rules.setdefault(section, []).append(rule)
+        section, made = found
+        for rule in made:
+            if section == "faults":
+                faults.setdefault(orjson.dumps(rule["match"]), []).append(rule)
+                continue
+            key = orjson.dumps((section, rule["match"]))
+            earlier = rules.setdefault(key, (name, section, rule))
+            if earlier[2] != rule:
+                left_out.append(f"{name}: {earlier[0]} has the same conditions and another answer")
+    succeeded = {orjson.dumps(rule["match"]) for _, _, rule in rules.values()}
     config: dict[str, Any] = {}
-    if rules:
-        config["responses"] = {section: {"rules": made} for section, made in rules.items()}
-    if faults:
-        config["faults"] = faults
+    for _, section, rule in sorted(rules.values(), key=lambda one: "turn" not in one[2]["match"]):
+        config.setdefault("responses", {}).setdefault(section, {"rules": []})["rules"].append(rule)
+    for section in config.get("responses", {}).values():
+        _distinguish(section["rules"])
+    for match, errors in faults.items():
+        times = {"times": len(errors)} if match in succeeded else {}
+        config.setdefault("faults", []).append({**errors[0], **times})
     return Converted(config, left_out)
 
 
-def _rule_of(recording: Recording) -> tuple[str, dict[str, Any]] | str:
-    """Return the section and the rule of a recording, or why there is none."""
+def _distinguish(rules: list[dict[str, Any]]) -> None:
+    """Number the names of rules that would else be equal."""
+    seen: Counter[str] = Counter()
+    for rule in rules:
+        seen[rule["name"]] += 1
+        if (number := seen[rule["name"]]) > 1:
+            rule["name"] += f" ({number})"
+
+
+def _rules_of(recording: Recording) -> tuple[str, list[dict[str, Any]]] | str:
+    """Return the section and the rules of a recording, or why there are none."""
     request, answer = recording.request, recording.answer
     section = next((section for end, section in _SECTIONS.items() if request.path.endswith(end)), None)
     if section is None or request.method != "POST":
@@ -98,12 +110,27 @@ def _rule_of(recording: Recording) -> tuple[str, dict[str, Any]] | str:
         error = {"kind": "status", "status": answer.status, "match": match}
         if (wait := answer.headers.get("retry-after", "")).isdigit():
             error["retry_after"] = int(wait)
-        return "faults", error
+        return "faults", [error]
     found = read_answer(answer)
-    reply = _vector_or_flags(body, found) if section in _NO_REPLY else _reply_of(found)
-    if isinstance(reply, str):
-        return reply
-    return section, {"name": _name_of(match), "match": match, **reply}
+    if section == "embeddings":
+        rules = [*_vectors(body, match, found)]
+        return (section, rules) if rules else "its answer has no vector for each input"
+    flags = found.flagged if section == "moderations" else None
+    reply = _reply_of(found) if flags is None else {"flag": flags}
+    if not reply:
+        return "its answer has no text and no tool call"
+    return section, [{"name": _name_of(match), "match": match, **reply}]
+
+
+def _vectors(body: Mapping[str, Any], match: dict[str, Any], found: ReadAnswer) -> Iterator[dict[str, Any]]:
+    """Yield a rule for each text of a request for embeddings."""
+    given = body.get("input")
+    texts = given if isinstance(given, list) else [given]
+    if len(texts) == len(found.vectors):
+        for text, vector in zip(texts, found.vectors, strict=True):
+            if isinstance(text, str):  # else it is tokens, which no rule matches
+                own = {**match, "content": text}
+                yield {"name": _name_of(own), "match": own, "vector": vector}
 
 
 def _match_of(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,15 +147,15 @@ def _match_of(body: Mapping[str, Any]) -> dict[str, Any]:
     return match
 
 
-def _reply_of(found: ReadAnswer) -> dict[str, Any] | str:
-    """Return the reply of a rule, or why there is none."""
+def _reply_of(found: ReadAnswer) -> dict[str, Any]:
+    """Return the reply of a rule; empty if there is none."""
     reply: dict[str, Any] = {}
     for name, text in (("reasoning", found.reasoning), ("refusal", found.refusal), ("content", found.text)):
         if text:
             reply[name] = text.replace("$", "$$")  # which begins a variable in templates
     if found.calls:
         reply["tool_calls"] = [*map(_call_of, found.calls)]
-    return reply or "its answer has no text and no tool call"
+    return reply
 
 
 def _call_of(call: ReadToolCall) -> dict[str, Any]:
@@ -137,15 +164,6 @@ def _call_of(call: ReadToolCall) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         arguments = call.arguments
     return {"name": call.name, "arguments": arguments}
-
-
-def _vector_or_flags(body: Mapping[str, Any], found: ReadAnswer) -> dict[str, Any] | str:
-    """Return the reply of a rule for embeddings or moderations, or why there is none."""
-    if found.flagged is not None:
-        return {"flag": found.flagged}
-    if len(found.vectors) != 1:
-        return f"it has {len(found.vectors)} vectors, and a rule has one"
-    return {"vector": found.vectors[0]}
 
 
 def _name_of(match: Mapping[str, Any]) -> str:

@@ -168,6 +168,8 @@ class Record(SettingsModel):
     def _needs_a_place(self) -> "Record":
         if self.to is None and (self.upstream is not None or self.upstreams):
             raise ValueError("'upstream' needs 'to', the place of the cassettes")
+        if self.to is None and self.requests != "all":
+            raise ValueError(f"'requests: {self.requests}' needs 'to', the place of the cassettes")
         return self
 
     @property

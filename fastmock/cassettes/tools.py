@@ -7,18 +7,29 @@ from dataclasses import replace
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
-from fastmock.cassettes.answers import last_user_text, plain_content
+from fastmock.cassettes.answers import is_stream, last_user_text, plain_content, read_answer
 from fastmock.cassettes.canonical import EXACT_SIZE, Canonical, Hashes, split
-from fastmock.cassettes.cassette import InvalidRecordingError, Line, Recording, cassettes_in, lines_of, parse_line
+from fastmock.cassettes.cassette import (
+    CassetteError,
+    InvalidRecordingError,
+    Line,
+    RecordedAnswer,
+    Recording,
+    cassettes_in,
+    digest_of,
+    lines_of,
+    parse_line,
+)
 from fastmock.cassettes.differences import differences
-from fastmock.cassettes.secrets import scrub
+from fastmock.cassettes.secrets import is_secret, places_of_secrets, redact_fields
 from fastmock.cassettes.settings import COMPONENTS
 
 _LONGEST = 60  # characters of a message that are shown
+_TIMES = ("created", "created_at", "completed_at")  # fields that differ in each answer
 _MOST_CHANGES = 3  # differences between two answers that are shown
 
 
@@ -36,17 +47,24 @@ def entries_of(places: Iterable[Path]) -> Iterator[Entry]:
     """Yield all lines of the cassettes at some places.
 
     Raises:
-        CassetteError: a place does not exist.
+        CassetteError: a place does not exist, or a file has no recording at all.
         OSError: a file cannot be read.
     """
     for path in dict.fromkeys(path for place in places for path in cassettes_in(place)):
-        for line in lines_of(path.read_bytes()):
-            name = f"{path}:{line.number}"
-            try:
-                yield Entry(name, path, line, parse_line(line.text))
-            except InvalidRecordingError as error:
-                reason = str(error) if line.ends else "is torn: its writer did not finish it"
-                yield Entry(name, path, line, None, reason)
+        found = [*_entries_in(path)]
+        if len(found) > 1 and all(entry.recording is None for entry in found):
+            raise CassetteError(f"{path} is not a cassette: line {found[0].line.number} {found[0].reason}")
+        yield from found
+
+
+def _entries_in(path: Path) -> Iterator[Entry]:
+    for line in lines_of(path.read_bytes()):
+        name = f"{path}:{line.number}"
+        try:
+            yield Entry(name, path, line, parse_line(line.text))
+        except InvalidRecordingError as error:
+            reason = str(error) if line.ends else "is torn: its writer did not finish it"
+            yield Entry(name, path, line, None, reason)
 
 
 def listed(entries: Iterable[Entry]) -> Iterator[str]:
@@ -85,11 +103,28 @@ def shown(entry: Entry) -> Iterator[str]:
     if len(answer.frames) > 1 and content == answer.content:
         for frame in answer.frames:
             yield from (f"{frame.at:>9.1f} ms  {text}" for text in _texts(frame.data))
+        if is_stream(answer):
+            yield from ("", "In short:", *_read(answer))
     elif content is not None:
         try:
             yield from orjson.dumps(orjson.loads(content), option=orjson.OPT_INDENT_2).decode().splitlines()
         except orjson.JSONDecodeError:
             yield from _texts(content)
+
+
+def _read(answer: RecordedAnswer) -> Iterator[str]:
+    """Yield the content of a stream, joined."""
+    for name, value in _content_of(answer).items():
+        text = value if isinstance(value, str) else orjson.dumps(value).decode()
+        yield from (f"  {name}: {text}").splitlines()
+
+
+def _content_of(answer: RecordedAnswer) -> dict[str, Any]:
+    """Return the content of a stream, without what is empty."""
+    found = read_answer(answer)
+    calls = [{"name": call.name, "arguments": call.arguments} for call in found.calls]
+    parts = {"reasoning": found.reasoning, "refusal": found.refusal, "text": found.text, "tool_calls": calls}
+    return {name: value for name, value in (*parts.items(), ("error", found.error)) if value}
 
 
 def _texts(data: bytes) -> list[str]:
@@ -102,14 +137,32 @@ def _texts(data: bytes) -> list[str]:
 def checked(entries: Iterable[Entry]) -> Iterator[str]:
     """Yield a line about each recording that is damaged, holds a secret, or has wrong hashes."""
     canonical = Canonical()
-    for name, _, line, recording, reason in entries:
+    for name, _, _, recording, reason in entries:
         if recording is None:
             yield f"{name} {reason}"
             continue
-        if scrub(line.text) != line.text:
-            yield f"{name} holds what looks like a secret"
+        for place in dict.fromkeys(_secrets_in(recording)):
+            yield f"{name} holds a secret in {place}"
         if recording.canonical == canonical.name and hashes_of(recording, canonical) != recording.hashes:
             yield f"{name} was edited: its hashes are not those of its request; 'check --rehash' mends it"
+
+
+def _secrets_in(recording: Recording) -> Iterator[str]:
+    """Yield the places of the secrets in a recording; they are those that a recorder would hide."""
+    request, answer = recording.request, recording.answer
+    for name, headers in (("request", request.headers), ("answer", answer.headers)):
+        for header, value in headers.items():
+            if is_secret(header) or [*places_of_secrets(value.encode())]:
+                yield f"the header {header!r} of the {name}"
+    query: Any = request.query
+    fields = [("query", query)] + [("form", request.body.value)] * (request.body.form == "form")
+    for name, pairs in fields:
+        redacted = redact_fields(pairs)
+        yield from (f"the parameter {one!r} of the {name}" for one in pairs if redacted.get(one) != pairs[one])
+    if request.body.form != "form":
+        yield from (f"the body of the request: {one}" for one in places_of_secrets(orjson.dumps(request.body.value)))
+    content = plain_content(answer)
+    yield from (f"the body of the answer: {one}" for one in places_of_secrets(content or answer.content))
 
 
 def hashes_of(recording: Recording, canonical: Canonical) -> Hashes:
@@ -119,11 +172,11 @@ def hashes_of(recording: Recording, canonical: Canonical) -> Hashes:
 
 
 class Pruning(NamedTuple):
-    """Changes to cassettes: remove recordings by name, damaged lines, and repetitions of equal answers; hash edited
-    requests again.
+    """Changes to cassettes: remove recordings by their digests, damaged lines, and repetitions of equal answers; hash
+    edited requests again.
     """
 
-    names: Collection[str]
+    digests: Collection[str]
     damaged: bool
     duplicates: bool
     rehash: bool
@@ -144,7 +197,7 @@ def pruned(places: Iterable[Path], pruning: Pruning) -> Iterator[str]:
                 reason = "damaged" if pruning.damaged else ""
             else:
                 key = (recording.exact, recording.answer.status, recording.answer.content)
-                reason = "unused" if entry.name in pruning.names else ""
+                reason = "unused" if pruning.digests and digest_of(text) in pruning.digests else ""
                 if not reason and pruning.duplicates and key in seen:
                     reason = "a duplicate"
                 seen.add(key)
@@ -209,11 +262,32 @@ def _changes(entry: Entry, old: Recording, other: Entry, new: Recording) -> Iter
     found = [f"status is {new.answer.status}, it was {old.answer.status}"] * (new.answer.status != old.answer.status)
     before, after = split(old.request.body)["sampling"], split(new.request.body)["sampling"]
     found += [f"sampling: {one}" for one in differences(before, after)]
-    if (one := plain_content(old.answer)) != (two := plain_content(new.answer)):
-        try:
-            body = differences(orjson.loads(one or b""), orjson.loads(two or b""))
-        except orjson.JSONDecodeError:
-            body = [f"has {len(two or b'')} bytes, it had {len(one or b'')}"]
-        found += [f"body: {one}" for one in body]
+    found += [f"body: {one}" for one in _changes_of_body(old.answer, new.answer)]
     if found:
         yield f"! {entry.name} and {other.name}: {'; '.join(islice(found, _MOST_CHANGES))}"
+
+
+def _changes_of_body(old: RecordedAnswer, new: RecordedAnswer) -> Iterable[str]:
+    """Return the differences between two bodies, but for ids and times."""
+    before, after = plain_content(old) or b"", plain_content(new) or b""
+    if before == after:
+        return ()
+    if is_stream(old) and is_stream(new):
+        return differences(_content_of(old), _content_of(new), Canonical().normal)
+    try:
+        one, other = _without_times(orjson.loads(before)), _without_times(orjson.loads(after))
+    except orjson.JSONDecodeError:
+        return [
+            f"has {len(after)} bytes, it had {len(before)}; they differ from byte {_first_difference(before, after)}"
+        ]
+    return differences(one, other, Canonical().normal)
+
+
+def _without_times(body: Any) -> Any:
+    is_object = isinstance(body, dict)
+    return {name: value for name, value in body.items() if name not in _TIMES} if is_object else body
+
+
+def _first_difference(one: bytes, other: bytes) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))

@@ -2,13 +2,14 @@
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
 import orjson
 
 from fastmock.cassettes import tools
-from fastmock.cassettes.cassette import CassetteError
+from fastmock.cassettes.cassette import CassetteError, digest_of
 from fastmock.cassettes.importers import ImportFailedError, import_files
 from fastmock.cassettes.rules_from import rules_from
 
@@ -52,17 +53,22 @@ def run_cassettes(arguments: dict[str, Any], stdout: TextIO, stderr: TextIO) -> 
     """Run ``fastmock cassettes``; return the exit code."""
     action = arguments.pop("action")
     try:
+        if arguments.pop("rehash", False):
+            for line in tools.pruned(arguments["place"], tools.Pruning((), False, False, True)):
+                print(line, file=stdout)
         lines = _ACTIONS[action](**arguments)
         count = 0
         for line in lines:
             count += 1
             print(line, file=stdout)
+        if not count:
+            print(f"fastmock: {_NOTHING[action]}", file=stderr)
     except BrokenPipeError:  # the reader of the output has closed it
         raise
     except (CassetteError, ImportFailedError, OSError, ValueError) as error:
         print(f"fastmock: {_reason(error)}", file=stderr)
         return 2
-    return DIFFERENT if count and action in ("check", "diff") and not arguments.get("rehash") else 0
+    return DIFFERENT if count and action in ("check", "diff") else 0
 
 
 def run_rules_from(place: Sequence[Path], to: Path | None, stdout: TextIO, stderr: TextIO) -> int:
@@ -78,10 +84,14 @@ def run_rules_from(place: Sequence[Path], to: Path | None, stdout: TextIO, stder
         else:
             entries = tools.entries_of(place)
             found = rules_from((one.name, one.recording) for one in entries if one.recording is not None)
+        if not found.config:
+            raise CassetteError("; ".join(("there is nothing to make rules of", *found.left_out)))
         if to is None:
             print(found.as_yaml(), end="", file=stdout)
         else:
-            to.write_text(found.as_yaml())
+            with to.open("x") as file:  # never overwrites rules that were edited
+                file.write(found.as_yaml())
+            print(f"fastmock: rules written to {to}", file=stderr)
             for line in found.left_out:
                 print(f"not carried over: {line}", file=stderr)
     except (CassetteError, ImportFailedError, OSError, ValueError) as error:
@@ -112,27 +122,41 @@ def _show(name: str) -> Iterator[str]:
         yield from tools.shown(entry)
 
 
-def _check(place: Sequence[Path], rehash: bool) -> Iterator[str]:
-    if rehash:
-        return tools.pruned(place, tools.Pruning((), False, False, True))
+def _check(place: Sequence[Path]) -> Iterator[str]:
     return tools.checked(tools.entries_of(place))
 
 
 def _prune(place: Sequence[Path], unused: Path | None, damaged: bool, duplicates: bool) -> Iterator[str]:
     if unused is None and not damaged and not duplicates:
         raise CassetteError("prune needs --unused, --damaged or --duplicates")
-    names: Sequence[str] = ()
-    if unused is not None:
-        report = orjson.loads(unused.read_bytes())
-        cassettes = report.get("cassettes") if isinstance(report, dict) else None
-        if not isinstance(cassettes, dict):
-            raise CassetteError(f"{unused} is not a report with cassettes")
-        names = cassettes["unused"]
-    return tools.pruned(place, tools.Pruning(frozenset(names), damaged, duplicates, False))
+    digests = frozenset[str]() if unused is None else _unused_in(unused)
+    if unused is not None and not digests:
+        return iter(())
+    missing = digests - {digest_of(entry.line.text) for entry in tools.entries_of(place)}
+    lines = tools.pruned(place, tools.Pruning(digests, damaged, duplicates, False))
+    note = f"{len(missing)} of the {len(digests)} unused recordings in {unused} are not there, or were changed"
+    return chain(lines, [note] if missing else [])
+
+
+def _unused_in(file: Path) -> frozenset[str]:
+    """Return the digests of the unused recordings that a report names."""
+    try:
+        return frozenset(str(one["digest"]) for one in orjson.loads(file.read_bytes())["cassettes"]["unused"])
+    except (KeyError, TypeError, ValueError):
+        raise CassetteError(f"{file} is not a report in JSON of a server with cassettes") from None
 
 
 def _diff(before: Path, after: Path) -> Iterator[str]:
     return tools.compared(tools.entries_of([before]), tools.entries_of([after]))
+
+
+_NOTHING = {
+    "list": "there are no recordings",
+    "show": "there are no recordings",
+    "check": "no damage, no secrets and no edits found",
+    "prune": "nothing to remove",
+    "diff": "no differences",
+}
 
 
 def _import(place: Sequence[Path], to: Path) -> Iterator[str]:

@@ -33,7 +33,10 @@ CREDENTIALS = frozenset(
 _NO_CREDENTIALS = frozenset(
     ("x-fastmock-key", "idempotency-key", "x-idempotency-key", "sec-websocket-key", "authority", ":authority")
 )
-_credential_form = re.compile(r"auth|cookie|(?:key|token|secret|password|credentials?)$").search
+_credential_form = re.compile(
+    r"auth(?!or(?!i[sz])|entic(?!at))|cookie|token$|jwt$|(?:^|[-_.]|user|db)pass$"
+    r"|(?:key|secret|password|passwd|passphrase|passcode|pwd|credential)s?$"
+).search
 
 REDACTED = "[redacted]"
 SESSION_HEADER = "x-fastmock-session"
@@ -45,7 +48,7 @@ _session_in_key = re.compile(r"(?!sk-)[a-z0-9._-]{1,64}", re.IGNORECASE | re.ASC
 
 @lru_cache(maxsize=1024)
 def is_credential(name: str) -> bool:
-    """Return whether a header holds a credential: by ``CREDENTIALS``, or by the form of its name.
+    """Return whether a header, or a field, holds a credential: by ``CREDENTIALS``, or by the form of its name.
 
     Gateways and proxies add their own headers (``x-litellm-api-key``, ``helicone-auth``, ``x-vault-token``), too many
     for a list.

@@ -14,12 +14,22 @@ from fastmock.shared.rule_hits import RuleHits
 
 MISS = "cassettes.miss"
 """The name in place of a rule for a request that neither a recording nor a rule matches."""
-_REPLAYED = "cassettes.replayed"
-MISS_KEY, REPLAYED_KEY = (rule_key("cassettes", name, None) for name in (MISS, _REPLAYED))
-"""The keys in ``shared.rule_hits`` of such requests and of replayed ones."""
-_RECORDED = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"))  # methods
+_COUNTED = (MISS, *(f"cassettes.{name}" for name in ("replayed", "forwarded", "recorded")))
+_KEYS = [rule_key("cassettes", name, None) for name in _COUNTED]
+MISS_KEY, REPLAYED_KEY, FORWARDED_KEY, RECORDED_KEY = _KEYS
+"""The keys in ``shared.rule_hits`` of such requests, of replayed ones, of those that an upstream answered, and of the
+answers that were recorded.
+"""
+_MISSED, _REPLAYED, _FORWARDED, _RECORDED = range(len(_KEYS))
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"))  # methods
 RulePriority = Callable[[Request], int | None]
 """Returns the priority of the rule that matches a request; None if none does."""
+
+
+def recorded_counter(hits: RuleHits) -> Callable[[], None]:
+    """Return a function that counts a recorded answer."""
+    count = counter(len(_KEYS), hits, _KEYS.__getitem__)
+    return lambda: count(_RECORDED)
 
 
 class RecordedRoutes:
@@ -54,7 +64,7 @@ class RecordedRoutes:
         self._forwards = forwards
         self.any = bool(replayers) or forwards is not None
         self._policies = policies
-        self._count = counter(2, hits, (MISS_KEY, REPLAYED_KEY).__getitem__)
+        self._count = counter(len(_KEYS), hits, _KEYS.__getitem__)
         self._rule_priority = rule_priority
         self.unknown = self._around(refuse, OTHER)
 
@@ -72,7 +82,7 @@ class RecordedRoutes:
         return endpoint if self._forwards is None else self._forwarded(endpoint)
 
     def _replayed(self, endpoint: Endpoint, kind: str) -> Endpoint:
-        count, (missed, replayed) = self._count, range(2)
+        count = self._count
         forwards, replayer_of = self._forwards is False, self._replayer_of
 
         def replay_found(request: Request, unique: str) -> Reply | Stream:
@@ -83,19 +93,19 @@ class RecordedRoutes:
 
         def answer(request: Request, unique: str) -> Reply | Stream:
             replayer = replayer_of(request)
-            if replayer is None or request.method not in _RECORDED:
+            if replayer is None or request.method not in _METHODS:
                 return endpoint(request, unique)
             found = replayer.library.find(request)
             rule = self._rule_priority(request)
             if found is not None and (rule is None or rule < replayer.settings.priority):
                 request.recording = replayer, found
-                count(replayed)
+                count(_REPLAYED)
                 return replay(request, unique)
             if found is None and rule is None:
                 if forwards:
                     raise Forward
                 if replayer.settings.on_miss == "error":
-                    count(missed)
+                    count(_MISSED)
                     raise replayer.refuse(request).replace(rule=MISS)
             return endpoint(request, unique)
 
@@ -111,7 +121,7 @@ class RecordedRoutes:
         """Return an endpoint that forwards the requests that no rule matches."""
 
         def answer(request: Request, unique: str) -> Reply | Stream:
-            if request.method in _RECORDED and self._rule_priority(request) is None:
+            if request.method in _METHODS and self._rule_priority(request) is None:
                 raise Forward
             return endpoint(request, unique)
 
@@ -119,10 +129,10 @@ class RecordedRoutes:
 
     def _forwarded(self, endpoint: Endpoint) -> Endpoint:
         """Return an endpoint that relays the answer of the upstream once it is there."""
-        forwards_all = self._forwards
+        forwards_all, count = self._forwards, self._count
 
         def answer(request: Request, unique: str) -> Reply | Stream:
-            if request.method not in _RECORDED:
+            if request.method not in _METHODS:
                 return endpoint(request, unique)
             relay: Reply | Stream | errors.ApiError | None = request.upstream
             if relay is None:
@@ -131,6 +141,7 @@ class RecordedRoutes:
                 return endpoint(request, unique)
             if isinstance(relay, errors.ApiError):
                 raise relay
+            count(_FORWARDED)
             return relay
 
         return answer

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastmock.app import App
 from fastmock.config.overlay import NotThereError
-from fastmock.config.settings import Settings
 from fastmock.control.api import Control
 from fastmock.core.bounds import BoundsError, check_bounds
 from fastmock.core.problems import ConfigError
+from fastmock.engine.recorded_routes import recorded_counter
 from fastmock.server import signals
 from fastmock.server.channel import Channel, ChannelClosedError
 from fastmock.server.heartbeat import Heartbeat
@@ -162,16 +162,19 @@ class WorkerContext:
             threading.Thread(target=self._listen, name="control", daemon=True).start()
             if self._log:
                 self._log.start()
-            self.forwarder = self._start_forwarder(app.config.settings)
+            self.forwarder = self._start_forwarder(app)
         self.heartbeat.start()
 
-    def _start_forwarder(self, settings: Settings) -> "Forwarder | None":
+    def _start_forwarder(self, app: App) -> "Forwarder | None":
         """Start the forwarder of requests to upstreams, if they are to be recorded."""
+        settings = app.config.settings
         if settings.record.to is None:
             return None
         from fastmock.cassettes.forward import forwarder
 
-        made = forwarder(settings.record, settings.cassettes, self._place.number)
+        made = forwarder(
+            settings.record, settings.cassettes, self._place.number, recorded_counter(app.responders[0].hits)
+        )
         made.start()
         return made
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastmock.app import App
 from fastmock.cassettes.replay import CassetteUse
 from fastmock.engine.plain_rules import PlainRules
-from fastmock.engine.recorded_routes import MISS, MISS_KEY, REPLAYED_KEY
+from fastmock.engine.recorded_routes import FORWARDED_KEY, MISS, MISS_KEY, RECORDED_KEY, REPLAYED_KEY
 from fastmock.engine.rule_set import RuleSet
 from fastmock.findings.attempts import clients_of
 from fastmock.findings.finding import Context, Finding, findings_of
@@ -63,6 +63,20 @@ class Miss:
 
 
 @dataclass(frozen=True, slots=True)
+class RecorderUse:
+    """The requests that upstreams answered, and those of the answers that were recorded.
+
+    Attributes:
+        to: the place of the cassettes.
+        forwarded, recorded: their numbers.
+    """
+
+    to: str
+    forwarded: int
+    recorded: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The report on all requests, or on those of a session.
 
@@ -74,6 +88,7 @@ class Report:
         rules: the use of each rule; for a session, of its own.
         journal: whether the journal is on; without it, ``misses`` is empty, and a session's requests are not known.
         cassettes: the use of the cassettes, over all sessions that share them; None without any.
+        recorder: what a recorder did; None if nothing is recorded.
         findings: the findings about clients; None if no request is watched for them.
         lost: the number of requests that the journal had no room for.
         next: the number that the next request in the journal will get.
@@ -89,6 +104,7 @@ class Report:
     lost: int
     next: int
     cassettes: CassetteUse | None = None
+    recorder: RecorderUse | None = None
 
     @property
     def failures(self) -> list[Finding]:
@@ -112,13 +128,15 @@ class Report:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Report":
         """Return the report that was written as JSON."""
-        values = {name: data[name] for name in cls.__dataclass_fields__ if name != "cassettes"}
+        values = {name: data[name] for name in cls.__dataclass_fields__ if name not in ("cassettes", "recorder")}
         values["misses"] = [Miss(**{**miss, "differences": tuple(miss["differences"])}) for miss in data["misses"]]
         values["rules"] = [RuleUse(**rule) for rule in data["rules"]]
         if data["findings"] is not None:
             values["findings"] = [Finding(**{**one, "requests": tuple(one["requests"])}) for one in data["findings"]]
         if data.get("cassettes") is not None:
             values["cassettes"] = CassetteUse.from_json(data["cassettes"])
+        if data.get("recorder") is not None:
+            values["recorder"] = RecorderUse(**data["recorder"])
         return cls(**values)
 
 
@@ -153,7 +171,11 @@ def report_on(app: App, journal: Journal, session: str = "", since: int = 0, is_
     findings = _findings(app, records, is_final) if app.config.watch.any and enabled else None
     replayer = app.replayer_of(session)
     cassettes = None if replayer is None else replayer.use()
-    return Report(session, matched, unmatched, misses, rules, enabled, findings, lost, numbers.stop, cassettes)
+    to = app.config.settings.record.to
+    recorder = None if to is None else RecorderUse(to, hits.counted(FORWARDED_KEY), hits.counted(RECORDED_KEY))
+    return Report(
+        session, matched, unmatched, misses, rules, enabled, findings, lost, numbers.stop, cassettes, recorder
+    )
 
 
 def _findings(app: App, records: Sequence[Record], is_final: bool) -> list[Finding]:

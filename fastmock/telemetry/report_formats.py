@@ -22,10 +22,14 @@ def as_text(report: Report) -> str:
 
 
 def _counts(report: Report) -> str:
-    total = report.matched + report.unmatched
-    requests = "1 request" if total == 1 else f"{total} requests"
+    recorder, total = report.recorder, report.matched + report.unmatched
+    forwarded = 0 if recorder is None else recorder.forwarded
+    requests = "1 request" if total + forwarded == 1 else f"{total + forwarded} requests"
     noun = "rules" if report.cassettes is None else "rules and recordings"
-    return f"{requests}: {noun} answered {report.matched}, no rule matched {report.unmatched}"
+    parts = [f"{noun} answered {report.matched}, no rule matched {report.unmatched}"] * (recorder is None or total > 0)
+    if recorder is not None:
+        parts.append(f"forwarded {recorder.forwarded}, recorded {recorder.recorded} to {recorder.to}")
+    return f"{requests}: {', '.join(parts)}"
 
 
 def _lines(report: Report) -> Iterator[str]:
@@ -53,7 +57,7 @@ def _lines_of_cassettes(report: Report) -> Iterator[str]:
     for one in use.drift:
         yield f"drift: {one.recording} was replayed to a request that differs in {', '.join(one.components)}"
     if report.unused_recordings:
-        shown = use.unused[:_MOST_NAMED]
+        shown = [one.recording for one in use.unused[:_MOST_NAMED]]
         more = use.recordings - use.replayed - len(shown)
         yield f"recordings never used: {', '.join(shown)}{f' and {more} more' if more > 0 else ''}"
 
@@ -114,14 +118,23 @@ def as_junit(report: Report) -> str:
     """
     from xml.etree.ElementTree import Element, SubElement, indent, tostring  # few servers are asked for it
 
-    failures, skipped = len(report.misses) + len(report.failures), len(report.unused)
-    counts = {"tests": str(len(report.rules) + failures), "failures": str(failures), "skipped": str(skipped)}
+    use = report.cassettes
+    replayed, unused = (0, ()) if use is None else (use.replayed, use.unused)
+    failures, skipped = len(report.misses) + len(report.failures), len(report.unused) + len(unused)
+    cases = len(report.rules) + failures + len(unused) + (use is not None)
+    counts = {"tests": str(cases), "failures": str(failures), "skipped": str(skipped)}
     root = Element("testsuites", {"name": "fastmock", **counts, "errors": "0"})
     suite = SubElement(root, "testsuite", {"name": "fastmock", **counts, "errors": "0"})
     for rule in report.rules:
         case = SubElement(suite, "testcase", {"classname": f"fastmock.{rule.endpoint}", "name": _clean(rule.name)})
         if not rule.hits:
             SubElement(case, "skipped", {"message": "the rule was never used"})
+    if use is not None:
+        name = f"{replayed} of {use.recordings} recordings were replayed"
+        SubElement(suite, "testcase", {"classname": "fastmock.cassettes", "name": name})
+    for recording in unused:
+        case = SubElement(suite, "testcase", {"classname": "fastmock.cassettes", "name": _clean(recording.recording)})
+        SubElement(case, "skipped", {"message": "the recording was never used"})
     for miss in report.misses:
         name = _clean(f"model {miss.model!r}, message {miss.message!r}")
         case = SubElement(suite, "testcase", {"classname": f"fastmock.{miss.endpoint}", "name": name})

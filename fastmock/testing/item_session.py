@@ -1,6 +1,5 @@
 """The session of one test of pytest: its settings, and the report on its requests."""
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,13 @@ import pytest
 from fastmock.core.documents import DocumentError, read_document
 from fastmock.testing.client import Client, RecordedRequest, new_session
 from fastmock.testing.control import ControlError
-from fastmock.testing.environment import record_options
-from fastmock.testing.server import Server, StartError
+from fastmock.testing.item_recording import ItemRecording, cassette_of, mode_of
 from fastmock.testing.session_server import SessionServer
 
 _MOST_ENDED = 50  # sessions that are removed together: removing one takes 5 to 10 ms
 _SECTIONS = ("chat_completions", "completions", "embeddings", "moderations")
 _RULES = ("rules", "patterns")
 _SETTINGS = ("latency", "limits", "faults", "cassettes")
-RECORD_MODES = ("none", "once", "new", "all")
-"""Modes of the marker: replay only, record if there is no cassette, record unmatched requests, record everything."""
-_CASSETTES = "cassettes"  # directory beside the test
 _LAST = -1_000_000  # priority of a rule that stands for a default
 _MOST_SHOWN = 20  # requests
 _LONGEST = 100  # characters of a message that are shown
@@ -40,10 +35,21 @@ class ItemSession:
         Raises:
             pytest.fail.Exception: the marker is invalid.
         """
-        self._own: Server | None = None
+        self._recording: ItemRecording | None = None
+        self._has_passed = False
         marker = item.get_closest_marker("fastmock")
         given = {} if marker is None else dict(marker.kwargs)
-        self._server = server = self._recorder(item, given) or server
+        mode = mode_of(item, given)
+        given.pop("record", None)
+        if given.get("cassette") is not None:
+            place = given["cassette"] = cassette_of(item, given["cassette"])
+            self._recording = ItemRecording.start(item, place, mode)
+            if self._recording is not None:
+                server = self._recording.server
+                del given["cassette"]
+            elif not place.exists():
+                pytest.fail(f"{place} does not exist; record it with --fastmock-record once", pytrace=False)
+        self._server = server
         self.client = Client(server.url, session=new_session(item.name), token=server.token)
         self._is_strict = server.strict
         self._is_watched = False
@@ -62,7 +68,7 @@ class ItemSession:
         config: Mapping[str, Any] | str | None = None,
         strict: bool | None = None,
         findings: bool | None = None,
-        cassette: str | None = None,
+        cassette: Path | None = None,
     ) -> None:
         """Apply the settings of a marker; a file is relative to the test's directory, or to the root of the run."""
         given: Any = config or {}
@@ -75,7 +81,7 @@ class ItemSession:
         if findings is not None:
             settings["findings"] = findings
         if cassette is not None:
-            settings["cassettes"] = {**settings.get("cassettes", {}), "files": [str(_cassette(item, cassette))]}
+            settings["cassettes"] = {**settings.get("cassettes", {}), "files": [str(cassette.resolve())]}
         self._is_strict = bool(settings.get("strict", self._is_strict))
         self._is_watched = bool(settings.get("findings", False))
         if rules:
@@ -83,36 +89,11 @@ class ItemSession:
         if settings:
             self.client.configure(**settings)
 
-    def _recorder(self, item: pytest.Item, given: dict[str, Any]) -> SessionServer | None:
-        """Return a server of the test's own if it records; then take the cassette out of the marker's arguments.
-
-        It has the environment of the test, with the URLs and the keys of the upstreams.
-        """
-        mode = item.config.getoption("--fastmock-record") or given.get("record") or "none"
-        given.pop("record", None)
-        if "cassette" not in given:
-            return None
-        if mode not in RECORD_MODES:
-            pytest.fail(f"record={mode!r} of {item.nodeid}: expected one of {', '.join(RECORD_MODES)}", pytrace=False)
-        place = _cassette(item, given["cassette"])
-        if mode == "none" or (mode == "once" and place.exists()):
-            return None
-        options = record_options(str(place), os.environ)
-        if mode == "new":
-            options += ["--record-requests", "unmatched", *(["--cassettes", str(place)] if place.exists() else [])]
-        del given["cassette"]
-        if mode == "all":
-            place.unlink(missing_ok=True)
-        try:
-            self._own = Server(*options, config={}, timeout=item.config.getoption("--fastmock-timeout"))
-        except StartError as error:
-            pytest.fail(str(error), pytrace=False)
-        return SessionServer(self._own.url, log=self._own.log)
-
     def complete(self, report: pytest.TestReport) -> None:
         """Add the requests to the report of a failed test; let a strict one fail if no rule matched a request, and a
         watched one if there are findings.
         """
+        self._has_passed = report.passed
         if not report.failed and not ((self._is_strict or self._is_watched) and report.passed):
             return
         try:
@@ -124,6 +105,7 @@ class ItemSession:
                 wrong = ["no rule matched, in strict mode:", *_lines_of_misses(misses), *wrong]
             if report.passed and wrong:
                 report.outcome, report.longrepr = "failed", "\n".join(wrong)
+                self._has_passed = False
             if report.failed:
                 lines = (*self._lines(misses), *_lines_of_findings(findings))
                 report.sections.append(("fastmock", "\n".join(lines)))
@@ -140,24 +122,20 @@ class ItemSession:
         for request in requests[-_MOST_SHOWN:]:
             yield f"  {_line(request)}"
         yield from _lines_of_misses(misses)
+        if self._recording is not None:
+            yield "nothing was recorded, since the test failed"
 
     def end(self) -> None:
         """End the session; its rules and requests are removed together with those of others."""
-        if self._own is not None:
+        if self._recording is not None:
             self.client.control.close()
-            self._own.stop()
+            self._recording.finish(self._has_passed)
             return
         self._server.ended.append(self.client.session)
         if len(self._server.ended) >= _MOST_ENDED:
             ended, self._server.ended = self._server.ended, []
             self.client.control.call("POST", "reset", {"sessions": ended})
         self.client.control.close()
-
-
-def _cassette(item: pytest.Item, name: str) -> Path:
-    """Return the file of a cassette: in the directory ``cassettes`` beside the test, unless it is a path."""
-    path = Path(name if name.endswith(".jsonl") else f"{name}.jsonl")
-    return (item.path.parent / path) if len(path.parts) > 1 else item.path.parent / _CASSETTES / path
 
 
 def _line(request: RecordedRequest) -> str:

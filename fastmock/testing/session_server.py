@@ -65,9 +65,8 @@ def session_server(config: pytest.Config) -> Iterator[SessionServer]:
                 control.call("POST", "reset", {"sessions": server.ended})
         control.close()
         return
-    workerinput = getattr(config, "workerinput", None)
-    if workerinput is not None:
-        directory = Path(workerinput[_SHARED])
+    if hasattr(config, "workerinput"):
+        directory = directory_of_run(config)
         yield SessionServer(_shared(directory, config), token, directory / "log", config.getini("fastmock_strict"))
         return
     with tempfile.TemporaryDirectory(prefix="fastmock-") as own:
@@ -109,6 +108,12 @@ def shared_of(config: Any) -> Path:
         (Path(directory.name) / "owner").write_text(str(os.getpid()))
         setattr(config, _SHARED, directory)
     return Path(getattr(config, _SHARED).name)
+
+
+def directory_of_run(config: Any) -> Path:
+    """Return a directory that all workers of pytest-xdist share, and that is removed when the run ends."""
+    workerinput = getattr(config, "workerinput", None)
+    return Path(workerinput[_SHARED]) if workerinput is not None else shared_of(config)
 
 
 def stop_shared(config: Any) -> None:

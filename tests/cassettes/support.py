@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from hypothesis import strategies as st
 
 from fastmock.cassettes.canonical import Canonical
+from fastmock.cassettes.named_values import kind_of
 from fastmock.cassettes.recorder import Exchange
+from fastmock.core.credentials import CREDENTIALS
 from fastmock.core.http import Request
 from tests.support import KEY
 
@@ -103,3 +106,71 @@ def head(status: str = "200 OK", **headers: str) -> bytes:
 def chunk(data: bytes) -> bytes:
     """Return a chunk of a chunked body."""
     return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+CANARY = "c4n4ry-7Qx9w2ZkLm"
+"""A secret that must not be found in any cassette."""
+WORDS = st.sampled_from(
+    ["hf", "user", "my", "openai", "x", "github", "db", "vendor", "service", "mcp", "prod", "refresh", "app", "oauth"]
+)
+ENDS = st.sampled_from(
+    [
+        *("token", "secret", "password", "api_key", "access_key", "credentials", "auth", "authorization", "cookie"),
+        *("passwd", "passphrase", "private_key", "org_id", "organization_id", "key", "jwt", "session_key"),
+    ]
+)
+
+
+@st.composite
+def names(draw):
+    """Draw the name of a secret: any that the list of credentials knows, however it is written."""
+    parts = [*draw(st.lists(WORDS, max_size=2)), *draw(ENDS).split("_")]
+    form = draw(st.sampled_from(["snake", "kebab", "camel", "upper"]))
+    if form == "camel":
+        return parts[0] + "".join(part.title() for part in parts[1:])
+    text = ("-" if form == "kebab" else "_").join(parts)
+    return text.upper() if form == "upper" else text
+
+
+NAMES = names() | st.sampled_from(sorted(CREDENTIALS))
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@st.composite
+def with_canary(draw):
+    """Draw a JSON value that holds the canary as a secret."""
+    secret = draw(st.sampled_from([CANARY, f"Bearer {CANARY}", f'"{CANARY}\\', f"a\n{CANARY}"]))
+    name = draw(NAMES)
+    if kind_of(name) != "secret":
+        secret = CANARY  # a value that shows what it is
+    value = draw(
+        st.sampled_from(
+            [
+                {name: secret},
+                {name: [secret, secret]},
+                {name: {"id": 1, name: secret, "more": [{name: secret}]}},
+                {"headers": {"X-Foo": secret}},
+                {"extra_headers": [{"name": "X-Foo", "value": secret}]},
+                {"url": f"https://me:{CANARY}@host.example/path"},
+                {"url": f"see https://host.example/path?a=b&{name}={CANARY}&c=d and more"},
+                {"image_url": {"url": f"https://host.example/x.png?sv=1&sig={CANARY}"}},
+                {"project": {"name": "x", "hf_token": secret}},
+                {"token": orjson.dumps({"hf_token": secret}).decode()},
+                f"with 'Authorization: Bearer {CANARY}' in it",
+            ]
+        )
+    )
+    nested = "headers" not in repr(value)
+    for _ in range(draw(st.integers(0, 4))):
+        around = draw(st.sampled_from(["list", "dict", "text", "pretty"]))
+        if around == "list":
+            value = [draw(PLAIN), value, draw(PLAIN)]
+        elif around == "dict":
+            value = {"before": draw(PLAIN), "it": value, "after": draw(PLAIN)}
+        elif nested:
+            value = orjson.dumps(value, option=orjson.OPT_INDENT_2 if around == "pretty" else 0).decode()
+    return value

@@ -12,7 +12,7 @@ from fastmock.cassettes.canonical import Canonical
 from fastmock.core.errors import ApiError
 from fastmock.core.http import Request, Stream
 from fastmock.core.problems import ConfigError
-from tests.cassettes.support import EVENTS, JSON, PATH, chat, line, posted, write
+from tests.cassettes.support import CANARY, EVENTS, JSON, PATH, chat, line, names, posted, with_canary, write
 from tests.support import KEY, examples, make_app
 
 pytestmark = pytest.mark.unit
@@ -107,8 +107,23 @@ def test_miss_names_the_nearest_recording_and_the_differing_components(tmp_path)
     error = orjson.loads(answer.body)["error"]
     assert (answer.head.status, error["code"]) == (404, "no_recording_matched")
     assert f"{tmp_path}/a.jsonl:1" in error["message"]
-    assert "conversation: messages[0].content is 'Hello there', it was 'Hello'" in error["message"]
+    assert 'messages[0].content is "Hello there", it was "Hello" (conversation)' in error["message"]
     assert "model" not in error["message"].split("a.jsonl:1")[1]
+
+
+def test_miss_of_another_route_names_the_recorded_ones(tmp_path):
+    def message(path, query=None):
+        answer = replaying(tmp_path).handle(Request("GET", path, KEY, b"", query or {}))
+        assert answer.head.status == 404
+        return orjson.loads(answer.body)["error"]["message"]
+
+    write(tmp_path, line(Request("GET", "/v1/models", KEY, b"", {"limit": ["2"]}), b"1"), line(posted(chat()), b"2"))
+    assert "Nothing is recorded for GET /v1/models?limit=3; recorded is GET /v1/models?limit=2." in message(
+        "/v1/models", {"limit": ["3"]}
+    )
+    assert "recorded are GET /v1/models?limit=2, POST /v1/chat/completions" in message("/v9/x")
+    (tmp_path / "a.jsonl").write_bytes(b"")
+    assert "There are no recordings." in message("/v1/models")
 
 
 def test_miss_may_be_answered_as_without_cassettes(tmp_path):
@@ -255,7 +270,6 @@ def test_stored_components_are_the_required_ones(tmp_path):
 
 # Whatever was recorded replays.
 
-SECRET = "CANARY-0123456789"
 SCALARS = st.one_of(
     *(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.text(max_size=20)),
     st.floats(allow_nan=False, allow_infinity=False),
@@ -285,21 +299,22 @@ def exchanges(draw):
     """Draw a request with secrets in every place, and the frames of its answer."""
     body = draw(SENT)
     if draw(st.booleans()):
-        nested = orjson.dumps({"client_secret": SECRET}).decode()
-        given = {"messages": draw(JSON_VALUES), "api_key": SECRET, "x": {"password": SECRET, "note": nested}}
-        body = orjson.dumps({**given, "prompt": f"my key is sk-{SECRET}"})
+        given = {"messages": draw(JSON_VALUES), "tools": draw(with_canary()), "prompt": f"my key is sk-{CANARY}"}
+        body = orjson.dumps({**given, "metadata": draw(with_canary())})
     headers = {
         "content-type": draw(TYPES),
-        "authorization": f"Bearer sk-{SECRET}",
-        **draw(st.sampled_from([{}, {"cookie": f"a={SECRET}"}, {"x-org": SECRET}, {"openai-organization": SECRET}])),
+        draw(names()).lower(): CANARY,
+        "authorization": f"Bearer sk-{CANARY}",
+        **draw(st.sampled_from([{}, {"cookie": f"a={CANARY}"}, {"x-org": CANARY}, {"x-unknown": CANARY}])),
     }
     method = draw(st.sampled_from(["POST", "GET", "DELETE"]))
-    query = {} if method == "POST" else draw(st.sampled_from([{}, {"limit": ["2"]}, {"api_key": [SECRET], "a": ["b"]}]))
+    query = (
+        {} if method == "POST" else draw(st.sampled_from([{}, {"limit": ["2"]}, {draw(names()): [CANARY], "a": ["b"]}]))
+    )
     frames = sorted(draw(FRAMES))
     if draw(st.booleans()):
-        frames.append(
-            (1000.0, f'{{"message": "Incorrect API key sk-{SECRET} in org-{SECRET.replace("-", "")}"}}'.encode())
-        )
+        message = f"Incorrect API key sk-{CANARY} in org-{CANARY.replace('-', '')}"
+        frames.append((1000.0, orjson.dumps({"message": message, "tools": draw(with_canary())})))
     path = draw(st.sampled_from([PATH, "/v1/files/a b", "/v1/images/é", "/v9/unknown"]))
     return Request(method, path, headers, b"" if method == "GET" else body, query), frames
 
@@ -308,10 +323,10 @@ def exchanges(draw):
 @examples(200)
 def test_whatever_was_recorded_replays_and_no_secret_is_written(tmp_path_factory, made):
     directory = tmp_path_factory.mktemp("cassettes")
-    answer_headers = (("content-type", "text/plain"), ("set-cookie", SECRET), ("openai-organization", SECRET))
+    answer_headers = (("content-type", "text/plain"), ("set-cookie", CANARY), ("openai-organization", CANARY))
     lines = [line(request, *frames, headers=answer_headers) for request, frames in made]
-    assert SECRET.encode() not in b"".join(lines)
-    assert SECRET.replace("-", "").encode() not in b"".join(lines)
+    assert CANARY.encode() not in b"".join(lines)
+    assert CANARY.replace("-", "").encode() not in b"".join(lines)
     write(directory, *lines)
     app = replaying(directory)
     expected: dict[bytes, list[bytes]] = {}
@@ -323,8 +338,9 @@ def test_whatever_was_recorded_replays_and_no_secret_is_written(tmp_path_factory
         assert answer.head.status == 200
         recorded = expected[repr((request.method, request.path, request.body, request.query)).encode()]
         got = body_of(answer)
+        assert CANARY.encode() not in got
         assert any(len(got) == len(one) for one in recorded)
-        assert got in recorded or SECRET.encode() in b"".join(recorded)
+        assert got in recorded or CANARY.encode() in b"".join(recorded)
 
 
 def test_a_miss_of_any_request_is_an_error_of_the_provider(tmp_path):

@@ -423,7 +423,7 @@ def test_failed_test_with_a_cassette_shows_the_nearest_recording(runner):
     """)
     code, out, _ = runner.run("-n", "2")
     assert code == 1
-    assert "messages[0].content is 'hello there', it was 'hello'" in out
+    assert 'messages[0].content is "hello there", it was "hello"' in out
 
 
 @pytest.mark.parametrize("mode", ["new", "all"])
@@ -444,3 +444,79 @@ def test_cassette_is_recorded_by_option(runner, mode):
         assert code == 0, out
     assert cassette.read_text().count("\n") == 2
     assert runner.run(CI="true")[0] == 0
+
+
+UPSTREAM = {"responses": {"chat_completions": {"default": {"content": "upstream"}}}}
+
+
+def recorded_texts(cassette):
+    lines = cassette.read_bytes().splitlines()
+    return sorted(json.loads(one)["request"]["body"]["json"]["messages"][0]["content"] for one in lines)
+
+
+def test_tests_of_a_run_share_a_cassette_that_they_record_anew(runner):
+    runner.write("""
+        @pytest.mark.fastmock(cassette="talk", strict=True)
+        @pytest.mark.parametrize("text", ["one", "two"])
+        def test_it(fastmock, text):
+            assert ask(text) == "upstream"
+    """)
+    cassette = runner.directory / "cassettes" / "talk.jsonl"
+    with Server(config=UPSTREAM, timeout=60) as upstream:
+        variables = {"OPENAI_BASE_URL": f"{upstream.url}/v1", "CI": ""}
+        for options in (["once"], ["all", "-n", "2"]):
+            code, out, _ = runner.run("--fastmock-record", *options, **variables)
+            assert code == 0, out
+            assert recorded_texts(cassette) == ["one", "two"]
+    before = cassette.read_bytes()
+    code, out, _ = runner.run("--fastmock-record", "all", OPENAI_BASE_URL=f"{upstream.url}/v1", CI="")
+    assert code == 1  # the upstream is gone
+    assert "nothing was recorded, since the test failed" in out
+    assert cassette.read_bytes() == before
+    assert runner.run(CI="true")[0] == 0
+
+
+def test_failed_test_leaves_no_cassette(runner):
+    runner.write("""
+        @pytest.mark.fastmock(cassette="talk", record="once")
+        def test_it(fastmock):
+            assert ask("one") == "another answer"
+    """)
+    with Server(config=UPSTREAM, timeout=60) as upstream:
+        assert runner.run(OPENAI_BASE_URL=f"{upstream.url}/v1", CI="")[0] == 1
+    assert not (runner.directory / "cassettes").exists()
+
+
+def test_rules_of_a_test_win_while_it_records_as_they_do_on_replay(runner):
+    runner.write("""
+        @pytest.mark.fastmock(cassette="talk", record="once")
+        def test_it(fastmock):
+            fastmock.on("mine").reply("of the test")
+            assert (ask("mine"), ask("theirs")) == ("of the test", "upstream")
+    """)
+    with Server(config=UPSTREAM, timeout=60) as upstream:
+        code, out, _ = runner.run(OPENAI_BASE_URL=f"{upstream.url}/v1", CI="")
+        assert code == 0, out
+    assert recorded_texts(runner.directory / "cassettes" / "talk.jsonl") == ["theirs"]
+    assert runner.run(CI="true")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("marker", "message"),
+    [
+        ("record='once'", "record='once' of test_it.py::test_it needs cassette='NAME'"),
+        ("cassette='talk', record='twice'", "expected one of none, once, new, all"),
+        ("cassette='../../talk', record='once'", "is not below"),
+        ("cassette='talk'", "talk.jsonl does not exist; record it with --fastmock-record once"),
+    ],
+)
+def test_marker_that_cannot_work_fails_with_a_reason(runner, marker, message):
+    runner.write(f"""
+        @pytest.mark.fastmock({marker})
+        def test_it(fastmock):
+            pass
+    """)
+    code, out, _ = runner.run(CI="")
+    assert code == 1
+    assert message in out
+    assert not (runner.directory.parent.parent / "talk.jsonl").exists()

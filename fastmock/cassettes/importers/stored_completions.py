@@ -1,6 +1,7 @@
 """Import stored chat completions: objects of the API with their messages, or lines of a dataset."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -15,15 +16,41 @@ _ASKED = (
 """Fields of a stored completion that the request had."""
 _OF_ANSWER = ("id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier")
 _JSON = {"content-type": "application/json"}
+_message_id = re.compile(r"(.+)-\d+").fullmatch  # the id of its completion, and its number
+StoredMessages = Mapping[str, list[Any]]
+"""The messages of stored completions, by the id of the completion."""
 
 
-def recordings_of_completions(document: object) -> Iterator[Imported]:
-    """Yield the recordings of stored completions: a list page, a list, or one of them."""
+def stored_messages(documents: Iterable[object]) -> StoredMessages:
+    """Return the messages of stored completions in list pages of their own."""
+    found: dict[str, list[Any]] = {}
+    for one in (one for document in documents for one in _listed(document)):
+        if _is_message(one) and (of := _message_id(str(one.get("id")))):
+            found.setdefault(of[1], []).append(one)
+    return found
+
+
+def recordings_of_completions(document: object, messages: StoredMessages) -> Iterator[Imported]:
+    """Yield the recordings of stored completions: a list page, a list, or one of them.
+
+    ``messages``: messages that stand in other files.
+    """
+    for place, one in enumerate(_listed(document)):
+        if _is_message(one) and isinstance(document, Mapping):
+            continue  # a completion has it
+        given = messages.get(str(one.get("id"))) if isinstance(one, Mapping) and "messages" not in one else None
+        found = _recording(one if given is None else {**one, "messages": given})
+        yield f"[{place}]: {found}" if isinstance(found, str) and isinstance(document, list) else found
+
+
+def _listed(document: object) -> Sequence[Any]:
     if isinstance(document, Mapping) and document.get("object") == "list":
         document = document.get("data")
-    for place, one in enumerate(document if isinstance(document, list) else [document]):
-        found = _recording(one)
-        yield f"[{place}]: {found}" if isinstance(found, str) and isinstance(document, list) else found
+    return document if isinstance(document, list) else [document]
+
+
+def _is_message(one: object) -> bool:
+    return isinstance(one, Mapping) and "role" in one and "choices" not in one
 
 
 def _recording(stored: Any) -> Imported:

@@ -281,7 +281,8 @@ def _(error: errors.NoRecordingMatched) -> ApiError:
     if error.nearest is not None:
         message += f" The nearest one is {error.nearest}."
     if error.differences:
-        message += f" {'; '.join(error.differences)}."
+        text = "; ".join(error.differences)
+        message += f" {text[0].upper()}{text[1:]}." if error.nearest is None else f" Of this request, {text}."
     return ApiError(404, message, None, "no_recording_matched")
 
 

@@ -1,0 +1,155 @@
+"""Secrets in requests and answers are found wherever they are, and nothing else is taken for one."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastmock.cassettes.named_values import _candidates, kind_of
+from fastmock.cassettes.secrets import is_secret, mask, places_of_secrets, redact_fields, scrub, secrets_of
+from tests.cassettes.support import CANARY, PLAIN, names, with_canary
+from tests.support import examples
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("authorization", "X-Api-Key", "api_key", "apiKey", "client_secret", "cookie", "set-cookie", "password"),
+        *("openai-organization", "anthropic-organization-id", "OpenAI-Project", "access_token", "token", "key"),
+    ],
+)
+def test_names_of_secrets(name):
+    assert is_secret(name)
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "prompt_cache_key_count", "tokens", "model", "x-request-id"])
+def test_names_of_no_secrets(name):
+    assert not is_secret(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        (b'{"api_key":"a\\"b"}', b'{"api_key":"[redacted]"}'),
+        (b'{"a":"{\\"client_secret\\": \\"x\\\\\\"y\\"}"}', b'{"a":"{\\"client_secret\\": \\"[redacted]\\"}"}'),
+        (b"my key is sk-abcdefghijklmnop!", b"my key is [redacted]!"),
+        (b"in organization org-abcdefghijklmnop on", b"in organization [redacted] on"),
+        (b'{"hf_token":"abc","a":1}', b'{"hf_token":"[redacted]","a":1}'),
+        (b'{"credentials":{"type":"basic","pass":"abc"}}', b'{"credentials":{"type":"basic","pass":"[redacted]"}}'),
+        (b'{"api_keys":["a","b"]}', b'{"api_keys":["[redacted]","[redacted]"]}'),
+        (b'{"password":123456}', b'{"password":"[redacted]"}'),
+        (b'{"tools":[{"headers":{"X-Foo":"abc"}}]}', b'{"tools":[{"headers":{"X-Foo":"[redacted]"}}]}'),
+        (b'"see https://me:pw@host/x"', b'"see https://[redacted]@host/x"'),
+        (b'"https://host/x?a=1&sig=abc%3D&b=2"', b'"https://host/x?a=1&sig=[redacted]&b=2"'),
+        (b'"https://host/x?a=1\\u0026token=abc"', b'"https://host/x?a=1\\u0026token=[redacted]"'),
+        (b'{"password":{"type":"string","default":"abc"}}', b'{"password":{"type":"string","default":"[redacted]"}}'),
+    ],
+)
+def test_secrets_are_removed_from_texts(text, scrubbed):
+    assert scrub(text) == scrubbed
+    assert scrub(scrubbed) == scrubbed
+    assert len(mask(text)) == len(text)
+    assert (mask(text) == text) is (scrubbed == text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"password":{"type":"string","description":"Your password."}}',
+        b'{"properties":{"auth":{"type":"object","properties":{"x":{"type":"string"}},"required":["x"]}}}',
+        b'{"token":" Hello","logprob":-1,"bytes":[32]}',
+        b'{"token":"a1b2c3d4e5f6g7h8","logprob":-1}',
+        b'{"type":"eq","key":"region","value":"us"}',
+        b'{"author":"Jane","authority":"high","monkey":"Abu","project":"apollo","organization":"Acme"}',
+        b'{"prompt_cache_key":"user-1234567890","max_tokens":5,"time_to_first_token":3}',
+        b'{"arguments":"{\\"headers\\": {\\"X-Page\\": \\"two\\"}, \\"key\\": \\"ArrowDown\\"}"}',
+        b'{"headers":{"content-type":"text/plain"}}',
+        b"see http://localhost:8000/@me and https://host/x?page=2&sort=token",
+        b'{"api_key":"[redacted]","password":"****","auth":{"type":"oauth"}}',
+    ],
+)
+def test_texts_without_secrets_stay(text):
+    assert scrub(text) == text
+    assert mask(text) == text
+    assert not [*places_of_secrets(text)]
+
+
+@given(with_canary(), st.booleans())
+@examples(2000)
+def test_canaries_are_found_wherever_they_are_and_json_stays_json(value, indented):
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indented else 0)
+    scrubbed, masked = scrub(text), mask(text)
+    assert CANARY.encode() not in scrubbed
+    assert CANARY.encode() not in masked
+    assert len(masked) == len(text)
+    orjson.loads(scrubbed), orjson.loads(masked)
+    assert scrub(scrubbed) == scrubbed
+    assert mask(masked) == masked
+    assert [*places_of_secrets(text)]
+    assert not [*places_of_secrets(scrubbed)]
+    assert not [*places_of_secrets(masked)]
+
+
+@given(PLAIN)
+@examples(500)
+def test_scrubbed_json_stays_json_and_takes_nothing_twice(value):
+    text = orjson.dumps({"api_key": value, "token": value, "headers": value})
+    orjson.loads(scrub(text)), orjson.loads(mask(text))
+    assert scrub(scrub(text)) == scrub(text)
+    assert len(mask(text)) == len(text)
+
+
+@given(names())
+@examples(500)
+def test_search_finds_each_name_that_is_taken_for_a_secret(name):
+    assert kind_of(name) in ("secret", "ambiguous")
+    assert [*_candidates(f'{{"{name}" : "{CANARY}"}}'.encode())]
+    assert is_secret(name)
+
+
+@given(st.text("abcdefghijkmnoprstuwy_-", min_size=1, max_size=20))
+@examples(1000)
+def test_search_misses_no_name_that_is_taken_for_a_secret(name):
+    assert kind_of(name) is None or [*_candidates(f'"{name}":"{CANARY}"'.encode())]
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "body"),
+    [
+        ([("x-vault-token", CANARY)], {}, b""),
+        ([("authorization", f"Bearer {CANARY}")], {}, b""),
+        ([("authorization", "Basic bWU6YzRuNHJ5LTdReDl3MlprTG0=")], {}, b""),
+        ([], {"key": [CANARY]}, b""),
+        ([], {}, f'{{"tools":[{{"authorization":"{CANARY}"}}]}}'.encode()),
+    ],
+)
+def test_secrets_that_a_request_sends_are_found_where_else_they_are(headers, query, body):
+    secrets = secrets_of(headers, query, body)
+    assert scrub(f"the key {CANARY} is wrong".encode(), secrets) == b"the key [redacted] is wrong"
+
+
+def test_fields_of_forms_are_redacted_by_their_names():
+    assert redact_fields({"hf_token": ["a"], "x": ["b"]}) == {"hf_token": ["[redacted]"], "x": ["b"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'"api_key":[' * 20_000,
+        b'"api_key":{"type":"object","properties":{' * 8_000,
+        b'"api_key":"' * 20_000,
+        b"\\" * 200_000 + b'"api_key":"x',
+        b'"api_key' + b"\\" * 200_000,
+        b'{"api_key":' + b" " * 200_000,
+        b"https://" * 30_000,
+        b"https://a:" * 30_000,
+        b"?api_key" * 30_000 + b"=",
+        b'"' * 200_000,
+        b'"auth' * 50_000,
+    ],
+)
+def test_time_is_linear_for_any_text(text):
+    scrub(text)  # with quadratic time this would take minutes
+    assert len(mask(text)) == len(text)
