@@ -329,6 +329,6 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the answer is incomplete"
     if isinstance(error, aiohttp.ClientResponseError):
-        return f"its answer is not valid HTTP: {' '.join(error.message.split())}"
+        return f"its answer is not valid HTTP: {error.message}"
     text = str(error) or type(error).__name__
     return text.rstrip(".")
