@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import takewhile
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote, urlencode
 
 import orjson
 import re2
@@ -42,6 +42,7 @@ _KEYS: Mapping[str, int] = {
     **dict.fromkeys(("response_format", "text", "output_format", "output_config", "modalities"), _FORMAT),
     **dict.fromkeys(("encoding_format", "dimensions", "audio"), _FORMAT),
 }
+_SAFE = "/:@!$&'()*+,;=~-._[]"  # characters of a path that are not encoded
 _INSTRUCTING = ("system", "developer")  # roles of messages
 _SORTED = orjson.OPT_SORT_KEYS
 _EMPTY = b""
@@ -111,7 +112,7 @@ NO_BODY = Body("", None)
 def exact_hash(method: str, path: str, query: Query, body: str | bytes) -> bytes:
     """Return the hash of a request as it was sent; takes 1.5 µs for 1 KB."""
     sent = body.encode() if isinstance(body, str) else body
-    route = f"{method} {path}" if sent or not query else route_of(method, path, query, False)
+    route = f"{method} {path}" if sent else route_of(method, path, query, False)
     return blake2b(route.encode(errors="replace") + b"\0" + sent, digest_size=EXACT_SIZE).digest()
 
 
@@ -120,11 +121,11 @@ def route_of(method: str, path: str, query: Query, has_body: bool) -> str:
 
     The query of a request with a body does not count: not every runtime tells it.
     """
-    path = scrub(path.encode(errors="replace")).decode()
+    path = quote(scrub(path.encode(errors="replace")), safe=_SAFE)
     if has_body or not query:
         return f"{method} {path}"
-    pairs = sorted((name, value) for name, values in query.items() if not is_secret(name) for value in values)
-    return f"{method} {path}?{'&'.join(f'{name}={value}' for name, value in pairs)}"
+    fields = {name: query[name] for name in sorted(query) if not is_secret(name)}
+    return f"{method} {path}?{urlencode(fields, doseq=True)}"
 
 
 def parse_body(body: str | bytes, content_type: str, secrets: Sequence[bytes] = ()) -> Body:

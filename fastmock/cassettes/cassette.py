@@ -1,6 +1,7 @@
 """A cassette: JSON lines, each with a request and its answer. See ``docs/cassette.schema.json``."""
 
 import base64
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -18,6 +19,7 @@ VERSION = 1
 SUFFIX = ".jsonl"
 _LARGEST_VIEW = 1 << 20  # bytes
 _LONGEST = 86_400_000  # milliseconds of an answer
+_is_header_name = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+").fullmatch
 _FORMS: dict[str, type | tuple[type, ...]] = {
     "json": object,
     "text": str,
@@ -235,13 +237,14 @@ def _check_request(request: dict[str, Any]) -> None:
     _require(type(request["method"]) is type(request["path"]) is str, "method or path")
     _require(_are_texts(request.get("headers", {})), "header of the request")
     query = request.get("query", {})
-    _require(type(query) is dict and all(type(values) is list for values in query.values()), "query")
+    _require(type(query) is dict and all(_is_list_of_texts(values) for values in query.values()), "query")
     body = request.get("body")
     if body is not None:
         _require(type(body) is dict and len(body) == 1, "body")
         [(form, value)] = body.items()
         _require(form in _FORMS and isinstance(value, _FORMS[form]), "body")
-        _require(form != "multipart" or all(type(part) is dict for part in value), "body")
+        _require(form != "multipart" or all(_is_part(part) for part in value), "body")
+        _require(form != "form" or all(_is_list_of_texts(values) for values in value.values()), "body")
 
 
 def _check_answer(answer: dict[str, Any]) -> None:
@@ -262,8 +265,17 @@ def _check_answer(answer: dict[str, Any]) -> None:
 def _are_texts(headers: Any) -> bool:
     """Return whether these are headers that can be sent."""
     return type(headers) is dict and all(
-        type(value) is str and value.isascii() and value.isprintable() for value in headers.values()
+        _is_header_name(name) and type(value) is str and value.isascii() and value.isprintable()
+        for name, value in headers.items()
     )
+
+
+def _is_list_of_texts(values: Any) -> bool:
+    return type(values) is list and all(type(value) is str for value in values)
+
+
+def _is_part(part: Any) -> bool:
+    return type(part) is dict and type(part.get("name", "")) is str
 
 
 def _written(data: bytes) -> str | dict[str, str]:
@@ -311,7 +323,8 @@ def decompressed(content: bytes, coding: str, limit: int = _LARGEST_VIEW) -> byt
 
 
 def cassettes_in(place: Path) -> list[Path]:
-    """Return the cassettes at a place: the file itself, or all of a directory and those below it, in order.
+    """Return the cassettes at a place: the file with those of further workers beside it, or all
+    of a directory and those below it, in order.
 
     Raises:
         CassetteError: there is no such place.
@@ -319,8 +332,15 @@ def cassettes_in(place: Path) -> list[Path]:
     if place.is_dir():
         return sorted(path for path in place.rglob(f"*{SUFFIX}") if path.is_file())
     if place.is_file():
-        return [place]
+        # Further workers of a recorder write beside it.
+        beside = {int(path.suffixes[-2][1:]): path for path in _numbered(place)} if place.suffix == SUFFIX else {}
+        return [place, *(beside[number] for number in sorted(beside))]
     raise CassetteError(f"{place} does not exist")
+
+
+def _numbered(place: Path) -> list[Path]:
+    pattern = re.compile(rf"{re.escape(place.stem)}\.[1-9]\d{{0,3}}{re.escape(SUFFIX)}")
+    return [path for path in place.parent.iterdir() if pattern.fullmatch(path.name) and path.is_file()]
 
 
 class Line(NamedTuple):

@@ -2,12 +2,13 @@
 
 import gc
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import orjson
@@ -31,6 +32,7 @@ from fastmock.cassettes.secrets import secrets_of
 from fastmock.cassettes.settings import COMPONENTS, Component
 from fastmock.core.http import Request
 
+_MOST_OPEN = 64  # files that are kept open
 _MOST_FOUND = 4096  # requests whose recordings are remembered
 
 
@@ -66,21 +68,39 @@ class Nearest(NamedTuple):
     components: tuple[Component, ...]
 
 
-@dataclass(frozen=True)
 class Source:
-    """A cassette that is open.
+    """A cassette that can be read.
 
     Attributes:
         path: the file.
-        descriptor: its descriptor, open as long as this object exists.
     """
 
-    path: Path
-    descriptor: int
+    _open: ClassVar[OrderedDict["Source", int]] = OrderedDict()
+    """The descriptors of the sources used last, for all libraries of the process."""
+    _lock: ClassVar[threading.Lock] = threading.Lock()
 
-    def __del__(self) -> None:
-        with suppress(OSError):
-            os.close(self.descriptor)
+    def __init__(self, path: Path) -> None:
+        """``path`` is the file."""
+        self.path = path
+        status = path.stat()
+        self._identity = status.st_dev, status.st_ino
+
+    def read(self, size: int, begin: int) -> bytes:
+        """Read a part of the file; return nothing if it was replaced, or cannot be read any more."""
+        with self._lock, suppress(OSError):
+            descriptor = self._open.get(self)
+            if descriptor is None:
+                descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+                status = os.fstat(descriptor)
+                if (status.st_dev, status.st_ino) != self._identity:
+                    os.close(descriptor)
+                    return b""
+                self._open[self] = descriptor
+                if len(self._open) > _MOST_OPEN:
+                    os.close(self._open.popitem(last=False)[1])
+            self._open.move_to_end(self)
+            return os.pread(descriptor, size, begin)
+        return b""
 
 
 class _Entry(NamedTuple):
@@ -141,11 +161,9 @@ class Library:
 
     def _read(self, path: Path) -> Iterator[_Entry]:
         """Yield the entries of a cassette."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         number = len(self._sources)
-        self._sources.append(Source(path, descriptor))
-        with os.fdopen(os.dup(descriptor), "rb") as file:
-            data = file.read()
+        self._sources.append(Source(path))
+        data = path.read_bytes()
         damages, found = [], 0
         for line in lines_of(data):
             try:
@@ -194,7 +212,9 @@ class Library:
         for number, entry in enumerate(entries):
             exact.setdefault(entry.exact, []).append(number)
             if entry.joined:
-                self._by_joined.setdefault((entry.route, entry.joined), entry.exact)
+                known = self._by_joined.setdefault((entry.route, entry.joined), entry.exact)
+                if known and known != entry.exact:  # which of the two forms was sent cannot be told
+                    self._by_joined[entry.route, entry.joined] = b""
             keys.setdefault(self._key(entry.route, entry.hashes), []).append(number)
         self._exacts = {key: tuple(numbers) for key, numbers in exact.items()}
         self._by_key = {key: tuple(numbers) for key, numbers in keys.items()}
@@ -232,18 +252,20 @@ class Library:
             return self._find_joined(route, request)
         ours = np.frombuffer(b"".join(hashes), np.uint64)
         differing = self._hashes[list(numbers)] != ours
-        best = numbers[int(differing.sum(axis=1).argmin())]
-        exact = self._exact_of[best]
-        drift = sum(1 << int(place) for place in np.flatnonzero(self._hashes[best] != ours))
-        return Found(self._exacts[exact], drift, int.from_bytes(exact[:8], "big") or 1)
+        row = self._hashes[numbers[int(differing.sum(axis=1).argmin())]]
+        # Requests that differ only in what is normalized are repeats of one.
+        equal = tuple(number for number in numbers if (self._hashes[number] == row).all())
+        drift = sum(1 << int(place) for place in np.flatnonzero(row != ours))
+        key = blake2b(route.encode(errors="replace") + row.tobytes(), digest_size=8).digest()
+        return Found(equal, drift, int.from_bytes(key, "big") or 1)
 
     def _find_joined(self, route: str, request: Request) -> Found | None:
         """Return the recordings of a form, of which the runtime shows only the contents of its parts, joined."""
         if not self._by_joined or not (request.headers.get("content-type") or "").startswith("multipart/"):
             return None
         sent = request.body.encode() if isinstance(request.body, str) else request.body
-        exact = self._by_joined.get((route, joined_hash(sent).hex()))
-        return None if exact is None else Found(self._exacts[exact], 0, int.from_bytes(exact[:8], "big") or 1)
+        exact = self._by_joined.get((route, joined_hash(sent).hex()), b"")
+        return None if not exact else Found(self._exacts[exact], 0, int.from_bytes(exact[:8], "big") or 1)
 
     def _hashes_of(self, request: Request) -> tuple[str, tuple[bytes, ...]]:
         return self._canonical.hashes(request.method, request.path, request.query, body_of(request))
@@ -279,8 +301,8 @@ class Library:
 
     def _text(self, number: int) -> bytes:
         """Read the line of a recording."""
-        descriptor = self._sources[self._files[number]].descriptor
-        return os.pread(descriptor, int(self._sizes[number]), int(self._begins[number]))
+        source: Source = self._sources[self._files[number]]
+        return source.read(int(self._sizes[number]), int(self._begins[number]))
 
     def digest(self, number: int) -> str:
         """Return the digest of a recording; see ``cassette.digest_of``."""

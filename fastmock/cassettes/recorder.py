@@ -21,13 +21,15 @@ from fastmock.cassettes.cassette import (
 )
 from fastmock.cassettes.multipart import boundary_of, joined_hash, parts_of
 from fastmock.cassettes.secrets import is_secret, mask, redact_fields, scrub_text, secrets_of
+from fastmock.core.content_encoding import CODINGS
 from fastmock.core.http import Request
+from fastmock.core.text import printable
 
 _LOG = logging.getLogger("fastmock")
 
 _OF_REQUESTS = re.compile(r"content-type|accept|(?!x-stainless-)[a-z-]+-(?:version|beta)")
 _OF_ANSWERS = re.compile(
-    r"content-(?:type|encoding|language|disposition|range)|location|accept-ranges|cache-control|vary|retry-after(?:-ms)?|x-should-retry"
+    r"content-(?:type|encoding|language|disposition|range)|location|accept-ranges|etag|last-modified|cache-control|vary|retry-after(?:-ms)?|x-should-retry"
     r"|(?:x-)?request-id|[a-z-]*ratelimit-[a-z-]+|[a-z-]+-(?:version|model|processing-ms)"
 )
 _LARGEST_PLAIN = 1 << 28  # bytes of a decompressed body
@@ -42,12 +44,14 @@ class Exchange:
     """A request and its answer, while it arrives.
 
     Attributes:
+        name: the method and the path of the request, for messages.
         size: the bytes of the body so far.
     """
 
     def __init__(self, request: Request, start: float) -> None:
         """``start``: the time at which the request came in, in seconds of the caller's clock."""
         self._request = request
+        self.name = f"{request.method} {printable(request.path)}"
         self._start = start
         self._at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         self._status = 0
@@ -121,11 +125,12 @@ def _joined(body: bytes, content_type: str) -> bytes:
 def _without_secrets(frames: list[Frame], headers: dict[str, str], secrets: Sequence[bytes]) -> list[Frame]:
     """Return the frames of a body without secrets; a compressed body with secrets is decompressed."""
     content = b"".join(frame.data for frame in frames)
-    coding = headers.get("content-encoding", "identity").lower()
+    coding = headers.get("content-encoding", "").strip().lower() or "identity"
     if coding != "identity" and content:
         plain = decompressed(content, coding, _LARGEST_PLAIN)
         if plain is None:
-            raise NotRecordedError(f"its content coding {coding} hides whether it has secrets")
+            reason = "is damaged" if coding in CODINGS else "is unknown"
+            raise NotRecordedError(f"its content coding {coding!r} {reason}, which hides whether it has secrets")
         if mask(plain, secrets) == plain:
             return frames
         del headers["content-encoding"]
@@ -161,6 +166,9 @@ class CassetteWriter:
         if self._failed:
             return False
         try:
+            if self._descriptor is not None and not os.fstat(self._descriptor).st_nlink:  # it was removed, or replaced
+                os.close(self._descriptor)
+                self._descriptor = None
             if self._descriptor is None:
                 self._descriptor = self._open()
             size = os.fstat(self._descriptor).st_size

@@ -35,7 +35,7 @@ _REPEATS = 0  # the counter of requests with equal recordings
 _LATE_END = 2.0  # milliseconds from the last frame to the end of a body that are replayed
 _ID_NAMES = ("x-request-id", "request-id")
 _EMPTY_STATUS = (204, 304)  # have no body
-_NOT_REPLAYED = frozenset(("content-length", "transfer-encoding", "connection", "keep-alive", "date", *_ID_NAMES))
+_NOT_REPLAYED = frozenset(("content-length", "transfer-encoding", "connection", "keep-alive", "date"))
 _ids = re.compile(
     rb'"(?:id|response_id|item_id|call_id|tool_use_id|tool_call_id|completion_id)"\s*:\s*"([A-Za-z]+[-_])([A-Za-z0-9]{6,})"'
 ).findall
@@ -64,8 +64,9 @@ class Ready:
     def __init__(self, answer: RecordedAnswer, name: str) -> None:
         """Take a recorded answer."""
         self.name = name
-        headers: Headers = tuple((name, value) for name, value in answer.headers.items() if name not in _NOT_REPLAYED)
-        id_name = next((name for name in _ID_NAMES if name in answer.headers), _ID_NAMES[0])
+        id_name = next((name for name in _ID_NAMES if answer.headers.get(name)), _ID_NAMES[0])
+        left_out = {id_name, *_NOT_REPLAYED}
+        headers: Headers = tuple((name, value) for name, value in answer.headers.items() if name not in left_out)
         is_events = answer.headers.get("content-type", "").startswith("text/event-stream")
         self.head = _head(answer.status, headers, id_name, is_events)
         self.request_id = answer.headers.get(id_name, "")
@@ -106,7 +107,8 @@ class Ready:
         times = [time / speed for time in self.times]
         if self.is_whole:
             reply = Reply(self.head, request_id, body)
-            reply.due_times = iter(times)
+            if self.head.status not in _EMPTY_STATUS:  # Robyn would send chunks
+                reply.due_times = iter(times)
             return reply
         ends = self.ends
         return Stream(self.head, request_id, iter(times), lambda begin, end: body[ends[begin] : ends[end]], len(times))

@@ -9,6 +9,7 @@ import yaml
 
 from fastmock.cassettes.answers import ReadAnswer, ReadToolCall, last_user_text, read_answer
 from fastmock.cassettes.cassette import Recording
+from fastmock.core.text import printable
 
 _LONGEST_NAME = 40  # characters
 _SECTIONS: Mapping[str, str] = {
@@ -30,7 +31,7 @@ class Converted(NamedTuple):
     def as_yaml(self) -> str:
         """Return the configuration as YAML, with the recordings that are not in it as comments."""
         text = yaml.dump(self.config, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-        return "".join(f"# not carried over: {line}\n" for line in self.left_out) + text
+        return "".join(f"# not carried over: {printable(line)}\n" for line in self.left_out) + text
 
 
 class _Dumper(yaml.SafeDumper):

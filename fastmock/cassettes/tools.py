@@ -1,5 +1,6 @@
 """Tools for cassettes: list, show, check, prune and compare them."""
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
@@ -191,6 +192,7 @@ def pruned(places: Iterable[Path], pruning: Pruning) -> Iterator[str]:
     canonical = Canonical()
     for path in dict.fromkeys(path for place in places for path in cassettes_in(place)):
         kept, changed = [], False
+        _check_unused(path)
         for entry in entries_of([path]):
             recording, text = entry.recording, entry.line.text
             if recording is None:
@@ -212,6 +214,15 @@ def pruned(places: Iterable[Path], pruning: Pruning) -> Iterator[str]:
                 kept.append(text + b"\n")
         if changed:
             _replace(path, b"".join(kept))
+
+
+def _check_unused(path: Path) -> None:
+    """Raise CassetteError if a recorder writes to a cassette."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CassetteError(f"{path} is being recorded to: stop its recorder first") from None
 
 
 def _rehashed(recording: Recording, canonical: Canonical) -> bytes:

@@ -12,6 +12,7 @@ from fastmock.cassettes import tools
 from fastmock.cassettes.cassette import CassetteError, digest_of
 from fastmock.cassettes.importers import ImportFailedError, import_files
 from fastmock.cassettes.rules_from import rules_from
+from fastmock.core.text import printable
 
 DIFFERENT = 1
 """The exit code of ``check`` if something is wrong, and of ``diff`` if there are differences."""
@@ -55,12 +56,12 @@ def run_cassettes(arguments: dict[str, Any], stdout: TextIO, stderr: TextIO) -> 
     try:
         if arguments.pop("rehash", False):
             for line in tools.pruned(arguments["place"], tools.Pruning((), False, False, True)):
-                print(line, file=stdout)
+                print(printable(line), file=stdout)
         lines = _ACTIONS[action](**arguments)
         count = 0
         for line in lines:
             count += 1
-            print(line, file=stdout)
+            print(printable(line), file=stdout)
         if not count:
             print(f"fastmock: {_NOTHING[action]}", file=stderr)
     except BrokenPipeError:  # the reader of the output has closed it
@@ -82,8 +83,9 @@ def run_rules_from(place: Sequence[Path], to: Path | None, stdout: TextIO, stder
         if fixtures:
             found = rules_of_fixtures(fixtures)
         else:
-            entries = tools.entries_of(place)
+            entries = [*tools.entries_of(place)]
             found = rules_from((one.name, one.recording) for one in entries if one.recording is not None)
+            found.left_out.extend(f"{one.name}: {one.reason}" for one in entries if one.recording is None)
         if not found.config:
             raise CassetteError("; ".join(("there is nothing to make rules of", *found.left_out)))
         if to is None:
@@ -93,7 +95,7 @@ def run_rules_from(place: Sequence[Path], to: Path | None, stdout: TextIO, stder
                 file.write(found.as_yaml())
             print(f"fastmock: rules written to {to}", file=stderr)
             for line in found.left_out:
-                print(f"not carried over: {line}", file=stderr)
+                print(f"not carried over: {printable(line)}", file=stderr)
     except (CassetteError, ImportFailedError, OSError, ValueError) as error:
         print(f"fastmock: {_reason(error)}", file=stderr)
         return 2

@@ -51,7 +51,21 @@ def _inflate(data: bytes, limit: int, window: int) -> bytes:
 
 
 def _gunzip(data: bytes, limit: int) -> bytes:
-    return _inflate(data, limit, 16 + zlib.MAX_WBITS)
+    """Decompress all members of ``gzip``."""
+    body, rest = b"", data
+    while True:
+        inflating = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        try:
+            body += inflating.decompress(rest, limit + 1 - len(body))
+        except zlib.error as error:
+            raise ValueError from error
+        if len(body) > limit:
+            return body
+        if not inflating.eof:
+            raise ValueError
+        rest = inflating.unused_data
+        if not rest.strip(b"\0"):  # members may be padded
+            return body
 
 
 def _deflate(data: bytes, limit: int) -> bytes:
@@ -66,8 +80,18 @@ def _unzstd(data: bytes, limit: int) -> bytes:
     import zstandard
 
     try:
-        with zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).stream_reader(data) as reader:
-            return reader.read(limit + 1)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
+        with decompressor.stream_reader(data, read_across_frames=True) as reader:
+            body = reader.read(limit + 1)
+        if len(body) <= limit:  # the reader does not tell whether it is complete
+            rest = data
+            while rest:
+                frame = decompressor.decompressobj()
+                frame.decompress(rest)
+                if not frame.eof:
+                    raise ValueError
+                rest = frame.unused_data
+        return body
     except (zstandard.ZstdError, MemoryError) as error:
         raise ValueError from error
 

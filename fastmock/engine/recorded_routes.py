@@ -99,8 +99,9 @@ class RecordedRoutes:
             rule = self._rule_priority(request)
             if found is not None and (rule is None or rule < replayer.settings.priority):
                 request.recording = replayer, found
+                answer = replay(request, unique)
                 count(_REPLAYED)
-                return replay(request, unique)
+                return answer
             if found is None and rule is None:
                 if forwards:
                     raise Forward

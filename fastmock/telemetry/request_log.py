@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from fastmock.app import Answer
 from fastmock.core.http import Request, Stream, model_of
+from fastmock.core.text import printable
 from fastmock.telemetry.observer import Follower, Observer
 
 _BUFFER = 65_536  # lines that a worker buffers while writing is blocked; further ones are dropped and counted
@@ -40,10 +41,10 @@ def as_text(line: Line) -> bytes:
     """Format a line as text; empty values are omitted."""
     at = datetime.fromtimestamp(line.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     tail = "".join(
-        f" {name}={_plain(value)}" for name in ("model", "rule", "fault", "check") if (value := getattr(line, name))
+        f" {name}={printable(value)}" for name in ("model", "rule", "fault", "check") if (value := getattr(line, name))
     )
     return (
-        f"{at} {line.request_id} {_plain(line.method)} {_plain(line.path)} {line.status} {line.bytes} B "
+        f"{at} {line.request_id} {printable(line.method)} {printable(line.path)} {line.status} {line.bytes} B "
         f"{line.milliseconds:.3f} ms{tail}\n"
     ).encode()
 
@@ -51,11 +52,6 @@ def as_text(line: Line) -> bytes:
 def as_json(line: Line) -> bytes:
     """Format a line as a JSON object; ``time`` is Unix time in seconds."""
     return orjson.dumps(line._asdict(), option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _plain(text: str) -> str:
-    """Return ``text`` with characters escaped that could break or forge a line."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 class _Follower(Follower):

@@ -2,16 +2,20 @@
 
 import gzip
 import random
+import signal
 import time
+from pathlib import Path
 
 import httpx
 import orjson
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmock.cassettes.cassette import parse_line
+from fastmock.cassettes.cassette import CassetteError, parse_line
 from fastmock.cassettes.secrets import mask, scrub
+from fastmock.cassettes.tools import Pruning, pruned
 from fastmock.core.http import Request, Stream
 from fastmock.core.problems import ConfigError
 from tests.cassettes.support import EVENTS, JSON, PATH, RawUpstream, chat, chunk, head, line, posted, write
@@ -177,6 +181,75 @@ def test_status_that_cannot_be_relayed_is_a_bad_gateway(relayed, tmp_path, statu
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("DELETE", head("204 No Content")),
+        ("GET", head("304 Not Modified")),
+        ("HEAD", head(content_length="7")),
+        ("POST", head(content_length="0")),
+    ],
+)
+def test_recorder_answers_on_after_answers_without_a_body(relayed, serve, tmp_path, method, answer):
+    answered, server = relayed(answer, method)
+    for number in range(5):
+        answered = httpx.request(method, f"{server.url}/v1/things/{number}", headers=KEY, timeout=5)
+        assert answered.status_code in (200, 204, 304)
+    assert server.stop() == 0
+    for runtime in ("granian", "robyn"):
+        config = {"cassettes": {"files": [str(tmp_path / "c")], "speed": 1}}
+        replaying = serve(config, "--runtime", runtime)
+        with httpx.Client(base_url=replaying.url, headers=KEY, timeout=5) as client:  # on one connection
+            statuses = [client.request(method, f"/v1/things/{number}").status_code for number in range(5)]
+        assert statuses == [answered.status_code] * 5
+
+
+@pytest.mark.integration
+def test_recorder_whose_cassette_is_removed_writes_a_new_one(relayed, tmp_path):
+    _, server = relayed(head(content_length="2") + b"{}")
+    assert wait_until(lambda: len(recorded(tmp_path)) == 1, 10)
+    with pytest.raises(CassetteError, match="is being recorded to"):
+        list(pruned([tmp_path / "c"], Pruning((), True, True, False)))
+    for path in (tmp_path / "c").iterdir():
+        path.unlink()
+    httpx.post(f"{server.url}{PATH}", content=chat("again"), headers=JSON)
+    assert wait_until(lambda: len(recorded(tmp_path)) == 1, 10)
+
+
+@pytest.mark.integration
+def test_answers_that_upstreams_never_finish_are_named_when_the_server_stops(serve, tmp_path):
+    upstream = RawUpstream(lambda connection, request: time.sleep(30))
+    record = {"upstream": upstream.url, "to": str(tmp_path / "c"), "allow_in_ci": True}
+    server = serve({"record": record, "server": {"shutdown_timeout": 1}})
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{server.url}{PATH}", content=chat(), headers=JSON, timeout=1)
+    assert server.stop() == 0
+    upstream.close()
+    assert "1 answers that upstreams have not finished are not recorded" in "".join(server.errors)
+
+
+@pytest.mark.integration
+def test_reloads_open_no_further_files(serve, tmp_path):
+    for number in range(100):
+        write(tmp_path, line(posted(chat(f"{number}")), b"1"), name=f"{number}.jsonl")
+    server = serve({"cassettes": str(tmp_path)})
+    with httpx.Client(base_url=server.url, headers=JSON) as client:
+        for reload in range(4):
+            for number in range(100):
+                assert client.post(PATH, content=chat(f"{number}")).status_code == 200
+            open_files = sum(
+                one.readlink().suffix == ".jsonl"
+                for process in psutil.Process(server.process.pid).children()
+                for one in Path(f"/proc/{process.pid}/fd").iterdir()
+                if one.is_symlink()
+            )
+            assert open_files <= 64
+            (tmp_path / "0.jsonl").write_bytes(line(posted(chat("0")), b"1"))
+            server.process.send_signal(signal.SIGHUP)
+            assert wait_until(lambda reload=reload: "".join(server.errors).count("reloaded:") == reload + 1, 20)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
     ("answer", "status", "content"),
     [
         (head(content_length="2", x_bad="caf\u00e9") + b"{}", 200, b"{}"),
@@ -216,7 +289,7 @@ def test_answers_whose_secrets_cannot_be_found_or_that_are_too_large_are_relayed
     [found] = recorded(tmp_path)
     assert secret not in found.answer.content
     assert "content-encoding" not in found.answer.headers
-    assert "content coding odd hides" in "".join(server.errors)
+    assert "content coding 'odd' is unknown" in "".join(server.errors)
 
 
 @pytest.mark.integration

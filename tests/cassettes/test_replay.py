@@ -12,6 +12,7 @@ from fastmock.cassettes.canonical import Canonical
 from fastmock.core.errors import ApiError
 from fastmock.core.http import Request, Stream
 from fastmock.core.problems import ConfigError
+from fastmock.engine.recorded_routes import REPLAYED_KEY
 from tests.cassettes.support import CANARY, EVENTS, JSON, PATH, chat, line, names, posted, with_canary, write
 from tests.support import KEY, examples, make_app
 
@@ -66,6 +67,37 @@ def test_repeats_are_answered_in_recorded_order(tmp_path, repeats, bodies):
         assert [one.body if one.head.status == 200 else None for one in answers] == bodies
         for one in answers:
             assert one.head.status == 200 or b"recordings_used_up" in one.body
+
+
+def test_requests_that_differ_only_in_dates_are_repeats(tmp_path):
+    write(tmp_path, *(line(posted(chat(f"Now: 2026-11-27 10:11:0{n}")), b"%d" % n) for n in range(3)))
+    app = replaying(tmp_path)
+    assert [app.handle(posted(chat(f"Now: 2026-12-01 09:00:0{n}"))).body for n in range(4)] == [b"0", b"1", b"2", b"2"]
+    assert app.handle(posted(chat("Now: 2026-11-27 10:11:01"))).body == b"1"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("/v1/a?q=1", {}), ("/v1/a", {"q": ["1"]})),
+        (("/v1/a", {"a": ["1&b=2"]}), ("/v1/a", {"a": ["1"], "b": ["2"]})),
+        (("/v1/a", {"a": ["1", "2"]}), ("/v1/a", {"a": ["2", "1"]})),
+    ],
+)
+def test_different_requests_do_not_share_an_answer(tmp_path, one, other):
+    requests = [Request("GET", path, KEY, b"", query) for path, query in (one, other)]
+    write(tmp_path, line(requests[0], b"1"))
+    assert [replaying(tmp_path).handle(request).head.status for request in requests] == [200, 404]
+    write(tmp_path, line(requests[0], b"1"), line(requests[1], b"2"))
+    assert [replaying(tmp_path).handle(request).body for request in requests] == [b"1", b"2"]
+
+
+def test_cassettes_of_further_workers_beside_a_file_are_read(tmp_path):
+    write(tmp_path, line(posted(chat("one")), b"1"), name="talk.jsonl")
+    write(tmp_path, line(posted(chat("two")), b"2"), name="talk.1.jsonl")
+    write(tmp_path, line(posted(chat("three")), b"3"), name="talk.old.jsonl")
+    app = make_app({"cassettes": str(tmp_path / "talk.jsonl")})
+    assert [app.handle(posted(chat(one))).head.status for one in ("one", "two", "three")] == [200, 200, 404]
 
 
 def test_times_of_several_cassettes_give_the_order(tmp_path):
@@ -251,6 +283,32 @@ def test_cassette_changed_under_a_running_server_is_a_miss_that_says_so(tmp_path
     answer = app.handle(posted(chat("Bye")))
     assert answer.head.status == 404
     assert b"was changed; reload" in answer.body
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"query": {"a": ["x", 1]}},
+        {"body": {"multipart": [{"name": []}]}},
+        {"body": {"form": {"a": "b"}}},
+        {"headers": {"foo\r\nbar": "a"}},
+    ],
+)
+def test_damage_within_a_request_is_named(tmp_path, request_):
+    made = orjson.loads(line(posted(chat()), b"1"))
+    made["request"] |= request_
+    for canonical in ("0", made["canonical"]):
+        write(tmp_path, orjson.dumps({**made, "canonical": canonical}) + b"\n")
+        with pytest.raises(ConfigError, match=r"line 1 has an invalid"):
+            replaying(tmp_path)
+
+
+def test_replaced_cassette_is_a_miss_in_the_report_too(tmp_path):
+    write(tmp_path, line(posted(chat("Hello")), b"1"))
+    app = replaying(tmp_path)
+    (tmp_path / "a.jsonl").write_bytes(b"")
+    assert app.handle(posted(chat("Hello"))).head.status == 404
+    assert app.responders[0].hits.counted(REPLAYED_KEY) == 0
 
 
 def test_hashes_of_another_form_are_computed_again(tmp_path):

@@ -341,6 +341,20 @@ def test_show_has_the_text_of_a_stream_and_diff_compares_it(tmp_path):
     assert 'body: text is "Goodbye", it was "Hello"' in out
 
 
+def test_names_that_break_lines_break_no_output(tmp_path):
+    request = posted(b"", "/v1/x\nserver:\n  port: 1\n#\0")
+    request.method = "GET"
+    write(tmp_path, line(request, b"{}"), line(posted(chat()), reply("Hi")))
+    out = run("rules-from", tmp_path)[1]
+    assert "server" not in yaml.safe_load(out)
+    assert len(run("cassettes", "list", tmp_path)[1].splitlines()) == 2
+
+
+def test_damaged_lines_are_named_among_what_is_not_carried_over(tmp_path):
+    write(tmp_path, line(posted(chat()), reply("Hi")), b"garbage\n")
+    assert "a.jsonl:2: is not valid JSON" in run("rules-from", tmp_path)[1]
+
+
 VCR = """
 interactions:
 - request:
@@ -366,6 +380,8 @@ interactions:
     status: {code: 200, message: OK}
 - request: {method: GET}
   response: {}
+- request: {method: GET, uri: 'https://x/', headers: {}}
+  response: null
 version: 1
 """
 

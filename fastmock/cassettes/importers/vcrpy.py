@@ -16,7 +16,7 @@ def recordings_of_vcrpy(interactions: list[Any]) -> Iterator[Imported]:
     for number, interaction in enumerate(interactions):
         try:
             yield _recording(interaction)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             yield f"interactions[{number}] is incomplete: {error!r}"
 
 

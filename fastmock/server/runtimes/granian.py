@@ -215,10 +215,10 @@ class _Adapter:
             app = self._live.app
             if app.counts_connections:
                 self._connections.seen(scope.client)
-            if scope.method in _BODILESS:
+            length = scope.headers.get("content-length")
+            if scope.method in _BODILESS and length in (None, "0"):
                 self._answer(app, scope, watcher.proto, start, b"")
                 return
-            length = scope.headers.get("content-length")
             if length is not None and len(length) < _SMALL_DIGITS:
                 self._small[watcher] = start
                 watcher.proto().add_done_callback(partial(self._take_small, app, watcher, start))
