@@ -13,7 +13,7 @@ PYTEST = pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 # Tests that judge times run by themselves afterwards; ARGS may choose no test of a part, which is exit code 5.
 ALONE = pytest -m alone
 
-.PHONY: run test unit coverage hooks lint docs bench rates peers isolation cassettes streams locust fuzz soak changes connections agents-cli image-test clean
+.PHONY: run test unit coverage hooks lint docs bench rates peers isolation cassettes streams locust fuzz soak changes connections agents-cli deploy-test image-test clean
 
 run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
@@ -60,6 +60,9 @@ $(CLIENTS)/peers/.installed: | $(VENV)/bin/python
 	  @copilotkit/aimock llmock @dwmkerr/mock-llm mock-openai-api
 	touch $@
 
+deploy-test: $(VENV)/.deploy $(VENV)/.test  ## Check the manifests against the schemas of Kubernetes; renders them with kubectl
+	$(BIN)/python -m pytest tests/deploy $(ARGS)
+
 image-test: | $(VENV)/bin/python  ## Build the container's image and run it; needs root, buildah and debootstrap
 	$(BIN)/python tests/image.py
 
@@ -68,6 +71,9 @@ $(VENV)/bin/python:
 
 $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 	$(PIP) -e . && touch $@
+
+$(VENV)/.deploy: pyproject.toml | $(VENV)/bin/python
+	$(PIP) -e '.[deploy]' && touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(PIP) -e '.[test]' && touch $@

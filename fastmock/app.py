@@ -33,6 +33,7 @@ from fastmock.shared.cache_counts import cache_counts
 from fastmock.shared.lateness import LatenessMeter
 from fastmock.shared.queue import AdmissionQueue
 from fastmock.shared.readiness import Readiness
+from fastmock.shared.store_state import StoreState
 from fastmock.validation.validator import CHECK_HEADER
 
 Answer = Reply | Stream
@@ -339,7 +340,11 @@ def _readiness_of(settings: Settings, share: Share) -> tuple[int, dict[str, Any]
     """Return whether load balancers should send requests."""
     steps = [(step.at, step.ready) for step in settings.readiness.script]
     obstacle = Readiness(share, settings.startup.delay, settings.readiness.ready, steps).obstacle()
-    return (503, {"status": "not ready", "reason": obstacle}) if obstacle else (200, {"status": "ready"})
+    store = {} if settings.store.url is None else {"store": StoreState(share).shown()}
+    if store and not StoreState(share).is_synced:
+        obstacle = obstacle or "waiting for the store"
+    status = {"status": "not ready", "reason": obstacle} if obstacle else {"status": "ready"}
+    return 503 if obstacle else 200, {**status, **store}
 
 
 def _health_of(app: App) -> tuple[int, dict[str, Any]]:
@@ -350,6 +355,8 @@ def _health_of(app: App) -> tuple[int, dict[str, Any]]:
     minute = {**streams, "lateness_ms": lateness}
     body: dict[str, Any] = {"status": "ok", "version": __version__, "last_minute": minute}
     body["cache"] = cache_counts(app.share)
+    if app.config.settings.store.url is not None:
+        body["store"] = StoreState(app.share).shown()
     if app.waiting is not None:
         body["queued"] = app.waiting()
     if faults := app.faults.counted():

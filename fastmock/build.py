@@ -34,6 +34,10 @@ from fastmock.faults.injector import FaultInjector, SessionFaults
 from fastmock.faults.injector import Options as FaultOptions
 from fastmock.limits.limiter import RateLimits
 from fastmock.providers import PROVIDERS
+from fastmock.replication.connection import Connection, StoreError, connect
+from fastmock.replication.counters import SharedCounters
+from fastmock.replication.settings import Store as StoreSettings
+from fastmock.replication.stored import SharedResponseLog, SharedStore
 from fastmock.responses import ResponseManager
 from fastmock.rules.validate import check_endpoints
 from fastmock.shared.block import Share
@@ -41,6 +45,7 @@ from fastmock.shared.counters import Counters
 from fastmock.shared.queue import AdmissionQueue
 from fastmock.shared.rate_buckets import Buckets
 from fastmock.shared.rule_hits import RuleHits
+from fastmock.shared.store_state import StoreState
 from fastmock.storage.response_log import ResponseLog
 from fastmock.storage.sqlite import Store
 
@@ -66,12 +71,13 @@ def build(
     diagnostics = Diagnostics(config)
     share = Share()
     gate = AdmissionQueue(share)
-    faults = _faults(config, share, diagnostics, previous)
+    connection = _connection(config.settings.store, share, diagnostics)
+    faults = _faults(config, share, connection, diagnostics, previous)
     profiles = LatencyProfiles(config, share, diagnostics.error, diagnostics.warn)
     of_sessions = {name: one.limits for name, one in config.sessions.items() if one.limits is not None}
-    limits = RateLimits(config.settings.limits, of_sessions, Buckets(share), diagnostics)
+    limits = RateLimits(config.settings.limits, of_sessions, Buckets(share), connection)
     policies = Policies(limits, faults, config.settings.overload, gate)
-    services = _services(config, diagnostics, profiles, policies, manager, previous, share)
+    services = _services(config, diagnostics, profiles, policies, manager, previous, share, connection)
     apis = {provider: provider.api(services) for provider in _providers(config, previous, diagnostics)}
     replayers = _replayers(config, share, diagnostics, {} if previous is None else previous.replayers)
     _check_endpoints(config, apis.values(), previous, diagnostics)
@@ -97,9 +103,12 @@ def _services(
     manager: ResponseManager | None,
     previous: App | None,
     share: Share,
+    connection: Connection | None,
 ) -> Services:
     """Return the services that endpoints are built from."""
-    store = Store(config.settings.stored.max_entries)
+    most = config.settings.stored.max_entries
+    store = Store(most) if connection is None else SharedStore(most, connection)
+    response_log = ResponseLog(store) if connection is None else SharedResponseLog(store, connection)
     return Services(
         config=config,
         diagnostics=diagnostics,
@@ -111,15 +120,31 @@ def _services(
         cache=Cache(config.settings.cache.max_bytes, share),
         hits=RuleHits(share),
         store=store,
-        response_log=ResponseLog(store),
+        response_log=response_log,
         manager=manager or _manager(config, previous, diagnostics),
         progress=Progress(),
         previous={} if previous is None else {one.rules.section: one for one in previous.responders},
     )
 
 
-def _faults(config: Config, share: Share, diagnostics: Diagnostics, previous: App | None) -> FaultInjector:
+def _connection(settings: StoreSettings, share: Share, diagnostics: Diagnostics) -> Connection | None:
+    """Return the connection to the store that several servers share; None without one."""
+    if settings.url is None:
+        return None
+    try:
+        return connect(settings, StoreState(share))
+    except StoreError as error:
+        diagnostics.error(("store", "url"), str(error))
+        return None
+
+
+def _faults(
+    config: Config, share: Share, connection: Connection | None, diagnostics: Diagnostics, previous: App | None
+) -> FaultInjector:
     """Compile the faults."""
+    counters = Counters(share)
+    if connection is not None:
+        counters = SharedCounters(counters, connection)
     settings = config.settings
     options = FaultOptions(
         simulated=settings.server.simulated_faults(),
@@ -133,7 +158,7 @@ def _faults(config: Config, share: Share, diagnostics: Diagnostics, previous: Ap
     )
     sessions = {name: SessionFaults(one.faults, one.since) for name, one in config.sessions.items() if one.faults}
     before = None if previous is None else previous.faults
-    return FaultInjector(settings.faults, sessions, options, Counters(share), diagnostics, before)
+    return FaultInjector(settings.faults, sessions, options, counters, diagnostics, before)
 
 
 def _replayers(

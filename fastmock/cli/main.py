@@ -171,11 +171,7 @@ def _with_config(
     try:
         app = layers.load()
     except ConfigError as error:
-        count = len(error.problems)
-        print(f"fastmock: {count} {'error' if count == 1 else 'errors'} in the configuration", file=stderr)
-        for problem in error.problems:
-            print(f"  {problem}", file=stderr)
-        return 2
+        return _refuse(error, stderr)
     if command == "check":
         for line in listing(app):
             print(line, file=stdout)
@@ -186,7 +182,19 @@ def _with_config(
     logging.basicConfig(stream=stderr, level=level, format="%(asctime)s %(levelname)s %(message)s")
     for warning in app.warnings:
         print(f"fastmock: warning: {warning}", file=stderr)
-    return serve(app, layers, stdout, stderr)
+    try:
+        return serve(app, layers, stdout, stderr)
+    except ConfigError as error:  # the store refuses this server
+        return _refuse(error, stderr)
+
+
+def _refuse(error: ConfigError, stderr: TextIO) -> int:
+    """Print the errors of a configuration; return the exit code."""
+    count = len(error.problems)
+    print(f"fastmock: {count} {'error' if count == 1 else 'errors'} in the configuration", file=stderr)
+    for problem in error.problems:
+        print(f"  {problem}", file=stderr)
+    return 2
 
 
 def _upstreams(arguments: dict[str, Any]) -> dict[SettingPath, Any]:

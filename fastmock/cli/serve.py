@@ -4,11 +4,11 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from fastmock._version import __version__
 from fastmock.app import App
@@ -20,9 +20,15 @@ from fastmock.config.overlay import Overlay
 from fastmock.config.permitted import refused_changes
 from fastmock.core.network import is_loopback
 from fastmock.core.problems import Problem, SettingPath
+from fastmock.replication.settings import Store
 from fastmock.responses import ResponseManager
 from fastmock.telemetry.report import Report
 from fastmock.telemetry.report_formats import as_text, format_of
+
+if TYPE_CHECKING:
+    from fastmock.server.supervisor import Work
+    from fastmock.server.worker import WorkerContext
+    from fastmock.server.workers import Role
 
 
 def serve_from_python(
@@ -90,12 +96,16 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
     """Listen, print the start lines, and serve until stopped; a reload compiles ``layers`` again. Return the
     exit code.
     """
+    from fastmock.server.member import join_store
+    from fastmock.server.replicator import replication
     from fastmock.server.runtimes import granian
     from fastmock.server.runtimes.select import choose
     from fastmock.server.sockets import ListenError, listen, url
     from fastmock.server.supervisor import Supervisor
-    from fastmock.server.worker import WorkerContext
 
+    member = join_store(app.config)
+    if member is not None and member.version:
+        app = layers.load(member.overlay)
     settings, admin = app.config.settings.server, app.config.settings.admin
     try:
         listener = listen(settings.host, settings.port)
@@ -113,24 +123,22 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
     token = GeneratedToken(page, stderr) if exposed else None
     greet = stderr if settings.log_requests and settings.log_format == "json" else stdout
 
-    def work(live: WorkerContext, ready: Callable[[], None]) -> None:
+    def work(live: "WorkerContext", ready: Callable[[], None]) -> None:
         live.generated_token = token.value if token else None
         runtime.serve(live, listener, ready, settings.shutdown_timeout)
 
-    def controlling(live: WorkerContext, ready: Callable[[], None]) -> None:
+    def controlling(live: "WorkerContext", ready: Callable[[], None]) -> None:
         assert control  # noqa: S101 - only called with a control listener
         live.generated_token = token.value if token else None
         granian.serve(live, control, ready, settings.shutdown_timeout)
 
-    supervisor = Supervisor(
-        app,
-        _Compiler(layers, app, name),
-        work,
-        workers,
-        listener,
-        settings.shutdown_timeout,
-        None if control is None else (control, controlling),
-    )
+    works: dict[Role, Work] = {"api": work}
+    if control is not None:
+        works["control"] = controlling
+    if member is not None:
+        works["store"] = replication(member, settings.shutdown_timeout)
+    compiler = _Compiler(layers, app, name)
+    supervisor = Supervisor(app, compiler, works, workers, listener, settings.shutdown_timeout, control, member)
 
     def announce() -> None:
         seen = page if admin.enabled else None
@@ -202,11 +210,19 @@ class GeneratedToken:
         _print("\n".join(lines), self._stderr)
 
 
+def _store_lines(settings: Store) -> Iterator[tuple[str, str]]:
+    """Yield the line about the store that several servers share; without its password."""
+    if settings.url is not None:
+        scheme, _, rest = settings.url.partition("://")
+        yield "store", f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}, prefix {settings.prefix}"
+
+
 def _greeting(app: App, where: str, page: str | None, runtime: str, workers: int) -> str:
     models = len(app.config.settings.models.available)
     insecure = " --insecure" if app.config.settings.server.tls_cert else ""
     key = "" if app.config.settings.auth.mode == "off" else " -H 'Authorization: Bearer sk-test'"
-    lines = "".join(f"\n  {name:<13}  {text}" for name, text in cassette_lines(app))
+    more = (*cassette_lines(app), *_store_lines(app.config.settings.store))
+    lines = "".join(f"\n  {name:<13}  {text}" for name, text in more)
     seen = f"\n  in a browser   {page}/" if page else ""
     return f"""fastmock {__version__}
   configuration  {origin(app.config)}: rules {app.rules}, models {models}

@@ -111,6 +111,21 @@ class Overlay:
     named: int = 0
     sessions: Mapping[str, SessionSettings] = field(default_factory=dict)
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return the changes as JSON; see ``restoring``."""
+        rules = [{"id": one.id, "endpoint": one.section, "session": one.session, **one.given} for one in self.rules]
+        sessions = {
+            name: one.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+            for name, one in self.sessions.items()
+        }
+        return {"patch": self.patch, "rules": rules, "named": self.named, "sessions": sessions}
+
+    def restoring(self, snapshot: Mapping[str, Any]) -> "Overlay":
+        """Return the changes of a snapshot instead of these."""
+        restored = Overlay().adding(snapshot["rules"], "") if snapshot["rules"] else Overlay()
+        sessions = {name: session_settings(given) for name, given in snapshot["sessions"].items()}
+        return replace(restored, patch=dict(snapshot["patch"]), named=snapshot["named"], sessions=sessions)
+
     def adding(self, given: Sequence[Any], session: str) -> "Overlay":
         """Return a copy with more rules; raise ConfigError if one is invalid or its id is taken."""
         parsed = _read(given, session, self)

@@ -14,7 +14,7 @@ from fastmock.core.problems import Problem, SettingPath, dotted
 _FIXED: tuple[SettingPath, ...] = (
     ("responses", "manager"),  # imports a module
     ("server", "providers"),  # so do these
-    ("limits", "store"),  # connects to any host
+    ("store",),  # connects to any host
     ("admin", "files"),
     ("record",),  # forwards requests to any host, and writes files
 )

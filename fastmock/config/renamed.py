@@ -28,6 +28,7 @@ class Renamed(NamedTuple):
 RENAMED = (
     Renamed("latency", "max_concurrent", "saturation_concurrency"),
     Renamed("streaming", "max_concurrent", "max_connections", "server"),
+    Renamed("limits", "store", "url", "store"),
 )
 """All of them; docs/configure.md has the same table."""
 

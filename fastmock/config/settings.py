@@ -22,6 +22,7 @@ from fastmock.faults.settings import ErrorType
 from fastmock.findings.settings import Findings
 from fastmock.latency.settings import Heartbeat, Latency, NumberOrHeartbeat
 from fastmock.limits.settings import Limits, Overload
+from fastmock.replication.settings import Store, StoreOrUrl
 from fastmock.rules.settings import Responses, Validation
 
 
@@ -436,6 +437,7 @@ class Settings(SettingsModel):
     responses: Responses = Field(Responses(), description=Responses.__doc__)
     cassettes: CassettesOrFiles = Field(Cassettes(), description=Cassettes.__doc__)
     record: Record = Field(Record(), description=Record.__doc__)
+    store: StoreOrUrl = Field(Store(), description=Store.__doc__)
 
     @field_validator("findings")
     @classmethod

@@ -59,6 +59,12 @@ class Server(Protocol):
     def change(self, how: str, *arguments: Any) -> Change:
         """Request a change; ``how`` is the name of a method of ``config.overlay.Overlay``."""
 
+    def flush(self) -> Change | None:
+        """Have the journal get the requests of all servers on the store; None without one."""
+
+    def clear(self, wanted: Sequence[str], sessions: Sequence[str]) -> Change | None:
+        """Clear the journal or the counters of some sessions, or of all if none is named; None if it is done."""
+
 
 class Control:
     """The control API of one worker."""
@@ -131,19 +137,29 @@ class Control:
         refused.control = True
         return refused
 
-    def _changed(self, how: str, *arguments: Any, then: Callable[[dict[str, Any]], None] = lambda _: None) -> Reply:
-        """Request a change; ``then`` is called with the body of the response once it is applied."""
+    def _changed(
+        self, how: str, *arguments: Any, then: Callable[[dict[str, Any]], Change | None] = lambda _: None
+    ) -> Reply:
+        """Request a change; ``then`` is called with the body of the response once it is applied, and may return a
+        further change to wait for.
+        """
         change = self._server.change(how, *arguments)
+        further: list[tuple[dict[str, Any], Change]] = []
 
         def look() -> tuple[int, Any] | None:
+            if further:
+                return _with(*further[0])
             result = change.result()
             if result is None:
                 return (_STOPPING.status, _STOPPING.envelope()) if self._server.stopping else None
             status, body = result
             if status == 200:
                 added = {(rule.session, rule.id): rule for rule in self._server.current().config.added}
-                body = {**body, "rules": [_shown(added[named]) for named in body["rules"] if named in added]}
-                then(body)
+                names = map(tuple, body["rules"])
+                body = {**body, "rules": [_shown(added[named]) for named in names if named in added]}
+                if (next_ := then(body)) is not None:
+                    further.append((body, next_))
+                    return None
             return status, body
 
         return later(look)
@@ -236,31 +252,31 @@ class Control:
     def _reset_all(self, sessions: list[str], wanted: Sequence[str]) -> Reply:
         """Reset what is wanted of some sessions; if none is named, of the server."""
 
-        def rest(body: dict[str, Any]) -> None:
+        cleared = [name for name in wanted if name in ("journal", "counters")]
+
+        def rest(body: dict[str, Any]) -> Change | None:
             body["reset"] = list(wanted)
-            if "journal" in wanted:
-                self._journal.clear(*sessions)
-            if "counters" in wanted and not sessions:
-                self._app.share.reset()
-            elif "counters" in wanted:
-                for session in sessions:
-                    self._app.faults.forget(session)
-                for responder in self._app.responders:
-                    responder.forget(sessions)
-                for rules in self._app.plain_rules:
-                    rules.forget(sessions)
+            return self._server.clear(cleared, sessions) if cleared else None
 
         layers = [name for name in wanted if name in ("rules", "config")]
         if layers:
             return self._changed("resetting", layers, sessions, then=rest)
         body: dict[str, Any] = {}
-        rest(body)
-        return reply(body)
+        clearing = rest(body)
+        return reply(body) if clearing is None else later(lambda: _with(body, clearing))
 
     def _events(self, request: Request) -> Answer:
         if request.method == "HEAD":
             return reply({})
         return Events(self._server, self._journal).stream(self._access.session(request))
+
+
+def _with(body: dict[str, Any], change: Change) -> tuple[int, Any] | None:
+    """Return the response once a change is done that belongs to it."""
+    result = change.result()
+    if result is None or result[0] != 200:
+        return result
+    return 200, {**body, **result[1]}
 
 
 def _shown(rule: RuntimeRule) -> Any:

@@ -1,7 +1,7 @@
 """The part of the control API that shows and verifies recorded requests."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -16,8 +16,17 @@ from fastmock.telemetry.journal import Filter, Journal, truth, whole_number
 from fastmock.telemetry.report import report_on
 from fastmock.telemetry.report_formats import FORMATS
 
+_LOOK = 0.001  # seconds
 
-class Stoppable(Protocol):
+
+class Flushed(Protocol):
+    """A request to other servers."""
+
+    def result(self) -> tuple[int, dict[str, Any]] | None:
+        """Return the status and the body of the answer; None while they are pending."""
+
+
+class Recording(Protocol):
     """The server.
 
     Attributes:
@@ -26,11 +35,17 @@ class Stoppable(Protocol):
 
     stopping: bool
 
+    def flush(self) -> Flushed | None:
+        """Have the journal get the requests of all servers on the store; None without one."""
+
+    def clear(self, wanted: Sequence[str], sessions: Sequence[str]) -> Flushed | None:
+        """Clear the journal of some sessions; None if it is done."""
+
 
 class Recorded:
     """Handlers for recorded requests, verification and the report."""
 
-    def __init__(self, server: Stoppable, app: App, journal: Journal, session_of: Callable[[Request], str]) -> None:
+    def __init__(self, server: Recording, app: App, journal: Journal, session_of: Callable[[Request], str]) -> None:
         """Serve the journal of ``app``; ``session_of`` returns the session of a client."""
         self._server = server
         self._app = app
@@ -41,6 +56,22 @@ class Recorded:
         """List recorded requests, newest first."""
         session = self._session_of(request)
         wanted = Filter(request.query, session)
+        return self._after_flush(lambda: self._listed(wanted, session))
+
+    def _after_flush(self, make: Callable[[], dict[str, Any]]) -> Reply:
+        """Return a response that is made once the requests of all servers are there."""
+        flush = self._server.flush()
+        if flush is None:
+            return reply(make())
+
+        def look() -> tuple[int, Any] | None:
+            found = flush.result()
+            return None if found is None else (200, {**make(), **_servers(found)})
+
+        return later(look)
+
+    def _listed(self, wanted: Filter, session: str) -> dict[str, Any]:
+        """Return the recorded requests that a filter takes."""
         numbers = [number for number in self._journal.ring_buffer.numbers() if number >= wanted.since]
         found: list[dict[str, Any]] = []
         for record in self._journal.records(numbers[::-1]):
@@ -52,13 +83,20 @@ class Recorded:
                     shown |= record.nearest(self._app)
                 found.append(shown)
         enabled = self._app.config.settings.journal.enabled
-        return reply({"requests": found, "journal": {"enabled": enabled, **self._journal.state(session)}})
+        return {"requests": found, "journal": {"enabled": enabled, **self._journal.state(session)}}
 
     def clear(self, request: Request) -> Reply:
         """Delete recorded requests."""
         session = self._session_of(request)
-        self._journal.clear(*([session] if session else []))
-        return reply({"journal": self._journal.state(session)})
+        clearing = self._server.clear(("journal",), [session] if session else [])
+
+        def look() -> tuple[int, Any] | None:
+            found = (200, {}) if clearing is None else clearing.result()
+            if found is None or found[0] != 200:
+                return found
+            return 200, {"journal": self._journal.state(session), **found[1]}
+
+        return later(look)
 
     def verify(self, request: Request) -> Reply:
         """Respond with 200 if enough recorded requests match; otherwise with 406 and the nearest one."""
@@ -67,12 +105,17 @@ class Recorded:
             raise ApiError(409, "The journal is off: set 'journal.enabled', or PUT it to /fastmock/config.")
         verification = Verification(self._journal, wanted, self._session_of(request))
         until = time.monotonic() + wanted.wait_ms / 1000
+        flush = self._server.flush()
 
         def look() -> tuple[int, Any] | None:
+            flushed = (200, {}) if flush is None else flush.result()
+            if flushed is None:
+                return None
             verified = verification.look(self._app)
             if verified is None or (not verified and time.monotonic() < until and not self._server.stopping):
                 return None
-            return 200 if verified else 406, verification.report(self._app, verified)
+            report = {**verification.report(self._app, verified), **_servers(flushed)}
+            return 200 if verified else 406, report
 
         return later(look)
 
@@ -91,10 +134,20 @@ class Recorded:
         is_final = truth("final", query_value(request.query, "final") or "false")
         session = self._session_of(request)
 
+        flush = self._server.flush()
+
         def write() -> str:
+            while flush is not None and flush.result() is None and not self._server.stopping:
+                time.sleep(_LOOK)
             return form.write(report_on(self._app, self._journal, session, since, is_final))
 
         return apart(write, form.content_type)
+
+
+def _servers(flushed: tuple[int, dict[str, Any]]) -> dict[str, Any]:
+    """Return which servers have written what they have recorded, as a part of a response."""
+    status, body = flushed
+    return body if status == 200 else {"servers": {"unreachable": body["error"]["message"]}}
 
 
 def json_of(request: Request) -> Any:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from fastmock.core.http import Request
 from fastmock.core.seeded import Draw
 from fastmock.faults.settings import FaultSettings, Window
+from fastmock.shared.counters import Passed
 
 
 class Count(IntEnum):
@@ -25,6 +26,9 @@ class SharedCounters(Protocol):
 
     def count(self, key: int, which: int, most: int | None = None) -> int:
         """Increment a counter of the fault with a key; return the new value, or 0 if it would exceed ``most``."""
+
+    def take(self, key: int, sees: bool, skip: int, nth: int, times: int | None, is_drawn: bool) -> Passed:
+        """Count a request, and whether it is selected; see ``shared.counters.Counters.take``."""
 
     def counted(self, key: int, which: int) -> int:
         """Return the value of a counter."""
@@ -102,18 +106,26 @@ class FaultSelector:
             counts = settings.every_nth is not None or settings.skip_first or settings.times is not None
             if counts and not applies(number):
                 continue
-            counter_key = session_key(key, session(request)) if counts else key
-            if settings.every_nth is not None or settings.skip_first:
-                counted = self._counters.count(counter_key, Count.SEEN) - settings.skip_first
-                if counted <= 0 or counted % (settings.every_nth or 1):
-                    continue
+            is_drawn, next_end = True, end
             if settings.probability is not None:
                 if drawn is None:
                     drawn = self._draw(request)
-                begin, end = end, end + settings.probability
-                if not begin <= drawn < end:
-                    continue
-            if self._counters.count(counter_key, Count.CHOSEN, settings.times):
+                next_end = end + settings.probability
+                is_drawn = end <= drawn < next_end
+            if not counts:
+                end = next_end
+                if is_drawn:
+                    self._counters.count(key, Count.CHOSEN)
+                    return number
+                continue
+            sees = settings.every_nth is not None or settings.skip_first > 0
+            counter_key = session_key(key, session(request))
+            passed = self._counters.take(
+                counter_key, sees, settings.skip_first, settings.every_nth or 1, settings.times, is_drawn
+            )
+            if passed != Passed.NOT_DUE:
+                end = next_end
+            if passed == Passed.CHOSEN:
                 if counter_key != key:
                     self._counters.count(key, Count.CHOSEN)
                 return number

@@ -11,12 +11,12 @@ from typing import NamedTuple
 from fastmock.core import errors
 from fastmock.core.completion import ChatRequest
 from fastmock.core.credentials import key_in, without_session
-from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.http import Headers, Reply, Request, ResponseHead, Stream
 from fastmock.core.provider import LimitHeaders, Provider, provider_of
 from fastmock.limits.bucket import DAY, FOR_EVER, MINUTE, PASSED, SECOND, Left, Rate, Unit
 from fastmock.limits.settings import Limits, Rates
-from fastmock.limits.stores import Here, Shared, Store, StoreOptionError, Table
+from fastmock.limits.stores import Here, Shared, Store, Table
+from fastmock.replication.connection import Connection
 
 _MOST_KNOWN = 4096  # keys and models whose rates are remembered
 _MOST_HEADS = 256
@@ -114,8 +114,10 @@ _Prepared = tuple[Callable[[tuple[int, ...]], Sequence[int]], Shown]
 class RateLimits:
     """The limits of a configuration."""
 
-    def __init__(self, limits: Limits, sessions: Mapping[str, Rates], table: Table, diagnostics: Diagnostics) -> None:
-        """Compile the limits, and those of sessions; report errors to ``diagnostics``."""
+    def __init__(
+        self, limits: Limits, sessions: Mapping[str, Rates], table: Table, connection: Connection | None = None
+    ) -> None:
+        """Compile the limits, and those of sessions; ``connection`` is that to a store that several servers share."""
         fixed = limits.algorithm == "fixed_window"
         self._limits = limits
         self._globs = [
@@ -127,19 +129,10 @@ class RateLimits:
         self._prepared: dict[tuple[tuple[Rate, ...], Provider], _Prepared] = {}
         self._sum = limits.estimate == "sum"
         self.any = any(next(_rates(entry, False), None) for entry in (limits, *limits.per, *sessions.values()))
-        self._store: Store = Here(table, fixed, limits.count_refused)
-        if limits.store is not None and not self.any:
-            diagnostics.warn(("limits", "store"), "has no effect: no limits are set")
-        if limits.store is not None:
-            try:
-                self._store = Shared(limits.store, table, fixed, limits.count_refused)
-            except ImportError:
-                diagnostics.error(("limits", "store"), "needs the extra: pip install 'fastmock[redis]'")
-            except StoreOptionError as error:
-                diagnostics.error(("limits", "store"), str(error))
-            except ValueError as error:
-                fault = "is not a valid store URL" if "@" in limits.store or "?" in limits.store else str(error)
-                diagnostics.error(("limits", "store"), fault)  # the URL may hold a password
+        here = Here(table, fixed, limits.count_refused)
+        self._store: Store = here
+        if connection is not None:
+            self._store = Shared(connection, here, fixed, limits.count_refused)
 
     def take(self, chat: ChatRequest, answer: Reply | Stream) -> Shown | None:
         """Count a request whose answer is rendered, and add the headers with the remaining amounts; return these
@@ -162,8 +155,6 @@ class RateLimits:
         most = prompt + cap if self._sum else cap if cap > prompt else prompt
         estimates = known.of((1, most, prompt, cap))
         verdict = self._store.take(known.key, known.rates, estimates, known.of((1, prompt + said, prompt, said)))
-        if verdict is None:  # the store cannot be reached
-            return None
         refused, wait, left = verdict
         shown = known.shown
         if refused == PASSED:

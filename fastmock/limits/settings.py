@@ -60,11 +60,6 @@ class Limits(Rates):
         ),
     )
     count_refused: bool = Field(False, description="Count refused requests too.")
-    store: str | None = Field(
-        None,
-        description="URL of a Valkey or Redis that several machines share, such as `redis://host:6379/0` (needs the "
-        "extra `redis`); without it each machine counts alone. The control API cannot change it.",
-    )
 
     @model_validator(mode="after")
     def _fits(self) -> "Limits":

@@ -1,36 +1,19 @@
-"""Stores of the remaining amounts: one for this machine, and a Valkey (or Redis) that several machines share."""
+"""Stores of the remaining amounts: one for this server, and a Valkey (or Redis) that several servers share."""
 
-import logging
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
-from urllib.parse import parse_qs, urlsplit
 
-from fastmock.core.problems import did_you_mean
-from fastmock.limits.bucket import BEGIN, FOR_EVER, PASSED, SECOND, Rate, Verdict, take
-
-_PATIENCE = 0.25  # seconds to wait for the shared store before requests proceed without it
-_RETRY = 0.5  # seconds between attempts to reach it again
-_OPTIONS = (
-    *("db", "username", "password", "client_name", "protocol", "ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs"),
-    *("ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_min_version", "ssl_ciphers"),
-)
-"""The options allowed in a URL. The client would also accept any other of its own arguments, as a string."""
-
-_LOG = logging.getLogger("fastmock")
-
-
-class StoreOptionError(ValueError):
-    """A URL has an option that the store does not support; the message contains no secret."""
+from fastmock.limits.bucket import BEGIN, FOR_EVER, PASSED, Rate, Verdict, take
+from fastmock.replication.connection import Connection
 
 
 class Store(Protocol):
     """Keeps the remaining amounts exactly, also under concurrent access."""
 
-    def take(self, key: int, rates: Sequence[Rate], estimates: Sequence[int], actuals: Sequence[int]) -> Verdict | None:
-        """Take from the rates under a key, as ``bucket.take`` does; None if the store cannot be reached."""
+    def take(self, key: int, rates: Sequence[Rate], estimates: Sequence[int], actuals: Sequence[int]) -> Verdict:
+        """Take from the rates under a key, as ``bucket.take`` does."""
 
 
 class Table(Protocol):
@@ -38,9 +21,6 @@ class Table(Protocol):
 
     lock: AbstractContextManager[Any]
     known: dict[int, "memoryview[int]"]
-
-    def turn(self, gone: bool) -> bool:
-        """Record whether the shared store is unreachable; return whether no other worker has recorded it."""
 
     def find(self, key: int, now: int) -> "memoryview[int]":
         """Return the entry under a key."""
@@ -54,7 +34,7 @@ class Here:
         self._fixed = fixed
         self._count_refused = count_refused
 
-    def take(self, key: int, rates: Sequence[Rate], estimates: Sequence[int], actuals: Sequence[int]) -> Verdict | None:
+    def take(self, key: int, rates: Sequence[Rate], estimates: Sequence[int], actuals: Sequence[int]) -> Verdict:
         """Take from the rates under a key in the shared block, with the lock held."""
         table = self._table
         with table.lock:
@@ -150,71 +130,23 @@ return answer
 
 
 class Shared:
-    """The store of several machines. While it cannot be reached, requests proceed without limits."""
+    """The store of several servers; while it cannot be reached, each server counts alone."""
 
-    def __init__(self, url: str, table: Table, fixed: bool, count_refused: bool) -> None:
-        """Prepare the client of the store at ``url`` (see ``limits.store``); it connects on first use.
-
-        Raises:
-            ImportError: the client is not installed.
-            ValueError: the URL is invalid.
-            StoreOptionError: an option in the URL is unknown or invalid.
-        """
-        import redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-
-        for name in parse_qs(urlsplit(url).query, keep_blank_values=True):
-            if name not in _OPTIONS:
-                near = did_you_mean(name, _OPTIONS) or f"; known are {', '.join(_OPTIONS)}"
-                raise StoreOptionError(f"has an unknown option: {name!r}{near}")
-        self._client: Any = redis.Redis.from_url(
-            url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
-            socket_timeout=_PATIENCE,
-            socket_connect_timeout=_PATIENCE,
-            retry=Retry(NoBackoff(), 0),
-        )
-        try:
-            self._client.connection_pool.make_connection()  # does not connect yet
-        except Exception as error:
-            raise StoreOptionError(f"has an option that cannot be used ({type(error).__name__})") from None
-        self._script: Any = self._client.register_script(_SCRIPT)
-        self._table = table
+    def __init__(self, connection: Connection, here: Here, fixed: bool, count_refused: bool) -> None:
+        """``here`` counts while the store cannot be reached."""
+        self._connection = connection
+        self._here = here
+        self._script: Any = connection.client.register_script(_SCRIPT)
+        self._prefix = connection.key("limit:")
         self._flags = [int(fixed), int(count_refused)]
-        self._gone = False
-        self._leaving = threading.Lock()
 
-    def take(self, key: int, rates: Sequence[Rate], estimates: Sequence[int], actuals: Sequence[int]) -> Verdict | None:
-        """Take from the rates under a key by a script in the store; None while the store cannot be reached."""
-        if self._gone:
-            return None
+    def take(self, key: int, rates: Sequence[Rate], estimates: Sequence[int], actuals: Sequence[int]) -> Verdict:
+        """Take from the rates under a key by a script in the store."""
         given = list(self._flags)
         for rate, estimate, actual in zip(rates, estimates, actuals, strict=True):
             given += (rate.limit, rate.period, rate.burst, int(rate.unit == "requests"), estimate, actual)
-        try:
-            refused, wait, *left = self._script(keys=[f"fastmock:limit:{key:016x}"], args=given)
-            return refused - 1, wait, list(zip(left[::2], left[1::2], strict=True))
-        except Exception as error:  # for any error, requests proceed
-            self._leave(error)
-            return None
-
-    def _leave(self, error: Exception) -> None:
-        """Continue without the store, and try in a thread to reach it again."""
-        with self._leaving:
-            if self._gone:
-                return
-            self._gone = True
-        if self._table.turn(True):
-            _LOG.warning("rate limits are suspended: the store cannot be reached (%s)", error)
-        threading.Thread(target=self._await, name="limits", daemon=True).start()
-
-    def _await(self) -> None:
-        while self._gone:
-            time.sleep(_RETRY)
-            try:
-                self._script(keys=["fastmock:limit:probe"], args=[0, 0, 1, SECOND, SECOND, 1, 1, 1])
-            except Exception:  # noqa: S112 - also of a store that responds, but refuses writes
-                continue
-            self._gone = False
-            if self._table.turn(False):
-                _LOG.warning("rate limits are enforced again: the store can be reached")
+        found = self._connection.call(lambda: self._script(keys=[f"{self._prefix}{key:016x}"], args=given))
+        if found is None:
+            return self._here.take(key, rates, estimates, actuals)
+        refused, wait, *left = found
+        return refused - 1, wait, list(zip(left[::2], left[1::2], strict=True))

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn
@@ -25,14 +25,16 @@ from fastmock.server import signals
 from fastmock.server.channel import Channel
 from fastmock.server.file_watcher import Watcher
 from fastmock.server.heartbeat import Heartbeat, Heartbeats, Watch
+from fastmock.server.member import Member
 from fastmock.server.processes import Owner, die_with_parent
 from fastmock.server.reload import RELOAD, Change, Changes, Compiler, State
 from fastmock.server.run_directory import RunDirectory
 from fastmock.server.worker import Answered, ChangeRequest, Place, Prepared, Shared, WorkerContext
-from fastmock.server.workers import Worker, Workers, send_signal
+from fastmock.server.workers import Role, Worker, Workers, send_signal
 from fastmock.shared.block import GENERATION, SINCE, shared_numbers
 from fastmock.shared.readiness import STARTED, STOPPING
 from fastmock.shared.ring_buffer import RingBuffer
+from fastmock.shared.store_state import SYNCED, VERSION
 from fastmock.telemetry.journal import HEAD_SIZE, Journal
 from fastmock.telemetry.report import Report, report_on
 
@@ -58,23 +60,24 @@ class Supervisor:
         self,
         app: App,
         compiler: Compiler,
-        work: Work,
+        works: Mapping[Role, Work],
         count: int,
         listener: socket.socket,
         timeout: float,
-        control: tuple[socket.socket, Work] | None = None,
+        control: socket.socket | None = None,
+        member: Member | None = None,
     ) -> None:
         """Prepare to serve ``app``.
 
         Args:
             app: the App to start with.
             compiler: compiles the App after a change.
-            work: the work of a worker.
-            count: the number of workers.
+            works: the work of the workers of each role, ``api`` first; others have one worker.
+            count: the number of workers that serve the API.
             listener: the listening socket.
             timeout: seconds the workers take at most to stop by themselves.
-            control: the listening socket of the control API, and the work of the process that serves it; None if the
-                workers serve it.
+            control: the listening socket of the control API; None if these workers serve it.
+            member: this server among those that share a store; None without one.
         """
         settings = app.config.settings
         self._route_names = app.route_names
@@ -82,27 +85,27 @@ class Supervisor:
         self._directory = RunDirectory()
         ring_buffer = RingBuffer(settings.journal.size, HEAD_SIZE + settings.journal.max_body_bytes)
         elsewhere = listener.getsockname()[1] if control else None
-        self._shared = Shared(self._numbers, ring_buffer, self._directory.path, elsewhere, compiler)
+        self._shared = Shared(self._numbers, ring_buffer, self._directory.path, elsewhere, compiler, member)
+        self._works = works
         self._watcher = Watcher(app.config) if settings.server.watch else None
-        self._work = work
         self._listener = listener
         self._timeout = timeout
         self._worker_timeout = settings.server.worker_timeout
         self._control = control
-        self._heartbeats = Heartbeats(count + (control is not None))
+        serving: list[Role] = ["api"] * count
+        roles = [*serving, *(role for role in works if role != "api")]
+        self._heartbeats = Heartbeats(len(roles))
         self._watch = Watch(self._heartbeats, self._worker_timeout)
-        workers = [Worker(number, self._watch) for number in range(count)]
-        if control:
-            workers.append(Worker(count, self._watch, only_controls=True))
+        workers = [Worker(number, self._watch, role=role) for number, role in enumerate(roles)]
         self._workers = Workers(workers, self._numbers, self._heartbeats, self._watch, self._be_worker)
-        self._changes = Changes(
-            State(app.config, Overlay(), app), compiler, workers, self._put_in_force, self._begin_trial
-        )
+        state = State(app.config, member.overlay if member else Overlay(), app)
+        self._changes = Changes(state, compiler, workers, self._put_in_force, self._begin_trial)
         self._signals = signals.Signals()
         self._owner = Owner(settings.server.stop_with)
         self._announce: Callable[[], None] | None = None
         self._stop_at: float | None = None
         self._numbers[STARTED] = time.monotonic_ns()
+        self._numbers[VERSION], self._numbers[SYNCED] = (member.version, member.is_synced) if member else (0, 0)
         self.report: Report | None = None
 
     def run(self, announce: Callable[[], None], changed: Callable[[Config], None]) -> int:
@@ -208,7 +211,7 @@ class Supervisor:
         self._forget_in_child()
         self._listener.close()
         if self._control:
-            self._control[0].close()
+            self._control.close()
 
     def _be_worker(self, worker: Worker, channel: Channel, parent: int, send: int) -> NoReturn:
         """Run the worker, in the child; never return."""
@@ -221,13 +224,13 @@ class Supervisor:
                 os.write(send, b"1")
                 os.close(send)
 
-            answers, enabled = not worker.only_controls, self._changes.config.settings.admin.enabled
-            controls = worker.only_controls or (self._control is None and enabled)
-            number = 0 if worker.only_controls else worker.number  # it has no row of its own to write
+            answers, enabled = worker.role == "api", self._changes.config.settings.admin.enabled
+            controls = worker.role == "control" or (answers and self._control is None and enabled)
+            number = worker.number if answers else 0  # others have no row of their own to write
             heartbeat = Heartbeat(self._heartbeats.of(worker.number), self._worker_timeout)
             place = Place(number, channel, heartbeat, answers, controls)
             live = WorkerContext(self._changes.state, self._changes.generation, self._shared, place)
-            (self._work if answers or self._control is None else self._control[1])(live, ready)
+            self._works[worker.role](live, ready)
             code = 0
         except BaseException:
             _LOG.exception("a worker failed")
@@ -272,7 +275,7 @@ class Supervisor:
         """
         self._listener.close()
         if self._control:
-            self._control[0].close()
+            self._control.close()
         alive = {worker.pid for worker in self._workers.all if worker.pid}
         send_signal(alive, signal.SIGTERM)
         self._changes.refuse_all("the server is stopping")

@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastmock.app import App
-from fastmock.config.overlay import NotThereError
-from fastmock.control.api import Control
+from fastmock.config.overlay import NotThereError, Overlay
+from fastmock.config.settings import Settings
+from fastmock.control.api import Change, Control
+from fastmock.control.clearing import clear
 from fastmock.core.bounds import BoundsError, check_bounds
 from fastmock.core.problems import ConfigError
 from fastmock.engine.recorded_routes import recorded_counter
+from fastmock.replication.connection import connect
 from fastmock.server import signals
 from fastmock.server.channel import Channel, ChannelClosedError
 from fastmock.server.heartbeat import Heartbeat
@@ -29,12 +32,14 @@ from fastmock.server.reload import Compiler, Prepare, State, Step, refusal
 from fastmock.server.replica import with_replica_name
 from fastmock.shared.block import GENERATION
 from fastmock.shared.ring_buffer import RingBuffer
+from fastmock.shared.store_state import StoreState
 from fastmock.telemetry.journal import Journal
 from fastmock.telemetry.observer import Observer, observe
 from fastmock.telemetry.request_log import RequestLog, as_json, as_text
 
 if TYPE_CHECKING:
     from fastmock.cassettes.forward import Forwarder
+    from fastmock.server.member import Member, StoreCalls
 
 _LOG = logging.getLogger("fastmock")
 
@@ -48,6 +53,7 @@ class Shared(NamedTuple):
         directory: the run directory; None if there is none.
         api_port: the port of the LLM API, if the control API has a port of its own.
         compiler: compiles changes of the configuration.
+        member: this server among those that share a store; None without one.
     """
 
     numbers: "memoryview[int]"
@@ -55,6 +61,7 @@ class Shared(NamedTuple):
     directory: Path | None
     api_port: int | None
     compiler: Compiler
+    member: "Member | None" = None
 
 
 class Place(NamedTuple):
@@ -131,6 +138,8 @@ class WorkerContext:
         stopping: whether the worker is stopping.
         api_port: see Shared.
         forwarder: forwards requests to upstreams; None if none are recorded.
+        journal: the journal.
+        store_state: the state of the store that several servers share.
         generated_token: see ``api.Server``; set before the first request.
     """
 
@@ -157,6 +166,8 @@ class WorkerContext:
         if settings.log_requests and sys.stdout is not None:  # None if the shell closed it
             self._log = RequestLog(as_json if settings.log_format == "json" else as_text, sys.stdout.fileno())
         self.app = self._join(app)
+        self.store_state = StoreState(app.share)
+        self._calls = self._store_calls(app.config.settings)
         self._states = {generation: state._replace(app=self.app)}
         with signals.blocked():  # signals are for the runtime's own threads
             threading.Thread(target=self._listen, name="control", daemon=True).start()
@@ -164,6 +175,16 @@ class WorkerContext:
                 self._log.start()
             self.forwarder = self._start_forwarder(app)
         self.heartbeat.start()
+
+    def _store_calls(self, settings: Settings) -> "StoreCalls | None":
+        """Return what asks all servers on the store; None without one."""
+        member = self._shared.member
+        if member is None:
+            return None
+        from fastmock.server.member import StoreCalls
+
+        patience = settings.server.change_timeout + settings.store.max_lag / 1000
+        return StoreCalls(connect(settings.store, self.store_state), member, patience)
 
     def _start_forwarder(self, app: App) -> "Forwarder | None":
         """Start the forwarder of requests to upstreams, if they are to be recorded."""
@@ -197,8 +218,31 @@ class WorkerContext:
             self.obey()
         return self.app
 
-    def change(self, how: str, *arguments: Any) -> _Change:
-        """Request a change from the parent; ``how`` is the name of a method of ``config.overlay.Overlay``."""
+    @property
+    def overlay(self) -> Overlay:
+        """The active runtime changes."""
+        self.current()
+        return self._states[self.generation].overlay
+
+    def change(self, how: str, *arguments: Any) -> Change:
+        """Request a change, of all servers on the store if there is one; ``how`` is the name of a method of
+        ``config.overlay.Overlay``.
+        """
+        return self.change_here(how, *arguments) if self._calls is None else self._calls.change(how, arguments)
+
+    def flush(self) -> Change | None:
+        """Have the journal get the requests of all servers on the store; None without one."""
+        return None if self._calls is None else self._calls.flush()
+
+    def clear(self, wanted: Sequence[str], sessions: Sequence[str]) -> Change | None:
+        """Clear the journal or the counters, of all servers on the store; None if it is done."""
+        if self._calls is not None:
+            return self._calls.clear(wanted, sessions)
+        clear(self.app, self.journal, wanted, sessions)
+        return None
+
+    def change_here(self, how: str, *arguments: Any) -> _Change:
+        """Request a change from the parent, of this server alone."""
         change = _Change(number := next(self._ids), self._responses)
         try:
             for argument in arguments:
@@ -218,7 +262,7 @@ class WorkerContext:
         app.store.join(self._shared.directory)
         app.progress.cells = self.heartbeat.cells
         settings, answers = app.config.settings, self._place.answers
-        journal = Journal(self._shared.ring_buffer, app.kind_of, app.config.watch)
+        self.journal = journal = Journal(self._shared.ring_buffer, app.kind_of, app.config.watch)
         metrics = None
         if settings.metrics.any:
             from fastmock.telemetry.metrics import Metrics

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from fastmock.server import signals
 from fastmock.server.channel import Channel, ChannelClosedError
@@ -25,6 +25,10 @@ _FREE_EARLY_DEATHS = 20  # early deaths in a row of a worker that was ready, aft
 _PAUSE = 0.2  # seconds of that delay: clients can cause any number of deaths, which must not become an outage
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 5.0  # seconds, for workers that were never ready
 _TRIES = 5  # workers in a row that die before they were ready, after which the server gives up
+
+
+Role = Literal["api", "control", "store"]
+"""What a worker does: it serves the API, the control API on a port of its own, or keeps in step with other servers."""
 
 
 @dataclass
@@ -44,7 +48,7 @@ class Worker:
     early_deaths: int = 0
     due: float | None = None
     channel: Channel | None = None
-    only_controls: bool = False
+    role: Role = "api"
 
     @property
     def responds(self) -> bool:
@@ -166,7 +170,7 @@ class Workers:
             now = time.monotonic()
             worker.pid = 0
             self._heartbeats.clear(worker.number)
-            if not worker.only_controls:
+            if worker.role == "api":
                 clear_gauges(self._numbers, worker.number)
                 self._gate.bury(worker.number)
             if worker.channel is not None:

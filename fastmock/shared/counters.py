@@ -2,6 +2,7 @@
 
 import logging
 import time
+from enum import IntEnum
 
 from fastmock.shared.block import ZEROS, Share
 from fastmock.shared.layout import SERVER
@@ -17,11 +18,23 @@ _MOST_KNOWN = 1 << 14  # keys whose indexes a worker caches
 _LOG = logging.getLogger("fastmock")
 
 
+class Passed(IntEnum):
+    """How far a request gets: it is not counted as the next one, it is, or it is selected too."""
+
+    NOT_DUE = 0
+    DUE = 1
+    CHOSEN = 2
+
+
 class Counters:
-    """The counters, as seen by one worker."""
+    """The counters, as seen by one worker.
+
+    Attributes:
+        share: the worker's part of the shared block.
+    """
 
     def __init__(self, share: Share) -> None:
-        self._share = share
+        self.share = self._share = share
         self._counters: dict[int, int] = {}
         share.on_join(self._counters.clear)
         share.on_reset(self._forget_all)
@@ -54,6 +67,23 @@ class Counters:
                 return 0
             numbers[place] += 1
             return numbers[place]
+
+    def take(self, key: int, sees: bool, skip: int, nth: int, times: int | None, is_drawn: bool) -> Passed:
+        """Count a request, and whether it is selected, over all workers, exactly.
+
+        Args:
+            key: the key of the counters.
+            sees: whether to count requests in the first counter, to select only some of them:
+            skip: those after the first so many,
+            nth: and of these each so many-th.
+            times: select at most so many, in the second counter; None for any number.
+            is_drawn: whether to select this one if it is due.
+        """
+        if sees:
+            seen = self.count(key, 0) - skip
+            if seen <= 0 or seen % nth:
+                return Passed.NOT_DUE
+        return Passed.CHOSEN if is_drawn and self.count(key, 1, times) else Passed.DUE
 
     def counted(self, key: int, which: int) -> int:
         """Return the value of a counter."""

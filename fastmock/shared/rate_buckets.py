@@ -13,7 +13,6 @@ from fastmock.shared.layout import SERVER
 MOST_BUCKETS, ENTRY = 1 << 14, 10
 BUCKETS = SERVER.reserve(MOST_BUCKETS * ENTRY)
 """Index of the first entry: its key, the time at which it expires, its values."""
-_STORE_GONE = SERVER.reserve()  # whether the rate-limit store shared between machines is unreachable
 
 _TRIES = 16  # places where an entry may be
 _MOST_KNOWN = 4096  # entries that a worker caches
@@ -44,13 +43,6 @@ class Buckets:
         """Refill all limits; with the lock of the block held."""
         for place in range(BUCKETS, BUCKETS + MOST_BUCKETS * ENTRY, ENTRY):
             self._share.numbers[place + 1 : place + ENTRY] = ZEROS[: ENTRY - 1]
-
-    def turn(self, gone: bool) -> bool:
-        """Record whether the shared store is unreachable; return whether no other worker has recorded it."""
-        with self._share.lock:
-            before = bool(self._share.numbers[_STORE_GONE])
-            self._share.numbers[_STORE_GONE] = gone
-            return before != gone
 
     def find(self, key: int, now: int) -> "memoryview[int]":
         """Return an entry; create it if there is none.

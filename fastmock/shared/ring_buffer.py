@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from fastmock.shared.lock import SharedLock
 
-_NEXT, _FLOOR = 0, 8  # where the number of written entries is, and that of the first entry not cleared
+# Where the number of written entries is, that of the first entry not cleared, and that of entries lost elsewhere.
+_NEXT, _FLOOR, _LOST = 0, 8, 16
 _COUNT = struct.Struct("=Q")
 _BEGIN = mmap.PAGESIZE
 # The number from 1 on (0: removed), lengths of the two parts, their checksum; then the outcome, set when an answer
@@ -87,8 +88,14 @@ class RingBuffer:
 
     @property
     def lost(self) -> int:
-        """The number of entries overwritten since the last clear."""
-        return max(0, self.written - self.floor - self.size)
+        """The number of entries lost since the last clear: overwritten here, or before they came from elsewhere."""
+        elsewhere: int = _COUNT.unpack_from(self._map, _LOST)[0]
+        return max(0, self.written - self.floor - self.size) + elsewhere
+
+    def lose(self, number: int) -> None:
+        """Count entries that were lost before they came from elsewhere."""
+        with self._lock:
+            _COUNT.pack_into(self._map, _LOST, _COUNT.unpack_from(self._map, _LOST)[0] + number)
 
     def write(self, head: bytes, body: bytes, outcome: Outcome) -> int:
         """Write an entry and return its number."""
@@ -132,6 +139,7 @@ class RingBuffer:
         """Remove all entries."""
         with self._lock:
             _COUNT.pack_into(self._map, _FLOOR, self.written)
+            _COUNT.pack_into(self._map, _LOST, 0)
 
     def forget(self, number: int) -> None:
         """Remove one entry."""

@@ -24,6 +24,7 @@ from fastmock.shared.cache_counts import cache_counts
 from fastmock.shared.connection_counts import CLOSED_IDLE, OPENED, REUSED
 from fastmock.shared.metric_series import BOUNDS, STREAMS, TIMES_WIDTH, Labels, Meters
 from fastmock.shared.script_starts import starts_of
+from fastmock.shared.store_state import StoreState
 from fastmock.telemetry.observer import Follower, Observer
 
 PATH = "/metrics"
@@ -188,6 +189,9 @@ class Metrics(Collector, Observer):
         yield _gauge("fastmock_workers", "Running workers.", len(share.rows()))
         text = "Number of the active configuration; every change increases it."
         yield _gauge("fastmock_configuration_generation", text, numbers[GENERATION])
+        if self._app.config.settings.store.url is not None:
+            reached = StoreState(share).shown() == "reachable"
+            yield _gauge("fastmock_store_reachable", "Whether the store of several servers can be reached.", reached)
         info = GaugeMetricFamily("fastmock_info", "Version of the server.", labels=["version"])
         info.add_metric([__version__], 1)
         yield info

@@ -300,10 +300,9 @@ def test_fault_settings_without_effect_are_warned_about():
     config = {"faults": faults, "responses": {"chat_completions": {"patterns": patterns}}}
     warnings = " ".join(make_app(config).warnings)
     assert "faults[0].rule: no rule has this name: 'wether'; did you mean 'weather'?" in warnings
-    config = {"faults": faults[1:], "limits": {"store": "redis://127.0.0.1:1"}}
+    config = {"faults": faults[1:]}
     warnings = " ".join(make_app(config).warnings)
     assert "probabilities add up to 1.5" in warnings
-    assert "limits.store: has no effect: no limits are set" in warnings
 
 
 def test_fault_match_works_on_embeddings(call):

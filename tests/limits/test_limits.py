@@ -1,11 +1,9 @@
 """Rate limits: the arithmetic, the headers, the errors, and both stores."""
 
-import shutil
-import subprocess
 import threading
 import time
 from collections import Counter
-from contextlib import closing, contextmanager
+from contextlib import closing
 from http.client import HTTPConnection
 
 import httpx
@@ -14,10 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmock.config.config import Config
-from fastmock.config.settings import Settings
 from fastmock.core.completion import ChatRequest
-from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.durations import duration
 from fastmock.core.http import Reply, Request, ResponseHead
 from fastmock.core.problems import ConfigError
@@ -26,15 +21,16 @@ from fastmock.limits.limiter import RateLimits, _rates
 from fastmock.limits.settings import Limits, Rates
 from fastmock.limits.stores import Here, Shared
 from fastmock.providers.openai.provider import OPENAI
-from fastmock.server.sockets import listen
+from fastmock.replication.connection import Connection
+from fastmock.replication.settings import Store
 from fastmock.shared.block import Share
 from fastmock.shared.rate_buckets import Buckets
+from fastmock.shared.store_state import StoreState
 from tests.support import KEY, examples, make_app, wait_until
+from tests.valkey import Valkey, needs_valkey, valkey
 
 PATH = "/v1/chat/completions"
 HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
-VALKEY = shutil.which("valkey-server") or shutil.which("redis-server")
-needs_valkey = pytest.mark.skipif(VALKEY is None, reason="needs Debian's package valkey-server or redis-server")
 unit, integration = pytest.mark.unit, pytest.mark.integration
 
 
@@ -262,39 +258,10 @@ def test_rate_limit_headers_are_sent_with_a_fault(call):
 # What follows needs sockets.
 
 
-@contextmanager
-def valkey(tmp_path, port=None):
-    """Run a Valkey, or the Redis that it came from; yield its port."""
-    assert VALKEY is not None
-    if port is None:
-        with listen("127.0.0.1", 0) as probe:
-            port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [VALKEY, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        redis = pytest.importorskip("redis")
-        client = redis.Redis(port=port)
-
-        def answers():
-            try:
-                return client.ping()
-            except redis.RedisError:
-                return False
-
-        assert wait_until(answers, 10)
-        client.close()
-        yield port
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
 @integration
 @needs_valkey
 def test_redis_store_agrees_with_the_local_store(tmp_path, monkeypatch):
-    monkeypatch.setattr("fastmock.limits.stores._PATIENCE", 20)  # seconds, on a busy machine
+    monkeypatch.setattr("fastmock.replication.connection._PATIENCE", 20)  # seconds, on a busy machine
     rate_of = st.builds(
         lambda limit, period, unit_, burst: Rate(unit_, limit, period, burst or period, ""),
         st.integers(1, 2000),
@@ -305,9 +272,10 @@ def test_redis_store_agrees_with_the_local_store(tmp_path, monkeypatch):
     costs = st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=1, max_size=12)
     number = iter(range(1, 1 << 40))
 
-    with valkey(tmp_path) as port:
+    with valkey(tmp_path) as store:
+        connection = Connection(Store(url=store.url), StoreState(Share()))
         made = {
-            flags: (Here(Buckets(Share()), *flags), Shared(f"redis://127.0.0.1:{port}/0", Buckets(Share()), *flags))
+            flags: (here := Here(Buckets(Share()), *flags), Shared(connection, here, *flags))
             for flags in [(fixed, counted) for fixed in (False, True) for counted in (False, True)]
         }
 
@@ -380,7 +348,7 @@ def hammer(servers, seconds):
 
 
 # On a busy machine a store may take longer to answer than requests wait for it.
-PATIENT = "import fastmock.limits.stores; fastmock.limits.stores._PATIENCE = 5"
+PATIENT = "import fastmock.replication.connection; fastmock.replication.connection._PATIENCE = 5"
 RPM = 600
 SECONDS = 6
 
@@ -405,53 +373,54 @@ def test_limit_holds_for_a_client_that_ignores_retry_after(serve, runtime, worke
 @integration
 @needs_valkey
 def test_limit_is_shared_by_two_servers_on_one_store(serve, tmp_path):
-    with valkey(tmp_path) as port:
-        config = {"limits": {"requests_per_minute": RPM, "store": f"redis://127.0.0.1:{port}/0"}}
+    with valkey(tmp_path) as store:
+        config = {"limits": {"requests_per_minute": RPM, "store": store.url}}  # the former name of store.url
         servers = [serve(config, "--workers", "2", prelude=PATIENT), serve(config, prelude=PATIENT)]
         assert_held(servers * 2)
 
 
 @integration
 @needs_valkey
-def test_limits_survive_the_loss_of_their_store(serve, tmp_path):
-    import redis
+def test_limits_are_those_of_each_server_while_their_store_is_lost(serve, tmp_path):
+    store = Valkey(tmp_path)
+    server = serve({"limits": {"requests_per_minute": 2}, "store": store.url}, "--workers", "2", prelude=PATIENT)
 
-    with valkey(tmp_path) as port:
-        limits = {"requests_per_minute": 2, "store": f"redis://127.0.0.1:{port}/0"}
-        server = serve({"limits": limits}, "--workers", "2", prelude=PATIENT)
+    def statuses(count, key="sk-a"):
+        headers = {"authorization": f"Bearer {key}"}
+        with httpx.Client(base_url=server.url, headers=headers) as client:
+            return [client.post(PATH, json=HELLO).status_code for _ in range(count)]
 
-        def status():
-            return httpx.post(f"{server.url}{PATH}", json=HELLO, headers=KEY).status_code
-
-        assert [status() for _ in range(3)] == [200, 200, 429]
-    assert [status() for _ in range(40)] == [200] * 40
+    assert statuses(3) == [200, 200, 429]
+    store.kill()
+    assert statuses(4) == [200, 200, 429, 429]  # what this server has counted itself: nothing so far
 
     def said(words):
         return sum(words in line for line in server.errors)
 
-    assert wait_until(lambda: said("rate limits are suspended"), 5)
-    time.sleep(0.6)  # both workers have noticed
-    assert said("rate limits are suspended") == 1
-    with valkey(tmp_path, port) as port:
-        assert wait_until(lambda: said("enforced again"), 5)
+    assert wait_until(lambda: said("the store cannot be reached"), 5)
+    time.sleep(0.6)  # all processes have noticed
+    assert said("the store cannot be reached") == 1
+    assert httpx.get(f"{server.url}/health").json()["store"] == "unreachable"
+    with valkey(tmp_path, store.port) as store:
+        assert wait_until(lambda: said("can be reached again"), 10)
         time.sleep(0.6)
-        assert said("enforced again") == 1
-        assert [status() for _ in range(3)] == [200, 200, 429]
+        assert said("can be reached again") == 1
+        assert statuses(3, "sk-b") == [200, 200, 429]
         # One that answers but takes nothing is as good as none, and is not said to be back.
-        with redis.Redis(port=port) as client:
+        with store.client() as client:
             client.config_set("maxmemory-policy", "noeviction")
             client.config_set("maxmemory", 1)
-            assert [status() for _ in range(40)] == [200] * 40
+            assert statuses(3, "sk-c") == [200, 200, 429]
             time.sleep(1.5)
-            assert said("rate limits are suspended") == 2
+            assert said("the store cannot be reached") == 2
             client.config_set("maxmemory", 0)
-        assert wait_until(lambda: said("enforced again") == 2, 5)
+        assert wait_until(lambda: said("can be reached again") == 2, 10)
 
 
 @unit
 def test_store_with_an_unknown_scheme_is_a_config_error():
-    with pytest.raises(ConfigError, match=r"limits\.store"):
-        make_app({"limits": {"requests_per_minute": 1, "store": "http://x"}})
+    with pytest.raises(ConfigError, match=r"store\.url: is not a valid store URL"):
+        make_app({"limits": {"requests_per_minute": 1}, "store": "http://x"})
 
 
 @unit
@@ -495,9 +464,7 @@ def test_limits_are_per_key_for_keys_in_x_api_key(call):
 def test_limit_algorithm_change_starts_with_a_full_bucket():
     buckets = Buckets(Share())
     for algorithm in ("token_bucket", "fixed_window", "token_bucket"):
-        limits = RateLimits(
-            Limits(requests_per_minute=5, algorithm=algorithm), {}, buckets, Diagnostics(Config(Settings()))
-        )
+        limits = RateLimits(Limits(requests_per_minute=5, algorithm=algorithm), {}, buckets)
         ask = ChatRequest("u", {}, "m")
         ask.request = Request("POST", PATH, KEY, b"")
         ask.request.provider = OPENAI

@@ -16,7 +16,7 @@ from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.core.http import Request
 from fastmock.core.problems import ConfigError
-from fastmock.limits.stores import Shared as SharedLimits
+from fastmock.replication.connection import Connection
 from fastmock.storage.sqlite import Store, StoredObject
 from tests.control.test_control import on_both
 from tests.support import KEY, make_app
@@ -203,8 +203,8 @@ def test_store_listing_is_per_session(app):
 )
 def test_shared_store_with_a_wrong_option_is_a_config_error(option, told):
     pytest.importorskip("redis")
-    config = {"limits": {"requests_per_minute": 1, "store": f"redis://127.0.0.1:1/?{option}"}}
-    with pytest.raises(ConfigError, match=r"limits\.store") as raised:
+    config = {"limits": {"requests_per_minute": 1}, "store": f"redis://127.0.0.1:1/?{option}"}
+    with pytest.raises(ConfigError, match=r"store\.url") as raised:
         make_app(config)
     assert told in str(raised.value)
     assert "SECRET" not in str(raised.value)
@@ -214,21 +214,21 @@ def test_shared_store_with_a_wrong_option_is_a_config_error(option, told):
 @pytest.mark.parametrize("url", ["redis://h/0?db=1&protocol=3&client_name=x", "rediss://h/?ssl_cert_reqs=none"])
 def test_shared_store_with_valid_options_is_accepted(url):
     pytest.importorskip("redis")
-    make_app({"limits": {"requests_per_minute": 1, "store": url}})
+    make_app({"limits": {"requests_per_minute": 1}, "store": url})
 
 
 @unit
 def test_shared_store_errors_fail_no_request(monkeypatch, caplog):
     pytest.importorskip("redis")
-    app = make_app({"limits": {"requests_per_minute": 1, "store": "redis://127.0.0.1:1"}})
+    app = make_app({"limits": {"requests_per_minute": 4}, "store": "redis://127.0.0.1:1"})
 
     def fail(*_, **__):
         raise TypeError("'str' object is not callable")
 
-    monkeypatch.setattr(SharedLimits, "_await", lambda self: None)
+    monkeypatch.setattr(Connection, "_await", lambda self: None)
     monkeypatch.setattr("redis.commands.core.Script.__call__", fail)
-    assert {chat(app)[0] for _ in range(5)} == {200}
-    assert caplog.text.count("rate limits are suspended") == 1
+    assert [chat(app)[0] for _ in range(5)] == [200] * 4 + [429]  # the limit is that of this server
+    assert caplog.text.count("the store cannot be reached") == 1
 
 
 # Counters.

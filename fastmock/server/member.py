@@ -1,0 +1,176 @@
+"""This server as one of those that share a store: how it starts, and what its workers ask the others for."""
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from fastmock.config.config import Config
+from fastmock.config.overlay import NotThereError, Overlay
+from fastmock.core.ids import unique
+from fastmock.core.problems import ConfigError, Problem
+from fastmock.replication.connection import Connection, StoreError, check_store, client_of
+from fastmock.replication.log import ChangeLog
+from fastmock.server.reload import refusal
+from fastmock.shared.block import Share
+from fastmock.shared.store_state import StoreState
+
+_READING = 5.0  # seconds for which an answer of the store may take, where no request waits for it
+_OWN = ("server", "startup", "readiness", "record", "admin", "store", "metrics")
+"""The sections in which servers of one deployment may differ."""
+
+_LOG = logging.getLogger("fastmock")
+Result = tuple[int, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Member:
+    """This server among those on the store.
+
+    Attributes:
+        id: identifies it.
+        name: its name for people.
+        configuration: identifies its configuration.
+        overlay: the runtime changes with which it starts, and ``version`` the number of the last one.
+        is_synced: whether they were read; the store may not be there yet.
+    """
+
+    id: str
+    name: str
+    configuration: str
+    overlay: Overlay
+    version: int
+    is_synced: bool
+
+
+def join_store(config: Config) -> Member | None:
+    """Return this server as a member; None without a store.
+
+    Raises:
+        ConfigError: the store can never be used.
+    """
+    settings = config.settings.store
+    if settings.url is None:
+        return None
+    name = config.settings.server.replica or socket.gethostname()
+    shared = config.settings.model_dump(mode="json", exclude=set(_OWN))
+    configuration = blake2b(orjson.dumps(shared), digest_size=8).hexdigest()
+    try:
+        why = check_store(settings)
+    except StoreError as error:
+        raise ConfigError([Problem(config.where(("store", "url")), "store.url", str(error))]) from None
+    version, overlay = 0, Overlay()
+    if why:
+        _LOG.warning("the store cannot be reached (%s): this server is not ready until it can", why)
+    else:
+        connection = Connection(settings, StoreState(Share()))
+        connection.client.close()
+        connection.client = client_of(settings, _READING)
+        version, overlay = _first_state(connection)
+        connection.client.close()
+    return Member(f"{name}-{os.getpid()}-{secrets.token_hex(4)}", name, configuration, overlay, version, not why)
+
+
+def _first_state(connection: Connection) -> tuple[int, Overlay]:
+    """Return the version and the changes that a starting server begins with; raise the errors of the client."""
+    version, snapshot, changes = ChangeLog(connection).load()
+    overlay = Overlay() if snapshot is None else Overlay().restoring(snapshot)
+    for change in changes:
+        try:
+            overlay = getattr(overlay, change.how)(*change.arguments)
+        except (ConfigError, NotThereError):  # refused by all
+            continue
+        finally:
+            version = change.version
+    return version, overlay
+
+
+class StoreCall:
+    """A call whose answer another thread waits for: implements ``api.Change``."""
+
+    def __init__(self, work: Callable[[], Result]) -> None:
+        """Begin ``work``."""
+        self._result: Result | None = None
+
+        def run() -> None:
+            try:
+                self._result = work()
+            except Exception as error:  # whatever the client raises
+                _LOG.warning("the store did not answer: %s", error)
+                self._result = _unreachable()
+
+        threading.Thread(target=run, name="store call", daemon=True).start()
+
+    def result(self) -> Result | None:
+        """Return the status and the body of the response; None while they are pending."""
+        return self._result
+
+
+class StoreCalls:
+    """What the workers of a server ask all servers on the store for."""
+
+    def __init__(self, connection: Connection, member: Member, patience: float) -> None:
+        """``patience``: seconds to wait for an answer."""
+        self._connection, self._member = connection, member
+        self._log = ChangeLog(connection)
+        self._patience = patience
+
+    def change(self, how: str, arguments: Sequence[Any]) -> StoreCall:
+        """Apply a change on all servers."""
+        return self._ask(lambda id_: self._log.append(id_, self._member.id, how, arguments))
+
+    def flush(self) -> StoreCall:
+        """Have all servers write what they have recorded, and this one read it."""
+        return self._ask(lambda id_: self._to_all(id_, "flush"))
+
+    def clear(self, wanted: Sequence[str], sessions: Sequence[str]) -> StoreCall:
+        """Clear the journal or the counters of all servers."""
+
+        def begin(id_: str) -> None:
+            self._to_all(f"{id_}f", "flush")  # so that nothing recorded before arrives after it
+            if self._log.wait_for(f"{id_}f", self._patience) is not None:
+                if "counters" in wanted and not sessions:
+                    self._forget_counters()
+                self._to_all(id_, "clear", wanted, sessions)
+
+        return self._ask(begin)
+
+    def _ask(self, begin: Callable[[str], object]) -> StoreCall:
+        id_ = unique()
+
+        def work() -> Result:
+            if self._connection.gone:
+                return _unreachable()
+            begin(id_)
+            return self._log.wait_for(id_, self._patience) or _unreachable()
+
+        return StoreCall(work)
+
+    def _to_all(self, id_: str, kind: str, wanted: Sequence[str] = (), sessions: Sequence[str] = ()) -> None:
+        asked = {"ask": kind, "id": id_, "of": self._member.id, "wanted": orjson.dumps([*wanted])}
+        asked["sessions"] = orjson.dumps([*sessions])
+        self._connection.client.xadd(self._connection.key("requests"), asked)
+
+    def _forget_counters(self) -> None:
+        """Forget the counters of faults, and refill all limits."""
+        client = self._connection.client
+        client.delete(self._connection.key("faults"))
+        found = [*client.scan_iter(match=_escaped(self._connection.key("limit:")) + "*", count=1000)]
+        for begin in range(0, len(found), 1000):
+            client.delete(*found[begin : begin + 1000])
+
+
+def _escaped(text: str) -> str:
+    """Return a text as a part of a glob."""
+    return "".join(f"\\{one}" if one in "*?[]\\" else one for one in text)
+
+
+def _unreachable() -> Result:
+    return refusal(503, "The store cannot be reached; nothing was changed.", "store_unreachable")

@@ -1,0 +1,254 @@
+"""The process that keeps this server and those on the same store in step: it applies the changes of all, exchanges the
+recorded requests, and says who has not followed.
+"""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from fastmock.control.clearing import clear
+from fastmock.replication.connection import Connection, client_of
+from fastmock.replication.log import ChangeLog, LoggedChange, parse_change
+from fastmock.replication.requests import RequestStream
+from fastmock.server.member import Member
+from fastmock.server.worker import WorkerContext
+from fastmock.shared.in_flight import InFlight
+from fastmock.shared.store_state import READ_AT, READ_NUMBER, SYNCED, VERSION
+
+_IDLE, _BUSY = 20, 2  # milliseconds to wait for messages: as a rule, and while confirmations are awaited
+_AT_ONCE = 500  # messages
+_ANNOUNCE = 1.0  # seconds
+_RETRY = 0.5  # seconds until a store that was lost is tried again
+_READING = 5.0  # seconds for which an answer of the store may take here, where no request waits for it
+_DRAINED = 0.3  # seconds without a new request after which a stopping server has none in flight
+
+_LOG = logging.getLogger("fastmock")
+
+
+@dataclass
+class _Pending:
+    """What others have to confirm: the servers that are alive, until when, and what to do then."""
+
+    id: str
+    servers: set[str]
+    until: float
+    then: Callable[[set[str]], None]
+    confirmed: set[str] = field(default_factory=set)
+
+
+class Replicator:
+    """The process; see the module."""
+
+    def __init__(self, live: WorkerContext, server: str, about: Mapping[str, str], timeout: float) -> None:
+        """Take the parts.
+
+        Args:
+            live: the worker's context.
+            server: identifies this server among those on the store.
+            about: the ``name`` of this server that others show, and its ``configuration``.
+            timeout: seconds that requests in flight have to finish when the server stops.
+        """
+        settings = live.app.config.settings
+        self._live, self._server, self._about, self._timeout = live, server, about, timeout
+        self._connection = Connection(settings.store, live.store_state)
+        self._connection.client = client_of(settings.store, _READING)
+        self._log = ChangeLog(self._connection)
+        self._stream = RequestStream(self._connection, server, about["name"], live.journal.ring_buffer, live.app.share)
+        self._pending: list[_Pending] = []
+        self._servers: dict[str, Any] = {}
+        self._warned: set[str] = set()
+        self._next_announcement = 0.0
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Work until SIGTERM, and then until the requests in flight are written."""
+        signal.signal(signal.SIGTERM, lambda *_: self._stopping.set())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        numbers = self._live.numbers
+        while not self._stopping.is_set():
+            try:
+                self._catch_up()
+                numbers[SYNCED] = 1
+                if self._live.store_state.turn(False):
+                    _LOG.warning("the store can be reached again: all servers share their state")
+                while not self._stopping.is_set():
+                    self._step()
+            except _store_errors() as error:
+                self._pending.clear()
+                if self._live.store_state.turn(True):
+                    _LOG.warning("the store cannot be reached (%s): this server goes on alone", error)
+                self._stopping.wait(_RETRY)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Write the requests that are still in flight, and leave."""
+        in_flight = InFlight(self._live.app.share)
+        ring = self._live.journal.ring_buffer
+        until, quiet, written = time.monotonic() + self._timeout, time.monotonic() + _DRAINED, ring.written
+        try:
+            while time.monotonic() < min(until, quiet) or (in_flight.count() and time.monotonic() < until):
+                self._stream.export()
+                if ring.written != written:
+                    quiet, written = time.monotonic() + _DRAINED, ring.written
+                time.sleep(_IDLE / 1000)
+            self._stream.export()
+            self._log.leave(self._server)
+        except _store_errors():
+            return
+
+    # Changes.
+
+    def _catch_up(self) -> None:
+        """Apply the changes that this server has missed; give a store that has lost its data those of this server."""
+        self._announce()
+        mine = self._live.numbers[VERSION]
+        if self._log.version() < mine and self._log.offer(mine, self._live.overlay.snapshot()):
+            _LOG.warning("the store had lost its state: it has that of this server again")
+        begin, snapshot, changes = self._log.load()
+        if begin > mine:
+            self._apply("restoring", [snapshot])
+            self._live.numbers[VERSION] = mine = begin
+        for change in changes:
+            if change.version > mine:
+                self._change(change)
+
+    def _step(self) -> None:
+        """Handle the messages that have arrived, and what is due."""
+        numbers = self._live.numbers
+        reading = {
+            self._log.name: f"{numbers[VERSION]}-0",
+            self._stream.name: f"{numbers[READ_AT]}-{numbers[READ_NUMBER]}",
+        }
+        block = _BUSY if self._pending else _IDLE
+        for name, entries in self._connection.client.xread(reading, count=_AT_ONCE, block=block) or ():
+            for entry in entries:
+                if name.decode() == self._log.name:
+                    self._change(parse_change(entry))
+                else:
+                    self._read_or_skip(entry)
+        while self._stream.export():
+            pass
+        self._look_at_pending()
+        if time.monotonic() >= self._next_announcement:
+            self._announce()
+
+    def _announce(self) -> None:
+        self._servers = self._log.announce(self._server, self._about)
+        self._next_announcement = time.monotonic() + _ANNOUNCE
+        for server, other in self._servers.items():
+            if other["configuration"] != self._about["configuration"] and server not in self._warned:
+                self._warned.add(server)
+                _LOG.warning(
+                    "the server %s on the same store has another configuration: if it belongs to another deployment, "
+                    "give each its own 'store.prefix' (here: %s)",
+                    *(other["name"], self._connection.settings.prefix),
+                )
+
+    def _change(self, change: LoggedChange) -> None:
+        """Apply a change, and confirm it; the server that was asked for it answers once all have."""
+        status, body = self._apply(change.how, change.arguments)
+        self._live.numbers[VERSION] = change.version
+        if status != 200:
+            self._log.refuse(change.version)
+        self._log.confirm(change.id, self._server)
+        self._log.keep_snapshot(change.version, self._live.overlay.snapshot())
+        if change.origin == self._server:
+
+            def answer(missing: set[str]) -> None:
+                self._log.answer(change.id, status, {**body, **self._followed(missing)} if status == 200 else body)
+
+            self._await(change.id, answer)
+
+    def _apply(self, how: str, arguments: Any) -> tuple[int, dict[str, Any]]:
+        """Apply a change to this server; wait until it is active."""
+        change = self._live.change_here(how, *arguments)
+        while (result := change.result()) is None:
+            time.sleep(0.0005)
+        return result
+
+    def _await(self, id_: str, then: Callable[[set[str]], None]) -> None:
+        lag = self._live.app.config.settings.store.max_lag / 1000
+        self._pending.append(_Pending(id_, set(self._servers) | {self._server}, time.monotonic() + lag, then))
+
+    def _look_at_pending(self) -> None:
+        for pending in [*self._pending]:
+            confirmed = self._log.confirmed(pending.id)
+            missing = pending.servers - confirmed
+            if not missing or time.monotonic() >= pending.until:
+                self._pending.remove(pending)
+                pending.then(missing)
+
+    def _followed(self, missing: set[str]) -> dict[str, Any]:
+        """Return the part of an answer about the servers that obey, and those that have not confirmed it in time."""
+        names = sorted(self._servers.get(one, {}).get("name", one) for one in missing)
+        return {"servers": {"confirmed": len(set(self._servers) | {self._server}) - len(missing), "unconfirmed": names}}
+
+    # Recorded requests.
+
+    def _read_or_skip(self, entry: Any) -> None:
+        """Handle a message, or skip it if that fails, so that one does not stop all."""
+        try:
+            self._read(entry)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            _LOG.exception("a message in the store cannot be read; this is a defect of fastmock, or of another version")
+            self._advance(entry[0])
+
+    def _advance(self, id_: bytes) -> None:
+        at, _, number = id_.partition(b"-")
+        self._live.numbers[READ_AT], self._live.numbers[READ_NUMBER] = int(at), int(number)
+
+    def _read(self, entry: Any) -> None:
+        """Handle a message in the stream of requests."""
+        id_, fields = entry
+        if b"ask" in fields:
+            self._asked({name.decode(): value.decode() for name, value in fields.items()})
+        else:
+            self._stream.take(fields)
+        self._advance(id_)
+
+    def _asked(self, asked: Mapping[str, str]) -> None:
+        """Write, or clear, what was recorded, as a server asks for."""
+        id_, kind = asked["id"], asked["ask"]
+        sessions = orjson.loads(asked["sessions"])
+        if kind == "flush":
+            while self._stream.export():
+                pass
+        else:
+            clear(self._live.current(), self._live.journal, orjson.loads(asked["wanted"]), sessions)
+        self._log.confirm(id_, self._server)
+        if asked["of"] == self._server:
+            self._await(id_, lambda missing: self._end_asking(id_, kind, missing))
+
+    def _end_asking(self, id_: str, kind: str, missing: set[str]) -> None:
+        """Read on to all that was written before the last confirmation, and answer."""
+        if kind == "flush":
+            tip = self._connection.client.xrevrange(self._stream.name, count=1)
+            begin = f"({self._live.numbers[READ_AT]}-{self._live.numbers[READ_NUMBER]}"
+            if tip:
+                for entry in self._connection.client.xrange(self._stream.name, min=begin, max=tip[0][0]):
+                    self._read(entry)
+        self._log.answer(id_, 200, self._followed(missing))
+
+
+def replication(member: Member, timeout: float) -> Callable[[WorkerContext, Callable[[], None]], None]:
+    """Return the work of the process, for ``server.supervisor``."""
+
+    def work(live: WorkerContext, ready: Callable[[], None]) -> None:
+        about = {"name": member.name, "configuration": member.configuration}
+        replicator = Replicator(live, member.id, about, timeout)
+        ready()
+        replicator.run()
+
+    return work
+
+
+def _store_errors() -> tuple[type[Exception], ...]:
+    import redis
+
+    return redis.RedisError, OSError

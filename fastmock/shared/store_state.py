@@ -1,0 +1,44 @@
+"""The state of the store that several servers share, as all processes of this server see it."""
+
+from fastmock.shared.block import Share
+from fastmock.shared.layout import SERVER
+
+UNREACHABLE = SERVER.reserve()
+"""Index of a flag: whether the store cannot be reached."""
+VERSION = SERVER.reserve()
+"""Index of the number of the last change that this server has applied."""
+READ_AT, READ_NUMBER = SERVER.reserve(), SERVER.reserve()
+"""Indexes of the two parts of the id of the last entry read from the stream of requests."""
+EXPORTED = SERVER.reserve()
+"""Index of the number of the next recorded request to write to that stream."""
+SYNCED = SERVER.reserve()
+"""Index of a flag: whether the state of the store was read since the start."""
+
+
+class StoreState:
+    """The state, as seen by one process."""
+
+    def __init__(self, share: Share) -> None:
+        """``share`` is its part of the shared block."""
+        self._share = share
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Whether the store cannot be reached."""
+        return bool(self._share.numbers[UNREACHABLE])
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether the state of the store was read since the start."""
+        return bool(self._share.numbers[SYNCED])
+
+    def shown(self) -> str:
+        """Return the state for people: ``reachable``, or ``unreachable``: then this server goes on alone."""
+        return "unreachable" if self.is_unreachable or not self.is_synced else "reachable"
+
+    def turn(self, unreachable: bool) -> bool:
+        """Note whether the store cannot be reached; return whether no other process has noted it."""
+        with self._share.lock:
+            before = bool(self._share.numbers[UNREACHABLE])
+            self._share.numbers[UNREACHABLE] = unreachable
+            return before != unreachable

@@ -1,0 +1,414 @@
+"""Several servers on one Valkey act as one."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import httpx
+import pytest
+from openai import NotFoundError, OpenAI
+
+from tests.support import KEY, ROOT, wait_until
+from tests.valkey import Valkey, free_port, needs_valkey, valkey
+
+pytestmark = [pytest.mark.integration, needs_valkey]
+PATH = "/v1/chat/completions"
+# On a busy machine a store may take longer to answer than requests wait for it.
+PATIENT = "import fastmock.replication.connection; fastmock.replication.connection._PATIENCE = 5"
+
+
+def ask(text="Hello", **more):
+    return {"model": "gpt-4o", "messages": [{"role": "user", "content": text}], **more}
+
+
+def text_of(response):
+    return response.json()["choices"][0]["message"]["content"]
+
+
+@pytest.fixture
+def store(tmp_path):
+    with valkey(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def servers(serve, store):
+    """Return a function that starts servers on the store."""
+
+    def start(count=3, workers=2, url=None, lag=5000, **config):
+        config = {"store": {"url": url or store.url, "max_lag": lag}, "journal": {"enabled": True}, **config}
+        found = [
+            serve({**config, "server": {"replica": f"replica-{place}"}}, "--workers", str(workers), prelude=PATIENT)
+            for place in range(count)
+        ]
+        assert wait_until(lambda: all(httpx.get(f"{one.url}/ready").status_code == 200 for one in found), 10)
+        time.sleep(1.1)  # each has seen all others
+        return found
+
+    return start
+
+
+def control(server, method, path, body=None):
+    response = httpx.request(method, f"{server.url}/fastmock/{path}", json=body, timeout=30)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_rule_put_on_one_server_is_obeyed_by_all_when_the_call_returns(servers):
+    found = servers()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(httpx.Client(base_url=one.url, headers=KEY)) for one in found]
+        _put_and_ask(found, clients)
+
+
+def _put_and_ask(found, clients):
+    for turn in range(20):
+        rule = {"match": {"content": "Hello"}, "content": f"answer {turn}"}
+        body = control(found[turn % 3], "PUT", "rules/mine", rule)
+        assert body["servers"] == {"confirmed": 3, "unconfirmed": []}
+        assert [text_of(client.post(PATH, json=ask())) for client in clients for _ in range(4)] == [
+            f"answer {turn}"
+        ] * 12
+    control(found[1], "DELETE", "rules/mine")
+    assert "answer 19" not in text_of(clients[0].post(PATH, json=ask()))
+    assert control(found[2], "GET", "rules")["rules"] == []
+
+
+def test_changes_of_many_callers_lead_to_the_same_rules_everywhere(servers):
+    found = servers()
+
+    def add(number):
+        control(found[number % 3], "POST", "rules", {"match": {"content": f"{number}"}, "content": "x"})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(60)))
+    rules = [control(one, "GET", "rules")["rules"] for one in found]
+    assert rules[0] == rules[1] == rules[2]
+    assert len(rules[0]) == 60
+    assert len({rule["id"] for rule in rules[0]}) == 60
+
+
+@pytest.mark.parametrize("fault", [{"times": 50}, {"every_nth": 6}, {"skip_first": 250, "times": 60}])
+def test_counted_faults_are_exact_to_the_last_request(servers, fault):
+    found = servers(faults=[{"kind": "status", "status": 503, **fault}], journal={"enabled": False})
+
+    def hammer(place):
+        with httpx.Client(base_url=found[place % 3].url, headers=KEY, timeout=30) as client:
+            return [client.post(PATH, json=ask()).status_code for _ in range(15)]
+
+    with ThreadPoolExecutor(20) as pool:
+        counts = Counter(status for statuses in pool.map(hammer, range(20)) for status in statuses)
+    assert counts == {503: 50, 200: 250}
+    control(found[0], "POST", "reset", {"counters": True})
+    statuses = [httpx.post(f"{found[1].url}{PATH}", json=ask(), headers=KEY).status_code for _ in range(6)]
+    assert statuses.count(503) == {50: 6, 60: 0}.get(fault.get("times"), 1)
+
+
+def test_verify_counts_the_requests_of_all_servers_exactly(servers):
+    found = servers()
+
+    def hammer(place):
+        with httpx.Client(base_url=found[place % 3].url, headers=KEY, timeout=30) as client:
+            for number in range(20):
+                client.post(PATH, json=ask(f"client {place}, request {number}"))
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(hammer, range(12)))
+    for server in found:
+        verified = control(server, "POST", "verify", {"match": {"content_contains": "client"}, "count": 240})
+        assert verified["count"] == 240
+        assert control(server, "POST", "verify", {"match": {"content": "client 3, request 7"}, "count": 1})["verified"]
+    listed = control(found[0], "GET", "requests?limit=300")["requests"]
+    assert {one.get("replica", "replica-0") for one in listed} == {"replica-0", "replica-1", "replica-2"}
+    assert {one["state"] for one in listed} == {"ended"}
+    assert control(found[1], "DELETE", "requests")["journal"]["written"] == 0
+    for server in found:
+        assert control(server, "POST", "verify", {"count": 0})["verified"]
+    httpx.post(f"{found[2].url}{PATH}", json=ask("later"), headers=KEY)
+    assert control(found[0], "POST", "verify", {"match": {"content": "later"}, "count": 1})["verified"]
+
+
+def test_outcome_of_a_stream_reaches_the_other_servers(servers):
+    found = servers(2, latency={"itl": 50})
+    with httpx.stream("POST", f"{found[0].url}{PATH}", json=ask(stream=True), headers=KEY) as response:
+        assert control(found[1], "GET", "requests")["requests"][0]["state"] == "open"
+        response.read()
+
+    def ended():
+        [one] = control(found[1], "GET", "requests")["requests"]
+        return one["state"] == "ended" and one["ttft_ms"] > 0 and one["response_bytes"] > 100
+
+    assert wait_until(ended, 5)
+
+
+def test_a_server_that_starts_later_begins_with_the_state_of_the_others(servers):
+    found = servers(1)
+    control(found[0], "POST", "rules", {"match": {"content": "Hello"}, "content": "known"})
+    control(found[0], "PUT", "sessions/mine", {"faults": [{"kind": "status", "status": 418}], "strict": True})
+    control(found[0], "PUT", "config", {"latency": {"ttft": 5}})
+    refused = httpx.post(f"{found[0].url}/fastmock/rules", json={"match": {"content_regex": "("}, "content": "x"})
+    assert refused.status_code == 400
+    httpx.post(f"{found[0].url}{PATH}", json=ask("early"), headers=KEY)
+    for number in range(120):  # beyond a snapshot
+        control(found[0], "PUT", "rules/many", {"match": {"content": "many"}, "content": f"{number}"})
+    [late] = servers(1)
+    assert text_of(httpx.post(f"{late.url}{PATH}", json=ask(), headers=KEY)) == "known"
+    assert text_of(httpx.post(f"{late.url}{PATH}", json=ask("many"), headers=KEY)) == "119"
+    for path in ("rules", "sessions", "config"):
+        shown = [control(one, "GET", path) for one in (found[0], late)]
+        for one in shown:
+            one.get("server", {}).pop("replica", None)
+        assert shown[0] == shown[1]
+    assert httpx.post(
+        f"{late.url}{PATH}", json=ask(), headers={"authorization": "Bearer mine:sk-x"}
+    ).status_code == 418  # fmt: skip
+    assert control(late, "POST", "verify", {"match": {"content": "early"}, "count": 1})["verified"]
+
+
+def test_killed_server_is_named_and_then_forgotten(servers):
+    found = servers(lag=200)
+    found[2].process.send_signal(signal.SIGKILL)
+    begin = time.monotonic()
+    body = control(found[0], "POST", "rules", {"match": {"content": "a"}, "content": "b"})
+    assert body["servers"] == {"confirmed": 2, "unconfirmed": ["replica-2"]}
+    assert 0.2 <= time.monotonic() - begin < 5
+    time.sleep(4.5)
+    body = control(found[0], "POST", "rules", {"match": {"content": "a"}, "content": "b"})
+    assert body["servers"] == {"confirmed": 2, "unconfirmed": []}
+
+
+def test_requests_go_on_while_the_store_is_lost_and_its_state_comes_back(servers, serve, tmp_path):
+    store = Valkey(tmp_path)
+    found = servers(2, url=store.url)
+    control(found[0], "POST", "rules", {"match": {"content": "Hello"}, "content": "kept"})
+    statuses, stop = Counter(), threading.Event()
+
+    def load(server):
+        with httpx.Client(base_url=server.url, headers=KEY, timeout=30) as client:
+            while not stop.is_set():
+                statuses[client.post(PATH, json=ask("load")).status_code] += 1
+
+    threads = [threading.Thread(target=load, args=(one,)) for one in found]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    store.kill()
+    assert wait_until(lambda: httpx.get(f"{found[0].url}/ready").json().get("store") == "unreachable", 10)
+    assert httpx.get(f"{found[0].url}/ready").status_code == 200
+    refused = httpx.post(f"{found[0].url}/fastmock/rules", json={"match": {}, "content": "x"}, timeout=30)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_unreachable")
+    alone = control(found[0], "POST", "verify", {"match": {"content": "load"}, "count": {"min": 1}})
+    assert "unreachable" in alone["servers"]
+    time.sleep(1)
+    store = Valkey(tmp_path, store.port)  # which knows nothing any more
+    assert wait_until(lambda: all(httpx.get(f"{one.url}/ready").json()["store"] == "reachable" for one in found), 15)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert statuses.keys() == {200}
+    time.sleep(1.1)
+    body = control(found[1], "POST", "rules", {"match": {"content": "new"}, "content": "too"})
+    assert body["servers"] == {"confirmed": 2, "unconfirmed": []}
+    [late] = servers(1, url=store.url)
+    assert [text_of(httpx.post(f"{late.url}{PATH}", json=ask(one), headers=KEY)) for one in ("Hello", "new")] == [
+        *("kept", "too")
+    ]
+    for server in (*found, late):
+        server.stop()
+    store.stop()
+
+
+def test_server_waits_to_be_ready_for_a_store_that_is_not_there_yet(serve, tmp_path):
+    port = free_port()
+    server = serve({"store": f"redis://127.0.0.1:{port}/0"})
+    assert "this server is not ready until it can" in "".join(server.errors)
+    answer = httpx.get(f"{server.url}/ready")
+    assert (answer.status_code, answer.json()["reason"]) == (503, "waiting for the store")
+    assert httpx.post(f"{server.url}{PATH}", json=ask(), headers=KEY).status_code == 200
+    with valkey(tmp_path, port):
+        assert wait_until(lambda: httpx.get(f"{server.url}/ready").status_code == 200, 10)
+        control(server, "POST", "rules", {"match": {"content": "a"}, "content": "b"})
+
+
+def check(config):
+    done = subprocess.run(
+        [sys.executable, "-m", "fastmock", "--port", "0"],
+        env={"PYTHONPATH": str(ROOT), "FASTMOCK_CONFIG_JSON": json.dumps(config), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return done.returncode, done.stderr
+
+
+def test_password_and_wrong_password(servers, tmp_path):
+    with valkey(tmp_path, password="p@ss") as store:
+        code, err = check({"store": store.url.replace("p@ss", "wrong")})
+        assert code == 2
+        assert "store.url: refuses the password" in err
+        assert "wrong" not in err.replace("WRONGPASS", "")
+        [server] = servers(1, url=store.url.replace("p@ss", "p%40ss"))
+        assert "p@ss" not in server.greeting + "".join(server.errors)
+        assert f"redis://127.0.0.1:{store.port}/0, prefix fastmock" in server.greeting
+        control(server, "POST", "rules", {"match": {"content": "a"}, "content": "b"})
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://x", "is not a valid store URL"),
+        ("redis://host:port", "is not a valid store URL"),
+        ("redis://127.0.0.1:1/0?dbb=1", "has an unknown option: 'dbb'"),
+        ("redis+sentinel://127.0.0.1:1", "needs the name of the primary"),
+    ],
+)
+def test_wrong_url_is_one_clear_line(url, message):
+    code, err = check({"store": url})
+    assert code == 2
+    assert f"store.url: {message}" in err
+    assert len(err.splitlines()) == 2
+
+
+def test_store_of_an_old_version_is_refused():
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                while data := connection.recv(4096):
+                    text = b"redis_version:4.0.9\r\n"
+                    info = b"$%d\r\n%s\r\n" % (len(text), text)
+                    commands = data.count(b"*")
+                    connection.sendall(info if b"INFO" in data else b"+OK\r\n" * commands)
+
+    threading.Thread(target=answer, daemon=True).start()
+    code, err = check({"store": f"redis://127.0.0.1:{listener.getsockname()[1]}/0?protocol=2"})
+    listener.close()
+    assert code == 2
+    assert "store.url: has the version 4.0.9, but 6.2 or later is needed" in err
+
+
+def test_two_deployments_on_one_prefix_are_warned_of_each_other(servers):
+    [one] = servers(1)
+    [other] = servers(1, seed=7)
+
+    def warned(server, name):
+        return any(f"the server {name} on the same store has another configuration" in line for line in server.errors)
+
+    assert wait_until(lambda: warned(one, "replica-0") and warned(other, "replica-0"), 5)
+    assert sum("another configuration" in line for line in one.errors) == 1
+    time.sleep(1.1)
+    body = control(one, "POST", "rules", {"match": {"content": "a"}, "content": "b"})
+    assert body["servers"]["confirmed"] == 2
+
+
+def test_prefixes_keep_deployments_apart(servers, store, serve):
+    [one] = servers(1)
+    other = serve({"store": {"url": store.url, "prefix": "other"}})
+    control(one, "POST", "rules", {"match": {"content": "Hello"}, "content": "mine"})
+    assert control(other, "GET", "rules")["rules"] == []
+    with store.client() as client:
+        assert {key.split(b":")[0] for key in client.scan_iter()} == {b"{fastmock}", b"{other}"}
+
+
+def test_cluster_keeps_all_keys_in_one_slot(servers, tmp_path):
+    with valkey(tmp_path, None, "--cluster-enabled", "yes") as store:
+        with store.client() as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+            assert wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"), 10)
+        found = servers(2, url=f"redis+cluster://127.0.0.1:{store.port}", limits={"requests_per_minute": 3})
+        control(found[0], "POST", "rules", {"match": {"content": "Hello"}, "content": "all"})
+        statuses = [httpx.post(f"{one.url}{PATH}", json=ask(), headers=KEY).status_code for one in found * 2]
+        assert statuses == [200, 200, 200, 429]
+        control(found[0], "POST", "reset", {"counters": True})
+        assert httpx.post(f"{found[1].url}{PATH}", json=ask(), headers=KEY).status_code == 200
+        assert control(found[1], "POST", "verify", {"match": {"content": "Hello"}, "count": 5})["verified"]
+
+
+def test_sentinels_name_the_primary(servers, store, tmp_path):
+    config = tmp_path / "sentinel.conf"
+    config.write_text(f"sentinel monitor main 127.0.0.1 {store.port} 1\n")
+    port = free_port()
+    from tests.valkey import VALKEY
+
+    assert VALKEY is not None
+    sentinel = subprocess.Popen([VALKEY, str(config), "--sentinel", "--port", str(port)], stdout=subprocess.DEVNULL)
+    try:
+        url = f"redis+sentinel://127.0.0.1:{port}/main/0"
+        assert wait_until(lambda: sentinel.poll() is None and _listens(port), 10)
+        found = servers(2, url=url)
+        control(found[0], "POST", "rules", {"match": {"content": "Hello"}, "content": "by sentinel"})
+        assert text_of(httpx.post(f"{found[1].url}{PATH}", json=ask(), headers=KEY)) == "by sentinel"
+        for server in found:
+            server.stop()
+    finally:
+        sentinel.terminate()
+        sentinel.wait(10)
+
+
+def _listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_requests_in_flight_at_the_end_are_known_to_the_others(servers):
+    found = servers(2, latency={"ttft": 600})
+    with ThreadPoolExecutor(5) as pool:
+        waiting = [pool.submit(httpx.post, f"{found[0].url}{PATH}", json=ask("last"), headers=KEY) for _ in range(5)]
+        time.sleep(0.2)
+        assert found[0].stop() == 0
+        assert {one.result().status_code for one in waiting} == {200}
+    verified = control(found[1], "POST", "verify", {"match": {"content": "last"}, "count": 5})
+    assert verified["count"] == 5
+
+
+def test_stored_completions_responses_and_conversations_are_those_of_all_servers(servers):
+    found = servers(2)
+    clients = [OpenAI(base_url=f"{one.url}/v1", api_key="sk-x", max_retries=0) for one in found]
+    one, other = clients
+    with one, other:
+        kept = [
+            one.chat.completions.create(**ask(f"{number}"), store=True, metadata={"n": f"{number}"})
+            for number in range(3)
+        ]
+        assert [item.id for item in other.chat.completions.list()] == [item.id for item in kept]
+        assert [item.id for item in other.chat.completions.list(metadata={"n": "1"})] == [kept[1].id]
+        assert other.chat.completions.retrieve(kept[0].id).choices == kept[0].choices
+        assert [item.content for item in other.chat.completions.messages.list(kept[2].id)] == ["2"]
+        other.chat.completions.update(kept[0].id, metadata={"n": "new"})
+        assert one.chat.completions.retrieve(kept[0].id).metadata == {"n": "new"}
+        assert other.chat.completions.delete(kept[0].id).deleted
+        with pytest.raises(NotFoundError):
+            one.chat.completions.retrieve(kept[0].id)
+
+        first = one.responses.create(model="gpt-4o", input="Hello")
+        second = other.responses.create(model="gpt-4o", input="And?", previous_response_id=first.id)
+        assert one.responses.retrieve(second.id).output == second.output
+        assert len(one.responses.input_items.list(second.id).data) >= 1
+        one.responses.delete(first.id)
+        with pytest.raises(NotFoundError):
+            other.responses.retrieve(first.id)
+
+        conversation = one.conversations.create(metadata={"a": "b"})
+        other.responses.create(model="gpt-4o", input="In it", conversation=conversation.id)
+        items = one.conversations.items.list(conversation.id)
+        assert len(items.data) == 2
+        assert other.conversations.retrieve(conversation.id).metadata == {"a": "b"}
+
+
+def test_nothing_of_the_store_can_be_changed_over_the_control_api(servers):
+    [server] = servers(1)
+    refused = httpx.put(f"{server.url}/fastmock/config", json={"store": {"url": "redis://elsewhere:1/0"}})
+    assert refused.status_code == 400
+    assert "cannot be changed over the control API" in refused.text
