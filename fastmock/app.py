@@ -16,6 +16,7 @@ from fastmock.config.settings import Settings
 from fastmock.content.tokenizers import estimated
 from fastmock.core import errors
 from fastmock.core import headers as heads
+from fastmock.core.completion import ChatRequest
 from fastmock.core.content_encoding import PLAIN, decompress
 from fastmock.core.http import Deferred, Reply, Request, ResponseHead, Stream
 from fastmock.core.ids import unique
@@ -136,8 +137,9 @@ class App:
         self._open_models = settings.auth.open_models
         self.kinds = endpoint_kinds(apis.values())
         self.replayers = parts.replayers
-        forwards, policies, hits = settings.record.forwards, services.policies, services.hits
-        recorded = RecordedRoutes(parts.replayers, forwards, policies, hits, self._rule_priority, self._refuse)
+        hits, priority, read = services.hits, self._rule_priority, partial(_read, self)
+        policies, forwards = services.policies, settings.record.forwards
+        recorded = RecordedRoutes(parts.replayers, forwards, policies, hits, priority, self._refuse, read)
         self._unknown = recorded.unknown if recorded.any else None
         self._router = Router({provider: [*map(recorded.wrap, api.routes)] for provider, api in apis.items()})
         self.readings = Readings(apis, self._router)
@@ -324,6 +326,10 @@ class App:
     def _rule_priority(self, request: Request) -> int | None:
         """Return the priority of the rule that matches a request; None if none does."""
         return self.readings.rule_priority(request) if self._has_rules else None
+
+
+def _read(app: App, request: Request) -> ChatRequest:
+    return app.readings.read(request)
 
 
 def _probe(factory: heads.HeaderFactory, report: Callable[[], tuple[int, dict[str, Any]]]) -> Endpoint:

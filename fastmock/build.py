@@ -170,10 +170,13 @@ def _replayers(
     for name, session in config.sessions.items():
         if session.cassettes is not None:
             sections[name] = session.cassettes, ("sessions", name, "cassettes")
-    found = {}
+    found: dict[str, Replayer] = {}
     for name, (settings, path) in sections.items():
         before = previous.get(name)
-        replayer = load_cassettes(settings, path, config.find, takes_header, share, diagnostics, before, bool(name))
+        common = found.get("") if name else None
+        replayer = load_cassettes(
+            settings, path, config.find, takes_header, share, diagnostics, before, bool(name), common
+        )
         if replayer is not None:
             found[name] = replayer
     return found

@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,12 +71,14 @@ class RecordedAnswer:
         headers: the headers that are worth recording.
         frames: the body, as it arrived.
         end: milliseconds from the request to the end of the body.
+        model: the model that was asked for; empty if there was none, or it was not read.
     """
 
     status: int
     headers: dict[str, str]
     frames: Sequence[Frame]
     end: float
+    model: str = ""
 
     @property
     def content(self) -> bytes:
@@ -190,7 +192,11 @@ def parse_answer(line: bytes, exact: bytes) -> RecordedAnswer | None:
     """
     try:
         entry = orjson.loads(line)
-        return _answer_from(entry["answer"]) if entry["exact"] == exact.hex() else None
+        if entry["exact"] != exact.hex():
+            return None
+        body = (entry["request"].get("body") or {}).get("json")
+        model = body.get("model") if isinstance(body, dict) else None
+        return replace(_answer_from(entry["answer"]), model=model if isinstance(model, str) else "")
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
 

@@ -73,6 +73,7 @@ class Source:
 
     Attributes:
         path: the file.
+        identity: its device and inode.
     """
 
     _open: ClassVar[OrderedDict["Source", int]] = OrderedDict()
@@ -83,7 +84,7 @@ class Source:
         """``path`` is the file."""
         self.path = path
         status = path.stat()
-        self._identity = status.st_dev, status.st_ino
+        self.identity = status.st_dev, status.st_ino
 
     def read(self, size: int, begin: int) -> bytes:
         """Read a part of the file; return nothing if it was replaced, or cannot be read any more."""
@@ -92,7 +93,7 @@ class Source:
             if descriptor is None:
                 descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
                 status = os.fstat(descriptor)
-                if (status.st_dev, status.st_ino) != self._identity:
+                if (status.st_dev, status.st_ino) != self.identity:
                     os.close(descriptor)
                     return b""
                 self._open[self] = descriptor
@@ -298,6 +299,10 @@ class Library:
     def name(self, number: int) -> str:
         """Return the name of a recording: its file and line."""
         return f"{self._sources[self._files[number]].path}:{self._lines[number]}"
+
+    def identity(self, number: int) -> tuple[tuple[int, int], int]:
+        """Return what identifies a recording among all files: that of its file, and its place there."""
+        return self._sources[self._files[number]].identity, int(self._begins[number])
 
     def _text(self, number: int) -> bytes:
         """Read the line of a recording."""

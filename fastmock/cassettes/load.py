@@ -26,6 +26,7 @@ def load_cassettes(
     diagnostics: Diagnostics,
     previous: Replayer | None,
     is_of_session: bool = False,
+    common: Replayer | None = None,
 ) -> Replayer | None:
     """Return what replays the cassettes; None without any.
 
@@ -40,6 +41,7 @@ def load_cassettes(
             are the same.
         is_of_session: whether they are for one session only: then uses are counted by key, of which there may be 65,536
             over all sessions.
+        common: what replays the cassettes of all sessions.
     """
     if not settings.files:
         return None
@@ -52,7 +54,7 @@ def load_cassettes(
         return None
     counters = Counters(share)
     uses = CountedUses(counters, library.signature) if is_of_session else RecordingUses(share, library.signature)
-    return Replayer(library, canonical, settings, counters, uses, takes_header)
+    return Replayer(library, canonical, settings, counters, uses, takes_header, common)
 
 
 def _read(

@@ -54,6 +54,7 @@ class Ready:
     Attributes:
         head: its status and headers.
         request_id: the recorded request id; empty if it had none.
+        model: the model that was asked for; empty without one.
         body: the whole body.
         ends: where each frame ends in it.
         times: when each frame is due, in seconds after the request.
@@ -70,6 +71,7 @@ class Ready:
         is_events = answer.headers.get("content-type", "").startswith("text/event-stream")
         self.head = _head(answer.status, headers, id_name, is_events)
         self.request_id = answer.headers.get(id_name, "")
+        self.model = answer.model
         self.body = b"" if answer.status in _EMPTY_STATUS else answer.content
         self.ends = [0, *accumulate(len(frame.data) for frame in answer.frames)]
         self.times = [frame.at / 1000 for frame in answer.frames]
@@ -137,8 +139,19 @@ class Replayer:
         counters: Counters,
         uses: Uses,
         takes_header: bool,
+        common: "Replayer | None" = None,
     ) -> None:
-        """``counters`` count repeats; ``takes_header``: whether a request may set the speed."""
+        """Take the parts.
+
+        Args:
+            library: the recordings.
+            canonical: the canonical form of requests.
+            settings: the settings.
+            counters: count repeats.
+            uses: the recordings that were replayed.
+            takes_header: whether a request may set the speed.
+            common: replays the recordings of all sessions, if these are those of one: the same ones count as used too.
+        """
         self.library = library
         self.settings = settings
         self.uses = uses
@@ -146,8 +159,10 @@ class Replayer:
         self._canonical = canonical
         self._counters = counters
         self._takes_header = takes_header
+        self._common = common
         self._ready: OrderedDict[int, Ready] = OrderedDict()
         self._size = 0
+        self._numbers: dict[tuple[tuple[int, int], int], int] | None = None
 
     def answer(self, request: Request, unique: str, found: Found) -> Reply | Stream:
         """Return a recorded answer.
@@ -158,15 +173,24 @@ class Replayer:
         number = self._choose(request, found)
         ready = self._ready.get(number) or self._load(number)
         self.uses.note(number, found.drift)
+        if self._common is not None:
+            self._common.note(self.library.identity(number), found.drift)
         speed = self._speed_of(request) if self._takes_header else self.settings.speed
         request_id, body = ready.request_id or f"req_{unique}", ready.body
         if self.settings.ids == "fresh":
             request_id, body = f"req_{unique}", ready.with_fresh_ids(unique)
         answer = ready.answer(request_id, body, speed)
-        answer.rule = ready.name
+        answer.rule, answer.model = ready.name, ready.model
         if self._takes_header:
             answer.more = ((RULE_HEADER, ready.name.encode("ascii", "backslashreplace").decode()),)
         return answer
+
+    def note(self, identity: tuple[tuple[int, int], int], differing: int) -> None:
+        """Note that a recording was replayed, if it is one of these; see ``Library.identity``."""
+        if self._numbers is None:
+            self._numbers = {self.library.identity(number): number for number in range(len(self.library))}
+        if (number := self._numbers.get(identity)) is not None:
+            self.uses.note(number, differing)
 
     def _choose(self, request: Request, found: Found) -> int:
         """Return the number of the recording to replay."""

@@ -22,6 +22,9 @@ _SECTIONS: Mapping[str, str] = {
 }
 
 
+_TRANSIENT = (408, 409, 429, *range(500, 600))  # statuses of errors that a retry may not meet
+
+
 class Converted(NamedTuple):
     """A configuration, and the recordings that are not in it: their names with the reasons."""
 
@@ -107,7 +110,11 @@ def _rules_of(recording: Recording) -> tuple[str, list[dict[str, Any]]] | str:
     if not isinstance(body, dict):
         return "its request is not a JSON object"
     match = _match_of(body)
+    if section != "embeddings" and "content" not in match:
+        return "its request has no text of a user that a rule could match"
     if answer.status >= 400:
+        if answer.status not in _TRANSIENT:
+            return f"its request was refused with {answer.status}, for reasons that a rule cannot match"
         error = {"kind": "status", "status": answer.status, "match": match}
         if (wait := answer.headers.get("retry-after", "")).isdigit():
             error["retry_after"] = int(wait)

@@ -163,7 +163,9 @@ def _secrets_in(recording: Recording) -> Iterator[str]:
     if request.body.form != "form":
         yield from (f"the body of the request: {one}" for one in places_of_secrets(orjson.dumps(request.body.value)))
     content = plain_content(answer)
-    yield from (f"the body of the answer: {one}" for one in places_of_secrets(content or answer.content))
+    yield from (
+        f"the body of the answer: {one}" for one in places_of_secrets(content or answer.content, of_answer=True)
+    )
 
 
 def hashes_of(recording: Recording, canonical: Canonical) -> Hashes:

@@ -53,7 +53,9 @@ def run_command(
         try:
             log = Path(directory) / "log"
             all_options = (*options, "--report", str(file))
-            server = Server(*all_options, config=config, environ=environ, log=log, timeout=_START_TIMEOUT)
+            # The tests that the command runs may name the cassettes of their sessions.
+            allowed = {"FASTMOCK_ADMIN_FILES": "true", **environ}
+            server = Server(*all_options, config=config, environ=allowed, log=log, timeout=_START_TIMEOUT)
         except StartError as error:
             print(error, file=stderr)
             return _OWN_FAILURE

@@ -72,13 +72,12 @@ class Request:
         params: path parameters by the names in the route.
         provider: the provider of the requested API, a ``core.provider.Provider``; None until it is known.
         upstream: the answer of the upstream, a ``Relay`` or an ApiError, once there is one; see Forward.
-        recording: the recording that answers the request, and what replays it; see ``engine.recorded_routes``.
         can_move: whether the runtime can answer the request in a separate thread; see MoveApart.
     """
 
     __slots__ = (
         *("authorization", "body", "can_move", "client", "headers", "host"),
-        *("method", "params", "path", "provider", "query", "recording", "upstream"),
+        *("method", "params", "path", "provider", "query", "upstream"),
     )
 
     def __init__(
@@ -92,7 +91,7 @@ class Request:
         self.authorization: str | None = None
         self.client = self.host = ""
         self.can_move = False
-        self.recording = self.upstream = _NOTHING
+        self.upstream = _NOTHING
         self.provider: Provider | None = None
         self.params: Mapping[str, str] = _NO_PARAMS
 

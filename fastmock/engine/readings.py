@@ -36,6 +36,10 @@ class Readings:
         self._of_provider = {provider: api.readings[0] for provider, api in apis.items() if api.readings}
         self.kinds = frozenset(self._by_kind)
 
+    def read(self, request: Request) -> ChatRequest:
+        """Return a request in neutral form, however invalid it is."""
+        return self.parse_recorded(request)[0]
+
     def rule_priority(self, request: Request) -> int | None:
         """Return the priority of the rule that matches a request; None if none does."""
         chat, rules = self.parse_recorded(request)

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from fastmock.cassettes.library import Found
 from fastmock.cassettes.replay import Replayer
 from fastmock.core import errors
+from fastmock.core.completion import ChatRequest
 from fastmock.core.http import Forward, Reply, Request, Stream
 from fastmock.core.provider import provider_of
 from fastmock.core.routing import OTHER, Endpoint, Route
@@ -48,6 +50,7 @@ class RecordedRoutes:
         hits: RuleHits,
         rule_priority: RulePriority,
         refuse: Endpoint,
+        read: Callable[[Request], ChatRequest],
     ) -> None:
         """Take the parts.
 
@@ -59,6 +62,7 @@ class RecordedRoutes:
             hits: counts the replayed requests and those that nothing matches.
             rule_priority: see RulePriority.
             refuse: refuses the requests for which there is no endpoint.
+            read: parses a request, for the policies.
         """
         self._replayers, self._common = replayers, replayers.get("")
         self._forwards = forwards
@@ -66,6 +70,7 @@ class RecordedRoutes:
         self._policies = policies
         self._count = counter(len(_KEYS), hits, _KEYS.__getitem__)
         self._rule_priority = rule_priority
+        self._read = read
         self.unknown = self._around(refuse, OTHER)
 
     def wrap(self, route: Route) -> Route:
@@ -85,11 +90,16 @@ class RecordedRoutes:
         count = self._count
         forwards, replayer_of = self._forwards is False, self._replayer_of
 
-        def replay_found(request: Request, unique: str) -> Reply | Stream:
-            replayer, found = request.recording
-            return replayer.answer(request, unique, found)  # type: ignore[no-any-return]
+        policies, read = self._policies, self._read
 
-        replay = self._policies.wrap(replay_found, kind)
+        def replay(replayer: Replayer, found: Found, request: Request, unique: str) -> Reply | Stream:
+            answer = replayer.answer(request, unique, found)
+            if not policies.any:
+                return answer
+            chat = read(request)
+            chat.endpoint, chat.request = kind, request
+            chat.prompt_tokens = answer.prompt_tokens if isinstance(answer, Reply) else 0
+            return policies.apply(chat, answer)
 
         def answer(request: Request, unique: str) -> Reply | Stream:
             replayer = replayer_of(request)
@@ -98,8 +108,7 @@ class RecordedRoutes:
             found = replayer.library.find(request)
             rule = self._rule_priority(request)
             if found is not None and (rule is None or rule < replayer.settings.priority):
-                request.recording = replayer, found
-                answer = replay(request, unique)
+                answer = replay(replayer, found, request, unique)
                 count(_REPLAYED)
                 return answer
             if found is None and rule is None:

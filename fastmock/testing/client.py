@@ -73,6 +73,7 @@ class Client:
         session: the name of the session.
         api_key: the API key that selects the session.
         control: calls the control API about the session.
+        lasting: settings of the session that ``configure`` keeps, such as the cassette of a test's marker.
     """
 
     def __init__(self, url: str | None = None, *, session: str | None = None, token: str | None = None) -> None:
@@ -94,6 +95,7 @@ class Client:
         self.api_key = f"{self.session}:{API_KEY}"
         self.control = Control(self.url, token or os.environ.get("FASTMOCK_ADMIN_TOKEN"), self.session)
         self._rules = 0
+        self.lasting: dict[str, Any] = {}
 
     def on(self, content: str | re.Pattern[str] | None = None, /, **conditions: Any) -> "On":
         """Return the conditions on requests, for replies and faults: ``on("hello").reply("Hi")``.
@@ -142,7 +144,7 @@ class Client:
         __tracebackhide__ = True
         given: dict[str, Any] = {"strict": strict, "latency": latency, "limits": limits, "faults": faults}
         given |= {"findings": findings, "cassettes": cassettes}
-        settings = {name: value for name, value in given.items() if value is not None}
+        settings = {**self.lasting, **{name: value for name, value in given.items() if value is not None}}
         self.control.call("PUT", f"sessions/{self.session}", settings)
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fastmock.core.documents import DocumentError, read_document
+from fastmock.core.problems import did_you_mean
 from fastmock.testing.client import Client, RecordedRequest, new_session
 from fastmock.testing.control import ControlError
 from fastmock.testing.item_recording import ItemRecording, cassette_of, mode_of
@@ -15,6 +16,7 @@ from fastmock.testing.session_server import SessionServer
 _MOST_ENDED = 50  # sessions that are removed together: removing one takes 5 to 10 ms
 _SECTIONS = ("chat_completions", "completions", "embeddings", "moderations")
 _RULES = ("rules", "patterns")
+_ARGUMENTS = ("config", "strict", "findings", "cassette", "record")  # of the marker
 _SETTINGS = ("latency", "limits", "faults", "cassettes")
 _LAST = -1_000_000  # priority of a rule that stands for a default
 _MOST_SHOWN = 20  # requests
@@ -36,12 +38,14 @@ class ItemSession:
             pytest.fail.Exception: the marker is invalid.
         """
         self._recording: ItemRecording | None = None
-        self._has_passed = False
+        self._has_passed = self._has_cassette = False
         marker = item.get_closest_marker("fastmock")
         given = {} if marker is None else dict(marker.kwargs)
+        _check_arguments(item, given)
         mode = mode_of(item, given)
         given.pop("record", None)
         if given.get("cassette") is not None:
+            self._has_cassette = True
             place = given["cassette"] = cassette_of(item, given["cassette"])
             self._recording = ItemRecording.start(item, place, mode)
             if self._recording is not None:
@@ -82,6 +86,7 @@ class ItemSession:
             settings["findings"] = findings
         if cassette is not None:
             settings["cassettes"] = {**settings.get("cassettes", {}), "files": [str(cassette.resolve())]}
+            self.client.lasting["cassettes"] = settings["cassettes"]
         self._is_strict = bool(settings.get("strict", self._is_strict))
         self._is_watched = bool(settings.get("findings", False))
         if rules:
@@ -124,6 +129,8 @@ class ItemSession:
         yield from _lines_of_misses(misses)
         if self._recording is not None:
             yield "nothing was recorded, since the test failed"
+        elif self._has_cassette and any(".jsonl:" in (miss["nearest"] or ".jsonl:") for miss in misses):
+            yield "--fastmock-record new records what the cassette does not have"
 
     def end(self) -> None:
         """End the session; its rules and requests are removed together with those of others."""
@@ -136,6 +143,15 @@ class ItemSession:
             ended, self._server.ended = self._server.ended, []
             self.client.control.call("POST", "reset", {"sessions": ended})
         self.client.control.close()
+
+
+def _check_arguments(item: pytest.Item, given: Mapping[str, Any]) -> None:
+    """Fail if a marker has an argument that is unknown."""
+    for name in given:
+        if name not in _ARGUMENTS:
+            known = did_you_mean(name, _ARGUMENTS) or f"; known are {', '.join(_ARGUMENTS)}"
+            text = f"the marker 'fastmock' of {item.nodeid} has an unknown argument {name!r}{known}"
+            pytest.fail(text, pytrace=False)
 
 
 def _line(request: RecordedRequest) -> str:

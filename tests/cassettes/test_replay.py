@@ -1,6 +1,7 @@
 """Replaying: which recording answers, its form and its time, and refusals."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -8,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastmock.build import build
 from fastmock.cassettes.canonical import Canonical
+from fastmock.config.load import load
+from fastmock.config.sessions import session_settings
 from fastmock.core.errors import ApiError
 from fastmock.core.http import Request, Stream
 from fastmock.core.problems import ConfigError
@@ -74,6 +78,26 @@ def test_requests_that_differ_only_in_dates_are_repeats(tmp_path):
     app = replaying(tmp_path)
     assert [app.handle(posted(chat(f"Now: 2026-12-01 09:00:0{n}"))).body for n in range(4)] == [b"0", b"1", b"2", b"2"]
     assert app.handle(posted(chat("Now: 2026-11-27 10:11:01"))).body == b"1"
+
+
+@pytest.mark.parametrize("match", [{"model": "gpt-4o"}, {"content_contains": "Hel"}, {"endpoint": "chat_completions"}])
+def test_faults_with_conditions_apply_to_recordings(tmp_path, match):
+    write(tmp_path, line(posted(chat("Hello")), b"1"), line(posted(chat("Bye", model="other")), b"2"))
+    app = replaying(tmp_path, faults=[{"kind": "status", "status": 503, "match": match, "times": 1}])
+    assert [app.handle(posted(chat("Hello"))).head.status for _ in range(2)] == [503, 200]
+    if "model" in match:
+        assert app.handle(posted(chat("Bye", model="other"))).head.status == 200
+
+
+def test_uses_by_sessions_count_for_the_cassettes_of_all(tmp_path):
+    write(tmp_path, line(posted(chat("one")), b"1"), line(posted(chat("two")), b"2"))
+    config = load({"cassettes": str(tmp_path)}, {}, {})[0]
+    mine = session_settings({"cassettes": [str(tmp_path / "a.jsonl")]})
+    app = build(replace(config, sessions={"mine": mine}))
+    answer = app.handle(posted(chat("two"), headers={**JSON, "authorization": "Bearer mine:sk-x"}))
+    assert (answer.body, answer.model) == (b"2", "gpt-4o")
+    assert [one.recording for one in app.replayers[""].use().unused] == [f"{tmp_path}/a.jsonl:1"]
+    assert app.replayers["mine"].use().replayed == 1
 
 
 @pytest.mark.parametrize(

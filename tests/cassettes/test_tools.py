@@ -53,7 +53,7 @@ def test_list_and_show(tmp_path):
 def test_check_names_damaged_lines_secrets_and_edits_and_rehash_mends(tmp_path):
     good = line(posted(chat("Hello")), b"1")
     edited = good.replace(b"Hello", b"Howdy")
-    leaking = good.replace(b'"1"', b'"sk-abcdefghijklmnopqrst"')
+    leaking = good.replace(b'"1"', b'"sk-abcdefghijklmnopqrs1"')
     write(tmp_path, good, b"{}\n", edited, leaking, good[:50])
     code, out, _ = run("cassettes", "check", tmp_path)
     assert code == 1
@@ -137,7 +137,7 @@ def test_file_that_is_no_cassette_is_one_error(tmp_path):
     ("request_", "answer", "headers", "place"),
     [
         (chat(metadata={"hf_token": "x"}), b"1", [], "the body of the request: field 'hf_token'"),
-        (chat(), b'{"credentials": {"pass": "x"}}', [], "the body of the answer: field 'credentials.pass'"),
+        (chat(), b'{"credentials": {"pass": "Passw0rd"}}', [], "the body of the answer: field 'credentials.pass'"),
         (chat(), b"1", [("location", "https://a:b@host/")], "the header 'location' of the answer"),
     ],
 )
@@ -289,6 +289,23 @@ def test_rules_from_a_retry_fail_once_and_then_succeed(tmp_path):
     write(tmp_path, line(posted(chat("busy")), b"{}", status=429), line(posted(chat("busy")), reply("Done")))
     app = make_app(yaml.safe_load(run("rules-from", tmp_path)[1]))
     assert [app.handle(posted(chat("busy"))).head.status for _ in range(3)] == [429, 200, 200]
+
+
+def test_rules_from_requests_without_a_text_and_refused_ones_are_left_out(tmp_path):
+    again = orjson.dumps({"model": "gpt-4o", "previous_response_id": "resp_1", "input": []})
+    write(
+        tmp_path,
+        line(posted(orjson.dumps({"model": "m", "messages": []}), "/v1/messages"), b"{}", status=400),
+        line(posted(chat("Hello", temperature=9)), b"{}", status=400),
+        line(posted(again, "/v1/responses"), ANSWERS["/v1/responses"]),
+        line(posted(chat("Hello")), reply("Hi")),
+    )
+    out = run("rules-from", tmp_path)[1]
+    assert out.count("not carried over") == 3
+    assert "was refused with 400" in out
+    config = yaml.safe_load(out)
+    assert "faults" not in config
+    assert len(config["responses"]["chat_completions"]["rules"]) == 1
 
 
 def test_rules_from_embeddings_have_one_for_each_input(tmp_path):

@@ -391,6 +391,9 @@ def test_cassette_is_recorded_once_and_replayed_then(runner):
             assert ask("from upstream") == "a real answer"
             with pytest.raises(NotFound):
                 ask("never recorded")
+            fastmock.configure(limits={"requests_per_minute": 100})
+            assert ask("from upstream") == "a real answer"
+            assert fastmock.last_request.model == "gpt-4o"
     """)
     rule = {"match": {"content": "from upstream"}, "content": "a real answer"}
     config = {"responses": {"chat_completions": {"rules": [rule], "strict": True}}, "auth": {"mode": "sk"}}
@@ -506,6 +509,7 @@ def test_rules_of_a_test_win_while_it_records_as_they_do_on_replay(runner):
     [
         ("record='once'", "record='once' of test_it.py::test_it needs cassette='NAME'"),
         ("cassette='talk', record='twice'", "expected one of none, once, new, all"),
+        ("cassette='talk', recrod='once'", "unknown argument 'recrod'; did you mean 'record'?"),
         ("cassette='../../talk', record='once'", "is not below"),
         ("cassette='talk'", "talk.jsonl does not exist; record it with --fastmock-record once"),
     ],
