@@ -150,7 +150,7 @@ def _check_arguments(item: pytest.Item, given: Mapping[str, Any]) -> None:
     for name in given:
         if name not in _ARGUMENTS:
             known = did_you_mean(name, _ARGUMENTS) or f"; known are {', '.join(_ARGUMENTS)}"
-            text = f"the marker 'fastmock' of {item.nodeid} has an unknown argument {name!r}{known}"
+            text = f"the marker 'fastmock' of {item.nodeid} is invalid: unknown argument {name!r}{known}"
             pytest.fail(text, pytrace=False)
 
 
