@@ -207,7 +207,7 @@ MARKERS = {
     'config={"responses": {"manager": "x:Y"}}': "'responses.manager' cannot be set for a session",
     'config={"latency": {"tftt": 1}}': "did you mean 'ttft'?",
     'config="missing.json"': "cannot be read",
-    "stict=True": "unexpected keyword argument 'stict'",
+    "stict=True": "unknown argument 'stict'; did you mean 'strict'?",
 }
 
 
