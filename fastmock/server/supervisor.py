@@ -29,6 +29,7 @@ from fastmock.server.member import Member
 from fastmock.server.processes import Owner, die_with_parent
 from fastmock.server.reload import RELOAD, Change, Changes, Compiler, State
 from fastmock.server.run_directory import RunDirectory
+from fastmock.server.sockets import close_listeners
 from fastmock.server.worker import Answered, ChangeRequest, Place, Prepared, Shared, WorkerContext
 from fastmock.server.workers import Role, Worker, Workers, send_signal
 from fastmock.shared.block import GENERATION, SINCE, shared_numbers
@@ -273,9 +274,7 @@ class Supervisor:
         """Stop the workers: no new connections, requests in flight finish, then the workers end. A second signal kills
         them.
         """
-        self._listener.close()
-        if self._control:
-            self._control.close()
+        close_listeners(self._listener, self._control)
         alive = {worker.pid for worker in self._workers.all if worker.pid}
         send_signal(alive, signal.SIGTERM)
         self._changes.refuse_all("the server is stopping")
