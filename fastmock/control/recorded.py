@@ -90,8 +90,11 @@ class Recorded:
         session = self._session_of(request)
         clearing = self._server.clear(("journal",), [session] if session else [])
 
+        if clearing is None:
+            return reply({"journal": self._journal.state(session)})
+
         def look() -> tuple[int, Any] | None:
-            found = (200, {}) if clearing is None else clearing.result()
+            found = clearing.result()
             if found is None or found[0] != 200:
                 return found
             return 200, {"journal": self._journal.state(session), **found[1]}

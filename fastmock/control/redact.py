@@ -28,6 +28,8 @@ def without_secrets(value: Any, name: str = "", in_headers: bool = False) -> Any
 
     ``in_headers``: ``name`` is a header name, which may also be recognized as a credential by its form.
     """
+    if name == "store" and isinstance(value, dict) and isinstance(value.get("url"), str):
+        return {**value, "url": _password(_hide, value["url"])}
     secret = (name.lower() in SECRETS and name != "store") or (in_headers and is_credential(name))
     if secret and value:
         return REDACTED if isinstance(value, str) else [REDACTED] * len(value) if isinstance(value, list) else value
@@ -35,4 +37,4 @@ def without_secrets(value: Any, name: str = "", in_headers: bool = False) -> Any
         return {key: without_secrets(inner, key, name == "headers") for key, inner in value.items()}
     if isinstance(value, list):
         return [without_secrets(inner) for inner in value]
-    return _password(_hide, value) if name == "store" and isinstance(value, str) else value
+    return value

@@ -364,13 +364,13 @@ def test_control_api_rejects_changes_of_the_manager_and_the_store(serve, files, 
     (files / "bad.py").write_text("raise SystemExit(7)")
     manager = "from fastmock.responses import ResponseManager\nclass Mine(ResponseManager):\n    pass\n"
     (files / "mine.py").write_text(manager)
-    config = {"responses": {"manager": "mine:Mine"}, "limits": {"store": "redis://127.0.0.1:1/0"}}
+    config = {"responses": {"manager": "mine:Mine"}}
     server = start(lambda *args: serve(*args, cwd=files), files, runtime, **config)
     for change in (
         {"responses": {"manager": "bad:C"}},
         {"responses": {"manager": None}},
         {"limits": {"store": "redis://127.0.0.1:2/0"}},
-        {"limits": {"store": None}},
+        {"store": {"url": "redis://127.0.0.1:2/0"}},
     ):
         status, body = server.control("PUT", "config", change)
         assert (status, "cannot be changed over the control API" in body["error"]["message"]) == (400, True)

@@ -21,6 +21,7 @@ from fastmock.build import build
 from fastmock.config.load import load
 from fastmock.config.overlay import NotThereError, Overlay, merged
 from fastmock.control.api import Control
+from fastmock.control.clearing import clear
 from fastmock.control.redact import settings_shown
 from fastmock.core.http import Reply, Request
 from fastmock.core.problems import ConfigError
@@ -219,11 +220,19 @@ class Changed:
             status = 404
         return SimpleNamespace(result=lambda: (status, {"rules": []}))
 
+    def flush(self):
+        return None
+
+    def clear(self, wanted, sessions):
+        clear(self.app, self.journal, wanted, sessions)
+
 
 def controlled(config):
     app = build(load(config, {}, {})[0])
     journal = Journal(RingBuffer(10, HEAD_SIZE))
-    return Control(Changed(app), app, journal).served(app)
+    changed = Changed(app)
+    changed.journal = journal
+    return Control(changed, app, journal).served(app)
 
 
 def status_of(app, client="127.0.0.1:1", path="/fastmock/rules", method="GET", **headers):
@@ -298,7 +307,8 @@ def test_config_shown_by_the_control_api_redacts_secrets():
         "admin": {"token": "tok-secret"},
         "auth": {"mode": "keys", "keys": ["sk-secret"]},
         "faults": [{"kind": "status", "status": 500, "api_key": "sk-secret*"}],
-        "limits": {"store": "redis://user:sk-secret@127.0.0.1:1", "per": [{"api_key": "sk-secret"}]},
+        "store": "redis://user:sk-secret@127.0.0.1:1",
+        "limits": {"per": [{"api_key": "sk-secret"}]},
         "responses": {
             "chat_completions": {"patterns": [{"match": {"headers": {"Authorization": "*secret"}}, "content": "x"}]}
         },
@@ -328,7 +338,8 @@ def test_config_patch_containing_a_redacted_value_is_rejected():
         {"limits": {"per": [{"api_key": ["sk-SECRET"]}]}},
         {"admin": "SECRET"},
         {"auth": {"keys": "SECRET"}},
-        {"limits": {"requests_per_minute": 1, "store": "redis://u:SECRET/x@127.0.0.1:1/0"}},
+        {"store": "redis://u:SECRET/x@127.0.0.1:1/0"},
+        {"store": {"url": ["redis://u:SECRET@127.0.0.1:1/0"]}},
         {"responses": {"chat_completions": {"patterns": [{"match": {"headers": {"Authorization": ["SECRET"]}}}]}}},
     ],
 )
@@ -343,7 +354,7 @@ def test_config_errors_do_not_contain_secrets(wrong):
 @unit
 def test_store_url_is_shown_without_its_password():
     for url in ("redis://127.0.0.1:1/0?password=SECRET", "redis://u:p@SECRET@127.0.0.1:1/0", "redis://:SECRET@h:1"):
-        shown = settings_shown(load({"limits": {"store": url}}, {}, {})[0].settings)["limits"]["store"]
+        shown = settings_shown(load({"store": url}, {}, {})[0].settings)["store"]["url"]
         assert "SECRET" not in shown
         assert shown.startswith("redis://")
 

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from fastmock.control.api import Control
+from fastmock.control.clearing import clear
 from fastmock.core.http import Request, Stream
 from fastmock.latency.pacer import UNCOUNTED, Pacer
 from fastmock.shared.ring_buffer import RingBuffer
@@ -41,7 +42,15 @@ def journaled():
         app = make_app({"journal": {"enabled": True}} | (config or {}))
         journal = Journal(RingBuffer(size, HEAD_SIZE + most), app.kind_of)
         app = observe(app, [journal])
-        server = SimpleNamespace(stopping=False, api_port=None, generated_token=None, current=lambda: app)
+        plain = app
+        server = SimpleNamespace(
+            stopping=False,
+            api_port=None,
+            generated_token=None,
+            current=lambda: app,
+            flush=lambda: None,
+            clear=lambda wanted, sessions: clear(plain, journal, wanted, sessions),
+        )
         app = Control(server, app, journal).served(app)
 
         def post(body, path=PATH, method="POST", headers=KEY):

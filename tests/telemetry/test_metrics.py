@@ -176,7 +176,8 @@ def test_metrics_disabled_or_not_installed_are_not_served(call, monkeypatch):
 
 @unit
 def test_metrics_are_all_documented(metered):
-    post, *_ = metered({"metrics": {"vllm": True}, "overload": {"max_concurrent": 4}, "latency": {"ttft": 1}})
+    config = {"overload": {"max_concurrent": 4}, "latency": {"ttft": 1}, "store": "redis://127.0.0.1:1/0"}
+    post, *_ = metered({"metrics": {"vllm": True}, **config})
     page = (ROOT / "docs/metrics.md").read_text()
     said = set(re.findall(r"`((?:fastmock|vllm:)_?[a-z0-9_]+)`", page))
     text = post("/metrics", method="GET").body.decode()
