@@ -420,7 +420,9 @@ def test_control_api_answers_any_request_without_a_server_error(method, path, bo
 @cache
 def fuzzed():
     app = build(load({"journal": {"enabled": True}}, {}, {})[0])
-    return Control(Changed(app), app, Journal(RingBuffer(10, HEAD_SIZE))).served(app)
+    changed = Changed(app)
+    changed.journal = Journal(RingBuffer(10, HEAD_SIZE))
+    return Control(changed, app, changed.journal).served(app)
 
 
 @unit
