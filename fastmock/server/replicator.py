@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -33,13 +33,19 @@ _LOG = logging.getLogger("fastmock")
 
 @dataclass
 class _Pending:
-    """What others have to confirm: the servers that are alive, until when, and what to do then."""
+    """Confirmations that are awaited.
+
+    Attributes:
+        id: identifies them.
+        servers: the names of the servers that were alive.
+        until: the time at which the waiting ends.
+        then: called with the number of those that confirmed, and the names of the others.
+    """
 
     id: str
-    servers: set[str]
+    servers: dict[str, str]
     until: float
-    then: Callable[[set[str]], None]
-    confirmed: set[str] = field(default_factory=set)
+    then: Callable[[int, list[str]], None]
 
 
 class Replicator:
@@ -160,8 +166,9 @@ class Replicator:
         self._log.keep_snapshot(change.version, self._live.overlay.snapshot())
         if change.origin == self._server:
 
-            def answer(missing: set[str]) -> None:
-                self._log.answer(change.id, status, {**body, **self._followed(missing)} if status == 200 else body)
+            def answer(confirmed: int, missing: list[str]) -> None:
+                more = self._followed(confirmed, missing) if status == 200 else {}
+                self._log.answer(change.id, status, {**body, **more})
 
             self._await(change.id, answer)
 
@@ -172,22 +179,22 @@ class Replicator:
             time.sleep(0.0005)
         return result
 
-    def _await(self, id_: str, then: Callable[[set[str]], None]) -> None:
+    def _await(self, id_: str, then: Callable[[int, list[str]], None]) -> None:
         lag = self._live.app.config.settings.store.max_lag / 1000
-        self._pending.append(_Pending(id_, set(self._servers) | {self._server}, time.monotonic() + lag, then))
+        servers = {self._server: self._about["name"], **{one: about["name"] for one, about in self._servers.items()}}
+        self._pending.append(_Pending(id_, servers, time.monotonic() + lag, then))
 
     def _look_at_pending(self) -> None:
         for pending in [*self._pending]:
             confirmed = self._log.confirmed(pending.id)
-            missing = pending.servers - confirmed
+            missing = sorted(name for one, name in pending.servers.items() if one not in confirmed)
             if not missing or time.monotonic() >= pending.until:
                 self._pending.remove(pending)
-                pending.then(missing)
+                pending.then(len(pending.servers) - len(missing), missing)
 
-    def _followed(self, missing: set[str]) -> dict[str, Any]:
+    def _followed(self, confirmed: int, missing: list[str]) -> dict[str, Any]:
         """Return the part of an answer about the servers that obey, and those that have not confirmed it in time."""
-        names = sorted(self._servers.get(one, {}).get("name", one) for one in missing)
-        return {"servers": {"confirmed": len(set(self._servers) | {self._server}) - len(missing), "unconfirmed": names}}
+        return {"servers": {"confirmed": confirmed, "unconfirmed": missing}}
 
     # Recorded requests.
 
@@ -223,9 +230,9 @@ class Replicator:
             clear(self._live.current(), self._live.journal, orjson.loads(asked["wanted"]), sessions)
         self._log.confirm(id_, self._server)
         if asked["of"] == self._server:
-            self._await(id_, lambda missing: self._end_asking(id_, kind, missing))
+            self._await(id_, lambda *followed: self._end_asking(id_, kind, *followed))
 
-    def _end_asking(self, id_: str, kind: str, missing: set[str]) -> None:
+    def _end_asking(self, id_: str, kind: str, confirmed: int, missing: list[str]) -> None:
         """Read on to all that was written before the last confirmation, and answer."""
         if kind == "flush":
             tip = self._connection.client.xrevrange(self._stream.name, count=1)
@@ -233,7 +240,7 @@ class Replicator:
             if tip:
                 for entry in self._connection.client.xrange(self._stream.name, min=begin, max=tip[0][0]):
                     self._read(entry)
-        self._log.answer(id_, 200, self._followed(missing))
+        self._log.answer(id_, 200, self._followed(confirmed, missing))
 
 
 def replication(member: Member, timeout: float) -> Callable[[WorkerContext, Callable[[], None]], None]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 BACKLOG = 16_384
 _ATTACH_FILTER, _RETURN = 26, 0x06  # SO_ATTACH_FILTER, and the instruction of BPF
-_LAST_ACCEPTS = 0.1  # seconds in which waiting connections are accepted before the socket is closed
+_LAST_ACCEPTS = 0.05  # seconds in which waiting connections are accepted before the socket is closed
 
 
 class ListenError(Exception):

@@ -1,14 +1,16 @@
 """Replicas with addresses of their own behind nginx, as on several machines: network namespaces stand for these."""
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -31,14 +33,14 @@ def command(*words, **options):
 def can_make_namespaces():
     if os.geteuid() or shutil.which("ip") is None:
         return False
-    made = subprocess.run(["ip", "netns", "add", "fmprobe"], capture_output=True)
-    subprocess.run(["ip", "netns", "del", "fmprobe"], capture_output=True)
+    name = f"fmprobe{os.getpid()}"
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True)
+    subprocess.run(["ip", "netns", "del", name], capture_output=True)
     return made.returncode == 0
 
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.xdist_group("machines"),
     needs_valkey,
     pytest.mark.skipif(NGINX is None, reason="needs Debian's package nginx-light"),
     pytest.mark.skipif(not can_make_namespaces(), reason="needs root and network namespaces"),
@@ -129,6 +131,8 @@ def machines(tmp_path_factory):
     """Three replicas with two workers each, a Valkey, and nginx before them."""
     directory = tmp_path_factory.mktemp("machines")
     with ExitStack() as stack:
+        lock = stack.enter_context((Path(tempfile.gettempdir()) / "fastmock-machines.lock").open("w"))
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of the tests may use the same names
         subprocess.run(["ip", "link", "del", BRIDGE], capture_output=True)
         command("ip", "link", "add", BRIDGE, "type", "bridge")
         stack.callback(subprocess.run, ["ip", "link", "del", BRIDGE], capture_output=True)
@@ -206,17 +210,22 @@ async def post(reader_writer, body, key="sk-x"):
     return int(head.split(b" ")[1]), head, content
 
 
-def connect(address, port):
-    return asyncio.open_connection(address, port, limit=1 << 20)
+@asynccontextmanager
+async def connected(address, port):
+    reader, writer = await asyncio.open_connection(address, port, limit=1 << 20)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 def test_limits_are_exact_under_64_clients_through_the_balancer(machines):
     async def load():
         async def client():
-            connection = await connect(f"{NETWORK}.1", BALANCER)
-            found = [(await post(connection, ask("Hello"), "sk-limited"))[:2] for _ in range(5)]
-            connection[1].close()
-            return found
+            async with connected(f"{NETWORK}.1", BALANCER) as connection:
+                return [(await post(connection, ask("Hello"), "sk-limited"))[:2] for _ in range(5)]
 
         return [one for found in await asyncio.gather(*(client() for _ in range(64))) for one in found]
 
@@ -231,11 +240,11 @@ def test_no_stale_answer_after_a_change_while_a_replica_is_killed_and_comes_back
 
     async def all_fresh(alive, text):
         async def client(replica):
-            connection = await connect(replica.address, PORT)
             texts = set()
-            for _ in range(requests // (4 * len(alive))):
-                texts.add(json.loads((await post(connection, ask("which")))[2])["choices"][0]["message"]["content"])
-            connection[1].close()
+            async with connected(replica.address, PORT) as connection:
+                for _ in range(requests // (4 * len(alive))):
+                    body = json.loads((await post(connection, ask("which")))[2])
+                    texts.add(body["choices"][0]["message"]["content"])
             return texts
 
         found = await asyncio.gather(*(client(replica) for replica in alive for _ in range(4)))
@@ -247,7 +256,8 @@ def test_no_stale_answer_after_a_change_while_a_replica_is_killed_and_comes_back
         victim.kill()
         text = f"turn {turn}"
         body = control(alive[0], "PUT", "rules/which", {"match": {"content": "which"}, "content": text})
-        assert set(body["servers"]["unconfirmed"]) <= {victim.name}
+        before = machines[(turn - 1) % 3]  # its former process may still count as alive
+        assert set(body["servers"]["unconfirmed"]) <= {victim.name, before.name}
         asyncio.run(all_fresh(alive, text))
         victim.start()
         assert wait_until(victim.is_ready, 20)
@@ -263,9 +273,8 @@ def test_no_stream_is_cut_by_a_rolling_restart_behind_nginx(machines):
     async def client():
         while time.monotonic() < stop:
             try:
-                connection = await connect(f"{NETWORK}.1", BALANCER)
-                status, _, content = await post(connection, ask("slow", stream=True))
-                connection[1].close()
+                async with connected(f"{NETWORK}.1", BALANCER) as connection:
+                    status, _, content = await post(connection, ask("slow", stream=True))
                 ends = content.endswith(b"data: [DONE]\n\n") and content.count(b"word") == 40
                 outcomes["whole" if (status, ends) == (200, True) else f"{status}, cut: {not ends}"] += 1
             except (OSError, asyncio.IncompleteReadError) as error:
