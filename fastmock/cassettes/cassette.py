@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -179,9 +179,9 @@ def parse_line(line: bytes) -> Recording:
     )
 
 
-def _answer_from(answer: dict[str, Any]) -> RecordedAnswer:
+def _answer_from(answer: dict[str, Any], model: str = "") -> RecordedAnswer:
     frames = [Frame(at, _read(data)) for at, data in answer["frames"]]
-    return RecordedAnswer(answer["status"], answer["headers"], frames, answer["end"])
+    return RecordedAnswer(answer["status"], answer["headers"], frames, answer["end"], model)
 
 
 def parse_answer(line: bytes, exact: bytes) -> RecordedAnswer | None:
@@ -196,7 +196,7 @@ def parse_answer(line: bytes, exact: bytes) -> RecordedAnswer | None:
             return None
         body = (entry["request"].get("body") or {}).get("json")
         model = body.get("model") if isinstance(body, dict) else None
-        return replace(_answer_from(entry["answer"]), model=model if isinstance(model, str) else "")
+        return _answer_from(entry["answer"], model if isinstance(model, str) else "")
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
 

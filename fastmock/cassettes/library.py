@@ -3,7 +3,6 @@
 import gc
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
@@ -76,8 +75,8 @@ class Source:
         identity: its device and inode.
     """
 
-    _open: ClassVar[OrderedDict["Source", int]] = OrderedDict()
-    """The descriptors of the sources used last, for all libraries of the process."""
+    _open: ClassVar[dict["Source", int]] = {}
+    """The descriptors of the sources opened last, for all libraries of the process."""
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, path: Path) -> None:
@@ -88,20 +87,24 @@ class Source:
 
     def read(self, size: int, begin: int) -> bytes:
         """Read a part of the file; return nothing if it was replaced, or cannot be read any more."""
-        with self._lock, suppress(OSError):
+        with self._lock:
             descriptor = self._open.get(self)
-            if descriptor is None:
-                descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-                status = os.fstat(descriptor)
-                if (status.st_dev, status.st_ino) != self.identity:
-                    os.close(descriptor)
-                    return b""
-                self._open[self] = descriptor
-                if len(self._open) > _MOST_OPEN:
-                    os.close(self._open.popitem(last=False)[1])
-            self._open.move_to_end(self)
-            return os.pread(descriptor, size, begin)
-        return b""
+            try:
+                return os.pread(self._opened() if descriptor is None else descriptor, size, begin)
+            except OSError:
+                return b""
+
+    def _opened(self) -> int:
+        """Open the file, in place of the one opened first; with the lock held."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        status = os.fstat(descriptor)
+        if (status.st_dev, status.st_ino) != self.identity:
+            os.close(descriptor)
+            raise FileNotFoundError
+        if len(self._open) >= _MOST_OPEN:
+            os.close(self._open.pop(next(iter(self._open))))
+        self._open[self] = descriptor
+        return descriptor
 
 
 class _Entry(NamedTuple):

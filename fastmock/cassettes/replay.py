@@ -66,8 +66,9 @@ class Ready:
         """Take a recorded answer."""
         self.name = name
         id_name = next((name for name in _ID_NAMES if answer.headers.get(name)), _ID_NAMES[0])
-        left_out = {id_name, *_NOT_REPLAYED}
-        headers: Headers = tuple((name, value) for name, value in answer.headers.items() if name not in left_out)
+        headers: Headers = tuple(
+            pair for pair in answer.headers.items() if pair[0] not in _NOT_REPLAYED and pair[0] != id_name
+        )
         is_events = answer.headers.get("content-type", "").startswith("text/event-stream")
         self.head = _head(answer.status, headers, id_name, is_events)
         self.request_id = answer.headers.get(id_name, "")
