@@ -402,7 +402,7 @@ def exchanges(draw):
 
 
 @given(st.lists(exchanges(), min_size=1, max_size=10))
-@examples(100)
+@examples(80)
 def test_whatever_was_recorded_replays_and_no_secret_is_written(tmp_path_factory, made):
     directory = tmp_path_factory.mktemp("cassettes")
     answer_headers = (("content-type", "text/plain"), ("set-cookie", CANARY), ("openai-organization", CANARY))

@@ -88,7 +88,7 @@ def test_texts_without_secrets_stay(text):
 
 
 @given(with_canary(), st.booleans())
-@examples(600)
+@examples(400)
 def test_canaries_are_found_wherever_they_are_and_json_stays_json(value, indented):
     text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indented else 0)
     scrubbed, masked = scrub(text), mask(text)
@@ -104,7 +104,7 @@ def test_canaries_are_found_wherever_they_are_and_json_stays_json(value, indente
 
 
 @given(PLAIN)
-@examples(200)
+@examples(100)
 def test_scrubbed_json_stays_json_and_takes_nothing_twice(value):
     text = orjson.dumps({"api_key": value, "token": value, "headers": value})
     orjson.loads(scrub(text)), orjson.loads(mask(text))
@@ -113,7 +113,7 @@ def test_scrubbed_json_stays_json_and_takes_nothing_twice(value):
 
 
 @given(names())
-@examples(200)
+@examples(100)
 def test_search_finds_each_name_that_is_taken_for_a_secret(name):
     assert kind_of(name) in ("secret", "ambiguous")
     assert [*_candidates(f'{{"{name}" : "{CANARY}"}}'.encode())]

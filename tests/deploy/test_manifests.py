@@ -98,7 +98,7 @@ def test_arguments_and_variables_are_those_of_the_server():
     assert settings.store.url == environ["FASTMOCK_STORE_URL"]
 
 
-@unit
+@integration
 @needs_kustomize
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_pods_are_restricted_and_probed(overlay):
@@ -128,7 +128,7 @@ def test_pods_are_restricted_and_probed(overlay):
             assert service["spec"]["selector"] == selector
 
 
-@unit
+@integration
 @needs_kustomize
 @needs_validator
 @pytest.mark.parametrize("overlay", OVERLAYS)
