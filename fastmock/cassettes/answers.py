@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from fastmock.cassettes.cassette import RecordedAnswer, decompressed
+from fastmock.cassettes.cassette import RecordedAnswer, coding_of, decompressed
 
 
 @dataclass
@@ -48,7 +48,7 @@ class ReadAnswer:
 
 def plain_content(answer: RecordedAnswer) -> bytes | None:
     """Return the body without its content coding; None if it cannot be decoded."""
-    coding = answer.headers.get("content-encoding", "identity").lower()
+    coding = coding_of(answer.headers)
     return answer.content if coding == "identity" else decompressed(answer.content, coding)
 
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, quote, urlencode
 import orjson
 import re2
 
+from fastmock.cassettes.byte_patterns import compiled
 from fastmock.cassettes.multipart import boundary_of, parts_of
 from fastmock.cassettes.secrets import is_secret, redact_fields, scrub
 from fastmock.cassettes.settings import COMPONENTS
@@ -165,12 +166,9 @@ class Canonical:
         named = [*(f"(?P<p{place}>{pattern})" for place, pattern in enumerate(given))]
         named += [f"(?P<{name}>{form})" for name, form in _FORMS]
         self._varying = re.compile("|".join(named).encode())
-        options = re2.Options()
-        options.encoding = re2.Options.Encoding.LATIN1
-        options.log_errors = False
         # Searching alone takes a tenth of the time of Python's own substitution, and many texts hold nothing.
         try:
-            self._may_vary = re2.compile(b"|".join(form.encode() for form in (*given, *dict(_FORMS).values())), options)
+            self._may_vary = compiled("|".join((*given, *dict(_FORMS).values())))
         except re2.error:  # a pattern with a lookaround or a backreference
             self._may_vary = self._varying
         suffix = blake2b("\0".join(given).encode(), digest_size=4).hexdigest() if given else ""

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -303,7 +303,7 @@ def view_of(answer: RecordedAnswer) -> Any:
 
     It serves no other purpose.
     """
-    coding = answer.headers.get("content-encoding", "identity").lower()
+    coding = coding_of(answer.headers)
     if coding == "identity":
         return None
     content = decompressed(answer.content, coding)
@@ -316,6 +316,11 @@ def view_of(answer: RecordedAnswer) -> Any:
             return content.decode()
         except UnicodeDecodeError:
             return None
+
+
+def coding_of(headers: Mapping[str, str]) -> str:
+    """Return the content coding that headers name; ``identity`` without one."""
+    return headers.get("content-encoding", "").strip().lower() or "identity"
 
 
 def decompressed(content: bytes, coding: str, limit: int = _LARGEST_VIEW) -> bytes | None:

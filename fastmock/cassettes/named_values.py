@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import orjson
-import re2
 
+from fastmock.cassettes.byte_patterns import compiled
 from fastmock.core.credentials import is_credential
 
 Kind = Literal["secret", "ambiguous", "headers"]
@@ -41,7 +41,8 @@ _is_cursor = re.compile(
 _ending = re.compile(r"(?<=.)[-_]?(?:[0-9]{1,2}|value|hash|confirm(?:ation)?)$").sub  # password2 is password
 _is_secret_name = re.compile(
     r".+token|access[-_]tokens|bearer|(?:.*[-_])?(?:pat|dsn|connection[-_]?string)"
-    r"|(?:.*[-_])?(?:access[-_]key|secret)[-_]?id|.*(?:secret|password|passwd|passphrase|passcode|pwd|credential|cookie)s?|.*(?:auth|authori[sz]ation|jwt)"
+    r"|(?:.*[-_])?(?:access[-_]key|secret)[-_]?id|.*(?:auth|authori[sz]ation|jwt)"
+    r"|.*(?:secret|password|passwd|passphrase|passcode|pwd|credential|cookie)s?"
     r"|(?:.*[-_.]|user|db)?pass|.*(?:access|api|auth|private|secret)[-_]?keys?|(?:.*[-_.])?org(?:ani[sz]ation)?[-_]?ids?"
     r"|(?:.*[^a-z])?(?:account|admin|app|client|consumer|encryption|license|master|personal|security|service|session"
     r"|shared|signing|subscription|tenant|user)[-_]?keys?"
@@ -61,18 +62,14 @@ _is_identifier = re.compile(rb"[a-z_.-]{1,60}").fullmatch
 _KEPT = ("type", "object")  # fields in an object of secrets that stay if they hold an identifier
 
 _SPACE = rb"(?:\s|\\+[nrt])*"
-_OPTIONS = re2.Options()
-_OPTIONS.encoding = re2.Options.Encoding.LATIN1
-_OPTIONS.log_errors = False
 # Finds the ends of all names that may be those of secrets, in a tenth of the time of Python's own search. A name that
 # is only `token` counts if a long value follows, since logprobs have thousands of them.
-_candidates = re2.compile(
+_candidates = compiled(
     rb"(?i)(?:auth[^\"\\]{0,80}|cookie[^\"\\]{0,80}|(?:(?:key|secret|passw(?:or)?d|passphrase|passcode|pwd|credential)s?"
     rb"|[^\"\\]token|access[-_]?tokens|pass|jwt|headers|bearer|pat|dsn|connection[-_]?string|(?:key|secret)[-_]?id"
     rb"|org(?:ani[sz]ation)?(?:[-_]?ids?)?|project(?:[-_]?id)?)(?:[-_]?(?:[0-9]{1,2}|value|hash|confirm(?:ation)?))?)"
     rb"\\*\"(?:\s|\\+[nrt])*:"
-    rb"|\"token\\*\"(?:\s|\\+[nrt])*:(?:\s|\\+[nrt])*(?:[{\[]|\\*\"[^\s\"]{12})",
-    _OPTIONS,
+    rb"|\"token\\*\"(?:\s|\\+[nrt])*:(?:\s|\\+[nrt])*(?:[{\[]|\\*\"[^\s\"]{12})"
 ).finditer
 _SHORTEST = 8  # bytes of a plausible secret
 _LONGEST_NAME = 80  # bytes

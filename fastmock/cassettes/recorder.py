@@ -16,6 +16,7 @@ from fastmock.cassettes.cassette import (
     Frame,
     RecordedAnswer,
     RecordedRequest,
+    coding_of,
     decompressed,
     recording_of,
 )
@@ -125,7 +126,7 @@ def _joined(body: bytes, content_type: str) -> bytes:
 def _without_secrets(frames: list[Frame], headers: dict[str, str], secrets: Sequence[bytes]) -> list[Frame]:
     """Return the frames of a body without secrets; a compressed body with secrets is decompressed."""
     content = b"".join(frame.data for frame in frames)
-    coding = headers.get("content-encoding", "").strip().lower() or "identity"
+    coding = coding_of(headers)
     if coding != "identity" and content:
         plain = decompressed(content, coding, _LARGEST_PLAIN)
         if plain is None:

@@ -11,6 +11,7 @@ from hashlib import blake2b, shake_128
 from itertools import accumulate
 from typing import Any
 
+from fastmock.cassettes.answers import is_stream
 from fastmock.cassettes.canonical import Canonical, split
 from fastmock.cassettes.cassette import InvalidRecordingError, RecordedAnswer
 from fastmock.cassettes.differences import differences
@@ -69,7 +70,7 @@ class Ready:
         headers: Headers = tuple(
             pair for pair in answer.headers.items() if pair[0] not in _NOT_REPLAYED and pair[0] != id_name
         )
-        is_events = answer.headers.get("content-type", "").startswith("text/event-stream")
+        is_events = is_stream(answer)
         self.head = _head(answer.status, headers, id_name, is_events)
         self.request_id = answer.headers.get(id_name, "")
         self.model = answer.model

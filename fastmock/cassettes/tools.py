@@ -3,7 +3,7 @@
 import fcntl
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import islice
@@ -185,12 +185,13 @@ class Pruning(NamedTuple):
     rehash: bool
 
 
-def pruned(places: Iterable[Path], pruning: Pruning) -> Iterator[str]:
-    """Remove recordings; yield a line about each that was removed or changed.
+def pruned(places: Iterable[Path], pruning: Pruning) -> Generator[str, None, set[str]]:
+    """Remove recordings; yield a line about each that was removed or changed, and return the digests that were found.
 
     Each file is replaced as a whole, so that a running server keeps the one that it has opened.
     """
     seen: set[tuple[bytes, int, bytes]] = set()
+    found: set[str] = set()
     canonical = Canonical()
     for path in dict.fromkeys(path for place in places for path in cassettes_in(place)):
         kept, changed = [], False
@@ -201,7 +202,10 @@ def pruned(places: Iterable[Path], pruning: Pruning) -> Iterator[str]:
                 reason = "damaged" if pruning.damaged else ""
             else:
                 key = (recording.exact, recording.answer.status, recording.answer.content)
-                reason = "unused" if pruning.digests and digest_of(text) in pruning.digests else ""
+                reason = ""
+                if pruning.digests and (digest := digest_of(text)) in pruning.digests:
+                    found.add(digest)
+                    reason = "unused"
                 if not reason and pruning.duplicates and key in seen:
                     reason = "a duplicate"
                 seen.add(key)
@@ -216,6 +220,7 @@ def pruned(places: Iterable[Path], pruning: Pruning) -> Iterator[str]:
                 kept.append(text + b"\n")
         if changed:
             _replace(path, b"".join(kept))
+    return found
 
 
 def _check_unused(path: Path) -> None:

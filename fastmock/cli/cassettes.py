@@ -2,14 +2,13 @@
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
 import orjson
 
 from fastmock.cassettes import tools
-from fastmock.cassettes.cassette import CassetteError, digest_of
+from fastmock.cassettes.cassette import CassetteError
 from fastmock.cassettes.importers import ImportFailedError, import_files
 from fastmock.cassettes.rules_from import rules_from
 from fastmock.core.text import printable
@@ -132,12 +131,9 @@ def _prune(place: Sequence[Path], unused: Path | None, damaged: bool, duplicates
     if unused is None and not damaged and not duplicates:
         raise CassetteError("prune needs --unused, --damaged or --duplicates")
     digests = frozenset[str]() if unused is None else _unused_in(unused)
-    if unused is not None and not digests:
-        return iter(())
-    missing = digests - {digest_of(entry.line.text) for entry in tools.entries_of(place)}
-    lines = tools.pruned(place, tools.Pruning(digests, damaged, duplicates, False))
-    note = f"{len(missing)} of the {len(digests)} unused recordings in {unused} are not there, or were changed"
-    return chain(lines, [note] if missing else [])
+    found = yield from tools.pruned(place, tools.Pruning(digests, damaged, duplicates, False))
+    if missing := len(digests) - len(found):
+        yield f"{missing} of the {len(digests)} unused recordings in {unused} are not there, or were changed"
 
 
 def _unused_in(file: Path) -> frozenset[str]:
