@@ -346,9 +346,11 @@ def _readiness_of(settings: Settings, share: Share) -> tuple[int, dict[str, Any]
     """Return whether load balancers should send requests."""
     steps = [(step.at, step.ready) for step in settings.readiness.script]
     obstacle = Readiness(share, settings.startup.delay, settings.readiness.ready, steps).obstacle()
-    store = {} if settings.store.url is None else {"store": StoreState(share).shown()}
-    if store and not StoreState(share).is_synced:
-        obstacle = obstacle or "waiting for the store"
+    store = {}
+    if settings.store.url is not None:
+        state = StoreState(share)
+        store["store"] = state.shown()
+        obstacle = obstacle or ("" if state.is_synced else "waiting for the store")
     status = {"status": "not ready", "reason": obstacle} if obstacle else {"status": "ready"}
     return 503 if obstacle else 200, {**status, **store}
 

@@ -12,6 +12,8 @@ from fastmock.replication.settings import Store
 from fastmock.shared.store_state import StoreState
 
 _PATIENCE = 0.25  # seconds to wait for the store before requests proceed without it
+READING = 5.0
+"""Seconds to wait for the store where no request waits."""
 _RETRY = 0.5  # seconds between attempts to reach it again
 _OLDEST = (6, 2)  # version of Redis; a Valkey says that it is a Redis 7.2
 _OPTIONS = (
@@ -30,7 +32,7 @@ class StoreError(ValueError):
     """The store cannot be used as configured; the message contains no secret."""
 
 
-def client_of(settings: Store, patience: float = _PATIENCE) -> Any:
+def _client_of(settings: Store, patience: float) -> Any:
     """Return a client of the store; it connects on first use.
 
     Args:
@@ -105,7 +107,7 @@ def check_store(settings: Store) -> str:
     """
     import redis
 
-    client = client_of(settings, 2.0)
+    client = _client_of(settings, 2.0)
     try:
         version = str(client.info("server")["redis_version"])
     except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
@@ -145,14 +147,16 @@ class Connection:
         gone: whether this process cannot reach the store.
     """
 
-    def __init__(self, settings: Store, state: StoreState) -> None:
+    def __init__(self, settings: Store, state: StoreState, patience: float | None = None) -> None:
         """Prepare the client; it connects on first use.
+
+        ``patience``: seconds to wait for each answer, by default as long as a request may wait.
 
         Raises:
             StoreError: the URL is invalid, or the client is not installed.
         """
         self.settings = settings
-        self.client = client_of(settings)
+        self.client = _client_of(settings, _PATIENCE if patience is None else patience)
         self.gone = False
         self._state = state
         self._leaving = threading.Lock()
@@ -177,11 +181,7 @@ class Connection:
             if self.gone:
                 return
             self.gone = True
-        if self._state.turn(True):
-            _LOG.warning(
-                "the store cannot be reached (%s): limits, counted faults and the journal are of this server alone",
-                _reason(error),
-            )
+        self.note_lost(error)
         threading.Thread(target=self._await, name="store", daemon=True).start()
 
     def _await(self) -> None:
@@ -192,5 +192,17 @@ class Connection:
             except Exception:  # noqa: S112 - also of a store that responds, but refuses writes
                 continue
             self.gone = False
-            if self._state.turn(False):
-                _LOG.warning("the store can be reached again: all servers share their state")
+            self.note_back()
+
+    def note_lost(self, error: Exception) -> None:
+        """Note that the store cannot be reached; the first process of the server to notice logs it."""
+        if self._state.turn(True):
+            _LOG.warning(
+                "the store cannot be reached (%s): limits, counted faults and the journal are of this server alone",
+                _reason(error),
+            )
+
+    def note_back(self) -> None:
+        """Note that the store can be reached; likewise."""
+        if self._state.turn(False):
+            _LOG.warning("the store can be reached again: all servers share their state")

@@ -44,13 +44,13 @@ class RequestStream:
         numbers, ring = self._share.numbers, self._ring
         known = ring.numbers()
         begin = numbers[EXPORTED]
-        lost = max(0, min(known.start, ring.written) - max(begin, ring.floor)) if begin < known.start else 0
+        lost = max(0, known.start - max(begin, ring.floor))
         begin = max(begin, known.start)
         messages: list[dict[str, Any]] = [{"lost": lost, "of": self._server}] if lost else []
         end = begin
         for number in range(begin, min(known.stop, begin + _AT_ONCE)):
             entry = ring.read(number)
-            if entry is None and number >= ring.floor and self._looks < _PATIENCE and not self._is_gone(number):
+            if entry is None and self._looks < _PATIENCE and number in ring.numbers():
                 self._looks += 1  # its writer is about to finish it
                 break
             self._looks = 0
@@ -67,9 +67,6 @@ class RequestStream:
         self._write(messages)
         numbers[EXPORTED] = end
         return end < known.stop and self._looks == 0
-
-    def _is_gone(self, number: int) -> bool:
-        return number < self._ring.written - self._ring.size
 
     def _finished(self) -> Iterable[dict[str, Any]]:
         """Return messages about answers that have ended since they were exported."""

@@ -16,13 +16,12 @@ from fastmock.config.config import Config
 from fastmock.config.overlay import NotThereError, Overlay
 from fastmock.core.ids import unique
 from fastmock.core.problems import ConfigError, Problem
-from fastmock.replication.connection import Connection, StoreError, check_store, client_of
+from fastmock.replication.connection import READING, Connection, StoreError, check_store
 from fastmock.replication.log import ChangeLog
 from fastmock.server.reload import refusal
 from fastmock.shared.block import Share
 from fastmock.shared.store_state import StoreState
 
-_READING = 5.0  # seconds for which an answer of the store may take, where no request waits for it
 _OWN = ("server", "startup", "readiness", "record", "admin", "store", "metrics")
 """The sections in which servers of one deployment may differ."""
 
@@ -70,9 +69,7 @@ def join_store(config: Config) -> Member | None:
     if why:
         _LOG.warning("the store cannot be reached (%s): this server is not ready until it can", why)
     else:
-        connection = Connection(settings, StoreState(Share()))
-        connection.client.close()
-        connection.client = client_of(settings, _READING)
+        connection = Connection(settings, StoreState(Share()), READING)
         version, overlay = _first_state(connection)
         connection.client.close()
     return Member(f"{name}-{os.getpid()}-{secrets.token_hex(4)}", name, configuration, overlay, version, not why)

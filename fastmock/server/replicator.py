@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from fastmock.control.clearing import clear
-from fastmock.replication.connection import Connection, client_of
+from fastmock.replication.connection import READING, Connection
 from fastmock.replication.log import ChangeLog, LoggedChange, parse_change
 from fastmock.replication.requests import RequestStream
 from fastmock.server.member import Member
@@ -25,7 +25,6 @@ _IDLE, _BUSY = 20, 2  # milliseconds to wait for messages: as a rule, and while 
 _AT_ONCE = 500  # messages
 _ANNOUNCE = 1.0  # seconds
 _RETRY = 0.5  # seconds until a store that was lost is tried again
-_READING = 5.0  # seconds for which an answer of the store may take here, where no request waits for it
 _DRAINED = 0.3  # seconds without a new request after which a stopping server has none in flight
 
 _LOG = logging.getLogger("fastmock")
@@ -62,8 +61,7 @@ class Replicator:
         """
         settings = live.app.config.settings
         self._live, self._server, self._about, self._timeout = live, server, about, timeout
-        self._connection = Connection(settings.store, live.store_state)
-        self._connection.client = client_of(settings.store, _READING)
+        self._connection = Connection(settings.store, live.store_state, READING)
         self._log = ChangeLog(self._connection)
         self._stream = RequestStream(self._connection, server, about["name"], live.journal.ring_buffer, live.app.share)
         self._pending: list[_Pending] = []
@@ -81,14 +79,12 @@ class Replicator:
             try:
                 self._catch_up()
                 numbers[SYNCED] = 1
-                if self._live.store_state.turn(False):
-                    _LOG.warning("the store can be reached again: all servers share their state")
+                self._connection.note_back()
                 while not self._stopping.is_set():
                     self._step()
             except _store_errors() as error:
                 self._pending.clear()
-                if self._live.store_state.turn(True):
-                    _LOG.warning("the store cannot be reached (%s): this server goes on alone", error)
+                self._connection.note_lost(error)
                 self._stopping.wait(_RETRY)
         self._finish()
 

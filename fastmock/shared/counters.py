@@ -34,14 +34,14 @@ class Counters:
     """
 
     def __init__(self, share: Share) -> None:
-        self.share = self._share = share
+        self.share = share
         self._counters: dict[int, int] = {}
         share.on_join(self._counters.clear)
         share.on_reset(self._forget_all)
 
     def since(self) -> float:
         """Return the activation time of the configuration, a reading of ``time.monotonic``."""
-        return self._share.since()
+        return self.share.since()
 
     def count(self, key: int, which: int, most: int | None = None) -> int:
         """Add one to a counter, over all workers, exactly.
@@ -56,8 +56,8 @@ class Counters:
         Returns:
             The new value; 0 if it would be above ``most``.
         """
-        numbers = self._share.numbers
-        with self._share.lock:
+        numbers = self.share.numbers
+        with self.share.lock:
             begin = self._find(key)
             if begin is None:
                 begin = self._make(key)
@@ -87,25 +87,25 @@ class Counters:
 
     def counted(self, key: int, which: int) -> int:
         """Return the value of a counter."""
-        with self._share.lock:
+        with self.share.lock:
             begin = self._find(key)
-            return 0 if begin is None else self._share.numbers[begin + 1 + which]
+            return 0 if begin is None else self.share.numbers[begin + 1 + which]
 
     def forget(self, key: int) -> None:
         """Reset the counters of a key."""
-        with self._share.lock:
+        with self.share.lock:
             if (begin := self._find(key)) is not None:
-                self._share.numbers[begin + 1 : begin + 1 + _KINDS] = ZEROS[:_KINDS]
+                self.share.numbers[begin + 1 : begin + 1 + _KINDS] = ZEROS[:_KINDS]
 
     def _forget_all(self) -> None:
         """Reset all counters; with the lock held."""
         size = _MOST_COUNTERS * _COUNTER
-        self._share.numbers[_COUNTERS : _COUNTERS + size] = memoryview(bytes(size * 8)).cast("Q")
-        self._share.numbers[_COUNTERS_FULL] = 0
+        self.share.numbers[_COUNTERS : _COUNTERS + size] = memoryview(bytes(size * 8)).cast("Q")
+        self.share.numbers[_COUNTERS_FULL] = 0
 
     def _find(self, key: int) -> int | None:
         """Return the index of a key's counters, None if it has none; with the lock held."""
-        numbers = self._share.numbers
+        numbers = self.share.numbers
         begin = self._counters.get(key)
         if begin is not None and numbers[begin] == key:  # else another key has replaced it
             return begin
@@ -122,7 +122,7 @@ class Counters:
 
     def _make(self, key: int) -> int:
         """Return the index of new counters for a key, all 0; with the lock held."""
-        numbers = self._share.numbers
+        numbers = self.share.numbers
         oldest, least = 0, 1 << 64
         for step in range(_TRIES):
             begin = _counter(key, step)

@@ -23,9 +23,9 @@ class StoreState:
         self._share = share
 
     @property
-    def is_unreachable(self) -> bool:
-        """Whether the store cannot be reached."""
-        return bool(self._share.numbers[UNREACHABLE])
+    def is_reachable(self) -> bool:
+        """Whether the store can be reached, and was read since the start."""
+        return self.is_synced and not self._share.numbers[UNREACHABLE]
 
     @property
     def is_synced(self) -> bool:
@@ -34,7 +34,7 @@ class StoreState:
 
     def shown(self) -> str:
         """Return the state for people: ``reachable``, or ``unreachable``: then this server goes on alone."""
-        return "unreachable" if self.is_unreachable or not self.is_synced else "reachable"
+        return "reachable" if self.is_reachable else "unreachable"
 
     def turn(self, unreachable: bool) -> bool:
         """Note whether the store cannot be reached; return whether no other process has noted it."""

@@ -190,8 +190,8 @@ class Metrics(Collector, Observer):
         text = "Number of the active configuration; every change increases it."
         yield _gauge("fastmock_configuration_generation", text, numbers[GENERATION])
         if self._app.config.settings.store.url is not None:
-            reached = StoreState(share).shown() == "reachable"
-            yield _gauge("fastmock_store_reachable", "Whether the store of several servers can be reached.", reached)
+            text = "Whether the store of several servers can be reached."
+            yield _gauge("fastmock_store_reachable", text, StoreState(share).is_reachable)
         info = GaugeMetricFamily("fastmock_info", "Version of the server.", labels=["version"])
         info.add_metric([__version__], 1)
         yield info
