@@ -16,7 +16,7 @@ from fastmock.control.dashboard import page
 from fastmock.control.dashboard_events import Events
 from fastmock.control.recorded import Recorded, json_of
 from fastmock.control.redact import settings_shown, without_secrets
-from fastmock.control.replies import HEADS, later, reply
+from fastmock.control.replies import HEADS, Change, after, later, reply
 from fastmock.core import errors
 from fastmock.core.errors import ApiError
 from fastmock.core.http import Reply, Request
@@ -30,13 +30,6 @@ _RESETS = ("rules", "config", "journal", "counters")
 _STOPPING = ApiError(503, "The server is stopping; the change may or may not have been applied.", None, "not_changed")
 
 _LOG = logging.getLogger("fastmock")
-
-
-class Change(Protocol):
-    """A change requested from the parent process."""
-
-    def result(self) -> tuple[int, dict[str, Any]] | None:
-        """Return the status and the body of the response; None while they are pending."""
 
 
 class Server(Protocol):
@@ -262,8 +255,7 @@ class Control:
         if layers:
             return self._changed("resetting", layers, sessions, then=rest)
         body: dict[str, Any] = {}
-        clearing = rest(body)
-        return reply(body) if clearing is None else later(lambda: _with(body, clearing))
+        return after(rest(body), lambda more: {**body, **more})
 
     def _events(self, request: Request) -> Answer:
         if request.method == "HEAD":

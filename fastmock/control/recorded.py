@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import orjson
 
 from fastmock.app import App
-from fastmock.control.replies import apart, later, reply
+from fastmock.control.replies import Change, after, apart, later, reply
 from fastmock.control.verify import Verification, expectation
 from fastmock.core import errors
 from fastmock.core.errors import ApiError
@@ -19,13 +19,6 @@ from fastmock.telemetry.report_formats import FORMATS
 _LOOK = 0.001  # seconds
 
 
-class Flushed(Protocol):
-    """A request to other servers."""
-
-    def result(self) -> tuple[int, dict[str, Any]] | None:
-        """Return the status and the body of the answer; None while they are pending."""
-
-
 class Recording(Protocol):
     """The server.
 
@@ -35,10 +28,10 @@ class Recording(Protocol):
 
     stopping: bool
 
-    def flush(self) -> Flushed | None:
+    def flush(self) -> Change | None:
         """Have the journal get the requests of all servers on the store; None without one."""
 
-    def clear(self, wanted: Sequence[str], sessions: Sequence[str]) -> Flushed | None:
+    def clear(self, wanted: Sequence[str], sessions: Sequence[str]) -> Change | None:
         """Clear the journal of some sessions; None if it is done."""
 
 
@@ -56,17 +49,13 @@ class Recorded:
         """List recorded requests, newest first."""
         session = self._session_of(request)
         wanted = Filter(request.query, session)
-        return self._after_flush(lambda: self._listed(wanted, session))
-
-    def _after_flush(self, make: Callable[[], dict[str, Any]]) -> Reply:
-        """Return a response that is made once the requests of all servers are there."""
         flush = self._server.flush()
         if flush is None:
-            return reply(make())
+            return reply(self._listed(wanted, session))
 
         def look() -> tuple[int, Any] | None:
             found = flush.result()
-            return None if found is None else (200, {**make(), **_servers(found)})
+            return None if found is None else (200, {**self._listed(wanted, session), **_servers(found)})
 
         return later(look)
 
@@ -89,17 +78,7 @@ class Recorded:
         """Delete recorded requests."""
         session = self._session_of(request)
         clearing = self._server.clear(("journal",), [session] if session else [])
-
-        if clearing is None:
-            return reply({"journal": self._journal.state(session)})
-
-        def look() -> tuple[int, Any] | None:
-            found = clearing.result()
-            if found is None or found[0] != 200:
-                return found
-            return 200, {"journal": self._journal.state(session), **found[1]}
-
-        return later(look)
+        return after(clearing, lambda more: {"journal": self._journal.state(session), **more})
 
     def verify(self, request: Request) -> Reply:
         """Respond with 200 if enough recorded requests match; otherwise with 406 and the nearest one."""

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -20,6 +20,13 @@ _LOOK = 0.0005  # seconds between polls of a pending result
 _LOG = logging.getLogger("fastmock")
 
 _threads = ThreadPoolExecutor(1, "report")  # started on demand
+
+
+class Change(Protocol):
+    """A change requested from the parent process, or from all servers on a store."""
+
+    def result(self) -> tuple[int, dict[str, Any]] | None:
+        """Return the status and the body of the response; None while they are pending."""
 
 
 def reply(body: Any, status: int = 200) -> Reply:
@@ -50,6 +57,21 @@ def later(look: Callable[[], tuple[int, Any] | None], content_type: str = JSON) 
 
     made.due_times = due_times()
     return made
+
+
+def after(change: Change | None, make: Callable[[dict[str, Any]], dict[str, Any]]) -> Reply:
+    """Return a response that is made once a change is done, at once without one; or that of a change that failed.
+
+    ``make`` takes the body of the change's response, and returns that of the response.
+    """
+    if change is None:
+        return reply(make({}))
+
+    def look() -> tuple[int, Any] | None:
+        result = change.result()
+        return result if result is None or result[0] != 200 else (200, make(result[1]))
+
+    return later(look)
 
 
 def apart(compute: Callable[[], str], content_type: str) -> Reply:

@@ -90,7 +90,7 @@ def _first_state(connection: Connection) -> tuple[int, Overlay]:
 
 
 class StoreCall:
-    """A call whose answer another thread waits for: implements ``api.Change``."""
+    """A call whose answer another thread waits for: implements ``control.replies.Change``."""
 
     def __init__(self, work: Callable[[], Result]) -> None:
         """Begin ``work``."""

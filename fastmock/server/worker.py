@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastmock.app import App
 from fastmock.config.overlay import NotThereError, Overlay
 from fastmock.config.settings import Settings
-from fastmock.control.api import Change, Control
+from fastmock.control.api import Control
 from fastmock.control.clearing import clear
+from fastmock.control.replies import Change
 from fastmock.core.bounds import BoundsError, check_bounds
 from fastmock.core.problems import ConfigError
 from fastmock.engine.recorded_routes import recorded_counter
@@ -110,7 +111,7 @@ _Responses = dict[int, tuple[int, dict[str, Any]] | None]
 
 
 class _Change:
-    """A pending change: implements ``api.Change``."""
+    """A pending change: implements ``control.replies.Change``."""
 
     def __init__(self, number: int, responses: "_Responses") -> None:
         self._number = number
