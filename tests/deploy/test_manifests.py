@@ -18,7 +18,7 @@ DEPLOY = ROOT / "deploy"
 OVERLAYS = sorted(path.name for path in (DEPLOY / "kubernetes" / "overlays").iterdir())
 COMMANDS = {"kubectl": ["kubectl", "kustomize"], "kustomize": ["kustomize", "build"]}
 KUSTOMIZE = next((command for name, command in COMMANDS.items() if shutil.which(name)), None)
-needs_kustomize = pytest.mark.skipif(KUSTOMIZE is None, reason="needs kubectl, or kustomize 5")
+needs_kustomize = pytest.mark.skipif(KUSTOMIZE is None, reason="needs kubectl of 2021 or later, or kustomize 4.1")
 needs_validator = pytest.mark.skipif(
     importlib.util.find_spec("kubernetes_validate") is None,
     reason="kubernetes-validate is not installed: 'make deploy-test' installs it and runs this test",

@@ -43,7 +43,6 @@ pytestmark = [
     pytest.mark.integration,
     needs_valkey,
     pytest.mark.skipif(NGINX is None, reason="needs Debian's package nginx-light"),
-    pytest.mark.skipif(not can_make_namespaces(), reason="needs root and network namespaces"),
 ]
 
 
@@ -129,6 +128,8 @@ http {{
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory):
     """Three replicas with two workers each, a Valkey, and nginx before them."""
+    if not can_make_namespaces():
+        pytest.skip("needs root and network namespaces")
     directory = tmp_path_factory.mktemp("machines")
     with ExitStack() as stack:
         lock = stack.enter_context((Path(tempfile.gettempdir()) / "fastmock-machines.lock").open("w"))
