@@ -15,6 +15,8 @@ def differences(recorded: Any, sent: Any, normal: Callable[[str], str] = str) ->
 
     ``normal`` returns a text as it is compared.
     """
+    if isinstance(recorded, dict) or isinstance(sent, dict):  # a component without any field is None
+        recorded, sent = ({} if one is None else one for one in (recorded, sent))
     return [*islice(_differences(recorded, sent, "", normal), _MOST)]
 
 

@@ -167,6 +167,12 @@ def test_miss_names_the_nearest_recording_and_the_differing_components(tmp_path)
     assert "model" not in error["message"].split("a.jsonl:1")[1]
 
 
+def test_miss_names_the_fields_of_a_component_that_was_not_sent(tmp_path):
+    write(tmp_path, line(posted(chat(user="me", metadata={"a": "b"})), b"1"))
+    message = orjson.loads(replaying(tmp_path).handle(posted(chat())).body)["error"]["message"]
+    assert 'user is missing, it was "me" (other); metadata is missing, it was {"a":"b"} (other).' in message
+
+
 def test_miss_of_another_route_names_the_recorded_ones(tmp_path):
     def message(path, query=None):
         answer = replaying(tmp_path).handle(Request("GET", path, KEY, b"", query or {}))
