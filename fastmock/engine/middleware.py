@@ -43,10 +43,11 @@ class Policies:
 
     def apply(self, chat: ChatRequest, answer: Answer, rule: str = "", write_error: WriteError | None = None) -> Answer:
         """Return the response to send, mostly ``answer`` itself; see ``FaultInjector.apply``."""
-        shown = self.limits.take(chat, answer) if self._counts and chat.endpoint not in _UNLIMITED else None
+        faults = self._faults.possible(chat, answer, rule) if self._breaks else None
+        shown = self.limits.take(chat, answer, faults) if self._counts and chat.endpoint not in _UNLIMITED else None
         try:
             if self._breaks:
-                answer = self._faults.apply(chat, answer, rule, write_error)
+                answer = self._faults.apply(chat, answer, faults, write_error)
             if self._most is not None and answer.due_times is not None:
                 self._queue(answer, self._most)
         except errors.ApiError as error:

@@ -1,9 +1,10 @@
 """Fault injection: select a fault for a response, apply it, and report it."""
 
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
-from functools import cache, partial
+from functools import cache
 from hashlib import blake2b
 from math import ceil
 from types import MappingProxyType
@@ -23,10 +24,11 @@ from fastmock.core.seeded import seeded_draw
 from fastmock.faults.answers import AnswerFault
 from fastmock.faults.base import Error, Fault
 from fastmock.faults.registry import FAULTS, AnyFaultSettings
-from fastmock.faults.settings import ErrorType, FaultSettings
-from fastmock.faults.trigger import Count, FaultSelector, Known, SharedCounters, session_key
+from fastmock.faults.settings import ErrorType, FaultSettings, Window
+from fastmock.faults.trigger import SharedCounters, is_open, session_key, trigger
 from fastmock.rules.index import Index
 from fastmock.rules.validate import check_regexes
+from fastmock.shared.counters import Candidate, Candidates, Count, Trigger
 
 Answer = Reply | Stream
 WriteError = Callable[[errors.ApiError, str], bytes]
@@ -58,10 +60,12 @@ def _adapter() -> TypeAdapter[FaultSettings]:
 
 
 class _Compiled(NamedTuple):
-    """A compiled fault: its name, its action and its conditions."""
+    """A compiled fault: its name, its action, when it applies, and its conditions."""
 
     name: str
     action: Fault[Any]
+    trigger: Trigger
+    window: Window | None
     match: Index | None
     rule: Callable[[str], object] | None
     api_key: Callable[[str], object] | None
@@ -73,12 +77,24 @@ class _Group(NamedTuple):
     Attributes:
         settings: their settings.
         faults: the faults.
-        keys: the keys of their counters.
     """
 
     settings: Sequence[FaultSettings]
     faults: Sequence[_Compiled]
-    keys: Sequence[int]
+
+
+class _Possible(Candidates):
+    """The faults that may apply to a response.
+
+    Attributes:
+        compiled: the compiled ones, at the same indexes.
+    """
+
+    __slots__ = ("compiled",)
+
+    def __init__(self, compiled: Sequence[_Compiled], faults: Sequence[Candidate], drawn: float) -> None:
+        super().__init__(faults, drawn)
+        self.compiled = compiled
 
 
 class SessionFaults(NamedTuple):
@@ -146,20 +162,13 @@ class FaultInjector:
             if reused is None or reused.settings is not of:
                 reused = self._compile_group(session, of, diagnostics)
             self._groups[session] = reused
-        draw = seeded_draw(options.seed, "faults")
-        self._selectors = {
-            session: FaultSelector(
-                list(map(Known, group.keys, group.settings)),
-                draw,
-                counters,
-                since=None if session is None else partial(float, sessions[session].since),
-            )
-            for session, group in self._groups.items()
-            if group.faults
-        }
-        self._has_sessions = not self._selectors.keys() <= {None}
-        self.any = bool(self._selectors) or self._headers
-        actions = [one.action for group in self._groups.values() for one in group.faults]
+        self._draw = seeded_draw(options.seed, "faults")
+        self._since = {session: one.since for session, one in sessions.items()}
+        compiled = [one for group in self._groups.values() for one in group.faults]
+        self._has_sessions = any(group.faults for session, group in self._groups.items() if session is not None)
+        self._may_occur = bool(compiled)
+        self.any = self._may_occur or self._headers
+        actions = [one.action for one in compiled]
         self.takes_time = any(action.takes_time for action in actions)
         self.changes_answers = any(isinstance(action, AnswerFault) for action in actions)
 
@@ -174,10 +183,10 @@ class FaultInjector:
                 check_regexes(one.match, (*above, place, "match"), diagnostics)
             if diagnostics.problems:
                 continue
-            faults.append(compiled := _compile(one))
+            faults.append(compiled := _compile(one, _key(session, place, one)))
             if (why := self._refusal(compiled)) is not None:
                 diagnostics.error((*above, place), why)
-        return _Group(settings, faults, [_key(session, place, one) for place, one in enumerate(settings)])
+        return _Group(settings, faults)
 
     @staticmethod
     def _warn(
@@ -197,36 +206,77 @@ class FaultInjector:
         if total > 1.000001 and everywhere:
             diagnostics.warn(("faults",), f"probabilities add up to {total:g}: the part above 1 has no effect")
 
-    def apply(self, chat: ChatRequest, answer: Answer, rule: str, write_error: WriteError | None) -> Answer:
+    def possible(self, chat: ChatRequest, answer: Answer, rule: str) -> Candidates | None:
+        """Return the faults that may apply to a response, of which ``apply`` selects one; None without any.
+
+        Those of the request's session come first, then those added for all sessions, then those of the configuration.
+        ``rule`` is the name of the winning rule; empty without rules.
+        """
+        request = chat.request
+        assert request is not None  # noqa: S101 - set while a request is answered
+        if not self._may_occur or (self._headers and self._is_requested(request)):
+            return None
+        provider = provider_of(request)
+        session = provider.session_of(request)
+        compiled: list[_Compiled] = []
+        faults: list[Candidate] = []
+        draws = False
+        for name in dict.fromkeys((session, "", None)) if self._has_sessions else (None,):
+            for fault in self._groups[name].faults if name in self._groups else ():
+                if fault.window is not None and not is_open(fault.window, self._passed(name)):
+                    continue
+                if not _fits(fault, chat, request, rule):
+                    continue
+                when = fault.trigger
+                counted = when.is_counted
+                if counted and not fault.action.applies(answer, provider):
+                    continue  # only responses that it can change are counted
+                draws = draws or when.probability is not None
+                compiled.append(fault)
+                faults.append(Candidate(when, session_key(when.key, _number(session)) if counted else when.key))
+                if not counted and when.probability is None:
+                    break  # it applies always: those after it never do
+            else:
+                continue
+            break
+        if not faults:
+            return None
+        return _Possible(compiled, faults, self._draw(request) if draws else 0.0)
+
+    def _passed(self, session: str | None) -> float:
+        """Return the seconds since the faults of a session, or of all, were activated."""
+        return time.monotonic() - (self._counters.since() if session is None else self._since[session])
+
+    def apply(
+        self, chat: ChatRequest, answer: Answer, possible: Candidates | None, write_error: WriteError | None
+    ) -> Answer:
         """Return a response with the selected fault applied.
 
         Args:
             chat: the request in neutral form, with its HTTP request.
             answer: the response.
-            rule: the name of the winning rule; empty without rules.
+            possible: the faults that may apply to it.
             write_error: serializes an error as a stream event, if the endpoint's form differs from the provider's.
 
         Raises:
             ApiError: the fault is an error, or the request asks for an unknown fault.
         """
-        if not self.any:
-            return answer
         request = chat.request
         assert request is not None  # noqa: S101 - see the arguments
-        provider = provider_of(request)
-        fault, key = self._requested(request) if self._headers else None, _REQUESTED
+        fault = self._requested(request) if self._headers else None
         if fault is not None:
-            self._counters.count(key, Count.CHOSEN)
+            self._counters.count(_REQUESTED, Count.CHOSEN)
+        elif isinstance(possible, _Possible):
+            self._counters.choose(possible)
+            fault = None if possible.chosen is None else possible.compiled[possible.chosen]
         if fault is None:
-            found = self._select(chat, answer, request, rule)
-            if found is None:
-                return answer
-            fault, key = found
-        name = fault.name
+            return answer
+        name, key = fault.name, fault.trigger.key
 
         def not_reached() -> None:
             self._counters.count(key, Count.MISSED)
 
+        provider = provider_of(request)
         write_error = write_error or provider.error_event
         writer = _Writer(name, chat, provider, answer.request_id, write_error, self._fault_headers(name), not_reached)
         changed = fault.action.apply(answer, writer)
@@ -239,36 +289,18 @@ class FaultInjector:
         changed.more += self._fault_headers(name)
         return changed
 
-    def _select(self, chat: ChatRequest, answer: Answer, request: Request, rule: str) -> tuple[_Compiled, int] | None:
-        """Return the fault for a request and the key of its counters: of its session, of those added, or of all."""
-        provider = provider_of(request)
-        groups: tuple[str | None, ...] = (provider.session_of(request), "", None) if self._has_sessions else (None,)
-        for session in dict.fromkeys(groups):
-            if (selector := self._selectors.get(session)) is None:
-                continue
-            group = self._groups[session]
-            number = selector.select(
-                request,
-                lambda number, group=group: _fits(group.faults[number], chat, request, rule),  # type: ignore[misc]
-                lambda number, group=group: group.faults[number].action.applies(answer, provider),  # type: ignore[misc]
-                _session,
-            )
-            if number is not None:
-                return group.faults[number], group.keys[number]
-        return None
-
     def forget(self, session: str) -> None:
         """Reset the counters of a session."""
         for name in (None, "", session):
-            for key in self._groups[name].keys if name in self._groups else ():
-                self._counters.forget(session_key(key, _number(session)))
+            for fault in self._groups[name].faults if name in self._groups else ():
+                self._counters.forget(session_key(fault.trigger.key, _number(session)))
 
     def counted(self) -> list[dict[str, object]]:
         """Return for each fault how often it was selected by all workers, and how often it was then not applicable."""
         named = [
-            (fault.name, session, key)
+            (fault.name, session, fault.trigger.key)
             for session, group in self._groups.items()
-            for fault, key in zip(group.faults, group.keys, strict=True)
+            for fault in group.faults
         ]
         if self._headers:
             named.append(("asked for by a header", None, _REQUESTED))
@@ -285,16 +317,22 @@ class FaultInjector:
     def _fault_headers(self, name: str) -> tuple[tuple[str, str], ...]:
         return ((FAULT_HEADER, name),) if self._headers else ()
 
+    @staticmethod
+    def _is_requested(request: Request) -> bool:
+        """Return whether the request's headers ask for a fault."""
+        headers = request.headers
+        return headers.get(FAULT_HEADER) is not None or headers.get(STATUS_HEADER) is not None
+
     def _requested(self, request: Request) -> _Compiled | None:
         """Return the fault that the request's headers ask for."""
-        headers = request.headers.get(FAULT_HEADER), request.headers.get(STATUS_HEADER)
-        if headers == (None, None):
+        if not self._is_requested(request):
             return None
+        headers = request.headers.get(FAULT_HEADER), request.headers.get(STATUS_HEADER)
         fault = self._read.get(headers)
         if fault is None:
             if len(self._read) >= _MOST_READ:
                 self._read.clear()
-            fault = self._read[headers] = _compile(_parse_headers(*headers, self._options.describe))
+            fault = self._read[headers] = _compile(_parse_headers(*headers, self._options.describe), _REQUESTED)
         if (why := self._refusal(fault)) is not None:
             raise errors.ApiError(400, f"Invalid '{FAULT_HEADER}': {why}", FAULT_HEADER)
         return fault
@@ -358,11 +396,14 @@ def _wait(headers: Headers) -> int | None:
     return int(values["retry-after"]) * 1000 if "retry-after" in values else None
 
 
-def _compile(settings: FaultSettings) -> _Compiled:
+def _compile(settings: FaultSettings, key: int) -> _Compiled:
+    """Compile a fault; ``key`` is that of its counters."""
     name: str = settings.kind  # type: ignore[attr-defined]  # each kind has one
     return _Compiled(
         name,
         FAULTS[name](settings),
+        trigger(key, settings),
+        settings.window,
         Index([settings.match]) if settings.match else None,
         re.compile(translate(settings.rule)).match if settings.rule else None,
         re.compile(translate(settings.api_key)).match if settings.api_key else None,
@@ -382,11 +423,6 @@ def _key(session: str | None, place: int, settings: FaultSettings) -> int:
     """Return the key of a fault's counters; it stays the same as long as the fault keeps its settings and position."""
     text = f"{'' if session is None else session + ' '}{place} {settings.model_dump_json()}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") or 1
-
-
-def _session(request: Request) -> int:
-    """Return the number of the request's session."""
-    return _number(provider_of(request).session_of(request))
 
 
 def _number(session: str) -> int:

@@ -17,6 +17,7 @@ from fastmock.limits.bucket import DAY, FOR_EVER, MINUTE, PASSED, SECOND, Left, 
 from fastmock.limits.settings import Limits, Rates
 from fastmock.limits.stores import Here, Shared, Store, Table
 from fastmock.replication.connection import Connection
+from fastmock.shared.counters import Candidates
 
 _MOST_KNOWN = 4096  # keys and models whose rates are remembered
 _MOST_HEADS = 256
@@ -134,9 +135,11 @@ class RateLimits:
         if connection is not None:
             self._store = Shared(connection, here, fixed, limits.count_refused)
 
-    def take(self, chat: ChatRequest, answer: Reply | Stream) -> Shown | None:
+    def take(self, chat: ChatRequest, answer: Reply | Stream, faults: Candidates | None = None) -> Shown | None:
         """Count a request whose answer is rendered, and add the headers with the remaining amounts; return these
         headers.
+
+        ``faults`` are those of which one may be selected for it; see ``limits.stores.Store``.
 
         Raises:
             ApiError: a limit is exceeded.
@@ -154,8 +157,8 @@ class RateLimits:
         cap = chat.max_tokens or 0
         most = prompt + cap if self._sum else cap if cap > prompt else prompt
         estimates = known.of((1, most, prompt, cap))
-        verdict = self._store.take(known.key, known.rates, estimates, known.of((1, prompt + said, prompt, said)))
-        refused, wait, left = verdict
+        actuals = known.of((1, prompt + said, prompt, said))
+        refused, wait, left = self._store.take(known.key, known.rates, estimates, actuals, faults)
         shown = known.shown
         if refused == PASSED:
             answer.head = shown.heads.get(answer.head) or shown.with_limits(answer.head)

@@ -7,13 +7,25 @@ from typing import Any, Protocol
 
 from fastmock.limits.bucket import BEGIN, FOR_EVER, PASSED, Rate, Verdict, take
 from fastmock.replication.connection import Connection
+from fastmock.replication.counters import CHOOSE, FAULTS, choice_of, is_counted
+from fastmock.shared.counters import Candidates
 
 
 class Store(Protocol):
     """Keeps the remaining amounts exactly, also under concurrent access."""
 
-    def take(self, key: int, rates: Sequence[Rate], estimates: Sequence[int], actuals: Sequence[int]) -> Verdict:
-        """Take from the rates under a key, as ``bucket.take`` does."""
+    def take(
+        self,
+        key: int,
+        rates: Sequence[Rate],
+        estimates: Sequence[int],
+        actuals: Sequence[int],
+        faults: Candidates | None = None,
+    ) -> Verdict:
+        """Take from the rates under a key, as ``bucket.take`` does.
+
+        A store that is far away also selects one of ``faults``, if the request passes, to save a second call.
+        """
 
 
 class Table(Protocol):
@@ -34,7 +46,14 @@ class Here:
         self._fixed = fixed
         self._count_refused = count_refused
 
-    def take(self, key: int, rates: Sequence[Rate], estimates: Sequence[int], actuals: Sequence[int]) -> Verdict:
+    def take(
+        self,
+        key: int,
+        rates: Sequence[Rate],
+        estimates: Sequence[int],
+        actuals: Sequence[int],
+        faults: Candidates | None = None,
+    ) -> Verdict:
         """Take from the rates under a key in the shared block, with the lock held."""
         table = self._table
         with table.lock:
@@ -73,16 +92,21 @@ class Here:
 
 
 # ``bucket.take``, line by line, with the store's own clock, so that machines need not agree on the time.
-# ARGV: fixed, count_refused, then for each rate limit, period, burst, whether it counts requests, estimate, actual.
-_SCRIPT = """
+# KEYS: the amounts, the counters of faults. ARGV: fixed, count_refused, the number of rates, then for each rate limit,
+# period, burst, whether it counts requests, estimate, actual; then those of ``CHOOSE``, if a fault is to be selected.
+# Returns which rate was exceeded (0 for none), the time to wait, the selected fault (0 for none), and for each rate the
+# remaining amount and the time until it is full.
+_SCRIPT = (
+    CHOOSE
+    + """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local fixed, count_refused = ARGV[1] == '1', ARGV[2] == '1'
 local kept = redis.call('HGETALL', KEYS[1])
 local values = {}
 for at = 1, #kept, 2 do values[tonumber(kept[at])] = tonumber(kept[at + 1]) end
-local rates, refused, wait = (#ARGV - 2) / 6, 0, 0
-local function arg(rate, at) return tonumber(ARGV[2 + (rate - 1) * 6 + at]) end
+local rates, refused, wait = tonumber(ARGV[3]), 0, 0
+local function arg(rate, at) return tonumber(ARGV[3 + (rate - 1) * 6 + at]) end
 -- Numbers here are exact up to 2^53, so windows are numbered modulo a million.
 local function window_of(period) return math.floor(now / period) % 1048576 end
 local function counted(value, window) return math.floor(value / 4294967296) == window and value % 4294967296 or 0 end
@@ -101,7 +125,7 @@ for rate = 1, rates do
     wait = math.max(wait, needs)
   end
 end
-local answer, lasts = {refused, wait}, 0
+local answer, lasts = {refused, wait, 0}, 0
 for rate = 1, rates do
   local value, limit, period, burst, taken = values[rate] or 0, arg(rate, 1), arg(rate, 2), arg(rate, 3), arg(rate, 6)
   if refused > 0 then taken = (count_refused and arg(rate, 4) == 1 and period > 0) and 1 or 0 end
@@ -125,8 +149,11 @@ for rate = 1, rates do
   answer[#answer + 1] = reset
 end
 redis.call('PEXPIRE', KEYS[1], math.floor(lasts / 1000) + 1000)
+local after = 3 + rates * 6
+if refused == 0 and #ARGV > after then answer[3] = choose(KEYS[2], after) end
 return answer
 """
+)
 
 
 class Shared:
@@ -137,16 +164,29 @@ class Shared:
         self._connection = connection
         self._here = here
         self._script: Any = connection.client.register_script(_SCRIPT)
-        self._prefix = connection.key("limit:")
+        self._prefix, self._faults = connection.key("limit:"), connection.key(FAULTS)
         self._flags = [int(fixed), int(count_refused)]
 
-    def take(self, key: int, rates: Sequence[Rate], estimates: Sequence[int], actuals: Sequence[int]) -> Verdict:
-        """Take from the rates under a key by a script in the store."""
-        given = list(self._flags)
+    def take(
+        self,
+        key: int,
+        rates: Sequence[Rate],
+        estimates: Sequence[int],
+        actuals: Sequence[int],
+        faults: Candidates | None = None,
+    ) -> Verdict:
+        """Take from the rates under a key, and select a fault, by one script in the store."""
+        given: list[object] = [*self._flags, len(rates)]
         for rate, estimate, actual in zip(rates, estimates, actuals, strict=True):
             given += (rate.limit, rate.period, rate.burst, int(rate.unit == "requests"), estimate, actual)
-        found = self._connection.call(lambda: self._script(keys=[f"{self._prefix}{key:016x}"], args=given))
+        counted = faults is not None and is_counted(faults)
+        if faults is not None and counted:
+            given += choice_of(faults)
+        keys = [f"{self._prefix}{key:016x}", self._faults]
+        found = self._connection.call(lambda: self._script(keys=keys, args=given))
         if found is None:
             return self._here.take(key, rates, estimates, actuals)
-        refused, wait, *left = found
+        refused, wait, chosen, *left = found
+        if faults is not None and counted and not refused:
+            faults.decide(chosen - 1 if chosen else None)
         return refused - 1, wait, list(zip(left[::2], left[1::2], strict=True))

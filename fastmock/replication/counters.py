@@ -3,21 +3,54 @@
 from typing import Any
 
 from fastmock.replication.connection import Connection
-from fastmock.shared.counters import Counters, Passed
+from fastmock.shared.counters import Candidates, Count, Counters
 
-# KEYS: the hash of all counters. ARGV: the key, whether requests are seen, skip_first, every_nth, times (-1 without),
-# whether the draw selects.
-_TAKE = """
-if ARGV[2] == '1' then
-  local seen = redis.call('HINCRBY', KEYS[1], ARGV[1] .. ':seen', 1) - tonumber(ARGV[3])
-  if seen <= 0 or seen % tonumber(ARGV[4]) ~= 0 then return 0 end
+FAULTS = "faults"
+"""The name of the key of all counters."""
+
+CHOOSE = """
+local function choose(counters, before)
+  local drawn, ends = tonumber(ARGV[before + 1]), 0
+  local function due(at)
+    local key, sees, skip, nth = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+    if sees == '1' then
+      local seen = redis.call('HINCRBY', counters, key .. ':seen', 1) - skip
+      if seen <= 0 or seen % nth ~= 0 then return false end
+    end
+    local times, probability, begins = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), ends
+    if probability >= 0 then
+      ends = ends + probability
+      if drawn < begins or drawn >= ends then return false end
+    end
+    if times < 0 then return true end
+    if tonumber(redis.call('HGET', counters, key .. ':chosen') or '0') >= times then return false end
+    redis.call('HINCRBY', counters, key .. ':chosen', 1)
+    return true
+  end
+  for at = before + 2, #ARGV, 6 do
+    if due(at) then return (at - before - 2) / 6 + 1 end
+  end
+  return 0
 end
-if ARGV[6] == '0' then return 1 end
-local most = tonumber(ARGV[5])
-if most >= 0 and tonumber(redis.call('HGET', KEYS[1], ARGV[1] .. ':chosen') or '0') >= most then return 1 end
-redis.call('HINCRBY', KEYS[1], ARGV[1] .. ':chosen', 1)
-return 2
 """
+"""A Lua function that selects a fault as ``shared.counters.Counters.choose`` does. Its arguments are the key of the
+counters, and the number of entries in ARGV before those of ``choice_of``.
+"""
+
+
+def choice_of(candidates: Candidates) -> list[object]:
+    """Return the arguments of ``CHOOSE``: the drawn number, and six for each fault."""
+    given: list[object] = [repr(candidates.drawn)]
+    for trigger, key in candidates.faults:
+        times = -1 if trigger.times is None else trigger.times
+        probability = "-1" if trigger.probability is None else repr(trigger.probability)
+        given += (f"{key:x}", int(trigger.sees), trigger.skip, trigger.nth or 1, times, probability)
+    return given
+
+
+def is_counted(candidates: Candidates) -> bool:
+    """Return whether requests are counted to select one of the faults; otherwise no call is needed."""
+    return any(trigger.is_counted for trigger, _ in candidates.faults)
 
 
 class SharedCounters(Counters):
@@ -27,19 +60,22 @@ class SharedCounters(Counters):
         """``local`` are the counters of this server."""
         super().__init__(local.share)
         self._connection = connection
-        self._hash = connection.key("faults")
-        self._script: Any = connection.client.register_script(_TAKE)
+        self._hash = connection.key(FAULTS)
+        self._script: Any = connection.client.register_script(CHOOSE + "return choose(KEYS[1], 0)")
 
-    def take(self, key: int, sees: bool, skip: int, nth: int, times: int | None, is_drawn: bool) -> Passed:
-        """See ``shared.counters.Counters.take``; the counts are those of all servers."""
-        given = [f"{key:x}", int(sees), skip, nth, -1 if times is None else times, int(is_drawn)]
-        found = self._connection.call(lambda: self._script(keys=[self._hash], args=given))
-        if found is None:
-            return super().take(key, sees, skip, nth, times, is_drawn)
-        passed = Passed(found)
-        if passed is Passed.CHOSEN:
-            self.count(key, 1)
-        return passed
+    def choose(self, candidates: Candidates) -> None:
+        """See ``shared.counters.Counters.choose``; the counts are those of all servers."""
+        if not candidates.is_decided and is_counted(candidates):
+            given = choice_of(candidates)
+            found = self._connection.call(lambda: self._script(keys=[self._hash], args=given))
+            if found is not None:
+                candidates.decide(found - 1 if found else None)
+        if not candidates.is_decided:
+            super().choose(candidates)
+        elif candidates.chosen is not None:
+            chosen = candidates.faults[candidates.chosen]
+            self.count(chosen.key, Count.CHOSEN)
+            self._count_all(chosen)
 
     def forget(self, key: int) -> None:
         """Reset the counters of a key, for all servers."""

@@ -2,7 +2,9 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from enum import IntEnum
+from typing import NamedTuple
 
 from fastmock.shared.block import ZEROS, Share
 from fastmock.shared.layout import SERVER
@@ -18,12 +20,74 @@ _MOST_KNOWN = 1 << 14  # keys whose indexes a worker caches
 _LOG = logging.getLogger("fastmock")
 
 
-class Passed(IntEnum):
-    """How far a request gets: it is not counted as the next one, it is, or it is selected too."""
+class Count(IntEnum):
+    """The counters of a fault: matching requests, requests for which it was selected, and those of them to which it was
+    not applicable.
+    """
 
-    NOT_DUE = 0
-    DUE = 1
-    CHOSEN = 2
+    SEEN = 0
+    CHOSEN = 1
+    MISSED = 2
+
+
+class Trigger(NamedTuple):
+    """When a fault applies to the requests that match its conditions.
+
+    Attributes:
+        key: the key of its counters, above 0 and below 2**64.
+        probability: the probability; None for always.
+        skip: skip so many requests.
+        nth: and select each so many-th of the others; None for all.
+        times: select at most so many; None for any number.
+    """
+
+    key: int
+    probability: float | None
+    skip: int
+    nth: int | None
+    times: int | None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether requests are counted to select some of them."""
+        return self.sees or self.times is not None
+
+    @property
+    def sees(self) -> bool:
+        """Whether requests are counted that are not selected."""
+        return self.skip > 0 or self.nth is not None
+
+
+class Candidate(NamedTuple):
+    """A fault that may be selected for a request, and the key of its counters in the request's session."""
+
+    trigger: Trigger
+    key: int
+
+
+class Candidates:
+    """The faults of which one may be selected for a request.
+
+    Attributes:
+        faults: the faults, in their order.
+        drawn: a number from 0 to 1, shared by those with a probability: each has its own range, so that their rates add
+            up, and their order does not change them.
+        is_decided: whether one of them, or none, was selected.
+        chosen: the index of the selected one.
+    """
+
+    __slots__ = ("chosen", "drawn", "faults", "is_decided")
+
+    def __init__(self, faults: Sequence[Candidate], drawn: float) -> None:
+        self.faults = faults
+        self.drawn = drawn
+        self.is_decided = False
+        self.chosen: int | None = None
+
+    def decide(self, chosen: int | None) -> None:
+        """Note the index of the selected one; None for none."""
+        self.chosen = chosen
+        self.is_decided = True
 
 
 class Counters:
@@ -35,8 +99,8 @@ class Counters:
 
     def __init__(self, share: Share) -> None:
         self.share = share
-        self._counters: dict[int, int] = {}
-        share.on_join(self._counters.clear)
+        self._known: dict[int, int] = {}
+        share.on_join(self._known.clear)
         share.on_reset(self._forget_all)
 
     def since(self) -> float:
@@ -68,22 +132,28 @@ class Counters:
             numbers[place] += 1
             return numbers[place]
 
-    def take(self, key: int, sees: bool, skip: int, nth: int, times: int | None, is_drawn: bool) -> Passed:
-        """Count a request, and whether it is selected, over all workers, exactly.
+    def choose(self, candidates: Candidates) -> None:
+        """Select a fault for a request, over all workers, exactly."""
+        end = 0.0
+        for index, (trigger, key) in enumerate(candidates.faults):
+            if trigger.sees:
+                seen = self.count(key, Count.SEEN) - trigger.skip
+                if seen <= 0 or seen % (trigger.nth or 1):
+                    continue
+            if trigger.probability is not None:
+                begin, end = end, end + trigger.probability
+                if not begin <= candidates.drawn < end:
+                    continue
+            if self.count(key, Count.CHOSEN, trigger.times):
+                candidates.decide(index)
+                return self._count_all(candidates.faults[index])
+        candidates.decide(None)
+        return None
 
-        Args:
-            key: the key of the counters.
-            sees: whether to count requests in the first counter, to select only some of them:
-            skip: those after the first so many,
-            nth: and of these each so many-th.
-            times: select at most so many, in the second counter; None for any number.
-            is_drawn: whether to select this one if it is due.
-        """
-        if sees:
-            seen = self.count(key, 0) - skip
-            if seen <= 0 or seen % nth:
-                return Passed.NOT_DUE
-        return Passed.CHOSEN if is_drawn and self.count(key, 1, times) else Passed.DUE
+    def _count_all(self, chosen: Candidate) -> None:
+        """Count a fault selected in a session for all sessions too, for people."""
+        if chosen.key != chosen.trigger.key:
+            self.count(chosen.trigger.key, Count.CHOSEN)
 
     def counted(self, key: int, which: int) -> int:
         """Return the value of a counter."""
@@ -106,15 +176,15 @@ class Counters:
     def _find(self, key: int) -> int | None:
         """Return the index of a key's counters, None if it has none; with the lock held."""
         numbers = self.share.numbers
-        begin = self._counters.get(key)
+        begin = self._known.get(key)
         if begin is not None and numbers[begin] == key:  # else another key has replaced it
             return begin
         for step in range(_TRIES):
             begin = _counter(key, step)
             if numbers[begin] == key:
-                if len(self._counters) >= _MOST_KNOWN:
-                    self._counters.clear()
-                self._counters[key] = begin
+                if len(self._known) >= _MOST_KNOWN:
+                    self._known.clear()
+                self._known[key] = begin
                 return begin
             if numbers[begin] == 0:
                 return None

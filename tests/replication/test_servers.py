@@ -111,6 +111,19 @@ def test_counted_faults_are_exact_to_the_last_request(servers, fault):
     assert statuses.count(503) == {50: 6, 60: 0}.get(fault.get("times"), 1)
 
 
+def test_a_limited_request_with_counted_faults_makes_one_call(servers, store):
+    fault = {"kind": "status", "status": 500}
+    faults = [{**fault, "times": 2, "match": {"content": "never"}}, {**fault, "every_nth": 3}, {**fault, "times": 1}]
+    [server] = servers(1, workers=1, faults=faults, limits={"requests_per_minute": 6}, journal={"enabled": False})
+    with store.client() as client:
+        httpx.post(f"{server.url}{PATH}", json=ask(), headers=KEY)  # also registers the script
+        before = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+        statuses = [httpx.post(f"{server.url}{PATH}", json=ask(), headers=KEY).status_code for _ in range(6)]
+        calls = client.info("commandstats")["cmdstat_evalsha"]["calls"] - before
+    assert statuses == [200, 500, 200, 200, 500, 429]
+    assert len(statuses) <= calls <= len(statuses) + 3  # the server's announcements
+
+
 def test_verify_counts_the_requests_of_all_servers_exactly(servers):
     found = servers()
 
