@@ -24,12 +24,20 @@ def free_port() -> int:
 class Valkey:
     """A Valkey, or the Redis that it came from."""
 
-    def __init__(self, directory: Path, port: int | None = None, *options: str, password: str | None = None) -> None:
-        """Start it."""
+    def __init__(
+        self,
+        directory: Path,
+        port: int | None = None,
+        *options: str,
+        password: str | None = None,
+        ca: str | None = None,
+    ) -> None:
+        """Start it; with ``ca``, the file of an authority, it uses TLS."""
         assert VALKEY is not None
         self.port = port or free_port()
-        self._password = password
-        given = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory), *options]
+        self._password, self._ca = password, ca
+        ports = ["--port", str(self.port)] if not ca else ["--tls-port", str(self.port), "--port", "0"]
+        given = [*ports, "--bind", "127.0.0.1", "--save", "", "--dir", str(directory), *options]
         if password:
             given += ["--requirepass", password]
         self.process = subprocess.Popen([VALKEY, *given], stdout=subprocess.DEVNULL)
@@ -45,12 +53,17 @@ class Valkey:
 
     def client(self):
         redis = pytest.importorskip("redis")
-        return redis.Redis(port=self.port, password=self._password)
+        tls = {"ssl": True, "ssl_ca_certs": self._ca} if self._ca else {}
+        return redis.Redis(port=self.port, password=self._password, **tls)
 
     @property
     def url(self) -> str:
         user = f":{self._password}@" if self._password else ""
-        return f"redis://{user}127.0.0.1:{self.port}/0"
+        return (
+            f"rediss://{user}127.0.0.1:{self.port}/0?ssl_ca_certs={self._ca}"
+            if self._ca
+            else (f"redis://{user}127.0.0.1:{self.port}/0")
+        )
 
     def kill(self) -> None:
         self.process.kill()

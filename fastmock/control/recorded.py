@@ -61,9 +61,8 @@ class Recorded:
 
     def _listed(self, wanted: Filter, session: str) -> dict[str, Any]:
         """Return the recorded requests that a filter takes."""
-        numbers = [number for number in self._journal.ring_buffer.numbers() if number >= wanted.since]
         found: list[dict[str, Any]] = []
-        for record in self._journal.records(numbers[::-1]):
+        for record in self._journal.latest(wanted.since):
             if len(found) >= wanted.limit:
                 break
             if wanted.takes(record.head):

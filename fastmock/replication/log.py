@@ -1,7 +1,9 @@
 """The log of runtime changes in the store: all servers apply the same changes in the same order."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -11,11 +13,14 @@ from fastmock.replication.connection import Connection
 _KEPT = 1000  # changes before the snapshot that stay in the log
 _SNAPSHOT_EVERY = 100  # changes
 _ANSWER_SECONDS = 60  # for which confirmations and answers are kept
+_LOST_SECONDS = 1  # for which an answer is awaited after the store was lost
 LIVE_SECONDS = 3
 """A server that was not seen for so long counts as gone."""
 
-# KEYS: version, log. ARGV: the change, the number of kept ones. Returns the version that it leads to.
+# KEYS: version, log. ARGV: the change, the number of kept ones, the version that the server has applied. Returns the
+# version that the change leads to; 0 if the store has lost its data.
 _APPEND = """
+if tonumber(redis.call('GET', KEYS[1]) or '0') < tonumber(ARGV[3]) then return 0 end
 local version = redis.call('INCR', KEYS[1])
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], version .. '-0', 'change', ARGV[1])
 return version
@@ -23,18 +28,54 @@ return version
 # KEYS: version, log, snapshot, refused. ARGV: version, snapshot. A store that has lost its data gets them back.
 _OFFER = """
 if tonumber(redis.call('GET', KEYS[1]) or '0') >= tonumber(ARGV[1]) then return 0 end
-redis.call('DEL', KEYS[2], KEYS[4])
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
 redis.call('SET', KEYS[1], ARGV[1])
-redis.call('SET', KEYS[3], ARGV[2])
+redis.call('HSET', KEYS[3], 'version', ARGV[1], 'overlay', ARGV[2])
 return 1
 """
 # KEYS: snapshot. ARGV: version, snapshot.
 _SNAPSHOT = """
-local known = redis.call('GET', KEYS[1])
-if known and cjson.decode(known)['version'] >= tonumber(ARGV[1]) then return 0 end
-redis.call('SET', KEYS[1], ARGV[2])
+if tonumber(redis.call('HGET', KEYS[1], 'version') or '0') >= tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'version', ARGV[1], 'overlay', ARGV[2])
 return 1
 """
+# KEYS: uses of the rules by server, uses by servers that have left. ARGV: those servers. Keeps what they have counted.
+_LEAVE = """
+for _, server in ipairs(ARGV) do
+  local uses = redis.call('HGET', KEYS[1], server)
+  redis.call('HDEL', KEYS[1], server)
+  local read, found = pcall(cjson.decode, uses or '{}')
+  if read then
+    for key, count in pairs(found) do redis.call('HINCRBY', KEYS[2], key, count) end
+  end
+end
+return 1
+"""
+_CHANGES = (
+    *("adding", "replacing", "putting", "removing", "resetting"),
+    *("configuring_session", "patching", "adding_faults", "removing_faults"),
+)
+"""The methods of ``config.overlay.Overlay`` that change it."""
+UNREADABLE = "unreadable"
+"""The ``how`` of a change that no server can read: all refuse it."""
+
+
+class LostDataError(Exception):
+    """The store has lost its data: it knows fewer changes than this server has applied."""
+
+
+class Standing(NamedTuple):
+    """What the store knows.
+
+    Attributes:
+        servers: what all servers that are alive have said about themselves.
+        version: the version that the log leads to.
+        is_whole: whether a server that starts now can get all changes.
+    """
+
+    servers: dict[str, Any]
+    version: int
+    is_whole: bool
 
 
 class LoggedChange(NamedTuple):
@@ -62,14 +103,23 @@ class ChangeLog:
         self._client: Any = connection.client
         names = ("version", "changes", "snapshot", "refused", "servers", "about")
         self._version, self.name, self._snapshot, self._refused, self._servers, self._about = map(connection.key, names)
+        self._uses, self._uses_before = connection.key("uses"), connection.key("uses_before")
         self._done, self._answer = connection.key("done:"), connection.key("answer:")
         register: Any = self._client.register_script
         self._append, self._offer, self._keep = register(_APPEND), register(_OFFER), register(_SNAPSHOT)
+        self._leave = register(_LEAVE)
 
-    def append(self, id_: str, origin: str, how: str, arguments: Sequence[Any]) -> int:
-        """Append a change; return the version that it leads to."""
+    def append(self, id_: str, origin: str, how: str, arguments: Sequence[Any], applied: int) -> int:
+        """Append a change of a server that has applied a version; return the version that it leads to.
+
+        Raises:
+            LostDataError: see there.
+        """
         data = orjson.dumps({"id": id_, "origin": origin, "how": how, "arguments": arguments})
-        return int(self._append(keys=[self._version, self.name], args=[data, _KEPT]))
+        version = int(self._append(keys=[self._version, self.name], args=[data, _KEPT, applied]))
+        if not version:
+            raise LostDataError
+        return version
 
     def version(self) -> int:
         """Return the version that the log leads to."""
@@ -77,16 +127,17 @@ class ChangeLog:
 
     def load(self) -> tuple[int, Any, list[LoggedChange]]:
         """Return the version of the snapshot, the snapshot (None without one), and the changes since then."""
-        found = self._client.get(self._snapshot)
-        snapshot: dict[str, Any] = orjson.loads(found) if found else {"version": 0, "overlay": None}
-        begin = int(snapshot["version"])
-        return begin, snapshot["overlay"], self.since(begin)
+        version, overlay = self._client.hmget(self._snapshot, "version", "overlay")
+        if version is None or overlay is None:
+            return 0, None, self.since(0)
+        return int(version), orjson.loads(overlay), self.since(int(version))
 
     def since(self, version: int) -> list[LoggedChange]:
-        """Return the changes after a version that no server has refused."""
+        """Return the changes after a version; those that a server has refused are unreadable."""
         entries = self._client.xrange(self.name, min=f"{version + 1}-0")
         refused = {int(one) for one in self._client.smembers(self._refused)}
-        return [one for one in map(parse_change, entries) if one.version not in refused]
+        changes = map(parse_change, entries)
+        return [one._replace(how=UNREADABLE) if one.version in refused else one for one in changes]
 
     def refuse(self, version: int) -> None:
         """Note that a change was refused, so that servers that start later leave it out."""
@@ -95,34 +146,57 @@ class ChangeLog:
     def offer(self, version: int, overlay: Any) -> bool:
         """Give a store that has lost its data the state of this server; return whether it had lost them."""
         keys = [self._version, self.name, self._snapshot, self._refused]
-        return bool(self._offer(keys=keys, args=[version, _written(version, overlay)]))
+        return bool(self._offer(keys=keys, args=[version, orjson.dumps(overlay)]))
 
-    def keep_snapshot(self, version: int, overlay: Any) -> None:
-        """Write a snapshot now and then, so that the log can be short."""
-        if version % _SNAPSHOT_EVERY == 0:
-            self._keep(keys=[self._snapshot], args=[version, _written(version, overlay)])
+    def keep_snapshot(self, version: int, overlay: Any, now: bool = False) -> None:
+        """Write a snapshot once in a while, or ``now``, so that the log can be short."""
+        if now or version % _SNAPSHOT_EVERY == 0:
+            self._keep(keys=[self._snapshot], args=[version, orjson.dumps(overlay)])
 
     # Servers.
 
-    def announce(self, server: str, about: Any) -> dict[str, Any]:
-        """Note that a server is alive; return what all that are have said about themselves."""
+    def announce(self, server: str, about: Any, uses: Mapping[str, int]) -> Standing:
+        """Note that a server is alive, and how often it has used each rule; return what the store knows."""
         now = float(self._client.time()[0])
         pipeline = self._client.pipeline(transaction=False)
         pipeline.zadd(self._servers, {server: now})
         pipeline.hset(self._about, server, orjson.dumps(about))
+        pipeline.hset(self._uses, server, orjson.dumps(uses))
         pipeline.zrangebyscore(self._servers, "-inf", now - _ANSWER_SECONDS)
         pipeline.hgetall(self._about)
         pipeline.zrangebyscore(self._servers, now - LIVE_SECONDS, "+inf")
-        _, _, old, abouts, live = pipeline.execute()
+        pipeline.get(self._version)
+        pipeline.hget(self._snapshot, "version")
+        pipeline.xlen(self.name)
+        *_, old, abouts, live, version, kept, entries = pipeline.execute()
         if old:
-            self._client.zrem(self._servers, *old)
-            self._client.hdel(self._about, *old)
-        return {one.decode(): orjson.loads(abouts[one]) for one in live if one in abouts}
+            self.leave(*(one.decode() for one in old))
+        servers = {one.decode(): _about(abouts[one]) for one in live if one in abouts}
+        version = int(version or 0)
+        return Standing(servers, version, entries >= version - int(kept or 0))
 
-    def leave(self, server: str) -> None:
-        """Note that a server has ended."""
-        self._client.zrem(self._servers, server)
-        self._client.hdel(self._about, server)
+    def leave(self, *servers: str) -> None:
+        """Note that servers have ended."""
+        self._client.zrem(self._servers, *servers)
+        self._client.hdel(self._about, *servers)
+        self._leave(keys=[self._uses, self._uses_before], args=servers)
+
+    def count_uses(self, server: str, uses: Mapping[str, int]) -> Counter[str]:
+        """Note how often a server has used each rule; return how often all others have."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.hset(self._uses, server, orjson.dumps(uses))
+        pipeline.hgetall(self._uses)
+        pipeline.hgetall(self._uses_before)
+        _, of_servers, before = pipeline.execute()
+        total = Counter({key.decode(): int(count) for key, count in before.items()})
+        for other, counts in of_servers.items():
+            if other.decode() != server:
+                total.update(_uses(counts))
+        return total
+
+    def forget_uses(self) -> None:
+        """Reset the uses of the rules."""
+        self._client.delete(self._uses, self._uses_before)
 
     def confirm(self, id_: str, server: str) -> None:
         """Note that a server has done what it was asked for."""
@@ -142,13 +216,14 @@ class ChangeLog:
         pipeline.expire(f"{self._answer}{id_}", _ANSWER_SECONDS)
         pipeline.execute()
 
-    def wait_for(self, id_: str, seconds: float) -> tuple[int, Any] | None:
-        """Wait for the answer to a change; None if there is none in time."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+    def wait_for(self, id_: str, seconds: float, is_lost: Callable[[], bool]) -> tuple[int, Any] | None:
+        """Wait for the answer to a change; None if there is none in time, or the store is lost for a second."""
+        until, lost_at = time.monotonic() + seconds, math.inf
+        while (now := time.monotonic()) < until and now < lost_at + _LOST_SECONDS:
             if (found := self._client.lpop(f"{self._answer}{id_}")) is not None:
                 status, body = orjson.loads(found)
                 return status, body
+            lost_at = min(lost_at, now) if is_lost() else math.inf
             time.sleep(0.002)
         return None
 
@@ -156,8 +231,28 @@ class ChangeLog:
 def parse_change(entry: Any) -> LoggedChange:
     """Return the change in an entry of the log."""
     id_, fields = entry
-    return LoggedChange(int(id_.partition(b"-")[0]), **orjson.loads(fields[b"change"]))
+    version = int(id_.partition(b"-")[0])
+    try:
+        change = LoggedChange(version, **orjson.loads(fields[b"change"]))
+    except (KeyError, TypeError, ValueError):
+        return LoggedChange(version, "", "", UNREADABLE, ())
+    if change.how not in _CHANGES or not isinstance(change.arguments, list):
+        return change._replace(how=UNREADABLE)
+    return change
 
 
-def _written(version: int, overlay: Any) -> bytes:
-    return orjson.dumps({"version": version, "overlay": overlay})
+def _uses(written: bytes) -> dict[str, int]:
+    """Return how often a server has used each rule."""
+    try:
+        return {str(key): int(count) for key, count in orjson.loads(written).items()}
+    except (AttributeError, TypeError, ValueError):
+        return {}
+
+
+def _about(written: bytes) -> dict[str, str]:
+    """Return what a server has said about itself."""
+    try:
+        found = orjson.loads(written)
+        return {"name": str(found["name"]), "configuration": str(found["configuration"])}
+    except (KeyError, TypeError, ValueError):
+        return {"name": "unreadable", "configuration": ""}

@@ -5,7 +5,9 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -17,13 +19,15 @@ from fastmock.config.overlay import NotThereError, Overlay
 from fastmock.core.ids import unique
 from fastmock.core.problems import ConfigError, Problem
 from fastmock.replication.connection import READING, Connection, StoreError, check_store
-from fastmock.replication.log import ChangeLog
+from fastmock.replication.log import UNREADABLE, ChangeLog, LostDataError
 from fastmock.server.reload import refusal
 from fastmock.shared.block import Share
-from fastmock.shared.store_state import StoreState
+from fastmock.shared.store_state import VERSION, StoreState
 
 _OWN = ("server", "startup", "readiness", "record", "admin", "store", "metrics")
 """The sections in which servers of one deployment may differ."""
+
+_LOOK = 0.05  # seconds
 
 _LOG = logging.getLogger("fastmock")
 Result = tuple[int, dict[str, Any]]
@@ -70,7 +74,11 @@ def join_store(config: Config) -> Member | None:
         _LOG.warning("the store cannot be reached (%s): this server is not ready until it can", why)
     else:
         connection = Connection(settings, StoreState(Share()), READING)
-        version, overlay = _first_state(connection)
+        try:
+            version, overlay = _first_state(connection)
+        except Exception as error:  # it was lost just now, or contains anything
+            _LOG.warning("the state in the store cannot be read (%s): this server is not ready until it can", error)
+            why = str(error)
         connection.client.close()
     return Member(f"{name}-{os.getpid()}-{secrets.token_hex(4)}", name, configuration, overlay, version, not why)
 
@@ -80,12 +88,12 @@ def _first_state(connection: Connection) -> tuple[int, Overlay]:
     version, snapshot, changes = ChangeLog(connection).load()
     overlay = Overlay() if snapshot is None else Overlay().restoring(snapshot)
     for change in changes:
-        try:
-            overlay = getattr(overlay, change.how)(*change.arguments)
-        except (ConfigError, NotThereError):  # refused by all
-            continue
-        finally:
-            version = change.version
+        if change.version != version + 1:  # the others are no longer in the log
+            break
+        version = change.version
+        if change.how != UNREADABLE:
+            with suppress(ConfigError, NotThereError):  # refused by all
+                overlay = getattr(overlay, change.how)(*change.arguments)
     return version, overlay
 
 
@@ -100,8 +108,8 @@ class StoreCall:
             try:
                 self._result = work()
             except Exception as error:  # whatever the client raises
-                _LOG.warning("the store did not answer: %s", error)
-                self._result = _unreachable()
+                _LOG.debug("the store did not answer: %s", error)
+                self._result = _UNKNOWN
 
         threading.Thread(target=run, name="store call", daemon=True).start()
 
@@ -113,15 +121,29 @@ class StoreCall:
 class StoreCalls:
     """What the workers of a server ask all servers on the store for."""
 
-    def __init__(self, connection: Connection, member: Member, patience: float) -> None:
-        """``patience``: seconds to wait for an answer."""
+    def __init__(self, connection: Connection, member: Member, share: Share, patience: float) -> None:
+        """``share``: the shared block of this server; ``patience``: seconds to wait for an answer."""
         self._connection, self._member = connection, member
+        self._numbers, self._state = share.numbers, StoreState(share)
         self._log = ChangeLog(connection)
         self._patience = patience
 
     def change(self, how: str, arguments: Sequence[Any]) -> StoreCall:
         """Apply a change on all servers."""
-        return self._ask(lambda id_: self._log.append(id_, self._member.id, how, arguments))
+
+        def append(id_: str) -> None:
+            until = time.monotonic() + self._patience
+            while True:
+                try:
+                    self._log.append(id_, self._member.id, how, arguments, self._numbers[VERSION])
+                except LostDataError:  # the next announcement gives it back
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(_LOOK)
+                else:
+                    return
+
+        return self._ask(append)
 
     def flush(self) -> StoreCall:
         """Have all servers write what they have recorded, and this one read it."""
@@ -132,7 +154,7 @@ class StoreCalls:
 
         def begin(id_: str) -> None:
             self._to_all(f"{id_}f", "flush")  # so that nothing recorded before arrives after it
-            if self._log.wait_for(f"{id_}f", self._patience) is not None:
+            if self._wait_for(f"{id_}f") is not None:
                 if "counters" in wanted and not sessions:
                     self._forget_counters()
                 self._to_all(id_, "clear", wanted, sessions)
@@ -143,12 +165,15 @@ class StoreCalls:
         id_ = unique()
 
         def work() -> Result:
-            if self._connection.gone:
-                return _unreachable()
+            if self._connection.gone or not self._state.is_reachable:
+                return _UNREACHABLE
             begin(id_)
-            return self._log.wait_for(id_, self._patience) or _unreachable()
+            return self._wait_for(id_) or _UNKNOWN
 
         return StoreCall(work)
+
+    def _wait_for(self, id_: str) -> Result | None:
+        return self._log.wait_for(id_, self._patience, lambda: not self._state.is_reachable)
 
     def _to_all(self, id_: str, kind: str, wanted: Sequence[str] = (), sessions: Sequence[str] = ()) -> None:
         asked = {"ask": kind, "id": id_, "of": self._member.id, "wanted": orjson.dumps([*wanted])}
@@ -159,6 +184,7 @@ class StoreCalls:
         """Forget the counters of faults, and refill all limits."""
         client = self._connection.client
         client.delete(self._connection.key("faults"))
+        self._log.forget_uses()
         found = [*client.scan_iter(match=_escaped(self._connection.key("limit:")) + "*", count=1000)]
         for begin in range(0, len(found), 1000):
             client.delete(*found[begin : begin + 1000])
@@ -169,5 +195,7 @@ def _escaped(text: str) -> str:
     return "".join(f"\\{one}" if one in "*?[]\\" else one for one in text)
 
 
-def _unreachable() -> Result:
-    return refusal(503, "The store cannot be reached; nothing was changed.", "store_unreachable")
+_UNREACHABLE = refusal(503, "The store cannot be reached; nothing was changed.", "store_unreachable")
+_UNKNOWN = refusal(
+    504, "The store did not answer in time; the change may have been made: look before you repeat it.", "store_timeout"
+)

@@ -3,6 +3,7 @@ recorded requests, and says who has not followed.
 """
 
 import logging
+import math
 import signal
 import threading
 import time
@@ -14,20 +15,26 @@ import orjson
 
 from fastmock.control.clearing import clear
 from fastmock.replication.connection import READING, Connection
-from fastmock.replication.log import ChangeLog, LoggedChange, parse_change
+from fastmock.replication.log import UNREADABLE, ChangeLog, LoggedChange, Standing, parse_change
 from fastmock.replication.requests import RequestStream
 from fastmock.server.member import Member
 from fastmock.server.worker import WorkerContext
 from fastmock.shared.in_flight import InFlight
+from fastmock.shared.rule_hits import RuleHits
 from fastmock.shared.store_state import READ_AT, READ_NUMBER, SYNCED, VERSION
 
 _IDLE, _BUSY = 20, 2  # milliseconds to wait for messages: as a rule, and while confirmations are awaited
 _AT_ONCE = 500  # messages
 _ANNOUNCE = 1.0  # seconds
 _RETRY = 0.5  # seconds until a store that was lost is tried again
+_MISSING = 5.0  # seconds to wait for a server that has the changes which the store has lost
 _DRAINED = 0.3  # seconds without a new request after which a stopping server has none in flight
 
 _LOG = logging.getLogger("fastmock")
+
+
+class _OutOfStepError(Exception):
+    """This server and the log have to be compared anew."""
 
 
 @dataclass
@@ -64,29 +71,41 @@ class Replicator:
         self._connection = Connection(settings.store, live.store_state, READING)
         self._log = ChangeLog(self._connection)
         self._stream = RequestStream(self._connection, server, about["name"], live.journal.ring_buffer, live.app.share)
+        self._hits = RuleHits(live.app.share)
         self._pending: list[_Pending] = []
         self._servers: dict[str, Any] = {}
         self._warned: set[str] = set()
         self._next_announcement = 0.0
         self._stopping = threading.Event()
+        self._is_lost = True  # until it was read once
+        self._was_at = -1  # the version at the last announcement, if the store had later ones
+        self._missing_since = math.inf  # since when the store lacks changes that it has counted
 
     def run(self) -> None:
         """Work until SIGTERM, and then until the requests in flight are written."""
         signal.signal(signal.SIGTERM, lambda *_: self._stopping.set())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        numbers = self._live.numbers
         while not self._stopping.is_set():
             try:
-                self._catch_up()
-                numbers[SYNCED] = 1
-                self._connection.note_back()
+                if not self._catch_up():
+                    self._stopping.wait(_RETRY)
+                    continue
+                if not self._live.numbers[SYNCED]:
+                    self._connection.note_back()
+                    self._live.numbers[SYNCED] = 1
                 while not self._stopping.is_set():
                     self._step()
-            except _store_errors() as error:
-                self._pending.clear()
+                    if self._is_lost:
+                        self._is_lost = False
+                        self._connection.note_back()
+            except _OutOfStepError:
+                continue
+            except Exception as error:  # whatever the store contains, this process goes on
+                self._is_lost = True
                 self._connection.note_lost(error)
                 self._stopping.wait(_RETRY)
-        self._finish()
+        if self._live.store_state.is_reachable:
+            self._finish()
 
     def _finish(self) -> None:
         """Write the requests that are still in flight, and leave."""
@@ -100,25 +119,40 @@ class Replicator:
                     quiet, written = time.monotonic() + _DRAINED, ring.written
                 time.sleep(_IDLE / 1000)
             self._stream.export()
+            self._exchange_uses()
             self._log.leave(self._server)
         except _store_errors():
             return
 
     # Changes.
 
-    def _catch_up(self) -> None:
-        """Apply the changes that this server has missed; give a store that has lost its data those of this server."""
+    def _catch_up(self) -> bool:
+        """Apply the changes that this server has missed; give a store that has lost its data those of this server.
+
+        Returns whether it has all; otherwise another server has to write a snapshot first.
+        """
         self._announce()
-        mine = self._live.numbers[VERSION]
-        if self._log.version() < mine and self._log.offer(mine, self._live.overlay.snapshot()):
-            _LOG.warning("the store had lost its state: it has that of this server again")
+        numbers = self._live.numbers
+        if self._log.version() < numbers[VERSION]:
+            if self._log.offer(numbers[VERSION], self._live.overlay.snapshot()):
+                _LOG.warning("the store had lost its state: it has that of this server again")
+            return True
         begin, snapshot, changes = self._log.load()
-        if begin > mine:
+        if begin > numbers[VERSION]:
             self._apply("restoring", [snapshot])
-            self._live.numbers[VERSION] = mine = begin
+            numbers[VERSION] = begin
         for change in changes:
-            if change.version > mine:
+            if change.version == numbers[VERSION] + 1:
                 self._change(change)
+        version = self._log.version()
+        if numbers[VERSION] >= version:
+            self._missing_since = math.inf
+            return True
+        self._missing_since = min(self._missing_since, time.monotonic())
+        if time.monotonic() > self._missing_since + _MISSING:
+            _LOG.warning("the store has lost changes that no server has: this one goes on without them")
+            numbers[VERSION], self._missing_since = version, math.inf
+        return False
 
     def _step(self) -> None:
         """Handle the messages that have arrived, and what is due."""
@@ -131,18 +165,23 @@ class Replicator:
         for name, entries in self._connection.client.xread(reading, count=_AT_ONCE, block=block) or ():
             for entry in entries:
                 if name.decode() == self._log.name:
-                    self._change(parse_change(entry))
+                    change = parse_change(entry)
+                    if change.version != numbers[VERSION] + 1:  # those between are no longer in the log
+                        raise _OutOfStepError
+                    self._change(change)
                 else:
                     self._read_or_skip(entry)
         while self._stream.export():
             pass
         self._look_at_pending()
         if time.monotonic() >= self._next_announcement:
-            self._announce()
+            self._check(self._announce())
+            self._connection.note_back()
 
-    def _announce(self) -> None:
-        self._servers = self._log.announce(self._server, self._about)
+    def _announce(self) -> Standing:
         self._next_announcement = time.monotonic() + _ANNOUNCE
+        standing = self._log.announce(self._server, self._about, self._uses())
+        self._servers = standing.servers
         for server, other in self._servers.items():
             if other["configuration"] != self._about["configuration"] and server not in self._warned:
                 self._warned.add(server)
@@ -151,9 +190,27 @@ class Replicator:
                     "give each its own 'store.prefix' (here: %s)",
                     *(other["name"], self._connection.settings.prefix),
                 )
+        return standing
+
+    def _check(self, standing: Standing) -> None:
+        """Compare what the store knows with what this server has applied.
+
+        Raises:
+            _OutOfStepError: the store has lost its data, or has changes that do not arrive.
+        """
+        mine = self._live.numbers[VERSION]
+        is_behind = standing.version > mine
+        if standing.version < mine or (is_behind and self._was_at == mine):
+            raise _OutOfStepError
+        self._was_at = mine if is_behind else -1
+        if not is_behind and not standing.is_whole:
+            self._log.keep_snapshot(mine, self._live.overlay.snapshot(), now=True)
 
     def _change(self, change: LoggedChange) -> None:
         """Apply a change, and confirm it; the server that was asked for it answers once all have."""
+        if change.how == UNREADABLE:
+            self._live.numbers[VERSION] = change.version
+            return
         status, body = self._apply(change.how, change.arguments)
         self._live.numbers[VERSION] = change.version
         if status != 200:
@@ -192,14 +249,27 @@ class Replicator:
         """Return the part of an answer about the servers that obey, and those that have not confirmed it in time."""
         return {"servers": {"confirmed": confirmed, "unconfirmed": missing}}
 
+    # Uses of rules.
+
+    def _uses(self) -> dict[str, int]:
+        """Return how often this server has used each rule."""
+        return {f"{key:x}": count for key, count in self._hits.own().items()}
+
+    def _exchange_uses(self) -> None:
+        """Note how often this server has used each rule, and how often all others have."""
+        others = self._log.count_uses(self._server, self._uses())
+        self._hits.note_others({int(key, 16): count for key, count in others.items()})
+
     # Recorded requests.
 
     def _read_or_skip(self, entry: Any) -> None:
         """Handle a message, or skip it if that fails, so that one does not stop all."""
         try:
             self._read(entry)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            _LOG.exception("a message in the store cannot be read; this is a defect of fastmock, or of another version")
+        except _store_errors():
+            raise
+        except Exception as error:  # whatever others have written
+            _LOG.warning("a message in the store cannot be read (%s): it is of another version, or damaged", error)
             self._advance(entry[0])
 
     def _advance(self, id_: bytes) -> None:
@@ -222,6 +292,7 @@ class Replicator:
         if kind == "flush":
             while self._stream.export():
                 pass
+            self._exchange_uses()
         else:
             clear(self._live.current(), self._live.journal, orjson.loads(asked["wanted"]), sessions)
         self._log.confirm(id_, self._server)
@@ -235,7 +306,8 @@ class Replicator:
             begin = f"({self._live.numbers[READ_AT]}-{self._live.numbers[READ_NUMBER]}"
             if tip:
                 for entry in self._connection.client.xrange(self._stream.name, min=begin, max=tip[0][0]):
-                    self._read(entry)
+                    self._read_or_skip(entry)
+            self._exchange_uses()
         self._log.answer(id_, 200, self._followed(confirmed, missing))
 
 

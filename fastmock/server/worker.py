@@ -185,7 +185,7 @@ class WorkerContext:
         from fastmock.server.member import StoreCalls
 
         patience = settings.server.change_timeout + settings.store.max_lag / 1000
-        return StoreCalls(connect(settings.store, self.store_state), member, patience)
+        return StoreCalls(connect(settings.store, self.store_state), member, self.app.share, patience)
 
     def _start_forwarder(self, app: App) -> "Forwarder | None":
         """Start the forwarder of requests to upstreams, if they are to be recorded."""
@@ -263,7 +263,9 @@ class WorkerContext:
         app.store.join(self._shared.directory)
         app.progress.cells = self.heartbeat.cells
         settings, answers = app.config.settings, self._place.answers
-        self.journal = journal = Journal(self._shared.ring_buffer, app.kind_of, app.config.watch)
+        self.journal = journal = Journal(
+            self._shared.ring_buffer, app.kind_of, app.config.watch, is_shared=self._shared.member is not None
+        )
         metrics = None
         if settings.metrics.any:
             from fastmock.telemetry.metrics import Metrics

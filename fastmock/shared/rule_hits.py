@@ -1,5 +1,7 @@
 """How often each rule was used, over all workers. Each worker adds to its own row, without a lock."""
 
+from collections.abc import Mapping
+
 from fastmock.shared.block import Share
 from fastmock.shared.layout import ROW, SERVER
 
@@ -7,6 +9,7 @@ _MOST = 1 << 14  # rules
 _TRIES = 16  # places at which the count of a key may be
 _KEYS = SERVER.reserve(_MOST)
 _HITS = ROW.reserve(_MOST)
+_OTHERS = SERVER.reserve(_MOST) - _KEYS  # the distance from the place of a key to the count of other servers
 TO_HITS = _HITS - _KEYS
 """The distance from the place of a key, with the index of a worker's row added, to that worker's count of it."""
 
@@ -33,9 +36,28 @@ class RuleHits:
             return place
 
     def counted(self, key: int) -> int:
-        """Return how often a rule was used."""
+        """Return how often a rule was used, also by other servers on the same store."""
         place = self._find(key)
         return 0 if place is None else sum(self.share.numbers[cell] for cell in self._cells(place))
+
+    def own(self) -> dict[int, int]:
+        """Return how often this server has used the rules, by key."""
+        numbers, rows = self.share.numbers, self.share.rows()
+        keys = ((place, numbers[place]) for place in range(_KEYS, _KEYS + _MOST))
+        counts = ((key, sum(numbers[row + place + TO_HITS] for row in rows)) for place, key in keys if key)
+        return {key: count for key, count in counts if count}
+
+    def note_others(self, others: Mapping[int, int]) -> None:
+        """Note how often other servers have used the rules, by key."""
+        numbers = self.share.numbers
+        with self.share.lock:
+            for key in others:
+                free = next((place for place in _places(key) if not numbers[place]), None)
+                if self._find(key) is None and free is not None:  # a rule that only others have used
+                    self._clear(free, key)
+            for place in range(_KEYS, _KEYS + _MOST):
+                if key := numbers[place]:
+                    numbers[place + _OTHERS] = others.get(key, 0)
 
     def forget(self, key: int) -> None:
         """Reset the count of a rule, and give its place up."""
@@ -55,8 +77,8 @@ class RuleHits:
         self.share.numbers[place] = key
 
     def _cells(self, place: int) -> list[int]:
-        """Return the indexes of the counts at a place, one for each worker."""
-        return [row + place + TO_HITS for row in self.share.rows()]
+        """Return the indexes of the counts at a place: one for each worker, and that of other servers."""
+        return [*(row + place + TO_HITS for row in self.share.rows()), place + _OTHERS]
 
     def _forget_all(self) -> None:
         """Reset all counts; with the lock held."""

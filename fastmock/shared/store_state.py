@@ -1,18 +1,22 @@
 """The state of the store that several servers share, as all processes of this server see it."""
 
+import time
+
 from fastmock.shared.block import Share
 from fastmock.shared.layout import SERVER
 
 UNREACHABLE = SERVER.reserve()
 """Index of a flag: whether the store cannot be reached."""
+_LOGGED, _LOGGED_AT = SERVER.reserve(), SERVER.reserve()  # whether the last loss was logged, and when one was
 VERSION = SERVER.reserve()
 """Index of the number of the last change that this server has applied."""
 READ_AT, READ_NUMBER = SERVER.reserve(), SERVER.reserve()
 """Indexes of the two parts of the id of the last entry read from the stream of requests."""
-EXPORTED = SERVER.reserve()
-"""Index of the number of the next recorded request to write to that stream."""
+EXPORTED, EXPORTS = SERVER.reserve(), SERVER.reserve()
+"""Index of the number of the next recorded request to write to that stream, and of the number of those written."""
 SYNCED = SERVER.reserve()
 """Index of a flag: whether the state of the store was read since the start."""
+_QUIET = 10_000_000_000  # nanoseconds after a loss was logged in which no other is
 
 
 class StoreState:
@@ -37,8 +41,18 @@ class StoreState:
         return "reachable" if self.is_reachable else "unreachable"
 
     def turn(self, unreachable: bool) -> bool:
-        """Note whether the store cannot be reached; return whether no other process has noted it."""
+        """Note whether the store cannot be reached; return whether to log it.
+
+        That is so if no other process has noted it, and not again within ten seconds.
+        """
+        numbers, now = self._share.numbers, time.monotonic_ns()
         with self._share.lock:
-            before = bool(self._share.numbers[UNREACHABLE])
-            self._share.numbers[UNREACHABLE] = unreachable
-            return before != unreachable
+            before = bool(numbers[UNREACHABLE])
+            numbers[UNREACHABLE] = unreachable
+            if before == unreachable:
+                return False
+            if unreachable:
+                numbers[_LOGGED] = not numbers[_LOGGED_AT] or now - numbers[_LOGGED_AT] > _QUIET
+                if numbers[_LOGGED]:
+                    numbers[_LOGGED_AT] = now
+            return bool(numbers[_LOGGED])

@@ -155,17 +155,29 @@ def timing(outcome: Outcome) -> dict[str, Any]:
 
 
 class Journal(Observer):
-    """One worker's view of the journal."""
+    """One worker's view of the journal.
+
+    Attributes:
+        ring_buffer: the entries.
+        is_shared: whether it also has the requests of other servers.
+    """
 
     def __init__(
         self,
         ring_buffer: RingBuffer,
         kind_of: Callable[[str], str] = lambda path: OTHER,
         watch: WatchedSessions = NOTHING_WATCHED,
+        is_shared: bool = False,
     ) -> None:
-        """``kind_of`` returns the kind of endpoint of a path; ``watch`` tells which requests are watched for
-        findings.
+        """Take the parts.
+
+        Args:
+            ring_buffer: the entries.
+            kind_of: returns the kind of endpoint of a path.
+            watch: tells which requests are watched for findings.
+            is_shared: whether it also has the requests of other servers, which arrive late.
         """
+        self.is_shared = is_shared
         self.ring_buffer = ring_buffer
         self._most_body = ring_buffer.most - HEAD_SIZE
         self._kind_of = kind_of
@@ -226,6 +238,12 @@ class Journal(Observer):
             if (entry := self.ring_buffer.read(number)) is not None:
                 yield Record(entry, orjson.loads(entry.head))
 
+    def latest(self, since: int = 0) -> Iterator[Record]:
+        """Yield the stored requests from a number on, the latest first."""
+        numbers = self.ring_buffer.numbers()
+        records = self.records(range(max(numbers.start, since), max(numbers.stop, since))[::-1])
+        return iter(sorted(records, key=_time_of, reverse=True)) if self.is_shared else records
+
     def clear(self, *sessions: str) -> None:
         """Delete the requests of some sessions; without one, all."""
         if not sessions:
@@ -248,6 +266,11 @@ class Journal(Observer):
             "size": self.ring_buffer.size,
             "lost": self.ring_buffer.lost,
         }
+
+
+def _time_of(record: Record) -> float:
+    time_: float = record.head["time"]
+    return time_
 
 
 def _shortened(head: dict[str, Any]) -> bytes:

@@ -91,7 +91,8 @@ class Report:
         recorder: what a recorder did; None if nothing is recorded.
         findings: the findings about clients; None if no request is watched for them.
         lost: the number of requests that the journal had no room for.
-        next: the number that the next request in the journal will get.
+        next: the number that the next request in the journal will get; 0 if servers share a store, since each numbers
+            the requests by itself.
     """
 
     session: str
@@ -155,9 +156,9 @@ def report_on(app: App, journal: Journal, session: str = "", since: int = 0, is_
     enabled = app.config.settings.journal.enabled
     names = {MISS, *(one.rules.names[DEFAULT] for one in app.responders)}
     hits = app.responders[0].hits
-    numbers = journal.ring_buffer.numbers() if enabled else range(0)
-    numbers = range(max(numbers.start, since), max(numbers.stop, since))
-    records = [one for one in journal.records(numbers[::-1]) if session in ("", one.head["session"])]
+    end = max(journal.ring_buffer.written, since) if enabled and not journal.is_shared else 0
+    latest = journal.latest(since) if enabled else ()
+    records = [one for one in latest if session in ("", one.head["session"])]
     missed = [record for record in records if record.head["rule"] in names]
     if session:
         unmatched, matched = len(missed), sum(bool(one.head["rule"]) for one in records) - len(missed)
@@ -173,9 +174,7 @@ def report_on(app: App, journal: Journal, session: str = "", since: int = 0, is_
     cassettes = None if replayer is None else replayer.use()
     to = app.config.settings.record.to
     recorder = None if to is None else RecorderUse(to, hits.counted(FORWARDED_KEY), hits.counted(RECORDED_KEY))
-    return Report(
-        session, matched, unmatched, misses, rules, enabled, findings, lost, numbers.stop, cassettes, recorder
-    )
+    return Report(session, matched, unmatched, misses, rules, enabled, findings, lost, end, cassettes, recorder)
 
 
 def _findings(app: App, records: Sequence[Record], is_final: bool) -> list[Finding]:

@@ -12,11 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import httpx
+import psutil
 import pytest
+import trustme
 from openai import NotFoundError, OpenAI
 
+from fastmock.replication.connection import StoreError, check_store
+from fastmock.replication.settings import Store
 from tests.support import KEY, ROOT, wait_until
-from tests.valkey import Valkey, free_port, needs_valkey, valkey
+from tests.valkey import VALKEY, Valkey, free_port, needs_valkey, valkey
 
 pytestmark = [pytest.mark.integration, needs_valkey]
 PATH = "/v1/chat/completions"
@@ -276,7 +280,11 @@ def test_password_and_wrong_password(servers, tmp_path):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("http://x", "is not a valid store URL"),
+        ("http://x", "has an unknown scheme: 'http'; known are redis, rediss"),
+        ("redis://127.0.0.1:1/abc", "has an invalid number of a database"),
+        ("redis+cluster://127.0.0.1:1/3", "has a number of a database, 3; a cluster has only 0"),
+        ("rediss://127.0.0.1:1?ssl_ca_certs=/none", "has an option ssl_ca_certs, but there is no file '/none'"),
+        ("redis://:a/b@127.0.0.1:1/0", "has an invalid number of a database; / and @ in a password"),
         ("redis://host:port", "is not a valid store URL"),
         ("redis://127.0.0.1:1/0?dbb=1", "has an unknown option: 'dbb'"),
         ("redis+sentinel://127.0.0.1:1", "needs the name of the primary"),
@@ -310,6 +318,105 @@ def test_store_of_an_old_version_is_refused():
     listener.close()
     assert code == 2
     assert "store.url: has the version 4.0.9, but 6.2 or later is needed" in err
+
+
+@pytest.fixture
+def tls_store(tmp_path):
+    """Return a store with TLS that asks for no certificate, and the file of its authority."""
+    authority = trustme.CA()
+    (tmp_path / "tls").mkdir()
+    ca, key, cert = (str(tmp_path / "tls" / name) for name in ("ca.pem", "key.pem", "cert.pem"))
+    authority.cert_pem.write_to_path(ca)
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    issued.private_key_pem.write_to_path(key)
+    issued.cert_chain_pems[0].write_to_path(cert)
+    options = ("--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ca, "--tls-auth-clients", "no")
+    with valkey(tmp_path, None, *options, ca=ca) as found:
+        yield found, authority
+
+
+def refusal(url):
+    """Return the reason why a store cannot be used."""
+    try:
+        return check_store(Store(url=url))
+    except StoreError as error:
+        return str(error)
+
+
+def test_store_with_tls_is_shared_like_any_other(servers, tls_store):
+    found = servers(2, url=tls_store[0].url, limits={"requests_per_minute": 3})
+    control(found[0], "POST", "rules", {"match": {"content": "Hello"}, "content": "over TLS"})
+    replies = [httpx.post(f"{one.url}{PATH}", json=ask(), headers=KEY) for one in found * 2]
+    assert [reply.status_code for reply in replies] == [200, 200, 200, 429]
+    assert text_of(replies[1]) == "over TLS"
+
+
+def test_client_certificate_for_the_store(servers, tls_store, tmp_path):
+    store, authority = tls_store
+    with store.client() as client:
+        client.config_set("tls-auth-clients", "yes")
+    assert "does it ask for a certificate of the client (ssl_certfile, ssl_keyfile)?" in refusal(store.url)
+    mine = authority.issue_cert("client")
+    cert, key = tmp_path / "client.pem", tmp_path / "client.key"
+    mine.cert_chain_pems[0].write_to_path(str(cert))
+    mine.private_key_pem.write_to_path(str(key))
+    [server] = servers(1, url=f"{store.url}&ssl_certfile={cert}&ssl_keyfile={key}")
+    control(server, "POST", "rules", {"match": {"content": "a"}, "content": "b"})
+
+
+def test_tls_mistakes_are_one_clear_line(store, tls_store, tmp_path):
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    secure, _ = tls_store
+    code, err = check({"store": secure.url.partition("=")[0] + f"={other}"})
+    assert (code, "store.url: has a certificate that is not trusted" in err, len(err.splitlines())) == (2, True, 2), err
+    assert "does it use TLS?" in check_store(Store(url=f"rediss://127.0.0.1:{store.port}/0"))
+    assert "does it use TLS (rediss://)?" in check_store(Store(url=f"redis://127.0.0.1:{secure.port}/0"))
+
+
+def test_sentinels_over_tls_are_not_asked_in_the_clear(store, tmp_path):
+    config, port = tmp_path / "sentinel.conf", free_port()
+    config.write_text(f"sentinel monitor main 127.0.0.1 {store.port} 1\n")
+    sentinel = subprocess.Popen([VALKEY, str(config), "--sentinel", "--port", str(port)], stdout=subprocess.DEVNULL)
+    try:
+        assert wait_until(lambda: _listens(port), 10)
+        assert check_store(Store(url=f"redis+sentinel://127.0.0.1:{port}/main/0")) == ""
+        assert check_store(Store(url=f"rediss+sentinel://127.0.0.1:{port}/main/0")) != ""
+    finally:
+        sentinel.terminate()
+        sentinel.wait(10)
+
+
+def test_store_that_can_never_be_used_ends_the_start(store, tmp_path):
+    with store.client() as client:
+        client.execute_command("ACL", "SETUSER", "nobody", "on", ">x", "~other:*", "+@all")
+        client.execute_command("ACL", "SETUSER", "mute", "on", ">x", "~*", "-@all")
+    address = f"127.0.0.1:{store.port}"
+    urls = {
+        f"redis://{address}/99": "refuses the commands: DB index is out of range",
+        f"redis://nobody:x@{address}/0": "refuses a command or a key",
+        f"redis://mute:x@{address}/0": "refuses a command or a key",
+        f"redis+cluster://{address}": "is not a cluster",
+    }
+    with valkey(tmp_path, password="secret") as closed:
+        urls[f"redis://127.0.0.1:{closed.port}/0"] = "needs a password"
+        for url, message in urls.items():
+            code, err = check({"store": url})
+            assert (code, f"store.url: {message}" in err, len(err.splitlines())) == (2, True, 2), err
+
+
+def test_cluster_that_is_not_there_yet_is_waited_for(serve, tmp_path):
+    port = free_port()
+    server = serve({"store": f"redis+cluster://127.0.0.1:{port}"})
+    assert httpx.get(f"{server.url}/ready").status_code == 503
+    assert httpx.post(f"{server.url}{PATH}", json=ask(), headers=KEY).status_code == 200
+    with valkey(tmp_path, port, "--cluster-enabled", "yes") as store:
+        with store.client() as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        assert wait_until(lambda: httpx.get(f"{server.url}/ready").status_code == 200, 15)
+        control(server, "POST", "rules", {"match": {"content": "a"}, "content": "b"})
+        server.stop()
+    assert not any("Traceback" in line for line in server.errors)
 
 
 def test_two_deployments_on_one_prefix_are_warned_of_each_other(servers):
@@ -353,9 +460,6 @@ def test_sentinels_name_the_primary(servers, store, tmp_path):
     config = tmp_path / "sentinel.conf"
     config.write_text(f"sentinel monitor main 127.0.0.1 {store.port} 1\n")
     port = free_port()
-    from tests.valkey import VALKEY
-
-    assert VALKEY is not None
     sentinel = subprocess.Popen([VALKEY, str(config), "--sentinel", "--port", str(port)], stdout=subprocess.DEVNULL)
     try:
         url = f"redis+sentinel://127.0.0.1:{port}/main/0"
@@ -425,3 +529,165 @@ def test_nothing_of_the_store_can_be_changed_over_the_control_api(servers):
     refused = httpx.put(f"{server.url}/fastmock/config", json={"store": {"url": "redis://elsewhere:1/0"}})
     assert refused.status_code == 400
     assert "cannot be changed over the control API" in refused.text
+
+
+def rules_of(server):
+    return [rule["id"] for rule in control(server, "GET", "rules")["rules"]]
+
+
+def test_server_that_has_missed_more_changes_than_the_log_keeps_gets_a_snapshot(servers, store):
+    found = servers(2, workers=1, lag=20)
+    control(found[0], "POST", "rules", {"match": {"content": "a"}, "content": "b"})
+    replicator = _store_process(found[1])
+    replicator.suspend()
+    with ThreadPoolExecutor(8) as pool, httpx.Client(base_url=f"{found[0].url}/fastmock", timeout=30) as client:
+        rule = {"match": {"content": "a"}, "content": "b", "session": "s"}
+        list(pool.map(lambda _: client.post("rules", json=rule).raise_for_status(), range(120)))
+    with store.client() as client:
+        client.xtrim("{fastmock}:changes", maxlen=10)
+    replicator.resume()
+    assert wait_until(lambda: rules_of(found[1]) == rules_of(found[0]), 20)
+
+
+def test_store_that_is_emptied_under_open_connections_gets_its_state_back(servers, store):
+    found = servers(2, workers=1)
+    control(found[0], "POST", "rules", {"match": {"content": "Hello"}, "content": "before"})
+    with store.client() as client:
+        client.flushall()
+    begin = time.monotonic()
+    control(found[1], "POST", "rules", {"match": {"content": "after"}, "content": "after"})
+    assert time.monotonic() - begin < 5
+    assert wait_until(lambda: all(len(rules_of(one)) == 2 for one in found), 5)
+    late = servers(1, workers=1)[0]
+    assert rules_of(late) == rules_of(found[0])
+
+
+@pytest.mark.parametrize("key", ["version", "changes", "snapshot", "about", "servers", "requests"])
+def test_any_key_that_is_evicted_is_written_again(servers, store, key):
+    found = servers(2, workers=1)
+    for _ in range(3):
+        control(found[0], "POST", "rules", {"match": {"content": "Hello"}, "content": "before"})
+    with store.client() as client:
+        client.delete(f"{{fastmock}}:{key}")
+    time.sleep(2.2)
+    late = servers(1, workers=1)[0]
+    assert len(rules_of(late)) == 3
+    control(found[1], "POST", "rules", {"match": {"content": "after"}, "content": "after"})
+    assert wait_until(lambda: all(len(rules_of(one)) == 4 for one in (*found, late)), 5)
+
+
+def test_damaged_entries_are_skipped_with_one_line(servers, store):
+    found = servers(2, workers=1)
+    control(found[0], "POST", "rules", {"match": {"content": "Hello"}, "content": "before"})
+    with store.client() as client:
+        version = client.incr("{fastmock}:version")
+        client.xadd("{fastmock}:changes", {"change": '{"cut'}, id=f"{version}-0")
+        version = client.incr("{fastmock}:version")
+        change = {"id": "x", "origin": "y", "how": "__init__", "arguments": [1]}
+        client.xadd("{fastmock}:changes", {"change": json.dumps(change)}, id=f"{version}-0")
+        client.hset("{fastmock}:about", "garbage", "garb")
+        client.zadd("{fastmock}:servers", {"garbage": time.time() + 2})
+        client.hset("{fastmock}:uses", "garbage", "garb")
+        client.xadd("{fastmock}:requests", {"lost": "9" * 32, "of": "q"})
+        entry = {"of": "x", "n": 1, "c": 0, "h": '{"replica":broken', "b": "", "o": "[0,200,0,0]"}
+        client.xadd("{fastmock}:requests", entry)
+        client.xadd("{fastmock}:requests", {"ask": "clear", "of": "x"})
+    time.sleep(1.5)
+    control(found[1], "POST", "rules", {"match": {"content": "after"}, "content": "after"})
+    assert len(rules_of(found[0])) == 2
+    control(found[0], "GET", "requests")
+    verified = httpx.post(f"{found[1].url}/fastmock/verify", json={"match": {"content": "none"}, "count": 0}).json()
+    assert verified["lost"] > 0
+    assert verified["servers"]["unconfirmed"] == ["unreadable"] or verified["servers"]["confirmed"] == 2
+    lines = [line for one in found for line in one.errors if "cannot be read" in line or "Traceback" in line]
+    assert 2 <= len(lines) <= 10, lines
+    assert not any("Traceback" in line for line in lines)
+
+
+def test_keys_of_a_wrong_type_do_not_flood_the_log(servers, store):
+    found = servers(1, workers=2, faults=[{"kind": "status", "status": 500, "times": 100_000}])
+    with store.client() as client:
+        client.delete("{fastmock}:requests", "{fastmock}:faults")
+        client.set("{fastmock}:requests", "garbage")
+        client.set("{fastmock}:faults", "garbage")
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            assert httpx.post(f"{found[0].url}{PATH}", json=ask(), headers=KEY).status_code == 500
+        assert httpx.get(f"{found[0].url}/ready").json()["store"] == "unreachable"
+        assert sum("store" in line for line in found[0].errors) <= 4
+        client.delete("{fastmock}:requests", "{fastmock}:faults")
+    assert wait_until(lambda: httpx.get(f"{found[0].url}/ready").json()["store"] == "reachable", 10)
+
+
+def test_paused_store_gives_neither_repeated_requests_nor_lost_changes(servers, store):
+    found = servers(2, workers=1)
+    store.process.send_signal(signal.SIGSTOP)
+    replies = []
+    calling = threading.Thread(
+        target=lambda: replies.append(
+            httpx.post(f"{found[0].url}/fastmock/rules", json={"match": {}, "content": "x"}, timeout=60)
+        )
+    )
+    try:
+        for one in found:
+            httpx.post(f"{one.url}{PATH}", json=ask("counted"), headers=KEY, timeout=20)
+        calling.start()
+        time.sleep(6)  # longer than the servers wait for an answer
+    finally:
+        store.process.send_signal(signal.SIGCONT)
+    calling.join()
+    known = {"store_timeout": 504, "store_unreachable": 503, None: 200}
+    assert replies[0].status_code == known[replies[0].json().get("error", {}).get("code")]
+    assert wait_until(lambda: all(httpx.get(f"{one.url}/ready").json()["store"] == "reachable" for one in found), 10)
+    for one in found:
+        assert control(one, "POST", "verify", {"match": {"content": "counted"}, "count": 2, "wait_ms": 5000})[
+            "verified"
+        ]
+
+
+def test_requests_that_a_paused_server_has_missed_count_as_lost(servers):
+    found = servers(2, workers=1, journal={"enabled": True, "size": 100})
+    httpx.post(f"{found[0].url}{PATH}", json=ask("first"), headers=KEY)
+    control(found[1], "GET", "requests")
+    replicator = _store_process(found[1])
+    replicator.suspend()
+    with httpx.Client(headers=KEY) as client:
+        for _ in range(500):
+            client.post(f"{found[0].url}{PATH}", json=ask())
+    time.sleep(3.2)
+    replicator.resume()
+    journals = [control(one, "GET", "requests?limit=1")["journal"] for one in found]
+    # Redis drops whole nodes of a stream, so the second may have more of them than the first.
+    assert journals[0] == {"enabled": True, "written": 501, "size": 100, "lost": 401}
+    assert journals[1]["written"] + journals[1]["lost"] - max(0, journals[1]["written"] - 100) == 501, journals
+
+
+def test_rule_uses_of_all_servers_are_in_the_report_of_each(servers):
+    found = servers(2, workers=2)
+    control(found[0], "POST", "rules", {"id": "used", "match": {"content": "Hello"}, "content": "x"})
+    for one in (*found, found[0]):
+        httpx.post(f"{one.url}{PATH}", json=ask(), headers=KEY)
+    httpx.post(f"{found[1].url}{PATH}", json=ask("other"), headers=KEY)
+    for one in found:
+        report = control(one, "GET", "report")
+        assert (report["matched"], report["unmatched"]) == (3, 1)
+        assert [rule["hits"] for rule in report["rules"] if rule["name"] == "used"] == [3]
+    found[1].stop()
+    assert control(found[0], "GET", "report")["matched"] == 3
+    control(found[0], "POST", "reset", {"counters": True})
+    assert control(found[0], "GET", "report")["matched"] == 0
+
+
+def test_requests_of_all_servers_are_listed_in_the_order_of_their_time(servers):
+    found = servers(3, workers=1)
+    with httpx.Client(headers=KEY) as client:
+        for number in range(60):
+            client.post(f"{found[number % 3].url}{PATH}", json=ask(f"number {number}"))
+    for one in found:
+        texts = [request["body"]["messages"][0]["content"] for request in control(one, "GET", "requests")["requests"]]
+        assert texts == [f"number {number}" for number in range(59, -1, -1)]
+
+
+def _store_process(server):
+    """Return the process of a server that exchanges its state with the store."""
+    return psutil.Process(server.workers()[-1])
