@@ -22,6 +22,7 @@ from fastmock.core.network import is_loopback
 from fastmock.core.problems import Problem, SettingPath
 from fastmock.replication.settings import Store
 from fastmock.responses import ResponseManager
+from fastmock.server.processes import cores
 from fastmock.telemetry.report import Report
 from fastmock.telemetry.report_formats import as_text, format_of
 
@@ -115,7 +116,7 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
         return 1
     runtime, name, reason = choose(app)
     _preload(app, runtime.preload, granian.preload if control else None)
-    workers = settings.workers or len(os.sched_getaffinity(0))
+    workers = settings.workers or cores()
     scheme = "https" if settings.tls_cert else "http"
     where = url(listener, settings.host, scheme)
     page = url(control, admin.host or settings.host, scheme) if control else where

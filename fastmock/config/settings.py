@@ -57,7 +57,7 @@ class Server(SettingsModel):
         1,
         ge=0,
         le=1024,
-        description="Worker processes; `auto` is one per core.",
+        description="Worker processes; `auto` is one per core, or fewer if a container has a CPU limit.",
         json_schema_extra={"flag": "--workers", "restart": True},
     )
     runtime: Literal["auto", "robyn", "granian"] = Field(

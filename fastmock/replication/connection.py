@@ -77,12 +77,15 @@ def _client_of(settings: Store, patience: float) -> Any:
                 raise StoreError(f"has a number of a database, {path}; a cluster has only 0")
             return _Cluster(lambda: redis.RedisCluster.from_url(f"{base}://{rest}", **once))
         client = redis.Redis.from_url(f"{base}://{rest}", **once)
-        client.connection_pool.make_connection()  # does not connect yet
     except StoreError:
         raise
     except Exception as error:  # any text of theirs may quote the password
         known = "expected such as redis://:password@host:6379/0, with / and @ of a password as %2F and %40"
         raise StoreError(f"is not a valid store URL ({type(error).__name__}): {known}") from None
+    try:
+        client.connection_pool.make_connection()  # does not connect yet
+    except Exception as error:
+        raise StoreError(f"has an option that cannot be used ({type(error).__name__})") from None
     return client
 
 

@@ -4,7 +4,11 @@ import ctypes
 import os
 import select
 import signal
+from contextlib import suppress
+from math import ceil
+from pathlib import Path
 
+_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
 
@@ -16,6 +20,19 @@ def die_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def cores(limit: Path = _CPU_LIMIT) -> int:
+    """Return the number of cores that this process may use.
+
+    These are those of its affinity, or fewer if ``limit``, the file of its control group, allows fewer.
+    """
+    count = len(os.sched_getaffinity(0))
+    with suppress(OSError, ValueError):
+        quota, period = limit.read_text().split()
+        if quota != "max":
+            count = max(1, min(count, ceil(int(quota) / int(period))))
+    return count
 
 
 def name_process(name: str) -> None:

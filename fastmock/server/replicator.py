@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -17,6 +16,7 @@ from fastmock.control.clearing import clear
 from fastmock.replication.connection import READING, Connection
 from fastmock.replication.log import UNREADABLE, ChangeLog, LoggedChange, Standing, parse_change
 from fastmock.replication.requests import RequestStream
+from fastmock.server.confirmations import Answer, Confirmations
 from fastmock.server.member import Member
 from fastmock.server.worker import WorkerContext
 from fastmock.shared.in_flight import InFlight
@@ -37,23 +37,6 @@ class _OutOfStepError(Exception):
     """This server and the log have to be compared anew."""
 
 
-@dataclass
-class _Pending:
-    """Confirmations that are awaited.
-
-    Attributes:
-        id: identifies them.
-        servers: the names of the servers that were alive.
-        until: the time at which the waiting ends.
-        then: called with the number of those that confirmed, and the names of the others.
-    """
-
-    id: str
-    servers: dict[str, str]
-    until: float
-    then: Callable[[int, list[str]], None]
-
-
 class Replicator:
     """The process; see the module."""
 
@@ -72,7 +55,7 @@ class Replicator:
         self._log = ChangeLog(self._connection)
         self._stream = RequestStream(self._connection, server, about["name"], live.journal.ring_buffer, live.app.share)
         self._hits = RuleHits(live.app.share)
-        self._pending: list[_Pending] = []
+        self._confirmations = Confirmations(self._log)
         self._servers: dict[str, Any] = {}
         self._warned: set[str] = set()
         self._next_announcement = 0.0
@@ -161,7 +144,7 @@ class Replicator:
             self._log.name: f"{numbers[VERSION]}-0",
             self._stream.name: f"{numbers[READ_AT]}-{numbers[READ_NUMBER]}",
         }
-        block = _BUSY if self._pending else _IDLE
+        block = _BUSY if self._confirmations.pending else _IDLE
         for name, entries in self._connection.client.xread(reading, count=_AT_ONCE, block=block) or ():
             for entry in entries:
                 if name.decode() == self._log.name:
@@ -173,7 +156,7 @@ class Replicator:
                     self._read_or_skip(entry)
         while self._stream.export():
             pass
-        self._look_at_pending()
+        self._confirmations.look()
         if time.monotonic() >= self._next_announcement:
             self._check(self._announce())
             self._connection.note_back()
@@ -219,9 +202,8 @@ class Replicator:
         self._log.keep_snapshot(change.version, self._live.overlay.snapshot())
         if change.origin == self._server:
 
-            def answer(confirmed: int, missing: list[str]) -> None:
-                more = self._followed(confirmed, missing) if status == 200 else {}
-                self._log.answer(change.id, status, {**body, **more})
+            def answer(followed: Mapping[str, Any]) -> None:
+                self._log.answer(change.id, status, {**body, **(followed if status == 200 else {})})
 
             self._await(change.id, answer)
 
@@ -232,22 +214,11 @@ class Replicator:
             time.sleep(0.0005)
         return result
 
-    def _await(self, id_: str, then: Callable[[int, list[str]], None]) -> None:
+    def _await(self, id_: str, then: Answer) -> None:
+        """Have ``then`` called once all servers have confirmed, or ``store.max_lag`` has passed."""
         lag = self._live.app.config.settings.store.max_lag / 1000
         servers = {self._server: self._about["name"], **{one: about["name"] for one, about in self._servers.items()}}
-        self._pending.append(_Pending(id_, servers, time.monotonic() + lag, then))
-
-    def _look_at_pending(self) -> None:
-        for pending in [*self._pending]:
-            confirmed = self._log.confirmed(pending.id)
-            missing = sorted(name for one, name in pending.servers.items() if one not in confirmed)
-            if not missing or time.monotonic() >= pending.until:
-                self._pending.remove(pending)
-                pending.then(len(pending.servers) - len(missing), missing)
-
-    def _followed(self, confirmed: int, missing: list[str]) -> dict[str, Any]:
-        """Return the part of an answer about the servers that obey, and those that have not confirmed it in time."""
-        return {"servers": {"confirmed": confirmed, "unconfirmed": missing}}
+        self._confirmations.wait_for(id_, servers, lag, then)
 
     # Uses of rules.
 
@@ -297,9 +268,9 @@ class Replicator:
             clear(self._live.current(), self._live.journal, orjson.loads(asked["wanted"]), sessions)
         self._log.confirm(id_, self._server)
         if asked["of"] == self._server:
-            self._await(id_, lambda *followed: self._end_asking(id_, kind, *followed))
+            self._await(id_, lambda followed: self._end_asking(id_, kind, followed))
 
-    def _end_asking(self, id_: str, kind: str, confirmed: int, missing: list[str]) -> None:
+    def _end_asking(self, id_: str, kind: str, followed: Mapping[str, Any]) -> None:
         """Read on to all that was written before the last confirmation, and answer."""
         if kind == "flush":
             tip = self._connection.client.xrevrange(self._stream.name, count=1)
@@ -308,7 +279,7 @@ class Replicator:
                 for entry in self._connection.client.xrange(self._stream.name, min=begin, max=tip[0][0]):
                     self._read_or_skip(entry)
             self._exchange_uses()
-        self._log.answer(id_, 200, self._followed(confirmed, missing))
+        self._log.answer(id_, 200, followed)
 
 
 def replication(member: Member, timeout: float) -> Callable[[WorkerContext, Callable[[], None]], None]:

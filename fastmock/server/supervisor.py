@@ -32,10 +32,10 @@ from fastmock.server.run_directory import RunDirectory
 from fastmock.server.sockets import close_listeners
 from fastmock.server.worker import Answered, ChangeRequest, Place, Prepared, Shared, WorkerContext
 from fastmock.server.workers import Role, Worker, Workers, send_signal
-from fastmock.shared.block import GENERATION, SINCE, shared_numbers
+from fastmock.shared.block import GENERATION, SINCE, Share, shared_numbers
 from fastmock.shared.readiness import STARTED, STOPPING
 from fastmock.shared.ring_buffer import RingBuffer
-from fastmock.shared.store_state import SYNCED, VERSION
+from fastmock.shared.store_state import StoreState
 from fastmock.telemetry.journal import HEAD_SIZE, Journal
 from fastmock.telemetry.report import Report, report_on
 
@@ -106,7 +106,8 @@ class Supervisor:
         self._announce: Callable[[], None] | None = None
         self._stop_at: float | None = None
         self._numbers[STARTED] = time.monotonic_ns()
-        self._numbers[VERSION], self._numbers[SYNCED] = (member.version, member.is_synced) if member else (0, 0)
+        if member is not None:
+            StoreState(Share(self._numbers)).start(member.version, member.is_synced)
         self.report: Report | None = None
 
     def run(self, announce: Callable[[], None], changed: Callable[[Config], None]) -> int:

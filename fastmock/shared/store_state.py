@@ -40,6 +40,12 @@ class StoreState:
         """Return the state for people: ``reachable``, or ``unreachable``: then this server goes on alone."""
         return "reachable" if self.is_reachable else "unreachable"
 
+    def start(self, version: int, is_synced: bool) -> None:
+        """Note with which version the server starts, and whether it was read; if not, that was logged."""
+        numbers = self._share.numbers
+        numbers[VERSION] = version
+        numbers[SYNCED], numbers[UNREACHABLE], numbers[_LOGGED] = is_synced, not is_synced, not is_synced
+
     def turn(self, unreachable: bool) -> bool:
         """Note whether the store cannot be reached; return whether to log it.
 

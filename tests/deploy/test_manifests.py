@@ -84,17 +84,18 @@ def test_arguments_and_variables_are_those_of_the_server():
         ][0]["args"],
     ):
         parser().parse_args(["serve", *arguments])
-    patch = yaml.safe_load((DEPLOY / "kubernetes/overlays/replicas/replicas.yaml").read_text())
+    patch = yaml.safe_load((DEPLOY / "kubernetes/components/store/store.yaml").read_text())
     [patched] = patch["spec"]["template"]["spec"]["containers"]
     names = {one["name"] for one in (*container["env"], *patched["env"])}
     environ = {
         "FASTMOCK_ADMIN_TOKEN": "t",
         "FASTMOCK_REPLICA": "pod-1",
+        "FASTMOCK_WORKERS": "2",
         "FASTMOCK_STORE_URL": "redis://:p@fastmock-valkey:6379/0",
     }
     assert names - {"VALKEY_PASSWORD"} == environ.keys()
     settings = Layers({}, environ, {}).load().config.settings
-    assert (settings.admin.token, settings.server.replica) == ("t", "pod-1")
+    assert (settings.admin.token, settings.server.replica, settings.server.workers) == ("t", "pod-1", 2)
     assert settings.store.url == environ["FASTMOCK_STORE_URL"]
 
 

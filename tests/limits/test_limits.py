@@ -419,7 +419,7 @@ def test_limits_are_those_of_each_server_while_their_store_is_lost(serve, tmp_pa
 
 @unit
 def test_store_with_an_unknown_scheme_is_a_config_error():
-    with pytest.raises(ConfigError, match=r"store\.url: is not a valid store URL"):
+    with pytest.raises(ConfigError, match=r"store\.url: has an unknown scheme: 'http'"):
         make_app({"limits": {"requests_per_minute": 1}, "store": "http://x"})
 
 

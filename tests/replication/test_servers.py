@@ -416,6 +416,7 @@ def test_cluster_that_is_not_there_yet_is_waited_for(serve, tmp_path):
         assert wait_until(lambda: httpx.get(f"{server.url}/ready").status_code == 200, 15)
         control(server, "POST", "rules", {"match": {"content": "a"}, "content": "b"})
         server.stop()
+    assert sum("reached" in line for line in server.errors) == 2  # at the start, and when it was there
     assert not any("Traceback" in line for line in server.errors)
 
 
@@ -670,7 +671,7 @@ def test_rule_uses_of_all_servers_are_in_the_report_of_each(servers):
     httpx.post(f"{found[1].url}{PATH}", json=ask("other"), headers=KEY)
     for one in found:
         report = control(one, "GET", "report")
-        assert (report["matched"], report["unmatched"]) == (3, 1)
+        assert (report["matched"], report["unmatched"], report["next"]) == (3, 1, 0)
         assert [rule["hits"] for rule in report["rules"] if rule["name"] == "used"] == [3]
     found[1].stop()
     assert control(found[0], "GET", "report")["matched"] == 3

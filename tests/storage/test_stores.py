@@ -197,7 +197,7 @@ def test_store_listing_is_per_session(app):
         ("connection_class=x", "unknown option"),
         ("pasword=SECRET", "did you mean 'password'?"),
         ("protocol=x", "is not a valid store URL"),
-        ("ssl_ca_certs=x", "cannot be used"),
+        ("ssl_ca_certs=x", "has an option ssl_ca_certs, but there is no file 'x'"),
         ("ssl_cert_reqs=x", "cannot be used"),
     ],
 )
