@@ -13,7 +13,7 @@ PYTEST = pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 # Tests that judge times run by themselves afterwards; ARGS may choose no test of a part, which is exit code 5.
 ALONE = pytest -m alone
 
-.PHONY: run test unit coverage hooks lint docs bench rates peers isolation cassettes streams locust fuzz soak changes connections agents-cli deploy-test image-test clean
+.PHONY: run test unit coverage hooks lint docs bench against rates peers isolation cassettes streams locust fuzz soak changes connections agents-cli deploy-test image-test clean
 
 run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
@@ -46,6 +46,9 @@ docs: $(VENV)/.docs $(VENV)/.test  ## Build the documentation into site/; a brok
 
 bench: $(VENV)/.bench  ## Measure against the baselines and write benchmarks/report.md
 	$(BIN)/python -m benchmarks.ratios $(ARGS)
+
+against: $(VENV)/.bench  ## Compare with an earlier commit: make against COMMIT=HEAD~1
+	$(BIN)/python -m benchmarks.against $(COMMIT) $(ARGS)
 
 rates: $(VENV)/.bench  ## Measure the highest rates within a bound of latency and write benchmarks/rates.md
 	$(BIN)/python -m benchmarks.rates $(ARGS)

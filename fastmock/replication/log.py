@@ -220,10 +220,14 @@ class ChangeLog:
         """Wait for the answer to a change; None if there is none in time, or the store is lost for a second."""
         until, lost_at = time.monotonic() + seconds, math.inf
         while (now := time.monotonic()) < until and now < lost_at + _LOST_SECONDS:
-            if (found := self._client.lpop(f"{self._answer}{id_}")) is not None:
+            try:
+                found, lost = self._client.lpop(f"{self._answer}{id_}"), is_lost()
+            except Exception:  # of the client: a connection that was lost is made anew
+                found, lost = None, True
+            if found is not None:
                 status, body = orjson.loads(found)
                 return status, body
-            lost_at = min(lost_at, now) if is_lost() else math.inf
+            lost_at = min(lost_at, now) if lost else math.inf
             time.sleep(0.002)
         return None
 

@@ -7,6 +7,7 @@ import math
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -218,6 +219,8 @@ class Replicator:
         """Have ``then`` called once all servers have confirmed, or ``store.max_lag`` has passed."""
         lag = self._live.app.config.settings.store.max_lag / 1000
         servers = {self._server: self._about["name"], **{one: about["name"] for one, about in self._servers.items()}}
+        many = {name for name, count in Counter(servers.values()).items() if count > 1}
+        servers = {one: one.rpartition("-")[0] if name in many else name for one, name in servers.items()}
         self._confirmations.wait_for(id_, servers, lag, then)
 
     # Uses of rules.

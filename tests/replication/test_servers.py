@@ -663,6 +663,43 @@ def test_requests_that_a_paused_server_has_missed_count_as_lost(servers):
     assert journals[1]["written"] + journals[1]["lost"] - max(0, journals[1]["written"] - 100) == 501, journals
 
 
+def test_calls_survive_connections_that_are_killed(servers, store):
+    found = servers(2, workers=1, lag=1000)
+    stopping = threading.Event()
+
+    def kill():
+        with store.client() as client:
+            while not stopping.wait(0.05):
+                client.client_kill_filter(_type="normal", skipme=True)
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    try:
+        for _ in range(5):
+            begin = time.monotonic()
+            response = httpx.post(f"{found[0].url}/fastmock/rules", json={"match": {}, "content": "x"}, timeout=30)
+            assert response.status_code in (200, 503, 504)
+            assert time.monotonic() - begin < 6
+    finally:
+        stopping.set()
+        killing.join()
+    assert wait_until(lambda: all(httpx.get(f"{one.url}/ready").json()["store"] == "reachable" for one in found), 10)
+    assert wait_until(lambda: rules_of(found[0]) == rules_of(found[1]), 10)
+
+
+def test_servers_of_one_name_are_told_apart(servers, store, serve):
+    found = [
+        serve({"store": {"url": store.url, "max_lag": 100}, "server": {"replica": "same"}}, "--workers", "1")
+        for _ in range(2)
+    ]
+    time.sleep(1.1)
+    replicator = _store_process(found[1])
+    replicator.suspend()
+    response = control(found[0], "POST", "rules", {"match": {}, "content": "x"})
+    replicator.resume()
+    assert response["servers"] == {"confirmed": 1, "unconfirmed": [f"same-{found[1].process.pid}"]}
+
+
 def test_rule_uses_of_all_servers_are_in_the_report_of_each(servers):
     found = servers(2, workers=2)
     control(found[0], "POST", "rules", {"id": "used", "match": {"content": "Hello"}, "content": "x"})
