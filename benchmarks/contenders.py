@@ -131,6 +131,7 @@ def _of_features(ten: list[str]) -> Iterable[Contender]:
         "requests and tokens limited": limits,
         "with metrics": {"FASTMOCK_METRICS_ENABLED": "true"},
         "with the journal": {"FASTMOCK_JOURNAL_ENABLED": "true"},
+        "with the journal and findings": {"FASTMOCK_JOURNAL_ENABLED": "true", "FASTMOCK_FINDINGS_ENABLED": "true"},
     }
     for name, environment in features.items():
         yield Contender(f"{CHAT}, {name}", ten, environment=environment)
