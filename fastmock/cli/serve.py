@@ -105,7 +105,7 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
     from fastmock.server.supervisor import Supervisor
 
     member = join_store(app.config)
-    if member is not None and member.version:
+    if member is not None and member.position.epoch:
         app = layers.load(member.overlay)
     settings, admin = app.config.settings.server, app.config.settings.admin
     try:

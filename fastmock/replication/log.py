@@ -1,6 +1,7 @@
 """The log of runtime changes in the store: all servers apply the same changes in the same order."""
 
 import math
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,26 +18,37 @@ _LOST_SECONDS = 1  # for which an answer is awaited after the store was lost
 LIVE_SECONDS = 3
 """A server that was not seen for so long counts as gone."""
 
-# KEYS: version, log. ARGV: the change, the number of kept ones, the version that the server has applied. Returns the
-# version that the change leads to; 0 if the store has lost its data.
+# The state is a hash: ``epoch``, a number drawn when the log was begun, since a store may lose its data; ``version``,
+# that of the last change; ``base``, that of the snapshot with which the epoch began.
+
+# KEYS: state, log. ARGV: the change, the number of kept ones, the epoch of the server. Returns the version that the
+# change leads to; 0 if the store has another epoch.
 _APPEND = """
-if tonumber(redis.call('GET', KEYS[1]) or '0') < tonumber(ARGV[3]) then return 0 end
-local version = redis.call('INCR', KEYS[1])
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], version .. '-0', 'change', ARGV[1])
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[3] then return 0 end
+local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], version .. '-0', 'epoch', ARGV[3], 'change', ARGV[1])
 return version
 """
-# KEYS: version, log, snapshot, refused. ARGV: version, snapshot. A store that has lost its data gets them back.
+# KEYS: state, log, snapshot, refused. ARGV: the epoch, the version and the snapshot of the server, a new epoch. Begins
+# an epoch with them if the store has lost its data; also if another server with fewer changes has begun one, and
+# nothing was changed in it.
 _OFFER = """
-if tonumber(redis.call('GET', KEYS[1]) or '0') >= tonumber(ARGV[1]) then return 0 end
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
-redis.call('SET', KEYS[1], ARGV[1])
-redis.call('HSET', KEYS[3], 'version', ARGV[1], 'overlay', ARGV[2])
+local epoch, version, base = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'version', 'base'))
+version, base = tonumber(version or '-1'), tonumber(base or '-1')
+local mine = tonumber(ARGV[2])
+if epoch and version >= mine then return 0 end
+if epoch and epoch ~= ARGV[1] and version ~= base then return 0 end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+redis.call('HSET', KEYS[1], 'epoch', ARGV[4], 'version', ARGV[2], 'base', ARGV[2])
+redis.call('HSET', KEYS[3], 'epoch', ARGV[4], 'version', ARGV[2], 'overlay', ARGV[3])
 return 1
 """
-# KEYS: snapshot. ARGV: version, snapshot.
+# KEYS: state, snapshot. ARGV: epoch, version, snapshot.
 _SNAPSHOT = """
-if tonumber(redis.call('HGET', KEYS[1], 'version') or '0') >= tonumber(ARGV[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'version', ARGV[1], 'overlay', ARGV[2])
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
+local epoch, version = unpack(redis.call('HMGET', KEYS[2], 'epoch', 'version'))
+if epoch == ARGV[1] and tonumber(version or '-1') >= tonumber(ARGV[2]) then return 0 end
+redis.call('HSET', KEYS[2], 'epoch', ARGV[1], 'version', ARGV[2], 'overlay', ARGV[3])
 return 1
 """
 # KEYS: uses of the rules by server, uses by servers that have left. ARGV: those servers. Keeps what they have counted.
@@ -60,8 +72,34 @@ UNREADABLE = "unreadable"
 """The ``how`` of a change that no server can read: all refuse it."""
 
 
-class LostDataError(Exception):
-    """The store has lost its data: it knows fewer changes than this server has applied."""
+class OtherEpochError(Exception):
+    """The store has begun another epoch than that of the server, which has to catch up first."""
+
+
+class Position(NamedTuple):
+    """How far a server, or the log, is.
+
+    Attributes:
+        epoch: the epoch of the log, a number above 0; 0 for none.
+        version: the version of the last change.
+    """
+
+    epoch: int
+    version: int
+
+
+class Saved(NamedTuple):
+    """What a server begins with.
+
+    Attributes:
+        position: that of the snapshot.
+        overlay: the snapshot; None without one.
+        changes: the changes since then, those that a server has refused as unreadable ones.
+    """
+
+    position: Position
+    overlay: Any
+    changes: "list[LoggedChange]"
 
 
 class Standing(NamedTuple):
@@ -69,12 +107,12 @@ class Standing(NamedTuple):
 
     Attributes:
         servers: what all servers that are alive have said about themselves.
-        version: the version that the log leads to.
+        position: how far the log is.
         is_whole: whether a server that starts now can get all changes.
     """
 
     servers: dict[str, Any]
-    version: int
+    position: Position
     is_whole: bool
 
 
@@ -82,12 +120,14 @@ class LoggedChange(NamedTuple):
     """A change in the log.
 
     Attributes:
+        epoch: the epoch of the log.
         version: the version that it leads to.
         id: identifies it, and the answer to it.
         origin: the server that was asked for it.
         how, arguments: the name of a method of ``config.overlay.Overlay``, and its arguments.
     """
 
+    epoch: int
     version: int
     id: str
     origin: str
@@ -101,57 +141,53 @@ class ChangeLog:
     def __init__(self, connection: Connection) -> None:
         """Use the client of ``connection``."""
         self._client: Any = connection.client
-        names = ("version", "changes", "snapshot", "refused", "servers", "about")
-        self._version, self.name, self._snapshot, self._refused, self._servers, self._about = map(connection.key, names)
+        names = ("state", "changes", "snapshot", "refused", "servers", "about")
+        self._state, self.name, self._snapshot, self._refused, self._servers, self._about = map(connection.key, names)
         self._uses, self._uses_before = connection.key("uses"), connection.key("uses_before")
         self._done, self._answer = connection.key("done:"), connection.key("answer:")
         register: Any = self._client.register_script
         self._append, self._offer, self._keep = register(_APPEND), register(_OFFER), register(_SNAPSHOT)
         self._leave = register(_LEAVE)
 
-    def append(self, id_: str, origin: str, how: str, arguments: Sequence[Any], applied: int) -> int:
-        """Append a change of a server that has applied a version; return the version that it leads to.
+    def append(self, id_: str, origin: str, how: str, arguments: Sequence[Any], epoch: int) -> int:
+        """Append a change of a server that is in an epoch; return the version that it leads to.
 
         Raises:
-            LostDataError: see there.
+            OtherEpochError: see there.
         """
         data = orjson.dumps({"id": id_, "origin": origin, "how": how, "arguments": arguments})
-        version = int(self._append(keys=[self._version, self.name], args=[data, _KEPT, applied]))
+        version = int(self._append(keys=[self._state, self.name], args=[data, _KEPT, epoch]))
         if not version:
-            raise LostDataError
+            raise OtherEpochError
         return version
 
-    def version(self) -> int:
-        """Return the version that the log leads to."""
-        return int(self._client.get(self._version) or 0)
+    def position(self) -> Position:
+        """Return how far the log is."""
+        return _position(*self._client.hmget(self._state, "epoch", "version"))
 
-    def load(self) -> tuple[int, Any, list[LoggedChange]]:
-        """Return the version of the snapshot, the snapshot (None without one), and the changes since then."""
-        version, overlay = self._client.hmget(self._snapshot, "version", "overlay")
-        if version is None or overlay is None:
-            return 0, None, self.since(0)
-        return int(version), orjson.loads(overlay), self.since(int(version))
-
-    def since(self, version: int) -> list[LoggedChange]:
-        """Return the changes after a version; those that a server has refused are unreadable."""
-        entries = self._client.xrange(self.name, min=f"{version + 1}-0")
+    def load(self) -> Saved:
+        """Return the last snapshot, and the changes since then."""
+        epoch, version, overlay = self._client.hmget(self._snapshot, "epoch", "version", "overlay")
+        begin = _position(epoch, version)
+        entries = self._client.xrange(self.name, min=f"{begin.version + 1}-0")
         refused = {int(one) for one in self._client.smembers(self._refused)}
-        changes = map(parse_change, entries)
-        return [one._replace(how=UNREADABLE) if one.version in refused else one for one in changes]
+        read = map(parse_change, entries)
+        changes = [one._replace(how=UNREADABLE) if one.version in refused else one for one in read]
+        return Saved(begin, None if overlay is None else orjson.loads(overlay), changes)
 
     def refuse(self, version: int) -> None:
         """Note that a change was refused, so that servers that start later leave it out."""
         self._client.sadd(self._refused, version)
 
-    def offer(self, version: int, overlay: Any) -> bool:
-        """Give a store that has lost its data the state of this server; return whether it had lost them."""
-        keys = [self._version, self.name, self._snapshot, self._refused]
-        return bool(self._offer(keys=keys, args=[version, orjson.dumps(overlay)]))
+    def offer(self, position: Position, overlay: Any) -> bool:
+        """Give a store that has lost its data, or is new, the state of this server; return whether it needed it."""
+        keys = [self._state, self.name, self._snapshot, self._refused]
+        return bool(self._offer(keys=keys, args=[*position, orjson.dumps(overlay), 1 + secrets.randbits(62)]))
 
-    def keep_snapshot(self, version: int, overlay: Any, now: bool = False) -> None:
+    def keep_snapshot(self, position: Position, overlay: Any, now: bool = False) -> None:
         """Write a snapshot once in a while, or ``now``, so that the log can be short."""
-        if now or version % _SNAPSHOT_EVERY == 0:
-            self._keep(keys=[self._snapshot], args=[version, orjson.dumps(overlay)])
+        if now or position.version % _SNAPSHOT_EVERY == 0:
+            self._keep(keys=[self._state, self._snapshot], args=[*position, orjson.dumps(overlay)])
 
     # Servers.
 
@@ -165,15 +201,15 @@ class ChangeLog:
         pipeline.zrangebyscore(self._servers, "-inf", now - _ANSWER_SECONDS)
         pipeline.hgetall(self._about)
         pipeline.zrangebyscore(self._servers, now - LIVE_SECONDS, "+inf")
-        pipeline.get(self._version)
-        pipeline.hget(self._snapshot, "version")
+        pipeline.hmget(self._state, "epoch", "version")
+        pipeline.hmget(self._snapshot, "epoch", "version")
         pipeline.xlen(self.name)
-        *_, old, abouts, live, version, kept, entries = pipeline.execute()
+        *_, old, abouts, live, state, kept, entries = pipeline.execute()
         if old:
             self.leave(*(one.decode() for one in old))
         servers = {one.decode(): _about(abouts[one]) for one in live if one in abouts}
-        version = int(version or 0)
-        return Standing(servers, version, entries >= version - int(kept or 0))
+        log, snapshot = _position(*state), _position(*kept)
+        return Standing(servers, log, snapshot.epoch == log.epoch and entries >= log.version - snapshot.version)
 
     def leave(self, *servers: str) -> None:
         """Note that servers have ended."""
@@ -235,14 +271,18 @@ class ChangeLog:
 def parse_change(entry: Any) -> LoggedChange:
     """Return the change in an entry of the log."""
     id_, fields = entry
-    version = int(id_.partition(b"-")[0])
+    epoch, version = int(fields.get(b"epoch", 0)), int(id_.partition(b"-")[0])
     try:
-        change = LoggedChange(version, **orjson.loads(fields[b"change"]))
+        change = LoggedChange(epoch, version, **orjson.loads(fields[b"change"]))
     except (KeyError, TypeError, ValueError):
-        return LoggedChange(version, "", "", UNREADABLE, ())
+        return LoggedChange(epoch, version, "", "", UNREADABLE, ())
     if change.how not in _CHANGES or not isinstance(change.arguments, list):
         return change._replace(how=UNREADABLE)
     return change
+
+
+def _position(epoch: bytes | None, version: bytes | None) -> Position:
+    return Position(int(epoch or 0), int(version or 0))
 
 
 def _uses(written: bytes) -> dict[str, int]:

@@ -19,10 +19,10 @@ from fastmock.config.overlay import NotThereError, Overlay
 from fastmock.core.ids import unique
 from fastmock.core.problems import ConfigError, Problem
 from fastmock.replication.connection import READING, Connection, StoreError, check_store
-from fastmock.replication.log import UNREADABLE, ChangeLog, LostDataError
+from fastmock.replication.log import UNREADABLE, ChangeLog, OtherEpochError, Position
 from fastmock.server.reload import refusal
 from fastmock.shared.block import Share
-from fastmock.shared.store_state import VERSION, StoreState
+from fastmock.shared.store_state import EPOCH, StoreState
 
 _OWN = ("server", "startup", "readiness", "record", "admin", "store", "metrics")
 """The sections in which servers of one deployment may differ."""
@@ -41,7 +41,7 @@ class Member:
         id: identifies it.
         name: its name for people.
         configuration: identifies its configuration.
-        overlay: the runtime changes with which it starts, and ``version`` the number of the last one.
+        overlay: the runtime changes with which it starts, and ``position`` how far they are.
         is_synced: whether they were read; the store may not be there yet.
     """
 
@@ -49,7 +49,7 @@ class Member:
     name: str
     configuration: str
     overlay: Overlay
-    version: int
+    position: Position
     is_synced: bool
 
 
@@ -69,32 +69,32 @@ def join_store(config: Config) -> Member | None:
         why = check_store(settings)
     except StoreError as error:
         raise ConfigError([Problem(config.where(("store", "url")), "store.url", str(error))]) from None
-    version, overlay = 0, Overlay()
+    position, overlay = Position(0, 0), Overlay()
     if why:
         _LOG.warning("the store cannot be reached (%s): this server is not ready until it can", why)
     else:
         connection = Connection(settings, StoreState(Share()), READING)
         try:
-            version, overlay = _first_state(connection)
+            position, overlay = _first_state(connection)
         except Exception as error:  # it was lost just now, or contains anything
             _LOG.warning("the state in the store cannot be read (%s): this server is not ready until it can", error)
             why = str(error)
         connection.client.close()
-    return Member(f"{name}-{os.getpid()}-{secrets.token_hex(4)}", name, configuration, overlay, version, not why)
+    return Member(f"{name}-{os.getpid()}-{secrets.token_hex(4)}", name, configuration, overlay, position, not why)
 
 
-def _first_state(connection: Connection) -> tuple[int, Overlay]:
-    """Return the version and the changes that a starting server begins with; raise the errors of the client."""
-    version, snapshot, changes = ChangeLog(connection).load()
+def _first_state(connection: Connection) -> tuple[Position, Overlay]:
+    """Return the changes that a starting server begins with, and how far they are; raise the errors of the client."""
+    (epoch, version), snapshot, changes = ChangeLog(connection).load()
     overlay = Overlay() if snapshot is None else Overlay().restoring(snapshot)
     for change in changes:
-        if change.version != version + 1:  # the others are no longer in the log
+        if (change.epoch, change.version) != (epoch, version + 1):  # the others are no longer in the log
             break
         version = change.version
         if change.how != UNREADABLE:
             with suppress(ConfigError, NotThereError):  # refused by all
                 overlay = getattr(overlay, change.how)(*change.arguments)
-    return version, overlay
+    return Position(epoch, version), overlay
 
 
 class StoreCall:
@@ -135,8 +135,8 @@ class StoreCalls:
             until = time.monotonic() + self._patience
             while True:
                 try:
-                    self._log.append(id_, self._member.id, how, arguments, self._numbers[VERSION])
-                except LostDataError:  # the next announcement gives it back
+                    self._log.append(id_, self._member.id, how, arguments, self._numbers[EPOCH])
+                except OtherEpochError:  # the server catches up within a second
                     if time.monotonic() > until:
                         raise
                     time.sleep(_LOOK)

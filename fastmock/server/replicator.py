@@ -15,14 +15,14 @@ import orjson
 
 from fastmock.control.clearing import clear
 from fastmock.replication.connection import READING, Connection
-from fastmock.replication.log import UNREADABLE, ChangeLog, LoggedChange, Standing, parse_change
+from fastmock.replication.log import UNREADABLE, ChangeLog, LoggedChange, Position, Standing, parse_change
 from fastmock.replication.requests import RequestStream
 from fastmock.server.confirmations import Answer, Confirmations
 from fastmock.server.member import Member
 from fastmock.server.worker import WorkerContext
 from fastmock.shared.in_flight import InFlight
 from fastmock.shared.rule_hits import RuleHits
-from fastmock.shared.store_state import READ_AT, READ_NUMBER, SYNCED, VERSION
+from fastmock.shared.store_state import EPOCH, READ_AT, READ_NUMBER, SYNCED, VERSION
 
 _IDLE, _BUSY = 20, 2  # milliseconds to wait for messages: as a rule, and while confirmations are awaited
 _AT_ONCE = 500  # messages
@@ -117,26 +117,31 @@ class Replicator:
         """
         self._announce()
         numbers = self._live.numbers
-        if self._log.version() < numbers[VERSION]:
-            if self._log.offer(numbers[VERSION], self._live.overlay.snapshot()):
-                _LOG.warning("the store had lost its state: it has that of this server again")
-            return True
+        if self._log.offer(self._position, self._live.overlay.snapshot()) and numbers[EPOCH]:
+            _LOG.warning("the store had lost its state: it has that of this server again")
+        log = self._log.position()
         begin, snapshot, changes = self._log.load()
-        if begin > numbers[VERSION]:
-            self._apply("restoring", [snapshot])
-            numbers[VERSION] = begin
+        if begin.epoch == log.epoch and (begin.epoch != numbers[EPOCH] or begin.version > numbers[VERSION]):
+            if snapshot != self._live.overlay.snapshot():
+                self._apply("restoring", [snapshot])
+            numbers[EPOCH], numbers[VERSION] = begin
         for change in changes:
-            if change.version == numbers[VERSION] + 1:
+            if change.epoch == numbers[EPOCH] and change.version == numbers[VERSION] + 1:
                 self._change(change)
-        version = self._log.version()
-        if numbers[VERSION] >= version:
+        log = self._log.position()
+        if numbers[EPOCH] == log.epoch and numbers[VERSION] >= log.version:
             self._missing_since = math.inf
             return True
         self._missing_since = min(self._missing_since, time.monotonic())
         if time.monotonic() > self._missing_since + _MISSING:
             _LOG.warning("the store has lost changes that no server has: this one goes on without them")
-            numbers[VERSION], self._missing_since = version, math.inf
+            (numbers[EPOCH], numbers[VERSION]), self._missing_since = log, math.inf
+            self._log.keep_snapshot(log, self._live.overlay.snapshot(), now=True)
         return False
+
+    @property
+    def _position(self) -> Position:
+        return Position(self._live.numbers[EPOCH], self._live.numbers[VERSION])
 
     def _step(self) -> None:
         """Handle the messages that have arrived, and what is due."""
@@ -150,7 +155,7 @@ class Replicator:
             for entry in entries:
                 if name.decode() == self._log.name:
                     change = parse_change(entry)
-                    if change.version != numbers[VERSION] + 1:  # those between are no longer in the log
+                    if (change.epoch, change.version) != (numbers[EPOCH], numbers[VERSION] + 1):
                         raise _OutOfStepError
                     self._change(change)
                 else:
@@ -182,11 +187,11 @@ class Replicator:
         Raises:
             _OutOfStepError: the store has lost its data, or has changes that do not arrive.
         """
-        mine = self._live.numbers[VERSION]
-        is_behind = standing.version > mine
-        if standing.version < mine or (is_behind and self._was_at == mine):
+        mine, log = self._position, standing.position
+        is_behind = log.version > mine.version
+        if log.epoch != mine.epoch or log.version < mine.version or (is_behind and self._was_at == mine.version):
             raise _OutOfStepError
-        self._was_at = mine if is_behind else -1
+        self._was_at = mine.version if is_behind else -1
         if not is_behind and not standing.is_whole:
             self._log.keep_snapshot(mine, self._live.overlay.snapshot(), now=True)
 
@@ -200,7 +205,7 @@ class Replicator:
         if status != 200:
             self._log.refuse(change.version)
         self._log.confirm(change.id, self._server)
-        self._log.keep_snapshot(change.version, self._live.overlay.snapshot())
+        self._log.keep_snapshot(self._position, self._live.overlay.snapshot())
         if change.origin == self._server:
 
             def answer(followed: Mapping[str, Any]) -> None:

@@ -107,7 +107,7 @@ class Supervisor:
         self._stop_at: float | None = None
         self._numbers[STARTED] = time.monotonic_ns()
         if member is not None:
-            StoreState(Share(self._numbers)).start(member.version, member.is_synced)
+            StoreState(Share(self._numbers)).start(*member.position, member.is_synced)
         self.report: Report | None = None
 
     def run(self, announce: Callable[[], None], changed: Callable[[Config], None]) -> int:

@@ -7,16 +7,16 @@ from fastmock.shared.layout import SERVER
 
 UNREACHABLE = SERVER.reserve()
 """Index of a flag: whether the store cannot be reached."""
-_LOGGED, _LOGGED_AT = SERVER.reserve(), SERVER.reserve()  # whether the last loss was logged, and when one was
-VERSION = SERVER.reserve()
-"""Index of the number of the last change that this server has applied."""
+_LOGGED, _BACK_AT = SERVER.reserve(), SERVER.reserve()  # whether the last loss was logged, and when the last one ended
+EPOCH, VERSION = SERVER.reserve(), SERVER.reserve()
+"""Indexes of the epoch of the log, and of the number of the last change that this server has applied."""
 READ_AT, READ_NUMBER = SERVER.reserve(), SERVER.reserve()
 """Indexes of the two parts of the id of the last entry read from the stream of requests."""
 EXPORTED, EXPORTS = SERVER.reserve(), SERVER.reserve()
 """Index of the number of the next recorded request to write to that stream, and of the number of those written."""
 SYNCED = SERVER.reserve()
 """Index of a flag: whether the state of the store was read since the start."""
-_QUIET = 10_000_000_000  # nanoseconds after a loss was logged in which no other is
+_QUIET = 500_000_000  # nanoseconds
 
 
 class StoreState:
@@ -40,25 +40,24 @@ class StoreState:
         """Return the state for people: ``reachable``, or ``unreachable``: then this server goes on alone."""
         return "reachable" if self.is_reachable else "unreachable"
 
-    def start(self, version: int, is_synced: bool) -> None:
-        """Note with which version the server starts, and whether it was read; if not, that was logged."""
+    def start(self, epoch: int, version: int, is_synced: bool) -> None:
+        """Note with which change the server starts, and whether it was read; if not, that was logged."""
         numbers = self._share.numbers
-        numbers[VERSION] = version
+        numbers[EPOCH], numbers[VERSION] = epoch, version
         numbers[SYNCED], numbers[UNREACHABLE], numbers[_LOGGED] = is_synced, not is_synced, not is_synced
 
     def turn(self, unreachable: bool) -> bool:
         """Note whether the store cannot be reached; return whether to log it.
 
-        That is so if no other process has noted it, and not again within ten seconds.
+        That is so if no other process has noted it, and, for a loss, if the store could be reached for half a second before.
         """
         numbers, now = self._share.numbers, time.monotonic_ns()
         with self._share.lock:
-            before = bool(numbers[UNREACHABLE])
-            numbers[UNREACHABLE] = unreachable
-            if before == unreachable:
+            if bool(numbers[UNREACHABLE]) == unreachable:
                 return False
+            numbers[UNREACHABLE] = unreachable
             if unreachable:
-                numbers[_LOGGED] = not numbers[_LOGGED_AT] or now - numbers[_LOGGED_AT] > _QUIET
-                if numbers[_LOGGED]:
-                    numbers[_LOGGED_AT] = now
+                numbers[_LOGGED] = now - numbers[_BACK_AT] > _QUIET
+            else:
+                numbers[_BACK_AT] = now
             return bool(numbers[_LOGGED])

@@ -24,8 +24,15 @@ from tests.valkey import VALKEY, Valkey, free_port, needs_valkey, valkey
 
 pytestmark = [pytest.mark.integration, needs_valkey]
 PATH = "/v1/chat/completions"
-# On a busy machine a store may take longer to answer than requests wait for it.
-PATIENT = "import fastmock.replication.connection; fastmock.replication.connection._PATIENCE = 5"
+# On a busy machine a store may take longer to answer than requests wait for it; servers see each other sooner.
+PRELUDE = "\n".join(
+    (
+        "import fastmock.replication.connection, fastmock.server.replicator",
+        "fastmock.replication.connection._PATIENCE = 5",
+        "fastmock.server.replicator._ANNOUNCE = 0.2",
+    )
+)
+SEEN = 0.3  # seconds until each server has seen all others
 
 
 def ask(text="Hello", **more):
@@ -49,11 +56,11 @@ def servers(serve, store):
     def start(count=3, workers=2, url=None, lag=5000, **config):
         config = {"store": {"url": url or store.url, "max_lag": lag}, "journal": {"enabled": True}, **config}
         found = [
-            serve({**config, "server": {"replica": f"replica-{place}"}}, "--workers", str(workers), prelude=PATIENT)
+            serve({**config, "server": {"replica": f"replica-{place}"}}, "--workers", str(workers), prelude=PRELUDE)
             for place in range(count)
         ]
         assert wait_until(lambda: all(httpx.get(f"{one.url}/ready").status_code == 200 for one in found), 10)
-        time.sleep(1.1)  # each has seen all others
+        time.sleep(SEEN)
         return found
 
     return start
@@ -230,7 +237,7 @@ def test_requests_go_on_while_the_store_is_lost_and_its_state_comes_back(servers
     for thread in threads:
         thread.join()
     assert statuses.keys() == {200}
-    time.sleep(1.1)
+    time.sleep(SEEN)
     body = control(found[1], "POST", "rules", {"match": {"content": "new"}, "content": "too"})
     assert body["servers"] == {"confirmed": 2, "unconfirmed": []}
     [late] = servers(1, url=store.url)
@@ -429,7 +436,7 @@ def test_two_deployments_on_one_prefix_are_warned_of_each_other(servers):
 
     assert wait_until(lambda: warned(one, "replica-0") and warned(other, "replica-0"), 5)
     assert sum("another configuration" in line for line in one.errors) == 1
-    time.sleep(1.1)
+    time.sleep(SEEN)
     body = control(one, "POST", "rules", {"match": {"content": "a"}, "content": "b"})
     assert body["servers"]["confirmed"] == 2
 
@@ -563,7 +570,7 @@ def test_store_that_is_emptied_under_open_connections_gets_its_state_back(server
     assert rules_of(late) == rules_of(found[0])
 
 
-@pytest.mark.parametrize("key", ["version", "changes", "snapshot", "about", "servers", "requests"])
+@pytest.mark.parametrize("key", ["state", "changes", "snapshot", "about", "servers", "requests"])
 def test_any_key_that_is_evicted_is_written_again(servers, store, key):
     found = servers(2, workers=1)
     for _ in range(3):
@@ -581,11 +588,12 @@ def test_damaged_entries_are_skipped_with_one_line(servers, store):
     found = servers(2, workers=1)
     control(found[0], "POST", "rules", {"match": {"content": "Hello"}, "content": "before"})
     with store.client() as client:
-        version = client.incr("{fastmock}:version")
-        client.xadd("{fastmock}:changes", {"change": '{"cut'}, id=f"{version}-0")
-        version = client.incr("{fastmock}:version")
+        epoch = client.hget("{fastmock}:state", "epoch")
+        version = client.hincrby("{fastmock}:state", "version", 1)
+        client.xadd("{fastmock}:changes", {"epoch": epoch, "change": '{"cut'}, id=f"{version}-0")
+        version = client.hincrby("{fastmock}:state", "version", 1)
         change = {"id": "x", "origin": "y", "how": "__init__", "arguments": [1]}
-        client.xadd("{fastmock}:changes", {"change": json.dumps(change)}, id=f"{version}-0")
+        client.xadd("{fastmock}:changes", {"epoch": epoch, "change": json.dumps(change)}, id=f"{version}-0")
         client.hset("{fastmock}:about", "garbage", "garb")
         client.zadd("{fastmock}:servers", {"garbage": time.time() + 2})
         client.hset("{fastmock}:uses", "garbage", "garb")
@@ -689,10 +697,9 @@ def test_calls_survive_connections_that_are_killed(servers, store):
 
 def test_servers_of_one_name_are_told_apart(servers, store, serve):
     found = [
-        serve({"store": {"url": store.url, "max_lag": 100}, "server": {"replica": "same"}}, "--workers", "1")
-        for _ in range(2)
+        serve({"store": store.url, "server": {"replica": "same"}}, "--workers", "1", prelude=PRELUDE) for _ in range(2)
     ]
-    time.sleep(1.1)
+    time.sleep(SEEN)
     replicator = _store_process(found[1])
     replicator.suspend()
     response = control(found[0], "POST", "rules", {"match": {}, "content": "x"})
