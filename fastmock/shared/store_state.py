@@ -49,7 +49,7 @@ class StoreState:
     def turn(self, unreachable: bool) -> bool:
         """Note whether the store cannot be reached; return whether to log it.
 
-        That is so if no other process has noted it, and, for a loss, if the store could be reached for half a second before.
+        That is so if no other process has noted it; and for a loss, if it could be reached for half a second before.
         """
         numbers, now = self._share.numbers, time.monotonic_ns()
         with self._share.lock:
