@@ -28,6 +28,7 @@ _IDLE, _BUSY = 20, 2  # milliseconds to wait for messages: as a rule, and while 
 _AT_ONCE = 500  # messages
 _ANNOUNCE = 1.0  # seconds
 _RETRY = 0.5  # seconds until a store that was lost is tried again
+_TRIES = 3  # attempts to apply a change
 _MISSING = 5.0  # seconds to wait for a server that has the changes which the store has lost
 _DRAINED = 0.3  # seconds without a new request after which a stopping server has none in flight
 
@@ -83,7 +84,7 @@ class Replicator:
                         self._is_lost = False
                         self._connection.note_back()
             except _OutOfStepError:
-                continue
+                self._stopping.wait(_IDLE / 1000)
             except Exception as error:  # whatever the store contains, this process goes on
                 self._is_lost = True
                 self._connection.note_lost(error)
@@ -123,7 +124,7 @@ class Replicator:
         begin, snapshot, changes = self._log.load()
         if begin.epoch == log.epoch and (begin.epoch != numbers[EPOCH] or begin.version > numbers[VERSION]):
             if snapshot != self._live.overlay.snapshot():
-                self._apply("restoring", [snapshot])
+                _apply(self._live, "restoring", [snapshot])
             numbers[EPOCH], numbers[VERSION] = begin
         for change in changes:
             if change.epoch == numbers[EPOCH] and change.version == numbers[VERSION] + 1:
@@ -200,9 +201,9 @@ class Replicator:
         if change.how == UNREADABLE:
             self._live.numbers[VERSION] = change.version
             return
-        status, body = self._apply(change.how, change.arguments)
+        status, body = _apply(self._live, change.how, change.arguments)
         self._live.numbers[VERSION] = change.version
-        if status != 200:
+        if 400 <= status < 500:
             self._log.refuse(change.version)
         self._log.confirm(change.id, self._server)
         self._log.keep_snapshot(self._position, self._live.overlay.snapshot())
@@ -212,13 +213,6 @@ class Replicator:
                 self._log.answer(change.id, status, {**body, **(followed if status == 200 else {})})
 
             self._await(change.id, answer)
-
-    def _apply(self, how: str, arguments: Any) -> tuple[int, dict[str, Any]]:
-        """Apply a change to this server; wait until it is active."""
-        change = self._live.change_here(how, *arguments)
-        while (result := change.result()) is None:
-            time.sleep(0.0005)
-        return result
 
     def _await(self, id_: str, then: Answer) -> None:
         """Have ``then`` called once all servers have confirmed, or ``store.max_lag`` has passed."""
@@ -288,6 +282,19 @@ class Replicator:
                     self._read_or_skip(entry)
             self._exchange_uses()
         self._log.answer(id_, 200, followed)
+
+
+def _apply(live: WorkerContext, how: str, arguments: Any) -> tuple[int, dict[str, Any]]:
+    """Apply a change to this server; wait until it is active. Try again while the server is too busy for it."""
+    tries = 0
+    while True:
+        change = live.change_here(how, *arguments)
+        while (result := change.result()) is None:
+            time.sleep(0.0005)
+        tries += 1
+        if result[0] < 500 or tries == _TRIES:
+            return result
+        time.sleep(_RETRY)
 
 
 def replication(member: Member, timeout: float) -> Callable[[WorkerContext, Callable[[], None]], None]:
