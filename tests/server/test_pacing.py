@@ -38,10 +38,14 @@ def health(server):
         return orjson.loads(answer.read())["last_minute"]
 
 
-def ask(server, stream=True, **body):
-    """Send a request on a connection of its own and return the connection."""
+def ask(server, stream=True, buffer=None, **body):
+    """Send a request on a connection of its own and return the connection, with a receive buffer of a size in bytes."""
     content = orjson.dumps({"model": "m", "stream": stream, "messages": HELLO} | body)
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+    connection = socket.socket()
+    connection.settimeout(20)
+    if buffer is not None:  # before connecting, so that the kernel does not enlarge it
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    connection.connect(("127.0.0.1", server.port))
     connection.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content))
     return connection
 
@@ -144,10 +148,11 @@ def pss(server):
 @pytest.mark.parametrize("runtime", ["robyn", "granian"], indirect=True)
 @undisturbed
 def test_slow_readers_get_backpressure_and_complete_streams(serve, runtime, tmp_path):
-    words = " ".join(f"{number}{'x' * 4000}" for number in range(1000))  # 4 MB, all due within two seconds
+    # 8 MB, all due within two seconds: more than the kernel buffers for a connection, which is up to 4 MB as a rule.
+    words = " ".join(f"{number}{'x' * 4000}" for number in range(2000))
     (tmp_path / "long.json").write_bytes(orjson.dumps({"choices": [{"message": {"content": words}}]}))
     config = {
-        "streaming": {"chunk_delay_ms": 2, "tokens_per_chunk": 1},
+        "streaming": {"chunk_delay_ms": 1, "tokens_per_chunk": 1},
         "responses": {"chat_completions": {"default": "long.json"}},
     }
     server = serve(config, "--runtime", runtime)
@@ -155,11 +160,9 @@ def test_slow_readers_get_backpressure_and_complete_streams(serve, runtime, tmp_
         whole = read(quick)
     before = pss(server)
     with ExitStack() as stack:
-        slow = [stack.enter_context(ask(server)) for _ in range(15)]
-        for connection in slow:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        slow = [stack.enter_context(ask(server, buffer=65536)) for _ in range(15)]
         time.sleep(3)
-        assert pss(server) - before < 25  # of 60 MB that were due
+        assert pss(server) - before < 25  # of 120 MB that were due
         assert health(server)["in_flight"] == 15
         with ThreadPoolExecutor(15) as threads:
             ends = list(threads.map(read, slow))
