@@ -233,7 +233,7 @@ class _Planner:
         sender = self._responder.sender
         paced = sender.timing(chat) is not None
         shown: Sequence[Answer] = ()
-        if self._responder.shows_answers:
+        if self._responder.sender.shows_answers:
             shown = rendering.answers(chat) if answers is None else answers
         if not chat.stream:
             whole = rendering.whole(chat, answers)

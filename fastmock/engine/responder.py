@@ -32,7 +32,6 @@ class Responder:
         send: sends the response that a template renders; see ``sender.Send``. ``sender`` is its innermost part.
         takes_control_headers: whether headers of a request may change its response.
         hits: counts the uses of rules; ``count_rule`` counts one of the rule with a number.
-        shows_answers: whether the journal looks at the answers, for findings.
         sends_bytes_alone: whether a response without latency is its bytes and nothing else.
     """
 
@@ -62,9 +61,8 @@ class Responder:
         self.hits = hits
         self.count_rule = rules.counter(hits)
         self._hooks = profiles.pre_match_hooks()
-        self.sender = sender = Sender(settings, rules, heads, profiles, buffers, self._has_profiles)
-        self.shows_answers = config.watch.any
-        self.send = compose(sender, policies, settings.server.control_headers, self.shows_answers)
+        self.sender = sender = Sender(settings, rules, heads, profiles, buffers, self._has_profiles, config.watch.any)
+        self.send = compose(sender, policies, settings.server.control_headers)
         self.takes_control_headers = settings.server.control_headers
         self.sends_bytes_alone = self.send == sender.render and not sender.is_observed
 

@@ -52,6 +52,7 @@ class Sender:
     Attributes:
         rules: the rules; ``heads`` are the heads of their responses, and ``profiles`` their latency.
         is_observed: whether responses are logged, counted or recorded.
+        shows_answers: whether the journal looks at the answers that were rendered, for findings.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Sender:
         profiles: LatencyProfiles,
         buffers: Buffers,
         has_profiles: bool,
+        shows_answers: bool,
     ) -> None:
         """Prepare to send the responses of ``rules``; ``has_profiles``: whether latency or generated text is set up."""
+        self.shows_answers = shows_answers
         self.rules, self.heads, self.profiles = rules, heads, profiles
         self._buffers = buffers
         self._has_profiles = has_profiles
@@ -85,6 +88,8 @@ class Sender:
         reply = Reply(heads.whole, f"req_{chat.unique}", template.whole(chat, answers))
         if self.is_observed:
             reply.chat, reply.rule = chat, self.rules.names[chat.rule]
+            if self.shows_answers and not _surely_stops(chat, template, answers):
+                reply.redo = _Redo(self, chat, template, answers, heads)
         if timing and not timing.instant_whole:
             fresh = chat.prompt_tokens - chat.cached_tokens
             self.profiles.delay(reply, timing, template.length(chat, answers), fresh, chat.request)
@@ -132,6 +137,8 @@ class Sender:
             answer = Reply(heads.events, request_id, rendered.all())
         if self.is_observed:
             answer.chat, answer.rule = chat, self.rules.names[chat.rule]
+            if self.shows_answers and not _surely_stops(chat, template, answers):
+                answer.redo = _Redo(self, chat, template, answers, heads)
         return answer
 
 
@@ -175,14 +182,13 @@ def _surely_stops(chat: ChatRequest, template: Rendering, answers: Sequence[Answ
     return answers is None and template.stops and chat.finish_reason == "stop"
 
 
-def compose(sender: Sender, policies: Policies, explains: bool, shows_answers: bool) -> Send:
+def compose(sender: Sender, policies: Policies, explains: bool) -> Send:
     """Return a function to send responses, with only the layers that the configuration needs.
 
     Args:
         sender: renders the responses.
         policies: the policies to apply.
         explains: whether a header names the winning and the closest rule.
-        shows_answers: whether the journal looks at the answers that were rendered.
     """
     render, own_heads = sender.render, sender.heads
     layers: list[_Layer] = []
@@ -192,9 +198,9 @@ def compose(sender: Sender, policies: Policies, explains: bool, shows_answers: b
         layers.append(partial(_apply_policies, sender, policies))
     if sender.profiles.has_heartbeats:
         layers.append(partial(_send_heartbeats, sender))
-    may_redo = policies.may_redo or (shows_answers and policies.more_than_limits)
+    may_redo = policies.may_redo or (sender.shows_answers and policies.more_than_limits)
     take = policies.limits.take if policies.any and not policies.more_than_limits else None
-    if not layers and take is None and not shows_answers:
+    if not layers and take is None:
         return render
 
     def sent(
@@ -204,7 +210,7 @@ def compose(sender: Sender, policies: Policies, explains: bool, shows_answers: b
         heads: AnswerHeads | None = None,
     ) -> Reply | Stream:
         answer = render(chat, template, answers, heads)
-        if may_redo or (shows_answers and not _surely_stops(chat, template, answers)):
+        if may_redo:
             answer.redo = _Redo(sender, chat, template, answers, heads)
         if take is not None and chat.request is not None:  # no layer: saves 0.1 µs
             take(chat, answer)
