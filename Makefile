@@ -22,8 +22,8 @@ test: $(VENV)/.test $(VENV)/.clients  ## Run all tests side by side; ARGS="-k na
 	$(BIN)/python -m $(PYTEST) -m "not alone" $(ARGS) || [ $$? = 5 ]
 	$(BIN)/python -m $(ALONE) $(ARGS) || [ $$? = 5 ]
 
-unit: $(VENV)/.test  ## Run the tests that need no socket, property tests with a quarter of their examples
-	EXAMPLES_DIVISOR=4 $(BIN)/python -m $(PYTEST) --numprocesses 2 -m unit $(ARGS)
+unit: $(VENV)/.test  ## Run the tests that need no socket, property tests with a sixth of their examples
+	EXAMPLES_DIVISOR=6 $(BIN)/python -m $(PYTEST) --numprocesses 2 -m unit $(ARGS)
 
 coverage: $(VENV)/.dev $(VENV)/.clients  ## Run all tests and say which lines they reach, those in servers' processes too
 	$(BIN)/coverage erase
