@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import translate
 from functools import cache
 from hashlib import blake2b
@@ -25,10 +25,10 @@ from fastmock.faults.answers import AnswerFault
 from fastmock.faults.base import Error, Fault
 from fastmock.faults.registry import FAULTS, AnyFaultSettings
 from fastmock.faults.settings import ErrorType, FaultSettings, Window
-from fastmock.faults.trigger import SharedCounters, is_open, session_key, trigger
+from fastmock.faults.trigger import is_open, session_key, trigger
 from fastmock.rules.index import Index
 from fastmock.rules.validate import check_regexes
-from fastmock.shared.counters import Candidate, Candidates, Count, Trigger
+from fastmock.shared.counters import Candidate, Candidates, Count, Counters, Trigger
 
 Answer = Reply | Stream
 WriteError = Callable[[errors.ApiError, str], bytes]
@@ -83,7 +83,7 @@ class _Group(NamedTuple):
     faults: Sequence[_Compiled]
 
 
-class _Possible(Candidates):
+class Possible(Candidates):
     """The faults that may apply to a response.
 
     Attributes:
@@ -139,7 +139,7 @@ class FaultInjector:
         settings: Sequence[FaultSettings],
         sessions: Mapping[str, "SessionFaults"],
         options: Options,
-        counters: SharedCounters,
+        counters: Counters,
         diagnostics: Diagnostics,
         previous: "FaultInjector | None" = None,
     ) -> None:
@@ -166,6 +166,7 @@ class FaultInjector:
         self._since = {session: one.since for session, one in sessions.items()}
         compiled = [one for group in self._groups.values() for one in group.faults]
         self._has_sessions = any(group.faults for session, group in self._groups.items() if session is not None)
+        self._needs_session = self._has_sessions or any(one.trigger.is_counted for one in compiled)
         self._may_occur = bool(compiled)
         self.any = self._may_occur or self._headers
         actions = [one.action for one in compiled]
@@ -206,7 +207,7 @@ class FaultInjector:
         if total > 1.000001 and everywhere:
             diagnostics.warn(("faults",), f"probabilities add up to {total:g}: the part above 1 has no effect")
 
-    def possible(self, chat: ChatRequest, answer: Answer, rule: str) -> Candidates | None:
+    def possible(self, chat: ChatRequest, answer: Answer, rule: str) -> Possible | None:
         """Return the faults that may apply to a response, of which ``apply`` selects one; None without any.
 
         Those of the request's session come first, then those added for all sessions, then those of the configuration.
@@ -217,38 +218,41 @@ class FaultInjector:
         if not self._may_occur or (self._headers and self._is_requested(request)):
             return None
         provider = provider_of(request)
-        session = provider.session_of(request)
+        session = provider.session_of(request) if self._needs_session else ""
+        number = _number(session)
         compiled: list[_Compiled] = []
         faults: list[Candidate] = []
-        draws = False
-        for name in dict.fromkeys((session, "", None)) if self._has_sessions else (None,):
-            for fault in self._groups[name].faults if name in self._groups else ():
-                if fault.window is not None and not is_open(fault.window, self._passed(name)):
-                    continue
-                if not _fits(fault, chat, request, rule):
-                    continue
-                when = fault.trigger
-                counted = when.is_counted
-                if counted and not fault.action.applies(answer, provider):
-                    continue  # only responses that it can change are counted
-                draws = draws or when.probability is not None
-                compiled.append(fault)
-                faults.append(Candidate(when, session_key(when.key, _number(session)) if counted else when.key))
-                if not counted and when.probability is None:
-                    break  # it applies always: those after it never do
+        for fault in self._fitting(chat, request, rule, session):
+            when = fault.trigger
+            if not when.is_counted:
+                faults.append(Candidate(when, when.key))
+            elif fault.action.applies(answer, provider):  # only responses that it can change are counted
+                faults.append(Candidate(when, session_key(when.key, number)))
             else:
                 continue
-            break
+            compiled.append(fault)
+            if not when.is_counted and when.probability is None:
+                break  # it applies always: those after it never do
         if not faults:
             return None
-        return _Possible(compiled, faults, self._draw(request) if draws else 0.0)
+        draws = any(one.trigger.probability is not None for one in faults)
+        return Possible(compiled, faults, self._draw(request) if draws else 0.0)
+
+    def _fitting(self, chat: ChatRequest, request: Request, rule: str, session: str) -> Iterator[_Compiled]:
+        """Yield the faults whose conditions a request of a session fulfils, in the order in which they are tried."""
+        for name in dict.fromkeys((session, "", None)) if self._has_sessions else (None,):
+            for fault in self._groups[name].faults if name in self._groups else ():
+                if (fault.window is None or is_open(fault.window, self._passed(name))) and _fits(
+                    fault, chat, request, rule
+                ):
+                    yield fault
 
     def _passed(self, session: str | None) -> float:
         """Return the seconds since the faults of a session, or of all, were activated."""
         return time.monotonic() - (self._counters.since() if session is None else self._since[session])
 
     def apply(
-        self, chat: ChatRequest, answer: Answer, possible: Candidates | None, write_error: WriteError | None
+        self, chat: ChatRequest, answer: Answer, possible: Possible | None, write_error: WriteError | None
     ) -> Answer:
         """Return a response with the selected fault applied.
 
@@ -266,7 +270,7 @@ class FaultInjector:
         fault = self._requested(request) if self._headers else None
         if fault is not None:
             self._counters.count(_REQUESTED, Count.CHOSEN)
-        elif isinstance(possible, _Possible):
+        elif possible is not None:
             self._counters.choose(possible)
             fault = None if possible.chosen is None else possible.compiled[possible.chosen]
         if fault is None:

@@ -1,28 +1,7 @@
 """When a fault may apply: its window, and how its requests are counted."""
 
-from typing import Protocol
-
 from fastmock.faults.settings import FaultSettings, Window
-from fastmock.shared.counters import Candidates, Count, Trigger
-
-
-class SharedCounters(Protocol):
-    """Counters over all workers."""
-
-    def count(self, key: int, which: int, most: int | None = None) -> int:
-        """Increment a counter of the fault with a key; return the new value, or 0 if it would exceed ``most``."""
-
-    def choose(self, candidates: Candidates) -> None:
-        """Select a fault for a request; see ``shared.counters.Counters.choose``."""
-
-    def counted(self, key: int, which: Count) -> int:
-        """Return the value of a counter."""
-
-    def forget(self, key: int) -> None:
-        """Reset the counters of a key."""
-
-    def since(self) -> float:
-        """Return when the configuration was activated, as a reading of ``time.monotonic``."""
+from fastmock.shared.counters import Trigger
 
 
 def trigger(key: int, settings: FaultSettings) -> Trigger:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from fastmock.limits.bucket import BEGIN, FOR_EVER, PASSED, Rate, Verdict, take
 from fastmock.replication.connection import Connection
-from fastmock.replication.counters import CHOOSE, FAULTS, choice_of, is_counted
+from fastmock.replication.counters import CHOOSE, FAULTS, choice_of, is_counted, note_choice
 from fastmock.shared.counters import Candidates
 
 
@@ -179,14 +179,14 @@ class Shared:
         given: list[object] = [*self._flags, len(rates)]
         for rate, estimate, actual in zip(rates, estimates, actuals, strict=True):
             given += (rate.limit, rate.period, rate.burst, int(rate.unit == "requests"), estimate, actual)
-        counted = faults is not None and is_counted(faults)
-        if faults is not None and counted:
-            given += choice_of(faults)
+        counted = faults if faults is not None and is_counted(faults) else None
+        if counted is not None:
+            given += choice_of(counted)
         keys = [f"{self._prefix}{key:016x}", self._faults]
         found = self._connection.call(lambda: self._script(keys=keys, args=given))
         if found is None:
             return self._here.take(key, rates, estimates, actuals)
         refused, wait, chosen, *left = found
-        if faults is not None and counted and not refused:
-            faults.decide(chosen - 1 if chosen else None)
+        if counted is not None and not refused:
+            note_choice(counted, chosen)
         return refused - 1, wait, list(zip(left[::2], left[1::2], strict=True))

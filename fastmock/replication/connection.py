@@ -169,7 +169,7 @@ def check_store(settings: Store) -> str:
     client = _client_of(settings, 2.0)
     try:
         version = str(client.info("server")["redis_version"])
-        client.set(f"{{{settings.prefix}}}:probe", 1, ex=60)
+        _probe(client, settings)
     except Exception as error:  # of the client, of TLS or of the network
         for_ever = _never(error)
         if for_ever is not None:
@@ -187,6 +187,16 @@ def check_store(settings: Store) -> str:
     if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
         raise StoreError(f"has the version {version}, but {_OLDEST[0]}.{_OLDEST[1]} or later is needed")
     return ""
+
+
+def _probe(client: Any, settings: Store) -> None:
+    """Write to the store; raise the errors of the client."""
+    client.set(_key(settings, "probe"), 1, ex=60)
+
+
+def _key(settings: Store, name: str) -> str:
+    """Return the name of a key; all are in one slot of a cluster."""
+    return f"{{{settings.prefix}}}:{name}"
 
 
 def _never(error: Exception) -> str | None:
@@ -249,7 +259,7 @@ class Connection:
 
     def key(self, name: str) -> str:
         """Return the name of a key; all are in one slot of a cluster."""
-        return f"{{{self.settings.prefix}}}:{name}"
+        return _key(self.settings, name)
 
     def call(self, do: Callable[[], Result]) -> Result | None:
         """Return the result of a call of the client; None while the store cannot be reached."""
@@ -274,7 +284,7 @@ class Connection:
         while self.gone:
             time.sleep(_RETRY)
             try:
-                self.client.set(self.key("probe"), 1, ex=60)
+                _probe(self.client, self.settings)
             except Exception:  # noqa: S112 - also of a store that responds, but refuses writes
                 continue
             self.gone = False

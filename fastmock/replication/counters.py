@@ -48,6 +48,11 @@ def choice_of(candidates: Candidates) -> list[object]:
     return given
 
 
+def note_choice(candidates: Candidates, chosen: int) -> None:
+    """Note what ``CHOOSE`` has returned."""
+    candidates.decide(chosen - 1 if chosen else None)
+
+
 def is_counted(candidates: Candidates) -> bool:
     """Return whether requests are counted to select one of the faults; otherwise no call is needed."""
     return any(trigger.is_counted for trigger, _ in candidates.faults)
@@ -69,7 +74,7 @@ class SharedCounters(Counters):
             given = choice_of(candidates)
             found = self._connection.call(lambda: self._script(keys=[self._hash], args=given))
             if found is not None:
-                candidates.decide(found - 1 if found else None)
+                note_choice(candidates, found)
         if not candidates.is_decided:
             super().choose(candidates)
         elif candidates.chosen is not None:

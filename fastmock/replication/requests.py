@@ -16,6 +16,7 @@ _MOST_OPEN = 10_000  # unfinished answers whose outcome is awaited
 _PATIENCE = 200  # looks at an entry that its writer does not finish, because it was killed
 _MOST_SERVERS = 1000  # whose last requests are known
 _MOST_LOST = 1 << 40  # requests that a message can say are lost
+_NEEDED = frozenset(("path", "headers", "rule", "status", "session"))  # parts of an entry that readers rely on
 REPLICA = b'{"replica":'
 """How the entry of another server's request begins."""
 
@@ -47,7 +48,7 @@ class RequestStream:
         self.name = connection.key("requests")
         self._server, self._shown, self._ring, self._share = server, name, ring, share
         self._open: dict[int, Outcome] = {}  # own requests whose answers were not finished when they were exported
-        self._taken: deque[int] = deque(maxlen=_MOST_OPEN)  # the numbers here of others' requests
+        self._taken: deque[int] = deque(maxlen=ring.size)  # the numbers here of others' requests
         self._imported: dict[tuple[str, int], int] = {}  # the numbers here of others' unfinished answers
         self._last: dict[str, _Last] = {}
         self._looks = 0
@@ -111,8 +112,10 @@ class RequestStream:
         if server == self._server:
             return
         if b"lost" in fields:
-            self._ring.lose(lost := min(int(fields[b"lost"]), _MOST_LOST))
-            self._follow(server, self._last.get(server, _NOTHING).number, int(fields[b"c"]), lost)
+            last, count = self._last.get(server, _NOTHING), int(fields[b"c"])
+            if count >= last.next:  # else it was written twice too
+                self._ring.lose(lost := min(int(fields[b"lost"]), _MOST_LOST))
+                self._follow(server, last.number, count, lost)
             return
         key = server, int(fields[b"n"])
         seconds, first, size, state = orjson.loads(fields[b"o"])
@@ -122,7 +125,7 @@ class RequestStream:
                 self._ring.end(number, outcome)
             return
         head, count = fields[b"h"], int(fields[b"c"])
-        if not {"path", "headers", "rule", "status", "session"} <= orjson.loads(head).keys():
+        if not orjson.loads(head).keys() >= _NEEDED:
             raise ValueError("a recorded request lacks something")
         if key[1] <= self._last.get(server, _NOTHING).number:
             return  # written twice, since its server saw no answer of the store

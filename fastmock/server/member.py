@@ -75,7 +75,7 @@ def join_store(config: Config) -> Member | None:
     else:
         connection = Connection(settings, StoreState(Share()), READING)
         try:
-            position, overlay = _first_state(connection)
+            position, overlay = state_in(ChangeLog(connection))
         except Exception as error:  # it was lost just now, or contains anything
             _LOG.warning("the state in the store cannot be read (%s): this server is not ready until it can", error)
             why = str(error)
@@ -83,9 +83,9 @@ def join_store(config: Config) -> Member | None:
     return Member(f"{name}-{os.getpid()}-{secrets.token_hex(4)}", name, configuration, overlay, position, not why)
 
 
-def _first_state(connection: Connection) -> tuple[Position, Overlay]:
-    """Return the changes that a starting server begins with, and how far they are; raise the errors of the client."""
-    (epoch, version), snapshot, changes = ChangeLog(connection).load()
+def state_in(log: ChangeLog) -> tuple[Position, Overlay]:
+    """Return the changes that a log leads to, and how far they are; raise the errors of the client."""
+    (epoch, version), snapshot, changes = log.load()
     overlay = Overlay() if snapshot is None else Overlay().restoring(snapshot)
     for change in changes:
         if (change.epoch, change.version) != (epoch, version + 1):  # the others are no longer in the log
@@ -109,7 +109,7 @@ class StoreCall:
                 self._result = work()
             except Exception as error:  # whatever the client raises
                 _LOG.debug("the store did not answer: %s", error)
-                self._result = _UNKNOWN
+                self._result = UNKNOWN
 
         threading.Thread(target=run, name="store call", daemon=True).start()
 
@@ -168,7 +168,7 @@ class StoreCalls:
             if self._connection.gone or not self._state.is_reachable:
                 return _UNREACHABLE
             begin(id_)
-            return self._wait_for(id_) or _UNKNOWN
+            return self._wait_for(id_) or UNKNOWN
 
         return StoreCall(work)
 
@@ -196,6 +196,7 @@ def _escaped(text: str) -> str:
 
 
 _UNREACHABLE = refusal(503, "The store cannot be reached; nothing was changed.", "store_unreachable")
-_UNKNOWN = refusal(
+UNKNOWN = refusal(
     504, "The store did not answer in time; the change may have been made: look before you repeat it.", "store_timeout"
 )
+"""The response to a call whose effect is not known."""

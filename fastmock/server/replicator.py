@@ -3,7 +3,6 @@ recorded requests, and says who has not followed.
 """
 
 import logging
-import math
 import signal
 import threading
 import time
@@ -15,28 +14,23 @@ import orjson
 
 from fastmock.control.clearing import clear
 from fastmock.replication.connection import READING, Connection
-from fastmock.replication.log import UNREADABLE, ChangeLog, LoggedChange, Position, Standing, parse_change
+from fastmock.replication.log import ChangeLog, Standing, parse_change
 from fastmock.replication.requests import RequestStream
+from fastmock.server.change_follower import ChangeFollower, OutOfStepError
 from fastmock.server.confirmations import Answer, Confirmations
 from fastmock.server.member import Member
 from fastmock.server.worker import WorkerContext
 from fastmock.shared.in_flight import InFlight
 from fastmock.shared.rule_hits import RuleHits
-from fastmock.shared.store_state import EPOCH, READ_AT, READ_NUMBER, SYNCED, VERSION
+from fastmock.shared.store_state import READ_AT, READ_NUMBER, SYNCED, VERSION
 
 _IDLE, _BUSY = 20, 2  # milliseconds to wait for messages: as a rule, and while confirmations are awaited
 _AT_ONCE = 500  # messages
 _ANNOUNCE = 1.0  # seconds
 _RETRY = 0.5  # seconds until a store that was lost is tried again
-_TRIES = 3  # attempts to apply a change
-_MISSING = 5.0  # seconds to wait for a server that has the changes which the store has lost
 _DRAINED = 0.3  # seconds without a new request after which a stopping server has none in flight
 
 _LOG = logging.getLogger("fastmock")
-
-
-class _OutOfStepError(Exception):
-    """This server and the log have to be compared anew."""
 
 
 class Replicator:
@@ -58,13 +52,12 @@ class Replicator:
         self._stream = RequestStream(self._connection, server, about["name"], live.journal.ring_buffer, live.app.share)
         self._hits = RuleHits(live.app.share)
         self._confirmations = Confirmations(self._log)
+        self._changes = ChangeFollower(live, self._log, server, self._await)
         self._servers: dict[str, Any] = {}
         self._warned: set[str] = set()
         self._next_announcement = 0.0
         self._stopping = threading.Event()
         self._is_lost = True  # until it was read once
-        self._was_at = -1  # the version at the last announcement, if the store had later ones
-        self._missing_since = math.inf  # since when the store lacks changes that it has counted
 
     def run(self) -> None:
         """Work until SIGTERM, and then until the requests in flight are written."""
@@ -72,7 +65,8 @@ class Replicator:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         while not self._stopping.is_set():
             try:
-                if not self._catch_up():
+                self._announce()
+                if not self._changes.catch_up():
                     self._stopping.wait(_RETRY)
                     continue
                 if not self._live.numbers[SYNCED]:
@@ -83,7 +77,7 @@ class Replicator:
                     if self._is_lost:
                         self._is_lost = False
                         self._connection.note_back()
-            except _OutOfStepError:
+            except OutOfStepError:
                 self._stopping.wait(_IDLE / 1000)
             except Exception as error:  # whatever the store contains, this process goes on
                 self._is_lost = True
@@ -109,41 +103,6 @@ class Replicator:
         except _store_errors():
             return
 
-    # Changes.
-
-    def _catch_up(self) -> bool:
-        """Apply the changes that this server has missed; give a store that has lost its data those of this server.
-
-        Returns whether it has all; otherwise another server has to write a snapshot first.
-        """
-        self._announce()
-        numbers = self._live.numbers
-        if self._log.offer(self._position, self._live.overlay.snapshot()) and numbers[EPOCH]:
-            _LOG.warning("the store had lost its state: it has that of this server again")
-        log = self._log.position()
-        begin, snapshot, changes = self._log.load()
-        if begin.epoch == log.epoch and (begin.epoch != numbers[EPOCH] or begin.version > numbers[VERSION]):
-            if snapshot != self._live.overlay.snapshot():
-                _apply(self._live, "restoring", [snapshot])
-            numbers[EPOCH], numbers[VERSION] = begin
-        for change in changes:
-            if change.epoch == numbers[EPOCH] and change.version == numbers[VERSION] + 1:
-                self._change(change)
-        log = self._log.position()
-        if numbers[EPOCH] == log.epoch and numbers[VERSION] >= log.version:
-            self._missing_since = math.inf
-            return True
-        self._missing_since = min(self._missing_since, time.monotonic())
-        if time.monotonic() > self._missing_since + _MISSING:
-            _LOG.warning("the store has lost changes that no server has: this one goes on without them")
-            (numbers[EPOCH], numbers[VERSION]), self._missing_since = log, math.inf
-            self._log.keep_snapshot(log, self._live.overlay.snapshot(), now=True)
-        return False
-
-    @property
-    def _position(self) -> Position:
-        return Position(self._live.numbers[EPOCH], self._live.numbers[VERSION])
-
     def _step(self) -> None:
         """Handle the messages that have arrived, and what is due."""
         numbers = self._live.numbers
@@ -155,17 +114,14 @@ class Replicator:
         for name, entries in self._connection.client.xread(reading, count=_AT_ONCE, block=block) or ():
             for entry in entries:
                 if name.decode() == self._log.name:
-                    change = parse_change(entry)
-                    if (change.epoch, change.version) != (numbers[EPOCH], numbers[VERSION] + 1):
-                        raise _OutOfStepError
-                    self._change(change)
+                    self._changes.make_next(parse_change(entry))
                 else:
                     self._read_or_skip(entry)
         while self._stream.export():
             pass
         self._confirmations.look()
         if time.monotonic() >= self._next_announcement:
-            self._check(self._announce())
+            self._changes.check(self._announce())
             self._connection.note_back()
 
     def _announce(self) -> Standing:
@@ -181,38 +137,6 @@ class Replicator:
                     *(other["name"], self._connection.settings.prefix),
                 )
         return standing
-
-    def _check(self, standing: Standing) -> None:
-        """Compare what the store knows with what this server has applied.
-
-        Raises:
-            _OutOfStepError: the store has lost its data, or has changes that do not arrive.
-        """
-        mine, log = self._position, standing.position
-        is_behind = log.version > mine.version
-        if log.epoch != mine.epoch or log.version < mine.version or (is_behind and self._was_at == mine.version):
-            raise _OutOfStepError
-        self._was_at = mine.version if is_behind else -1
-        if not is_behind and not standing.is_whole:
-            self._log.keep_snapshot(mine, self._live.overlay.snapshot(), now=True)
-
-    def _change(self, change: LoggedChange) -> None:
-        """Apply a change, and confirm it; the server that was asked for it answers once all have."""
-        if change.how == UNREADABLE:
-            self._live.numbers[VERSION] = change.version
-            return
-        status, body = _apply(self._live, change.how, change.arguments)
-        self._live.numbers[VERSION] = change.version
-        if 400 <= status < 500:
-            self._log.refuse(change.version)
-        self._log.confirm(change.id, self._server)
-        self._log.keep_snapshot(self._position, self._live.overlay.snapshot())
-        if change.origin == self._server:
-
-            def answer(followed: Mapping[str, Any]) -> None:
-                self._log.answer(change.id, status, {**body, **(followed if status == 200 else {})})
-
-            self._await(change.id, answer)
 
     def _await(self, id_: str, then: Answer) -> None:
         """Have ``then`` called once all servers have confirmed, or ``store.max_lag`` has passed."""
@@ -282,19 +206,6 @@ class Replicator:
                     self._read_or_skip(entry)
             self._exchange_uses()
         self._log.answer(id_, 200, followed)
-
-
-def _apply(live: WorkerContext, how: str, arguments: Any) -> tuple[int, dict[str, Any]]:
-    """Apply a change to this server; wait until it is active. Try again while the server is too busy for it."""
-    tries = 0
-    while True:
-        change = live.change_here(how, *arguments)
-        while (result := change.result()) is None:
-            time.sleep(0.0005)
-        tries += 1
-        if result[0] < 500 or tries == _TRIES:
-            return result
-        time.sleep(_RETRY)
 
 
 def replication(member: Member, timeout: float) -> Callable[[WorkerContext, Callable[[], None]], None]:

