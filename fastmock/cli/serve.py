@@ -137,7 +137,7 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
     if control is not None:
         works["control"] = controlling
     if member is not None:
-        works["store"] = replication(member, settings.shutdown_timeout)
+        works["store"] = replication(member, listener.getsockname()[1], settings.shutdown_timeout)
     compiler = _Compiler(layers, app, name)
     supervisor = Supervisor(app, compiler, works, workers, listener, settings.shutdown_timeout, control, member)
 

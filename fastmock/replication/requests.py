@@ -48,7 +48,7 @@ class RequestStream:
         self.name = connection.key("requests")
         self._server, self._shown, self._ring, self._share = server, name, ring, share
         self._open: dict[int, Outcome] = {}  # own requests whose answers were not finished when they were exported
-        self._taken: deque[int] = deque(maxlen=ring.size)  # the numbers here of others' requests
+        self._taken: deque[int] = deque()  # the numbers here of others' requests that the journal may still have
         self._imported: dict[tuple[str, int], int] = {}  # the numbers here of others' unfinished answers
         self._last: dict[str, _Last] = {}
         self._looks = 0

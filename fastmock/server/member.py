@@ -39,14 +39,14 @@ class Member:
 
     Attributes:
         id: identifies it.
-        name: its name for people.
+        name: its configured name; None for that of its host, with its port.
         configuration: identifies its configuration.
         overlay: the runtime changes with which it starts, and ``position`` how far they are.
         is_synced: whether they were read; the store may not be there yet.
     """
 
     id: str
-    name: str
+    name: str | None
     configuration: str
     overlay: Overlay
     position: Position
@@ -62,7 +62,7 @@ def join_store(config: Config) -> Member | None:
     settings = config.settings.store
     if settings.url is None:
         return None
-    name = config.settings.server.replica or socket.gethostname()
+    name = config.settings.server.replica
     shared = config.settings.model_dump(mode="json", exclude=set(_OWN))
     configuration = blake2b(orjson.dumps(shared), digest_size=8).hexdigest()
     try:
@@ -80,7 +80,14 @@ def join_store(config: Config) -> Member | None:
             _LOG.warning("the state in the store cannot be read (%s): this server is not ready until it can", error)
             why = str(error)
         connection.client.close()
-    return Member(f"{name}-{os.getpid()}-{secrets.token_hex(4)}", name, configuration, overlay, position, not why)
+    return Member(
+        f"{name or socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
+        name,
+        configuration,
+        overlay,
+        position,
+        not why,
+    )
 
 
 def state_in(log: ChangeLog) -> tuple[Position, Overlay]:

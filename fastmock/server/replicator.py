@@ -4,9 +4,9 @@ recorded requests, and says who has not followed.
 
 import logging
 import signal
+import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -142,8 +142,6 @@ class Replicator:
         """Have ``then`` called once all servers have confirmed, or ``store.max_lag`` has passed."""
         lag = self._live.app.config.settings.store.max_lag / 1000
         servers = {self._server: self._about["name"], **{one: about["name"] for one, about in self._servers.items()}}
-        many = {name for name, count in Counter(servers.values()).items() if count > 1}
-        servers = {one: one.rpartition("-")[0] if name in many else name for one, name in servers.items()}
         self._confirmations.wait_for(id_, servers, lag, then)
 
     # Uses of rules.
@@ -208,11 +206,11 @@ class Replicator:
         self._log.answer(id_, 200, followed)
 
 
-def replication(member: Member, timeout: float) -> Callable[[WorkerContext, Callable[[], None]], None]:
+def replication(member: Member, port: int, timeout: float) -> Callable[[WorkerContext, Callable[[], None]], None]:
     """Return the work of the process, for ``server.supervisor``."""
 
     def work(live: WorkerContext, ready: Callable[[], None]) -> None:
-        about = {"name": member.name, "configuration": member.configuration}
+        about = {"name": member.name or f"{socket.gethostname()}:{port}", "configuration": member.configuration}
         replicator = Replicator(live, member.id, about, timeout)
         ready()
         replicator.run()

@@ -7,7 +7,7 @@ import pytest
 
 from fastmock.replication.requests import RequestStream
 from fastmock.shared.block import Share
-from fastmock.shared.ring_buffer import ENDED, RingBuffer
+from fastmock.shared.ring_buffer import ENDED, Outcome, RingBuffer
 
 pytestmark = pytest.mark.unit
 HEAD = {"replica": "other", "path": "/", "headers": {}, "rule": "", "status": 200, "session": ""}
@@ -57,3 +57,13 @@ def test_requests_that_were_dropped_from_the_stream_count_as_lost(stream):
 
 def test_each_server_is_followed_by_itself(stream):
     assert taken(stream, recorded(3, 0), recorded(3, 0, "third"), recorded(4, 1), recorded(3, 0, "me")) == (3, 0)
+
+
+def test_requests_of_others_that_the_journal_drops_are_no_losses_of_this_server(stream):
+    written = []
+    pipeline = SimpleNamespace(xadd=lambda name, message, **_: written.append(message), execute=lambda: None)
+    stream._client = SimpleNamespace(pipeline=lambda transaction: pipeline)
+    taken(stream, *(recorded(number, number) for number in range(500)))
+    stream._ring.write(b'{"path":"/"}', b"", Outcome(0.1, 0, 1, ENDED))
+    stream.export()
+    assert [one.get("lost") for one in written] == [None]

@@ -695,16 +695,14 @@ def test_calls_survive_connections_that_are_killed(servers, store):
     assert wait_until(lambda: rules_of(found[0]) == rules_of(found[1]), 10)
 
 
-def test_servers_of_one_name_are_told_apart(servers, store, serve):
-    found = [
-        serve({"store": store.url, "server": {"replica": "same"}}, "--workers", "1", prelude=PRELUDE) for _ in range(2)
-    ]
+def test_servers_without_a_name_are_told_apart_by_their_ports(store, serve):
+    found = [serve({"store": store.url}, "--workers", "1", prelude=PRELUDE) for _ in range(2)]
     time.sleep(SEEN)
     replicator = _store_process(found[1])
     replicator.suspend()
     response = control(found[0], "POST", "rules", {"match": {}, "content": "x"})
     replicator.resume()
-    assert response["servers"] == {"confirmed": 1, "unconfirmed": [f"same-{found[1].process.pid}"]}
+    assert response["servers"] == {"confirmed": 1, "unconfirmed": [f"{socket.gethostname()}:{found[1].port}"]}
 
 
 def test_rule_uses_of_all_servers_are_in_the_report_of_each(servers):
