@@ -6,7 +6,8 @@ from fastmock.shared.counters import Trigger
 
 def trigger(key: int, settings: FaultSettings) -> Trigger:
     """Return when a fault applies; ``key`` is that of its counters."""
-    return Trigger(key, settings.probability, settings.skip_first, settings.every_nth, settings.times)
+    skip, nth = settings.skip_first, settings.every_nth
+    return Trigger(key, settings.probability, skip > 0 or nth is not None, skip, nth or 1, settings.times)
 
 
 def session_key(key: int, session: int) -> int:

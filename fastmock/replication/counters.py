@@ -44,7 +44,7 @@ def choice_of(candidates: Candidates) -> list[object]:
     for trigger, key in candidates.faults:
         times = -1 if trigger.times is None else trigger.times
         probability = "-1" if trigger.probability is None else repr(trigger.probability)
-        given += (f"{key:x}", int(trigger.sees), trigger.skip, trigger.nth or 1, times, probability)
+        given += (f"{key:x}", int(trigger.sees), trigger.skip, trigger.nth, times, probability)
     return given
 
 

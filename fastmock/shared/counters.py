@@ -36,26 +36,22 @@ class Trigger(NamedTuple):
     Attributes:
         key: the key of its counters, above 0 and below 2**64.
         probability: the probability; None for always.
-        skip: skip so many requests.
-        nth: and select each so many-th of the others; None for all.
+        sees: whether requests are counted, to skip the first so many, ``skip``, and select of the others each so
+            many-th, ``nth``.
         times: select at most so many; None for any number.
     """
 
     key: int
     probability: float | None
+    sees: bool
     skip: int
-    nth: int | None
+    nth: int
     times: int | None
 
     @property
     def is_counted(self) -> bool:
         """Whether requests are counted to select some of them."""
         return self.sees or self.times is not None
-
-    @property
-    def sees(self) -> bool:
-        """Whether requests are counted that are not selected."""
-        return self.skip > 0 or self.nth is not None
 
 
 class Candidate(NamedTuple):
@@ -138,7 +134,7 @@ class Counters:
         for index, (trigger, key) in enumerate(candidates.faults):
             if trigger.sees:
                 seen = self.count(key, Count.SEEN) - trigger.skip
-                if seen <= 0 or seen % (trigger.nth or 1):
+                if seen <= 0 or seen % trigger.nth:
                     continue
             if trigger.probability is not None:
                 begin, end = end, end + trigger.probability

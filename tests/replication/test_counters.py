@@ -33,8 +33,9 @@ def faults(draw, first):
             Trigger(
                 key,
                 draw.choice([None, None, 0.0, 0.3, 0.5, 1.0]),
+                draw.choice([False, True]),
                 draw.choice([0, 0, 1, 2]),
-                draw.choice([None, None, 1, 2, 3]),
+                draw.choice([1, 1, 2, 3]),
                 draw.choice([None, 0, 1, 3]),
             ),
             key,
@@ -66,7 +67,7 @@ def test_request_above_its_limit_counts_for_no_fault(connection):
     shared = SharedCounters(Counters(Share()), connection)
     limited = Shared(connection, Here(Buckets(Share()), False, False), False, False)
     none = [Rate("requests", 1, MINUTE, MINUTE, "requests")]
-    fault = [Candidate(Trigger(7, None, 0, None, 1), 7)]
+    fault = [Candidate(Trigger(7, None, False, 0, 1, 1), 7)]
     limited.take(1, none, [1], [1], None)
     refused = Candidates(fault, 0.0)
     assert limited.take(1, none, [1], [1], refused)[0] == 0
