@@ -8,11 +8,13 @@ any machine.
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 Vector = npt.NDArray[np.float32]
 
@@ -28,10 +30,10 @@ _WEIGHTS = np.array(
 _TOKEN_LENGTH = 5  # assumed number of letters in a token known only by its id
 _PAIR_WEIGHT = 32.0
 
-_BATCH = 32  # texts at a time: enough to share the cost of an array operation, few enough for the core's cache
+_BATCH = 25  # texts at a time: enough to share the cost of an array operation, few enough for the core's cache
 _PAIRING = np.uint64(0x94D049BB133111EB)
 _MULTIPLIERS = np.frombuffer(hashlib.shake_128(b"fastmock spread").digest(8 * _SPREAD), "<u8").astype(np.uint64) | 1
-_HIGH = np.uint64(32)
+_SIGN = np.uint64(1 << 63)
 # The part for the whole text: two slices of one long row of values from -2 to 2, at offsets hashed from the text.
 _ROW_BITS = 18
 _LARGEST = 3072
@@ -56,13 +58,13 @@ def embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: i
         yield from _embed(contents[start : start + _BATCH], size, keep, seed)
 
 
-def _embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: int) -> Iterable[Vector]:
+def _embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: int) -> Vector:
     """Return the vectors of some texts or token arrays, a row for each."""
     hashes: list[int] = []
     lengths: list[int] = []
     counts = []
-    parts = np.empty((len(contents), size), np.int8)
-    for place, content in enumerate(contents):
+    digests = []
+    for content in contents:
         if isinstance(content, str):
             whole = content.encode()
             words = whole.translate(_FOLD).split() if content.isascii() else _words(content)
@@ -74,17 +76,30 @@ def _embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: 
             hashes += [crc32(b"%d" % (token % 2**64)) for token in content]
             lengths += [_TOKEN_LENGTH] * len(content)
             counts.append(len(content))
-        digest = int.from_bytes(hashlib.blake2b(b"%d:%b" % (seed, whole), digest_size=8).digest(), "big")
-        first, second = digest >> (64 - _ROW_BITS), digest & ((1 << _ROW_BITS) - 1)
-        np.add(_ROW[first : first + size], _ROW[second : second + size], out=parts[place])
+        digests.append(hashlib.blake2b(b"%d:%b" % (seed, whole), digest_size=8).digest())
     sums = _words_and_pairs(hashes, lengths, counts, size, seed)
-    sums += parts
+    sums += _parts_of_wholes(b"".join(digests), size)
     kept = sums[:, :keep]
-    squares = np.array([values @ values for values in kept])  # integers below 2**53: exact in any order
+    squares = np.einsum("ij,ij->i", kept, kept)  # integers below 2**53: exact in any order
     for row in np.flatnonzero(squares == 0):  # every kept value happened to be 0
         kept[row, 0] = squares[row] = 1
     kept *= (1 / np.sqrt(squares))[:, None]
     return kept.astype(np.float32)
+
+
+def _parts_of_wholes(digests: bytes, size: int) -> npt.NDArray[np.int8]:
+    """Return the parts for whole texts by their digests of 8 bytes each, a row for each."""
+    numbers = np.frombuffer(digests, ">u8").astype(np.uint64)
+    slices = _slices(size)
+    parts: npt.NDArray[np.int8] = slices[(numbers >> np.uint64(64 - _ROW_BITS)).astype(np.intp)]
+    parts += slices[(numbers & np.uint64((1 << _ROW_BITS) - 1)).astype(np.intp)]
+    return parts
+
+
+@lru_cache(2)
+def _slices(size: int) -> npt.NDArray[np.int8]:
+    """Return all slices of the row with a size, without copying it."""
+    return sliding_window_view(_ROW, size)
 
 
 def _words(text: str) -> list[bytes]:
@@ -104,19 +119,19 @@ def _words_and_pairs(
     words += np.uint64(seed * 0xBF58476D1CE4E5B9 % 2**64)
     np.multiply(words[:-1], _PAIRING, out=pairs)
     pairs += words[1:]
-    weights = np.full((_SPREAD, 2 * many - 1), _PAIR_WEIGHT)
-    weights[:, :many] = _WEIGHTS.take(lengths, mode="clip")
-    # One multiplication per position. Its high bits, scaled without a division, are an index into twice the size: those
-    # in the second half count as negative in the first.
+    weights = np.full(2 * many - 1, _PAIR_WEIGHT)
+    weights[:many] = _WEIGHTS.take(lengths, mode="clip")
+    rows = np.repeat(np.arange(texts, dtype=np.uint64) * np.uint64(size), counts)
+    weights[many:][rows[:-1] != rows[1:]] = 0  # pairs do not span two texts
+    # One multiplication per position. Its highest bit is the sign, the next ones, scaled without a division, the index.
     spots = _MULTIPLIERS[:, None] * features
-    spots >>= _HIGH
-    spots *= np.uint64(2 * size)
-    spots >>= _HIGH
-    if texts > 1:
-        rows = np.repeat(np.arange(texts, dtype=np.uint64) * np.uint64(2 * size), counts)
-        spots[:, :many] += rows
-        spots[:, many:] += rows[:-1]
-        weights[:, many:][:, rows[:-1] != rows[1:]] = 0  # pairs do not span two texts
-    sums = np.bincount(spots.view(np.int64).ravel(), weights.ravel(), texts * 2 * size).reshape(texts, 2 * size)
-    signed: npt.NDArray[np.float64] = np.subtract(sums[:, :size], sums[:, size:], dtype=np.float64)
-    return signed
+    signed = spots & _SIGN
+    signed ^= weights.view(np.uint64)
+    spots &= ~_SIGN
+    spots >>= np.uint64(32)
+    spots *= np.uint64(size)
+    spots >>= np.uint64(31)
+    spots[:, :many] += rows
+    spots[:, many:] += rows[:-1]
+    sums = np.bincount(spots.view(np.int64).ravel(), signed.view(np.float64).ravel(), texts * size)
+    return sums.view(np.float64).reshape(texts, size)  # bincount's type is not known to be that of the weights

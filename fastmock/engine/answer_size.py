@@ -17,7 +17,7 @@ MAX_EMBEDDING_TOKENS = 300_000
 
 _APART_TOKENS = 4000  # generated tokens, log probabilities or vector numbers that take some 20 ms
 _APART_LOGPROBS = 4000
-_APART_NUMBERS = 50_000
+_APART_NUMBERS = 400_000
 _APART_INPUTS = 100
 
 

@@ -2,10 +2,17 @@
 
 import threading
 import weakref
+from collections.abc import Callable
 
 
 class Buffers:
-    """A budget of bytes for one worker; thread-safe."""
+    """A budget of bytes for one worker; thread-safe.
+
+    Attributes:
+        reclaim: called when too few bytes are left, to release those that are no longer needed; None if nothing is.
+    """
+
+    reclaim: Callable[[], None] | None = None
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -15,6 +22,14 @@ class Buffers:
 
     def take(self, size: int) -> bool:
         """Take bytes from the budget; return False, and take none, if too few are left."""
+        if self._took(size):
+            return True
+        if self.reclaim is None:
+            return False
+        self.reclaim()
+        return self._took(size)
+
+    def _took(self, size: int) -> bool:
         with self._lock:
             if self._taken + size > self._most:
                 return False

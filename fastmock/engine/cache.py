@@ -9,7 +9,7 @@ from fastmock.shared.cache_counts import HITS
 
 Value = TypeVar("Value")
 
-_MOST_SEEN = 1 << 15  # keys that are remembered to have been seen once
+_MOST_SEEN = 1 << 14  # keys that are remembered to have been seen once, and as many before them
 
 
 class Entry(Generic[Value]):
@@ -45,8 +45,9 @@ class Cache:
     def __init__(self, max_bytes: int, share: Share) -> None:
         self.max_bytes = max_bytes
         self.share = share
-        # The hashes of keys seen once, each at the index that its last bits name; a new one displaces the old one.
-        self._seen = [0] * (_MOST_SEEN if max_bytes else 0)
+        # The hashes of keys seen once. Two sets, so that a key is remembered while that many others come.
+        self._seen: set[int] = set()
+        self._seen_earlier: set[int] = set()
         self._tables: list[dict[Any, Entry[Any]]] = []
         self._bytes = 0
         self._lock = Lock()
@@ -59,10 +60,11 @@ class Cache:
     def seen_before(self, key: Hashable) -> bool:
         """Return whether a key was seen before, and remember it."""
         known = hash(key)
-        place = known & _MOST_SEEN - 1
-        if self._seen[place] == known:
+        if known in self._seen or known in self._seen_earlier:
             return True
-        self._seen[place] = known
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen, self._seen_earlier = set(), self._seen
+        self._seen.add(known)
         return False
 
     def add(self, table: dict[Any, Entry[Any]], key: Hashable, entry: Entry[Any]) -> None:

@@ -64,6 +64,14 @@ def test_prediction_of_a_huge_text_is_counted_soon(call):
     assert time.thread_time() - start < 3
 
 
+def test_buffers_that_are_full_reclaim_what_is_over():
+    buffers, over = Buffers(100), [60]
+    buffers.reclaim = lambda: buffers.release(over.pop()) if over else None
+    assert buffers.take(90)
+    assert buffers.take(70)
+    assert not buffers.take(70)
+
+
 def test_buffers_are_released():
     buffers = Buffers(100)
     assert buffers.take(60)

@@ -17,7 +17,7 @@ from fastmock.engine import plans
 from fastmock.engine.cache import Cache
 from fastmock.engine.splicing import MARKS, splice
 from fastmock.shared.cache_counts import cache_counts
-from tests.support import KEY, examples, make_app
+from tests.support import KEY, examples, joined_shares, make_app
 
 pytestmark = pytest.mark.unit
 
@@ -310,6 +310,15 @@ def test_cache_stays_within_its_bytes_and_keeps_what_is_used(call):
         ask("often")
     hits = orjson.loads(post("/health", method="GET").body)["cache"]["hits"]
     assert hits == 301  # the frequent one is always found, others come twice and are built then
+
+
+def test_cache_knows_all_keys_that_repeat():
+    cache = Cache(1000, joined_shares(1)[0])
+    keys = [f"key {number}" for number in range(12_000)]
+    assert not any(map(cache.seen_before, keys))
+    assert all(map(cache.seen_before, keys))
+    assert not any(cache.seen_before(f"new {number}") for number in range(40_000))
+    assert not cache.seen_before(keys[0])  # it was long ago
 
 
 def test_bodies_seen_once_push_no_plan_out(call):

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import httpx
@@ -384,6 +385,41 @@ def test_64_open_files_are_enough_to_start_and_serve(serve, runtime, tmp_path):
     server = serve({}, "--runtime", runtime, started=limit)
     for _ in range(5):
         assert new_client_is_served(server, 5)
+
+
+@integration
+def test_answers_of_some_hundred_kilobytes_are_bounded_in_memory_and_time(serve):
+    """They are handed to Granian whole, and count in the budget while a client reads nothing."""
+    server = serve({"server": {"max_buffered_bytes": 8 << 20, "request_timeout": 2}}, "--runtime", "granian")
+    body = orjson.dumps({"model": "text-embedding-3-small", "input": ["text"] * 120, "encoding_format": "base64"})
+    request = post_head(len(body)).replace(b"chat/completions", b"embeddings") + body
+    with ExitStack() as stack:
+        readers = []
+        for _ in range(40):
+            reader = stack.enter_context(socket.socket())
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.connect(("127.0.0.1", server.port))
+            reader.sendall(request)
+            reader.settimeout(20)
+            readers.append(reader)
+        refused = sum(reader.recv(100).startswith(b"HTTP/1.1 503") for reader in readers)
+        assert 0 < refused < 40
+        assert wait_until(lambda: httpx.post(f"{server.url}/v1/embeddings", content=body, headers=KEY).is_success, 10)
+
+
+@integration
+def test_budget_has_room_for_many_clients_that_read(serve):
+    server = serve({}, "--runtime", "granian")
+    texts = [f"text {number}" for number in range(100)]
+    body = {"model": "text-embedding-3-small", "input": texts, "encoding_format": "base64"}
+
+    def ask(_):
+        with httpx.Client(timeout=60) as client:
+            answers = [client.post(f"{server.url}/v1/embeddings", json=body, headers=KEY) for _ in range(10)]
+        return {(answer.status_code, len(answer.content)) for answer in answers}
+
+    with ThreadPoolExecutor(40) as pool:
+        assert len(set().union(*pool.map(ask, range(40)))) == 1
 
 
 @integration

@@ -35,6 +35,7 @@ _TOGETHER = 8
 _WINDOW = 8192  # maximum tokens of one input
 _LAST_TOKEN = 100_276  # of cl100k_base
 _OVERHEAD = 500  # bytes of a cached input besides its vector
+_LONGEST_BODY, _LARGEST_WHOLE = 65_536, 1 << 20  # bytes of a request and its response that are cached whole
 _LARGE = 500_000  # numbers in a response that is joined while it is sent
 
 _LITTLE = sys.byteorder == "little"
@@ -57,6 +58,8 @@ class Embeddings:
         self.rules = PlainRules(EmbeddingPattern, config, "embeddings", services.hits, diagnostics)
         self._cache = services.cache
         self._known: dict[Hashable, Entry[_Known]] = services.cache.table()
+        self._whole: dict[str | bytes, Entry[_Whole]] = services.cache.table()
+        self._keeps_whole = bool(self._cache.max_bytes and not self.rules.rules)
         self._listed = config.settings.models.served()
         self._seed = config.settings.seed
         self._json = factory.get(200)
@@ -67,11 +70,27 @@ class Embeddings:
 
     def __call__(self, request: Request, unique: str) -> Reply:
         """Answer a request."""
-        body = parse(request.body)
-        reply = self.answer(body, unique, request=request)
+        # A body seen before: 100 texts take a tenth of the time that it takes to join their vectors.
+        if (whole := self._whole.get(request.body)) is not None:
+            whole.used = True
+            self._cache.share.numbers[self._cache.share.row + HITS] += whole.value.inputs
+            reply = Reply(self._json, f"req_{unique}", whole.value.body)
+            reply.model, reply.prompt_tokens = whole.value.model, whole.value.tokens
+        else:
+            body = parse(request.body)
+            reply = self.answer(body, unique, request=request)
+            if self._keeps_whole and len(request.body) <= _LONGEST_BODY and reply.size <= _LARGEST_WHOLE:
+                self._keep(request.body, reply, body["input"])
         if self._profiles.delays_whole:  # an embedding is only prefill: it takes the time to first token
-            self._profiles.delay_of_prefill(reply, body["model"], reply.prompt_tokens, request)
+            self._profiles.delay_of_prefill(reply, reply.model, reply.prompt_tokens, request)
         return reply
+
+    def _keep(self, body: str | bytes, reply: Reply, given: Any) -> None:
+        """Cache the response to a body that is seen for the second time."""
+        if self._cache.seen_before(body):
+            inputs = len(given) if type(given) is list and type(given[0]) is not int else 1
+            whole = _Whole(reply.body, reply.model, reply.prompt_tokens, inputs)
+            self._cache.add(self._whole, body, Entry(whole, reply.size + len(body) + _OVERHEAD))
 
     def answer(
         self, body: dict[str, Any], unique: str, file: str | None = None, request: Request | None = None
@@ -146,10 +165,15 @@ class Embeddings:
             for one, entry in zip(inputs, found, strict=True)
         ]
         tokens = self._total(counts, model)
+        known = [entry for entry in found if entry is not None]
         new = [one for one, entry in zip(inputs, found, strict=True) if entry is None]
         numbers, row = self._cache.share.numbers, self._cache.share.row
         numbers[row + HITS] += len(inputs) - len(new)
         numbers[row + MISSES] += len(new)
+        if not new:
+            for entry in known:
+                entry.used = True
+            return tokens, [entry.value.vector for entry in known]
         fresh = map(_base64 if form == "base64" else _floats, embed(new, size, keep, self._seed))
         return tokens, self._vectors(keys, found, counts, fresh)
 
@@ -193,6 +217,21 @@ class _Known(NamedTuple):
 
     tokens: int
     vector: bytes
+
+
+class _Whole(NamedTuple):
+    """The response to a body that was seen before.
+
+    Attributes:
+        body: its bytes, which have neither an id nor a time.
+        model: the model; ``tokens`` are those of the prompt.
+        inputs: the number of inputs.
+    """
+
+    body: bytes
+    model: str
+    tokens: int
+    inputs: int
 
 
 class _Fixed(NamedTuple):

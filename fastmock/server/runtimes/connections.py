@@ -25,7 +25,7 @@ MOST_UNREAD = 131_072
 """Bytes in the kernel's buffer, above which sending pauses."""
 _OWN_FILES = 48  # needed by the process for other purposes
 _FEWEST = 8
-_SEARCH_PAUSE = 0.5  # seconds between searches for a connection, each of which scans all of them
+_SEARCH_SHARE = 0.05  # of the time, spent on searches for a connection, each of which scans all of them
 _FULL, _ROOMY = 0.9, 0.8  # shares of the maximum: above the first idle connections are closed, down to the second
 _LEAST_IDLE = 0.2  # seconds; a connection that received data, or whose answer ended, since then is not idle
 _TCP_INFO = struct.Struct("=B51xI")  # the state and the milliseconds since data arrived, in Linux's struct tcp_info
@@ -56,7 +56,11 @@ class _Idle(NamedTuple):
 
 
 class Connections:
-    """The connections of one worker; all methods but ``seen`` may be called from any thread."""
+    """The connections of one worker; all methods but ``seen`` may be called from any thread.
+
+    Attributes:
+        searched: the time of the last search for a connection, a reading of ``time.monotonic``.
+    """
 
     def __init__(self, most: int, share: Share) -> None:
         """``most``: the maximum number of open connections; ``share``: the block in which they are counted."""
@@ -65,7 +69,8 @@ class Connections:
         self._seen: set[str] = set()
         self._most_seen = _FEWEST_SEEN
         self._descriptors: dict[str, int] = {}
-        self._searched = 0.0
+        self.searched = 0.0
+        self._next_search = 0.0
         self._answered: dict[str, int] = {}
         self._let_go: dict[str, float] = {}  # clients by the time of their last answer
 
@@ -159,10 +164,8 @@ class Connections:
         """Return the kernel's counters of the bytes sent to a client; None if the client is not found."""
         descriptor = self._descriptors.get(client)
         if descriptor is None or _peer(descriptor) != client:
-            now = time.monotonic()
-            if now < self._searched + _SEARCH_PAUSE:
+            if time.monotonic() < self._next_search:
                 return None
-            self._searched = now
             descriptor = self._find(client)
         return None if descriptor is None else _flow(descriptor)
 
@@ -180,7 +183,10 @@ class Connections:
             ctypes.CDLL(None).connect(descriptor, nobody, len(nobody))
 
     def _find(self, client: str) -> int | None:
+        self.searched = begin = time.monotonic()
         self._descriptors = {_peer(int(name)): int(name) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208
+        now = time.monotonic()
+        self._next_search = now + (now - begin) / _SEARCH_SHARE
         return self._descriptors.get(client)
 
 

@@ -37,6 +37,7 @@ from fastmock.server.runtimes.connections import (
     ReadingProgress,
     most_connections,
 )
+from fastmock.server.runtimes.handed_over import HandedOver
 from fastmock.server.runtimes.relaying import Relaying, RelaySender
 from fastmock.server.sockets import BACKLOG
 from fastmock.server.worker import WorkerContext
@@ -171,6 +172,8 @@ class _Adapter:
         server = live.app.config.settings.server
         self._connections = connections
         self._bodies = Bodies(live.app.buffers, server.request_timeout)
+        self._handed_over = HandedOver(connections, server.request_timeout)
+        live.app.buffers.reclaim = self._handed_over.settle
         self._patience = server.request_timeout
         self._keep_alive = () if server.http2 else (("keep-alive", f"timeout={server.keep_alive:.0f}"),)
         # Their threads are started on demand.
@@ -196,6 +199,7 @@ class _Adapter:
             time.sleep(_BOUNDS_PAUSE)
             try:
                 self._expire_small()
+                self._handed_over.settle()
                 self._bodies.expire()
                 self._connections.make_room()
             except Exception:
@@ -363,7 +367,8 @@ class _Adapter:
                     request = Request(scope.method, scope.path, scope.headers, b"")
                     self._respond(proto, app.error_reply(errors.BuffersFull(), request))
                     return
-                respond = partial(self._send_large, scope.client, proto, headers, answer)
+                send = self._hand_over if answer.size <= _AT_ONCE else self._send_large
+                respond = partial(send, scope.client, proto, headers, answer)
             if answer.close_idle is not None:
                 respond = partial(self._respond_and_close, scope.client, answer.close_idle, respond)
             if answer.due_times is None:
@@ -383,6 +388,12 @@ class _Adapter:
         due = play.step(time.monotonic())
         if due is not None:
             self._scheduler.add(due, play)
+
+    def _hand_over(self, client: str, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
+        """Send an answer in one piece: in pieces, an embedding of 100 texts takes 440 µs more."""
+        self._handed_over.add(client, answer)
+        body, answer.body = answer.body, b""  # Granian makes a copy
+        proto.response_bytes(answer.head.status, headers, body)
 
     def _send_large(self, client: str, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
         """Send an answer as fast as it is read: Granian would buffer all of it for a client that reads nothing."""
@@ -594,8 +605,7 @@ class _Download:
         self._client = client
         self._connections = connections
         self._answer: Reply | None = answer  # its memory is released when it is dropped
-        # In pieces, an embedding of 100 texts would take three times the CPU time.
-        self._parts = iter((answer.body,)) if answer.size <= _AT_ONCE else answer.parts()
+        self._parts = answer.parts()
         self._at = 0
         self._pause = _SHORTEST_PAUSE
         self._progress = ReadingProgress(patience)
@@ -632,8 +642,6 @@ class _Download:
             try:
                 for _ in self._transport.send_bytes(part):
                     pass
-                if self._at == len(part) and self._answer is not None and self._answer.size == len(part):
-                    self._answer.body = part = b""  # Granian has a copy
             except RuntimeError:  # the client disconnected
                 pass
             else:
