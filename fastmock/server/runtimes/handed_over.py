@@ -2,6 +2,7 @@
 
 import time
 from threading import Lock
+from typing import Any
 
 from fastmock.core.http import Reply
 from fastmock.server.runtimes.connections import FLUSHED, MOST_UNREAD, Connections, ReadingProgress
@@ -17,12 +18,17 @@ class HandedOver:
         self._open: list[_Sending] = []
         self._settling = Lock()
 
-    def add(self, client: str, answer: Reply) -> None:
-        """Hold an answer, and with it its share of the budget; call it before Granian gets the answer."""
+    def send(self, client: str, proto: Any, headers: list[tuple[str, str]], answer: Reply) -> None:
+        """Send an answer, and hold its share of the budget.
+
+        In pieces, as it is read, an embedding of 100 texts would take 440 µs more.
+        """
         flow = self._connections.flow(client)
         self._connections.hold(client)
         written = None if flow is None else flow.written
         self._open.append(_Sending(client, answer, written, ReadingProgress(self._patience)))
+        body, answer.body = answer.body, b""  # Granian makes a copy
+        proto.response_bytes(answer.head.status, headers, body)
 
     def settle(self) -> None:
         """Release what the kernel has, and close the connections of clients that read nothing; call it regularly."""
