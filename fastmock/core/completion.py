@@ -207,6 +207,7 @@ class ChatRequest:
         tool_results: names of the tools whose results end the conversation.
         tool_names: names of the tools that may be called.
         endpoint: kind of endpoint.
+        now: the time of the response, in whole seconds of Unix time; 0 for the time at which it is rendered.
         response_format: ``text``, ``json_object`` or ``json_schema``.
         user: the request's ``user``.
         session: session of the request; see ``credentials.session_of``.
@@ -238,6 +239,7 @@ class ChatRequest:
     prompt_tokens = 0
     completion_tokens = 0
     endpoint = ""
+    now = 0
     tokenizer: Tokenizer
 
     def __init__(self, unique: str, body: dict[str, Any], model: str) -> None:
@@ -247,7 +249,7 @@ class ChatRequest:
 
     def created(self) -> int:
         """Return the time of the response: Unix time in whole seconds."""
-        return int(time())
+        return self.now or int(time())
 
     def add_details(self) -> Details:
         """Return the details for modification."""

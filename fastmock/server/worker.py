@@ -167,6 +167,8 @@ class WorkerContext:
         if settings.log_requests and sys.stdout is not None:  # None if the shell closed it
             self._log = RequestLog(as_json if settings.log_format == "json" else as_text, sys.stdout.fileno())
         self.app = self._join(app)
+        if app.share.alone and shared.member is None:
+            shared.ring_buffer.used_by_one_process()
         self.store_state = StoreState(app.share)
         self._calls = self._store_calls(app.config.settings)
         self._states = {generation: state._replace(app=self.app)}

@@ -34,6 +34,7 @@ class Contents:
         parts: the parts of its conversation by their kind, in order.
         history: the messages that come before those of the request, in the form of chat messages.
         complete: whether the whole history is known.
+        functions: the functions that may be called, each with the parameter that contains it; None until they are read.
     """
 
     endpoint: str
@@ -42,6 +43,7 @@ class Contents:
     parts: dict[str, list[Part]] = field(default_factory=dict)
     history: list[Document] = field(default_factory=list)
     complete: bool = True
+    functions: list[tuple[str, Document]] | None = None
 
     def add(self, kind: str, part: Part) -> None:
         """Add a part."""

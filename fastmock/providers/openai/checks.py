@@ -65,6 +65,12 @@ def refuse_biased_texts(contents: Contents) -> None:
 
 def functions_of(contents: Contents) -> list[tuple[str, Document]]:
     """Return the functions of a request, each with the parameter that contains it."""
+    if contents.functions is None:
+        contents.functions = _functions_in(contents)
+    return contents.functions
+
+
+def _functions_in(contents: Contents) -> list[tuple[str, Document]]:
     body = contents.body
     tools = [(f"tools[{place}]", tool) for place, tool in enumerate(body.get("tools") or ())]
     if contents.endpoint == RESPONSES:

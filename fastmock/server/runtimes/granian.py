@@ -219,13 +219,14 @@ class _Adapter:
             app = self._live.app
             if app.counts_connections:
                 self._connections.seen(scope.client)
-            length = scope.headers.get("content-length")
+            headers = scope.headers
+            length = headers.get("content-length")
             if scope.method in _BODILESS and length in (None, "0"):
                 self._answer(app, scope, watcher.proto, start, b"")
                 return
             if length is not None and len(length) < _SMALL_DIGITS:
                 self._small[watcher] = start
-                watcher.proto().add_done_callback(partial(self._take_small, app, watcher, start))
+                watcher.proto().add_done_callback(partial(self._take_small, app, watcher, scope, headers, start))
             else:
                 answer = partial(self._answer, app, scope, watcher.proto, start)
                 most = app.config.settings.server.max_body_bytes
@@ -233,13 +234,12 @@ class _Adapter:
         except Exception:
             _LOG.exception("a request could not be taken; this is a defect of fastmock")
 
-    def _take_small(self, app: App, watcher: Any, start: float, reading: Any) -> None:
+    def _take_small(self, app: App, watcher: Any, scope: Any, headers: Any, start: float, reading: Any) -> None:
         """Answer a request with a small body, as nearly all are: skipping the steps of others saves 15 µs."""
         if self._small.pop(watcher, None) is None:  # it timed out
             return
-        scope = watcher.scope
         try:
-            request = Request(scope.method, scope.path, scope.headers, reading.result())
+            request = Request(scope.method, scope.path, headers, reading.result())
         except RuntimeError:  # raised for Granian's own errors: the body was truncated or malformed
             self._answer(app, scope, watcher.proto, start, errors.InvalidJson())
             return
@@ -352,8 +352,8 @@ class _Adapter:
         self._live.forwarder.forward(request, Relaying(request, scope, proto, sender), start)
 
     def _send(self, app: App, scope: Any, proto: Any, start: float, answer: Reply | Stream) -> None:
-        status = answer.head.status
-        headers = [*self._constant(answer.head), (answer.head.id_name, answer.request_id), *answer.more]
+        status, constant = answer.head.status, self._heads.get(answer.head) or self._constant(answer.head)
+        headers = [*constant, (answer.head.id_name, answer.request_id), *answer.more]
         if answer.values:
             headers += zip(answer.head.varying, answer.values, strict=True)
         if isinstance(answer, Reply):
