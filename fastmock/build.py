@@ -1,7 +1,6 @@
 """Compile a configuration into an App: read all files, compile all templates, index all rules."""
 
 import hashlib
-import ssl
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -252,8 +251,10 @@ def _check_server(config: Config, diagnostics: Diagnostics) -> None:
         diagnostics.error(("server", lacking), "is required: 'tls_cert' and 'tls_key' must be set together")
     elif server.tls_cert:
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(server.tls_cert, server.tls_key)
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            from ssl import PROTOCOL_TLS_SERVER, SSLContext  # takes 4 MB
+
+            SSLContext(PROTOCOL_TLS_SERVER).load_cert_chain(server.tls_cert, server.tls_key)
+        except (OSError, ValueError) as error:  # an SSLError is an OSError
             fault = str(error) or type(error).__name__
             diagnostics.error(
                 ("server", "tls_cert"), f"{server.tls_cert} with {server.tls_key} cannot be used: {fault}"

@@ -4,7 +4,6 @@ Robyn's own startup is not used, but the ``Server`` below it, which is not publi
 check the pin.
 """
 
-import asyncio
 import ctypes
 import logging
 import os
@@ -91,6 +90,8 @@ def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None
         ready: called once the worker can answer.
         timeout: seconds that streams in flight have to finish.
     """
+    from asyncio import new_event_loop, set_event_loop
+
     from robyn.robyn import FunctionInfo, Headers, HttpMethod, Server, SocketHeld
 
     # Hundreds of threads wake each other: they must not preempt each other. See also _state_keeper.
@@ -99,7 +100,7 @@ def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None
     logging.getLogger("actix_server").setLevel(logging.WARNING)
     every_cpu = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(every_cpu)})  # until the first request, see _Adapter._settle
-    asyncio.set_event_loop(asyncio.new_event_loop())
+    set_event_loop(new_event_loop())
     before = set(_sockets().values())
     held = SocketHeld("127.0.0.1", 0)
     for descriptor, inode in _sockets().items():
@@ -206,7 +207,9 @@ class _Adapter:
     def _watch_loop(self) -> None:
         """Watch the thread of the event loop, in which asynchronous handlers run."""
         self._loop_watched = True
-        self._live.heartbeat.watch(asyncio.Handle._run)
+        from asyncio import Handle
+
+        self._live.heartbeat.watch(Handle._run)
 
     async def control(self, request: Any) -> Any:
         """Handle a request for the control API; it runs in the event loop's thread, and may have to wait."""
@@ -222,12 +225,14 @@ class _Adapter:
 
     async def _when_due(self, answer: Reply | Stream, start: float) -> Any:
         """Return an answer as a Robyn response; a delayed non-streaming one once its time has passed."""
+        from asyncio import sleep
+
         if isinstance(answer, Reply) and answer.due_times is not None:
             pacer = Pacer(answer.due_times, nothing, start, self._late(answer))
             self.streams.add(id(pacer))
             try:
                 while (due := pacer.due) is not None:
-                    await asyncio.sleep(due - time.monotonic())
+                    await sleep(due - time.monotonic())
                     pacer.take(time.monotonic())
             finally:
                 self.streams.discard(id(pacer))
