@@ -3,6 +3,7 @@
 import ast
 import functools
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -146,3 +147,16 @@ def test_plain_chat_request_passes_at_most_six_rooms(seen_before):
         sys.setprofile(before)
     assert reply.head.status == 200
     assert len(rooms) <= (3 if seen_before else 6), rooms
+
+
+def test_granian_is_imported_without_an_event_loop_and_complete_for_others():
+    code = (
+        "import sys\n"
+        "from fastmock.server.runtimes import granian as runtime\n"
+        "private, http = runtime.preload()\n"
+        "print('asyncio' in sys.modules, 'ssl' in sys.modules)\n"
+        "from granian import Granian, _granian\n"
+        "print(_granian is private, runtime.preload() == (private, http))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == ["False", "False", "True", "True"]

@@ -155,7 +155,7 @@ def serve(app: App, layers: Layers, stdout: TextIO, stderr: TextIO) -> int:
     return code
 
 
-def _preload(app: App, *runtimes: Callable[[], None] | None) -> None:
+def _preload(app: App, *runtimes: Callable[[], object] | None) -> None:
     """Import what the workers need before they are forked."""
     for preload in runtimes:
         if preload is not None:

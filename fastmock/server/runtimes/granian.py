@@ -69,20 +69,18 @@ _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _LOG = logging.getLogger("fastmock")
 
 
-def preload() -> None:
-    """Import the parts of Granian that are used, before the workers are forked.
+def preload() -> tuple[Any, Any]:
+    """Import the parts of Granian that are used, before the workers are forked; return them.
 
     The package itself would import its own server, asyncio and uvloop, which take 14 MB and 70 ms.
     """
-    if "granian._granian" in sys.modules:
-        return
     known, spec = sys.modules.get("granian"), find_spec("granian")
     assert spec is not None  # noqa: S101 - it is required
     sys.modules["granian"] = known or module_from_spec(spec)  # its code is not run
-    import_module("granian._granian")
-    import_module("granian.http")
+    parts = import_module("granian._granian"), import_module("granian.http")  # their stubs are incomplete
     if known is None:  # so that it is complete for others
         del sys.modules["granian"]
+    return parts
 
 
 def _return_memory() -> None:
@@ -107,9 +105,7 @@ def serve(live: WorkerContext, listener: socket.socket, ready: Callable[[], None
         ready: called once the worker can answer.
         timeout: seconds that streams in flight have to finish.
     """
-    preload()
-    private: Any = sys.modules["granian._granian"]  # its stubs are incomplete
-    http: Any = sys.modules["granian.http"]
+    private, http = preload()
     logging.getLogger("_granian").setLevel(logging.WARNING)
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)  # threads inherit the mask
     # Threads that wake each other, here for every frame, must not preempt each other.
