@@ -8,10 +8,10 @@ ARGS ?=
 # Compiled modules are kept, whatever the environment says: every process of the tests would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 # Many tests wait more than they compute, so there are more processes than cores of a small machine.
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 5
 PYTEST = pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 # Tests that judge times run by themselves afterwards; ARGS may choose no test of a part, which is exit code 5.
-ALONE = pytest -m alone
+ALONE = pytest -m alone $(shell grep -lE "undisturbed|mark.alone" -r tests --include='test_*.py')
 
 .PHONY: run test unit coverage hooks lint docs bench against rates peers isolation cassettes streams locust fuzz soak changes connections agents-cli deploy-test image-test clean
 
