@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import os
 import re
 import subprocess
 import sys
@@ -149,14 +150,17 @@ def test_plain_chat_request_passes_at_most_six_rooms(seen_before):
     assert len(rooms) <= (3 if seen_before else 6), rooms
 
 
-def test_granian_is_imported_without_an_event_loop_and_complete_for_others():
+def test_libraries_are_imported_without_threads_or_an_event_loop_and_complete_for_others():
     code = (
-        "import sys\n"
+        "import os, sys\n"
         "from fastmock.server.runtimes import granian as runtime\n"
         "private, http = runtime.preload()\n"
-        "print('asyncio' in sys.modules, 'ssl' in sys.modules)\n"
+        "print('numpy' in sys.modules, 'asyncio' in sys.modules, 'ssl' in sys.modules)\n"
+        "print(len(os.listdir('/proc/self/task')), 'OPENBLAS_NUM_THREADS' in os.environ)\n"
         "from granian import Granian, _granian\n"
         "print(_granian is private, runtime.preload() == (private, http))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.split() == ["False", "False", "True", "True"]
+    environ = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == ["True", "False", "False", "1", "False", "True", "True"]

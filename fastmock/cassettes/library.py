@@ -9,7 +9,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-import numpy as np
 import orjson
 
 from fastmock.cassettes.canonical import Body, Canonical, exact_hash, parse_body, route_of
@@ -29,6 +28,7 @@ from fastmock.cassettes.cassette import (
 from fastmock.cassettes.multipart import joined_hash
 from fastmock.cassettes.secrets import secrets_of
 from fastmock.cassettes.settings import COMPONENTS, Component
+from fastmock.core.arrays import np
 from fastmock.core.http import Request
 
 _MOST_OPEN = 64  # files that are kept open

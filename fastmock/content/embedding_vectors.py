@@ -12,11 +12,9 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from zlib import crc32
 
-import numpy as np
-import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
+from fastmock.core.arrays import NDArray, np
 
-Vector = npt.NDArray[np.float32]
+Vector = NDArray[np.float32]
 
 # Scripts without spaces between words: each character is a word, and pairs make up for the lost word boundaries.
 _SIGNS = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
@@ -87,19 +85,19 @@ def _embed(contents: Sequence[str | Sequence[int]], size: int, keep: int, seed: 
     return kept.astype(np.float32)
 
 
-def _parts_of_wholes(digests: bytes, size: int) -> npt.NDArray[np.int8]:
+def _parts_of_wholes(digests: bytes, size: int) -> NDArray[np.int8]:
     """Return the parts for whole texts by their digests of 8 bytes each, a row for each."""
     numbers = np.frombuffer(digests, ">u8").astype(np.uint64)
     slices = _slices(size)
-    parts: npt.NDArray[np.int8] = slices[(numbers >> np.uint64(64 - _ROW_BITS)).astype(np.intp)]
+    parts: NDArray[np.int8] = slices[(numbers >> np.uint64(64 - _ROW_BITS)).astype(np.intp)]
     parts += slices[(numbers & np.uint64((1 << _ROW_BITS) - 1)).astype(np.intp)]
     return parts
 
 
 @lru_cache(2)
-def _slices(size: int) -> npt.NDArray[np.int8]:
+def _slices(size: int) -> NDArray[np.int8]:
     """Return all slices of the row with a size, without copying it."""
-    return sliding_window_view(_ROW, size)
+    return np.lib.stride_tricks.sliding_window_view(_ROW, size)
 
 
 def _words(text: str) -> list[bytes]:
@@ -108,7 +106,7 @@ def _words(text: str) -> list[bytes]:
 
 def _words_and_pairs(
     hashes: list[int], lengths: list[int], counts: list[int], size: int, seed: int
-) -> npt.NDArray[np.float64]:
+) -> NDArray[np.float64]:
     """Return the sums of the vectors of words and of pairs of neighbouring words, a row for each of ``counts``."""
     texts, many = len(counts), len(hashes)
     if not many:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
-import numpy as np
+from fastmock.core.arrays import np
 
 Fill = Callable[[str, float], bytes]
 """Returns the response for a request id, as of ``core.ids.unique``, and a Unix time in seconds."""

@@ -5,13 +5,13 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from itertools import cycle, islice
 from typing import Any, NamedTuple
 
-import numpy as np
 import orjson
 from pybase64 import b64encode
 
 from fastmock.config.config import Config
 from fastmock.content.embedding_vectors import Vector, embed
 from fastmock.core import errors
+from fastmock.core.arrays import np
 from fastmock.core.completion import ChatRequest, Tokenizer
 from fastmock.core.diagnostics import Diagnostics
 from fastmock.core.headers import HeaderFactory
