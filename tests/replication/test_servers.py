@@ -32,7 +32,7 @@ PRELUDE = "\n".join(
         "fastmock.server.replicator._ANNOUNCE = 0.2",
     )
 )
-SEEN = 0.3  # seconds until each server has seen all others
+SEEN = 0.3  # seconds until each server has seen all others, as a rule
 
 
 def ask(text="Hello", **more):
@@ -47,6 +47,15 @@ def text_of(response):
 def store(tmp_path):
     with valkey(tmp_path) as found:
         yield found
+
+
+def await_all(found):
+    """Wait until each server has seen all others: all confirm what it asks them for."""
+
+    def confirmed_by(server):
+        return control(server, "POST", "verify", {"count": {"min": 0}})["servers"].get("confirmed")
+
+    assert wait_until(lambda: all(confirmed_by(one) == len(found) for one in found), 10)
 
 
 @pytest.fixture
@@ -237,9 +246,8 @@ def test_requests_go_on_while_the_store_is_lost_and_its_state_comes_back(servers
     for thread in threads:
         thread.join()
     assert statuses.keys() == {200}
-    time.sleep(SEEN)
-    body = control(found[1], "POST", "rules", {"match": {"content": "new"}, "content": "too"})
-    assert body["servers"] == {"confirmed": 2, "unconfirmed": []}
+    rule, confirmed = {"match": {"content": "new"}, "content": "too"}, {"confirmed": 2, "unconfirmed": []}
+    assert wait_until(lambda: control(found[1], "POST", "rules", rule)["servers"] == confirmed, 10)
     [late] = servers(1, url=store.url)
     assert [text_of(httpx.post(f"{late.url}{PATH}", json=ask(one), headers=KEY)) for one in ("Hello", "new")] == [
         *("kept", "too")
@@ -436,9 +444,8 @@ def test_two_deployments_on_one_prefix_are_warned_of_each_other(servers):
 
     assert wait_until(lambda: warned(one, "replica-0") and warned(other, "replica-0"), 5)
     assert sum("another configuration" in line for line in one.errors) == 1
-    time.sleep(SEEN)
-    body = control(one, "POST", "rules", {"match": {"content": "a"}, "content": "b"})
-    assert body["servers"]["confirmed"] == 2
+    rule = {"match": {"content": "a"}, "content": "b"}
+    assert wait_until(lambda: control(one, "POST", "rules", rule)["servers"]["confirmed"] == 2, 10)
 
 
 def test_prefixes_keep_deployments_apart(servers, store, serve):
@@ -696,8 +703,9 @@ def test_calls_survive_connections_that_are_killed(servers, store):
 
 
 def test_servers_without_a_name_are_told_apart_by_their_ports(store, serve):
-    found = [serve({"store": store.url}, "--workers", "1", prelude=PRELUDE) for _ in range(2)]
-    time.sleep(SEEN)
+    config = {"store": store.url, "journal": {"enabled": True}}
+    found = [serve(config, "--workers", "1", prelude=PRELUDE) for _ in range(2)]
+    await_all(found)
     replicator = _store_process(found[1])
     replicator.suspend()
     response = control(found[0], "POST", "rules", {"match": {}, "content": "x"})
@@ -761,12 +769,12 @@ module._apply = ending
 
 
 def test_server_that_could_not_make_a_change_makes_it_later(serve, store):
-    config = {"store": {"url": store.url, "max_lag": 100}}
+    config = {"store": {"url": store.url, "max_lag": 100}, "journal": {"enabled": True}}
     whole, failing = (
         serve({**config, "server": {"replica": name}}, "--workers", "1", prelude=f"{PRELUDE}\n{code}")
         for name, code in (("whole", ""), ("failing", FAILING))
     )
-    time.sleep(SEEN)
+    await_all((whole, failing))
     for number in range(4):
         rule = {"id": f"rule-{number}", "match": {"content": "a"}, "content": "b"}
         assert "failing" in control(whole, "POST", "rules", rule)["servers"]["unconfirmed"] or number
@@ -775,13 +783,13 @@ def test_server_that_could_not_make_a_change_makes_it_later(serve, store):
 
 
 def test_change_is_made_once_though_the_process_that_made_it_has_ended(serve, store, tmp_path):
-    config = {"store": {"url": store.url, "max_lag": 3000}}
+    config = {"store": {"url": store.url, "max_lag": 3000}, "journal": {"enabled": True}}
     ending = ENDING.format(flag=str(tmp_path / "ended"))
     found = [
         serve({**config, "server": {"replica": name}}, "--workers", "1", prelude=f"{PRELUDE}\n{code}")
         for name, code in (("whole", ""), ("ending", ending))
     ]
-    time.sleep(SEEN)
+    await_all(found)
     control(found[0], "POST", "rules", {"match": {"content": "a"}, "content": "b"})
     assert (tmp_path / "ended").exists()
     assert wait_until(lambda: rules_of(found[1]) == rules_of(found[0]), 10)
