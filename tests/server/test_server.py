@@ -362,9 +362,9 @@ def test_wheel_installed_in_a_clean_environment_starts(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
 
     run(sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT))
-    scheduler = next(tmp_path.glob("*.whl"))
+    wheel = next(tmp_path.glob("*.whl"))
     run(sys.executable, "-m", "venv", "--without-pip", "clean")
-    run(sys.executable, "-m", "pip", "--python", "clean", "install", "--quiet", "--no-compile", str(scheduler))
+    run(sys.executable, "-m", "pip", "--python", "clean", "install", "--quiet", "--no-compile", str(wheel))
     with subprocess.Popen(
         ["clean/bin/fastmock", "--port", "0"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     ) as process:
