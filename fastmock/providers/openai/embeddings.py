@@ -19,7 +19,7 @@ from fastmock.core.http import LargeReply, Reply, Request
 from fastmock.core.json import parse
 from fastmock.core.problems import SettingPath
 from fastmock.engine.answer_size import MAX_EMBEDDING_TOKENS, check_inputs
-from fastmock.engine.cache import Entry
+from fastmock.engine.cache import LARGEST_RESPONSE, LONGEST_BODY, Entry
 from fastmock.engine.plain_rules import PlainRules
 from fastmock.engine.services import Services
 from fastmock.engine.template_compiler import read_source
@@ -35,7 +35,6 @@ _TOGETHER = 8
 _WINDOW = 8192  # maximum tokens of one input
 _LAST_TOKEN = 100_276  # of cl100k_base
 _OVERHEAD = 500  # bytes of a cached input besides its vector
-_LONGEST_BODY, _LARGEST_WHOLE = 65_536, 1 << 20  # bytes of a request and its response that are cached whole
 _LARGE = 500_000  # numbers in a response that is joined while it is sent
 
 _LITTLE = sys.byteorder == "little"
@@ -79,7 +78,7 @@ class Embeddings:
         else:
             body = parse(request.body)
             reply = self.answer(body, unique, request=request)
-            if self._keeps_whole and len(request.body) <= _LONGEST_BODY and reply.size <= _LARGEST_WHOLE:
+            if self._keeps_whole and len(request.body) <= LONGEST_BODY and reply.size <= LARGEST_RESPONSE:
                 self._keep(request.body, reply, body["input"])
         if self._profiles.delays_whole:  # an embedding is only prefill: it takes the time to first token
             self._profiles.delay_of_prefill(reply, reply.model, reply.prompt_tokens, request)
@@ -88,8 +87,7 @@ class Embeddings:
     def _keep(self, body: str | bytes, reply: Reply, given: Any) -> None:
         """Cache the response to a body that is seen for the second time."""
         if self._cache.seen_before(body):
-            inputs = len(given) if type(given) is list and type(given[0]) is not int else 1
-            whole = _Whole(reply.body, reply.model, reply.prompt_tokens, inputs)
+            whole = _Whole(reply.body, reply.model, reply.prompt_tokens, len(_inputs(given)))
             self._cache.add(self._whole, body, Entry(whole, reply.size + len(body) + _OVERHEAD))
 
     def answer(
