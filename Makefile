@@ -12,8 +12,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # Many tests wait more than they compute, so there are more processes than cores of a small machine.
 TEST_PROCESSES ?= 5
 PYTEST = pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
-# Tests that judge times run by themselves afterwards; ARGS may choose no test of a part, which is exit code 5.
-ALONE = pytest -m alone $(shell grep -lE "undisturbed|mark.alone" -r tests --include='test_*.py')
+# Tests that judge times run afterwards, two at a time: they mostly wait, and are tried again where a thread that only
+# sleeps came late. ARGS may choose no test of a part, which is exit code 5.
+TIMED = pytest --numprocesses 2 --dist worksteal -m timed $(shell grep -lE "undisturbed|mark.timed" -r tests --include='test_*.py')
 
 .PHONY: run test unit coverage hooks lint docs bench against rates peers isolation cassettes streams locust fuzz soak changes connections agents-cli deploy-test image-test clean
 
@@ -21,8 +22,8 @@ run: $(VENV)/.run  ## Start the server; ARGS="--port 9000" adds flags
 	$(BIN)/fastmock $(ARGS)
 
 test: $(VENV)/.test $(VENV)/.clients $(NODE)  ## Run all tests side by side; ARGS="-k name" chooses
-	$(BIN)/python -m $(PYTEST) -m "not alone" $(ARGS) || [ $$? = 5 ]
-	$(BIN)/python -m $(ALONE) $(ARGS) || [ $$? = 5 ]
+	$(BIN)/python -m $(PYTEST) -m "not timed" $(ARGS) || [ $$? = 5 ]
+	$(BIN)/python -m $(TIMED) $(ARGS) || [ $$? = 5 ]
 
 unit: $(VENV)/.test  ## Run the tests that need no socket, property tests with a sixth of their examples
 	EXAMPLES_DIVISOR=6 $(BIN)/python -m $(PYTEST) --numprocesses 2 -m unit $(ARGS)

@@ -10,11 +10,14 @@ import pytest
 
 # Imports of the package are below: the process that hands out the tests needs none, which saves a second.
 
+gc.disable()  # until the tests are collected
+
 
 def pytest_collection_finish() -> None:
     """Exempt the tests themselves from the garbage collector, which takes a tenth of a run without sockets."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -4,6 +4,7 @@ The process reads requests from a socket, its standard input: the arguments, the
 ``fastmock`` command, with its standard output, its standard error and a pipe for the process ID and the exit code.
 """
 
+import atexit
 import gc
 import json
 import os
@@ -14,7 +15,8 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -149,11 +151,29 @@ def _fork_on_request() -> bool:
     return False
 
 
+def _exit_with(command: Callable[[], None]) -> None:
+    """Run a command and exit with its code, without the interpreter's teardown: 30 ms for all that was imported."""
+    code: object = 0
+    try:
+        command()
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    atexit._run_exitfuncs()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
 def serve_requests() -> None:
     """Serve requests; in a process that one of them is for, do what ``python -m fastmock`` does."""
     from fastmock import __main__
     from fastmock.build import Layers
     from fastmock.cli import main  # noqa: F401
+    from fastmock.core import yaml_documents  # noqa: F401
     from fastmock.server import supervisor, worker  # noqa: F401
     from fastmock.server.runtimes import granian, robyn
 
@@ -163,7 +183,7 @@ def serve_requests() -> None:
     gc.collect()
     gc.freeze()
     if _fork_on_request():
-        __main__.run()
+        _exit_with(__main__.run)
 
 
 if __name__ == "__main__":

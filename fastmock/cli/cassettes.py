@@ -10,7 +10,6 @@ import orjson
 from fastmock.cassettes import tools
 from fastmock.cassettes.cassette import CassetteError
 from fastmock.cassettes.importers import ImportFailedError, import_files
-from fastmock.cassettes.rules_from import rules_from
 from fastmock.core.text import printable
 
 DIFFERENT = 1
@@ -74,6 +73,7 @@ def run_cassettes(arguments: dict[str, Any], stdout: TextIO, stderr: TextIO) -> 
 def run_rules_from(place: Sequence[Path], to: Path | None, stdout: TextIO, stderr: TextIO) -> int:
     """Run ``fastmock rules-from``; return the exit code."""
     from fastmock.cassettes.importers.aimock import is_fixtures, rules_of_fixtures
+    from fastmock.cassettes.rules_from import rules_from
 
     try:
         fixtures = [one for one in place if is_fixtures(one)]

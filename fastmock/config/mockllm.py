@@ -15,8 +15,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from fastmock.core.documents import MARK
 from fastmock.core.problems import Problem, SettingPath, did_you_mean, dotted
+from fastmock.core.variables import MARK
 from fastmock.rules.settings import Responses
 
 _is_class = re.compile(r"[\w.]+:\w+").fullmatch

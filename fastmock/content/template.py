@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from fastmock.core.completion import NO_DETAILS, ChatRequest
-from fastmock.core.documents import MARK
 from fastmock.core.problems import did_you_mean
+from fastmock.core.variables import MARK
 
 Render = Callable[[ChatRequest], bytes]
 """Renders a template for one request."""

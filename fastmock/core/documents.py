@@ -9,13 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import yaml
 
 from fastmock.core.bounds import BoundsError, check_bounds
-
-VARIABLE = r"\$(?:[A-Za-z_]\w*|\{\w+\})"
-MARK = "\0fastmock\0"
-"""Prefix of the name of an unquoted variable, to distinguish it from the same text in quotes."""
+from fastmock.core.variables import MARK, VARIABLE
 
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|' + VARIABLE, re.S)
 
@@ -26,19 +22,6 @@ _AT_ONCE = 1 << 20  # bytes
 
 class DocumentError(Exception):
     """A file that cannot be read or parsed; the message is one line and does not name the file."""
-
-
-class _YamlLoader(yaml.SafeLoader):
-    pass
-
-
-# Dates stay text, as in JSON.
-_YamlLoader.yaml_implicit_resolvers = {
-    key: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for key, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_YamlLoader.add_implicit_resolver("!variable", re.compile(rf"^{VARIABLE}$"), ["$"])
-_YamlLoader.add_constructor("!variable", lambda _, node: MARK + node.value.strip("${}"))
 
 
 def _marked(token: re.Match[str]) -> str:
@@ -127,14 +110,19 @@ def parse_document(text: str, is_yaml: bool) -> Any:
         DocumentError: it does not parse, or is too deep or too large.
     """
     try:
-        document = yaml.load(text, _YamlLoader) if is_yaml else orjson.loads(_JSON_TOKEN.sub(_marked, text))  # noqa: S506 - derived from SafeLoader
+        if is_yaml:
+            from fastmock.core.yaml_documents import load_yaml  # see there
+
+            document = load_yaml(text)
+        else:
+            document = orjson.loads(_JSON_TOKEN.sub(_marked, text))
         check_bounds(document)
     except orjson.JSONDecodeError as error:
         raise DocumentError(f"is not valid JSON: {error}") from None
-    except yaml.YAMLError as error:
-        raise DocumentError(f"is not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise DocumentError("is nested too deeply") from None
     except BoundsError as error:
         raise DocumentError(str(error)) from None
+    except ValueError as error:
+        raise DocumentError(f"is not valid YAML: {error}") from None
     return document

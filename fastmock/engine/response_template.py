@@ -16,8 +16,8 @@ import orjson
 from fastmock.content.template import VARIABLES, Render, Template, literal
 from fastmock.content.words import Chunker
 from fastmock.core.completion import Answer, ChatRequest, Tokenizer
-from fastmock.core.documents import MARK
 from fastmock.core.garbage import collection_paused
+from fastmock.core.variables import MARK
 from fastmock.engine.constraints import count, is_json
 from fastmock.rules.settings import ReplySpec
 

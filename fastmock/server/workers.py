@@ -104,12 +104,12 @@ class Workers:
     def settle(self) -> None:
         """Have the next fork exclude inherited objects from garbage collection again: there are new ones."""
         self._settled = False
+        gc.unfreeze()
 
     def spawn(self, worker: Worker) -> Channel:
         """Fork a worker; return the channel to it."""
         if not self._settled:  # excludes inherited objects from garbage collection, so that their memory stays shared
             self._settled = True
-            gc.unfreeze()
             gc.collect()
             gc.freeze()
         receive, send = os.pipe()

@@ -447,10 +447,11 @@ def test_files_and_parsed_bodies_in_vcrpy_cassettes_are_imported(tmp_path):
     app = make_app({"cassettes": str(tmp_path / "c.jsonl")})
     assert app.handle(posted(b"POSTED", "/v1/files")).head.status == 201
     assert app.handle(posted(chat("Hi"))).body == b'{"ok":1}'
-    (tmp_path / "evil.yaml").write_text("interactions: !!python/object/apply:os.system ['false']")
-    code, _, err = run("cassettes", "import", tmp_path / "evil.yaml", "--to", tmp_path / "d.jsonl")
-    assert code == 2
-    assert "cannot be parsed" in err
+    for value in ("!!python/object/apply:os.system ['false']", "!!bool x"):
+        (tmp_path / "evil.yaml").write_text(f"interactions: {value}")
+        code, _, err = run("cassettes", "import", tmp_path / "evil.yaml", "--to", tmp_path / "d.jsonl")
+        assert code == 2
+        assert "cannot be parsed" in err
 
 
 def test_vcrpy_cassettes_in_json_are_imported(tmp_path):

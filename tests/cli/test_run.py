@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.support import ROOT, wait_until
+from tests.support import ESTIMATE, ROOT, wait_until
 
 pytestmark = pytest.mark.integration
 RULES = [
@@ -33,7 +33,7 @@ for content in sys.argv[1:]:
 def clean_environment(**more):
     names = ("FASTMOCK_", "MOCK_OPENAI_", "OPENAI_", "ANTHROPIC_", "GITHUB_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(names)}
-    return kept | {"PYTHONPATH": str(ROOT)} | more
+    return kept | ESTIMATE | {"PYTHONPATH": str(ROOT)} | more
 
 
 def start(*arguments, **options):

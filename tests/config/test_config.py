@@ -107,6 +107,9 @@ def test_environment_variables_unknown_or_of_kubernetes_are_warned_about():
     assert "Kubernetes" in " ".join(config.warnings)
 
 
+WRONG_TAGS = ["!!int x", "!!int ''", "!!float x", "!!bool x", "!!timestamp x", "!!timestamp 2001-13-45", "!!set x"]
+
+
 @pytest.mark.parametrize("text", ['{"seed": 7, "server": {"port": 1}}', "seed: 7\nserver: {port: 1}"])
 def test_one_variable_holds_the_whole_configuration(text, tmp_path):
     variable = {"FASTMOCK_CONFIG_JSON": text, "FASTMOCK_PORT": "2"}
@@ -124,6 +127,7 @@ def test_one_variable_holds_the_whole_configuration(text, tmp_path):
     [
         ('{"seed": ', "FASTMOCK_CONFIG_JSON: is not valid JSON"),
         ("seed: [", "FASTMOCK_CONFIG_JSON: is not valid YAML"),
+        *[(f"seed: {value}", "FASTMOCK_CONFIG_JSON: is not valid YAML") for value in WRONG_TAGS],
         ("just words", "FASTMOCK_CONFIG_JSON: must hold an object of settings"),
         ('{"sed": 7}', "environment variable FASTMOCK_CONFIG_JSON: sed: unknown name; did you mean 'seed'?"),
     ],

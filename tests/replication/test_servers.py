@@ -206,12 +206,12 @@ def test_a_server_that_starts_later_begins_with_the_state_of_the_others(servers)
 
 
 def test_killed_server_is_named_and_then_forgotten(servers):
-    found = servers(lag=200)
+    found = servers(lag=1000)
     found[2].process.send_signal(signal.SIGKILL)
     begin = time.monotonic()
     body = control(found[0], "POST", "rules", {"match": {"content": "a"}, "content": "b"})
     assert body["servers"] == {"confirmed": 2, "unconfirmed": ["replica-2"]}
-    assert 0.2 <= time.monotonic() - begin < 5
+    assert 1 <= time.monotonic() - begin < 5
     time.sleep(4.5)
     body = control(found[0], "POST", "rules", {"match": {"content": "a"}, "content": "b"})
     assert body["servers"] == {"confirmed": 2, "unconfirmed": []}

@@ -8,10 +8,12 @@ import sys
 
 import pytest
 
+from tests.support import ESTIMATE
+
 pytestmark = pytest.mark.integration
 TESTS, PROCESSES, RUNS = (
     int(os.environ.get(f"ISOLATION_{name}", default))
-    for name, default in (("TESTS", 24), ("PROCESSES", 4), ("RUNS", 1))
+    for name, default in (("TESTS", 24), ("PROCESSES", 3), ("RUNS", 1))
 )
 MODULE = """
 import asyncio, os, re, signal, subprocess, sys, threading
@@ -98,7 +100,12 @@ def test_tests_side_by_side_never_leak(tmp_path, run):
         "60",
     ]
     done = subprocess.run(
-        command, cwd=tmp_path, env=environ | {"FASTMOCK_WORKERS": "2"}, capture_output=True, text=True, check=False
+        command,
+        cwd=tmp_path,
+        env=environ | ESTIMATE | {"FASTMOCK_WORKERS": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     counts = dict(reversed(found) for found in re.findall(r"(\d+) (passed|failed|error)", done.stdout))
     expected = {"passed": str(TESTS)} if killed < 0 else {"passed": str(TESTS - 1), "failed": "1"}

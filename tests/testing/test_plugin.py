@@ -14,7 +14,7 @@ import pytest
 from fastmock.testing import Server
 from fastmock.testing.control import Control
 from tests.cassettes.support import chat, line, posted
-from tests.support import wait_until
+from tests.support import ESTIMATE, wait_until
 
 pytestmark = pytest.mark.integration
 ASK = """
@@ -47,7 +47,7 @@ class Runner:
 
     def start(self, *options, **env):
         names = ("FASTMOCK_", "OPENAI_", "ANTHROPIC_", "PYTEST_", "COV_")
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(names)} | env
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(names)} | ESTIMATE | env
         others = ("anyio", "cacheprovider", "hypothesispytest", "locust")  # importing them takes 0.4 s a run
         blocked = [word for name in others for word in ("-p", f"no:{name}")]
         command = [sys.executable, "-m", "pytest", *blocked, "--fastmock-timeout", "60", *options]

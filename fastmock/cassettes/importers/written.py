@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import orjson
-import yaml
 
 from fastmock.cassettes.canonical import Canonical
 from fastmock.cassettes.recorder import Exchange
@@ -19,24 +18,6 @@ _CANONICAL = Canonical()
 
 class ImportFailedError(Exception):
     """A file cannot be imported; the message names it."""
-
-
-class _Loader(yaml.SafeLoader):
-    """Loads plain values, and the few Python objects that vcrpy writes for bodies, without executing anything."""
-
-
-def _first_bytes(loader: yaml.SafeLoader, node: yaml.Node) -> bytes:
-    """Return the content of a file object: the first part of its state."""
-    state = loader.construct_mapping(node, deep=True)["state"] if isinstance(node, yaml.MappingNode) else ()
-    return bytes(next((part for part in state if isinstance(part, bytes)), b""))
-
-
-def _sequence(loader: yaml.SafeLoader, node: yaml.Node) -> list[Any]:
-    return loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else []
-
-
-_Loader.add_constructor("tag:yaml.org,2002:python/object/new:_io.BytesIO", _first_bytes)
-_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _sequence)
 
 
 def documents_of(path: Path) -> Iterator[tuple[str, object]]:
@@ -52,10 +33,12 @@ def documents_of(path: Path) -> Iterator[tuple[str, object]]:
                 if line.strip():
                     yield f"{path}:{number}", orjson.loads(line)
         elif path.suffix in (".yaml", ".yml"):
-            yield str(path), yaml.load(data, _Loader)  # noqa: S506 - a safe loader
+            from fastmock.cassettes.importers.vcr_yaml import load_vcr_yaml  # which imports PyYAML
+
+            yield str(path), load_vcr_yaml(data)
         else:
             yield str(path), orjson.loads(data)
-    except (orjson.JSONDecodeError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImportFailedError(f"{path} cannot be parsed: {reason}") from None
 
