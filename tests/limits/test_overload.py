@@ -159,9 +159,12 @@ def test_latency_rises_with_the_queue_in_order(serve, runtime, workers, stream):
     server = serve(config, "--runtime", runtime, "--workers", workers)
     start = time.monotonic()
     connections = []
-    for _ in range(16):
+    for place in range(16):
         connections.append(ask(server, stream))
-        time.sleep(0.01)  # so that the order in which they come is known
+        if place < 4:
+            time.sleep(0.01)
+        else:  # so that the order in which they come is known
+            wait_until(lambda place=place: health(server)["queued"] > place - 4, 0.1)
     with ThreadPoolExecutor(16) as threads:
         answers = list(threads.map(read, connections))
     assert all(data.startswith(b"HTTP/1.1 200") for data, _ in answers)
