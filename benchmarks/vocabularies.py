@@ -121,12 +121,16 @@ def merges_of(tokens: list[bytes]) -> list[tuple[bytes, bytes]]:
 def _merged(ranks: dict[bytes, int], token: bytes, most: int) -> list[bytes]:
     """Merge the bytes of a token by the merges that come before its own."""
     parts = [token[place : place + 1] for place in range(len(token))]
-    while True:
-        found = ((ranks.get(parts[place] + parts[place + 1], most), place) for place in range(len(parts) - 1))
-        rank, place = min(found, default=(most, 0))
-        if rank >= most:
-            return parts
+    pairs = [ranks.get(token[place : place + 2], most) for place in range(len(token) - 1)]  # the rank of each pair
+    while pairs and (rank := min(pairs)) < most:
+        place = pairs.index(rank)
         parts[place : place + 2] = [parts[place] + parts[place + 1]]
+        del pairs[place]
+        if place:
+            pairs[place - 1] = ranks.get(parts[place - 1] + parts[place], most)
+        if place < len(pairs):
+            pairs[place] = ranks.get(parts[place] + parts[place + 1], most)
+    return parts
 
 
 def _letters() -> dict[int, str]:
