@@ -14,7 +14,7 @@ TEST_PROCESSES ?= 4
 PYTEST = pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 # Tests that judge times run afterwards, two at a time: they mostly wait, and are tried again where a thread that only
 # sleeps came late. ARGS may choose no test of a part, which is exit code 5.
-TIMED = pytest --numprocesses 2 --dist worksteal -m timed $(shell grep -lE "undisturbed|mark.timed" -r tests --include='test_*.py')
+TIMED = $(PYTEST) --numprocesses 2 -m timed $(shell grep -lE "undisturbed|mark.timed" -r tests --include='test_*.py')
 
 .PHONY: run test unit coverage hooks lint docs bench against rates peers isolation cassettes streams locust fuzz soak changes connections agents-cli deploy-test image-test clean
 

@@ -152,12 +152,12 @@ def _fork_on_request() -> bool:
 
 
 def _exit_with(command: Callable[[], None]) -> None:
-    """Run a command and exit with its code, without the interpreter's teardown: 30 ms for all that was imported."""
-    code: object = 0
+    """Run a command and exit with its code, without the interpreter's teardown: 50 ms for all that was imported."""
+    code = 0
     try:
         command()
     except SystemExit as end:
-        code = end.code
+        code = int(end.code or 0)
     except BaseException:
         traceback.print_exc()
         code = 1
@@ -165,7 +165,7 @@ def _exit_with(command: Callable[[], None]) -> None:
     with suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+    os._exit(code)
 
 
 def serve_requests() -> None:

@@ -36,8 +36,16 @@ httpx._transports.default.create_ssl_context = functools.cache(httpx._transports
 
 ROOT = Path(__file__).parent.parent
 KEY = {"authorization": "Bearer sk-test"}
-ESTIMATE = {"FASTMOCK_USAGE_TOKENIZER": "estimate"}
-"""For servers that are not forked, where no test looks at tokens: a third of their start is to read vocabularies."""
+
+
+def outer_environment(**more: str) -> dict[str, str]:
+    """Return the environment for programs that start servers: without what configures fastmock, SDKs or pytest.
+
+    Tokens are estimated: to read vocabularies is a third of the start of a server that is not forked.
+    """
+    names = ("FASTMOCK_", "MOCK_OPENAI_", "OPENAI_", "ANTHROPIC_", "GITHUB_", "PYTEST_", "COV_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(names)}
+    return kept | {"FASTMOCK_USAGE_TOKENIZER": "estimate"} | more
 
 
 @functools.cache

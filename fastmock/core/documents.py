@@ -111,7 +111,7 @@ def parse_document(text: str, is_yaml: bool) -> Any:
     """
     try:
         if is_yaml:
-            from fastmock.core.yaml_documents import load_yaml  # see there
+            from fastmock.core.yaml_documents import load_yaml  # imports PyYAML
 
             document = load_yaml(text)
         else:

@@ -87,7 +87,7 @@ class Workers:
         self._heartbeats = heartbeats
         self._watch = watch
         self._work = work
-        self._settled = False
+        self._settled = self._frozen = False
         self._never_ready = 0
 
     @property
@@ -104,14 +104,15 @@ class Workers:
     def settle(self) -> None:
         """Have the next fork exclude inherited objects from garbage collection again: there are new ones."""
         self._settled = False
-        gc.unfreeze()
 
     def spawn(self, worker: Worker) -> Channel:
         """Fork a worker; return the channel to it."""
         if not self._settled:  # excludes inherited objects from garbage collection, so that their memory stays shared
-            self._settled = True
+            if self._frozen:
+                gc.unfreeze()
             gc.collect()
             gc.freeze()
+            self._settled = self._frozen = True
         receive, send = os.pipe()
         os.set_blocking(receive, False)
         ours, theirs = Channel.pair()

@@ -1,7 +1,6 @@
 """``fastmock run`` and ``fastmock health``: real commands in real processes."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.support import ESTIMATE, ROOT, wait_until
+from tests.support import ROOT, outer_environment, wait_until
 
 pytestmark = pytest.mark.integration
 RULES = [
@@ -30,14 +29,8 @@ for content in sys.argv[1:]:
 """
 
 
-def clean_environment(**more):
-    names = ("FASTMOCK_", "MOCK_OPENAI_", "OPENAI_", "ANTHROPIC_", "GITHUB_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(names)}
-    return kept | ESTIMATE | {"PYTHONPATH": str(ROOT)} | more
-
-
 def start(*arguments, **options):
-    environ = clean_environment(**options.pop("env", {}))
+    environ = outer_environment(PYTHONPATH=str(ROOT), **options.pop("env", {}))
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, "-m", "fastmock", *arguments], env=environ, **pipes, **options)
 

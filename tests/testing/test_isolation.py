@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from tests.support import ESTIMATE
+from tests.support import outer_environment
 
 pytestmark = pytest.mark.integration
 TESTS, PROCESSES, RUNS = (
     int(os.environ.get(f"ISOLATION_{name}", default))
-    for name, default in (("TESTS", 24), ("PROCESSES", 3), ("RUNS", 1))
+    for name, default in (("TESTS", 24), ("PROCESSES", 4), ("RUNS", 1))
 )
 MODULE = """
 import asyncio, os, re, signal, subprocess, sys, threading
@@ -85,8 +85,6 @@ def test_tests_side_by_side_never_leak(tmp_path, run):
     module = MODULE.replace("list(range(TESTS))", repr(order)).replace("KILLED", str(killed))
     (tmp_path / "test_many.py").write_text(module)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    names = ("FASTMOCK_", "OPENAI_", "ANTHROPIC_", "PYTEST_", "COV_")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(names)}
     command = [
         sys.executable,
         "-m",
@@ -102,7 +100,7 @@ def test_tests_side_by_side_never_leak(tmp_path, run):
     done = subprocess.run(
         command,
         cwd=tmp_path,
-        env=environ | ESTIMATE | {"FASTMOCK_WORKERS": "2"},
+        env=outer_environment(FASTMOCK_WORKERS="2"),
         capture_output=True,
         text=True,
         check=False,

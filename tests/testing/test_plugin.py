@@ -14,7 +14,7 @@ import pytest
 from fastmock.testing import Server
 from fastmock.testing.control import Control
 from tests.cassettes.support import chat, line, posted
-from tests.support import ESTIMATE, wait_until
+from tests.support import outer_environment, wait_until
 
 pytestmark = pytest.mark.integration
 ASK = """
@@ -46,13 +46,11 @@ class Runner:
             (self.directory / name.replace("_", ".", 1)).write_text(text)
 
     def start(self, *options, **env):
-        names = ("FASTMOCK_", "OPENAI_", "ANTHROPIC_", "PYTEST_", "COV_")
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(names)} | ESTIMATE | env
         others = ("anyio", "cacheprovider", "hypothesispytest", "locust")  # importing them takes 0.4 s a run
         blocked = [word for name in others for word in ("-p", f"no:{name}")]
         command = [sys.executable, "-m", "pytest", *blocked, "--fastmock-timeout", "60", *options]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(command, cwd=self.directory, env=environ, **pipes)
+        return subprocess.Popen(command, cwd=self.directory, env=outer_environment(**env), **pipes)
 
     def run(self, *options, **env):
         """Return the exit code, the output, and the numbers of outcomes."""

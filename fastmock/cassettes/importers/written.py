@@ -33,7 +33,7 @@ def documents_of(path: Path) -> Iterator[tuple[str, object]]:
                 if line.strip():
                     yield f"{path}:{number}", orjson.loads(line)
         elif path.suffix in (".yaml", ".yml"):
-            from fastmock.cassettes.importers.vcr_yaml import load_vcr_yaml  # which imports PyYAML
+            from fastmock.cassettes.importers.vcr_yaml import load_vcr_yaml  # imports PyYAML
 
             yield str(path), load_vcr_yaml(data)
         else:
