@@ -281,10 +281,10 @@ def undisturbed(test: Callable[..., None]) -> Callable[..., None]:
     return pytest.mark.timed(judged)
 
 
-def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run ``fastmock`` until it ends."""
-    process = launcher().start(arguments, cwd, {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)})
+def command(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run ``fastmock`` until it ends; ``env`` is added to its environment, which is otherwise nearly empty."""
+    process = launcher().start(arguments, cwd, {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | (env or {}))
     with process.stdout, process.stderr, ThreadPoolExecutor(1) as other:
         errors = other.submit(process.stderr.read)
         output = process.stdout.read()
-    return subprocess.CompletedProcess(arguments, process.wait(20), output, errors.result())
+    return subprocess.CompletedProcess(arguments, process.wait(60), output, errors.result())

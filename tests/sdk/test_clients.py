@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -75,23 +76,22 @@ asyncio.run(main())
 """
 
 
-# To import a framework takes seconds: a process runs a program against the servers of both runtimes.
+# To import a framework takes seconds: a process runs all its programs, each against several servers.
 RUN = """
-import os, runpy, sys, traceback
-program, *urls = sys.argv[1:]
-for url in urls:
-    os.environ.update(FASTMOCK_URL=url, OPENAI_BASE_URL=url, OPENAI_API_KEY="sk-test")
-    try:
-        runpy.run_path(program, run_name="__main__")
-    except BaseException:
-        traceback.print_exc(file=sys.stdout)
+import os, runpy, sys
+from itertools import product
+programs, urls = (words.split(",") for words in sys.argv[1:])
+for program, url in product(programs, urls):
+    os.environ.update(FASTMOCK_URL=url + "/v1", OPENAI_BASE_URL=url + "/v1", OPENAI_API_KEY="sk-test")
+    runpy.run_path(program, run_name="__main__")
     print("-" * 20, flush=True)
 """
 RUNTIMES = ("robyn", "granian")
 
 
-def on_both(lines):
-    return dict.fromkeys(RUNTIMES, lines)
+def on_both(programs):
+    """Return the lines that programs should print, in the form of ``outputs``."""
+    return {(program, runtime): lines for program, lines in programs.items() for runtime in RUNTIMES}
 
 
 def python(name):
@@ -117,21 +117,26 @@ def output(url, *command):
     return done.stdout.splitlines()
 
 
-def outputs(interpreter, program, config, *arguments):
-    """Return the lines that a program prints, by the runtime of the server."""
+def printed(interpreter, programs, urls):
+    """Return the lines that each program prints with each URL, in this order."""
+    command = (interpreter, "-c", RUN, ",".join(str(PROGRAMS / name) for name in programs), ",".join(urls))
+    done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    *parts, rest = done.stdout.split("-" * 20 + "\n")
+    assert rest == ""
+    return [part.splitlines() for part in parts]
+
+
+def outputs(interpreter, programs, config, *arguments):
+    """Return the lines that programs print, by their names and the runtime of the server."""
     with TemporaryDirectory() as directory, ExitStack() as stack:
         Path(directory, "config.json").write_text(config)
         urls = []
         for runtime in RUNTIMES:
             server = Server("--runtime", runtime, *arguments, cwd=Path(directory))
             stack.callback(server.stop)
-            urls.append(f"{server.url}/v1")
-        command = (interpreter, "-c", RUN, str(PROGRAMS / program), *urls)
-        done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    *parts, rest = done.stdout.split("-" * 20 + "\n")
-    assert rest == ""
-    return {runtime: part.splitlines() for runtime, part in zip(RUNTIMES, parts, strict=True)}
+            urls.append(server.url)
+        return dict(zip(product(programs, RUNTIMES), printed(interpreter, programs, urls), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -150,10 +155,10 @@ def test_docs_program_prints_the_documented_output(serve, program, environment, 
     if environment == "node":
         # Node looks for packages beside the program.
         command = [node(), shutil.copy(PROGRAMS / program, ENVIRONMENTS / "node")]
-        found = {runtime: output(serve(CONFIG, "--runtime", runtime).url, *command) for runtime in RUNTIMES}
+        found = {(program, one): output(serve(CONFIG, "--runtime", one).url, *command) for one in RUNTIMES}
     else:
-        found = outputs(python(environment) if environment else sys.executable, program, json.dumps(CONFIG))
-    assert found == on_both(lines)
+        found = outputs(python(environment) if environment else sys.executable, [program], json.dumps(CONFIG))
+    assert found == on_both({program: lines})
 
 
 def test_pytest_example_of_the_docs(tmp_path):
@@ -175,22 +180,8 @@ LANGCHAIN = [
     "function_calling Event",
     "True",
 ]
+ITEMS = "tool_call_item tool_call_output_item message_output_item"
 VERCEL = [f"{SAID} true", "true stop", "1 2 stop", "2 2", "getWeather city", "city degrees"]
-
-
-@pytest.mark.parametrize(
-    ("program", "lines"),
-    [
-        (
-            "responses_openai_agents.py",
-            ["True 1", "tool_call_item tool_call_output_item message_output_item", "Report", "Report"],
-        ),
-        ("dialects_pydantic_ai.py", PYDANTIC_AI * 2),
-        ("dialects_langchain.py", LANGCHAIN * 2),
-    ],
-)
-def test_agent_frameworks_work_with_responses_and_messages(program, lines):
-    assert outputs(python("agents"), program, "{}", "--workers", "2") == on_both(lines)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -200,37 +191,42 @@ def test_vercel_ai_sdk_program_prints_the_expected_output(serve, runtime):
     assert output(server.url, *command) == VERCEL * 2
 
 
-@pytest.mark.parametrize(
-    ("program", "lines"),
-    [
-        (
-            "agents_langchain.py",
-            [
-                "get_weather ['city'] True",
-                "get_weather ['city']",
-                "json_schema Event True",
-                "function_calling Event True",
-                "dict",
-                "Event",
-            ],
-        ),
-        (
-            "agents_instructor.py",
-            [
-                "TOOLS Person",
-                "TOOLS_STRICT Person",
-                "JSON_SCHEMA Person",
-                "partial True",
-                "several True",
-                "async Person",
-            ],
-        ),
-        ("agents_pydantic_ai.py", ["True", "Report 1", "Report", "Report 2", "True"]),
-        ("agents_openai.py", ["True 1", "tool_call_item tool_call_output_item message_output_item", "Report"]),
-    ],
-)
-def test_agent_frameworks_work_with_chat_completions(program, lines):
-    assert outputs(python("agents"), program, "{}", "--workers", "2") == on_both(lines)
+FRAMEWORKS = {
+    "langchain": {
+        "agents_langchain.py": [
+            "get_weather ['city'] True",
+            "get_weather ['city']",
+            "json_schema Event True",
+            "function_calling Event True",
+            "dict",
+            "Event",
+        ],
+        "dialects_langchain.py": LANGCHAIN * 2,
+    },
+    "instructor": {
+        "agents_instructor.py": [
+            "TOOLS Person",
+            "TOOLS_STRICT Person",
+            "JSON_SCHEMA Person",
+            "partial True",
+            "several True",
+            "async Person",
+        ]
+    },
+    "pydantic_ai": {
+        "agents_pydantic_ai.py": ["True", "Report 1", "Report", "Report 2", "True"],
+        "dialects_pydantic_ai.py": PYDANTIC_AI * 2,
+    },
+    "openai_agents": {
+        "agents_openai.py": ["True 1", ITEMS, "Report"],
+        "responses_openai_agents.py": ["True 1", ITEMS, "Report", "Report"],
+    },
+}
+
+
+@pytest.mark.parametrize("programs", FRAMEWORKS.values(), ids=FRAMEWORKS)
+def test_agent_frameworks_work_with_all_dialects(programs):
+    assert outputs(python("agents"), programs, "{}", "--workers", "2") == on_both(programs)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -10,7 +10,7 @@ from anthropic import Anthropic
 from openai import OpenAI
 
 from tests.sdk.replies import GetWeather, Part
-from tests.sdk.test_clients import CONFIG, ENVIRONMENTS, PROGRAMS, RUNTIMES, node, output
+from tests.sdk.test_clients import CONFIG, ENVIRONMENTS, PROGRAMS, RUNTIMES, node, output, printed
 
 pytestmark = pytest.mark.integration
 ASK = {"model": "gpt-4o", "messages": [{"role": "user", "content": "What is the weather in Paris?"}]}
@@ -20,18 +20,20 @@ ANTHROPIC_TOOL = {"name": "get_weather", "description": "The weather.", "input_s
 
 @pytest.fixture
 def record_and_replay(serve, tmp_path):
-    """Return a function that calls another with the URL of a recorder, and then with those of servers that replay."""
+    """Return a function that calls another with the URL of a recorder, and then with those of servers that replay.
+
+    That function returns what it found at each URL.
+    """
 
     def run(call):
         upstream = serve({**CONFIG, "tools": {"auto_call": True}, "latency": {"itl": 1}}, "--workers", "2")
         record = {"upstream": upstream.url, "to": str(tmp_path / "cassettes"), "allow_in_ci": True}
         recorder = serve({"record": record}, "--workers", "2")
-        recorded = call(recorder.url)
+        [recorded] = call([recorder.url])
         assert recorder.stop() == upstream.stop() == 0
-        for runtime in RUNTIMES:
-            cassettes = {"files": [str(tmp_path / "cassettes")], "repeats": "error"}
-            server = serve({"cassettes": cassettes}, "--runtime", runtime, "--workers", "2")
-            assert call(server.url) == recorded
+        replaying = {"cassettes": {"files": [str(tmp_path / "cassettes")], "repeats": "error"}}
+        servers = [serve(replaying, "--runtime", runtime, "--workers", "2") for runtime in RUNTIMES]
+        assert call([server.url for server in servers]) == [recorded] * 2
 
     return run
 
@@ -66,13 +68,13 @@ def test_strict_clients_return_the_same_objects(record_and_replay):
             for one in found
         ]
 
-    record_and_replay(call)
+    record_and_replay(lambda urls: [call(url) for url in urls])
 
 
 @pytest.mark.parametrize("program", ["openai_current.py", "anthropic_current.py", "node_openai.mjs", "node_vercel.mjs"])
 def test_programs_print_the_same(record_and_replay, program):
     if program.endswith(".mjs"):
         command = [node(), shutil.copy(PROGRAMS / program, ENVIRONMENTS / "node")]
+        record_and_replay(lambda urls: [output(url, *command) for url in urls])
     else:
-        command = [sys.executable, str(PROGRAMS / program)]
-    record_and_replay(lambda url: output(url, *command))
+        record_and_replay(lambda urls: printed(sys.executable, [program], urls))

@@ -14,7 +14,7 @@ import pytest
 from fastmock.testing import Server
 from fastmock.testing.control import Control
 from tests.cassettes.support import chat, line, posted
-from tests.support import outer_environment, wait_until
+from tests.support import outer_environment, serving, wait_until
 
 pytestmark = pytest.mark.integration
 ASK = """
@@ -26,7 +26,8 @@ def ask(text="hello"):  # as an SDK does, without the seconds of its import
     body = {"model": "gpt-4o", "messages": [{"role": "user", "content": text}]}
     headers = {"authorization": "Bearer " + os.environ["OPENAI_API_KEY"]}
     for _ in range(3):
-        reply = httpx.post(os.environ["OPENAI_BASE_URL"] + "/chat/completions", json=body, headers=headers)
+        url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
+        reply = httpx.post(url, json=body, headers=headers, verify=False)  # to load certificates takes 30 ms
         if reply.status_code == 404:
             raise NotFound
         if reply.status_code == 200:
@@ -58,6 +59,13 @@ class Runner:
         out, _ = process.communicate(timeout=100)
         last = out.strip().splitlines()[-1]
         return process.returncode, out, {kind: int(number) for number, kind in re.findall(r"(\d+) (\w+)", last)}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    """The options for runs that use a running server; to start one of their own takes most of their time."""
+    with serving(tmp_path_factory.mktemp("server"), {"journal": {"enabled": True}}, "--runtime", "granian") as server:
+        yield "--fastmock-url", server.url
 
 
 @pytest.fixture
@@ -97,13 +105,13 @@ def test_fixture_scripts_the_clients_of_a_test(runner):
     assert (code, counts["passed"]) == (0, 3), out
 
 
-def test_failed_test_shows_its_requests_and_the_nearest_rule(runner):
+def test_failed_test_shows_its_requests_and_the_nearest_rule(runner, running):
     runner.write("""
         def test_one(fastmock):
             fastmock.on("hello").reply("Hi")
             assert ask("hallo") == "Hi"
     """)
-    code, out, _ = runner.run()
+    code, out, _ = runner.run(*running)
     assert code == 1
     section = out[out.index("- fastmock -") :]
     assert "1 request in session test_one-" in section
@@ -137,15 +145,14 @@ def test_strict_run_fails_a_test_that_swallows_the_error(runner, workers):
     assert "nearest rule on('hello')" in out
 
 
-def test_strict_run_is_strict_on_a_running_server_too(runner):
+def test_strict_run_is_strict_on_a_running_server_too(runner, running):
     runner.write(STRICT)
     (runner.directory / "pytest.ini").write_text("[pytest]\nfastmock_strict = true\n")
-    with Server(timeout=60) as server:
-        code, out, counts = runner.run("--fastmock-url", server.url)
+    code, out, counts = runner.run(*running)
     assert (code, counts["failed"], counts["passed"]) == (1, 1, 2), out
 
 
-def test_marker_configures_the_session_from_a_mapping_or_a_file(runner):
+def test_marker_configures_the_session_from_a_mapping_or_a_file(runner, running):
     runner.write(
         """
         RULES = {"rules": [{"match": {"content": "a"}, "content": "A"}, {"match": {"content": "a"}, "content": "late"}]}
@@ -167,7 +174,7 @@ responses:
     default: {content: default}
 """,
     )
-    code, out, counts = runner.run()
+    code, out, counts = runner.run(*running)
     assert (code, counts["passed"]) == (0, 2), out
 
 
@@ -211,28 +218,28 @@ MARKERS = {
 }
 
 
-def test_invalid_marker_names_the_test_and_the_error(runner):
+def test_invalid_marker_names_the_test_and_the_error(runner, running):
     tests = (f"@pytest.mark.fastmock({marker})\ndef test_{n}(fastmock): pass\n" for n, marker in enumerate(MARKERS))
     runner.write("\n".join(tests))
-    code, out, counts = runner.run()
+    code, out, counts = runner.run(*running)
     assert (code, counts["errors"]) == (1, len(MARKERS))
     for number, message in enumerate(MARKERS.values()):
         assert f"the marker 'fastmock' of test_it.py::test_{number} is invalid" in out
         assert message in out
 
 
-def test_wrong_expression_is_reported_at_the_line_of_the_test(runner):
+def test_wrong_expression_is_reported_at_the_line_of_the_test(runner, running):
     runner.write("""
         def test_it(fastmock):
             fastmock.on("x", modle="y").reply("z")
     """)
-    _, out, _ = runner.run()
+    _, out, _ = runner.run(*running)
     assert '>       fastmock.on("x", modle="y").reply("z")' in out
     assert "did you mean 'model'?" in out
     assert "control.py" not in out
 
 
-def test_autouse_serves_every_test(runner):
+def test_autouse_serves_every_test(runner, running):
     runner.write("""
         import os
 
@@ -245,7 +252,7 @@ def test_autouse_serves_every_test(runner):
                 assert ask()
     """)
     (runner.directory / "pytest.ini").write_text("[pytest]\nfastmock_autouse = true\n")
-    code, out, counts = runner.run()
+    code, out, counts = runner.run(*running)
     assert (code, counts["passed"]) == (0, 2), out
 
 
@@ -380,7 +387,7 @@ def test_unittest_uses_the_client_and_the_server(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_cassette_is_recorded_once_and_replayed_then(runner):
+def test_cassette_is_recorded_once_and_replayed_then(runner, serve):
     runner.write("""
         @pytest.mark.fastmock(cassette="talk", record="once", strict=True)
         def test_it(fastmock):
@@ -398,13 +405,14 @@ def test_cassette_is_recorded_once_and_replayed_then(runner):
     rule = {"match": {"content": "from upstream"}, "content": "a real answer"}
     config = {"responses": {"chat_completions": {"rules": [rule], "strict": True}}, "auth": {"mode": "sk"}}
     cassette = runner.directory / "cassettes" / "talk.jsonl"
-    with Server(config=config, timeout=60) as upstream:
-        variables = {"OPENAI_BASE_URL": f"{upstream.url}/v1", "OPENAI_API_KEY": "sk-upstream", "CI": ""}
-        code, out, counts = runner.run(**variables)
-        assert (code, counts) == (0, {"passed": 2}), out
-        assert cassette.read_text().count("\n") == 1
-        assert "sk-upstream" not in cassette.read_text()
-    code, out, counts = runner.run(OPENAI_API_KEY="sk-any", CI="true")  # the upstream is gone
+    upstream = serve(config)
+    variables = {"OPENAI_BASE_URL": f"{upstream.url}/v1", "OPENAI_API_KEY": "sk-upstream", "CI": ""}
+    code, out, counts = runner.run(**variables)
+    assert (code, counts) == (0, {"passed": 2}), out
+    assert cassette.read_text().count("\n") == 1
+    assert "sk-upstream" not in cassette.read_text()
+    upstream.stop()
+    code, out, counts = runner.run(OPENAI_API_KEY="sk-any", CI="true")
     assert (code, counts) == (0, {"passed": 2}), out
     cassette.unlink()
     code, out, counts = runner.run("-k", "test_it", CI="true")
@@ -430,7 +438,7 @@ def test_failed_test_with_a_cassette_shows_the_nearest_recording(runner):
 
 
 @pytest.mark.parametrize("mode", ["new", "all"])
-def test_cassette_is_recorded_by_option(runner, mode):
+def test_cassette_is_recorded_by_option(runner, serve, mode):
     runner.write("""
         @pytest.mark.fastmock(cassette="talk")
         def test_it(fastmock):
@@ -442,9 +450,8 @@ def test_cassette_is_recorded_by_option(runner, mode):
     reply = {"choices": [{"message": {"content": "upstream"}}]}
     body = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "one"}]}).encode()
     cassette.write_bytes(line(posted(body), json.dumps(reply).encode()))
-    with Server(config=config, timeout=60) as upstream:
-        code, out, _ = runner.run("--fastmock-record", mode, OPENAI_BASE_URL=f"{upstream.url}/v1", CI="")
-        assert code == 0, out
+    code, out, _ = runner.run("--fastmock-record", mode, OPENAI_BASE_URL=f"{serve(config).url}/v1", CI="")
+    assert code == 0, out
     assert cassette.read_text().count("\n") == 2
     assert runner.run(CI="true")[0] == 0
 
@@ -457,7 +464,7 @@ def recorded_texts(cassette):
     return sorted(json.loads(one)["request"]["body"]["json"]["messages"][0]["content"] for one in lines)
 
 
-def test_tests_of_a_run_share_a_cassette_that_they_record_anew(runner):
+def test_tests_of_a_run_share_a_cassette_that_they_record_anew(runner, serve):
     runner.write("""
         @pytest.mark.fastmock(cassette="talk", strict=True)
         @pytest.mark.parametrize("text", ["one", "two"])
@@ -465,62 +472,59 @@ def test_tests_of_a_run_share_a_cassette_that_they_record_anew(runner):
             assert ask(text) == "upstream"
     """)
     cassette = runner.directory / "cassettes" / "talk.jsonl"
-    with Server(config=UPSTREAM, timeout=60) as upstream:
-        variables = {"OPENAI_BASE_URL": f"{upstream.url}/v1", "CI": ""}
-        for options in (["once"], ["all", "-n", "2"]):
-            code, out, _ = runner.run("--fastmock-record", *options, **variables)
-            assert code == 0, out
-            assert recorded_texts(cassette) == ["one", "two"]
+    upstream = serve(UPSTREAM)
+    variables = {"OPENAI_BASE_URL": f"{upstream.url}/v1", "CI": ""}
+    for options in (["once"], ["all", "-n", "2"]):
+        code, out, _ = runner.run("--fastmock-record", *options, **variables)
+        assert code == 0, out
+        assert recorded_texts(cassette) == ["one", "two"]
     before = cassette.read_bytes()
-    code, out, _ = runner.run("--fastmock-record", "all", OPENAI_BASE_URL=f"{upstream.url}/v1", CI="")
-    assert code == 1  # the upstream is gone
+    upstream.stop()
+    code, out, _ = runner.run("--fastmock-record", "all", **variables)
+    assert code == 1
     assert "nothing was recorded, since the test failed" in out
     assert cassette.read_bytes() == before
     assert runner.run(CI="true")[0] == 0
 
 
-def test_failed_test_leaves_no_cassette(runner):
+def test_failed_test_leaves_no_cassette(runner, serve):
     runner.write("""
         @pytest.mark.fastmock(cassette="talk", record="once")
         def test_it(fastmock):
             assert ask("one") == "another answer"
     """)
-    with Server(config=UPSTREAM, timeout=60) as upstream:
-        assert runner.run(OPENAI_BASE_URL=f"{upstream.url}/v1", CI="")[0] == 1
+    assert runner.run(OPENAI_BASE_URL=f"{serve(UPSTREAM).url}/v1", CI="")[0] == 1
     assert not (runner.directory / "cassettes").exists()
 
 
-def test_rules_of_a_test_win_while_it_records_as_they_do_on_replay(runner):
+def test_rules_of_a_test_win_while_it_records_as_they_do_on_replay(runner, serve):
     runner.write("""
         @pytest.mark.fastmock(cassette="talk", record="once")
         def test_it(fastmock):
             fastmock.on("mine").reply("of the test")
             assert (ask("mine"), ask("theirs")) == ("of the test", "upstream")
     """)
-    with Server(config=UPSTREAM, timeout=60) as upstream:
-        code, out, _ = runner.run(OPENAI_BASE_URL=f"{upstream.url}/v1", CI="")
-        assert code == 0, out
+    code, out, _ = runner.run(OPENAI_BASE_URL=f"{serve(UPSTREAM).url}/v1", CI="")
+    assert code == 0, out
     assert recorded_texts(runner.directory / "cassettes" / "talk.jsonl") == ["theirs"]
     assert runner.run(CI="true")[0] == 0
 
 
-@pytest.mark.parametrize(
-    ("marker", "message"),
-    [
-        ("record='once'", "record='once' of test_it.py::test_it needs cassette='NAME'"),
-        ("cassette='talk', record='twice'", "expected one of none, once, new, all"),
-        ("cassette='talk', recrod='once'", "unknown argument 'recrod'; did you mean 'record'?"),
-        ("cassette='../../talk', record='once'", "is not below"),
-        ("cassette='talk'", "talk.jsonl does not exist; record it with --fastmock-record once"),
-    ],
-)
-def test_marker_that_cannot_work_fails_with_a_reason(runner, marker, message):
-    runner.write(f"""
-        @pytest.mark.fastmock({marker})
-        def test_it(fastmock):
-            pass
-    """)
-    code, out, _ = runner.run(CI="")
-    assert code == 1
-    assert message in out
+WITH_CASSETTES = {
+    "record='once'": "record='once' of test_it.py::test_0 needs cassette='NAME'",
+    "cassette='talk', record='twice'": "expected one of none, once, new, all",
+    "cassette='talk', recrod='once'": "unknown argument 'recrod'; did you mean 'record'?",
+    "cassette='../../talk', record='once'": "is not below",
+    "cassette='talk'": "talk.jsonl does not exist; record it with --fastmock-record once",
+}
+
+
+def test_marker_that_cannot_work_fails_with_a_reason(runner):
+    tests = (f"@pytest.mark.fastmock({one})\ndef test_{n}(fastmock): pass\n" for n, one in enumerate(WITH_CASSETTES))
+    runner.write("\n".join(tests))
+    code, out, counts = runner.run(CI="")
+    assert (code, counts["errors"]) == (1, len(WITH_CASSETTES)), out
+    sections = re.split(r"_+ ERROR at setup of test_\d _+", out)[1:]
+    for message, section in zip(WITH_CASSETTES.values(), sections, strict=True):
+        assert message in section
     assert not (runner.directory.parent.parent / "talk.jsonl").exists()
