@@ -6,7 +6,6 @@ Modules about faults are left out: they control the server by headers, which a r
 
 import os
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -15,7 +14,7 @@ import pytest
 
 from fastmock.cassettes.canonical import exact_hash
 from fastmock.cassettes.cassette import parse_line
-from tests.support import RECORD, ROOT, serving
+from tests.support import PYTEST, RECORD, ROOT, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 MODULES = ("test_openai_chat", "test_openai_responses", "test_anthropic_messages", "test_clients", "test_types")
@@ -27,7 +26,7 @@ def recorded(tmp_path_factory):
     """Run the tests through a recorder; return the directory of the cassettes."""
     place = tmp_path_factory.mktemp("recorded")
     chosen = [f"tests/sdk/{name}.py" for name in (MODULES if ALL else MODULES[:1])]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen, "-m", "not timed"]
+    command = [*PYTEST, "-q", *chosen, "-m", "not timed"]
     # The program "scripted" calls the control API of the server itself.
     command += ["-k", "not scripted" if ALL else "granian"]
     environ = {**os.environ, RECORD: str(place), "PYTEST_ADDOPTS": "", "CI": ""}

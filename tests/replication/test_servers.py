@@ -4,7 +4,6 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from openai import NotFoundError, OpenAI
 
 from fastmock.replication.connection import StoreError, check_store
 from fastmock.replication.settings import Store
-from tests.support import KEY, ROOT, wait_until
+from tests.support import KEY, ROOT, command, wait_until
 from tests.valkey import VALKEY, Valkey, free_port, needs_valkey, valkey
 
 pytestmark = [pytest.mark.integration, needs_valkey]
@@ -270,13 +269,7 @@ def test_server_waits_to_be_ready_for_a_store_that_is_not_there_yet(serve, tmp_p
 
 
 def check(config):
-    done = subprocess.run(
-        [sys.executable, "-m", "fastmock", "--port", "0"],
-        env={"PYTHONPATH": str(ROOT), "FASTMOCK_CONFIG_JSON": json.dumps(config), "PATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    done = command("--port", "0", cwd=ROOT, env={"FASTMOCK_CONFIG_JSON": json.dumps(config)})
     return done.returncode, done.stderr
 
 

@@ -4,11 +4,10 @@ import os
 import random
 import re
 import subprocess
-import sys
 
 import pytest
 
-from tests.support import outer_environment
+from tests.support import PYTEST, outer_environment
 
 pytestmark = pytest.mark.integration
 TESTS, PROCESSES, RUNS = (
@@ -85,20 +84,8 @@ def test_tests_side_by_side_never_leak(tmp_path, run):
     module = MODULE.replace("list(range(TESTS))", repr(order)).replace("KILLED", str(killed))
     (tmp_path / "test_many.py").write_text(module)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-n",
-        str(PROCESSES),
-        "--fastmock-timeout",
-        "60",
-    ]
     done = subprocess.run(
-        command,
+        [*PYTEST, "-q", "-n", str(PROCESSES)],
         cwd=tmp_path,
         env=outer_environment(FASTMOCK_WORKERS="2"),
         capture_output=True,

@@ -14,7 +14,7 @@ import pytest
 from fastmock.testing import Server
 from fastmock.testing.control import Control
 from tests.cassettes.support import chat, line, posted
-from tests.support import outer_environment, serving, wait_until
+from tests.support import PYTEST, outer_environment, serving, wait_until
 
 pytestmark = pytest.mark.integration
 ASK = """
@@ -47,11 +47,8 @@ class Runner:
             (self.directory / name.replace("_", ".", 1)).write_text(text)
 
     def start(self, *options, **env):
-        others = ("anyio", "cacheprovider", "hypothesispytest", "locust")  # importing them takes 0.4 s a run
-        blocked = [word for name in others for word in ("-p", f"no:{name}")]
-        command = [sys.executable, "-m", "pytest", *blocked, "--fastmock-timeout", "60", *options]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(command, cwd=self.directory, env=outer_environment(**env), **pipes)
+        return subprocess.Popen([*PYTEST, *options], cwd=self.directory, env=outer_environment(**env), **pipes)
 
     def run(self, *options, **env):
         """Return the exit code, the output, and the numbers of outcomes."""
