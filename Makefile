@@ -10,7 +10,7 @@ ARGS ?=
 # Compiled modules are kept, whatever the environment says: every process of the tests would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 # Many tests wait more than they compute, so there are more processes than cores of a small machine.
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 5
 PYTEST = pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 # Tests that judge times run afterwards, two at a time: they mostly wait, and are tried again where a thread that only
 # sleeps came late. ARGS may choose no test of a part, which is exit code 5.

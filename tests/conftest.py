@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import pytest
 
@@ -19,13 +18,6 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the modules at random, the same in every run: those with tests that wait are neighbours in the alphabet, and
-    processes that all wait leave a machine idle.
-    """
-    items.sort(key=lambda item: crc32(item.nodeid.partition("::")[0].encode()))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
