@@ -123,14 +123,14 @@ def test_speeds_that_cannot_be_kept_are_refused(tmp_path, speed):
 @pytest.mark.parametrize(
     "text",
     [
-        *("eyJ-" * 60_000, "eyJaaaaaaaa." * 20_000, '"' * 200_000, '\\"' * 100_000, '"api_key"' + " " * 200_000),
-        *('"key_' * 50_000, "sk-" * 80_000, "Bearer " * 40_000, "call_" + "a" * 200_000 + "_", "2026-01-01T" * 20_000),
+        *("eyJ-" * 30_000, "eyJaaaaaaaa." * 10_000, '"' * 100_000, '\\"' * 50_000, '"api_key"' + " " * 100_000),
+        *('"key_' * 25_000, "sk-" * 40_000, "Bearer " * 20_000, "call_" + "a" * 100_000 + "_", "2026-01-01T" * 10_000),
         *(
-            "Monday, " * 30_000,
-            "a" * 300_000,
-            "org-" * 60_000,
-            '\\"token\\": \\"' * 20_000,
-            '"secret":"' + "\\" * 200_000,
+            "Monday, " * 15_000,
+            "a" * 150_000,
+            "org-" * 30_000,
+            '\\"token\\": \\"' * 10_000,
+            '"secret":"' + "\\" * 100_000,
         ),
     ],
     ids=lambda text: f"{text[:12]!r}",
@@ -146,7 +146,7 @@ def test_no_text_takes_long(tmp_path, text):
     raw = text.encode() + b" sk-aaaaaaaaaaaaaaaa"
     assert len(mask(raw)) == len(raw)
     scrub(raw)
-    assert time.process_time() - begin < 20  # a quadratic search takes minutes
+    assert time.process_time() - begin < 5  # it takes 0.3 s, a quadratic search at least 20
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from fastmock.shared.ring_buffer import Outcome, RingBuffer
 from fastmock.telemetry.journal import HEAD_SIZE, Journal
 from fastmock.telemetry.report import Report, report_on
 from fastmock.telemetry.report_formats import FORMATS
-from tests.support import make_app
+from tests.support import examples, make_app
 
 pytestmark = pytest.mark.unit
 
@@ -46,6 +46,7 @@ APP = make_app(
 
 
 @given(requests=REQUESTS)
+@examples(100)
 def test_report_of_any_requests_is_written(requests):
     journal = Journal(RingBuffer(20, HEAD_SIZE + 2000), APP.kind_of, APP.config.watch)
     for path, body, retry, outcome in requests:
