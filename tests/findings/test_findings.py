@@ -269,7 +269,7 @@ def test_tool_call_with_its_result(mock, http):
 
 
 def test_client_that_hangs_up(mock, http):
-    mock.on("tell").streams("Once upon a time there was a king.", ttft=10, itl=200)
+    mock.on("tell").streams("Once upon a time there was a king.", ttft=10, itl=2000)
     body = {"model": "gpt-4o", "messages": [user("tell")], "stream": True}
     with http.stream("POST", "/v1/chat/completions", json=body) as response:
         next(response.iter_lines())
