@@ -216,19 +216,19 @@ def test_client_disconnect_releases_its_queue_place(serve, runtime):
 @on_both
 @undisturbed
 def test_queue_places_of_a_killed_worker_go_to_waiting_requests(serve, runtime):
-    config = {"latency": {"ttft": 4000}, "overload": {"max_concurrent": 6, "max_queue": 100}}
+    config = {"latency": {"ttft": 2500}, "overload": {"max_concurrent": 6, "max_queue": 100}}
     server = serve(config, "--runtime", runtime, "--workers", "2")
     doomed, other = server.workers()
     of_doomed, of_other = connected(server, [doomed, other], 6)
     for connection in of_doomed + of_other:
         connection.sendall(request())
         time.sleep(0.01)
-    assert wait_until(lambda: health(server)["queued"] == 6, 3)
+    assert wait_until(lambda: health(server)["queued"] == 6, 2)
     start = time.monotonic()
     os.kill(doomed, signal.SIGKILL)
     with ThreadPoolExecutor(6) as threads:
         ends = [at - start for _, at in threads.map(read, of_other)]
-    assert all(3.9 <= end <= 4.6 for end in ends), ends  # they began when it died, all at once
+    assert all(2.4 <= end <= 3.1 for end in ends), ends  # they began when it died, all at once
     assert health(server)["queued"] == 0
     for connection in of_doomed:
         connection.close()

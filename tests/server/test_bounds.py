@@ -335,7 +335,7 @@ def test_small_requests_are_not_delayed_by_large_ones(tmp_path_factory):
         thread.start()
         times = []
         with httpx.Client(base_url=server.url, headers=KEY, timeout=60) as client:
-            for _ in range(300):
+            for _ in range(200):
                 start = time.perf_counter()
                 assert client.post(PATH, json=CHAT | {"model": "gpt-4o"}).status_code == 200
                 times.append(time.perf_counter() - start)
@@ -343,8 +343,8 @@ def test_small_requests_are_not_delayed_by_large_ones(tmp_path_factory):
         stop.set()
         thread.join()
         times.sort()
-        print(f"p50 {times[150] * 1000:.1f} ms, p99 {times[297] * 1000:.1f} ms")
-        assert times[285] < 0.5
+        print(f"p50 {times[100] * 1000:.1f} ms, p99 {times[197] * 1000:.1f} ms")
+        assert times[190] < 0.5
 
 
 @integration
