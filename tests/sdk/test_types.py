@@ -2,7 +2,7 @@
 
 from collections import Counter
 from random import Random
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import orjson
 import pytest
@@ -28,6 +28,17 @@ MODELS: dict[str, tuple[Any, Any]] = {
 }
 
 
+def adapters(model: Any) -> dict[str, TypeAdapter[Any]]:
+    """Return adapters by the types of a union's members; one for all documents if it is no union.
+
+    The union itself would try all members in turn, which takes twenty times longer.
+    """
+    members = get_args(get_args(model)[0]) if get_origin(model) is Annotated else ()
+    if not members:
+        return {} if model is None else {"": TypeAdapter(model)}
+    return {kind: TypeAdapter(one) for one in members for kind in get_args(one.model_fields["type"].annotation)}
+
+
 def documents(body: bytes) -> list[bytes]:
     """Return the events of a stream, but for pings, of which the SDKs have no model."""
     lines = [part.rpartition(b"data: ")[2] for part in body.split(b"\n\n") if b"data: " in part]
@@ -51,11 +62,10 @@ def as_the_sdk_reads_it(data: bytes) -> bytes:
     return orjson.dumps(document)
 
 
-@pytest.mark.timeout(300)  # the types of responses take 10 s of CPU
 @pytest.mark.parametrize("path", MODELS)
 def test_answers_to_generated_requests_validate_against_the_sdk_models(path):
     app = make_app({"validation": "lenient", "tools": {"auto_call": True}})
-    whole, event = (None if model is None else TypeAdapter(model) for model in MODELS[path])
+    whole, event = map(adapters, MODELS[path])
     generators, draw = body_generators()[path], Random(path)
     statuses: Counter[int] = Counter()
     streams = 0
@@ -71,8 +81,10 @@ def test_answers_to_generated_requests_validate_against_the_sdk_models(path):
         streams += body.get("stream") is True
         for one in found:
             try:
-                (event if body.get("stream") else whole).validate_json(as_the_sdk_reads_it(one), strict=True)
+                read = as_the_sdk_reads_it(one)
+                known = event if body.get("stream") else whole
+                (known.get("") or known[orjson.loads(read)["type"]]).validate_json(read, strict=True)
             except ValidationError as error:
                 pytest.fail(f"{error}\n{one[:600]!r}\n{orjson.dumps(body)[:600]!r}")
     assert statuses[200] > REQUESTS * 0.2, statuses
-    assert event is None or streams > 10
+    assert not event or streams > 10
