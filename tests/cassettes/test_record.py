@@ -111,9 +111,10 @@ def test_parts_of_a_stream_arrive_as_they_come_with_their_times(upstream, record
     assert times[-1][0] - times[0][0] > 0.4
     [found] = wait_for(tmp_path / "cassettes")
     assert [frame.data for frame in found.answer.frames] == [b": comment\n\n", *EVENTS]
-    gaps = [later.at - before.at for before, later in zip(found.answer.frames, found.answer.frames[1:], strict=False)]
-    assert all(40 < gap < 1000 for gap in gaps), gaps
-    assert found.answer.end > found.answer.frames[-1].at + 40
+    # A part that a busy machine delays is closer to the next one; their sum tells that they came one by one.
+    at = [frame.at for frame in found.answer.frames] + [found.answer.end]
+    assert at == sorted(set(at))
+    assert 400 < at[-1] - at[0] < 3000, at
 
 
 @pytest.mark.parametrize("kind", ["gzip", "binary", "multipart", "empty"])
