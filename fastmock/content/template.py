@@ -127,11 +127,12 @@ _MOST_BEFORE_KEY = 10  # bytes of a slot before the key
 
 def _slots(encoded: bytes) -> Iterator[re.Match[bytes]]:
     """Yield the slots of a document. To find the key first saves 1.4 s of 2.3 for a response of 6 MB."""
-    at, end = encoded.find(_KEY_BYTES), 0
-    while at >= 0 and (found := _SLOT.search(encoded, max(end, at - _MOST_BEFORE_KEY))) is not None:
+    end = 0
+    while (at := encoded.find(_KEY_BYTES, end)) >= 0:
+        found = _SLOT.search(encoded, max(end, at - _MOST_BEFORE_KEY))
+        assert found is not None  # noqa: S101 - only slots contain the key
         yield found
         end = found.end()
-        at = encoded.find(_KEY_BYTES, end)
 
 
 class JsonText:

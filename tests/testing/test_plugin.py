@@ -46,6 +46,11 @@ class Runner:
         for name, text in files.items():
             (self.directory / name.replace("_", ".", 1)).write_text(text)
 
+    def write_markers(self, markers):
+        """Write a test for each of these arguments of the marker."""
+        marked = (f"@pytest.mark.fastmock({one})\ndef test_{n}(fastmock): pass" for n, one in enumerate(markers))
+        self.write("\n".join(marked))
+
     def start(self, *options, **env):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         return subprocess.Popen([*PYTEST, *options], cwd=self.directory, env=outer_environment(**env), **pipes)
@@ -61,7 +66,7 @@ class Runner:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     """The options for runs that use a running server; to start one of their own takes most of their time."""
-    with serving(tmp_path_factory.mktemp("server"), {"journal": {"enabled": True}}, "--runtime", "granian") as server:
+    with serving(tmp_path_factory.mktemp("server"), {}, "--runtime", "granian") as server:
         yield "--fastmock-url", server.url
 
 
@@ -216,8 +221,7 @@ MARKERS = {
 
 
 def test_invalid_marker_names_the_test_and_the_error(runner, running):
-    tests = (f"@pytest.mark.fastmock({marker})\ndef test_{n}(fastmock): pass\n" for n, marker in enumerate(MARKERS))
-    runner.write("\n".join(tests))
+    runner.write_markers(MARKERS)
     code, out, counts = runner.run(*running)
     assert (code, counts["errors"]) == (1, len(MARKERS))
     for number, message in enumerate(MARKERS.values()):
@@ -517,8 +521,7 @@ WITH_CASSETTES = {
 
 
 def test_marker_that_cannot_work_fails_with_a_reason(runner):
-    tests = (f"@pytest.mark.fastmock({one})\ndef test_{n}(fastmock): pass\n" for n, one in enumerate(WITH_CASSETTES))
-    runner.write("\n".join(tests))
+    runner.write_markers(WITH_CASSETTES)
     code, out, counts = runner.run(CI="")
     assert (code, counts["errors"]) == (1, len(WITH_CASSETTES)), out
     sections = re.split(r"_+ ERROR at setup of test_\d _+", out)[1:]
